@@ -1,0 +1,1 @@
+//! Temper: a desktop studio for model adaptation.

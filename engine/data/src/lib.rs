@@ -1,0 +1,1 @@
+//! From files to batches: readers, schemas, templates, tokens, packing, order.

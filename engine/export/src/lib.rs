@@ -1,0 +1,1 @@
+//! Adapters, merged models and their certificates.

@@ -1,0 +1,1 @@
+//! One file per adaptation method and the registry that lists them.

@@ -1,0 +1,1 @@
+//! Differentiable operations, frozen weights, adapters' slots, parameters, generators and optimisers.

@@ -1,0 +1,322 @@
+//! Everything a person can ask for, as values. Buttons, shortcuts, the palette, the command line and
+//! the tests all build these.
+
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// Which run is meant: a number, the newest, or a folder; `step` picks another checkpoint than the best.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunRef {
+    /// The newest run of the project.
+    Last,
+    /// By number.
+    Id(u64),
+    /// By folder.
+    Path(PathBuf),
+}
+
+/// Where a model is: a folder, a GGUF file, or `builtin:starter`; adapters are applied in order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelRef {
+    /// Model path or builtin name.
+    pub model: String,
+    /// Adapter folders (PEFT or native), run folders, or `run:ID` of the project.
+    #[serde(default)]
+    pub adapters: Vec<String>,
+    /// How the base is held: `auto` keeps what the file has.
+    #[serde(default)]
+    pub base: Option<String>,
+}
+
+/// What a run is told while it goes on. Acts in the middle of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Act {
+    /// Wait after the current micro-step.
+    Pause,
+    /// Go on.
+    Resume,
+    /// Finish the micro-step, write a checkpoint, end; the result is kept and exportable.
+    Stop,
+    /// End without keeping anything new.
+    Cancel,
+    /// Write a checkpoint at the next step boundary and go on.
+    SaveNow,
+    /// Answer the sample prompts at the next step boundary.
+    SampleNow,
+}
+
+/// What an export writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum ExportFormat {
+    /// A Hugging Face PEFT adapter folder.
+    #[serde(rename = "peft")]
+    Peft,
+    /// A merged Hugging Face folder.
+    #[serde(rename = "hf")]
+    Hf,
+    /// A merged GGUF file.
+    #[serde(rename = "gguf")]
+    Gguf,
+    /// A GGUF adapter.
+    #[serde(rename = "gguf-lora")]
+    GgufLora,
+}
+
+impl ExportFormat {
+    /// All formats, in the order of the export room.
+    pub const ALL: [Self; 4] = [Self::Peft, Self::Hf, Self::Gguf, Self::GgufLora];
+
+    /// The name on the command line and in project files.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Peft => "peft",
+            Self::Hf => "hf",
+            Self::Gguf => "gguf",
+            Self::GgufLora => "gguf-lora",
+        }
+    }
+
+    /// The format called `name`.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|format| format.name() == name)
+    }
+}
+
+/// Storage type of exported tensors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StorageType {
+    /// 32-bit floats.
+    F32,
+    /// 16-bit floats.
+    F16,
+    /// bfloat16.
+    Bf16,
+    /// GGUF 8-bit blocks.
+    Q8_0,
+}
+
+impl StorageType {
+    /// The name on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+            Self::Q8_0 => "q8_0",
+        }
+    }
+
+    /// The type called `name`.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::F32, Self::F16, Self::Bf16, Self::Q8_0].into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// Limits of one generation.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct GenerateLimits {
+    /// Most new tokens.
+    pub max_tokens: usize,
+    /// Seed of the sampler.
+    pub seed: u64,
+    /// 0 is greedy.
+    pub temperature: f64,
+    /// Share of probability kept; 1 keeps all.
+    pub top_p: f64,
+}
+
+impl Default for GenerateLimits {
+    fn default() -> Self {
+        Self { max_tokens: 64, seed: 42, temperature: 0.0, top_p: 1.0 }
+    }
+}
+
+/// One thing a person can do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case")]
+pub enum Command {
+    /// Says what files and folders are: `model`, `dataset`, `adapter`, `project`, `unknown` events, then `done`.
+    Inspect {
+        /// What was dropped.
+        paths: Vec<PathBuf>,
+    },
+    /// Writes a project folder: `project` event, then `done`.
+    NewProject {
+        /// Folder to create.
+        dir: PathBuf,
+        /// Model path or builtin name.
+        model: String,
+        /// Data paths or builtin names.
+        data: Vec<String>,
+        /// Method id.
+        method: String,
+    },
+    /// Copies the bundled example to `dir`: `project` event, then `done`.
+    CopyExample {
+        /// Folder name under `projects/`.
+        name: String,
+        /// Folder to create.
+        dir: PathBuf,
+    },
+    /// Reads the project's data and answers with `preview`, then `done`.
+    Preview {
+        /// Project folder or file.
+        project: PathBuf,
+        /// How many rows to show.
+        rows: usize,
+    },
+    /// Measures one real step: `preflight`, then `done`.
+    Preflight {
+        /// Project folder or file.
+        project: PathBuf,
+    },
+    /// Lists the registry: `method` events, then `done`.
+    Methods {},
+    /// Trains: `started`, then the run's events, then one `finished`.
+    Train {
+        /// Project folder or file.
+        project: PathBuf,
+        /// Dotted keys of project.toml and their values.
+        #[serde(default)]
+        set: Vec<(String, String)>,
+        /// Another method than the project's.
+        #[serde(default)]
+        method: Option<String>,
+        /// Another place for the run folder.
+        #[serde(default)]
+        out: Option<PathBuf>,
+        /// Go on with this run from its last checkpoint.
+        #[serde(default)]
+        resume: Option<RunRef>,
+        /// Stop after this many steps.
+        #[serde(default)]
+        max_steps: Option<u64>,
+    },
+    /// Steers a run.
+    Control {
+        /// The run.
+        run: u64,
+        /// What to do.
+        act: Act,
+    },
+    /// Answers a prompt: `text` events (`done` ends them).
+    Generate {
+        /// Project for `run:ID` adapters.
+        #[serde(default)]
+        project: Option<PathBuf>,
+        /// Model and adapters.
+        model: ModelRef,
+        /// The prompt.
+        prompt: String,
+        /// Whether the prompt goes through the chat template.
+        #[serde(default)]
+        chat: bool,
+        /// Limits.
+        limits: GenerateLimits,
+    },
+    /// Measures a model on data: `result` events, then `done`.
+    Evaluate {
+        /// Project for `run:ID` adapters.
+        #[serde(default)]
+        project: Option<PathBuf>,
+        /// Model and adapters.
+        model: ModelRef,
+        /// Data file or builtin probe set.
+        data: String,
+        /// Any of nll, ppl, kl, acc, flips.
+        metrics: Vec<String>,
+    },
+    /// Writes a result: `progress`, `written`, `certificate`, then `done`.
+    Export {
+        /// Project folder.
+        #[serde(default)]
+        project: Option<PathBuf>,
+        /// A run, or an adapter folder with `model`.
+        source: ExportSource,
+        /// What to write.
+        format: ExportFormat,
+        /// Storage type; the base's own when absent.
+        #[serde(default)]
+        dtype: Option<StorageType>,
+        /// Where to write.
+        out: PathBuf,
+    },
+    /// Checks an export again: `certificate`, then `done`.
+    Verify {
+        /// Project folder.
+        #[serde(default)]
+        project: Option<PathBuf>,
+        /// The export.
+        path: PathBuf,
+        /// The run it came from; found in the export's sidecar when absent.
+        #[serde(default)]
+        against: Option<RunRef>,
+    },
+    /// Logits for external judges: `written`, then `done`.
+    Logits {
+        /// Model and adapters.
+        model: ModelRef,
+        /// A safetensors file of `<case>.input_ids`.
+        tokens: PathBuf,
+        /// Where to write.
+        out: PathBuf,
+    },
+    /// Devices, threads, memory and a self-test: `device`, `selftest`, then `done`.
+    Doctor {},
+    /// Stops working on request `target`.
+    CancelRequest {
+        /// The request.
+        target: u64,
+    },
+    /// Ends the engine when nothing runs.
+    Shutdown {},
+}
+
+/// What an export starts from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExportSource {
+    /// A run; its best checkpoint, or the one at `step`.
+    Run {
+        /// The run.
+        run: RunRef,
+        /// A certain checkpoint.
+        step: Option<u64>,
+    },
+    /// An adapter folder and its base.
+    Adapter {
+        /// The adapter folder.
+        path: PathBuf,
+        /// The base model.
+        model: String,
+    },
+}
+
+impl RunRef {
+    /// Reads `last`, a number or a path, with an optional `@step` behind it.
+    #[must_use]
+    pub fn parse(text: &str) -> (Self, Option<u64>) {
+        let (name, step) = match text.rsplit_once('@') {
+            Some((name, step)) => match step.parse() {
+                Ok(step) => (name, Some(step)),
+                Err(_) => (text, None),
+            },
+            None => (text, None),
+        };
+        let run = if name == "last" {
+            Self::Last
+        } else if let Ok(id) = name.parse() {
+            Self::Id(id)
+        } else {
+            Self::Path(PathBuf::from(name))
+        };
+        (run, step)
+    }
+}

@@ -1,0 +1,28 @@
+//! Commands, events, settings and errors: everything the window and the engine say to each other.
+//!
+//! Place in the data flow: the window (or the command line) builds a [`Command`], the engine answers
+//! with [`Event`]s, and both agree on [`Project`], the text file that says what will run. This crate
+//! holds plain data only: no tensors, no windows, no threads.
+//!
+//! `--json` on the command line prints [`Event`] values unchanged, so the serialised form of every
+//! type here is a public contract: fields may be added, never renamed.
+
+pub mod client;
+pub mod command;
+pub mod event;
+pub mod method;
+pub mod problem;
+pub mod project;
+pub mod project_file;
+pub mod setting;
+
+pub use client::{EngineClient, Envelope, Request};
+pub use command::{Act, Command, ExportFormat, GenerateLimits, ModelRef, RunRef, StorageType};
+pub use event::{Event, RunStatus};
+pub use method::{Declared, Kind, MethodCard, Paper, SeriesDef, Waiver};
+pub use problem::{Code, Problem};
+pub use project::Project;
+pub use setting::{Setting, SettingType, Value, Values};
+
+/// Version of `project.toml` and of the run store that this program writes.
+pub const SCHEMA_VERSION: u32 = 1;

@@ -1,0 +1,1 @@
+//! The training loop: schedules, accumulation, evaluation, probes, checkpoints, guards.
