@@ -38,4 +38,7 @@ pub trait EngineClient: Send {
 
     /// Whether the engine can still answer.
     fn is_alive(&self) -> bool;
+
+    /// Installs what is called, from another thread, whenever something has arrived.
+    fn set_waker(&mut self, wake: std::sync::Arc<dyn Fn() + Send + Sync>);
 }

@@ -27,7 +27,6 @@ fn nan_if_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Err
 /// One thing the engine says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-#[expect(clippy::large_enum_variant, reason = "events are few and short-lived; boxing would show in every match")]
 pub enum Event {
     /// A run waits for another one to end.
     Queued {

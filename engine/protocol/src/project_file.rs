@@ -205,14 +205,11 @@ fn migrate(table: &mut toml::Table, name: &str) -> Result<(), Problem> {
     }
     if version == 0 {
         // Version 0 kept the forgetting budget under [train].
-        if let Some(budget) =
-            table.get_mut("train").and_then(toml::Value::as_table_mut).and_then(|train| train.remove("budget_nats"))
-        {
-            if let Some(keep) =
-                table.entry("keep".to_owned()).or_insert_with(|| toml::Value::Table(toml::Table::new())).as_table_mut()
-            {
-                keep.entry("budget_nats".to_owned()).or_insert(budget);
-            }
+        let budget =
+            table.get_mut("train").and_then(toml::Value::as_table_mut).and_then(|train| train.remove("budget_nats"));
+        let keep = table.entry("keep".to_owned()).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        if let (Some(budget), Some(keep)) = (budget, keep.as_table_mut()) {
+            keep.entry("budget_nats".to_owned()).or_insert(budget);
         }
         table.insert("schema".to_owned(), toml::Value::Integer(i64::from(SCHEMA_VERSION)));
     }
