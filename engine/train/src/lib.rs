@@ -1,1 +1,16 @@
 //! The training loop: schedules, accumulation, evaluation, probes, checkpoints, guards.
+//!
+//! Place in the data flow: takes batches from `temper-data`, runs them through the stages of a
+//! `temper-models` model with the adapters that a `temper-methods` method planned, and answers with
+//! [`temper_protocol::Event`]s and checkpoint folders. `temper-host` calls [`train`] on its engine thread
+//! and steers it through [`RunControl`].
+
+pub mod control;
+pub mod error;
+pub mod request;
+pub mod session;
+
+pub use control::{RunControl, Want};
+pub use error::TrainError;
+pub use request::{Outcome, TrainRequest};
+pub use session::{preflight, train};
