@@ -1,0 +1,198 @@
+//! The command line's grammar. Names and exit codes are a contract for scripts: fields may be added,
+//! never renamed.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Adapt a model without making it brittle.
+#[derive(Debug, Parser)]
+#[command(name = "temper", version, about, args_conflicts_with_subcommands = true)]
+pub(crate) struct Cli {
+    /// One JSON object per line on standard output instead of text
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// What to do; without it the window opens
+    #[command(subcommand)]
+    pub(crate) task: Option<Task>,
+    /// Models, data sets, adapters or projects to open in the window
+    #[arg(value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+}
+
+/// One command.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Task {
+    /// The bundled example project, trained end to end
+    Quickstart {
+        /// Without the window, even where there is a display
+        #[arg(long)]
+        headless: bool,
+        /// Where to put the project; an existing one is trained again
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+    /// Write a project.toml
+    New {
+        /// Folder of the project
+        dir: PathBuf,
+        /// A folder, a GGUF file or a bundled model such as builtin:starter
+        #[arg(long)]
+        model: String,
+        /// Data file, folder or bundled data; may be repeated
+        #[arg(long, required = true)]
+        data: Vec<String>,
+        /// Method id
+        #[arg(long, default_value = "lora")]
+        method: String,
+    },
+    /// Say what files and folders are, as the drop zone would
+    Inspect {
+        /// Files or folders
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+    },
+    /// The registry of methods
+    Methods {
+        /// One method, with its documentation
+        id: Option<String>,
+        /// Only this family
+        #[arg(long)]
+        family: Option<String>,
+    },
+    /// Measure memory, time and disk of a run before it starts
+    Preflight {
+        /// Project folder or its project.toml
+        project: PathBuf,
+    },
+    /// Train a project
+    Train(TrainArgs),
+    /// The runs of a project
+    Runs {
+        /// Project folder or its project.toml
+        project: PathBuf,
+    },
+    /// One run with its settings and measurements
+    Show {
+        /// A number, `last`, or the run's folder
+        run: String,
+        /// Project folder; the current one when absent
+        #[arg(long, value_name = "DIR")]
+        project: Option<PathBuf>,
+    },
+    /// Measure a model on data
+    Eval {
+        #[command(flatten)]
+        model: ModelArgs,
+        /// Data file or bundled probe set
+        #[arg(long)]
+        data: String,
+        /// Any of nll, ppl, kl, acc, flips
+        #[arg(long, value_delimiter = ',', default_value = "nll,ppl,acc")]
+        metrics: Vec<String>,
+    },
+    /// Answer a prompt
+    Generate {
+        #[command(flatten)]
+        model: ModelArgs,
+        /// The prompt
+        #[arg(long)]
+        prompt: String,
+        /// Put the prompt into the model's chat template as a question
+        #[arg(long)]
+        chat: bool,
+        /// Most new tokens
+        #[arg(long, default_value_t = 64)]
+        max_tokens: usize,
+        /// Seed of the sampler
+        #[arg(long, default_value_t = 42)]
+        seed: u64,
+        /// 0 takes the best token each time
+        #[arg(long, default_value_t = 0.0)]
+        temperature: f64,
+        /// Share of probability that may be drawn from
+        #[arg(long, default_value_t = 1.0)]
+        top_p: f64,
+    },
+    /// Write a result and its certificate
+    Export {
+        /// A run (number, `last`, folder, each with an optional @step) or an adapter folder
+        source: String,
+        /// peft, hf, gguf or gguf-lora
+        #[arg(long)]
+        format: String,
+        /// f32, f16, bf16 or q8_0; the base's own type when absent
+        #[arg(long)]
+        dtype: Option<String>,
+        /// Where to write
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// Base model of a bare adapter
+        #[arg(long)]
+        model: Option<String>,
+        /// Project folder; the current one when absent
+        #[arg(long, value_name = "DIR")]
+        project: Option<PathBuf>,
+    },
+    /// Check an export again
+    Verify {
+        /// The export
+        path: PathBuf,
+        /// The run it came from
+        #[arg(long, value_name = "RUN")]
+        against: Option<String>,
+        /// Project folder; the current one when absent
+        #[arg(long, value_name = "DIR")]
+        project: Option<PathBuf>,
+    },
+    /// Logits for external judges
+    Logits {
+        #[command(flatten)]
+        model: ModelArgs,
+        /// A safetensors file of <case>.input_ids
+        #[arg(long)]
+        tokens: PathBuf,
+        /// The safetensors file to write
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Devices, threads, memory and a self-test
+    Doctor,
+    /// The engine process (started by the window)
+    #[command(hide = true)]
+    Engine,
+}
+
+/// A model with adapters.
+#[derive(Debug, Args)]
+pub(crate) struct ModelArgs {
+    /// A folder, a GGUF file or a bundled model
+    pub(crate) model: String,
+    /// Adapter folder, run folder, or run:ID of the project; may be repeated
+    #[arg(long)]
+    pub(crate) adapter: Vec<String>,
+    /// Project folder for run:ID; the current one when absent
+    #[arg(long, value_name = "DIR")]
+    pub(crate) project: Option<PathBuf>,
+}
+
+/// What `train` takes.
+#[derive(Debug, Args)]
+pub(crate) struct TrainArgs {
+    /// Project folder or its project.toml
+    pub(crate) project: PathBuf,
+    /// Another method than the project's
+    #[arg(long, value_name = "ID")]
+    pub(crate) method: Option<String>,
+    /// Another value for a key of project.toml, such as train.steps=100; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Another place for the run's folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Go on with this run from its newest checkpoint: a number, `last` or a folder
+    #[arg(long, value_name = "RUN")]
+    pub(crate) resume: Option<String>,
+    /// Stop after this many steps
+    #[arg(long, value_name = "N")]
+    pub(crate) max_steps: Option<u64>,
+}

@@ -1,0 +1,87 @@
+//! The command line: grammar, one engine in this process, and the two ways to print what it says.
+
+mod args;
+mod drive;
+mod human;
+mod quickstart;
+mod runs;
+mod translate;
+
+use args::{Cli, Task};
+use clap::Parser as _;
+use clap::error::ErrorKind;
+use std::process::ExitCode;
+use temper_protocol::{Code, Problem};
+
+/// Runs the program and returns its exit code: 0 success, 2 usage, 1 any other failure.
+pub(crate) fn main() -> ExitCode {
+    let json_asked = std::env::args_os().any(|argument| argument == "--json");
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => error.exit(),
+        Err(error) if json_asked => {
+            let text = error.render().to_string();
+            let what = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            return fail(true, &Problem::new(Code::Usage, what, "command line", "see temper --help"));
+        }
+        Err(error) => error.exit(),
+    };
+    let json = cli.json;
+    start_log(matches!(cli.task, Some(Task::Engine)));
+    match run(cli) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(problem) => fail(json, &problem),
+    }
+}
+
+/// Prints a problem in the form asked for and returns its exit code.
+fn fail(json: bool, problem: &Problem) -> ExitCode {
+    drive::print_problem(json, problem);
+    ExitCode::from(problem.exit_code())
+}
+
+/// The log goes to standard error: warnings for people, more with `TEMPER_LOG`.
+fn start_log(engine: bool) {
+    let fallback = if engine { "info" } else { "warn" };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("TEMPER_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(fallback));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+}
+
+/// Carries out the task. `Ok(false)` is a failure that has been printed already.
+fn run(cli: Cli) -> Result<bool, Problem> {
+    match cli.task {
+        None => window(None, cli.paths, false),
+        Some(Task::Engine) => temper_host::engine_main().map(|()| true),
+        Some(Task::Quickstart { headless, dir }) => {
+            if !headless && has_display() {
+                let project = quickstart::prepare(cli.json, dir)?;
+                window(Some(project), Vec::new(), true)
+            } else {
+                quickstart::run(cli.json, dir)
+            }
+        }
+        Some(Task::Runs { project }) => runs::list(cli.json, &project),
+        Some(Task::Show { run, project }) => runs::show(cli.json, &run, project.as_deref()),
+        Some(Task::Methods { id, family }) => {
+            drive::Session::open(cli.json)?.methods(id.as_deref(), family.as_deref())
+        }
+        Some(task) => {
+            let command = translate::command(task)?;
+            drive::Session::open(cli.json)?.carry_out(command)
+        }
+    }
+}
+
+/// Whether a window can open here.
+fn has_display() -> bool {
+    if cfg!(any(target_os = "windows", target_os = "macos")) {
+        return true;
+    }
+    ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
+}
+
+fn window(project: Option<std::path::PathBuf>, drops: Vec<std::path::PathBuf>, autostart: bool) -> Result<bool, Problem> {
+    temper::window::run(temper::window::WindowOptions { project, drops, autostart }).map(|()| true)
+}

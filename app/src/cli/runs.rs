@@ -1,0 +1,160 @@
+//! `temper runs` and `temper show`: read the run store directly, without an engine.
+
+use crate::cli::drive::{print_json, print_line};
+use std::path::{Path, PathBuf};
+use temper_protocol::{Code, Event, Problem, RunRef};
+use temper_store::{Reader, RunRow};
+
+/// Prints every run of a project, newest first.
+///
+/// # Errors
+/// A problem when the project has no run store.
+pub(crate) fn list(json: bool, project: &Path) -> Result<bool, Problem> {
+    let folder = project_folder(project)?;
+    let reader = Reader::open(&folder)?;
+    let rows = reader.runs()?;
+    if json {
+        for row in &rows {
+            print_json(&event(row));
+        }
+        return Ok(true);
+    }
+    if rows.is_empty() {
+        print_line("no runs yet; start one with: temper train PROJECT");
+        return Ok(true);
+    }
+    print_line(" run  status       method        steps   validation loss, nats   forgetting   time");
+    for row in &rows {
+        print_line(&format!(
+            "{:>4}  {:<11}  {:<10} {:>8}   {} -> {} (best {})   {:>10}   {}",
+            row.run,
+            row.status,
+            row.method,
+            row.steps,
+            nats(row.base_loss),
+            nats(row.final_loss),
+            nats(row.best_loss),
+            signed(row.forgetting),
+            duration(row.wall_secs),
+        ));
+    }
+    Ok(true)
+}
+
+/// Prints one run with its settings.
+///
+/// # Errors
+/// A problem when there is no such run.
+pub(crate) fn show(json: bool, run: &str, project: Option<&Path>) -> Result<bool, Problem> {
+    let (reference, _) = RunRef::parse(run);
+    let folder = match &reference {
+        RunRef::Path(path) => project_of_run(path)?,
+        _ => project_folder(project.unwrap_or_else(|| Path::new(".")))?,
+    };
+    let reader = Reader::open(&folder)?;
+    let rows = reader.runs()?;
+    let found = rows.iter().find(|row| match &reference {
+        RunRef::Last => true,
+        RunRef::Id(id) => row.run == *id,
+        RunRef::Path(path) => row.folder.file_name() == path.file_name(),
+    });
+    let row = found.ok_or_else(|| {
+        Problem::new(
+            Code::NotFound,
+            format!("there is no run {run}"),
+            folder.display().to_string(),
+            "list the runs with: temper runs PROJECT",
+        )
+    })?;
+    if json {
+        print_json(&event(row));
+        return Ok(true);
+    }
+    print_line(&format!("run {}: {} ({})", row.run, row.status, row.method));
+    print_line(&format!("  folder            {}", row.folder.display()));
+    print_line(&format!("  steps             {} of {}, best at {}", row.steps, row.max_steps, row.best_step));
+    print_line(&format!(
+        "  validation loss   {} before, {} best, {} at the end (nats per trained token)",
+        nats(row.base_loss),
+        nats(row.best_loss),
+        nats(row.final_loss)
+    ));
+    print_line(&format!("  forgetting        {} nats (worst kept set minus base)", signed(row.forgetting)));
+    print_line(&format!("  parameters        {} trained of {}", row.trained_parameters, row.model_parameters));
+    print_line(&format!(
+        "  speed, memory     {:.0} tokens/s, peak {:.0} MiB, {}",
+        row.tokens_per_sec,
+        row.peak_rss_mib,
+        duration(row.wall_secs)
+    ));
+    if let Some(adapter) = &row.adapter {
+        print_line(&format!("  result            {}", adapter.display()));
+    }
+    if let Some(problem) = &row.problem {
+        print_line(&format!("  ended by          {problem}"));
+    }
+    print_line("  settings as started:");
+    for line in row.settings_toml.lines() {
+        print_line(&format!("    {line}"));
+    }
+    Ok(true)
+}
+
+fn project_folder(project: &Path) -> Result<PathBuf, Problem> {
+    let folder = if project.is_file() { project.parent().unwrap_or_else(|| Path::new(".")) } else { project };
+    std::path::absolute(folder).map_err(|error| {
+        Problem::new(Code::Io, error.to_string(), project.display().to_string(), "give a project folder that exists")
+    })
+}
+
+/// A run's folder lies in `runs/` of its project.
+fn project_of_run(run: &Path) -> Result<PathBuf, Problem> {
+    let absolute = project_folder(run)?;
+    absolute.parent().and_then(Path::parent).map(Path::to_path_buf).ok_or_else(|| {
+        Problem::new(Code::NotFound, "this folder is no run", run.display().to_string(), "give PROJECT/runs/NUMBER")
+    })
+}
+
+fn event(row: &RunRow) -> Event {
+    Event::Run {
+        run: row.run,
+        path: row.folder.clone(),
+        method: row.method.clone(),
+        status: row.status.clone(),
+        steps: row.steps,
+        max_steps: row.max_steps,
+        best_step: row.best_step,
+        base_loss: row.base_loss,
+        final_loss: row.final_loss,
+        best_loss: row.best_loss,
+        forgetting: row.forgetting,
+        tokens_per_sec: row.tokens_per_sec,
+        peak_rss_mib: row.peak_rss_mib,
+        wall_secs: row.wall_secs,
+        adapter: row.adapter.clone(),
+        settings: row.settings_toml.clone(),
+    }
+}
+
+/// Nats with three decimals, or a dash where nothing was measured.
+pub(crate) fn nats(value: f64) -> String {
+    if value.is_finite() { format!("{value:.3}") } else { "-".to_owned() }
+}
+
+/// Signed nats with three decimals.
+pub(crate) fn signed(value: f64) -> String {
+    if value.is_finite() { format!("{value:+.3}") } else { "-".to_owned() }
+}
+
+/// `45 s`, `12 min`, `1 h 05 min`.
+pub(crate) fn duration(secs: f64) -> String {
+    if !secs.is_finite() {
+        return "-".to_owned();
+    }
+    let whole = secs.round().max(0.0) as u64;
+    match whole {
+        0..=89 => format!("{whole} s"),
+        90..=5_399 => format!("{} min", (whole + 30) / 60),
+        _ => format!("{} h {:02} min", whole / 3_600, whole % 3_600 / 60),
+    }
+}

@@ -1,0 +1,136 @@
+//! From the grammar of the command line to one protocol command.
+
+use crate::cli::args::{ModelArgs, Task, TrainArgs};
+use std::path::{Path, PathBuf};
+use temper_protocol::command::ExportSource;
+use temper_protocol::{Code, Command, ExportFormat, GenerateLimits, ModelRef, Problem, RunRef, StorageType};
+
+/// The command for `task`.
+///
+/// # Errors
+/// A usage problem for names that do not exist; a task that is no single command is a fault.
+pub(crate) fn command(task: Task) -> Result<Command, Problem> {
+    Ok(match task {
+        Task::New { dir, model, data, method } => Command::NewProject {
+            dir: absolute(&dir)?,
+            model: absolute_name(&model)?,
+            data: data.iter().map(|name| absolute_name(name)).collect::<Result<_, _>>()?,
+            method,
+        },
+        Task::Inspect { paths } => {
+            Command::Inspect { paths: paths.iter().map(|path| absolute(path)).collect::<Result<_, _>>()? }
+        }
+        Task::Preflight { project } => Command::Preflight { project: absolute(&project)? },
+        Task::Train(arguments) => train(arguments)?,
+        Task::Eval { model, data, metrics } => {
+            let (project, model) = model_ref(model)?;
+            Command::Evaluate { project, model, data: absolute_name(&data)?, metrics }
+        }
+        Task::Generate { model, prompt, chat, max_tokens, seed, temperature, top_p } => {
+            let (project, model) = model_ref(model)?;
+            let limits = GenerateLimits { max_tokens, seed, temperature, top_p };
+            Command::Generate { project, model, prompt, chat, limits }
+        }
+        Task::Export { source, format, dtype, out, model, project } => Command::Export {
+            project: Some(absolute(&project.unwrap_or_else(|| PathBuf::from(".")))?),
+            source: export_source(&source, model.as_deref())?,
+            format: ExportFormat::from_name(&format).ok_or_else(|| {
+                let known: Vec<&str> = ExportFormat::ALL.iter().map(|format| format.name()).collect();
+                usage(format!("\"{format}\" is not a format"), "--format", format!("choose one of: {}", known.join(", ")))
+            })?,
+            dtype: dtype
+                .map(|name| {
+                    StorageType::from_name(&name).ok_or_else(|| {
+                        usage(format!("\"{name}\" is not a storage type"), "--dtype", "choose f32, f16, bf16 or q8_0")
+                    })
+                })
+                .transpose()?,
+            out: absolute(&out)?,
+        },
+        Task::Verify { path, against, project } => Command::Verify {
+            project: Some(absolute(&project.unwrap_or_else(|| PathBuf::from(".")))?),
+            path: absolute(&path)?,
+            against: against.map(|text| RunRef::parse(&text).0),
+        },
+        Task::Logits { model, tokens, out } => {
+            Command::Logits { model: model_ref(model)?.1, tokens: absolute(&tokens)?, out: absolute(&out)? }
+        }
+        Task::Doctor => Command::Doctor {},
+        other => return Err(Problem::internal(format!("{other:?} is not a single command"))),
+    })
+}
+
+fn train(arguments: TrainArgs) -> Result<Command, Problem> {
+    let mut set = Vec::new();
+    for pair in arguments.set {
+        let (key, value) = pair.split_once('=').ok_or_else(|| {
+            usage(format!("\"{pair}\" has no value"), "--set", "write --set table.key=value, such as train.steps=100")
+        })?;
+        set.push((key.trim().to_owned(), value.trim().to_owned()));
+    }
+    Ok(Command::Train {
+        project: absolute(&arguments.project)?,
+        set,
+        method: arguments.method,
+        out: arguments.out.map(|dir| absolute(&dir)).transpose()?,
+        resume: arguments.resume.map(|text| run_ref(&text)).transpose()?,
+        max_steps: arguments.max_steps,
+    })
+}
+
+/// A run named by number or word stays as it is; a folder becomes absolute.
+fn run_ref(text: &str) -> Result<RunRef, Problem> {
+    Ok(match RunRef::parse(text).0 {
+        RunRef::Path(path) => RunRef::Path(absolute(&path)?),
+        other => other,
+    })
+}
+
+/// An adapter folder holds an `adapter_config.json`; everything else names a run.
+fn export_source(text: &str, model: Option<&str>) -> Result<ExportSource, Problem> {
+    let path = Path::new(text);
+    if path.join("adapter_config.json").is_file() {
+        let model = model.ok_or_else(|| {
+            usage("a bare adapter needs its base model", text, "add --model with the base's folder or GGUF file")
+        })?;
+        return Ok(ExportSource::Adapter { path: absolute(path)?, model: absolute_name(model)? });
+    }
+    let (run, step) = RunRef::parse(text);
+    let run = match run {
+        RunRef::Path(path) => RunRef::Path(absolute(&path)?),
+        other => other,
+    };
+    Ok(ExportSource::Run { run, step })
+}
+
+fn model_ref(arguments: ModelArgs) -> Result<(Option<PathBuf>, ModelRef), Problem> {
+    let project = absolute(&arguments.project.unwrap_or_else(|| PathBuf::from(".")))?;
+    let adapters = arguments
+        .adapter
+        .iter()
+        .map(|name| if name.starts_with("run:") { Ok(name.clone()) } else { absolute_name(name) })
+        .collect::<Result<_, _>>()?;
+    Ok((Some(project), ModelRef { model: absolute_name(&arguments.model)?, adapters, base: None }))
+}
+
+/// Paths become absolute before they reach the engine, whose current folder may be another.
+fn absolute(path: &Path) -> Result<PathBuf, Problem> {
+    std::path::absolute(path).map_err(|error| {
+        usage(format!("the path cannot be resolved: {error}"), path.display().to_string(), "give a path that exists")
+    })
+}
+
+/// Names of bundled things stay, paths become absolute.
+fn absolute_name(name: &str) -> Result<String, Problem> {
+    if name.starts_with("builtin:") {
+        return Ok(name.to_owned());
+    }
+    if let Some(config) = name.strip_prefix("random:") {
+        return Ok(format!("random:{}", absolute(Path::new(config))?.display()));
+    }
+    Ok(absolute(Path::new(name))?.display().to_string())
+}
+
+fn usage(what: impl Into<String>, place: impl Into<String>, action: impl Into<String>) -> Problem {
+    Problem::new(Code::Usage, what, place, action)
+}
