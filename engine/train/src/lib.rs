@@ -7,7 +7,11 @@
 
 pub mod control;
 pub mod error;
+pub mod exact;
+pub mod guard;
+pub mod meter;
 pub mod request;
+pub mod schedule;
 pub mod session;
 
 pub use control::{RunControl, Want};
