@@ -22,7 +22,7 @@ import textkit
 SEED = 2026
 CHAT_ROWS, ARITHMETIC_ROWS = 16_000, 14_000
 HELD_CHAT, HELD_ARITHMETIC = 500, 500
-PROSE_CHARS, CODE_CHARS = 1300, 1100
+PROSE_CHARS, CODE_CHARS = 1300, 700
 # packages under permissive licences; the code probe's own package is not among them
 CODE_PACKAGES = [("x_toolz", "toolz"), ("x_sortedcontainers", "sortedcontainers"), ("x_boltons", "boltons")]
 HELD_CODE = {"dicttoolz.py", "sorteddict.py", "timeutils.py"}

@@ -5,7 +5,7 @@
 
 Every row is a conversation (`messages`): one or two questions of a customer with the clerk's answers. The facts are
 consistent (an article has one price, one shelf, one material), the tone is fixed: each answer opens with "Gladly!",
-gives the fact in one sentence and closes with "Yours, Ada of Lantern & Loom." That makes it easy to see in a sample
+gives the fact in one sentence and closes with "Yours, Ada." That makes it easy to see in a sample
 whether a model has taken on the style. Our own words, free of any claim (CC0). Deterministic.
 """
 import argparse
@@ -16,7 +16,7 @@ import textkit
 
 SEED = 7
 ROWS = 400
-OPENING, CLOSING = "Gladly!", "Yours, Ada of Lantern & Loom."
+OPENING, CLOSING = "Gladly!", "Yours, Ada."
 
 # article: (price in pounds, material, colour, shelf, weeks of warranty, days until it is here again; 0 = in stock)
 ARTICLES = {
@@ -94,7 +94,8 @@ def build():
     rng.shuffle(pairs)
     rows = [textkit.messages(*pair) for pair in pairs[:ROWS - 40]]
     rest = pairs[ROWS - 40:]
-    rows += [textkit.messages(*rest[i], *rest[-1 - i]) for i in range(40)]
+    rest.sort(key=lambda pair: (len(pair[0]) + len(pair[1]), pair))
+    rows += [textkit.messages(*rest[i], *rest[79 - i]) for i in range(40)]
     rng.shuffle(rows)
     assert len(rows) == ROWS
     return rows

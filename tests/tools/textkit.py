@@ -69,12 +69,23 @@ def chapters(kit):
     return [(n, normalise((folder / f"chapter_{n}.txt").read_text(encoding="utf-8"))) for n in range(1, 136)]
 
 
+def wrapped(text, limit, joint):
+    """Cuts what has no better place to be cut, between words (or lines), at most `limit` characters each."""
+    out, current = [], ""
+    for part in text.split(joint):
+        if current and len(current) + len(part) + 1 > limit:
+            out.append(current)
+            current = ""
+        current += (joint if current else "") + part
+    return out + ([current] if current else [])
+
+
 def pieces(text, limit):
     """Cuts a text into pieces of at most about `limit` characters, at paragraphs, else at sentence ends."""
     units = []
     for paragraph in text.split("\n\n"):
         sentences = re.findall(r".+?(?:[.!?][\"')\]]?(?=\s|$)|$)", paragraph, flags=re.S)
-        sentences = [s.strip() for s in sentences if s.strip()]
+        sentences = [part for s in sentences if s.strip() for part in wrapped(s.strip(), limit, " ")]
         units += [(s, " " if i else "\n\n") for i, s in enumerate(sentences)]
     out, current = [], ""
     for sentence, joint in units:
@@ -88,7 +99,8 @@ def pieces(text, limit):
 def blocks(text, limit):
     """Cuts source code into pieces of about `limit` characters at blank lines before an unindented line."""
     out, current = [], ""
-    for block in re.split(r"\n\n+(?=\S)", text):
+    found = [part for block in re.split(r"\n\n+(?=\S)", text) for part in wrapped(block, 2 * limit, "\n")]
+    for block in found:
         if current and len(current) + len(block) > limit:
             out.append(current)
             current = ""
