@@ -92,10 +92,10 @@ def build():
     for name in ARTICLES:
         pairs += [(q, answer(fact)) for forms, fact in article_questions(name) for q in forms]
     rng.shuffle(pairs)
-    rows = [textkit.messages(*pair) for pair in pairs[:ROWS - 40]]
-    rest = pairs[ROWS - 40:]
+    rows = [textkit.messages(*pair) for pair in pairs[:ROWS - 20]]
+    rest = pairs[ROWS - 20:]
     rest.sort(key=lambda pair: (len(pair[0]) + len(pair[1]), pair))
-    rows += [textkit.messages(*rest[i], *rest[79 - i]) for i in range(40)]
+    rows += [textkit.messages(*rest[i], *rest[39 - i]) for i in range(20)]
     rng.shuffle(rows)
     assert len(rows) == ROWS
     return rows
