@@ -1,0 +1,174 @@
+//! The independent graph: candle-transformers' llama, dense or on GGUF blocks, fed one token at a time.
+
+use crate::error::{ExportError, Result};
+use crate::independent::files::Tensors;
+use candle_core::quantized::gguf_file;
+use candle_core::{DType, Device, Tensor};
+use candle_nn::VarBuilder;
+use candle_transformers::models::llama::{Cache, Config as LlamaConfig, Llama, Llama3RopeConfig, Llama3RopeType};
+use candle_transformers::models::quantized_llama::ModelWeights;
+use std::collections::HashMap;
+use std::path::Path;
+
+/// A configuration as read by the independent reader.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Width.
+    pub hidden_size: usize,
+    /// Width inside the MLP.
+    pub intermediate_size: usize,
+    /// Vocabulary entries.
+    pub vocab_size: usize,
+    /// Blocks.
+    pub layers: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads.
+    pub kv_heads: usize,
+    /// Epsilon of the norms.
+    pub rms_eps: f64,
+    /// Rotary base.
+    pub rope_theta: f64,
+    /// Rotary scaling of the llama-3 kind: factor, low, high, original context.
+    pub llama3: Option<(f64, f64, f64, usize)>,
+    /// Longest context.
+    pub context: usize,
+    /// Whether the head is the embedding.
+    pub tied: bool,
+    /// What this graph cannot run, in words; empty when it can.
+    pub obstacles: Vec<String>,
+}
+
+impl Config {
+    fn into_candle(self) -> LlamaConfig {
+        LlamaConfig {
+            hidden_size: self.hidden_size,
+            intermediate_size: self.intermediate_size,
+            vocab_size: self.vocab_size,
+            num_hidden_layers: self.layers,
+            num_attention_heads: self.heads,
+            num_key_value_heads: self.kv_heads,
+            use_flash_attn: false,
+            rms_norm_eps: self.rms_eps,
+            rope_theta: self.rope_theta as f32,
+            bos_token_id: None,
+            eos_token_id: None,
+            rope_scaling: self.llama3.map(|(factor, low, high, original)| Llama3RopeConfig {
+                factor: factor as f32,
+                low_freq_factor: low as f32,
+                high_freq_factor: high as f32,
+                original_max_position_embeddings: original,
+                rope_type: Llama3RopeType::Llama3,
+            }),
+            max_position_embeddings: self.context,
+            tie_word_embeddings: self.tied,
+        }
+    }
+}
+
+/// A model in the independent graph, f32 on the processor.
+pub struct Oracle {
+    llama: Llama,
+    config: LlamaConfig,
+}
+
+impl Oracle {
+    /// Builds the graph from named tensors in the layout of a Hugging Face folder.
+    ///
+    /// # Errors
+    /// Missing or misshapen tensors, named by the independent loader.
+    pub fn new(tensors: Tensors, config: Config) -> Result<Self> {
+        let config = config.into_candle();
+        let map: HashMap<String, Tensor> = tensors.into_iter().collect();
+        let builder = VarBuilder::from_tensors(map, DType::F32, &Device::Cpu);
+        let llama = Llama::load(builder, &config)?;
+        Ok(Self { llama, config })
+    }
+
+    /// Logits (vocabulary) after each token of `tokens`.
+    ///
+    /// # Errors
+    /// A failing tensor operation.
+    pub fn logits(&self, tokens: &[u32]) -> Result<Vec<Vec<f32>>> {
+        let mut cache = Cache::new(true, DType::F32, &self.config, &Device::Cpu)?;
+        tokens.iter().enumerate().map(|(position, token)| self.step(*token, position, &mut cache)).collect()
+    }
+
+    /// The greedy continuation of `prompt`, at most `count` tokens.
+    ///
+    /// # Errors
+    /// A failing tensor operation.
+    pub fn greedy(&self, prompt: &[u32], count: usize) -> Result<Vec<u32>> {
+        let mut cache = Cache::new(true, DType::F32, &self.config, &Device::Cpu)?;
+        let mut last = Vec::new();
+        for (position, token) in prompt.iter().enumerate() {
+            last = self.step(*token, position, &mut cache)?;
+        }
+        let mut answer = Vec::new();
+        while answer.len() < count && !last.is_empty() {
+            let token = best(&last);
+            answer.push(token);
+            if answer.len() < count {
+                last = self.step(token, prompt.len() + answer.len() - 1, &mut cache)?;
+            }
+        }
+        Ok(answer)
+    }
+
+    fn step(&self, token: u32, position: usize, cache: &mut Cache) -> Result<Vec<f32>> {
+        let input = Tensor::new(&[[token]], &Device::Cpu)?;
+        Ok(self.llama.forward(&input, position, cache)?.flatten_all()?.to_vec1()?)
+    }
+}
+
+/// A GGUF file run on its own blocks, as a chat program would.
+pub struct QuantisedOracle(ModelWeights);
+
+impl QuantisedOracle {
+    /// Opens a GGUF file.
+    ///
+    /// # Errors
+    /// What the independent reader or graph refuses.
+    pub fn open(path: &Path) -> Result<Self> {
+        let fail = |error: candle_core::Error| ExportError::ReadBack {
+            path: path.to_path_buf(),
+            what: error.to_string().lines().next().unwrap_or_default().to_owned(),
+        };
+        let mut file = std::fs::File::open(path).map_err(ExportError::io(path))?;
+        let content = gguf_file::Content::read(&mut file).map_err(fail)?;
+        Ok(Self(ModelWeights::from_gguf(content, &mut file, &Device::Cpu).map_err(fail)?))
+    }
+
+    /// The greedy continuation of `prompt`, at most `count` tokens.
+    ///
+    /// # Errors
+    /// A failing tensor operation.
+    pub fn greedy(&mut self, prompt: &[u32], count: usize) -> Result<Vec<u32>> {
+        self.0.clear_kv_cache();
+        let mut answer: Vec<u32> = Vec::new();
+        let mut input = prompt.to_vec();
+        let mut position = 0;
+        while answer.len() < count && !input.is_empty() {
+            let tensor = Tensor::new(input.as_slice(), &Device::Cpu)?.unsqueeze(0)?;
+            let logits: Vec<f32> = self.0.forward(&tensor, position)?.flatten_all()?.to_vec1()?;
+            position += input.len();
+            let token = best(&logits);
+            answer.push(token);
+            input = vec![token];
+        }
+        Ok(answer)
+    }
+}
+
+/// Index of the largest logit; the first of equals.
+fn best(logits: &[f32]) -> u32 {
+    let mut index = 0;
+    let mut largest = f32::NEG_INFINITY;
+    for (candidate, value) in logits.iter().enumerate() {
+        if *value > largest {
+            largest = *value;
+            index = candidate;
+        }
+    }
+    index as u32
+}
