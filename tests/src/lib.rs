@@ -1,1 +1,3 @@
 //! Tests that cross crates: end to end, window, oracles.
+
+pub mod kit;

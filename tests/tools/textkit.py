@@ -23,7 +23,6 @@ HELD_CHAPTERS = [9, 48, 73, 119]
 # Topics of the dialogue corpus kept for the instruction probe.
 PROBE_TOPICS = ["trivia", "science", "computers", "history", "literature"]
 
-SYSTEM_NONE = None
 
 
 def sha256(path):

@@ -114,7 +114,7 @@ mod tests {
     fn std_paths_are_compiled() {
         assert!(std_item_exists("std::thread::spawn").expect("rustc"));
         assert!(std_item_exists("std::sync::Mutex").expect("rustc"));
-        assert!(!std_item_exists("std::thread::spwan").expect("rustc"));
+        assert!(!std_item_exists("std::thread::spawned").expect("rustc"));
     }
 
     #[test]

