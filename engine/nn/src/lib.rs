@@ -1,1 +1,25 @@
 //! Differentiable operations, frozen weights, adapters' slots, parameters, generators and optimisers.
+//!
+//! Place in the data flow: the numerics below models, methods and trainer. Activations and parameters are candle
+//! tensors (f32); weights that are not trained are [`FrozenWeight`]s over the bytes of the model file. The layers,
+//! from the bottom: [`bytes`] and [`storage`] (what files hold), [`kernels`] and [`gemm`] (arithmetic on slices),
+//! [`ops`] (differentiable operations), [`param`] and [`optim`] (what is trained and how).
+
+pub mod bytes;
+pub mod context;
+pub mod error;
+pub mod frozen;
+pub mod gemm;
+pub mod kernels;
+pub mod ops;
+pub mod param;
+pub mod rng;
+pub mod storage;
+
+pub use bytes::{Bytes, Map};
+pub use context::ForwardContext;
+pub use error::{NnError, Result};
+pub use frozen::{CpuBackend, FrozenBackend, FrozenWeight, set_backend};
+pub use ops::FrozenLinear;
+pub use param::{Grads, Param, ParamSet, Role};
+pub use storage::{StorageKind, dequantise, quantise};

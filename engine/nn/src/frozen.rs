@@ -1,0 +1,254 @@
+//! Weights that are not trained, held as the file has them.
+//!
+//! Place in the data flow: readers of model files make [`FrozenWeight`]s over mapped bytes; the differentiable
+//! operations multiply with them through a [`FrozenBackend`]. The dense f32 matrix of a weight in another
+//! storage type never exists as a whole: products widen it block by block.
+
+use crate::bytes::Bytes;
+use crate::kernels::frozen;
+use crate::storage::{self, StorageKind};
+use crate::{NnError, Result};
+use candle_core::{Device, Tensor};
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+
+/// A matrix (rows = out, cols = in) that is read only.
+#[derive(Clone, Debug)]
+pub struct FrozenWeight {
+    /// The name the file gives it.
+    pub name: String,
+    /// Output features.
+    pub rows: usize,
+    /// Input features.
+    pub cols: usize,
+    /// How the values are stored.
+    pub kind: StorageKind,
+    bytes: Bytes,
+    /// Logical row i is stored as row `row_order[i]`: GGUF permutes the rows of q and k.
+    row_order: Option<Arc<[u32]>>,
+}
+
+impl FrozenWeight {
+    /// A weight over stored bytes.
+    ///
+    /// # Errors
+    /// [`NnError::Weight`] when rows do not fill whole blocks, the bytes have another size, or `row_order` is
+    /// no permutation of the rows.
+    pub fn new(
+        name: impl Into<String>,
+        rows: usize,
+        cols: usize,
+        kind: StorageKind,
+        bytes: Bytes,
+        row_order: Option<Arc<[u32]>>,
+    ) -> Result<Self> {
+        let name = name.into();
+        let refuse = |what: String| NnError::Weight { name: name.clone(), what };
+        let row_bytes = kind.bytes_for(cols).ok_or_else(|| {
+            refuse(format!("a row of {cols} values does not fill blocks of {} ({})", kind.block_len(), kind.name()))
+        })?;
+        if row_bytes.checked_mul(rows) != Some(bytes.len()) {
+            let held = bytes.len();
+            return Err(refuse(format!("{held} bytes do not hold {rows} x {cols} values of {}", kind.name())));
+        }
+        if let Some(order) = &row_order {
+            let mut seen = vec![false; rows];
+            let fits = order.len() == rows
+                && order
+                    .iter()
+                    .all(|&row| seen.get_mut(row as usize).is_some_and(|seen| !std::mem::replace(seen, true)));
+            if !fits {
+                return Err(refuse(format!("the order of its rows is no permutation of {rows} rows")));
+            }
+        }
+        Ok(Self { name, rows, cols, kind, bytes, row_order })
+    }
+
+    /// A weight over f32 values in row-major order.
+    ///
+    /// # Errors
+    /// [`NnError::Weight`] when there are not rows · cols of them.
+    pub fn from_f32(name: impl Into<String>, rows: usize, cols: usize, values: Vec<f32>) -> Result<Self> {
+        Self::new(name, rows, cols, StorageKind::F32, Bytes::from_f32(values), None)
+    }
+
+    /// A weight over a tensor (rows, cols), stored as `kind`.
+    ///
+    /// # Errors
+    /// A tensor that is no f32 matrix, or rows that do not fill whole blocks.
+    pub fn from_tensor(name: impl Into<String>, tensor: &Tensor, kind: StorageKind) -> Result<Self> {
+        let (rows, cols) = tensor.dims2()?;
+        let values = tensor.flatten_all()?.to_vec1::<f32>()?;
+        if kind == StorageKind::F32 {
+            return Self::from_f32(name, rows, cols, values);
+        }
+        if kind.bytes_for(cols).is_none() {
+            let what = format!("a row of {cols} values does not fill blocks of {}", kind.block_len());
+            return Err(NnError::Weight { name: name.into(), what });
+        }
+        Self::new(name, rows, cols, kind, Bytes::owned(storage::quantise(kind, &values)?), None)
+    }
+
+    /// The stored bytes, in stored row order.
+    #[must_use]
+    pub const fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// Where each logical row is stored, when that is not in order.
+    #[must_use]
+    pub fn row_order(&self) -> Option<&[u32]> {
+        self.row_order.as_deref()
+    }
+
+    /// Bytes of memory the values take.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Number of values.
+    #[must_use]
+    pub const fn elements(&self) -> usize {
+        self.rows * self.cols
+    }
+
+    /// The values as they lie, when they are f32, in order and aligned: then no copy is needed.
+    #[must_use]
+    pub fn as_f32(&self) -> Option<&[f32]> {
+        if self.kind != StorageKind::F32 || self.row_order.is_some() {
+            return None;
+        }
+        bytemuck::try_cast_slice(self.bytes.as_slice()).ok()
+    }
+
+    /// Widens logical rows to f32: `out` is (rows in range, cols).
+    ///
+    /// # Errors
+    /// [`NnError::Weight`] when the range leaves the matrix or `out` has another size.
+    pub fn read_rows(&self, range: Range<usize>, out: &mut [f32]) -> Result<()> {
+        if range.start > range.end || range.end > self.rows || out.len() != range.len() * self.cols {
+            let what = format!(
+                "rows {}..{} of {} do not fit a buffer of {} values",
+                range.start,
+                range.end,
+                self.rows,
+                out.len()
+            );
+            return Err(NnError::Weight { name: self.name.clone(), what });
+        }
+        let stored = self.bytes.as_slice();
+        let row_bytes = self.row_bytes();
+        match &self.row_order {
+            None => {
+                let bytes = &stored[range.start * row_bytes..range.end * row_bytes];
+                storage::dequantise(self.kind, bytes, out)
+            }
+            Some(order) => {
+                for (&row, out) in order[range].iter().zip(out.chunks_exact_mut(self.cols.max(1))) {
+                    let start = row as usize * row_bytes;
+                    storage::dequantise(self.kind, &stored[start..start + row_bytes], out)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Logical rows as f32: borrowed where the storage allows, else widened into `scratch`.
+    ///
+    /// # Errors
+    /// As [`Self::read_rows`].
+    pub fn rows_f32<'a>(&'a self, range: Range<usize>, scratch: &'a mut Vec<f32>) -> Result<&'a [f32]> {
+        if let Some(values) = self.as_f32()
+            && let Some(rows) = values.get(range.start * self.cols..range.end * self.cols)
+        {
+            return Ok(rows);
+        }
+        scratch.resize(range.len() * self.cols, 0.0);
+        self.read_rows(range, scratch)?;
+        Ok(scratch)
+    }
+
+    /// The whole matrix as f32, borrowed where the storage allows.
+    ///
+    /// # Errors
+    /// As [`Self::read_rows`].
+    pub fn to_f32(&self) -> Result<Cow<'_, [f32]>> {
+        if let Some(values) = self.as_f32() {
+            return Ok(Cow::Borrowed(values));
+        }
+        let mut values = vec![0f32; self.elements()];
+        self.read_rows(0..self.rows, &mut values)?;
+        Ok(Cow::Owned(values))
+    }
+
+    /// The whole matrix (rows, cols) as an f32 tensor: for tests, merging and promotion.
+    ///
+    /// # Errors
+    /// As [`Self::read_rows`].
+    pub fn to_tensor(&self) -> Result<Tensor> {
+        Ok(Tensor::from_vec(self.to_f32()?.into_owned(), (self.rows, self.cols), &Device::Cpu)?)
+    }
+
+    /// Bytes of one stored row.
+    fn row_bytes(&self) -> usize {
+        // `new` accepted the columns, so this is no fallback that could matter.
+        self.kind.bytes_for(self.cols).unwrap_or(0)
+    }
+}
+
+/// Products with a frozen weight. Nothing outside an implementation may assume where they run.
+pub trait FrozenBackend: Send + Sync {
+    /// `out (n, rows) (+)= x (n, cols) Wᵀ`.
+    ///
+    /// # Errors
+    /// Sizes that do not fit the weight.
+    fn matmul_nt(&self, weight: &FrozenWeight, x: &[f32], n: usize, out: &mut [f32], accumulate: bool) -> Result<()>;
+
+    /// `out (n, cols) (+)= g (n, rows) W`.
+    ///
+    /// # Errors
+    /// Sizes that do not fit the weight.
+    fn matmul_nn(&self, weight: &FrozenWeight, g: &[f32], n: usize, out: &mut [f32], accumulate: bool) -> Result<()>;
+}
+
+/// The processor.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CpuBackend;
+
+fn check(weight: &FrozenWeight, n: usize, wide: (&str, usize, usize), tall: (&str, usize, usize)) -> Result<()> {
+    for (what, length, features) in [wide, tall] {
+        if length != n * features {
+            let what = format!("{what} has {length} values instead of {n} x {features}");
+            return Err(NnError::Weight { name: weight.name.clone(), what });
+        }
+    }
+    Ok(())
+}
+
+impl FrozenBackend for CpuBackend {
+    fn matmul_nt(&self, weight: &FrozenWeight, x: &[f32], n: usize, out: &mut [f32], accumulate: bool) -> Result<()> {
+        check(weight, n, ("the input", x.len(), weight.cols), ("the output", out.len(), weight.rows))?;
+        frozen::matmul_nt(weight, x, n, out, accumulate)
+    }
+
+    fn matmul_nn(&self, weight: &FrozenWeight, g: &[f32], n: usize, out: &mut [f32], accumulate: bool) -> Result<()> {
+        check(weight, n, ("the gradient", g.len(), weight.rows), ("the output", out.len(), weight.cols))?;
+        frozen::matmul_nn(weight, g, n, out, accumulate)
+    }
+}
+
+static BACKEND: OnceLock<Box<dyn FrozenBackend>> = OnceLock::new();
+
+/// Chooses where products with frozen weights run; to be called once, before any. Returns whether the choice
+/// took effect: a backend that is in use is not replaced.
+pub fn set_backend(backend: Box<dyn FrozenBackend>) -> bool {
+    BACKEND.set(backend).is_ok()
+}
+
+/// Where products with frozen weights run: the processor unless [`set_backend`] chose another.
+#[must_use]
+pub fn backend() -> &'static dyn FrozenBackend {
+    BACKEND.get_or_init(|| Box::new(CpuBackend)).as_ref()
+}

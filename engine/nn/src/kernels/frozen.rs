@@ -1,0 +1,188 @@
+//! Products with a frozen weight on the processor.
+//!
+//! Place in the data flow: [`crate::frozen::CpuBackend`] checks sizes and calls these. Aligned f32 weights go
+//! to the product as they lie in the file; all others are widened block of rows by block of rows.
+
+use crate::frozen::FrozenWeight;
+use crate::gemm;
+use crate::kernels::scratch;
+use crate::{NnError, Result};
+use rayon::prelude::*;
+
+/// Widened values per block: 1 MiB, which stays in the second-level cache of most processors.
+const BLOCK_VALUES: usize = 1 << 18;
+
+/// `out (n, rows) (+)= x (n, cols) Wᵀ`. Threads take blocks of weight rows: each widens its own.
+pub(crate) fn matmul_nt(weight: &FrozenWeight, x: &[f32], n: usize, out: &mut [f32], accumulate: bool) -> Result<()> {
+    let (rows, cols) = (weight.rows, weight.cols);
+    if n == 0 || rows == 0 {
+        return Ok(());
+    }
+    if let Some(values) = weight.as_f32() {
+        gemm::gemm_nt(x, values, out, n, rows, cols, 1.0, accumulate);
+        return Ok(());
+    }
+    let per_block = rows_per_block(rows, cols);
+    let x = gemm::matrix(x, n, cols);
+    gemm::matrix_mut(out, n, rows).par_col_chunks_mut(per_block).enumerate().try_for_each(|(block, out)| {
+        let start = block * per_block;
+        let count = out.ncols();
+        scratch::with(count * cols, |values| {
+            weight.read_rows(start..start + count, values)?;
+            gemm::product_here(out, x, gemm::matrix(values, count, cols).transpose(), 1.0, accumulate);
+            Ok::<(), NnError>(())
+        })
+    })
+}
+
+/// `out (n, cols) (+)= g (n, rows) W`. Blocks of weight rows are summed up one after the other; threads share
+/// the widening and the product of each.
+pub(crate) fn matmul_nn(weight: &FrozenWeight, g: &[f32], n: usize, out: &mut [f32], accumulate: bool) -> Result<()> {
+    let (rows, cols) = (weight.rows, weight.cols);
+    if n == 0 || cols == 0 {
+        return Ok(());
+    }
+    if let Some(values) = weight.as_f32() {
+        gemm::gemm_nn(g, values, out, n, cols, rows, 1.0, accumulate);
+        return Ok(());
+    }
+    if rows == 0 && !accumulate {
+        out.fill(0.0);
+    }
+    let per_block = (BLOCK_VALUES / cols).clamp(1, rows.max(1));
+    let g = gemm::matrix(g, n, rows);
+    scratch::with(per_block * cols, |values| {
+        for start in (0..rows).step_by(per_block) {
+            let count = per_block.min(rows - start);
+            let values = &mut values[..count * cols];
+            read_rows_shared(weight, start, values)?;
+            let accumulate = accumulate || start > 0;
+            let (g, values) = (g.subcols(start, count), gemm::matrix(values, count, cols));
+            gemm::product(gemm::matrix_mut(out, n, cols), g, values, 1.0, accumulate);
+        }
+        Ok(())
+    })
+}
+
+/// Widens the rows from `start` that fill `values`, spread over the pool.
+pub(crate) fn read_rows_shared(weight: &FrozenWeight, start: usize, values: &mut [f32]) -> Result<()> {
+    let cols = weight.cols.max(1);
+    let piece = (values.len() / cols).div_ceil(rayon::current_num_threads()).max(1);
+    values.par_chunks_mut(piece * cols).enumerate().try_for_each(|(index, values)| {
+        let first = start + index * piece;
+        weight.read_rows(first..first + values.len() / cols, values)
+    })
+}
+
+/// Rows of a block such that it stays within [`BLOCK_VALUES`] and every thread gets one.
+fn rows_per_block(rows: usize, cols: usize) -> usize {
+    let fair = rows.div_ceil(rayon::current_num_threads()).next_multiple_of(16);
+    fair.min((BLOCK_VALUES / cols.max(1)).max(1)).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bytes::Bytes;
+    use crate::frozen::{FrozenBackend as _, backend};
+    use crate::rng::Stream;
+    use crate::storage::{StorageKind, quantise};
+    use std::sync::Arc;
+
+    fn values(name: &str, n: usize) -> Vec<f32> {
+        let mut values = vec![0f32; n];
+        Stream::new(1, name).fill_normal(&mut values, 1.0);
+        values
+    }
+
+    fn assert_close(left: &[f32], right: &[f32], what: &str) {
+        for (a, b) in left.iter().zip(right) {
+            assert!((a - b).abs() <= 2e-4 * (1.0 + b.abs()), "{what}: {a} {b}");
+        }
+    }
+
+    #[test]
+    fn every_kind_multiplies_like_its_widened_matrix() {
+        let (rows, cols) = (1100, 512);
+        let dense = values("weight", rows * cols);
+        for kind in StorageKind::ALL {
+            let bytes = Bytes::owned(quantise(kind, &dense).unwrap());
+            let weight = FrozenWeight::new("w", rows, cols, kind, bytes, None).unwrap();
+            let wide = weight.to_f32().unwrap();
+            for n in [1, 5] {
+                let (x, g) = (values("x", n * cols), values("g", n * rows));
+                let (mut out, mut expected) = (vec![0.5f32; n * rows], vec![0.5f32; n * rows]);
+                backend().matmul_nt(&weight, &x, n, &mut out, true).unwrap();
+                gemm::gemm_nt(&x, &wide, &mut expected, n, rows, cols, 1.0, true);
+                assert_close(&out, &expected, kind.name());
+                let (mut out, mut expected) = (vec![0.5f32; n * cols], vec![0f32; n * cols]);
+                backend().matmul_nn(&weight, &g, n, &mut out, false).unwrap();
+                gemm::gemm_nn(&g, &wide, &mut expected, n, cols, rows, 1.0, false);
+                assert_close(&out, &expected, kind.name());
+            }
+        }
+    }
+
+    #[test]
+    fn permuted_and_misaligned_rows_are_read_where_they_lie() {
+        let (rows, cols) = (6, 32);
+        let dense = values("weight", rows * cols);
+        let order: Arc<[u32]> = Arc::from([3u32, 0, 5, 1, 2, 4]);
+        let mut stored = vec![0f32; rows * cols];
+        for (logical, &row) in order.iter().enumerate() {
+            let row = row as usize * cols;
+            stored[row..row + cols].copy_from_slice(&dense[logical * cols..(logical + 1) * cols]);
+        }
+        let mut shifted = vec![0u8; rows * cols * 4 + 1];
+        shifted[1..].copy_from_slice(bytemuck::cast_slice(&stored));
+        let whole = Bytes::owned(shifted);
+        let bytes = whole.slice(1..whole.len()).unwrap();
+        let weight = FrozenWeight::new("w", rows, cols, StorageKind::F32, bytes, Some(order)).unwrap();
+        assert_eq!(weight.to_f32().unwrap().as_ref(), dense);
+        let x = values("x", 3 * cols);
+        let (mut out, mut expected) = (vec![0f32; 3 * rows], vec![0f32; 3 * rows]);
+        backend().matmul_nt(&weight, &x, 3, &mut out, false).unwrap();
+        gemm::gemm_nt(&x, &dense, &mut expected, 3, rows, cols, 1.0, false);
+        assert_close(&out, &expected, "permuted");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_the_name_of_the_weight() {
+        let new = |rows, cols, kind, length, order| {
+            FrozenWeight::new("blk.0.attn_q", rows, cols, kind, Bytes::owned(vec![0; length]), order)
+        };
+        for bad in [
+            new(2, 33, StorageKind::Q4_0, 36, None),
+            new(2, 32, StorageKind::Q4_0, 35, None),
+            new(usize::MAX, 32, StorageKind::Q4_0, 36, None),
+            new(2, 32, StorageKind::Q4_0, 36, Some(Arc::from([0u32, 0]))),
+            new(2, 32, StorageKind::Q4_0, 36, Some(Arc::from([0u32, 2]))),
+            new(2, 32, StorageKind::Q4_0, 36, Some(Arc::from([0u32]))),
+        ] {
+            assert!(bad.unwrap_err().to_string().contains("blk.0.attn_q"));
+        }
+        let weight = new(2, 32, StorageKind::Q4_0, 36, None).unwrap();
+        assert!(weight.read_rows(1..3, &mut [0.0; 64]).is_err());
+        assert!(weight.read_rows(0..1, &mut [0.0; 31]).is_err());
+        assert!(backend().matmul_nt(&weight, &[0.0; 31], 1, &mut [0.0; 2], false).is_err());
+    }
+
+    #[test]
+    fn widened_products_do_not_depend_on_the_number_of_threads() {
+        let (rows, cols, n) = (300, 256, 9);
+        let bytes = Bytes::owned(quantise(StorageKind::Q4_1, &values("weight", rows * cols)).unwrap());
+        let weight = FrozenWeight::new("w", rows, cols, StorageKind::Q4_1, bytes, None).unwrap();
+        let (x, g) = (values("x", n * cols), values("g", n * rows));
+        let run = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let (mut y, mut dx) = (vec![0f32; n * rows], vec![0f32; n * cols]);
+                backend().matmul_nt(&weight, &x, n, &mut y, false).unwrap();
+                backend().matmul_nn(&weight, &g, n, &mut dx, false).unwrap();
+                y.into_iter().chain(dx).map(f32::to_bits).collect::<Vec<_>>()
+            })
+        };
+        let one = run(1);
+        assert!(run(2) == one && run(3) == one);
+    }
+}

@@ -1,0 +1,19 @@
+//! Arithmetic on plain slices: what the differentiable operations are made of.
+//!
+//! Place in the data flow: [`crate::ops`] unpacks tensors and calls these; nothing here knows of tensors or
+//! graphs. Big inputs are spread over the rayon pool in pieces of fixed size, so that results do not depend on
+//! the number of threads; inner loops run through [`simd`], which picks the machine's best instruction set at
+//! run time.
+
+pub mod blocks;
+pub(crate) mod frozen;
+pub mod reduce;
+pub(crate) mod scratch;
+pub mod threads;
+
+/// Runs `work` compiled for the best instruction set this machine has (AVX2 and FMA where present).
+/// `work` must be marked `#[inline(always)]`, as must all it calls, else it is compiled for the baseline.
+#[inline(always)]
+pub(crate) fn simd<R>(work: impl FnOnce() -> R) -> R {
+    pulp::Arch::new().dispatch(work)
+}

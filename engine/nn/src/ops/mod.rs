@@ -1,0 +1,139 @@
+//! Differentiable operations: candle custom operations with hand-written backward passes.
+//!
+//! Place in the data flow: models and adapters build their graphs from these and from plain candle arithmetic.
+//! On f32 tensors in main memory the kernels of [`crate::kernels`] run; on other devices and types the slow
+//! equivalents of [`reference`], made of plain candle tensors, run instead. Each operation is tested against its
+//! reference and against finite differences.
+//!
+//! Rules that all operations keep: an input that is not tracked gets no gradient and costs nothing in the
+//! backward pass; gradients are detached; inputs of any strides are accepted.
+
+mod activation;
+mod attention;
+mod embedding;
+mod head;
+mod linear;
+mod low_rank;
+mod norm;
+pub mod reference;
+mod rotary;
+mod seed;
+mod softmax;
+
+pub use activation::{gated_gelu, gated_silu, gelu, gelu_tanh, silu};
+pub use attention::{AttentionSpec, attention, attention_cached};
+pub use embedding::{EmbeddingTable, embedding};
+pub use head::{HeadTable, IGNORE, head_cross_entropy, head_logits};
+pub use linear::{FrozenLinear, linear, linear_trained};
+pub use low_rank::{Dropout, linear_low_rank, low_rank};
+pub use norm::{layer_norm, rms_norm};
+pub use rotary::{RotaryTable, rotary};
+pub use seed::seed_gradient;
+pub use softmax::softmax;
+
+use crate::error::shape_error;
+use crate::{NnError, Result};
+use candle_core::{CpuStorage, DType, Device, Layout, Shape, Storage, Tensor};
+use std::ops::{Deref, Range};
+
+/// Whether the kernels can take these tensors: f32 in main memory.
+pub(crate) fn has_kernel(tensors: &[&Tensor]) -> bool {
+    tensors.iter().all(|tensor| tensor.device().is_cpu() && tensor.dtype() == DType::F32)
+}
+
+/// The values of an f32 tensor in main memory, in row-major order.
+pub(crate) struct Values<'a> {
+    storage: parking_lot::RwLockReadGuard<'a, Storage>,
+    range: Range<usize>,
+}
+
+impl<'a> Values<'a> {
+    /// Looks into a tensor that is contiguous.
+    ///
+    /// # Errors
+    /// Another type, another device, or values that do not lie in order.
+    pub(crate) fn of(tensor: &'a Tensor) -> candle_core::Result<Self> {
+        let (storage, layout) = tensor.storage_and_layout();
+        let Some((start, end)) = layout.contiguous_offsets() else {
+            candle_core::bail!("values of shape {:?} do not lie in order", tensor.dims());
+        };
+        match &*storage {
+            Storage::Cpu(cpu) => {
+                if cpu.as_slice::<f32>()?.get(start..end).is_none() {
+                    candle_core::bail!("a tensor reaches beyond its memory");
+                }
+            }
+            _ => candle_core::bail!("a tensor is not in main memory"),
+        }
+        Ok(Self { storage, range: start..end })
+    }
+}
+
+impl Deref for Values<'_> {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        // `of` checked type, device and range; the lock keeps them as they were.
+        match &*self.storage {
+            Storage::Cpu(CpuStorage::F32(values)) => values.get(self.range.clone()).unwrap_or(&[]),
+            _ => &[],
+        }
+    }
+}
+
+/// Calls `f` with the values of an f32 tensor in row-major order.
+///
+/// # Errors
+/// Another type or another device.
+pub fn with_slice<R>(tensor: &Tensor, f: impl FnOnce(&[f32]) -> R) -> Result<R> {
+    let tensor = tensor.contiguous()?;
+    let values = Values::of(&tensor)?;
+    Ok(f(&values))
+}
+
+/// The values of an argument within a custom operation's forward pass.
+pub(crate) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> candle_core::Result<&'a [f32]> {
+    let values = storage.as_slice::<f32>()?;
+    match layout.contiguous_offsets().and_then(|(start, end)| values.get(start..end)) {
+        Some(values) => Ok(values),
+        None => candle_core::bail!("values of shape {:?} do not lie in order", layout.dims()),
+    }
+}
+
+/// What a custom operation's forward pass returns.
+pub(crate) fn output(values: Vec<f32>, shape: impl Into<Shape>) -> candle_core::Result<(CpuStorage, Shape)> {
+    Ok((CpuStorage::F32(values), shape.into()))
+}
+
+/// A gradient: a plain tensor in main memory.
+pub(crate) fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> candle_core::Result<Tensor> {
+    Tensor::from_vec(values, shape.into(), &Device::Cpu)
+}
+
+/// Last dimension and the product of the others.
+pub(crate) fn rows_and_features(tensor: &Tensor) -> Result<(usize, usize)> {
+    let Some((&features, rest)) = tensor.dims().split_last() else {
+        return shape_error("a scalar has no features");
+    };
+    Ok((rest.iter().product(), features))
+}
+
+/// Requires a tensor of exactly this shape.
+pub(crate) fn expect_shape(what: &str, tensor: &Tensor, dims: &[usize]) -> Result<()> {
+    if tensor.dims() == dims {
+        return Ok(());
+    }
+    shape_error(format!("{what} has shape {:?} instead of {dims:?}", tensor.dims()))
+}
+
+/// Conversion at the border of candle's traits.
+pub(crate) trait IntoCandle<T> {
+    /// Same result with candle's error.
+    fn candle(self) -> candle_core::Result<T>;
+}
+
+impl<T> IntoCandle<T> for Result<T, NnError> {
+    fn candle(self) -> candle_core::Result<T> {
+        self.map_err(NnError::into_candle)
+    }
+}

@@ -1,0 +1,234 @@
+//! Slow equivalents of the operations, made of plain candle tensors.
+//!
+//! Place in the data flow: what the fused operations are tested against (in f64 too), and what runs where they
+//! have no kernel. They favour being obviously right over speed and memory: attention holds all scores, the
+//! head all logits.
+
+use super::{AttentionSpec, Dropout, IGNORE};
+use crate::rng;
+use crate::{NnError, Result};
+use candle_core::{D, DType, Device, Tensor};
+
+/// `x (.., in) Wᵀ + bias` with `weight` (out, in).
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let mut dims = x.dims().to_vec();
+    let (out_features, in_features) = weight.dims2()?;
+    let y = x.reshape(((), in_features))?.matmul(&weight.t()?)?;
+    let y = match bias {
+        Some(bias) => y.broadcast_add(bias)?,
+        None => y,
+    };
+    if let Some(last) = dims.last_mut() {
+        *last = out_features;
+    }
+    Ok(y.reshape(dims)?)
+}
+
+/// `scale · (drop(x) Aᵀ) Bᵀ` with `a` (rank, in) and `b` (out, rank).
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn low_rank(x: &Tensor, a: &Tensor, b: &Tensor, scale: f32, dropout: Option<&Dropout>) -> Result<Tensor> {
+    let x = match dropout {
+        Some(dropout) => (x * dropout_mask(dropout, x)?)?,
+        None => x.clone(),
+    };
+    Ok((linear(&linear(&x, a, None)?, b, None)? * f64::from(scale))?)
+}
+
+/// The factors of dropout for `x` (.., features): 0 or 1/(1-p), a constant of the type of `x`.
+///
+/// # Errors
+/// Only what candle reports.
+pub fn dropout_mask(dropout: &Dropout, x: &Tensor) -> Result<Tensor> {
+    let (positions, features) = super::rows_and_features(x)?;
+    let threshold = rng::drop_threshold(dropout.p);
+    let factor = 1.0 / (1.0 - dropout.p);
+    let mut mask = Vec::with_capacity(positions * features);
+    for place in 0..positions {
+        let (row, position) = dropout.place(place);
+        for feature in 0..features {
+            let words = rng::mask_words(dropout.key, row, position, (feature / 4) as u32);
+            mask.push(if words[feature % 4] >= threshold { factor } else { 0.0 });
+        }
+    }
+    Ok(Tensor::from_vec(mask, x.dims(), &Device::Cpu)?.to_dtype(x.dtype())?.to_device(x.device())?)
+}
+
+/// Root-mean-square normalisation of the last dimension.
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
+    let mean_square = x.sqr()?.mean_keepdim(D::Minus1)?;
+    let inverse = (mean_square + eps)?.sqrt()?.recip()?;
+    Ok(x.broadcast_mul(&inverse)?.broadcast_mul(weight)?)
+}
+
+/// Normalisation of the last dimension to mean 0 and variance 1.
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, eps: f64) -> Result<Tensor> {
+    let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
+    let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
+    let inverse = (variance + eps)?.sqrt()?.recip()?;
+    let y = centred.broadcast_mul(&inverse)?.broadcast_mul(weight)?;
+    Ok(match bias {
+        Some(bias) => y.broadcast_add(bias)?,
+        None => y,
+    })
+}
+
+/// Softmax over the last dimension.
+///
+/// # Errors
+/// Only what candle reports.
+pub fn softmax(x: &Tensor) -> Result<Tensor> {
+    // The largest value only guards against overflow: it is a constant for the gradient.
+    let largest = x.max_keepdim(D::Minus1)?.detach();
+    let exponentials = x.broadcast_sub(&largest)?.exp()?;
+    let sums = exponentials.sum_keepdim(D::Minus1)?;
+    Ok(exponentials.broadcast_div(&sums)?)
+}
+
+/// `1 / (1 + e^-x)`.
+fn sigmoid(x: &Tensor) -> Result<Tensor> {
+    Ok((x.neg()?.exp()? + 1.0)?.recip()?)
+}
+
+/// `x · sigmoid(x)`.
+///
+/// # Errors
+/// Only what candle reports.
+pub fn silu(x: &Tensor) -> Result<Tensor> {
+    Ok((x * sigmoid(x)?)?)
+}
+
+/// `x/2 · (1 + erf(x/√2))`.
+///
+/// # Errors
+/// Only what candle reports.
+pub fn gelu(x: &Tensor) -> Result<Tensor> {
+    let erf = (x * std::f64::consts::FRAC_1_SQRT_2)?.erf()?;
+    Ok(((x * 0.5)? * (erf + 1.0)?)?)
+}
+
+/// `x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))`.
+///
+/// # Errors
+/// Only what candle reports.
+pub fn gelu_tanh(x: &Tensor) -> Result<Tensor> {
+    let inner = ((x + (x.sqr()? * x)?.affine(0.044_715, 0.0)?)? * (2.0 / std::f64::consts::PI).sqrt())?;
+    Ok(((x * 0.5)? * (inner.tanh()? + 1.0)?)?)
+}
+
+/// Rotation of feature pairs (i, i + half) by position; features beyond 2·half pass through.
+/// `x` (B, T, H, Dh), `cosines` and `sines` (B·T, half).
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn rotary(x: &Tensor, cosines: &Tensor, sines: &Tensor) -> Result<Tensor> {
+    let (batch, width, _, features) = x.dims4()?;
+    let half = cosines.dim(1)?;
+    let like = |table: &Tensor| -> Result<Tensor> {
+        Ok(table.reshape((batch, width, 1, half))?.to_dtype(x.dtype())?.to_device(x.device())?)
+    };
+    let (cosines, sines) = (like(cosines)?, like(sines)?);
+    let first = x.narrow(3, 0, half)?;
+    let second = x.narrow(3, half, half)?;
+    let turned_first = (first.broadcast_mul(&cosines)? - second.broadcast_mul(&sines)?)?;
+    let turned_second = (second.broadcast_mul(&cosines)? + first.broadcast_mul(&sines)?)?;
+    let mut parts = vec![turned_first, turned_second];
+    if features > 2 * half {
+        parts.push(x.narrow(3, 2 * half, features - 2 * half)?);
+    }
+    Ok(Tensor::cat(&parts, 3)?)
+}
+
+/// Attention with all scores held. Query t of T stands at key position t + (keys - T).
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, spec: &AttentionSpec) -> Result<Tensor> {
+    let (batch, queries, heads, features) = q.dims4()?;
+    let (_, keys, kv_heads, _) = k.dims4()?;
+    let spread = |x: &Tensor| -> Result<Tensor> {
+        let x = x.transpose(1, 2)?.unsqueeze(2)?;
+        let x = x.broadcast_as((batch, kv_heads, heads / kv_heads, keys, features))?;
+        Ok(x.contiguous()?.reshape((batch, heads, keys, features))?)
+    };
+    let mut bias = vec![HIDDEN; batch * queries * keys];
+    let mut live = vec![0f32; batch * queries];
+    for row in 0..batch {
+        for query in 0..queries {
+            let place = row * queries + query;
+            if let Some(range) = spec.visible(row, query + keys - queries) {
+                live[place] = 1.0;
+                bias[place * keys..][range].fill(0.0);
+            }
+        }
+    }
+    let constant = |values: Vec<f32>, shape: &[usize]| -> Result<Tensor> {
+        Ok(Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(q.dtype())?.to_device(q.device())?)
+    };
+    let bias = constant(bias, &[batch, 1, queries, keys])?;
+    let live = constant(live, &[batch, 1, queries, 1])?;
+    let q = q.transpose(1, 2)?.contiguous()?;
+    let scores = (q.matmul(&spread(k)?.transpose(2, 3)?.contiguous()?)? * f64::from(spec.scale))?;
+    let weights = softmax(&scores.broadcast_add(&bias)?)?.broadcast_mul(&live)?;
+    Ok(weights.matmul(&spread(v)?)?.transpose(1, 2)?.contiguous()?)
+}
+
+/// Added to scores that are not visible: far below any score, and finite, so that a row without anything
+/// visible gives no NaN.
+const HIDDEN: f32 = -1e30;
+
+/// Σ over trained positions of the cross-entropy in nats; all logits are held.
+///
+/// # Errors
+/// Shapes that do not fit or a target outside the vocabulary.
+pub fn head_cross_entropy(hidden: &Tensor, weight: &Tensor, targets: &[u32], bias: Option<&Tensor>) -> Result<Tensor> {
+    let trained = targets.iter().zip(0u32..).filter(|(target, _)| **target != IGNORE);
+    let (targets, places): (Vec<u32>, Vec<u32>) = trained.unzip();
+    if targets.is_empty() {
+        return Ok((hidden.sum_all()? * 0.0)?);
+    }
+    let count = targets.len();
+    let places = Tensor::from_vec(places, count, hidden.device())?;
+    let targets = Tensor::from_vec(targets, (count, 1), hidden.device())?;
+    let logits = linear(&hidden.index_select(&places, 0)?, weight, bias)?;
+    let largest = logits.max_keepdim(1)?.detach();
+    let sums = logits.broadcast_sub(&largest)?.exp()?.sum_keepdim(1)?;
+    let log_sums = (sums.log()? + largest)?;
+    Ok((log_sums - logits.gather(&targets, 1)?)?.sum_all()?)
+}
+
+/// Rows of `table` (V, D) by id, shaped (B, T, D).
+///
+/// # Errors
+/// Ids outside the table.
+pub fn embedding(ids: &[u32], shape: (usize, usize), table: &Tensor) -> Result<Tensor> {
+    let ids = Tensor::from_slice(ids, ids.len(), table.device())?;
+    let (batch, width) = shape;
+    Ok(table.index_select(&ids, 0)?.reshape((batch, width, table.dim(1)?))?)
+}
+
+/// `Σ y·g` with `g` constant.
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn seed_gradient(y: &Tensor, gradient: &Tensor) -> Result<Tensor> {
+    Ok((y * gradient.detach())?.sum_all()?)
+}
+
+/// The f64 twin of an f32 tensor, for tests.
+///
+/// # Errors
+/// Only what candle reports.
+pub fn to_f64(x: &Tensor) -> Result<Tensor, NnError> {
+    Ok(x.to_dtype(DType::F64)?)
+}

@@ -1,0 +1,383 @@
+//! How the numbers of a weight are stored: floats of three widths and the block formats of GGUF.
+//!
+//! Place in the data flow: readers name the [`StorageKind`] of each tensor; [`crate::FrozenWeight`] widens
+//! rows to f32 through [`dequantise`]; writers shrink through [`quantise`].
+//!
+//! The block layouts are those of ggml; candle's `k_quants` holds the slow and certain conversions, the
+//! common formats have vectorised ones in [`crate::kernels::blocks`] that give the same bits.
+
+use crate::kernels::blocks;
+use crate::{NnError, Result};
+use candle_core::quantized::k_quants::{
+    BlockQ2K, BlockQ3K, BlockQ4_0, BlockQ4_1, BlockQ4K, BlockQ5_0, BlockQ5_1, BlockQ5K, BlockQ6K, BlockQ8_0, BlockQ8K,
+    GgmlType,
+};
+use half::slice::HalfFloatSliceExt as _;
+use half::{bf16, f16};
+
+/// A storage type. Names and numbers are those of ggml.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum StorageKind {
+    /// 32-bit float.
+    F32,
+    /// 16-bit float (IEEE half).
+    F16,
+    /// 16-bit float with the exponent of f32.
+    Bf16,
+    /// 4 bits, scale per 32.
+    Q4_0,
+    /// 4 bits, scale and minimum per 32.
+    Q4_1,
+    /// 5 bits, scale per 32.
+    Q5_0,
+    /// 5 bits, scale and minimum per 32.
+    Q5_1,
+    /// 8 bits, scale per 32.
+    Q8_0,
+    /// 2 bits in super-blocks of 256.
+    Q2K,
+    /// 3 bits in super-blocks of 256.
+    Q3K,
+    /// 4 bits in super-blocks of 256.
+    Q4K,
+    /// 5 bits in super-blocks of 256.
+    Q5K,
+    /// 6 bits in super-blocks of 256.
+    Q6K,
+    /// 8 bits in super-blocks of 256.
+    Q8K,
+}
+
+impl StorageKind {
+    /// All of them.
+    pub const ALL: [Self; 14] = [
+        Self::F32,
+        Self::F16,
+        Self::Bf16,
+        Self::Q4_0,
+        Self::Q4_1,
+        Self::Q5_0,
+        Self::Q5_1,
+        Self::Q8_0,
+        Self::Q2K,
+        Self::Q3K,
+        Self::Q4K,
+        Self::Q5K,
+        Self::Q6K,
+        Self::Q8K,
+    ];
+
+    /// Elements per block.
+    #[must_use]
+    pub const fn block_len(self) -> usize {
+        match self {
+            Self::F32 | Self::F16 | Self::Bf16 => 1,
+            Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::Q8_0 => 32,
+            Self::Q2K | Self::Q3K | Self::Q4K | Self::Q5K | Self::Q6K | Self::Q8K => 256,
+        }
+    }
+
+    /// Bytes per block.
+    #[must_use]
+    pub const fn block_bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::Bf16 => 2,
+            Self::Q4_0 => 18,
+            Self::Q4_1 => 20,
+            Self::Q5_0 => 22,
+            Self::Q5_1 => 24,
+            Self::Q8_0 => 34,
+            Self::Q2K => 84,
+            Self::Q3K => 110,
+            Self::Q4K => 144,
+            Self::Q5K => 176,
+            Self::Q6K => 210,
+            Self::Q8K => 292,
+        }
+    }
+
+    /// Name as people write it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+            Self::Q4_0 => "Q4_0",
+            Self::Q4_1 => "Q4_1",
+            Self::Q5_0 => "Q5_0",
+            Self::Q5_1 => "Q5_1",
+            Self::Q8_0 => "Q8_0",
+            Self::Q2K => "Q2_K",
+            Self::Q3K => "Q3_K",
+            Self::Q4K => "Q4_K",
+            Self::Q5K => "Q5_K",
+            Self::Q6K => "Q6_K",
+            Self::Q8K => "Q8_K",
+        }
+    }
+
+    /// From the number GGUF files use; `None` for types this program has no arithmetic for.
+    #[must_use]
+    pub fn from_ggml(number: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.ggml() == number)
+    }
+
+    /// The number GGUF files use.
+    #[must_use]
+    pub const fn ggml(self) -> u32 {
+        match self {
+            Self::F32 => 0,
+            Self::F16 => 1,
+            Self::Q4_0 => 2,
+            Self::Q4_1 => 3,
+            Self::Q5_0 => 6,
+            Self::Q5_1 => 7,
+            Self::Q8_0 => 8,
+            Self::Q2K => 10,
+            Self::Q3K => 11,
+            Self::Q4K => 12,
+            Self::Q5K => 13,
+            Self::Q6K => 14,
+            Self::Q8K => 15,
+            Self::Bf16 => 30,
+        }
+    }
+
+    /// Bytes that `elements` values take; `None` when they do not fill whole blocks or the product overflows.
+    #[must_use]
+    pub const fn bytes_for(self, elements: usize) -> Option<usize> {
+        if !elements.is_multiple_of(self.block_len()) {
+            return None;
+        }
+        (elements / self.block_len()).checked_mul(self.block_bytes())
+    }
+
+    /// Whether values are stored one by one rather than in blocks.
+    #[must_use]
+    pub const fn is_float(self) -> bool {
+        matches!(self, Self::F32 | Self::F16 | Self::Bf16)
+    }
+}
+
+fn storage_error(kind: StorageKind, what: String) -> NnError {
+    NnError::Storage { kind: kind.name(), what }
+}
+
+/// Widens stored values to f32 into `out`, whose length says how many there are.
+///
+/// # Errors
+/// [`NnError::Storage`] when `bytes` and `out` do not have fitting sizes.
+pub fn dequantise(kind: StorageKind, bytes: &[u8], out: &mut [f32]) -> Result<()> {
+    if kind.bytes_for(out.len()) != Some(bytes.len()) {
+        let what = format!("{} bytes do not hold {} values", bytes.len(), out.len());
+        return Err(storage_error(kind, what));
+    }
+    match kind {
+        StorageKind::F32 => bytemuck::cast_slice_mut::<f32, u8>(out).copy_from_slice(bytes),
+        StorageKind::F16 => widen_half::<f16>(bytes, out, |half, out| half.convert_to_f32_slice(out)),
+        StorageKind::Bf16 => blocks::widen_bf16(bytes, out),
+        StorageKind::Q4_0 => blocks::widen_q4_0(bytes, out),
+        StorageKind::Q4_1 => blocks::widen_q4_1(bytes, out),
+        StorageKind::Q8_0 => blocks::widen_q8_0(bytes, out),
+        StorageKind::Q5_0 => widen_blocks::<BlockQ5_0>(bytes, out),
+        StorageKind::Q5_1 => widen_blocks::<BlockQ5_1>(bytes, out),
+        StorageKind::Q2K => widen_blocks::<BlockQ2K>(bytes, out),
+        StorageKind::Q3K => widen_blocks::<BlockQ3K>(bytes, out),
+        StorageKind::Q4K => widen_blocks::<BlockQ4K>(bytes, out),
+        StorageKind::Q5K => widen_blocks::<BlockQ5K>(bytes, out),
+        StorageKind::Q6K => widen_blocks::<BlockQ6K>(bytes, out),
+        StorageKind::Q8K => widen_blocks::<BlockQ8K>(bytes, out),
+    }
+    Ok(())
+}
+
+/// As [`dequantise`], by candle's conversions throughout: what the vectorised ones are measured against.
+///
+/// # Errors
+/// As [`dequantise`].
+pub fn dequantise_reference(kind: StorageKind, bytes: &[u8], out: &mut [f32]) -> Result<()> {
+    if kind.bytes_for(out.len()) != Some(bytes.len()) {
+        let what = format!("{} bytes do not hold {} values", bytes.len(), out.len());
+        return Err(storage_error(kind, what));
+    }
+    match kind {
+        StorageKind::Q4_0 => widen_blocks::<BlockQ4_0>(bytes, out),
+        StorageKind::Q4_1 => widen_blocks::<BlockQ4_1>(bytes, out),
+        StorageKind::Q8_0 => widen_blocks::<BlockQ8_0>(bytes, out),
+        StorageKind::Bf16 => widen_half::<bf16>(bytes, out, |half, out| half.convert_to_f32_slice(out)),
+        _ => return dequantise(kind, bytes, out),
+    }
+    Ok(())
+}
+
+/// Shrinks f32 values to a storage type, as candle (and so ggml's reference code) does.
+///
+/// # Errors
+/// [`NnError::Storage`] when the values do not fill whole blocks.
+pub fn quantise(kind: StorageKind, values: &[f32]) -> Result<Vec<u8>> {
+    if kind.bytes_for(values.len()).is_none() {
+        let what = format!("{} values do not fill blocks of {}", values.len(), kind.block_len());
+        return Err(storage_error(kind, what));
+    }
+    Ok(match kind {
+        StorageKind::F32 => bytemuck::cast_slice(values).to_vec(),
+        StorageKind::F16 => {
+            let mut half = vec![f16::ZERO; values.len()];
+            half.convert_from_f32_slice(values);
+            bytemuck::cast_slice(&half).to_vec()
+        }
+        StorageKind::Bf16 => {
+            let mut half = vec![bf16::ZERO; values.len()];
+            half.convert_from_f32_slice(values);
+            bytemuck::cast_slice(&half).to_vec()
+        }
+        StorageKind::Q4_0 => shrink_blocks::<BlockQ4_0>(values),
+        StorageKind::Q4_1 => shrink_blocks::<BlockQ4_1>(values),
+        StorageKind::Q5_0 => shrink_blocks::<BlockQ5_0>(values),
+        StorageKind::Q5_1 => shrink_blocks::<BlockQ5_1>(values),
+        StorageKind::Q8_0 => shrink_blocks::<BlockQ8_0>(values),
+        StorageKind::Q2K => shrink_blocks::<BlockQ2K>(values),
+        StorageKind::Q3K => shrink_blocks::<BlockQ3K>(values),
+        StorageKind::Q4K => shrink_blocks::<BlockQ4K>(values),
+        StorageKind::Q5K => shrink_blocks::<BlockQ5K>(values),
+        StorageKind::Q6K => shrink_blocks::<BlockQ6K>(values),
+        StorageKind::Q8K => shrink_blocks::<BlockQ8K>(values),
+    })
+}
+
+/// Halves as they lie in the file; a slice on an odd address is copied first.
+fn widen_half<H: bytemuck::Pod>(bytes: &[u8], out: &mut [f32], convert: impl Fn(&[H], &mut [f32])) {
+    if let Ok(half) = bytemuck::try_cast_slice::<u8, H>(bytes) {
+        convert(half, out);
+    } else {
+        let half = bytemuck::pod_collect_to_vec::<u8, H>(bytes);
+        convert(&half, out);
+    }
+}
+
+/// The block structs of candle are `repr(C)` records of plain integers and halves: any bytes are valid.
+/// Only the types named in this module may take this road.
+trait PlainBlock: GgmlType {}
+impl PlainBlock for BlockQ4_0 {}
+impl PlainBlock for BlockQ4_1 {}
+impl PlainBlock for BlockQ5_0 {}
+impl PlainBlock for BlockQ5_1 {}
+impl PlainBlock for BlockQ8_0 {}
+impl PlainBlock for BlockQ2K {}
+impl PlainBlock for BlockQ3K {}
+impl PlainBlock for BlockQ4K {}
+impl PlainBlock for BlockQ5K {}
+impl PlainBlock for BlockQ6K {}
+impl PlainBlock for BlockQ8K {}
+
+fn widen_blocks<B: PlainBlock>(bytes: &[u8], out: &mut [f32]) {
+    let count = bytes.len() / size_of::<B>();
+    if bytes.as_ptr().cast::<B>().is_aligned() {
+        #[expect(unsafe_code, reason = "candle's block types are opaque, their bytes cannot be given another way")]
+        // SAFETY: `B` is a repr(C) record of integers and halves without padding (candle asserts the sizes),
+        // valid for any bytes; the pointer is aligned (checked above) and `count` blocks lie within `bytes`,
+        // which outlives the slice.
+        let blocks = unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast::<B>(), count) };
+        B::to_float(blocks, out);
+    } else {
+        let mut blocks = vec![B::zeros(); count];
+        block_bytes_mut(&mut blocks).copy_from_slice(&bytes[..count * size_of::<B>()]);
+        B::to_float(&blocks, out);
+    }
+}
+
+fn shrink_blocks<B: PlainBlock>(values: &[f32]) -> Vec<u8> {
+    let mut blocks = vec![B::zeros(); values.len() / B::BLCK_SIZE];
+    B::from_float(values, &mut blocks);
+    block_bytes_mut(&mut blocks).to_vec()
+}
+
+fn block_bytes_mut<B: PlainBlock>(blocks: &mut [B]) -> &mut [u8] {
+    let length = size_of_val(blocks);
+    #[expect(unsafe_code, reason = "candle's block types are opaque, their bytes cannot be had another way")]
+    // SAFETY: `B` is a repr(C) record of integers and halves without padding (candle asserts the sizes), so
+    // every byte is initialised and any byte may be written; the borrow of `blocks` is passed on.
+    unsafe {
+        std::slice::from_raw_parts_mut(blocks.as_mut_ptr().cast::<u8>(), length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Stream;
+
+    fn values(n: usize) -> Vec<f32> {
+        let mut values = vec![0f32; n];
+        Stream::new(1, "storage").fill_normal(&mut values, 0.5);
+        values
+    }
+
+    #[test]
+    fn sizes_and_numbers_are_those_of_ggml() {
+        for kind in StorageKind::ALL {
+            assert_eq!(StorageKind::from_ggml(kind.ggml()), Some(kind));
+            let bytes = quantise(kind, &values(512)).unwrap();
+            assert_eq!(Some(bytes.len()), kind.bytes_for(512), "{}", kind.name());
+        }
+        assert_eq!(StorageKind::from_ggml(9), None);
+        assert_eq!(StorageKind::Q4_1.bytes_for(33), None);
+        assert_eq!(StorageKind::Q8K.bytes_for(usize::MAX / 256 * 256), None, "an overflow is no size");
+    }
+
+    #[test]
+    fn every_kind_comes_back_close_to_what_went_in() {
+        let original = values(1024);
+        for (kind, tolerance) in StorageKind::ALL
+            .into_iter()
+            .zip([0.0, 1e-3, 1e-2, 0.2, 0.16, 0.1, 0.08, 0.02, 0.5, 0.35, 0.15, 0.08, 0.04, 0.02])
+        {
+            let mut back = vec![0f32; original.len()];
+            dequantise(kind, &quantise(kind, &original).unwrap(), &mut back).unwrap();
+            let worst = original.iter().zip(&back).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+            assert!(worst <= tolerance, "{}: {worst}", kind.name());
+        }
+    }
+
+    #[test]
+    fn vectorised_conversions_give_the_bits_of_the_reference_even_misaligned() {
+        for kind in StorageKind::ALL {
+            let bytes = quantise(kind, &values(2048)).unwrap();
+            let mut expected = vec![0f32; 2048];
+            dequantise_reference(kind, &bytes, &mut expected).unwrap();
+            let mut shifted = vec![0u8; bytes.len() + 1];
+            shifted[1..].copy_from_slice(&bytes);
+            for bytes in [bytes.as_slice(), &shifted[1..]] {
+                let mut out = vec![0f32; 2048];
+                dequantise(kind, bytes, &mut out).unwrap();
+                let same = out.iter().zip(&expected).all(|(a, b)| a.to_bits() == b.to_bits());
+                assert!(same, "{}", kind.name());
+            }
+        }
+    }
+
+    #[test]
+    fn sizes_that_do_not_fit_are_refused() {
+        let mut out = vec![0f32; 64];
+        assert!(dequantise(StorageKind::Q4_0, &[0; 35], &mut out).is_err());
+        assert!(dequantise(StorageKind::Q6K, &[0; 210], &mut out).is_err());
+        assert!(quantise(StorageKind::Q8_0, &[0.0; 31]).is_err());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_can_be_widened(seed: u64, which in 0usize..14) {
+            let kind = StorageKind::ALL[which];
+            let mut stream = Stream::new(seed, "bytes");
+            let bytes = (0..kind.bytes_for(512).unwrap()).map(|_| stream.next_u64() as u8).collect::<Vec<_>>();
+            let (mut out, mut expected) = (vec![0f32; 512], vec![0f32; 512]);
+            dequantise(kind, &bytes, &mut out).unwrap();
+            dequantise_reference(kind, &bytes, &mut expected).unwrap();
+            for (a, b) in out.iter().zip(&expected) {
+                proptest::prop_assert!(a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()));
+            }
+        }
+    }
+}
