@@ -40,9 +40,9 @@ pub fn low_rank_changes(model: &Model) -> Result<Vec<LowRankChange>> {
         what,
         action: "export the merged model instead: --format hf or --format gguf".to_owned(),
     };
-    let slots = names::slots(&model.config);
+    let slots = names::slots(model.config.as_llama());
     let mut changes = Vec::new();
-    for name in names::sites(&model.config) {
+    for name in names::sites(model.config.as_llama()) {
         let Some(site) = model.site(&name.name) else { continue };
         let mut parts = Vec::new();
         for export in site.export()? {

@@ -1,1 +1,259 @@
 //! Adapters, merged models and their certificates.
+//!
+//! Place in the data flow: the host hands over a trained [`Model`] and where to write; [`export`] writes
+//! beside the target, has the result read back by an independent path, and moves it to its place only
+//! when the certificate passes (to `<out>.rejected` otherwise). [`verify`] repeats the check on files that
+//! are there. [`read_peft`] is the way back: adapters made here or by Python PEFT onto a model.
+
+pub mod certificate;
+pub mod change;
+mod error;
+mod gguf;
+mod gguf_lora;
+mod hf;
+pub mod independent;
+mod measure;
+mod merged;
+pub mod output;
+mod peft;
+pub mod read_peft;
+mod second_opinion;
+mod sidecar;
+mod tensors;
+
+pub use certificate::{Cases, Certificate, GREEDY_TOKENS, Limits};
+pub use error::{ExportError, Result};
+pub use hf::SHARD_BYTES;
+pub use merged::merged_values;
+pub use second_opinion::SecondOpinion;
+pub use sidecar::{Card, Sidecar};
+pub use tensors::{LazyTensor, write_safetensors};
+
+use output::OutputFolder;
+use std::path::{Path, PathBuf};
+use temper_data::TextCodec;
+use temper_models::{Model, ModelSource, names};
+use temper_protocol::event::Check;
+use temper_protocol::{Event, ExportFormat, StorageType};
+
+/// What to export.
+pub struct ExportRequest<'a> {
+    /// The trained model: base with adapters, or trained weights.
+    pub model: &'a Model,
+    /// Its tokenizer and template as used in training.
+    pub codec: &'a TextCodec,
+    /// What to write.
+    pub format: ExportFormat,
+    /// Storage type; the base's own when absent.
+    pub dtype: Option<StorageType>,
+    /// Target folder.
+    pub out: &'a Path,
+    /// What the model card and the sidecar say.
+    pub card: &'a Card,
+    /// What the certificate runs over.
+    pub cases: &'a Cases,
+}
+
+/// What was exported.
+#[derive(Debug, Clone)]
+pub struct Exported {
+    /// Where it is now.
+    pub path: PathBuf,
+    /// The verdict.
+    pub certificate: Certificate,
+}
+
+/// Writes, checks, and moves to the target. Emits `progress`, `written` and `certificate`.
+///
+/// # Errors
+/// Whatever keeps the files from being written or read back; nothing is left then. A certificate that does
+/// not pass is no error: see [`Certificate::pass`].
+pub fn export(
+    request: &ExportRequest<'_>,
+    emit: &mut dyn FnMut(Event),
+    cancelled: &dyn Fn() -> bool,
+) -> Result<Exported> {
+    let output = OutputFolder::begin(request.out)?;
+    let storage = write_files(request, &output, emit, cancelled)?;
+    let sidecar = Sidecar::new(request.format, &storage, request.card, &output::hash_folder(output.staging())?);
+    output.write(output::SIDECAR, &hf::pretty(&sidecar.to_json())?)?;
+    let certificate =
+        check(request.model, request.codec, request.format, &storage, output.staging(), request.cases, emit, cancelled)?;
+    let path = output.finish(certificate.pass())?;
+    let files = output::hash_folder(&path)?;
+    emit(Event::Written {
+        format: request.format.name().to_owned(),
+        bytes: files.iter().map(|file| file.2).sum(),
+        sha256: output::combined_hash(&files),
+        path: path.clone(),
+    });
+    emit(certificate.event(request.format, &path));
+    Ok(Exported { path, certificate })
+}
+
+/// Checks an export again. Emits `progress` and `certificate`.
+///
+/// # Errors
+/// A folder that is no export, was changed since, or cannot be read back.
+pub fn verify(
+    model: &Model,
+    codec: &TextCodec,
+    folder: &Path,
+    cases: &Cases,
+    emit: &mut dyn FnMut(Event),
+    cancelled: &dyn Fn() -> bool,
+) -> Result<Certificate> {
+    let sidecar = Sidecar::read(folder)?;
+    let mut certificate = check(model, codec, sidecar.format, &sidecar.storage, folder, cases, emit, cancelled)?;
+    certificate.checks.push(sidecar.check_files(folder)?);
+    emit(certificate.event(sidecar.format, folder));
+    Ok(certificate)
+}
+
+/// Writes the format's files and returns the storage type of its main tensors.
+fn write_files(
+    request: &ExportRequest<'_>,
+    output: &OutputFolder,
+    emit: &mut dyn FnMut(Event),
+    cancelled: &dyn Fn() -> bool,
+) -> Result<String> {
+    let (model, codec, card) = (request.model, request.codec, request.card);
+    let mut progress = |done: u64, total: u64| {
+        emit(Event::Progress { done, total, unit: "tensors".to_owned(), stage: "writing".to_owned() });
+        !cancelled()
+    };
+    match request.format {
+        ExportFormat::Peft => {
+            let changes = change::low_rank_changes(model)?;
+            let modules: Vec<String> = names::sites(model.config.as_llama()).into_iter().map(|site| site.hf).collect();
+            let config = peft::config(&changes, &modules, &card.base_name, card.dropout);
+            output.write(peft::CONFIG, &hf::pretty(&config)?)?;
+            let tensors = peft::tensors(&changes);
+            let total = tensors.len() as u64;
+            write_safetensors(&output.path(peft::TENSORS), &tensors, &mut |done| progress(done, total))?;
+            output.write("README.md", card.text(request.format).as_bytes())?;
+            Ok("f32".to_owned())
+        }
+        ExportFormat::Hf => {
+            let dtype = request.dtype.unwrap_or_else(|| natural_dtype(model));
+            hf::write(model, codec, dtype, output, SHARD_BYTES, &mut progress)?;
+            output.write("README.md", card.text(request.format).as_bytes())?;
+            Ok(dtype.name().to_owned())
+        }
+        ExportFormat::Gguf => {
+            let mut failure = None;
+            output.stream(gguf::FILE, |sink| {
+                gguf::write(model, codec, request.dtype, &card.name, sink, &mut progress).map_err(|error| {
+                    let text = std::io::Error::other(error.to_string());
+                    failure = Some(error);
+                    text
+                })
+            })
+            .map_err(|error| failure.take().unwrap_or(error))?;
+            let kind = request.dtype.map_or_else(
+                || model.main_storage().map_or("f32", temper_nn::StorageKind::name).to_owned(),
+                |dtype| dtype.name().to_owned(),
+            );
+            Ok(kind)
+        }
+        ExportFormat::GgufLora => {
+            if !matches!(model.source, ModelSource::Gguf(_)) {
+                return Err(ExportError::NotRepresentable {
+                    what: "a GGUF adapter belongs to a GGUF base, and this base is none".to_owned(),
+                    action: "export to peft, or to gguf as a merged model".to_owned(),
+                });
+            }
+            let changes = change::low_rank_changes(model)?;
+            let architecture = "llama";
+            output.stream(gguf_lora::FILE, |sink| {
+                gguf_lora::write(&changes, architecture, &card.name, &card.base_name, sink)
+            })?;
+            progress(changes.len() as u64, changes.len() as u64);
+            Ok("f32".to_owned())
+        }
+    }
+}
+
+/// The base's own float type; blocks become f16, which holds every value they can take closely.
+fn natural_dtype(model: &Model) -> StorageType {
+    match model.main_storage() {
+        Some(temper_nn::StorageKind::F32) | None => StorageType::F32,
+        Some(temper_nn::StorageKind::Bf16) => StorageType::Bf16,
+        Some(_) => StorageType::F16,
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "one call site each for fresh and finished exports; a struct would be taken apart at once")]
+fn check(
+    model: &Model,
+    codec: &TextCodec,
+    format: ExportFormat,
+    storage: &str,
+    folder: &Path,
+    cases: &Cases,
+    emit: &mut dyn FnMut(Event),
+    cancelled: &dyn Fn() -> bool,
+) -> Result<Certificate> {
+    emit(Event::Progress { done: 0, total: 0, unit: "prompts".to_owned(), stage: "reading back".to_owned() });
+    let base = model.source.path();
+    let lossless = matches!(storage, "f32" | "f16");
+    let mut second = match format {
+        ExportFormat::Peft => SecondOpinion::peft(base, folder)?,
+        ExportFormat::Hf => SecondOpinion::hf(folder)?,
+        ExportFormat::Gguf => SecondOpinion::gguf(&folder.join(gguf::FILE), lossless)?,
+        ExportFormat::GgufLora => SecondOpinion::gguf_lora(base, &folder.join(gguf_lora::FILE))?,
+    };
+    let extra = match format {
+        ExportFormat::Hf => folder_checks(codec, folder, cases)?,
+        ExportFormat::Gguf => vec![gguf_stop_check(codec, &folder.join(gguf::FILE))?],
+        ExportFormat::Peft | ExportFormat::GgufLora => Vec::new(),
+    };
+    certificate::certify(model, &mut second, storage, cases, extra, &mut |done, total| {
+        emit(Event::Progress { done, total, unit: "prompts".to_owned(), stage: "comparing".to_owned() });
+        !cancelled()
+    })
+}
+
+/// The written tokenizer gives the same tokens, and every token that ended answers in training ends them.
+fn folder_checks(codec: &TextCodec, folder: &Path, cases: &Cases) -> Result<Vec<Check>> {
+    let written = TextCodec::from_hf_folder(folder)?;
+    let mut texts = 0;
+    let mut equal = 0;
+    for (_, tokens) in &cases.windows {
+        let text = codec.decode(tokens, true)?;
+        texts += 1;
+        equal += usize::from(written.encode(&text, false)? == codec.encode(&text, false)?);
+    }
+    let stops = codec.special().stop.iter().all(|id| written.special().stop.contains(id));
+    Ok(vec![
+        Check {
+            name: "the tokenizer gives the same tokens".to_owned(),
+            measured: format!("{equal} of {texts}"),
+            limit: "all".to_owned(),
+            over: "probe texts".to_owned(),
+            pass: equal == texts,
+        },
+        stop_check(stops, codec.special().stop.len()),
+    ])
+}
+
+fn gguf_stop_check(codec: &TextCodec, file: &Path) -> Result<Check> {
+    let file = temper_models::gguf::GgufFile::open(file)?;
+    let mut listed = Vec::new();
+    for key in ["eos_token_id", "eot_token_id", "eom_token_id"] {
+        listed.extend(file.get_usize(&format!("tokenizer.ggml.{key}"))?);
+    }
+    // Chat programs stop at the turn end; other stop tokens follow from the token types of the file.
+    let wanted = codec.special().turn_end.or(codec.special().eos);
+    Ok(stop_check(wanted.is_none_or(|id| listed.contains(&(id as usize))), 1))
+}
+
+fn stop_check(pass: bool, count: usize) -> Check {
+    Check {
+        name: "answers end where they ended in training".to_owned(),
+        measured: if pass { "listed".to_owned() } else { "missing".to_owned() },
+        limit: "listed".to_owned(),
+        over: format!("{count} stop tokens"),
+        pass,
+    }
+}

@@ -126,12 +126,7 @@ pub fn write_safetensors(path: &Path, tensors: &[LazyTensor<'_>], progress: &mut
 /// [`ExportError::NotRepresentable`] with the tensor's name.
 pub fn encode(name: &str, values: &[f32], dtype: StorageType) -> Result<Vec<u8>> {
     let refuse = |what: String, action: &str| Err(ExportError::NotRepresentable { what, action: action.to_owned() });
-    if let Some(index) = values.iter().position(|value| !value.is_finite()) {
-        return refuse(
-            format!("{name} holds a number that is not finite (entry {index})"),
-            "go back to an earlier checkpoint: this one must not be used",
-        );
-    }
+    check_finite(name, values)?;
     match dtype {
         StorageType::F32 => Ok(bytemuck::cast_slice(values).to_vec()),
         StorageType::F16 => {
@@ -146,6 +141,20 @@ pub fn encode(name: &str, values: &[f32], dtype: StorageType) -> Result<Vec<u8>>
             Ok(bytemuck::cast_slice(&halves).to_vec())
         }
         StorageType::Q8_0 => refuse(format!("{name} cannot be q8_0 here"), "choose f32, f16 or bf16"),
+    }
+}
+
+/// Refuses values that are not finite.
+///
+/// # Errors
+/// [`ExportError::NotRepresentable`] with the tensor's name and the first entry concerned.
+pub fn check_finite(name: &str, values: &[f32]) -> Result<()> {
+    match values.iter().position(|value| !value.is_finite()) {
+        None => Ok(()),
+        Some(index) => Err(ExportError::NotRepresentable {
+            what: format!("{name} holds a number that is not finite (entry {index})"),
+            action: "go back to an earlier checkpoint: this one must not be used".to_owned(),
+        }),
     }
 }
 

@@ -1,0 +1,200 @@
+//! The certificate: what was written is read back by an independent path and compared with the trained
+//! model on probe prompts. Below the limits the export is refused, with the reason.
+//!
+//! Place in the data flow: [`crate::export`] calls this on the staged files; `verify` calls it again on
+//! finished ones.
+
+use crate::error::Result;
+use crate::measure::{Measured, compare_case};
+use crate::second_opinion::SecondOpinion;
+use temper_models::Model;
+use temper_protocol::event::Check;
+use temper_protocol::{Event, ExportFormat};
+
+/// Tokens that each prompt is continued by.
+pub const GREEDY_TOKENS: usize = 32;
+
+/// What the comparison runs over.
+#[derive(Debug, Clone, Default)]
+pub struct Cases {
+    /// Windows of probe text: name of the set and token ids.
+    pub windows: Vec<(String, Vec<u32>)>,
+    /// Prompts that are continued greedily.
+    pub prompts: Vec<Vec<u32>>,
+}
+
+/// Limits of a storage type.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Limits {
+    /// Largest logit difference over the largest logit.
+    pub relative: f64,
+    /// Share of positions with the same best token.
+    pub top1: f64,
+    /// Share of the trained change that must survive.
+    pub survival: f64,
+    /// Whether greedy continuations must be equal up to near ties.
+    pub greedy: bool,
+}
+
+impl Limits {
+    /// Limits for tensors stored as `storage`, such as `f32` or `Q4_1`.
+    #[must_use]
+    pub fn of(storage: &str) -> Self {
+        match storage.to_ascii_lowercase().as_str() {
+            "f32" => Self { relative: 1e-3, top1: 0.99, survival: 0.98, greedy: true },
+            "f16" => Self { relative: 1e-2, top1: 0.98, survival: 0.9, greedy: true },
+            "bf16" | "q8_0" => Self { relative: 5e-2, top1: 0.95, survival: 0.7, greedy: false },
+            _ => Self { relative: 0.3, top1: 0.85, survival: 0.5, greedy: false },
+        }
+    }
+}
+
+/// The verdict over one export.
+#[derive(Debug, Clone)]
+pub struct Certificate {
+    /// The table.
+    pub checks: Vec<Check>,
+    /// What limits it or why it failed.
+    pub reasons: Vec<String>,
+    /// What was measured.
+    pub measured: Measured,
+    /// Whether greedy continuations were equal up to near ties.
+    pub greedy_equal: bool,
+}
+
+impl Certificate {
+    /// Whether every check passed.
+    #[must_use]
+    pub fn pass(&self) -> bool {
+        self.checks.iter().all(|check| check.pass)
+    }
+
+    /// The event that tells it.
+    #[must_use]
+    pub fn event(&self, format: ExportFormat, path: &std::path::Path) -> Event {
+        Event::Certificate {
+            pass: self.pass(),
+            format: format.name().to_owned(),
+            mean_abs_diff: self.measured.mean_abs(),
+            max_abs_diff: self.measured.max_abs,
+            relative_diff: self.measured.relative(),
+            top1_agreement: self.measured.top1(),
+            greedy_equal: self.greedy_equal,
+            reasons: self.reasons.clone(),
+            checks: self.checks.clone(),
+            path: path.to_path_buf(),
+        }
+    }
+}
+
+/// Compares `second` with the trained model. `extra` are checks that the format adds (stop tokens,
+/// tokenizer, tensors). `progress` is told cases done and in all, and answers whether to go on.
+///
+/// # Errors
+/// A failing tensor operation, cancellation.
+pub fn certify(
+    model: &Model,
+    second: &mut SecondOpinion,
+    storage: &str,
+    cases: &Cases,
+    extra: Vec<Check>,
+    progress: &mut dyn FnMut(u64, u64) -> bool,
+) -> Result<Certificate> {
+    let limits = Limits::of(storage);
+    let total = (cases.windows.len() + cases.prompts.len()) as u64;
+    let mut measured = Measured::default();
+    let mut done = 0;
+    let mut step = |done: &mut u64| {
+        *done += 1;
+        if progress(*done, total) { Ok(()) } else { Err(crate::ExportError::Cancelled) }
+    };
+    for (_, tokens) in &cases.windows {
+        let base = compare_case::base_logits(model, tokens)?;
+        let trained = compare_case::trained_logits(model, tokens)?;
+        let written = second.logits(tokens)?;
+        measured.add(&trained, &written, Some(&base));
+        step(&mut done)?;
+    }
+    let mut unequal = Vec::new();
+    let mut tokens_compared = 0;
+    for (index, prompt) in cases.prompts.iter().enumerate() {
+        let ours = compare_case::greedy(model, prompt, GREEDY_TOKENS)?;
+        let theirs = second.greedy(prompt, GREEDY_TOKENS)?;
+        tokens_compared += ours.len();
+        if let Some(position) = compare_case::first_difference(&ours, &theirs) {
+            let margin = compare_case::margin_at(model, prompt, &ours, position)?;
+            if margin > 2.0 * measured.max_abs {
+                unequal.push(format!(
+                    "prompt {} differs at token {} although the trained model prefers its own by {margin:.3}",
+                    index + 1,
+                    position + 1
+                ));
+            }
+        }
+        step(&mut done)?;
+    }
+    let greedy_equal = unequal.is_empty();
+    let positions = format!("{} positions", measured.positions);
+    let mut checks = vec![Check {
+        name: "numbers are finite".to_owned(),
+        measured: if measured.finite { "all".to_owned() } else { "not all".to_owned() },
+        limit: "all".to_owned(),
+        over: positions.clone(),
+        pass: measured.finite,
+    }];
+    checks.push(Check {
+        name: "largest logit difference, relative".to_owned(),
+        measured: format!("{:.1e}", measured.relative()),
+        limit: format!("{:.0e}", limits.relative),
+        over: positions.clone(),
+        pass: measured.relative() <= limits.relative,
+    });
+    checks.push(Check {
+        name: "same best token".to_owned(),
+        measured: format!("{:.1} %", measured.top1() * 100.0),
+        limit: format!("{:.0} %", limits.top1 * 100.0),
+        over: positions.clone(),
+        pass: measured.top1() >= limits.top1,
+    });
+    if let Some(survival) = measured.survival() {
+        checks.push(Check {
+            name: "share of the change that survives".to_owned(),
+            measured: format!("{:.1} %", survival * 100.0),
+            limit: format!("{:.0} %", limits.survival * 100.0),
+            over: positions,
+            pass: survival >= limits.survival,
+        });
+    }
+    checks.push(Check {
+        name: "greedy continuations".to_owned(),
+        measured: if greedy_equal { "equal".to_owned() } else { format!("{} differ", unequal.len()) },
+        limit: if limits.greedy { "equal".to_owned() } else { "told only".to_owned() },
+        over: format!("{} prompts, {tokens_compared} tokens", cases.prompts.len()),
+        pass: greedy_equal || !limits.greedy,
+    });
+    checks.extend(extra);
+    let reasons = reasons(&checks, &measured, storage, second, unequal);
+    Ok(Certificate { checks, reasons, measured, greedy_equal })
+}
+
+fn reasons(
+    checks: &[Check],
+    measured: &Measured,
+    storage: &str,
+    second: &SecondOpinion,
+    unequal: Vec<String>,
+) -> Vec<String> {
+    let mut reasons = Vec::new();
+    if measured.survival().is_some_and(|survival| survival < Limits::of(storage).survival) {
+        reasons.push(format!(
+            "the change is small against the rounding step of {storage}: rounding erases much of it. \
+             Choose f16 or q8_0, or keep the adapter file"
+        ));
+    }
+    for check in checks.iter().filter(|check| !check.pass) {
+        reasons.push(format!("{}: {} (limit {})", check.name, check.measured, check.limit));
+    }
+    reasons.extend(unequal);
+    reasons.extend(second.notes().iter().cloned());
+    reasons
+}

@@ -1,0 +1,185 @@
+//! Differences between the trained model and what was written.
+
+/// Sums over all compared positions.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Measured {
+    /// Positions compared.
+    pub positions: u64,
+    /// Largest absolute difference of a logit.
+    pub max_abs: f64,
+    /// Whether everything compared was finite.
+    pub finite: bool,
+    sum_abs: f64,
+    entries: u64,
+    largest_logit: f64,
+    agreeing: u64,
+    change_sum: f64,
+    change_entries: u64,
+}
+
+impl Default for Measured {
+    fn default() -> Self {
+        Self {
+            positions: 0,
+            max_abs: 0.0,
+            finite: true,
+            sum_abs: 0.0,
+            entries: 0,
+            largest_logit: 0.0,
+            agreeing: 0,
+            change_sum: 0.0,
+            change_entries: 0,
+        }
+    }
+}
+
+impl Measured {
+    /// Adds one case: logits (positions x vocabulary) of the trained model, of what was written, and of
+    /// the base.
+    pub fn add(&mut self, trained: &[Vec<f32>], written: &[Vec<f32>], base: Option<&[Vec<f32>]>) {
+        if trained.len() != written.len() {
+            self.finite = false;
+        }
+        for (index, (ours, theirs)) in trained.iter().zip(written).enumerate() {
+            self.positions += 1;
+            // A padded vocabulary may be longer in one of them.
+            for (a, b) in ours.iter().zip(theirs) {
+                let difference = f64::from((a - b).abs());
+                self.finite &= difference.is_finite();
+                self.max_abs = self.max_abs.max(difference);
+                self.sum_abs += difference;
+                self.entries += 1;
+                self.largest_logit = self.largest_logit.max(f64::from(a.abs()));
+            }
+            self.agreeing += u64::from(best(ours) == best(theirs));
+            if let Some(before) = base.and_then(|base| base.get(index)) {
+                for (a, b) in ours.iter().zip(before) {
+                    self.change_sum += f64::from((a - b).abs());
+                    self.change_entries += 1;
+                }
+            }
+        }
+    }
+
+    /// Mean absolute difference of logits.
+    #[must_use]
+    pub fn mean_abs(&self) -> f64 {
+        self.sum_abs / self.entries.max(1) as f64
+    }
+
+    /// Largest difference over the largest logit.
+    #[must_use]
+    pub fn relative(&self) -> f64 {
+        if self.finite { self.max_abs / self.largest_logit.max(1e-12) } else { f64::INFINITY }
+    }
+
+    /// Share of positions with the same best token.
+    #[must_use]
+    pub fn top1(&self) -> f64 {
+        self.agreeing as f64 / self.positions.max(1) as f64
+    }
+
+    /// How much of the trained change is left: 1 less the difference over the change. `None` when there is
+    /// no change worth the name.
+    #[must_use]
+    pub fn survival(&self) -> Option<f64> {
+        let change = self.change_sum / self.change_entries.max(1) as f64;
+        (change > 1e-6 * self.largest_logit.max(1e-12)).then(|| 1.0 - self.mean_abs() / change)
+    }
+}
+
+/// Index of the largest value; the first of equals.
+#[must_use]
+pub fn best(values: &[f32]) -> usize {
+    let mut index = 0;
+    let mut largest = f32::NEG_INFINITY;
+    for (candidate, value) in values.iter().enumerate() {
+        if *value > largest {
+            (index, largest) = (candidate, *value);
+        }
+    }
+    index
+}
+
+pub(crate) mod compare_case {
+    //! The trained model's side of the comparison.
+
+    use crate::error::Result;
+    use temper_models::Model;
+
+    /// Logits after each token, adapters on.
+    pub(crate) fn trained_logits(model: &Model, tokens: &[u32]) -> Result<Vec<Vec<f32>>> {
+        Ok(model.logits(tokens)?.to_vec2::<f32>()?)
+    }
+
+    /// Logits after each token of the model as it was before training.
+    pub(crate) fn base_logits(model: &Model, tokens: &[u32]) -> Result<Vec<Vec<f32>>> {
+        model.set_enabled(false);
+        let logits = model.logits(tokens);
+        model.set_enabled(true);
+        Ok(logits?.to_vec2::<f32>()?)
+    }
+
+    /// The greedy continuation.
+    pub(crate) fn greedy(model: &Model, prompt: &[u32], count: usize) -> Result<Vec<u32>> {
+        Ok(model.greedy(prompt, count)?)
+    }
+
+    /// Where two continuations part; `None` when they are equal.
+    pub(crate) fn first_difference(ours: &[u32], theirs: &[u32]) -> Option<usize> {
+        let shared = ours.iter().zip(theirs).position(|(a, b)| a != b);
+        shared.or_else(|| (ours.len() != theirs.len()).then(|| ours.len().min(theirs.len())))
+    }
+
+    /// By how much the trained model prefers its own token at `position` of the continuation.
+    pub(crate) fn margin_at(model: &Model, prompt: &[u32], ours: &[u32], position: usize) -> Result<f64> {
+        let mut tokens = prompt.to_vec();
+        tokens.extend(ours.iter().take(position));
+        let logits = trained_logits(model, &tokens)?;
+        let mut last = logits.last().cloned().unwrap_or_default();
+        last.sort_by(|a, b| b.total_cmp(a));
+        Ok(match last.as_slice() {
+            [first, second, ..] => f64::from(first - second),
+            _ => 0.0,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exact_copy_has_no_difference_and_keeps_the_whole_change() {
+        let (trained, base) = (vec![vec![1.0, 2.0, 4.0]], vec![vec![1.0, 2.5, 3.0]]);
+        let mut measured = Measured::default();
+        measured.add(&trained, &trained, Some(&base));
+        assert!(measured.relative() == 0.0 && measured.top1() == 1.0 && measured.finite);
+        assert!((measured.survival().unwrap() - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn writing_the_base_instead_of_the_trained_model_keeps_nothing() {
+        let (trained, base) = (vec![vec![1.0, 2.0, 4.0]], vec![vec![1.0, 5.0, 3.0]]);
+        let mut measured = Measured::default();
+        measured.add(&trained, &base, Some(&base));
+        assert!(measured.survival().unwrap().abs() < 1e-12);
+        assert!(measured.top1() == 0.0);
+        assert!((measured.relative() - 0.75).abs() < 1e-12);
+    }
+
+    #[test]
+    fn what_is_not_finite_is_never_close() {
+        let mut measured = Measured::default();
+        measured.add(&[vec![1.0, 2.0]], &[vec![1.0, f32::NAN]], None);
+        assert!(!measured.finite && measured.relative().is_infinite());
+    }
+
+    #[test]
+    fn continuations_part_where_they_differ_or_where_one_ends() {
+        use compare_case::first_difference;
+        assert_eq!(first_difference(&[1, 2, 3], &[1, 2, 3]), None);
+        assert_eq!(first_difference(&[1, 2, 3], &[1, 9, 3]), Some(1));
+        assert_eq!(first_difference(&[1, 2, 3], &[1, 2]), Some(2));
+    }
+}

@@ -1,0 +1,120 @@
+//! Who answers for the written files: the independent graph where it can run them, else a fresh reading
+//! of the files through our own graph, which is then said.
+
+use crate::error::Result;
+use crate::independent::{self, Config, Oracle, QuantisedOracle, Tensors};
+use crate::read_peft;
+use std::path::Path;
+use temper_models::{BaseKind, Model};
+
+/// A reader of written files that answers with logits.
+pub struct SecondOpinion {
+    reader: Reader,
+    /// A GGUF file as a chat program would run it; continues prompts on its own blocks.
+    chat: Option<QuantisedOracle>,
+    notes: Vec<String>,
+}
+
+enum Reader {
+    Independent(Box<Oracle>),
+    Own(Box<Model>),
+}
+
+impl SecondOpinion {
+    /// Over a merged Hugging Face folder.
+    ///
+    /// # Errors
+    /// Files that cannot be read back.
+    pub fn hf(folder: &Path) -> Result<Self> {
+        let config = independent::read_hf_config(folder)?;
+        let tensors = independent::read_hf(folder)?;
+        Self::choose(tensors, config, || Ok(Model::load(folder, BaseKind::Auto, &mut |_, _, _| {})?))
+    }
+
+    /// Over a merged GGUF file. With `on_blocks`, prompts are continued on the file's own blocks.
+    ///
+    /// # Errors
+    /// Files that cannot be read back.
+    pub fn gguf(file: &Path, on_blocks: bool) -> Result<Self> {
+        let (tensors, config) = independent::read_gguf(file)?;
+        let runnable = config.obstacles.is_empty();
+        let mut opinion = Self::choose(tensors, config, || Ok(Model::load(file, BaseKind::Auto, &mut |_, _, _| {})?))?;
+        if runnable && on_blocks {
+            opinion.chat = Some(QuantisedOracle::open(file)?);
+        }
+        Ok(opinion)
+    }
+
+    /// Over a PEFT adapter beside its base, a folder or a GGUF file.
+    ///
+    /// # Errors
+    /// Files that cannot be read back.
+    pub fn peft(base: &Path, adapter: &Path) -> Result<Self> {
+        let (tensors, config) = if is_gguf(base) {
+            independent::read_gguf(base)?
+        } else {
+            (independent::read_hf(base)?, independent::read_hf_config(base)?)
+        };
+        let tensors = independent::adapter_over(tensors, adapter)?;
+        Self::choose(tensors, config, || {
+            let mut model = Model::load(base, BaseKind::Auto, &mut |_, _, _| {})?;
+            read_peft::attach(&mut model, adapter)?;
+            Ok(model)
+        })
+    }
+
+    /// Over a GGUF adapter beside its GGUF base.
+    ///
+    /// # Errors
+    /// Files that cannot be read back, or a base that the independent graph cannot run.
+    pub fn gguf_lora(base: &Path, adapter: &Path) -> Result<Self> {
+        let (tensors, config) = independent::gguf_lora_over(base, adapter)?;
+        let what = config.obstacles.join("; ");
+        Self::choose(tensors, config, || {
+            Err(crate::ExportError::ReadBack { path: adapter.to_path_buf(), what })
+        })
+    }
+
+    fn choose(tensors: Tensors, config: Config, own: impl FnOnce() -> Result<Model>) -> Result<Self> {
+        if config.obstacles.is_empty() {
+            let oracle = Oracle::new(tensors, config)?;
+            return Ok(Self { reader: Reader::Independent(Box::new(oracle)), chat: None, notes: Vec::new() });
+        }
+        drop(tensors);
+        let note = format!("checked by a fresh reading through Temper's own graph: {}", config.obstacles.join("; "));
+        Ok(Self { reader: Reader::Own(Box::new(own()?)), chat: None, notes: vec![note] })
+    }
+
+    /// Logits after each token.
+    ///
+    /// # Errors
+    /// A failing tensor operation.
+    pub fn logits(&self, tokens: &[u32]) -> Result<Vec<Vec<f32>>> {
+        match &self.reader {
+            Reader::Independent(oracle) => oracle.logits(tokens),
+            Reader::Own(model) => Ok(model.logits(tokens)?.to_vec2::<f32>()?),
+        }
+    }
+
+    /// The greedy continuation.
+    ///
+    /// # Errors
+    /// A failing tensor operation.
+    pub fn greedy(&mut self, prompt: &[u32], count: usize) -> Result<Vec<u32>> {
+        match (&mut self.chat, &self.reader) {
+            (Some(chat), _) => chat.greedy(prompt, count),
+            (None, Reader::Independent(oracle)) => oracle.greedy(prompt, count),
+            (None, Reader::Own(model)) => Ok(model.greedy(prompt, count)?),
+        }
+    }
+
+    /// What the reader of the certificate should know.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+}
+
+fn is_gguf(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
+}
