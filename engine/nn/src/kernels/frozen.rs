@@ -84,7 +84,7 @@ fn rows_per_block(rows: usize, cols: usize) -> usize {
 mod tests {
     use super::*;
     use crate::bytes::Bytes;
-    use crate::frozen::{FrozenBackend as _, backend};
+    use crate::frozen::backend;
     use crate::rng::Stream;
     use crate::storage::{StorageKind, quantise};
     use std::sync::Arc;

@@ -5,6 +5,7 @@
 //! the number of threads; inner loops run through [`simd`], which picks the machine's best instruction set at
 //! run time.
 
+pub mod adamw;
 pub mod blocks;
 pub(crate) mod frozen;
 pub mod reduce;
