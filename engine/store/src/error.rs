@@ -1,0 +1,170 @@
+//! What can go wrong with the store, and how a person reads it.
+
+use std::path::{Path, PathBuf};
+use temper_protocol::{Code, Problem};
+
+/// A failure of the run store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The project has no database yet: it has no runs.
+    #[error("the project has no runs yet")]
+    Missing {
+        /// Where the database would be.
+        file: PathBuf,
+    },
+    /// The database is not one, or parts of it cannot be read.
+    #[error("the run database is damaged: {what}")]
+    Damaged {
+        /// The database.
+        file: PathBuf,
+        /// What was found.
+        what: String,
+    },
+    /// A later version of the program wrote the database.
+    #[error("the run database has schema {found}, this program knows up to {known}")]
+    Newer {
+        /// The database.
+        file: PathBuf,
+        /// Schema found.
+        found: u32,
+        /// Newest schema known.
+        known: u32,
+    },
+    /// An older version of the program wrote the database and it cannot be brought up to date here.
+    #[error("the run database has the old schema {found} and the folder cannot be written")]
+    Older {
+        /// The database.
+        file: PathBuf,
+        /// Schema found.
+        found: u32,
+    },
+    /// Another engine works on the project.
+    #[error("another engine (process {pid}) works on this project")]
+    Busy {
+        /// Process number of the other engine; 0 when it could not be read.
+        pid: u32,
+        /// The project.
+        project: PathBuf,
+    },
+    /// The database is locked for longer than is reasonable.
+    #[error("the run database stayed locked by another program")]
+    Locked {
+        /// The database.
+        file: PathBuf,
+    },
+    /// The disk is full.
+    #[error("the disk is full")]
+    DiskFull {
+        /// The file that was being written.
+        file: PathBuf,
+    },
+    /// The folder or file cannot be written.
+    #[error("the project folder cannot be written")]
+    ReadOnly {
+        /// The file concerned.
+        file: PathBuf,
+    },
+    /// There is no such run or series.
+    #[error("{what} does not exist")]
+    NotFound {
+        /// What was asked for.
+        what: String,
+    },
+    /// Reading or writing a file failed.
+    #[error("reading or writing failed: {source}")]
+    Io {
+        /// The file.
+        file: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// SQLite reported something else.
+    #[error("the run database reported: {source}")]
+    Sql {
+        /// The database.
+        file: PathBuf,
+        /// The cause.
+        source: rusqlite::Error,
+    },
+}
+
+impl StoreError {
+    /// Turns SQLite's verdict on `file` into one of ours.
+    pub(crate) fn sql(file: &Path, source: rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode;
+        let file = file.to_path_buf();
+        match source.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                Self::Damaged { file, what: source.to_string() }
+            }
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked { file },
+            Some(ErrorCode::DiskFull) => Self::DiskFull { file },
+            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => Self::ReadOnly { file },
+            _ => Self::Sql { file, source },
+        }
+    }
+
+    /// Turns a failed file operation into one of ours.
+    pub(crate) fn io(file: &Path, source: std::io::Error) -> Self {
+        let path = file.to_path_buf();
+        match source.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::DiskFull { file: path },
+            std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
+                Self::ReadOnly { file: path }
+            }
+            _ => Self::Io { file: path, source },
+        }
+    }
+}
+
+/// What to do about a damaged database.
+const SET_ASIDE: &str = "the runs' folders hold everything a resume needs: set the database aside (Temper moves it to \
+                         temper.db.damaged-1 and starts a new one), then resume a run by its folder";
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        let what = error.to_string();
+        let at = |file: &Path| file.display().to_string();
+        match &error {
+            StoreError::Missing { file } => {
+                Self::new(Code::NotFound, what, at(file), "train the project once, then look again")
+            }
+            StoreError::Damaged { file, .. } => Self::new(Code::Io, what, at(file), SET_ASIDE),
+            StoreError::Newer { file, .. } => Self::new(Code::Io, what, at(file), "open it with a newer Temper"),
+            StoreError::Older { file, .. } => Self::new(
+                Code::Io,
+                what,
+                at(file),
+                "copy the project to a folder that can be written and open it there once",
+            ),
+            StoreError::Busy { project, .. } => Self::new(
+                Code::Busy,
+                what,
+                at(project),
+                "wait until it is done, or steer its run from the runs room; only one engine writes a project at a time",
+            ),
+            StoreError::Locked { file } => {
+                Self::new(Code::Busy, what, at(file), "close the program that holds it open and try again")
+            }
+            StoreError::DiskFull { file } => Self::new(
+                Code::Io,
+                what,
+                at(file),
+                "make room and try again; what was measured so far is kept in memory until it can be written",
+            ),
+            StoreError::ReadOnly { file } => Self::new(
+                Code::Io,
+                what,
+                at(file),
+                "give yourself the right to write there, or copy the project to another folder",
+            ),
+            StoreError::NotFound { .. } => Self::new(Code::NotFound, what, "", "list what there is with: temper runs"),
+            StoreError::Io { file, .. } => {
+                Self::new(Code::Io, what, at(file), "check that the path exists and can be read and written")
+            }
+            StoreError::Sql { file, .. } => {
+                Self::new(Code::Io, what, at(file), "check the disk; if it goes on, set the database aside")
+            }
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Where the numbers of an event go: series, rank table, columns of the run, or the list of events.
+//!
+//! Place in the data flow: [`crate::Store::push_event`] takes events as the trainer makes them,
+//! [`crate::Store::flush`] asks this module what to write for each.
+
+use crate::rows::RunUpdate;
+use std::borrow::Cow;
+use temper_protocol::{Event, RunStatus};
+
+/// What an event means to the store.
+#[derive(Debug, Default)]
+pub(crate) struct Routed {
+    /// Points: series and value, at `step`.
+    pub(crate) points: Vec<(Cow<'static, str>, f64)>,
+    /// The step it states itself.
+    pub(crate) step: Option<u64>,
+    /// Whether it goes into the list of events.
+    pub(crate) listed: bool,
+    /// Columns of the run that follow from it.
+    pub(crate) update: RunUpdate,
+    /// Loss minus the base's of one kept set; the run shows the worst of its newest step.
+    pub(crate) forgetting: Option<f64>,
+}
+
+/// Unit of a series by its name.
+pub(crate) fn unit_of(name: &str) -> &'static str {
+    match name {
+        "train_loss" => "nats",
+        "tokens_per_sec" => "tokens/s",
+        "trained_tokens" => "tokens",
+        "rss_mib" => "MiB",
+        "lr" | "grad_norm" => "",
+        _ if name.starts_with("loss/") => "nats",
+        _ if name.starts_with("phase/") => "s",
+        _ if name.ends_with("/top1_agreement") || name.ends_with("/negative_flips") => "share",
+        _ if name.starts_with("probe/") => "nats",
+        _ => "",
+    }
+}
+
+/// Name of an event as its serialised form has it; kept in a column for queries.
+pub(crate) fn kind_of(json: &serde_json::Value) -> &str {
+    json.get("event").and_then(serde_json::Value::as_str).unwrap_or("unknown")
+}
+
+/// The name of a final status.
+pub(crate) fn status_name(status: RunStatus) -> &'static str {
+    match status {
+        RunStatus::Finished => "finished",
+        RunStatus::Stopped => "stopped",
+        RunStatus::Cancelled => "cancelled",
+        RunStatus::Failed => "failed",
+    }
+}
+
+/// What to write for `event`. Ranks have a table of their own and are handled by the store.
+pub(crate) fn route(event: &Event) -> Routed {
+    let status = |name: &str| RunUpdate { status: Some(name.to_owned()), ..RunUpdate::default() };
+    let listed = |step: Option<u64>, update: RunUpdate| Routed { step, listed: true, update, ..Routed::default() };
+    match event {
+        Event::Step { step, max_steps, train_loss, lr, grad_norm, tokens_per_sec, trained_tokens, rss_mib } => Routed {
+            points: vec![
+                (Cow::Borrowed("train_loss"), *train_loss),
+                (Cow::Borrowed("lr"), *lr),
+                (Cow::Borrowed("grad_norm"), *grad_norm),
+                (Cow::Borrowed("tokens_per_sec"), *tokens_per_sec),
+                (Cow::Borrowed("trained_tokens"), *trained_tokens as f64),
+                (Cow::Borrowed("rss_mib"), *rss_mib),
+            ],
+            step: Some(*step),
+            update: RunUpdate {
+                steps: Some(*step),
+                max_steps: Some(*max_steps),
+                tokens_per_sec: Some(*tokens_per_sec),
+                peak_rss_mib: Some(*rss_mib),
+                ..RunUpdate::default()
+            },
+            ..Routed::default()
+        },
+        Event::Phases { step, secs } => Routed {
+            points: secs.iter().map(|(phase, secs)| (Cow::Owned(format!("phase/{phase}")), *secs)).collect(),
+            step: Some(*step),
+            ..Routed::default()
+        },
+        Event::Eval { step, split, loss, best } => {
+            let mut update = RunUpdate::default();
+            if split == "validation" {
+                update.base_loss = (*step == 0).then_some(*loss);
+                update.best_loss = best.then_some(*loss);
+                update.best_step = best.then_some(*step);
+            }
+            Routed {
+                points: vec![(Cow::Owned(format!("loss/{split}")), *loss)],
+                step: Some(*step),
+                listed: true,
+                update,
+                ..Routed::default()
+            }
+        }
+        Event::Probe { step, set, loss, loss_delta, kl, top1_agreement, negative_flips, .. } => {
+            let name = |measure: &str| Cow::Owned(format!("probe/{set}/{measure}"));
+            Routed {
+                points: vec![
+                    (name("loss"), *loss),
+                    (name("loss_delta"), *loss_delta),
+                    (name("kl"), *kl),
+                    (name("top1_agreement"), *top1_agreement),
+                    (name("negative_flips"), *negative_flips),
+                ],
+                step: Some(*step),
+                listed: true,
+                forgetting: Some(*loss_delta),
+                ..Routed::default()
+            }
+        }
+        Event::Rank { step, .. } => Routed { step: Some(*step), ..Routed::default() },
+        Event::Queued { .. } => listed(None, status("queued")),
+        Event::Preparing { .. } => listed(None, status("preparing")),
+        Event::Started { model_parameters, trained_parameters, max_steps, resumed_from, .. } => listed(
+            Some(*resumed_from),
+            RunUpdate {
+                max_steps: Some(*max_steps),
+                model_parameters: Some(*model_parameters),
+                trained_parameters: Some(*trained_parameters),
+                steps: Some(*resumed_from),
+                ..status("running")
+            },
+        ),
+        Event::Paused { step, .. } => listed(Some(*step), status("paused")),
+        Event::Resumed { step, .. } => listed(Some(*step), status("running")),
+        Event::Sample { step, .. } | Event::Checkpoint { step, .. } => listed(Some(*step), RunUpdate::default()),
+        Event::Warning { step, .. } => listed((*step > 0).then_some(*step), RunUpdate::default()),
+        Event::Finished {
+            status,
+            steps,
+            best_step,
+            base_loss,
+            final_loss,
+            best_loss,
+            forgetting,
+            tokens_per_sec,
+            peak_rss_mib,
+            wall_secs,
+            adapter,
+            problem,
+            ..
+        } => listed(
+            Some(*steps),
+            RunUpdate {
+                status: Some(status_name(*status).to_owned()),
+                steps: Some(*steps),
+                best_step: Some(*best_step),
+                base_loss: Some(*base_loss),
+                final_loss: Some(*final_loss),
+                best_loss: Some(*best_loss),
+                forgetting: Some(*forgetting),
+                tokens_per_sec: Some(*tokens_per_sec),
+                peak_rss_mib: Some(*peak_rss_mib),
+                wall_secs: Some(*wall_secs),
+                adapter: adapter.clone(),
+                problem: problem.clone(),
+                ..RunUpdate::default()
+            },
+        ),
+        _ => listed(None, RunUpdate::default()),
+    }
+}
