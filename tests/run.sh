@@ -66,6 +66,11 @@ if [[ $mode == all ]]; then
     stage "judge_peft itself" "$python" tests/tools/judge_peft.py --selftest
     stage "judge_hf itself" "$python" tests/tools/judge_hf.py --selftest
     stage "judge_gguf itself" "$python" tests/tools/judge_gguf.py --selftest
+    stage "quickstart" "$python" tests/tools/quickstart_test.py --temper "$BIN/temper"
+    stage "kills" "$python" tests/tools/kill_test.py --temper "$BIN/temper" --model builtin:starter \
+        --data builtin:starter-data --repeat 12 --steps 16
+    stage "real model" "$python" tests/tools/e2e_model.py --temper "$BIN/temper" --kit "$CACHE/kit/kit.json" \
+        --source gguf --steps 12
 fi
 
 finish

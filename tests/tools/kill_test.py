@@ -1,0 +1,119 @@
+#!/usr/bin/env python3
+"""Kills a training run at random steps and demands that resuming gives the same bytes as never having been killed.
+
+    kill_test.py --temper PROGRAM --model MODEL --data DATA [--repeat 50] [--steps 24] [--seed 1] [--max-tokens 64]
+
+One run is left alone and its weights are hashed. Then, REPEAT times in a fresh project: train, kill -9 after a random
+step (and sometimes in the middle of writing a checkpoint), `train --resume last`, and compare: the final weights have
+the same hash, the database is whole, and every step up to the last checkpoint is still recorded with the same loss.
+"""
+import argparse
+import json
+import pathlib
+import random
+import shutil
+import signal
+import sqlite3
+import tempfile
+
+import temper_cli
+from temper_cli import Failed, check, last
+
+
+def losses(events):
+    return {e["step"]: e["train_loss"] for e in events if e.get("event") == "step"}
+
+
+def final_hash(events):
+    done = last(events, "finished")
+    if not done or done["status"] != "finished":
+        raise Failed(f"the run did not finish: {done}")
+    return temper_cli.sha256_of_folder(done["adapter"])
+
+
+def killed(temper, project, step, delay_lines):
+    """Trains until `step` was reported and `delay_lines` more lines came, then kills. Gives the events seen."""
+    process = temper.start("train", project)
+    seen, left = [], None
+    for line in process.stdout:
+        seen.append(json.loads(line))
+        if left is None and seen[-1].get("event") == "step" and seen[-1]["step"] >= step:
+            left = delay_lines
+        if left is not None:
+            if left == 0:
+                break
+            left -= 1
+    process.send_signal(signal.SIGKILL)
+    process.stdout.close()
+    process.wait()
+    return seen
+
+
+def database_is_whole(project):
+    with sqlite3.connect(f"file:{project / 'temper.db'}?mode=ro", uri=True) as database:
+        return database.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+
+
+def body(args, work):
+    temper = temper_cli.Temper(args.temper)
+    keys = {"steps": args.steps, "checkpoint_steps": args.checkpoint_steps, "threads": args.threads}
+
+    def project(name):
+        return temper_cli.write_project(work / name, args.model, args.data, train=keys, data={"max_tokens": args.max_tokens})
+
+    reference = temper.run("train", project("reference"))
+    wanted, wanted_losses = final_hash(reference), losses(reference)
+    check("the reference run reports every step", sorted(wanted_losses) == list(range(1, args.steps + 1)))
+    rng = random.Random(args.seed)
+    resumed_from = []
+    for index in range(args.repeat):
+        folder = project(f"killed-{index}")
+        step = rng.randint(1, args.steps - 1)
+        before = killed(temper, folder, step, rng.randint(0, 2))
+        saved = max((e["step"] for e in before if e.get("event") == "checkpoint"), default=0)
+        after = temper.run("train", folder, "--resume", "last")
+        got = final_hash(after)
+        steps = losses(after)
+        if got != wanted:
+            raise Failed(f"killed after step {step}: the final weights differ")
+        wrong = [s for s, loss in {**losses(before), **steps}.items() if loss != wanted_losses[s]]
+        if wrong:
+            raise Failed(f"killed after step {step}: the losses of steps {wrong[:5]} differ")
+        if steps and min(steps) > saved + args.checkpoint_steps + 1:
+            raise Failed(f"killed after step {step}: resumed at {min(steps)} although {saved} was the last checkpoint")
+        if not database_is_whole(folder):
+            raise Failed(f"killed after step {step}: the database is damaged")
+        recorded = recorded_steps(temper, folder)
+        if recorded is not None and not set(range(1, saved + 1)) <= recorded:
+            raise Failed(f"killed after step {step}: steps before checkpoint {saved} are lost")
+        resumed_from.append(min(steps, default=args.steps) - 1)
+        shutil.rmtree(folder)
+    check(f"{args.repeat} kills: same bytes, same losses, whole databases", True,
+          resumed_from=f"{min(resumed_from)}..{max(resumed_from)}")
+
+
+def recorded_steps(temper, folder):
+    """Steps of the training loss in the store, as the exporter to JSON lines gives them; None when it is not there."""
+    events = temper.run("show", "last", "--project", folder, "--series", "train_loss", ok=False)
+    points = [e for e in events if e.get("event") == "point"]
+    return {e["step"] for e in points} if points else None
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--temper", type=pathlib.Path, required=True)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--repeat", type=int, default=50)
+    parser.add_argument("--steps", type=int, default=24)
+    parser.add_argument("--checkpoint-steps", type=int, default=4)
+    parser.add_argument("--max-tokens", type=int, default=64)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as work:
+        temper_cli.main(lambda: body(args, pathlib.Path(work)))
+
+
+if __name__ == "__main__":
+    main()
