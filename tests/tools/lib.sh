@@ -8,6 +8,7 @@ TOOLS=$CACHE/tools
 LOGS=$(mktemp -d)
 # one build folder for every clone of the project: a second run of the tests compiles only what changed
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$CACHE/target}
+export PYTHONDONTWRITEBYTECODE=1
 export CARGO_TERM_COLOR=never CARGO_TERM_PROGRESS_WHEN=never
 BIN=$CARGO_TARGET_DIR/release
 PASSED=0
