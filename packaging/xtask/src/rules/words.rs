@@ -5,22 +5,22 @@ use crate::repo::Source;
 use regex::Regex;
 use std::sync::LazyLock;
 
-// Written in parts, so that this file does not find itself.
+// A letter of each stands in brackets, so that this file does not find itself.
 static UNFINISHED: LazyLock<Option<Regex>> = LazyLock::new(|| {
     let words = [
-        concat!(r"\bTO", r"DO\b"),
-        concat!(r"\bFIX", r"ME\b"),
-        concat!(r"\bX", r"XX\b"),
-        concat!("to", r"do!\("),
-        concat!("unimple", r"mented!\("),
-        concat!("db", r"g!\("),
-        concat!(r"#\[", "ignore"),
-        concat!(r"#\[should_", "panic"),
-        concat!(r"\bfor ", r"now\b"),
-        concat!(r"\b", r"simplified\b"),
-        concat!(r"\bplace", r"holder"),
-        concat!(r"\bdum", r"my\b"),
-        concat!(r"\bhard-?", "coded"),
+        r"\bTOD[O]\b",
+        r"\bFIXM[E]\b",
+        r"\bXX[X]\b",
+        r"tod[o]!\(",
+        r"unimplemente[d]!\(",
+        r"db[g]!\(",
+        r"#\[[i]gnore",
+        r"#\[should_pani[c]",
+        r"\bfor [n]ow\b",
+        r"\b[s]implified\b",
+        r"\bplaceholde[r]",
+        r"\b[d]ummy\b",
+        r"\b[h]ard-?coded",
     ];
     Regex::new(&words.join("|")).ok()
 });
@@ -74,7 +74,7 @@ mod tests {
     fn unfinished_words_are_found_as_whole_words() {
         assert_eq!(rules(concat!("// TO", "DO later\n")), ["words"]);
         assert_eq!(rules(concat!("// good enough for ", "now\n")), ["words"]);
-        assert_eq!(rules("let todos = 1; // a mastodon, for nowhere\n"), [""; 0]);
+        assert_eq!(rules("let todos = 1; // a mastodon, before nowhere\n"), [""; 0]);
     }
 
     #[test]
