@@ -1,0 +1,236 @@
+//! What a model is, independent of the file it comes from.
+
+use crate::family::Family;
+use crate::rope::{Rope, RopeScaling};
+use serde_json::{Map, Value, json};
+
+/// Configuration of a model, by family graph.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ModelConfig {
+    /// The llama graph: grouped-query attention, rotary positions, RMS norms before each half, gated SiLU.
+    Llama(LlamaConfig),
+}
+
+impl ModelConfig {
+    /// The llama graph's configuration.
+    #[must_use]
+    pub fn as_llama(&self) -> &LlamaConfig {
+        let Self::Llama(config) = self;
+        config
+    }
+
+    /// Family of the model.
+    #[must_use]
+    pub fn family(&self) -> &'static Family {
+        self.as_llama().family
+    }
+
+    /// Vocabulary entries.
+    #[must_use]
+    pub fn vocab_size(&self) -> usize {
+        self.as_llama().vocab_size
+    }
+
+    /// Width of the hidden states.
+    #[must_use]
+    pub fn hidden_size(&self) -> usize {
+        self.as_llama().hidden_size
+    }
+
+    /// Number of blocks.
+    #[must_use]
+    pub fn layers(&self) -> usize {
+        self.as_llama().layers
+    }
+
+    /// Longest context, tokens.
+    #[must_use]
+    pub fn context(&self) -> usize {
+        self.as_llama().context
+    }
+
+    /// Whether the output head is the embedding.
+    #[must_use]
+    pub fn tied(&self) -> bool {
+        self.as_llama().tied
+    }
+
+    /// The configuration as config.json of a Hugging Face folder; see [`LlamaConfig::to_hf_json`].
+    #[must_use]
+    pub fn to_hf_json(&self, dtype: &str) -> Value {
+        self.as_llama().to_hf_json(dtype)
+    }
+}
+
+/// Configuration of the llama graph.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LlamaConfig {
+    /// Which table of names and defaults it follows.
+    pub family: &'static Family,
+    /// Vocabulary entries.
+    pub vocab_size: usize,
+    /// Width of the hidden states.
+    pub hidden_size: usize,
+    /// Width inside the gated MLP.
+    pub intermediate_size: usize,
+    /// Blocks.
+    pub layers: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Key/value heads; divides `heads`.
+    pub kv_heads: usize,
+    /// Width of a head.
+    pub head_dim: usize,
+    /// Added to the mean square in every RMS norm.
+    pub rms_eps: f64,
+    /// Rotary positions.
+    pub rope: Rope,
+    /// Longest context, tokens.
+    pub context: usize,
+    /// Whether the output head is the embedding.
+    pub tied: bool,
+    /// Biases on the four attention matrices.
+    pub attention_bias: bool,
+    /// Biases on the three matrices of the gated MLP.
+    pub mlp_bias: bool,
+    /// A position attends to at most so many positions, itself included.
+    pub sliding_window: Option<usize>,
+    /// First token of a text, if the model has one.
+    pub bos_token_id: Option<u32>,
+    /// Tokens that end a text.
+    pub eos_token_ids: Vec<u32>,
+    /// Token that fills rows.
+    pub pad_token_id: Option<u32>,
+}
+
+impl LlamaConfig {
+    /// A configuration of the llama family with the usual settings and no special tokens.
+    #[must_use]
+    pub fn new(vocab_size: usize, hidden_size: usize, layers: usize, heads: usize) -> Self {
+        let head_dim = hidden_size.checked_div(heads).unwrap_or(0);
+        Self {
+            family: &crate::family::LLAMA,
+            vocab_size,
+            hidden_size,
+            intermediate_size: hidden_size * 8 / 3,
+            layers,
+            heads,
+            kv_heads: heads,
+            head_dim,
+            rms_eps: 1e-5,
+            rope: Rope { theta: 10_000.0, scaling: RopeScaling::Default, frequency_factors: None },
+            context: 2048,
+            tied: true,
+            attention_bias: false,
+            mlp_bias: false,
+            sliding_window: None,
+            bos_token_id: None,
+            eos_token_ids: Vec::new(),
+            pad_token_id: None,
+        }
+    }
+
+    /// Width of all query heads.
+    #[must_use]
+    pub fn query_width(&self) -> usize {
+        self.heads * self.head_dim
+    }
+
+    /// Width of all key (or value) heads.
+    #[must_use]
+    pub fn kv_width(&self) -> usize {
+        self.kv_heads * self.head_dim
+    }
+
+    /// Checks that the numbers belong together.
+    ///
+    /// # Errors
+    /// A sentence naming the settings that contradict each other.
+    pub fn check(&self) -> Result<(), String> {
+        let sizes = [
+            ("vocab_size", self.vocab_size),
+            ("hidden_size", self.hidden_size),
+            ("intermediate_size", self.intermediate_size),
+            ("num_hidden_layers", self.layers),
+            ("num_attention_heads", self.heads),
+            ("num_key_value_heads", self.kv_heads),
+            ("head_dim", self.head_dim),
+            ("max_position_embeddings", self.context),
+        ];
+        // far above any model, far below where products of two sizes overflow
+        const MOST: usize = 1 << 28;
+        for (key, size) in sizes {
+            if size == 0 || size > MOST {
+                return Err(format!("{key} is {size}"));
+            }
+        }
+        if !self.heads.is_multiple_of(self.kv_heads) {
+            return Err(format!("{} query heads cannot share {} key/value heads", self.heads, self.kv_heads));
+        }
+        if !self.head_dim.is_multiple_of(2) {
+            return Err(format!("head_dim is {}, rotary positions need an even one", self.head_dim));
+        }
+        if !(self.rms_eps.is_finite() && self.rms_eps >= 0.0) {
+            return Err(format!("rms_norm_eps is {}", self.rms_eps));
+        }
+        if self.sliding_window == Some(0) {
+            return Err("sliding_window is 0".to_owned());
+        }
+        self.rope.check(self.head_dim)
+    }
+
+    /// config.json of a Hugging Face folder, keys in alphabetic order. The rotary settings are written in the form
+    /// of transformers 5 (`rope_parameters`) and in the older one (`rope_theta`, `rope_scaling`) beside it.
+    /// `dtype` is `float32`, `float16` or `bfloat16`.
+    #[must_use]
+    pub fn to_hf_json(&self, dtype: &str) -> Value {
+        let eos = match self.eos_token_ids.as_slice() {
+            [] => Value::Null,
+            [one] => json!(one),
+            many => json!(many),
+        };
+        let rope = self.rope.to_hf_json(self.context);
+        let scaling = match &self.rope.hf_scaling(self.context) {
+            RopeScaling::Default => Value::Null,
+            _ => {
+                let mut old = rope.clone();
+                old.remove("rope_theta");
+                Value::Object(old)
+            }
+        };
+        let mut all = vec![
+            ("architectures", json!([self.family.hf_class])),
+            ("attention_bias", json!(self.attention_bias)),
+            ("attention_dropout", json!(0.0)),
+            ("bos_token_id", json!(self.bos_token_id)),
+            ("dtype", json!(dtype)),
+            ("eos_token_id", eos),
+            ("head_dim", json!(self.head_dim)),
+            ("hidden_act", json!("silu")),
+            ("hidden_size", json!(self.hidden_size)),
+            ("initializer_range", json!(0.02)),
+            ("intermediate_size", json!(self.intermediate_size)),
+            ("max_position_embeddings", json!(self.context)),
+            ("mlp_bias", json!(self.mlp_bias)),
+            ("model_type", json!(self.family.hf_model_type)),
+            ("num_attention_heads", json!(self.heads)),
+            ("num_hidden_layers", json!(self.layers)),
+            ("num_key_value_heads", json!(self.kv_heads)),
+            ("pad_token_id", json!(self.pad_token_id)),
+            ("rms_norm_eps", json!(self.rms_eps)),
+            ("rope_parameters", Value::Object(rope)),
+            ("rope_scaling", scaling),
+            ("rope_theta", json!(self.rope.theta)),
+            ("tie_word_embeddings", json!(self.tied)),
+            ("torch_dtype", json!(dtype)),
+            ("use_cache", json!(true)),
+            ("vocab_size", json!(self.vocab_size)),
+        ];
+        if self.family.has_sliding_window {
+            all.push(("sliding_window", json!(self.sliding_window)));
+            all.retain(|(key, _)| !matches!(*key, "attention_bias" | "mlp_bias"));
+        }
+        all.sort_by_key(|(key, _)| *key);
+        Value::Object(all.into_iter().map(|(key, value)| (key.to_owned(), value)).collect::<Map<_, _>>())
+    }
+}

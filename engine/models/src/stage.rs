@@ -1,0 +1,106 @@
+//! What the trainer sees of a model: a list of stages, each a map from a [`Flow`] to a [`Flow`].
+//!
+//! The trainer keeps or recomputes each stage's activations, runs backward stage by stage from the head, and takes a
+//! gradient for every tensor of the flow.
+
+use crate::Result;
+use candle_core::Tensor;
+use std::collections::BTreeMap;
+use temper_nn::{ForwardContext, LinearSite, Param};
+
+/// What stages hand to each other.
+#[derive(Debug, Clone)]
+pub struct Flow {
+    /// Hidden states (batch, width, hidden).
+    pub hidden: Tensor,
+    /// Named differentiable outputs beside the hidden states.
+    pub side: BTreeMap<String, Tensor>,
+    /// Scalar that is added to the loss: extra losses of the adapters passed so far.
+    pub extra_loss: Option<Tensor>,
+}
+
+impl Flow {
+    /// A flow of hidden states alone.
+    #[must_use]
+    pub fn new(hidden: Tensor) -> Self {
+        Self { hidden, side: BTreeMap::new(), extra_loss: None }
+    }
+
+    /// The same values cut off the graph that made them: what a stage takes as its input.
+    #[must_use]
+    pub fn detach(&self) -> Self {
+        Self {
+            hidden: self.hidden.detach(),
+            side: self.side.iter().map(|(name, tensor)| (name.clone(), tensor.detach())).collect(),
+            extra_loss: self.extra_loss.as_ref().map(Tensor::detach),
+        }
+    }
+
+    /// Adds a scalar to the extra loss.
+    ///
+    /// # Errors
+    /// `loss` is no scalar.
+    pub fn add_loss(&mut self, loss: Option<Tensor>) -> Result<()> {
+        if let Some(loss) = loss {
+            self.extra_loss = Some(match self.extra_loss.take() {
+                Some(sum) => (sum + loss)?,
+                None => loss,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// What a stage remembers of the tokens before the ones it is given: keys and values (1, tokens, heads, width).
+#[derive(Debug, Clone, Default)]
+pub struct StageCache {
+    /// Keys, rotated unless the rotary frequencies depend on the length of the text.
+    pub keys: Option<Tensor>,
+    /// Values.
+    pub values: Option<Tensor>,
+}
+
+/// One stage of a model between the embedding and the head.
+pub trait Stage: Send + Sync {
+    /// Name, `layers.3`.
+    fn name(&self) -> &str;
+
+    /// Runs it on a batch.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    fn forward(&self, flow: Flow, ctx: &ForwardContext) -> Result<Flow>;
+
+    /// Runs it without gradient on the next tokens of one text; `ctx` has their positions, `cache` what was before.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    fn forward_cached(&self, flow: Flow, ctx: &ForwardContext, cache: &mut StageCache) -> Result<Flow>;
+
+    /// Its linear layers, in the order of the graph.
+    fn sites(&self) -> Vec<&LinearSite>;
+
+    /// Its linear layers, to put adapters on.
+    fn sites_mut(&mut self) -> Vec<&mut LinearSite>;
+
+    /// Everything trained in it, adapters included.
+    fn params(&self) -> Vec<Param>;
+
+    /// Makes its weights trained whose names are selected: sites by their name, norms by theirs.
+    ///
+    /// # Errors
+    /// A weight that cannot be read.
+    fn promote(&mut self, select: &dyn Fn(&str) -> bool) -> Result<()>;
+
+    /// Switches adapters and trained weights on or off in forward passes: off, it answers as the base.
+    fn set_enabled(&self, enabled: bool);
+
+    /// Current values of one of its own weights by slot name, adapters not included; none if it is not here.
+    ///
+    /// # Errors
+    /// A weight that cannot be read.
+    fn read_weight(&self, name: &str) -> Result<Option<Vec<f32>>>;
+
+    /// Slot names of its own weights that are trained, adapters not included.
+    fn trained_weights(&self) -> Vec<String>;
+}

@@ -1,0 +1,199 @@
+//! From the tensors of a source to the weights of a model: names, shapes and types checked all at once, matrices kept
+//! in the map where they lie (or converted when the person asked for it), norms and biases read as f32.
+
+use crate::config::LlamaConfig;
+use crate::names::{Slot, slots};
+use crate::source::{ModelSource, SourceTensor};
+use crate::{ModelError, Progress, Result};
+use candle_core::{Device, Tensor};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use temper_nn::{Bytes, FrozenWeight, StorageKind, dequantise, quantise};
+
+/// How the frozen matrices are held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BaseKind {
+    /// As the file has them, mapped.
+    #[default]
+    Auto,
+    /// Converted to f32.
+    F32,
+    /// Converted to f16.
+    F16,
+    /// Converted to bf16.
+    Bf16,
+}
+
+impl FromStr for BaseKind {
+    type Err = ModelError;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "f32" => Ok(Self::F32),
+            "f16" => Ok(Self::F16),
+            "bf16" => Ok(Self::Bf16),
+            other => Err(ModelError::Request(format!("base is \"{other}\"; it can be auto, f32, f16 or bf16"))),
+        }
+    }
+}
+
+impl fmt::Display for BaseKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+        })
+    }
+}
+
+impl BaseKind {
+    fn wanted(self, stored: StorageKind) -> StorageKind {
+        match self {
+            Self::Auto => stored,
+            Self::F32 => StorageKind::F32,
+            Self::F16 => StorageKind::F16,
+            Self::Bf16 => StorageKind::Bf16,
+        }
+    }
+}
+
+/// The weights of a model by the names of its slots: matrices as they are held, norms and biases in f32.
+#[derive(Default)]
+pub(crate) struct Weights {
+    pub(crate) matrices: BTreeMap<String, Arc<FrozenWeight>>,
+    pub(crate) vectors: BTreeMap<String, Tensor>,
+    /// Names of all slots in the order of the source.
+    pub(crate) order: Vec<String>,
+    /// How the source stores each slot.
+    pub(crate) stored: BTreeMap<String, StorageKind>,
+}
+
+impl Weights {
+    pub(crate) fn matrix(&mut self, name: &str) -> Result<Arc<FrozenWeight>> {
+        self.matrices.remove(name).ok_or_else(|| ModelError::Request(format!("weight {name} is missing")))
+    }
+
+    pub(crate) fn vector(&mut self, name: &str) -> Result<Tensor> {
+        self.vectors.remove(name).ok_or_else(|| ModelError::Request(format!("weight {name} is missing")))
+    }
+}
+
+/// Takes every weight of the model out of its source.
+pub(crate) fn collect(
+    config: &LlamaConfig,
+    source: &ModelSource,
+    base: BaseKind,
+    progress: &mut Progress<'_>,
+) -> Result<Weights> {
+    let slots = slots(config);
+    let tensors = source.tensors()?;
+    check(config, source, &slots, &tensors)?;
+    let by_name: BTreeMap<String, &Slot> = slots.iter().map(|slot| (source.name_of(slot), slot)).collect();
+    let mut weights = Weights::default();
+    let total = tensors.iter().map(|tensor| tensor.data.as_slice().len() as u64).sum();
+    let mut done = 0;
+    for tensor in &tensors {
+        done += tensor.data.as_slice().len() as u64;
+        if let (Some(slot), Some(kind)) = (by_name.get(&tensor.name), tensor.kind) {
+            take(slot, tensor, kind, source, base, &mut weights)?;
+        }
+        progress("reading the model", done, total);
+    }
+    Ok(weights)
+}
+
+fn take(
+    slot: &Slot,
+    tensor: &SourceTensor,
+    kind: StorageKind,
+    source: &ModelSource,
+    base: BaseKind,
+    weights: &mut Weights,
+) -> Result<()> {
+    let row_order = if matches!(source, ModelSource::Gguf(_)) { slot.gguf_rows.clone() } else { None };
+    weights.order.push(slot.name.clone());
+    weights.stored.insert(slot.name.clone(), kind);
+    if let [rows, cols] = *slot.shape {
+        let data = tensor.data.clone();
+        let stored = FrozenWeight::new(tensor.name.clone(), rows, cols, kind, data, row_order)?;
+        let wanted = base.wanted(kind);
+        let held = if wanted == kind { stored } else { convert(&stored, wanted)? };
+        weights.matrices.insert(slot.name.clone(), Arc::new(held));
+        return Ok(());
+    }
+    let count = slot.shape.iter().product();
+    let mut values = vec![0.0_f32; count];
+    dequantise(kind, tensor.data.as_slice(), &mut values)?;
+    if let Some(order) = row_order {
+        let at = |&stored: &u32| values.get(stored as usize).copied().unwrap_or_default();
+        values = order.iter().map(at).collect();
+    }
+    weights.vectors.insert(slot.name.clone(), Tensor::from_vec(values, count, &Device::Cpu)?);
+    Ok(())
+}
+
+/// The matrix in another storage, a block of rows at a time.
+fn convert(stored: &FrozenWeight, wanted: StorageKind) -> Result<FrozenWeight> {
+    const ROWS: usize = 256;
+    let (rows, cols) = (stored.rows, stored.cols);
+    let mut bytes = Vec::with_capacity(wanted.bytes_for(rows * cols).unwrap_or(0));
+    let mut values = Vec::new();
+    for first in (0..rows).step_by(ROWS) {
+        let last = rows.min(first + ROWS);
+        values.resize((last - first) * cols, 0.0);
+        stored.read_rows(first..last, &mut values)?;
+        bytes.extend(quantise(wanted, &values)?);
+    }
+    Ok(FrozenWeight::new(stored.name.clone(), rows, cols, wanted, Bytes::owned(bytes), None)?)
+}
+
+/// Every problem at once: a person fixes a model once, not tensor by tensor.
+pub(crate) fn check(
+    config: &LlamaConfig,
+    source: &ModelSource,
+    slots: &[Slot],
+    tensors: &[SourceTensor],
+) -> Result<()> {
+    let found: BTreeMap<&str, &SourceTensor> = tensors.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
+    let mut expected = BTreeMap::new();
+    let mut problems = Vec::new();
+    for slot in slots {
+        let name = source.name_of(slot);
+        match found.get(name.as_str()) {
+            None => problems.push(format!("{name} is missing")),
+            Some(tensor) if tensor.shape != slot.shape => {
+                problems.push(format!("{name} has shape {:?}, {:?} is needed", tensor.shape, slot.shape));
+            }
+            Some(tensor) if tensor.kind.is_none() => {
+                problems.push(format!("{name} is stored as {}, which cannot be read", tensor.type_name));
+            }
+            Some(_) => {}
+        }
+        expected.insert(name, ());
+    }
+    for tensor in tensors {
+        if !expected.contains_key(&tensor.name) && !source.may_ignore(&tensor.name, config) {
+            problems.push(format!("{} is not part of this model", tensor.name));
+        }
+    }
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(ModelError::Tensors { path: source.path().to_owned(), problems: shorten(problems) })
+}
+
+/// A wrong configuration makes hundreds of problems: the first ones and the count say as much.
+fn shorten(mut problems: Vec<String>) -> Vec<String> {
+    const MOST: usize = 40;
+    let more = problems.len().saturating_sub(MOST);
+    if more > 0 {
+        problems.truncate(MOST);
+        problems.push(format!("and {more} more"));
+    }
+    problems
+}
