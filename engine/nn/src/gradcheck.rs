@@ -6,6 +6,7 @@
 //! operation's own rounding is left in the differences.
 
 use crate::ops::{reference, seed_gradient};
+use crate::param::Param;
 use crate::rng::Stream;
 use crate::{NnError, Result};
 use candle_core::{DType, Device, Tensor, Var};
@@ -110,6 +111,65 @@ pub fn check_gradients(f: impl Fn(&[Tensor]) -> Result<Tensor>, inputs: &[Tensor
                 return Err(NnError::GradientCheck(format!(
                     "input {index}, element {element}: backward {found:.6e}, differences {numeric:.6e}, \
                      relative to the largest gradient {relative:.2e}"
+                )));
+            }
+        }
+    }
+    Ok(worst)
+}
+
+/// Compares the gradients that `forward` gives `params` with central differences (Richardson-extrapolated from two
+/// widths). The parameters are moved and put back. Returns the worst relative difference found.
+///
+/// # Errors
+/// [`NnError::GradientCheck`] naming parameter, element and both values when a difference is larger than allowed or
+/// a parameter gets no gradient; whatever `forward` returns.
+pub fn check_parameters(forward: impl Fn() -> Result<Tensor>, params: &[Param], options: &GradCheck) -> Result<f64> {
+    let y = forward()?;
+    let projection = projection(options.seed, y.elem_count());
+    let seeds = Tensor::from_slice(&projection, y.dims(), &Device::Cpu)?.to_dtype(y.dtype())?;
+    let store = seed_gradient(&y, &seeds)?.backward()?;
+    let mut stream = Stream::new(options.seed, "gradcheck/parameters");
+    let mut worst = 0f64;
+    for param in params {
+        let name = &param.name;
+        let Some(gradient) = store.get(param.var.as_tensor()) else {
+            return Err(NnError::GradientCheck(format!("`{name}` gets no gradient")));
+        };
+        let gradient = to_f64(gradient)?;
+        let largest = gradient.iter().fold(1e-3f64, |largest, g| largest.max(g.abs()));
+        // A copy: the values of the parameter itself are about to be written over.
+        let start = param.var.as_tensor().copy()?.detach();
+        let values = to_f64(&start)?;
+        let mut elements = (0..values.len()).collect::<Vec<_>>();
+        stream.shuffle(&mut elements);
+        for element in elements.into_iter().take(options.samples) {
+            let (Some(&value), Some(&found)) = (values.get(element), gradient.get(element)) else { continue };
+            let at = |shift: f64| -> Result<(f64, Vec<f64>)> {
+                let mut moved = values.clone();
+                if let Some(place) = moved.get_mut(element) {
+                    *place += shift;
+                }
+                let moved = Tensor::from_vec(moved, start.dims(), &Device::Cpu)?.to_dtype(start.dtype())?;
+                param.var.set(&moved)?;
+                let place = to_f64(&moved)?.get(element).copied().unwrap_or(value);
+                Ok((place, to_f64(&forward()?)?))
+            };
+            let difference = |width: f64| -> Result<f64> {
+                let ((high_x, high), (low_x, low)) = (at(width)?, at(-width)?);
+                let sum = high.iter().zip(&low).zip(&projection).map(|((high, low), r)| (high - low) * r).sum::<f64>();
+                Ok(sum / (high_x - low_x))
+            };
+            let width = options.width * value.abs().max(1.0);
+            let numeric = (4.0 * difference(width / 2.0)? - difference(width)?) / 3.0;
+            param.var.set(&start)?;
+            let relative = (numeric - found).abs() / largest;
+            worst = worst.max(relative);
+            // Written so that a NaN fails.
+            if !(relative <= options.tolerance) {
+                return Err(NnError::GradientCheck(format!(
+                    "`{name}`, element {element}: backward {found:.6e}, differences {numeric:.6e}, relative to the \
+                     largest gradient {relative:.2e}"
                 )));
             }
         }

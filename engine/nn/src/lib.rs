@@ -3,8 +3,10 @@
 //! Place in the data flow: the numerics below models, methods and trainer. Activations and parameters are candle
 //! tensors (f32); weights that are not trained are [`FrozenWeight`]s over the bytes of the model file. The layers,
 //! from the bottom: [`bytes`] and [`storage`] (what files hold), [`kernels`] and [`gemm`] (arithmetic on slices),
-//! [`ops`] (differentiable operations), [`param`] and [`optim`] (what is trained and how).
+//! [`ops`] (differentiable operations), [`param`] and [`optim`] (what is trained and how); above them [`site`] (linear
+//! layers with adapters made of [`slots`]).
 
+pub mod adapter;
 pub mod bytes;
 pub mod context;
 pub mod error;
@@ -17,8 +19,13 @@ pub mod ops;
 pub mod optim;
 pub mod param;
 pub mod rng;
+pub mod site;
+pub mod slot_adapter;
+pub mod slots;
 pub mod storage;
+pub mod telemetry;
 
+pub use adapter::{Adapter, AdapterExport, MergedWeight};
 pub use bytes::{Bytes, Map};
 pub use context::ForwardContext;
 pub use error::{NnError, Result};
@@ -26,4 +33,8 @@ pub use frozen::{CpuBackend, FrozenBackend, FrozenWeight, set_backend};
 pub use ops::FrozenLinear;
 pub use optim::{AdamW, AdamWConfig};
 pub use param::{Grads, Param, ParamSet, Role};
+pub use site::{Layer, LinearSite, Weight};
+pub use slot_adapter::SlotAdapter;
+pub use slots::Slots;
 pub use storage::{StorageKind, dequantise, quantise};
+pub use telemetry::{SiteTelemetry, Throttle};

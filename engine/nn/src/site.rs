@@ -1,0 +1,542 @@
+//! A linear layer of a model that methods can change: the weight and the adapters on it.
+//!
+//! Place in the data flow: a model's stages call [`LinearSite::forward`]; methods fill sites through
+//! [`LinearSite::attach`] and [`LinearSite::promote`]; the trainer reads [`LinearSite::params`]; exporters
+//! read [`LinearSite::merged`] and [`LinearSite::export`].
+
+use crate::adapter::{Adapter, AdapterExport, MergedWeight};
+use crate::context::ForwardContext;
+use crate::frozen::FrozenWeight;
+use crate::ops::{FrozenLinear, linear, linear_trained};
+use crate::param::{Grads, Param, Role};
+use crate::slot_adapter::SlotAdapter;
+use crate::slots::Slots;
+use crate::telemetry::{self, SiteTelemetry};
+use crate::{NnError, Result};
+use candle_core::{Tensor, Var};
+use rayon::prelude::*;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The weight of a linear layer, (out, in).
+pub enum Weight {
+    /// Held as the file has it, never changed.
+    Frozen(FrozenLinear),
+    /// Trained in f32.
+    Trained {
+        /// (out, in).
+        weight: Var,
+        /// (out).
+        bias: Option<Var>,
+    },
+}
+
+/// A linear layer `y = x Wᵀ + b` with the adapters on it.
+pub struct LinearSite {
+    name: String,
+    /// The weight below all adapters.
+    pub weight: Weight,
+    adapters: Vec<Box<dyn Adapter>>,
+    /// The weight before [`LinearSite::promote`]: what "disabled" returns to and what changes are
+    /// measured against.
+    origin: Option<Weight>,
+    enabled: AtomicBool,
+    /// Frobenius norm of the original weight, measured once.
+    original_norm: OnceLock<f64>,
+}
+
+/// A linear layer as one of its adapters sees it: the weight and the adapters below.
+#[derive(Clone, Copy)]
+pub struct Layer<'a> {
+    weight: &'a Weight,
+    adapters: &'a [Box<dyn Adapter>],
+}
+
+impl Weight {
+    /// Rows.
+    #[must_use]
+    pub fn out_features(&self) -> usize {
+        match self {
+            Self::Frozen(layer) => layer.weight.rows,
+            Self::Trained { weight, .. } => weight.dims().first().copied().unwrap_or(0),
+        }
+    }
+
+    /// Columns.
+    #[must_use]
+    pub fn in_features(&self) -> usize {
+        match self {
+            Self::Frozen(layer) => layer.weight.cols,
+            Self::Trained { weight, .. } => weight.dims().last().copied().unwrap_or(0),
+        }
+    }
+
+    /// Whether there is a bias.
+    #[must_use]
+    pub fn has_bias(&self) -> bool {
+        match self {
+            Self::Frozen(layer) => layer.bias.is_some(),
+            Self::Trained { bias, .. } => bias.is_some(),
+        }
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Frozen(layer) => linear(x, layer),
+            Self::Trained { weight, bias } => linear_trained(x, weight, bias.as_ref().map(|bias| bias.as_tensor())),
+        }
+    }
+
+    /// The numbers, in f32.
+    fn values(&self) -> Result<MergedWeight> {
+        let (out_features, in_features) = (self.out_features(), self.in_features());
+        let (weight, bias) = match self {
+            Self::Frozen(layer) => {
+                let mut values = vec![0f32; out_features * in_features];
+                layer.weight.read_rows(0..out_features, &mut values)?;
+                (values, layer.bias.as_ref().map(Tensor::to_vec1).transpose()?)
+            }
+            Self::Trained { weight, bias } => {
+                let bias = bias.as_ref().map(|bias| bias.to_vec1()).transpose()?;
+                (weight.flatten_all()?.to_vec1()?, bias)
+            }
+        };
+        Ok(MergedWeight { out_features, in_features, weight, bias })
+    }
+}
+
+impl<'a> Layer<'a> {
+    /// Rows of the weight.
+    #[must_use]
+    pub fn out_features(self) -> usize {
+        self.weight.out_features()
+    }
+
+    /// Columns of the weight.
+    #[must_use]
+    pub fn in_features(self) -> usize {
+        self.weight.in_features()
+    }
+
+    /// The frozen layer, when nothing but it lies below: then one fused operation can do everything.
+    #[must_use]
+    pub fn frozen(self) -> Option<&'a FrozenLinear> {
+        match self.weight {
+            Weight::Frozen(layer) if self.adapters.is_empty() => Some(layer),
+            _ => None,
+        }
+    }
+
+    /// Output (.., out) for `x` (.., in).
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn forward(self, x: &Tensor, ctx: &ForwardContext) -> Result<Tensor> {
+        match self.adapters.split_last() {
+            None => self.weight.forward(x),
+            Some((last, below)) => last.forward(x, Layer { weight: self.weight, adapters: below }, ctx),
+        }
+    }
+}
+
+impl LinearSite {
+    /// A site over a frozen layer. `name` is unique in the model, such as `layers.3.attn.q`.
+    #[must_use]
+    pub fn new(name: impl Into<String>, layer: FrozenLinear) -> Self {
+        Self {
+            name: name.into(),
+            weight: Weight::Frozen(layer),
+            adapters: Vec::new(),
+            origin: None,
+            enabled: AtomicBool::new(true),
+            original_norm: OnceLock::new(),
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Rows of the weight.
+    #[must_use]
+    pub fn out_features(&self) -> usize {
+        self.weight.out_features()
+    }
+
+    /// Columns of the weight.
+    #[must_use]
+    pub fn in_features(&self) -> usize {
+        self.weight.in_features()
+    }
+
+    /// Whether it has a bias.
+    #[must_use]
+    pub fn has_bias(&self) -> bool {
+        self.weight.has_bias()
+    }
+
+    /// Its frozen layer; after [`promote`](Self::promote) the one it was before.
+    #[must_use]
+    pub fn frozen(&self) -> Option<&FrozenLinear> {
+        match (&self.weight, &self.origin) {
+            (Weight::Frozen(layer), _) | (_, Some(Weight::Frozen(layer))) => Some(layer),
+            _ => None,
+        }
+    }
+
+    /// The adapters, lowest first.
+    #[must_use]
+    pub fn adapters(&self) -> &[Box<dyn Adapter>] {
+        &self.adapters
+    }
+
+    /// Whether an adapter is attached or the weight itself is trained.
+    #[must_use]
+    pub fn is_adapted(&self) -> bool {
+        !self.adapters.is_empty() || matches!(self.weight, Weight::Trained { .. })
+    }
+
+    /// Puts an adapter made of `slots` on top of the ones that are there. The first adapter's parameters
+    /// are named `<site>.a`, `<site>.b`, `<site>.core`; those of the next ones `<site>+1.a` and so on.
+    ///
+    /// # Errors
+    /// [`NnError`] when the slots cannot be built on this layer.
+    pub fn attach(&mut self, slots: &Slots, seed: u64) -> Result<()> {
+        let name = match self.adapters.len() {
+            0 => self.name.clone(),
+            count => format!("{}+{count}", self.name),
+        };
+        let below = Layer { weight: &self.weight, adapters: &self.adapters };
+        let adapter = SlotAdapter::build(&name, slots, below, seed)?;
+        self.adapters.push(Box::new(adapter));
+        Ok(())
+    }
+
+    /// Puts any adapter on top of the ones that are there.
+    pub fn attach_adapter(&mut self, adapter: Box<dyn Adapter>) {
+        self.adapters.push(adapter);
+    }
+
+    /// Removes all adapters; their parameters are lost.
+    pub fn detach_all(&mut self) {
+        self.adapters.clear();
+    }
+
+    /// Switches adapters and trained weights on or off in [`forward`](Self::forward) only: off, the layer
+    /// answers as the model it came from. Merging, export and parameters are not affected.
+    pub fn set_enabled(&self, enabled: bool) {
+        self.enabled.store(enabled, Ordering::Relaxed);
+    }
+
+    /// Output (.., out) for `x` (.., in).
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn forward(&self, x: &Tensor, ctx: &ForwardContext) -> Result<Tensor> {
+        if self.enabled.load(Ordering::Relaxed) {
+            Layer { weight: &self.weight, adapters: &self.adapters }.forward(x, ctx)
+        } else {
+            self.origin.as_ref().unwrap_or(&self.weight).forward(x)
+        }
+    }
+
+    /// Everything that is trained here: the weight itself (`<site>.weight`, `<site>.bias`) if it was
+    /// promoted, then the adapters' parameters.
+    #[must_use]
+    pub fn params(&self) -> Vec<Param> {
+        let mut params = Vec::new();
+        if let Weight::Trained { weight, bias } = &self.weight {
+            let mut own = |key: &str, var: &Var, role: Role| {
+                params.push(Param {
+                    name: format!("{}.{key}", self.name),
+                    var: var.clone(),
+                    role,
+                    lr_ratio: 1.0,
+                    decay: role == Role::Weight,
+                });
+            };
+            own("weight", weight, Role::Weight);
+            if let Some(bias) = bias {
+                own("bias", bias, Role::Bias);
+            }
+        }
+        params.extend(self.adapters.iter().flat_map(|adapter| adapter.params()));
+        params
+    }
+
+    /// Makes the weight itself trained, in f32. The frozen weight stays within reach (it is mapped from its
+    /// file where possible): [`set_enabled`](Self::set_enabled) returns to it and
+    /// [`telemetry`](Self::telemetry) measures against it. Does nothing the second time.
+    ///
+    /// # Errors
+    /// A weight that cannot be read.
+    pub fn promote(&mut self) -> Result<()> {
+        let Weight::Frozen(layer) = &self.weight else {
+            return Ok(());
+        };
+        let weight = Var::from_tensor(&layer.weight.to_tensor()?)?;
+        let bias = match &layer.bias {
+            Some(bias) => Some(Var::from_tensor(&bias.copy()?.detach())?),
+            None => None,
+        };
+        let frozen = std::mem::replace(&mut self.weight, Weight::Trained { weight, bias });
+        self.origin = Some(frozen);
+        Ok(())
+    }
+
+    /// Weight and bias with every adapter folded in. `None` when an adapter's change depends on the input.
+    ///
+    /// # Errors
+    /// A weight that cannot be read.
+    pub fn merge(&self) -> Result<Option<MergedWeight>> {
+        let mut merged = self.weight.values()?;
+        for adapter in &self.adapters {
+            if !adapter.merge_into(&mut merged)? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(merged))
+    }
+
+    /// The weight (out, in) with every adapter folded in, f32; the weight as it is when there are none.
+    /// `None` when an adapter's change depends on the input.
+    ///
+    /// # Errors
+    /// A weight that cannot be read.
+    pub fn merged(&self) -> Result<Option<Tensor>> {
+        self.merge()?.map(MergedWeight::into_tensor).transpose()
+    }
+
+    /// The forms in which the change leaves for a file, lowest adapter first: one whole weight when the
+    /// weight itself is trained, empty when nothing is.
+    ///
+    /// # Errors
+    /// [`NnError`] when a trained weight carries an adapter that cannot be folded into it.
+    pub fn export(&self) -> Result<Vec<AdapterExport>> {
+        if let Weight::Frozen(_) = self.weight {
+            return self.adapters.iter().map(|adapter| adapter.export()).collect();
+        }
+        let Some(merged) = self.merge()? else {
+            let what = "the trained weight carries an adapter whose change depends on the input".to_owned();
+            return Err(NnError::Adapter { site: self.name.clone(), what });
+        };
+        let bias = match merged.bias.clone() {
+            Some(bias) => Some(Tensor::new(bias, &candle_core::Device::Cpu)?),
+            None => None,
+        };
+        Ok(vec![AdapterExport::Dense { weight: merged.into_tensor()?, bias }])
+    }
+
+    /// Sum of the adapters' extra losses, a scalar.
+    ///
+    /// # Errors
+    /// A failing tensor operation.
+    pub fn extra_loss(&self) -> Result<Option<Tensor>> {
+        let mut sum: Option<Tensor> = None;
+        for adapter in &self.adapters {
+            if let Some(loss) = adapter.extra_loss()? {
+                sum = Some(match sum {
+                    Some(sum) => (sum + loss)?,
+                    None => loss,
+                });
+            }
+        }
+        Ok(sum)
+    }
+
+    /// Lets every adapter change its own gradients before clipping.
+    ///
+    /// # Errors
+    /// A failing tensor operation.
+    pub fn map_grads(&self, grads: &mut Grads) -> Result<()> {
+        self.adapters.iter().try_for_each(|adapter| adapter.map_grads(grads))
+    }
+
+    /// Lets every adapter change its own parameters after optimiser step `step`, counted from 1.
+    ///
+    /// # Errors
+    /// A failing tensor operation.
+    pub fn after_step(&mut self, step: u64) -> Result<()> {
+        self.adapters.iter_mut().try_for_each(|adapter| adapter.after_step(step))
+    }
+
+    /// Where the rank of the change goes. `None` when nothing is trained here, or the change is a whole
+    /// matrix too large to decompose while training (see [`telemetry::DENSE_LIMIT`]).
+    ///
+    /// # Errors
+    /// A failing decomposition.
+    pub fn telemetry(&self) -> Result<Option<SiteTelemetry>> {
+        if !self.is_adapted() {
+            return Ok(None);
+        }
+        let norm = match self.original_norm.get() {
+            Some(norm) => *norm,
+            None => {
+                let norm = match self.frozen() {
+                    Some(layer) => frobenius_norm(&layer.weight)?,
+                    None => 0.0,
+                };
+                *self.original_norm.get_or_init(|| norm)
+            }
+        };
+        let mut low_rank = Vec::new();
+        for change in self.export()? {
+            match change {
+                AdapterExport::LowRank { a, b, scale, .. } => low_rank.push((b, a, scale)),
+                AdapterExport::Dense { weight, .. } => {
+                    let Some(layer) = self.frozen() else {
+                        return Ok(None);
+                    };
+                    return telemetry::of_dense(&weight, &layer.weight, norm);
+                }
+            }
+        }
+        telemetry::of_low_rank(&low_rank, norm).map(Some)
+    }
+}
+
+/// √Σ w², accumulated in f64 over blocks of rows so that a quantised weight is never unpacked whole.
+fn frobenius_norm(weight: &FrozenWeight) -> Result<f64> {
+    const BLOCK_ROWS: usize = 32;
+    let blocks = weight.rows.div_ceil(BLOCK_ROWS);
+    let sums: Vec<f64> = (0..blocks)
+        .into_par_iter()
+        .map(|block| {
+            let rows = block * BLOCK_ROWS..weight.rows.min((block + 1) * BLOCK_ROWS);
+            let mut values = vec![0f32; rows.len() * weight.cols];
+            weight.read_rows(rows, &mut values)?;
+            Ok(values.iter().map(|&value| f64::from(value).powi(2)).sum())
+        })
+        .collect::<Result<_>>()?;
+    Ok(sums.iter().sum::<f64>().sqrt())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Stream;
+    use crate::slots::Scale;
+    use candle_core::Device;
+    use std::sync::Arc;
+
+    fn random(name: &str, shape: &[usize], std: f64) -> Tensor {
+        let mut values = vec![0f32; shape.iter().product()];
+        Stream::new(11, name).fill_normal(&mut values, std);
+        Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+    }
+
+    fn site() -> LinearSite {
+        let weight = FrozenWeight::from_tensor("w", &random("w", &[40, 64], 0.3), crate::StorageKind::Q8_0).unwrap();
+        LinearSite::new("here", FrozenLinear { weight: Arc::new(weight), bias: Some(random("b", &[40], 0.3)) })
+    }
+
+    /// An adapter whose change depends on the input, with every hook in use.
+    struct Doubling {
+        steps: u64,
+    }
+
+    impl Adapter for Doubling {
+        fn params(&self) -> Vec<Param> {
+            Vec::new()
+        }
+
+        fn forward(&self, x: &Tensor, below: Layer<'_>, ctx: &ForwardContext) -> Result<Tensor> {
+            Ok((below.forward(x, ctx)? * 2.0)?)
+        }
+
+        fn merge_into(&self, _weight: &mut MergedWeight) -> Result<bool> {
+            Ok(false)
+        }
+
+        fn export(&self) -> Result<AdapterExport> {
+            Err(NnError::Adapter { site: "here".to_owned(), what: "cannot leave".to_owned() })
+        }
+
+        fn extra_loss(&self) -> Result<Option<Tensor>> {
+            Ok(Some(Tensor::new(1.5f32, &Device::Cpu)?))
+        }
+
+        fn map_grads(&self, grads: &mut Grads) -> Result<()> {
+            grads.scale(0.5)
+        }
+
+        fn after_step(&mut self, step: u64) -> Result<()> {
+            self.steps += step;
+            if self.steps > 3 {
+                return Err(NnError::Value("too far".to_owned()));
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_adapter_sees_the_layer_with_all_adapters_below_it() {
+        let (x, ctx) = (random("x", &[1, 3, 64], 1.0), ForwardContext::plain(1, 3));
+        let mut site = site();
+        let mut slots = Slots::low_rank(2, Scale::Fixed(1.0));
+        if let crate::slots::Delta::Chain(chain) = &mut slots.delta {
+            chain.b = crate::slots::Factor::trained(crate::slots::Init::Ones);
+        }
+        site.attach(&slots, 1).unwrap();
+        let one = site.forward(&x, &ctx).unwrap();
+        site.attach_adapter(Box::new(Doubling { steps: 0 }));
+        let two = site.forward(&x, &ctx).unwrap();
+        let difference = (two - (one * 2.0).unwrap()).unwrap().abs().unwrap().max_all().unwrap();
+        assert_eq!(difference.to_scalar::<f32>().unwrap(), 0.0);
+        assert!(site.merged().unwrap().is_none(), "what depends on the input must not merge");
+        assert!(site.export().is_err());
+    }
+
+    #[test]
+    fn hooks_reach_every_adapter() {
+        let mut site = site();
+        assert!(site.extra_loss().unwrap().is_none());
+        site.attach_adapter(Box::new(Doubling { steps: 0 }));
+        site.attach_adapter(Box::new(Doubling { steps: 1 }));
+        assert_eq!(site.extra_loss().unwrap().unwrap().to_scalar::<f32>().unwrap(), 3.0);
+        let mut grads = Grads::new();
+        grads.add("p", &Tensor::new(&[8f32], &Device::Cpu).unwrap()).unwrap();
+        site.map_grads(&mut grads).unwrap();
+        assert_eq!(grads.get("p").unwrap().to_vec1::<f32>().unwrap(), [2.0]);
+        site.after_step(2).unwrap();
+        assert!(site.after_step(1).is_err(), "the second adapter counted to four");
+    }
+
+    #[test]
+    fn a_promoted_weight_starts_as_the_frozen_one_and_can_return_to_it() {
+        let (x, ctx) = (random("x", &[1, 3, 64], 1.0), ForwardContext::plain(1, 3));
+        let mut site = site();
+        let base = site.forward(&x, &ctx).unwrap();
+        site.promote().unwrap();
+        site.promote().unwrap();
+        let largest = |left: &Tensor, right: &Tensor| {
+            (left - right).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap()
+        };
+        assert!(largest(&site.forward(&x, &ctx).unwrap(), &base) < 1e-5);
+        let params = site.params();
+        let summary: Vec<(&str, Role, bool)> =
+            params.iter().map(|param| (param.name.as_str(), param.role, param.decay)).collect();
+        assert_eq!(summary, [("here.weight", Role::Weight, true), ("here.bias", Role::Bias, false)]);
+        let zero = site.telemetry().unwrap().unwrap();
+        assert_eq!((zero.energy, zero.effective_rank, zero.rank), (0.0, 0.0, 0));
+        let change = (random("u", &[40, 2], 0.1).matmul(&random("v", &[2, 64], 0.1))).unwrap();
+        params[0].var.set(&(params[0].var.as_tensor() + &change).unwrap()).unwrap();
+        params[1].var.set(&random("new bias", &[40], 0.3)).unwrap();
+        let telemetry = site.telemetry().unwrap().unwrap();
+        assert_eq!(telemetry.rank, 2);
+        let norm = |tensor: &Tensor| tensor.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap().sqrt();
+        let energy = norm(&change) / norm(&site.frozen().unwrap().weight.to_tensor().unwrap());
+        assert!((telemetry.energy - f64::from(energy)).abs() < 1e-5);
+        assert!(largest(&site.forward(&x, &ctx).unwrap(), &base) > 0.1);
+        let exports = site.export().unwrap();
+        let [AdapterExport::Dense { weight, bias: Some(bias) }] = exports.as_slice() else {
+            panic!("a trained weight leaves whole");
+        };
+        assert_eq!(largest(weight, params[0].var.as_tensor()), 0.0);
+        assert_eq!(largest(bias, params[1].var.as_tensor()), 0.0);
+        site.set_enabled(false);
+        assert_eq!(largest(&site.forward(&x, &ctx).unwrap(), &base), 0.0);
+    }
+}
