@@ -1,0 +1,149 @@
+//! The trait of a method and what it answers with: a [`Plan`] for a model of given shape.
+//!
+//! Place in the data flow: settings and layer shapes in, slots and promotions out. A plan holds no tensors;
+//! the trainer applies it to the model's sites and stages.
+
+use crate::error::MethodError;
+use regex::RegexSet;
+use temper_nn::slots::Slots;
+use temper_protocol::{Declared, Values};
+
+/// A linear layer that can be adapted, as a method sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SiteDims {
+    /// Name in this program, such as `layers.3.attn.q`.
+    pub name: String,
+    /// Module path in the model's Hugging Face class, such as `model.layers.3.self_attn.q_proj`.
+    pub hf_name: String,
+    /// Rows of the weight.
+    pub out_features: usize,
+    /// Columns of the weight.
+    pub in_features: usize,
+    /// Block it belongs to, counted from 0; none for layers outside the blocks.
+    pub layer: Option<usize>,
+    /// Whether it has a bias.
+    pub bias: bool,
+}
+
+/// A weight that is no linear layer: embedding, norm, head.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnDims {
+    /// Name in this program, such as `embed`, `layers.3.attn_norm`, `norm`, `head`.
+    pub name: String,
+    /// How many numbers it holds.
+    pub entries: u64,
+}
+
+/// Everything a model could train.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ModelDims {
+    /// The linear layers.
+    pub sites: Vec<SiteDims>,
+    /// Everything else; a head tied to the embedding is not listed.
+    pub own: Vec<OwnDims>,
+}
+
+/// What a method does to a model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// Slots by site name, in the order of the model's sites.
+    pub adapters: Vec<(String, Slots)>,
+    /// Which of the model's own weights become trained.
+    pub promote: Promote,
+    /// What a person should know about this choice, a sentence each.
+    pub notes: Vec<String>,
+}
+
+/// Which of the model's own weights become trained.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Promote {
+    /// None: they stay frozen.
+    None,
+    /// All, with embedding, norms and head.
+    Everything,
+    /// Those whose name one of these regular expressions matches in full.
+    Named(Vec<String>),
+}
+
+/// A compiled [`Promote`].
+#[derive(Debug, Clone)]
+pub enum Selector {
+    /// Selects nothing.
+    Nothing,
+    /// Selects every name.
+    Everything,
+    /// Selects the names that match.
+    Matching(RegexSet),
+}
+
+/// An adaptation method.
+pub trait Method: Sync {
+    /// Its declaration.
+    fn declared(&self) -> &'static Declared;
+
+    /// What it does to a model with these linear layers. Values that are absent take their defaults; `seed`
+    /// decides random choices, such as which layers a method drops.
+    ///
+    /// # Errors
+    /// [`MethodError`] for settings that are unknown, out of range or hit nothing.
+    fn plan(&self, values: &Values, sites: &[SiteDims], seed: u64) -> Result<Plan, MethodError>;
+
+    /// How many numbers it trains, by the formula of its paper.
+    ///
+    /// # Errors
+    /// As [`plan`](Self::plan).
+    fn trained_parameters(&self, values: &Values, dims: &ModelDims) -> Result<u64, MethodError>;
+}
+
+impl SiteDims {
+    /// Numbers in weight and bias.
+    #[must_use]
+    pub fn entries(&self) -> u64 {
+        let bias = if self.bias { self.out_features } else { 0 };
+        (self.out_features * self.in_features + bias) as u64
+    }
+}
+
+impl Plan {
+    /// The slots of one site; none when it stays as it is.
+    #[must_use]
+    pub fn slots(&self, site: &str) -> Option<&Slots> {
+        self.adapters.iter().find(|(name, _)| name == site).map(|(_, slots)| slots)
+    }
+}
+
+impl Promote {
+    /// Compiles the patterns.
+    ///
+    /// # Errors
+    /// [`MethodError::Pattern`] for an expression that cannot be read.
+    pub fn selector(&self) -> Result<Selector, MethodError> {
+        Ok(match self {
+            Self::None => Selector::Nothing,
+            Self::Everything => Selector::Everything,
+            Self::Named(patterns) => {
+                let anchored: Vec<String> = patterns.iter().map(|pattern| format!("^(?:{pattern})$")).collect();
+                let set = RegexSet::new(&anchored).map_err(|error| MethodError::Pattern {
+                    setting: "layers",
+                    pattern: patterns.join(" "),
+                    why: error.to_string(),
+                })?;
+                Selector::Matching(set)
+            }
+        })
+    }
+}
+
+impl Selector {
+    /// Whether the weight called `name` becomes trained. `layers.3.attn.q` stands for the weight and the
+    /// bias of that site; their full names `layers.3.attn.q.weight` and `.bias` are understood too.
+    #[must_use]
+    pub fn selects(&self, name: &str) -> bool {
+        let name = name.strip_suffix(".weight").or_else(|| name.strip_suffix(".bias")).unwrap_or(name);
+        match self {
+            Self::Nothing => false,
+            Self::Everything => true,
+            Self::Matching(set) => set.is_match(name),
+        }
+    }
+}
