@@ -2,7 +2,7 @@
 //! documentation follow from the declaration.
 
 use crate::{Code, Problem};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -65,10 +65,28 @@ pub enum Value {
     Number(f64),
     /// Text or choice.
     Text(String),
-    /// A list of texts.
-    List(Vec<String>),
+    /// A list of texts; numbers in it are read as texts, so that `layers = [0, 1]` works.
+    List(#[serde(deserialize_with = "texts")] Vec<String>),
     /// Pattern to number.
     Table(BTreeMap<String, f64>),
+}
+
+/// Texts, or numbers as their texts.
+fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Item {
+        Text(String),
+        Integer(i64),
+        Number(f64),
+    }
+    let items = Vec::<Item>::deserialize(deserializer)?;
+    let text = |item| match item {
+        Item::Text(text) => text,
+        Item::Integer(number) => number.to_string(),
+        Item::Number(number) => number.to_string(),
+    };
+    Ok(items.into_iter().map(text).collect())
 }
 
 impl fmt::Display for Value {
@@ -138,6 +156,18 @@ impl Setting {
         };
         self.check(&value)?;
         Ok(value)
+    }
+
+    /// `value` as this setting's type where nothing is lost: a number stands for its text where texts or lists
+    /// are wanted, because `--set method.layers=5` reads as one.
+    #[must_use]
+    pub fn adopt(&self, value: &Value) -> Value {
+        match (self.kind, value) {
+            (SettingType::Text | SettingType::List, Value::Integer(_) | Value::Number(_)) => {
+                Value::Text(value.to_string())
+            }
+            _ => value.clone(),
+        }
     }
 
     /// Checks type and range; integers are accepted where numbers are wanted.
@@ -262,12 +292,42 @@ impl Values {
                 let known: Vec<&str> = settings.iter().map(|setting| setting.key).collect();
                 return Err(crate::project_file::unknown_key(key, &known, place));
             };
-            setting.check(value)?;
-            full.insert(key.clone(), value.clone());
+            let value = setting.adopt(value);
+            setting.check(&value)?;
+            full.insert(key.clone(), value);
         }
         for setting in settings {
             full.entry(setting.key.to_owned()).or_insert_with(|| setting.default_value());
         }
         Ok(Self(full))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LAYERS: Setting = Setting {
+        key: "layers",
+        label: "Layers",
+        kind: SettingType::List,
+        default: "",
+        min: None,
+        max: None,
+        choices: &[],
+        unit: "",
+        help: "",
+        advanced: false,
+    };
+
+    #[test]
+    fn numbers_stand_for_their_texts_in_lists() {
+        for (written, list) in [("layers = 5", "5"), ("layers = [0, 1]", "0 1"), ("layers = [\"0-2\", 7]", "0-2 7")] {
+            let values: Values = toml::from_str(written).unwrap();
+            let values = values.complete(&[LAYERS], "[method]").unwrap();
+            assert_eq!(values.list("layers").join(" "), list, "{written}");
+        }
+        let flag: Values = toml::from_str("layers = true").unwrap();
+        assert!(flag.complete(&[LAYERS], "[method]").is_err());
     }
 }
