@@ -51,10 +51,12 @@ rust_tests() {
         grep -E '^test .* FAILED$|panicked at|^error' "$log" | sort -u | head -60
         grep -A12 -E "^---- .* stdout ----" "$log" | head -200 | cut -c1-240
     fi
-    # what is waived in the contract of methods is said out loud, every time
-    grep -hE '^waiver: ' "$log" | sort -u
 }
 rust_tests
+
+# what is waived in the contract of methods is said out loud, every time
+waivers() { cargo test "${cargo_flags[@]}" --test registry -- --nocapture registry_and_waivers; }
+stage "methods and waivers" waivers && grep -hE '^(method|waiver): ' "$LOGS/methods_and_waivers.log" | sed 's/^/   /'
 
 docs() { RUSTDOCFLAGS="-D warnings" cargo doc "${cargo_flags[@]}" --no-deps; }
 stage "documentation" docs
