@@ -249,11 +249,10 @@ impl RunUpdate {
                 *slot = later;
             }
         }
-        let highest = |a: Option<f64>, b: Option<f64>| match (a, b) {
+        self.peak_rss_mib = match (self.peak_rss_mib, later.peak_rss_mib) {
             (Some(a), Some(b)) => Some(a.max(b)),
             (a, b) => a.or(b),
         };
-        self.peak_rss_mib = highest(self.peak_rss_mib, later.peak_rss_mib);
         put(&mut self.status, later.status);
         put(&mut self.max_steps, later.max_steps);
         put(&mut self.steps, later.steps);
