@@ -255,11 +255,11 @@ fn describe(writer: &mut GgufWriter, model: &Model, codec: &TextCodec, name: &st
         set("ggml.merges", Value::Array(Array::String(parts.merges.clone())))?;
     }
     let ids = [
-        ("ggml.bos_token_id", parts.bos_id),
-        ("ggml.eos_token_id", parts.eos_id),
-        ("ggml.unknown_token_id", parts.unk_id),
-        ("ggml.padding_token_id", parts.pad_id),
-        ("ggml.eot_token_id", parts.eot_id),
+        ("ggml.bos_token_id", parts.bos),
+        ("ggml.eos_token_id", parts.eos),
+        ("ggml.unknown_token_id", parts.unk),
+        ("ggml.padding_token_id", parts.pad),
+        ("ggml.eot_token_id", parts.eot),
     ];
     for (key, id) in ids {
         if let Some(id) = id {

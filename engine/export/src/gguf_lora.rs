@@ -73,7 +73,10 @@ fn file_order(change: &LowRankChange, alpha: f64) -> Result<Vec<f32>> {
         };
         let target = stored
             .and_then(|stored| rows.get_mut(stored * change.rank..(stored + 1) * change.rank))
-            .ok_or_else(|| ExportError::Adapter { path: FILE.into(), what: format!("row {row} of {} has no place", change.gguf) })?;
+            .ok_or_else(|| ExportError::Adapter {
+                path: FILE.into(),
+                what: format!("row {row} of {} has no place", change.gguf),
+            })?;
         for (target, value) in target.iter_mut().zip(values) {
             *target = if exact { *value } else { (f64::from(*value) * fold) as f32 };
         }

@@ -77,8 +77,16 @@ pub fn export(
     let storage = write_files(request, &output, emit, cancelled)?;
     let sidecar = Sidecar::new(request.format, &storage, request.card, &output::hash_folder(output.staging())?);
     output.write(output::SIDECAR, &hf::pretty(&sidecar.to_json())?)?;
-    let certificate =
-        check(request.model, request.codec, request.format, &storage, output.staging(), request.cases, emit, cancelled)?;
+    let certificate = check(
+        request.model,
+        request.codec,
+        request.format,
+        &storage,
+        output.staging(),
+        request.cases,
+        emit,
+        cancelled,
+    )?;
     let path = output.finish(certificate.pass())?;
     let files = output::hash_folder(&path)?;
     emit(Event::Written {
@@ -142,14 +150,15 @@ fn write_files(
         }
         ExportFormat::Gguf => {
             let mut failure = None;
-            output.stream(gguf::FILE, |sink| {
-                gguf::write(model, codec, request.dtype, &card.name, sink, &mut progress).map_err(|error| {
-                    let text = std::io::Error::other(error.to_string());
-                    failure = Some(error);
-                    text
+            output
+                .stream(gguf::FILE, |sink| {
+                    gguf::write(model, codec, request.dtype, &card.name, sink, &mut progress).map_err(|error| {
+                        let text = std::io::Error::other(error.to_string());
+                        failure = Some(error);
+                        text
+                    })
                 })
-            })
-            .map_err(|error| failure.take().unwrap_or(error))?;
+                .map_err(|error| failure.take().unwrap_or(error))?;
             let kind = request.dtype.map_or_else(
                 || model.main_storage().map_or("f32", temper_nn::StorageKind::name).to_owned(),
                 |dtype| dtype.name().to_owned(),
@@ -183,7 +192,10 @@ fn natural_dtype(model: &Model) -> StorageType {
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "one call site each for fresh and finished exports; a struct would be taken apart at once")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one call site each for fresh and finished exports; a struct would be taken apart at once"
+)]
 fn check(
     model: &Model,
     codec: &TextCodec,

@@ -105,24 +105,29 @@ pub(crate) mod compare_case {
     //! The trained model's side of the comparison.
 
     use crate::error::Result;
-    use temper_models::Model;
+    use std::ops::ControlFlow;
+    use temper_models::{Limits, Model, Sampling, generate};
+    use temper_nn::ForwardContext;
 
-    /// Logits after each token, adapters on.
+    /// Logits after each token, as the model stands.
     pub(crate) fn trained_logits(model: &Model, tokens: &[u32]) -> Result<Vec<Vec<f32>>> {
-        Ok(model.logits(tokens)?.to_vec2::<f32>()?)
+        let context = ForwardContext::plain(1, tokens.len());
+        Ok(model.logits(&tokens.into(), &context)?.squeeze(0)?.to_vec2::<f32>()?)
     }
 
     /// Logits after each token of the model as it was before training.
     pub(crate) fn base_logits(model: &Model, tokens: &[u32]) -> Result<Vec<Vec<f32>>> {
         model.set_enabled(false);
-        let logits = model.logits(tokens);
+        let logits = trained_logits(model, tokens);
         model.set_enabled(true);
-        Ok(logits?.to_vec2::<f32>()?)
+        logits
     }
 
     /// The greedy continuation.
     pub(crate) fn greedy(model: &Model, prompt: &[u32], count: usize) -> Result<Vec<u32>> {
-        Ok(model.greedy(prompt, count)?)
+        // Stop tokens are continued past: the comparison wants every token both sides would give.
+        let limits = Limits { max_tokens: count, stop: Vec::new() };
+        Ok(generate(model, prompt, &limits, Sampling::GREEDY, &mut |_| ControlFlow::Continue(()))?.tokens)
     }
 
     /// Where two continuations part; `None` when they are equal.

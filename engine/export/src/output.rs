@@ -10,6 +10,56 @@ use std::path::{Path, PathBuf};
 /// Name of the sidecar that marks a folder as an export of ours.
 pub const SIDECAR: &str = "temper.json";
 
+/// Where the files of an export lie: a folder, or one GGUF file with its sidecar beside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    root: PathBuf,
+    single: bool,
+}
+
+impl Layout {
+    /// The layout of a target: a path that ends in `.gguf` is the file itself.
+    #[must_use]
+    pub fn of(target: &Path) -> Self {
+        let single = target.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
+        Self { root: target.to_path_buf(), single }
+    }
+
+    /// A folder, whatever its name.
+    fn folder(root: &Path) -> Self {
+        Self { root: root.to_path_buf(), single: false }
+    }
+
+    /// Path of a file of the export; in a single-file layout the one model or adapter file is the target.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        if !self.single {
+            return self.root.join(name);
+        }
+        if name == SIDECAR { self.root.with_extension(SIDECAR) } else { self.root.clone() }
+    }
+
+    /// The target.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Files except the sidecar, as they are named inside an export, with hash and size.
+    ///
+    /// # Errors
+    /// I/O errors with the path.
+    pub fn hashes(&self, single_name: &str) -> Result<Vec<(String, String, u64)>> {
+        if self.single {
+            let (hash, bytes) = hash_file(&self.root)?;
+            return Ok(vec![(single_name.to_owned(), hash, bytes)]);
+        }
+        let mut files = hash_folder(&self.root)?;
+        files.retain(|(name, _, _)| name != SIDECAR);
+        Ok(files)
+    }
+}
+
 /// A folder being written.
 pub struct OutputFolder {
     target: PathBuf,
@@ -23,9 +73,7 @@ impl OutputFolder {
     /// # Errors
     /// [`ExportError::Exists`] when `target` holds something else than an earlier export; I/O errors.
     pub fn begin(target: &Path) -> Result<Self> {
-        if target.exists() && !is_replaceable(target)? {
-            return Err(ExportError::Exists(target.to_path_buf()));
-        }
+        refuse_foreign(target)?;
         let parent = parent_of(target);
         fs::create_dir_all(parent).map_err(ExportError::io(parent))?;
         let staging = with_suffix(target, ".partial");
@@ -42,10 +90,10 @@ impl OutputFolder {
         self.staging.join(name)
     }
 
-    /// The folder while it is being written.
+    /// The layout while it is being written.
     #[must_use]
-    pub fn staging(&self) -> &Path {
-        &self.staging
+    pub fn staging(&self) -> Layout {
+        Layout::folder(&self.staging)
     }
 
     /// Writes a small file and syncs it.
@@ -69,22 +117,31 @@ impl OutputFolder {
         file.sync_all().map_err(wrap)
     }
 
-    /// Moves the folder to its target, replacing an earlier export there, or to `<target>.rejected`.
+    /// Moves the files to their target, replacing an earlier export there, or to `<target>.rejected`.
+    /// `single_name` is the file that a single-file target stands for.
     ///
     /// # Errors
     /// I/O errors with the path.
-    pub fn finish(mut self, accepted: bool) -> Result<PathBuf> {
+    pub fn finish(mut self, accepted: bool, single_name: &str) -> Result<Layout> {
+        let single = Layout::of(&self.target).single;
         let target = if accepted { self.target.clone() } else { with_suffix(&self.target, ".rejected") };
-        if target.exists() {
-            if !is_replaceable(&target)? {
-                return Err(ExportError::Exists(target));
+        refuse_foreign(&target)?;
+        let layout = Layout { root: target.clone(), single };
+        if single {
+            for name in [single_name, SIDECAR] {
+                let place = layout.path(name);
+                fs::rename(self.staging.join(name), &place).map_err(ExportError::io(&place))?;
             }
-            fs::remove_dir_all(&target).map_err(ExportError::io(&target))?;
+            fs::remove_dir_all(&self.staging).map_err(ExportError::io(&self.staging))?;
+        } else {
+            if target.exists() {
+                fs::remove_dir_all(&target).map_err(ExportError::io(&target))?;
+            }
+            fs::rename(&self.staging, &target).map_err(ExportError::io(&target))?;
         }
-        fs::rename(&self.staging, &target).map_err(ExportError::io(&target))?;
         self.finished = true;
         sync_folder(parent_of(&target));
-        Ok(target)
+        Ok(layout)
     }
 }
 
@@ -98,13 +155,14 @@ impl Drop for OutputFolder {
     }
 }
 
-/// Empty folders and earlier exports may be replaced.
-fn is_replaceable(target: &Path) -> Result<bool> {
-    if !target.is_dir() {
-        return Ok(false);
+/// Empty folders and earlier exports may be replaced, nothing else.
+fn refuse_foreign(target: &Path) -> Result<()> {
+    if !target.exists() {
+        return Ok(());
     }
-    let empty = fs::read_dir(target).map_err(ExportError::io(target))?.next().is_none();
-    Ok(empty || target.join(SIDECAR).is_file())
+    let ours = Layout::of(target).path(SIDECAR).is_file() || target.join(SIDECAR).is_file();
+    let empty = target.is_dir() && fs::read_dir(target).map_err(ExportError::io(target))?.next().is_none();
+    if ours || empty { Ok(()) } else { Err(ExportError::Exists(target.to_path_buf())) }
 }
 
 fn parent_of(path: &Path) -> &Path {
@@ -205,7 +263,7 @@ mod tests {
         let output = OutputFolder::begin(&target).unwrap();
         output.write(SIDECAR, b"{}").unwrap();
         assert!(!target.exists());
-        assert_eq!(output.finish(true).unwrap(), target);
+        assert_eq!(output.finish(true, "x").unwrap().root(), target);
         assert!(target.join(SIDECAR).is_file());
     }
 
@@ -224,7 +282,7 @@ mod tests {
         let target = dir.path().join("out");
         let output = OutputFolder::begin(&target).unwrap();
         output.write(SIDECAR, b"{}").unwrap();
-        assert!(output.finish(false).unwrap().ends_with("out.rejected"));
+        assert!(output.finish(false, "x").unwrap().root().ends_with("out.rejected"));
         fs::create_dir(&target).unwrap();
         fs::write(target.join("thesis.txt"), b"precious").unwrap();
         assert!(matches!(OutputFolder::begin(&target), Err(ExportError::Exists(_))));
@@ -239,10 +297,28 @@ mod tests {
             let output = OutputFolder::begin(&target).unwrap();
             output.write(SIDECAR, b"{}").unwrap();
             output.write("value", text).unwrap();
-            output.finish(true).unwrap();
+            output.finish(true, "value").unwrap();
         }
         assert_eq!(fs::read(target.join("value")).unwrap(), b"2");
-        let files = hash_folder(&target).unwrap();
-        assert_eq!(files.iter().map(|file| file.0.as_str()).collect::<Vec<_>>(), [SIDECAR, "value"]);
+        let files = Layout::of(&target).hashes("value").unwrap();
+        assert_eq!(files.iter().map(|file| file.0.as_str()).collect::<Vec<_>>(), ["value"]);
+    }
+
+    #[test]
+    fn a_target_that_ends_in_gguf_is_the_file_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("merged.gguf");
+        for text in [b"1", b"2"] {
+            let output = OutputFolder::begin(&target).unwrap();
+            output.write(SIDECAR, b"{}").unwrap();
+            output.write("model.gguf", text).unwrap();
+            let layout = output.finish(true, "model.gguf").unwrap();
+            assert_eq!(layout.path("model.gguf"), target);
+            assert_eq!(layout.path(SIDECAR), dir.path().join("merged.temper.json"));
+        }
+        assert_eq!(fs::read(&target).unwrap(), b"2");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+        fs::write(dir.path().join("other.gguf"), b"precious").unwrap();
+        assert!(matches!(OutputFolder::begin(&dir.path().join("other.gguf")), Err(ExportError::Exists(_))));
     }
 }

@@ -170,7 +170,9 @@ mod tests {
     }
 
     fn modules() -> Vec<String> {
-        (0..12).flat_map(|layer| ["q_proj", "v_proj"].map(|name| format!("model.layers.{layer}.self_attn.{name}"))).collect()
+        (0..12)
+            .flat_map(|layer| ["q_proj", "v_proj"].map(|name| format!("model.layers.{layer}.self_attn.{name}")))
+            .collect()
     }
 
     #[test]

@@ -127,7 +127,15 @@ pub fn attach(model: &mut Model, folder: &Path) -> Result<usize> {
     Ok(pairs.len())
 }
 
-fn attach_pair(model: &mut Model, name: &str, rank: usize, scale: Scale, a: &Tensor, b: &Tensor, path: &Path) -> Result<()> {
+fn attach_pair(
+    model: &mut Model,
+    name: &str,
+    rank: usize,
+    scale: Scale,
+    a: &Tensor,
+    b: &Tensor,
+    path: &Path,
+) -> Result<()> {
     let broken = |what: String| ExportError::Adapter { path: path.to_path_buf(), what };
     let factor = || Factor { source: Source::Dense(Init::Zeros), group: Group::default() };
     let slots = Slots {

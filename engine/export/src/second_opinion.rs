@@ -3,6 +3,7 @@
 
 use crate::error::Result;
 use crate::independent::{self, Config, Oracle, QuantisedOracle, Tensors};
+use crate::measure::compare_case;
 use crate::read_peft;
 use std::path::Path;
 use temper_models::{BaseKind, Model};
@@ -70,9 +71,7 @@ impl SecondOpinion {
     pub fn gguf_lora(base: &Path, adapter: &Path) -> Result<Self> {
         let (tensors, config) = independent::gguf_lora_over(base, adapter)?;
         let what = config.obstacles.join("; ");
-        Self::choose(tensors, config, || {
-            Err(crate::ExportError::ReadBack { path: adapter.to_path_buf(), what })
-        })
+        Self::choose(tensors, config, || Err(crate::ExportError::ReadBack { path: adapter.to_path_buf(), what }))
     }
 
     fn choose(tensors: Tensors, config: Config, own: impl FnOnce() -> Result<Model>) -> Result<Self> {
@@ -92,7 +91,7 @@ impl SecondOpinion {
     pub fn logits(&self, tokens: &[u32]) -> Result<Vec<Vec<f32>>> {
         match &self.reader {
             Reader::Independent(oracle) => oracle.logits(tokens),
-            Reader::Own(model) => Ok(model.logits(tokens)?.to_vec2::<f32>()?),
+            Reader::Own(model) => compare_case::trained_logits(model, tokens),
         }
     }
 
@@ -104,7 +103,7 @@ impl SecondOpinion {
         match (&mut self.chat, &self.reader) {
             (Some(chat), _) => chat.greedy(prompt, count),
             (None, Reader::Independent(oracle)) => oracle.greedy(prompt, count),
-            (None, Reader::Own(model)) => Ok(model.greedy(prompt, count)?),
+            (None, Reader::Own(model)) => compare_case::greedy(model, prompt, count),
         }
     }
 

@@ -116,7 +116,10 @@ impl Sidecar {
         Ok(Self {
             format: ExportFormat::from_name(&word("format")).ok_or_else(|| broken("its format is unknown"))?,
             storage: word("storage"),
-            files: files.iter().map(|(name, hash)| (name.clone(), hash.as_str().unwrap_or_default().to_owned())).collect(),
+            files: files
+                .iter()
+                .map(|(name, hash)| (name.clone(), hash.as_str().unwrap_or_default().to_owned()))
+                .collect(),
             method: word("method"),
             base_name: word("base_name"),
             base_sha256: word("base_sha256"),

@@ -85,11 +85,8 @@ impl View for Streamed<'_, '_> {
 /// # Errors
 /// I/O, a tensor that cannot be computed or is not finite, cancellation. The file is then of no use.
 pub fn write_safetensors(path: &Path, tensors: &[LazyTensor<'_>], progress: &mut dyn FnMut(u64) -> bool) -> Result<()> {
-    let watch = Rc::new(Watch {
-        failure: RefCell::new(None),
-        progress: RefCell::new(progress),
-        written: RefCell::new(0),
-    });
+    let watch =
+        Rc::new(Watch { failure: RefCell::new(None), progress: RefCell::new(progress), written: RefCell::new(0) });
     let views = tensors
         .iter()
         .map(|tensor| {

@@ -10,6 +10,7 @@
 pub mod client;
 pub mod command;
 pub mod event;
+pub mod event_parts;
 pub mod method;
 pub mod problem;
 pub mod project;

@@ -121,8 +121,8 @@ pub fn adapter_over(mut base: Tensors, adapter: &Path) -> Result<Tensors> {
     let config_path = adapter.join("adapter_config.json");
     let config = json(&config_path)?;
     let file = adapter.join("adapter_model.safetensors");
-    let loaded = candle_core::safetensors::load(&file, &Device::Cpu)
-        .map_err(|error| read_back(&file, first_line(&error)))?;
+    let loaded =
+        candle_core::safetensors::load(&file, &Device::Cpu).map_err(|error| read_back(&file, first_line(&error)))?;
     let loaded: Tensors = loaded.into_iter().collect();
     let rslora = config.get("use_rslora").and_then(Json::as_bool).unwrap_or(false);
     let pattern = |key: &str, module: &str| {
@@ -223,7 +223,8 @@ fn gguf_with(path: &Path, adapter: Option<&Path>) -> Result<(Tensors, Config)> {
     let mut tensors = Tensors::new();
     for name in names {
         let Some(hf) = hf_name(&name) else { continue };
-        let stored = content.tensor(&mut file, &name, &Device::Cpu).map_err(|error| read_back(path, first_line(&error)))?;
+        let stored =
+            content.tensor(&mut file, &name, &Device::Cpu).map_err(|error| read_back(path, first_line(&error)))?;
         let mut tensor = stored.dequantize(&Device::Cpu)?;
         if let Some((a, b, scale)) = deltas.remove(&name) {
             tensor = add_product(&tensor, &a, &b, scale)?;
