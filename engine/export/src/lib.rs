@@ -29,7 +29,7 @@ pub use second_opinion::SecondOpinion;
 pub use sidecar::{Card, Sidecar};
 pub use tensors::{LazyTensor, write_safetensors};
 
-use output::OutputFolder;
+use output::{Layout, OutputFolder};
 use std::path::{Path, PathBuf};
 use temper_data::TextCodec;
 use temper_models::{Model, ModelSource, names};
@@ -75,20 +75,13 @@ pub fn export(
 ) -> Result<Exported> {
     let output = OutputFolder::begin(request.out)?;
     let storage = write_files(request, &output, emit, cancelled)?;
-    let sidecar = Sidecar::new(request.format, &storage, request.card, &output::hash_folder(output.staging())?);
+    let sidecar = Sidecar::new(request.format, &storage, request.card, &output.staging().hashes("")?);
     output.write(output::SIDECAR, &hf::pretty(&sidecar.to_json())?)?;
-    let certificate = check(
-        request.model,
-        request.codec,
-        request.format,
-        &storage,
-        output.staging(),
-        request.cases,
-        emit,
-        cancelled,
-    )?;
-    let path = output.finish(certificate.pass())?;
-    let files = output::hash_folder(&path)?;
+    let what = Written { format: request.format, storage, layout: output.staging() };
+    let certificate = check(request.model, request.codec, &what, request.cases, emit, cancelled)?;
+    let layout = output.finish(certificate.pass(), single_name(request.format))?;
+    let files = layout.hashes(single_name(request.format))?;
+    let path = layout.root().to_path_buf();
     emit(Event::Written {
         format: request.format.name().to_owned(),
         bytes: files.iter().map(|file| file.2).sum(),
@@ -99,23 +92,38 @@ pub fn export(
     Ok(Exported { path, certificate })
 }
 
-/// Checks an export again. Emits `progress` and `certificate`.
+/// Checks an export again: a folder, or a GGUF file with its sidecar beside it. Emits `progress` and
+/// `certificate`.
 ///
 /// # Errors
-/// A folder that is no export, was changed since, or cannot be read back.
+/// Something that is no export, or cannot be read back.
 pub fn verify(
     model: &Model,
     codec: &TextCodec,
-    folder: &Path,
+    path: &Path,
     cases: &Cases,
     emit: &mut dyn FnMut(Event),
     cancelled: &dyn Fn() -> bool,
 ) -> Result<Certificate> {
-    let sidecar = Sidecar::read(folder)?;
-    let mut certificate = check(model, codec, sidecar.format, &sidecar.storage, folder, cases, emit, cancelled)?;
-    certificate.checks.push(sidecar.check_files(folder)?);
-    emit(certificate.event(sidecar.format, folder));
+    let layout = Layout::of(path);
+    let sidecar = Sidecar::read(&layout.path(output::SIDECAR))?;
+    let what = Written { format: sidecar.format, storage: sidecar.storage.clone(), layout };
+    let mut certificate = check(model, codec, &what, cases, emit, cancelled)?;
+    certificate.checks.push(sidecar.check_files(&what.layout.hashes(single_name(sidecar.format))?));
+    emit(certificate.event(sidecar.format, path));
     Ok(certificate)
+}
+
+/// What lies in a layout.
+struct Written {
+    format: ExportFormat,
+    storage: String,
+    layout: Layout,
+}
+
+/// The file that a single-file target stands for.
+fn single_name(format: ExportFormat) -> &'static str {
+    if format == ExportFormat::GgufLora { gguf_lora::FILE } else { gguf::FILE }
 }
 
 /// Writes the format's files and returns the storage type of its main tensors.
@@ -192,32 +200,28 @@ fn natural_dtype(model: &Model) -> StorageType {
     }
 }
 
-#[expect(
-    clippy::too_many_arguments,
-    reason = "one call site each for fresh and finished exports; a struct would be taken apart at once"
-)]
 fn check(
     model: &Model,
     codec: &TextCodec,
-    format: ExportFormat,
-    storage: &str,
-    folder: &Path,
+    what: &Written,
     cases: &Cases,
     emit: &mut dyn FnMut(Event),
     cancelled: &dyn Fn() -> bool,
 ) -> Result<Certificate> {
+    let Written { format, storage, layout } = what;
+    let folder = layout.root();
     emit(Event::Progress { done: 0, total: 0, unit: "prompts".to_owned(), stage: "reading back".to_owned() });
     let base = model.source.path();
-    let lossless = matches!(storage, "f32" | "f16");
+    let lossless = matches!(storage.as_str(), "f32" | "f16");
     let mut second = match format {
         ExportFormat::Peft => SecondOpinion::peft(base, folder)?,
         ExportFormat::Hf => SecondOpinion::hf(folder)?,
-        ExportFormat::Gguf => SecondOpinion::gguf(&folder.join(gguf::FILE), lossless)?,
-        ExportFormat::GgufLora => SecondOpinion::gguf_lora(base, &folder.join(gguf_lora::FILE))?,
+        ExportFormat::Gguf => SecondOpinion::gguf(&layout.path(gguf::FILE), lossless)?,
+        ExportFormat::GgufLora => SecondOpinion::gguf_lora(base, &layout.path(gguf_lora::FILE))?,
     };
     let extra = match format {
         ExportFormat::Hf => folder_checks(codec, folder, cases)?,
-        ExportFormat::Gguf => vec![gguf_stop_check(codec, &folder.join(gguf::FILE))?],
+        ExportFormat::Gguf => vec![gguf_stop_check(codec, &layout.path(gguf::FILE))?],
         ExportFormat::Peft | ExportFormat::GgufLora => Vec::new(),
     };
     certificate::certify(model, &mut second, storage, cases, extra, &mut |done, total| {

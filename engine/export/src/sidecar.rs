@@ -2,7 +2,6 @@
 //! holds a time, a run number or a path, so that equal exports have equal bytes.
 
 use crate::error::{ExportError, Result};
-use crate::output::{SIDECAR, hash_folder};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -96,18 +95,17 @@ impl Sidecar {
         })
     }
 
-    /// Reads the sidecar of a folder.
+    /// Reads a sidecar file.
     ///
     /// # Errors
-    /// [`ExportError::ReadBack`] when the folder is no export of Temper's.
-    pub fn read(folder: &Path) -> Result<Self> {
-        let path = folder.join(SIDECAR);
-        let broken = |what: &str| ExportError::ReadBack { path: path.clone(), what: what.to_owned() };
-        let text = std::fs::read_to_string(&path).map_err(|error| {
+    /// [`ExportError::ReadBack`] when there is none: what lies beside it is no export of Temper's.
+    pub fn read(path: &Path) -> Result<Self> {
+        let broken = |what: &str| ExportError::ReadBack { path: path.to_path_buf(), what: what.to_owned() };
+        let text = std::fs::read_to_string(path).map_err(|error| {
             if error.kind() == std::io::ErrorKind::NotFound {
-                broken("it is missing: this folder is no export of Temper's")
+                broken("it is missing: this is no export of Temper's")
             } else {
-                ExportError::Io { path: path.clone(), error }
+                ExportError::Io { path: path.to_path_buf(), error }
             }
         })?;
         let json: Value = serde_json::from_str(&text).map_err(|error| broken(&error.to_string()))?;
@@ -126,20 +124,16 @@ impl Sidecar {
         })
     }
 
-    /// Whether the files are still the ones that were written.
-    ///
-    /// # Errors
-    /// I/O errors.
-    pub fn check_files(&self, folder: &Path) -> Result<Check> {
-        let now: BTreeMap<String, String> =
-            hash_folder(folder)?.into_iter().map(|(name, hash, _)| (name, hash)).collect();
-        let same = self.files.iter().filter(|(name, hash)| now.get(*name) == Some(hash)).count();
-        Ok(Check {
+    /// Whether `now`, files with their hashes, are still the ones that were written.
+    #[must_use]
+    pub fn check_files(&self, now: &[(String, String, u64)]) -> Check {
+        let same = now.iter().filter(|(name, hash, _)| self.files.get(name) == Some(hash)).count();
+        Check {
             name: "files are as they were written".to_owned(),
             measured: format!("{same} of {}", self.files.len()),
             limit: "all".to_owned(),
             over: "files".to_owned(),
             pass: same == self.files.len(),
-        })
+        }
     }
 }
