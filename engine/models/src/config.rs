@@ -142,26 +142,35 @@ impl LlamaConfig {
         self.kv_heads * self.head_dim
     }
 
+    /// Longest text that it can continue, tokens: the context, or what a dynamic rotary scaling stretches it to.
+    #[must_use]
+    pub fn longest_text(&self) -> usize {
+        match self.rope.scaling {
+            RopeScaling::Dynamic { factor } if factor > 1.0 => (self.context as f64 * factor) as usize,
+            _ => self.context,
+        }
+    }
+
     /// Checks that the numbers belong together.
     ///
     /// # Errors
     /// A sentence naming the settings that contradict each other.
     pub fn check(&self) -> Result<(), String> {
+        // limits far above any model: a damaged number must not make absurdly many names or overflow a product
         let sizes = [
-            ("vocab_size", self.vocab_size),
-            ("hidden_size", self.hidden_size),
-            ("intermediate_size", self.intermediate_size),
-            ("num_hidden_layers", self.layers),
-            ("num_attention_heads", self.heads),
-            ("num_key_value_heads", self.kv_heads),
-            ("head_dim", self.head_dim),
-            ("max_position_embeddings", self.context),
+            ("vocab_size", self.vocab_size, 1 << 28),
+            ("hidden_size", self.hidden_size, 1 << 20),
+            ("intermediate_size", self.intermediate_size, 1 << 22),
+            ("num_hidden_layers", self.layers, 1 << 12),
+            ("num_attention_heads", self.heads, 1 << 14),
+            ("num_key_value_heads", self.kv_heads, 1 << 14),
+            ("head_dim", self.head_dim, 1 << 14),
+            ("num_attention_heads * head_dim", self.heads.saturating_mul(self.head_dim), 1 << 20),
+            ("max_position_embeddings", self.context, 1 << 31),
         ];
-        // far above any model, far below where products of two sizes overflow
-        const MOST: usize = 1 << 28;
-        for (key, size) in sizes {
-            if size == 0 || size > MOST {
-                return Err(format!("{key} is {size}"));
+        for (key, size, most) in sizes {
+            if size == 0 || size > most {
+                return Err(format!("{key} is {size}, from 1 to {most} are possible"));
             }
         }
         if !self.heads.is_multiple_of(self.kv_heads) {

@@ -17,20 +17,21 @@ const PREFILL_TOKENS: usize = 256;
 pub struct Generator<'a> {
     model: &'a Model,
     caches: Vec<StageCache>,
-    position: usize,
+    /// The text so far.
+    tokens: Vec<u32>,
 }
 
 impl<'a> Generator<'a> {
     /// An empty text.
     #[must_use]
     pub fn new(model: &'a Model) -> Self {
-        Self { model, caches: vec![StageCache::default(); model.blocks.len()], position: 0 }
+        Self { model, caches: vec![StageCache::default(); model.blocks.len()], tokens: Vec::new() }
     }
 
     /// Tokens so far.
     #[must_use]
     pub fn position(&self) -> usize {
-        self.position
+        self.tokens.len()
     }
 
     /// Adds tokens to the text; logits (vocabulary) for what follows the last one.
@@ -38,13 +39,17 @@ impl<'a> Generator<'a> {
     /// # Errors
     /// No token, a token outside the vocabulary, or more tokens than the model's context holds.
     pub fn feed(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
-        let context = self.model.config.context();
+        let config = self.model.config.as_llama();
+        let context = config.longest_text();
         if tokens.is_empty() {
             return Err(ModelError::Request("there is no token to continue from".to_owned()));
         }
-        if self.position + tokens.len() > context {
-            let total = self.position + tokens.len();
+        let total = self.tokens.len() + tokens.len();
+        if total > context {
             return Err(ModelError::Request(format!("{total} tokens do not fit the model's context of {context}")));
+        }
+        if config.rope.is_dynamic() && total > config.context {
+            return self.run_again(tokens);
         }
         let mut last = None;
         for piece in tokens.chunks(PREFILL_TOKENS) {
@@ -54,7 +59,7 @@ impl<'a> Generator<'a> {
     }
 
     fn run(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
-        let first = u32::try_from(self.position).unwrap_or(u32::MAX);
+        let first = u32::try_from(self.tokens.len()).unwrap_or(u32::MAX);
         let ctx = ForwardContext {
             positions: (first..).take(tokens.len()).collect(),
             ..ForwardContext::plain(1, tokens.len())
@@ -64,8 +69,18 @@ impl<'a> Generator<'a> {
         for (block, cache) in self.model.blocks.iter().zip(&mut self.caches) {
             flow = block.forward_cached(flow, &ctx, cache)?;
         }
-        self.position += tokens.len();
+        self.tokens.extend_from_slice(tokens);
         let last = flow.hidden.narrow(1, tokens.len() - 1, 1)?;
+        Ok(self.model.head.logits(&last)?.flatten_all()?.to_vec1()?)
+    }
+
+    /// The whole text in one pass: beyond the context of a dynamic rotary scaling each token changes the rotation of
+    /// all the ones before it, and nothing that was kept is worth keeping.
+    fn run_again(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
+        let all: Arc<[u32]> = self.tokens.iter().chain(tokens).copied().collect();
+        let hidden = self.model.forward_hidden(&all, &ForwardContext::plain(1, all.len()))?.hidden;
+        self.tokens.extend_from_slice(tokens);
+        let last = hidden.detach().narrow(1, all.len() - 1, 1)?;
         Ok(self.model.head.logits(&last)?.flatten_all()?.to_vec1()?)
     }
 }
@@ -162,7 +177,7 @@ pub fn generate(
         if done.tokens.len() == limits.max_tokens {
             break;
         }
-        if generator.position() >= model.config.context() {
+        if generator.position() >= model.config.as_llama().longest_text() {
             done.stop_reason = StopReason::Context;
             break;
         }

@@ -4,7 +4,7 @@
 //! `layers.N.mlp_norm`, `norm`, `head` (absent when tied), and `<site>.weight`, `<site>.bias`.
 
 use crate::config::LlamaConfig;
-use crate::family::{Dim, Part, PartKind};
+use crate::family::{Part, PartKind};
 use std::sync::Arc;
 
 /// One tensor of a model: its names and shape.
@@ -29,57 +29,50 @@ pub struct Slot {
 /// Every tensor of a model in writing order; the head only when it is not tied.
 #[must_use]
 pub fn slots(config: &LlamaConfig) -> Vec<Slot> {
-    let mut all = Vec::new();
     let parts = config.family.parts;
-    let in_block = |part: &Part| part.name.contains("{}");
+    // the order of rows is the same in every block: made once and shared
+    let parts: Vec<(&Part, Option<Arc<[u32]>>)> =
+        parts.iter().map(|part| (part, part.gguf_row_order(config))).collect();
+    let in_block = |(part, _): &(&Part, Option<Arc<[u32]>>)| part.name.contains("{}");
     let first = parts.iter().position(in_block).unwrap_or(parts.len());
     let last = parts.iter().rposition(in_block).map_or(first, |at| at + 1);
-    for part in parts.get(..first).unwrap_or_default() {
-        push(&mut all, part, None, config);
+    let mut all = Vec::new();
+    for (part, rows) in parts.get(..first).unwrap_or_default() {
+        push(&mut all, part, rows, None, config);
     }
     for layer in 0..config.layers {
-        for part in parts.get(first..last).unwrap_or_default() {
-            push(&mut all, part, Some(layer), config);
+        for (part, rows) in parts.get(first..last).unwrap_or_default() {
+            push(&mut all, part, rows, Some(layer), config);
         }
     }
-    for part in parts.get(last..).unwrap_or_default() {
-        push(&mut all, part, None, config);
+    for (part, rows) in parts.get(last..).unwrap_or_default() {
+        push(&mut all, part, rows, None, config);
     }
     all
 }
 
-fn push(all: &mut Vec<Slot>, part: &Part, layer: Option<usize>, config: &LlamaConfig) {
+fn push(all: &mut Vec<Slot>, part: &Part, gguf_rows: &Option<Arc<[u32]>>, layer: Option<usize>, config: &LlamaConfig) {
     if part.kind == PartKind::Head && config.tied {
         return;
     }
     let fill =
         |pattern: &str| layer.map_or_else(|| pattern.to_owned(), |layer| pattern.replace("{}", &layer.to_string()));
     let (name, hf, gguf) = (fill(part.name), fill(part.hf), fill(part.gguf));
-    let sized = |dim: Dim| dim.size(config);
-    let rows = sized(part.shape.0);
-    let shape = std::iter::once(rows).chain(part.shape.1.map(sized)).collect();
+    let rows = part.shape.0.size(config);
+    let columns = part.shape.1.map(|dim| dim.size(config));
     let site = (part.kind == PartKind::Linear).then(|| name.clone());
-    let own = |suffix: &str| if site.is_some() { format!("{name}.{suffix}") } else { name.clone() };
-    let gguf_rows = part.gguf_row_order(config);
-    all.push(Slot {
-        name: own("weight"),
-        hf: format!("{hf}.weight"),
-        gguf: format!("{gguf}.weight"),
+    let slot = |suffix: &str, shape: Vec<usize>| Slot {
+        name: if site.is_some() { format!("{name}.{suffix}") } else { name.clone() },
+        hf: format!("{hf}.{suffix}"),
+        gguf: format!("{gguf}.{suffix}"),
         shape,
         kind: part.kind,
         site: site.clone(),
         gguf_rows: gguf_rows.clone(),
-    });
+    };
+    all.push(slot("weight", std::iter::once(rows).chain(columns).collect()));
     if part.has_bias(config) {
-        all.push(Slot {
-            name: own("bias"),
-            hf: format!("{hf}.bias"),
-            gguf: format!("{gguf}.bias"),
-            shape: vec![rows],
-            kind: part.kind,
-            site,
-            gguf_rows,
-        });
+        all.push(slot("bias", vec![rows]));
     }
 }
 

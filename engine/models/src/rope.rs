@@ -333,12 +333,6 @@ impl RopeTables {
         Self { rope, head_dim, context, standard, stretched: Mutex::new(None) }
     }
 
-    /// Whether the frequencies depend on the length of the text.
-    #[must_use]
-    pub fn is_dynamic(&self) -> bool {
-        self.rope.is_dynamic()
-    }
-
     /// The table for a text of `length` tokens.
     #[must_use]
     pub fn table(&self, length: usize) -> Arc<RotaryTable> {

@@ -54,7 +54,7 @@ impl Flow {
 /// What a stage remembers of the tokens before the ones it is given: keys and values (1, tokens, heads, width).
 #[derive(Debug, Clone, Default)]
 pub struct StageCache {
-    /// Keys, rotated unless the rotary frequencies depend on the length of the text.
+    /// Keys, rotated.
     pub keys: Option<Tensor>,
     /// Values.
     pub values: Option<Tensor>,

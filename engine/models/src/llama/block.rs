@@ -140,17 +140,9 @@ impl Stage for BlockStage {
         }
         let normed = ops::rms_norm(&flow.hidden, self.attn_norm.weight(), self.shape.rms_eps)?;
         let (q, k, v) = self.project(&normed, ctx)?;
-        let total = length(&ctx.positions);
-        let table = self.rope.table(total);
+        let table = self.rope.table(length(&ctx.positions));
         let q = ops::rotary(&q, &table, &ctx.positions)?;
-        let keys = if self.rope.is_dynamic() {
-            // frequencies change with every token: keys are kept as they are and rotated anew
-            let raw = extend(&mut cache.keys, &k)?;
-            let all: Arc<[u32]> = (0..u32::try_from(total).unwrap_or(u32::MAX)).collect();
-            ops::rotary(&raw, &table, &all)?
-        } else {
-            extend(&mut cache.keys, &ops::rotary(&k, &table, &ctx.positions)?)?
-        };
+        let keys = extend(&mut cache.keys, &ops::rotary(&k, &table, &ctx.positions)?)?;
         let values = extend(&mut cache.values, &v)?;
         let end = u32::try_from(keys.dim(1)?).unwrap_or(u32::MAX);
         let spec = self.attention_spec(Arc::new(vec![vec![0, end]]));

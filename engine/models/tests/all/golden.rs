@@ -1,0 +1,108 @@
+//! Logits, loss and gradients agree with transformers' (golden vectors, see `assets/golden/README.md`).
+
+use crate::tools::{Golden, flat, golden, load, next_tokens, relative};
+use std::path::Path;
+use temper_models::hf::config_from_hf;
+use temper_models::names::slots;
+use temper_models::{BaseKind, Model};
+use temper_nn::ForwardContext;
+
+const CASES: [&str; 13] = [
+    "gqa_untied",
+    "tied",
+    "mha",
+    "head_dim",
+    "bias",
+    "rope_linear",
+    "rope_dynamic",
+    "rope_dynamic_short",
+    "rope_llama3",
+    "rope_yarn",
+    "rope_yarn_mscale",
+    "bf16",
+    "sharded",
+];
+
+#[test]
+fn every_golden_folder_is_tested() {
+    let folders = std::fs::read_dir(golden("tied").parent().unwrap()).unwrap();
+    let names = folders.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut found: Vec<String> = names.filter_map(|name| Some(name.strip_prefix("llama_")?.to_owned())).collect();
+    found.sort();
+    let mut tested = CASES.to_vec();
+    tested.sort_unstable();
+    assert_eq!(found, tested);
+}
+
+#[test]
+fn logits_agree() {
+    for case in CASES {
+        let (model, golden) = (load(&golden(case)).unwrap(), Golden::open(case));
+        let (tokens, batch, width) = golden.tokens();
+        let logits = model.logits(&tokens, &ForwardContext::plain(batch, width)).unwrap();
+        let error = relative(&flat(&logits), &golden.values("logits"));
+        assert!(error < 1e-4, "{case}: relative error {error:e}");
+    }
+}
+
+#[test]
+fn loss_and_every_gradient_agree() {
+    for case in CASES {
+        let (mut model, golden) = (load(&golden(case)).unwrap(), Golden::open(case));
+        model.promote(&|_| true).unwrap();
+        let (tokens, batch, width) = golden.tokens();
+        let sum = model.loss(&tokens, &next_tokens(&tokens, width), &ForwardContext::plain(batch, width)).unwrap();
+        let count = (batch * (width - 1)) as f64;
+        let mean = (sum / count).unwrap();
+        let error = relative(&flat(&mean), &golden.values("loss"));
+        assert!(error < 1e-5, "{case}: loss off by {error:e}");
+
+        let gradients = mean.backward().unwrap();
+        let params = model.params().unwrap();
+        let slots = slots(model.config.as_llama());
+        assert_eq!(params.len(), slots.len(), "{case}");
+        for slot in &slots {
+            let param = params.get(&slot.name).unwrap();
+            let gradient = flat(gradients.get(param.var.as_tensor()).unwrap());
+            let norm = gradient.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt() as f32;
+            let error = relative(&[norm], &golden.values(&format!("grad_norm.{}", slot.hf)));
+            assert!(error < 1e-4, "{case}: gradient norm of {} off by {error:e}", slot.hf);
+            let whole = format!("grad.{}", slot.hf);
+            if golden.names().contains(&whole) {
+                let error = relative(&gradient, &golden.values(&whole));
+                assert!(error < 1e-4, "{case}: gradient of {} off by {error:e}", slot.hf);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_older_form_of_the_configuration_means_the_same_model() {
+    let read = |path: &Path| {
+        let json = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        config_from_hf(&json, path).unwrap()
+    };
+    for case in CASES {
+        let new = read(&golden(case).join("config.json"));
+        assert_eq!(new, read(&golden(case).join("config_v4.json")), "{case}");
+        let written = new.to_hf_json("float32");
+        assert_eq!(config_from_hf(&written, Path::new("written")).unwrap(), new, "{case}");
+    }
+}
+
+#[test]
+fn converted_weights_stay_close_and_are_held_as_asked() {
+    let golden_logits = Golden::open("mha");
+    let (tokens, batch, width) = golden_logits.tokens();
+    let expected = golden_logits.values("logits");
+    let mut sizes = Vec::new();
+    for (base, tolerance) in [(BaseKind::F32, 1e-4), (BaseKind::F16, 5e-3), (BaseKind::Bf16, 5e-2)] {
+        let model = Model::load(&golden("mha"), base, &mut |_, _, _| {}).unwrap();
+        let logits = flat(&model.logits(&tokens, &ForwardContext::plain(batch, width)).unwrap());
+        let error = relative(&logits, &expected);
+        assert!(error < tolerance, "{base}: {error:e}");
+        sizes.push(model.memory_bytes());
+    }
+    assert_eq!(sizes[0], 2 * sizes[1]);
+    assert_eq!(sizes[1], sizes[2]);
+}
