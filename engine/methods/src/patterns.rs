@@ -6,13 +6,20 @@
 
 use crate::error::MethodError;
 use crate::method::SiteDims;
-use crate::targets::{describe, nearest_name, reason};
+use crate::targets::{Naming, describe, nearest_name, reason};
 use regex::Regex;
 use std::collections::BTreeMap;
 
 /// A compiled table.
 #[derive(Debug, Clone)]
-pub struct Patterns(Vec<(Regex, f64)>);
+pub struct Patterns(Vec<Pattern>);
+
+#[derive(Debug, Clone)]
+struct Pattern {
+    regex: Regex,
+    naming: Naming,
+    value: f64,
+}
 
 impl Patterns {
     /// Compiles the table of setting `setting`. `sites` are the layers that are adapted; `wanted` says in
@@ -38,7 +45,7 @@ impl Patterns {
                 pattern: key.clone(),
                 why: reason(&error),
             })?;
-            if !sites.iter().any(|site| hits(&regex, site)) {
+            let Some(naming) = Naming::of(sites.iter().copied(), |name| regex.is_match(name)) else {
                 let sites: Vec<SiteDims> = sites.iter().copied().cloned().collect();
                 return Err(MethodError::NoTarget {
                     setting,
@@ -46,8 +53,8 @@ impl Patterns {
                     nearest: nearest_name(key, &sites),
                     exists: describe(&sites),
                 });
-            }
-            patterns.push((regex, value));
+            };
+            patterns.push(Pattern { regex, naming, value });
         }
         Ok(Self(patterns))
     }
@@ -55,10 +62,7 @@ impl Patterns {
     /// The value for a layer, if a key hits it.
     #[must_use]
     pub fn value(&self, site: &SiteDims) -> Option<f64> {
-        self.0.iter().find(|(regex, _)| hits(regex, site)).map(|(_, value)| *value)
+        let hit = |pattern: &&Pattern| pattern.regex.is_match(pattern.naming.name(site));
+        self.0.iter().find(hit).map(|pattern| pattern.value)
     }
-}
-
-fn hits(regex: &Regex, site: &SiteDims) -> bool {
-    regex.is_match(&site.hf_name) || regex.is_match(&site.name)
 }

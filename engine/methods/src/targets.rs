@@ -1,9 +1,9 @@
 //! Which linear layers a method adapts: names, suffixes, regular expressions, layer ranges, exclusions.
 //!
 //! The rules are PEFT's (`check_target_module_exists` and `_maybe_include_all_linear_layers` of release 0.21),
-//! so that a list copied from a PEFT configuration selects the same layers here, with three differences: names
-//! of this program work beside Hugging Face's, a list may hold regular expressions too, and an entry that hits
-//! nothing is an error that says what exists.
+//! so that a list copied from a PEFT configuration selects the same layers here, with four differences: an entry
+//! that hits no name of Hugging Face's may use the names of this program, a list may hold regular expressions too, a
+//! single text may be a name, and an entry that hits nothing is an error that says what exists.
 
 use crate::error::{MethodError, nearest};
 use crate::method::SiteDims;
@@ -26,13 +26,47 @@ enum Hit {
     Part,
 }
 
-enum Entry {
+/// One entry of a list, with the kind of name it is compared with.
+struct Entry {
+    rule: Rule,
+    naming: Naming,
+}
+
+enum Rule {
     AllLinear,
     Name(String),
     Pattern(Regex),
 }
 
-impl Entry {
+/// Which of a layer's two names counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Naming {
+    /// Module path in the Hugging Face class.
+    HuggingFace,
+    /// Name in this program.
+    Own,
+}
+
+impl Naming {
+    /// A text is about Hugging Face's names if it hits any of them, so that one copied from a PEFT configuration
+    /// means what it meant there; only otherwise it is about the names of this program. None if it hits neither.
+    pub(crate) fn of<'a>(
+        sites: impl Iterator<Item = &'a SiteDims> + Clone,
+        hits: impl Fn(&str) -> bool,
+    ) -> Option<Self> {
+        let any = |naming: Self| sites.clone().any(|site| hits(naming.name(site)));
+        [Self::HuggingFace, Self::Own].into_iter().find(|naming| any(*naming))
+    }
+
+    pub(crate) fn name(self, site: &SiteDims) -> &str {
+        match self {
+            Self::HuggingFace => &site.hf_name,
+            Self::Own => &site.name,
+        }
+    }
+}
+
+impl Rule {
     fn parse(setting: &'static str, text: &str) -> Result<Self, MethodError> {
         if text.eq_ignore_ascii_case(ALL_LINEAR) {
             return Ok(Self::AllLinear);
@@ -50,19 +84,19 @@ impl Entry {
         })
     }
 
-    fn hit(&self, site: &SiteDims) -> Option<Hit> {
+    fn hit(&self, full: &str) -> Option<Hit> {
         match self {
-            Self::AllLinear => (!is_head(site)).then_some(Hit::Part),
-            Self::Name(name) => {
-                let names = [site.hf_name.as_str(), site.name.as_str()];
-                if names.contains(&name.as_str()) {
-                    Some(Hit::Name)
-                } else {
-                    names.iter().any(|full| ends_with_component(full, name)).then_some(Hit::Part)
-                }
-            }
-            Self::Pattern(regex) => (regex.is_match(&site.hf_name) || regex.is_match(&site.name)).then_some(Hit::Part),
+            Self::AllLinear => (!is_head(full)).then_some(Hit::Part),
+            Self::Name(name) if name == full => Some(Hit::Name),
+            Self::Name(name) => ends_with_component(full, name).then_some(Hit::Part),
+            Self::Pattern(regex) => regex.is_match(full).then_some(Hit::Part),
         }
+    }
+}
+
+impl Entry {
+    fn hit(&self, site: &SiteDims) -> Option<Hit> {
+        self.rule.hit(self.naming.name(site))
     }
 }
 
@@ -83,9 +117,9 @@ fn ends_with_component(full: &str, name: &str) -> bool {
     full.strip_suffix(name).is_some_and(|front| front.ends_with('.'))
 }
 
-fn is_head(site: &SiteDims) -> bool {
-    let last = site.hf_name.rsplit('.').next().unwrap_or_default();
-    site.name == "head" || matches!(last, "lm_head" | "embed_out" | "output_projection")
+/// Output heads of the families that name theirs differently.
+fn is_head(full: &str) -> bool {
+    matches!(full.rsplit('.').next().unwrap_or_default(), "head" | "lm_head" | "embed_out" | "output_projection")
 }
 
 /// The layers that `targets`, `exclude` and `layers` of a method's settings select, in the model's order.
@@ -125,16 +159,16 @@ pub fn select<'a>(values: &Values, sites: &'a [SiteDims]) -> Result<Vec<&'a Site
 fn entries(setting: &'static str, texts: &[String], sites: &[SiteDims]) -> Result<Vec<Entry>, MethodError> {
     let mut list = Vec::new();
     for text in texts.iter().flat_map(|text| split_list(text)) {
-        let entry = Entry::parse(setting, text)?;
-        if !sites.iter().any(|site| entry.hit(site).is_some()) {
+        let rule = Rule::parse(setting, text)?;
+        let Some(naming) = Naming::of(sites.iter(), |name| rule.hit(name).is_some()) else {
             return Err(MethodError::NoTarget {
                 setting,
                 entry: text.to_owned(),
                 nearest: nearest_name(text, sites),
                 exists: describe(sites),
             });
-        }
-        list.push(entry);
+        };
+        list.push(Entry { rule, naming });
     }
     Ok(list)
 }

@@ -165,8 +165,7 @@ pub fn check_parameters(forward: impl Fn() -> Result<Tensor>, params: &[Param], 
             param.var.set(&start)?;
             let relative = (numeric - found).abs() / largest;
             worst = worst.max(relative);
-            // Written so that a NaN fails.
-            if !(relative <= options.tolerance) {
+            if relative.is_nan() || relative > options.tolerance {
                 return Err(NnError::GradientCheck(format!(
                     "`{name}`, element {element}: backward {found:.6e}, differences {numeric:.6e}, relative to the \
                      largest gradient {relative:.2e}"

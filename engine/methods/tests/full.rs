@@ -1,0 +1,96 @@
+//! Full training beyond the contract: what its switches promote, and what that adds up to.
+
+use std::error::Error;
+use temper_methods::{ModelDims, OwnDims, Promote, SiteDims, find};
+use temper_protocol::{Problem, Value, Values};
+
+type Outcome<T = ()> = Result<T, Box<dyn Error>>;
+
+/// Two blocks of one linear layer with bias, two norms each, embedding, final norm, own head.
+fn model() -> ModelDims {
+    let site = |layer: usize| SiteDims {
+        name: format!("layers.{layer}.attn.q"),
+        hf_name: format!("model.layers.{layer}.self_attn.q_proj"),
+        out_features: 8,
+        in_features: 4,
+        layer: Some(layer),
+        bias: true,
+    };
+    let own = |name: &str, entries: u64| OwnDims { name: name.to_owned(), entries };
+    ModelDims {
+        sites: (0..12).map(site).collect(),
+        own: [own("embed", 1000), own("norm", 4), own("head", 2000)]
+            .into_iter()
+            .chain((0..12).flat_map(|layer| {
+                [own(&format!("layers.{layer}.attn_norm"), 4), own(&format!("layers.{layer}.attn.q_norm"), 2)]
+            }))
+            .collect(),
+    }
+}
+
+fn values(settings: &[(&str, Value)]) -> Values {
+    Values(settings.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect())
+}
+
+fn promoted(settings: &[(&str, Value)]) -> Outcome<Vec<String>> {
+    let (model, values) = (model(), values(settings));
+    let full = find("full")?;
+    let selector = full.plan(&values, &model.sites, 1)?.promote.selector()?;
+    let names = model.sites.iter().map(|site| site.name.clone()).chain(model.own.iter().map(|own| own.name.clone()));
+    let selected: Vec<String> = names.filter(|name| selector.selects(name)).collect();
+    let entries = |name: &String| {
+        let site = model.sites.iter().find(|site| site.name == *name).map(SiteDims::entries);
+        site.or_else(|| model.own.iter().find(|own| own.name == *name).map(|own| own.entries)).unwrap_or(0)
+    };
+    assert_eq!(full.trained_parameters(&values, &model)?, selected.iter().map(entries).sum::<u64>());
+    Ok(selected)
+}
+
+#[test]
+fn everything_is_trained_unless_asked_otherwise() -> Outcome {
+    let full = find("full")?;
+    assert_eq!(full.plan(&Values::default(), &model().sites, 1)?.promote, Promote::Everything);
+    assert_eq!(full.trained_parameters(&Values::default(), &model())?, 12 * (8 * 4 + 8 + 4 + 2) + 1000 + 4 + 2000);
+    assert_eq!(promoted(&[])?.len(), 12 * 3 + 3);
+    Ok(())
+}
+
+#[test]
+fn switches_leave_out_what_they_name_and_nothing_else() -> Outcome {
+    let off = Value::Flag(false);
+    let without = |gone: &[&str], settings: &[(&str, Value)]| -> Outcome {
+        let left = promoted(settings)?;
+        for name in promoted(&[])? {
+            let expected = !gone.iter().any(|part| name.ends_with(part));
+            assert_eq!(left.contains(&name), expected, "{name} with {settings:?}");
+        }
+        Ok(())
+    };
+    without(&["embed"], &[("train_embeddings", off.clone())])?;
+    without(&["head"], &[("train_head", off.clone())])?;
+    without(&["norm"], &[("train_norms", off.clone())])?;
+    without(
+        &["norm", "embed", "head"],
+        &[("train_norms", off.clone()), ("train_embeddings", off.clone()), ("train_head", off)],
+    )
+}
+
+#[test]
+fn layers_choose_blocks_by_number_and_not_by_prefix() -> Outcome {
+    let chosen = promoted(&[("layers", Value::Text("1".to_owned())), ("train_embeddings", Value::Flag(false))])?;
+    assert_eq!(chosen, ["layers.1.attn.q", "norm", "head", "layers.1.attn_norm", "layers.1.attn.q_norm"]);
+    let outside = find("full")?.plan(&values(&[("layers", Value::Text("12".to_owned()))]), &model().sites, 1);
+    let Err(error) = outside else { return Err("block 12 does not exist".into()) };
+    let problem = Problem::from(error);
+    assert!(problem.what.contains("the last one is 11"), "{problem}");
+    Ok(())
+}
+
+#[test]
+fn weights_and_biases_go_with_their_site() -> Outcome {
+    let settings = values(&[("layers", Value::Integer(1))]);
+    let selector = find("full")?.plan(&settings, &model().sites, 1)?.promote.selector()?;
+    assert!(selector.selects("layers.1.attn.q.weight") && selector.selects("layers.1.attn.q.bias"));
+    assert!(!selector.selects("layers.10.attn.q.weight") && !selector.selects("layers.0.attn.q.bias"));
+    Ok(())
+}

@@ -1,0 +1,182 @@
+//! What the contract is checked on: a handful of linear layers of different shapes and storage, and every setting
+//! of a method tried at other values than its default.
+
+use candle_core::{Device, Tensor, Var};
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::sync::Arc;
+use temper_methods::{Method, ModelDims, Plan, SiteDims};
+use temper_nn::rng::Stream;
+use temper_nn::{ForwardContext, FrozenLinear, FrozenWeight, LinearSite, Param, StorageKind};
+use temper_protocol::{Setting, SettingType, Value, Values};
+
+/// Result of a check.
+pub(crate) type Outcome<T = ()> = Result<T, Box<dyn Error>>;
+
+/// Batch rows and positions of every input.
+pub(crate) const ROWS: usize = 2;
+/// See [`ROWS`].
+pub(crate) const WIDTH: usize = 3;
+
+/// A clause's one condition.
+pub(crate) fn ensure(condition: bool, what: impl FnOnce() -> String) -> Outcome {
+    if condition { Ok(()) } else { Err(what().into()) }
+}
+
+/// Normal values, the same for the same name.
+pub(crate) fn random(name: &str, shape: &[usize], std: f64) -> Outcome<Tensor> {
+    let mut values = vec![0f32; shape.iter().product()];
+    Stream::new(20, name).fill_normal(&mut values, std);
+    Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
+}
+
+/// Name here, Hugging Face's name, (out, in), storage, bias.
+type Layer = (&'static str, &'static str, (usize, usize), StorageKind, bool);
+
+const LAYERS: [Layer; 5] = [
+    ("layers.0.attn.q", "model.layers.0.self_attn.q_proj", (7, 5), StorageKind::F32, true),
+    ("layers.0.mlp.down", "model.layers.0.mlp.down_proj", (48, 32), StorageKind::F16, false),
+    ("layers.1.attn.v", "model.layers.1.self_attn.v_proj", (24, 64), StorageKind::Q8_0, true),
+    ("layers.1.attn.o", "model.layers.1.self_attn.o_proj", (32, 32), StorageKind::Bf16, true),
+    ("layers.1.mlp.up", "model.layers.1.mlp.up_proj", (40, 96), StorageKind::Q4_1, false),
+];
+
+/// The layers: tall, wide and square, stored as f32, f16, bf16, Q8_0 and Q4_1, with and without bias.
+pub(crate) fn sites() -> Outcome<Vec<LinearSite>> {
+    LAYERS
+        .iter()
+        .map(|&(name, _, (rows, cols), kind, bias)| {
+            let weight = FrozenWeight::from_tensor(name, &random(name, &[rows, cols], 0.3)?, kind)?;
+            let bias = if bias { Some(random(&format!("{name}.bias"), &[rows], 0.3)?) } else { None };
+            Ok(LinearSite::new(name, FrozenLinear { weight: Arc::new(weight), bias }))
+        })
+        .collect()
+}
+
+/// Their shapes; there is nothing else in this "model".
+pub(crate) fn dims() -> ModelDims {
+    let sites = LAYERS.iter().map(|&(name, hf_name, (out_features, in_features), _, bias)| SiteDims {
+        name: name.to_owned(),
+        hf_name: hf_name.to_owned(),
+        out_features,
+        in_features,
+        layer: name.split('.').nth(1).and_then(|layer| layer.parse().ok()),
+        bias,
+    });
+    ModelDims { sites: sites.collect(), own: Vec::new() }
+}
+
+/// Applies a plan as the trainer does.
+pub(crate) fn apply(plan: &Plan, sites: &mut [LinearSite], seed: u64) -> Outcome {
+    let selector = plan.promote.selector()?;
+    for site in sites {
+        if selector.selects(site.name()) {
+            site.promote()?;
+        }
+        if let Some(slots) = plan.slots(site.name()) {
+            site.attach(slots, seed)?;
+        }
+    }
+    Ok(())
+}
+
+/// The layers with a method on them.
+pub(crate) fn adapted(method: &dyn Method, values: &Values, seed: u64) -> Outcome<Vec<LinearSite>> {
+    let plan = method.plan(values, &dims().sites, seed)?;
+    let mut sites = sites()?;
+    apply(&plan, &mut sites, seed)?;
+    Ok(sites)
+}
+
+/// An input for a site.
+pub(crate) fn input(site: &LinearSite) -> Outcome<Tensor> {
+    random(&format!("{}.x", site.name()), &[ROWS, WIDTH, site.in_features()], 1.0)
+}
+
+/// A pass without noise.
+pub(crate) fn plain() -> ForwardContext {
+    ForwardContext::plain(ROWS, WIDTH)
+}
+
+/// A training pass, with dropout where the method has it.
+pub(crate) fn training() -> ForwardContext {
+    ForwardContext { training: true, seed: 4, step: 2, ..plain() }
+}
+
+/// Everything trained on these sites.
+pub(crate) fn params(sites: &[LinearSite]) -> Vec<Param> {
+    sites.iter().flat_map(LinearSite::params).collect()
+}
+
+/// Moves every parameter by random amounts, as training would.
+pub(crate) fn shake(params: &[Param], std: f64) -> Outcome {
+    for param in params {
+        let noise = random(&format!("shake/{}", param.name), param.var.dims(), std)?;
+        param.var.set(&(param.var.as_tensor() + noise)?)?;
+    }
+    Ok(())
+}
+
+/// Largest absolute value.
+pub(crate) fn largest(tensor: &Tensor) -> Outcome<f32> {
+    Ok(tensor.abs()?.max_all()?.to_scalar()?)
+}
+
+/// Largest absolute difference over the largest absolute value of `right` (or over 1, if that is more).
+pub(crate) fn difference(left: &Tensor, right: &Tensor) -> Outcome<f32> {
+    Ok(largest(&(left - right)?)? / largest(right)?.max(1.0))
+}
+
+/// The bytes of all parameters, in order.
+pub(crate) fn bytes(params: &[Param]) -> Outcome<Vec<(String, Vec<f32>)>> {
+    params.iter().map(|param| Ok((param.name.clone(), param.var.flatten_all()?.to_vec1()?))).collect()
+}
+
+/// A fresh variable with the values of a tensor.
+pub(crate) fn variable(tensor: &Tensor) -> Outcome<Var> {
+    Ok(Var::from_tensor(tensor)?)
+}
+
+/// A method's settings with what else to try: every flag turned, every choice, numbers below and above the
+/// default, then everything changed at once. Targets, layers and tables have tests of their own.
+pub(crate) fn variants(method: &dyn Method) -> Vec<(String, Values)> {
+    let mut variants = vec![("defaults".to_owned(), Values::default())];
+    let mut together = BTreeMap::new();
+    for setting in method.declared().settings {
+        for value in others(setting) {
+            variants.push((
+                format!("{} = {value}", setting.key),
+                Values(BTreeMap::from([(setting.key.to_owned(), value.clone())])),
+            ));
+            together.insert(setting.key.to_owned(), value);
+        }
+    }
+    variants.push(("everything changed".to_owned(), Values(together)));
+    variants
+}
+
+fn others(setting: &Setting) -> Vec<Value> {
+    let within = |value: f64| value.max(setting.min.unwrap_or(value)).min(setting.max.unwrap_or(value));
+    match (setting.kind, setting.default_value()) {
+        (SettingType::Flag, Value::Flag(default)) => vec![Value::Flag(!default)],
+        (SettingType::Choice, Value::Text(default)) => setting
+            .choices
+            .iter()
+            .filter(|choice| **choice != default)
+            .map(|choice| Value::Text((*choice).to_owned()))
+            .collect(),
+        (SettingType::Integer, Value::Integer(default)) => {
+            let numbers = [within(f64::MIN_POSITIVE), within(default as f64 + 3.0)];
+            numbers.map(|number| Value::Integer(number as i64)).to_vec()
+        }
+        (SettingType::Number, default) => {
+            let default = match default {
+                Value::Integer(number) => number as f64,
+                Value::Number(number) => number,
+                _ => 0.0,
+            };
+            [within(default / 2.0), within(default * 1.5 + 0.25)].map(Value::Number).to_vec()
+        }
+        _ => Vec::new(),
+    }
+}
