@@ -1,6 +1,10 @@
 //! What can go wrong while training, and how each becomes a [`Problem`] for people.
 
 use std::path::{Path, PathBuf};
+use temper_data::DataError;
+use temper_methods::MethodError;
+use temper_models::ModelError;
+use temper_nn::NnError;
 use temper_protocol::{Code, Problem};
 
 /// Result of this crate.
@@ -20,10 +24,19 @@ pub enum TrainError {
         /// The system's reason.
         source: std::io::Error,
     },
-    /// A tensor operation failed.
-    #[error("{0}")]
-    Candle(#[from] candle_core::Error),
-    /// The person ended the run.
+    /// The model cannot be used.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The data cannot be used.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The method cannot be used.
+    #[error(transparent)]
+    Method(#[from] MethodError),
+    /// The numerics failed.
+    #[error(transparent)]
+    Nn(#[from] NnError),
+    /// The person ended it.
     #[error("cancelled")]
     Cancelled,
 }
@@ -41,6 +54,12 @@ impl From<Problem> for TrainError {
     }
 }
 
+impl From<candle_core::Error> for TrainError {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Nn(NnError::from(error))
+    }
+}
+
 impl From<TrainError> for Problem {
     fn from(error: TrainError) -> Self {
         match error {
@@ -53,15 +72,19 @@ impl From<TrainError> for Problem {
                     std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
                         "check the folder's permissions, or give another place for the run"
                     }
+                    std::io::ErrorKind::NotFound => "check the path",
                     _ => "check the disk and the folder, then resume the run",
                 };
                 Self::new(Code::Io, format!("reading or writing failed: {source}"), path.display().to_string(), action)
             }
-            TrainError::Candle(error) => {
+            TrainError::Model(error) => error.into(),
+            TrainError::Data(error) => error.into(),
+            TrainError::Method(error) => error.into(),
+            TrainError::Nn(error) => {
                 let text = error.to_string();
                 Self::internal(format!("a tensor operation failed: {}", text.lines().next().unwrap_or_default()))
             }
-            TrainError::Cancelled => Self::new(Code::Cancelled, "the run was cancelled", "", "start it again"),
+            TrainError::Cancelled => Self::new(Code::Cancelled, "cancelled", "", "start it again"),
         }
     }
 }

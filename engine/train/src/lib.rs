@@ -5,14 +5,23 @@
 //! [`temper_protocol::Event`]s and checkpoint folders. `temper-host` calls [`train`] on its engine thread
 //! and steers it through [`RunControl`].
 
+pub mod attach;
+pub mod checkpoint;
 pub mod control;
+pub mod driver;
 pub mod error;
 pub mod exact;
 pub mod guard;
+pub mod hashes;
+pub mod keep;
 pub mod meter;
+pub mod phases;
 pub mod request;
 pub mod schedule;
+pub mod scores;
 pub mod session;
+pub mod state;
+pub mod tensor_file;
 
 pub use control::{RunControl, Want};
 pub use error::TrainError;

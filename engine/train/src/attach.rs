@@ -1,0 +1,90 @@
+//! Puts a method on a model: asks for its plan and fills sites and stages with it.
+
+use crate::error::Result;
+use temper_methods::{ModelDims, OwnDims, Promote, SiteDims};
+use temper_models::{Model, names};
+use temper_nn::{ParamSet, StorageKind};
+use temper_protocol::{Code, Declared, Problem, Project};
+
+/// A method on a model.
+pub struct Attached {
+    /// Everything trained, by name.
+    pub params: ParamSet,
+    /// Whether weights of the model itself are trained: they are saved as a model, not as an adapter.
+    pub whole_weights: bool,
+    /// What a person should know about the choice.
+    pub notes: Vec<String>,
+}
+
+/// The linear layers and other weights of a model, as methods see them.
+#[must_use]
+pub fn dims_of(model: &Model) -> ModelDims {
+    let config = model.config.as_llama();
+    let bias = |site: &str| model.site(site).is_some_and(temper_nn::LinearSite::has_bias);
+    let sites = names::sites(config)
+        .into_iter()
+        .map(|site| SiteDims {
+            bias: bias(&site.name),
+            name: site.name,
+            hf_name: site.hf,
+            out_features: site.out_features,
+            in_features: site.in_features,
+            layer: Some(site.layer),
+        })
+        .collect();
+    let own = names::slots(config)
+        .into_iter()
+        .filter(|slot| slot.site.is_none())
+        .map(|slot| OwnDims { entries: slot.shape.iter().map(|dim| *dim as u64).product(), name: slot.name })
+        .collect();
+    ModelDims { sites, own }
+}
+
+/// Attaches the project's method. The same project and seed give the same bytes.
+///
+/// # Errors
+/// A method or setting that cannot be used on this model, or that leaves nothing to train.
+pub fn attach(model: &mut Model, project: &Project) -> Result<Attached> {
+    let method = temper_methods::find(&project.method.id)?;
+    check_fits(method.declared(), model)?;
+    let seed = project.train.seed;
+    let plan = method.plan(&project.method.settings, &dims_of(model).sites, seed)?;
+    for (name, slots) in &plan.adapters {
+        let Some(site) = model.site_mut(name) else {
+            return Err(Problem::internal(format!("the method plans for a layer {name} that is not there")).into());
+        };
+        site.attach(slots, seed)?;
+    }
+    let selector = plan.promote.selector()?;
+    if plan.promote != Promote::None {
+        model.promote(&|name| selector.selects(name))?;
+    }
+    let params = model.params()?;
+    if params.is_empty() {
+        let what = format!("the method {} trains nothing on this model with these settings", project.method.id);
+        let action = "choose layers that exist and are not excluded";
+        return Err(Problem::new(Code::MethodInvalid, what, "[method]", action).into());
+    }
+    Ok(Attached { params, whole_weights: plan.promote != Promote::None, notes: plan.notes })
+}
+
+/// Refuses model families and bases that the method's declaration does not list.
+fn check_fits(declared: &Declared, model: &Model) -> Result<()> {
+    let refuse = |what: String, known: &[&str]| {
+        let action = format!("choose another method, or a model of: {}", known.join(", "));
+        Err(Problem::new(Code::MethodInvalid, what, "[method]", action).into())
+    };
+    let family = model.config.family().id;
+    if !declared.families.is_empty() && !declared.families.contains(&family) {
+        return refuse(format!("{} does not work on {family} models", declared.title), declared.families);
+    }
+    let blocks = !matches!(
+        model.main_storage().unwrap_or(StorageKind::F32),
+        StorageKind::F32 | StorageKind::F16 | StorageKind::Bf16
+    );
+    let base = if blocks { "blocks" } else { "dense" };
+    if !declared.bases.is_empty() && !declared.bases.contains(&base) {
+        return refuse(format!("{} does not work on weights held as {base}", declared.title), declared.bases);
+    }
+    Ok(())
+}

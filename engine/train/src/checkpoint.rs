@@ -1,0 +1,301 @@
+//! Checkpoint folders: written whole or not at all, checked before they are believed.
+//!
+//! ```text
+//! <run>/checkpoints/step-00000050/adapter.safetensors     trained parameters (model.safetensors for whole weights)
+//!                                /optimiser.safetensors   moments
+//!                                /state.json              everything else, with the hashes of the other two
+//! ```
+//!
+//! A folder is written under a temporary name, each file is flushed to the disk, then the folder is renamed
+//! and its parent flushed: a kill at any moment leaves either the old set of folders or the new one.
+//! Nothing in them depends on the time, the run's number or where the run lies.
+
+use crate::error::{Result, TrainError};
+use crate::hashes::Hashes;
+use crate::state::{STATE_SCHEMA, State};
+use crate::tensor_file::{FileSum, hash_file, hex, read_tensors, write_file, write_tensors};
+use candle_core::Tensor;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use temper_protocol::{Code, Problem};
+
+/// Trained parameters of adapters.
+pub const ADAPTER_FILE: &str = "adapter.safetensors";
+/// Trained parameters when whole weights are trained.
+pub const MODEL_FILE: &str = "model.safetensors";
+/// Moments of the optimiser.
+pub const OPTIMISER_FILE: &str = "optimiser.safetensors";
+/// Everything else.
+pub const STATE_FILE: &str = "state.json";
+const FOLDER: &str = "checkpoints";
+const STEP_PREFIX: &str = "step-";
+const TEMPORARY_PREFIX: &str = ".unfinished-";
+
+/// What `state.json` says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Meta {
+    /// Version of the format.
+    pub schema: u32,
+    /// Id of the method.
+    pub method: String,
+    /// Whether the trained parameters are whole weights ([`MODEL_FILE`]) or adapters ([`ADAPTER_FILE`]).
+    pub whole_weights: bool,
+    /// What the run started from.
+    pub hashes: Hashes,
+    /// Whether the kept sets were measured at this step and within the budget; absent when not measured.
+    pub within_budget: Option<bool>,
+    /// The run.
+    pub state: State,
+    /// SHA-256 of the other files by name.
+    pub files: BTreeMap<String, String>,
+}
+
+/// The file as written: the meta data and a hash over its compact text.
+#[derive(Serialize, Deserialize)]
+struct StateFile {
+    sha256: String,
+    meta: serde_json::Value,
+}
+
+/// A checkpoint that was read and whose hashes agree.
+pub struct Loaded {
+    /// Its folder.
+    pub path: PathBuf,
+    /// Everything but tensors.
+    pub meta: Meta,
+    /// Trained parameters by name.
+    pub weights: BTreeMap<String, Tensor>,
+    /// State of the optimiser, as it wrote itself.
+    pub optimiser: Vec<u8>,
+}
+
+/// What a checkpoint is made of.
+pub struct Parts<'a> {
+    /// Everything but tensors; `files` is filled in.
+    pub meta: Meta,
+    /// Trained parameters by name.
+    pub weights: &'a BTreeMap<String, Tensor>,
+    /// State of the optimiser, as it writes itself.
+    pub optimiser: &'a [u8],
+}
+
+/// The checkpoints of a run.
+#[derive(Debug, Clone)]
+pub struct Checkpoints {
+    folder: PathBuf,
+}
+
+impl Checkpoints {
+    /// Creates the folder in the run's folder and removes what an earlier kill left unfinished.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn open(run_dir: &Path) -> Result<Self> {
+        let folder = run_dir.join(FOLDER);
+        fs::create_dir_all(&folder).map_err(|error| TrainError::io(&folder, error))?;
+        for entry in fs::read_dir(&folder).map_err(|error| TrainError::io(&folder, error))? {
+            let entry = entry.map_err(|error| TrainError::io(&folder, error))?;
+            if entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX) {
+                fs::remove_dir_all(entry.path()).map_err(|error| TrainError::io(&entry.path(), error))?;
+            }
+        }
+        Ok(Self { folder })
+    }
+
+    /// The checkpoints of a run that nobody writes to now. Changes nothing on the disk.
+    #[must_use]
+    pub fn existing(run_dir: &Path) -> Self {
+        Self { folder: run_dir.join(FOLDER) }
+    }
+
+    /// Folder of the checkpoint of `step`, whether it exists or not.
+    #[must_use]
+    pub fn path(&self, step: u64) -> PathBuf {
+        self.folder.join(format!("{STEP_PREFIX}{step:08}"))
+    }
+
+    /// Steps of the checkpoints, in rising order. Not checked for damage.
+    #[must_use]
+    pub fn steps(&self) -> BTreeSet<u64> {
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        entries
+            .filter_map(|entry| entry.file_name().to_string_lossy().strip_prefix(STEP_PREFIX)?.parse().ok())
+            .collect()
+    }
+
+    /// Writes the checkpoint of `parts.meta.state.step`, in place of one that is there, and returns its
+    /// folder and size in bytes.
+    ///
+    /// # Errors
+    /// An input or output error, such as a full disk; what was there before is whole then.
+    pub fn write(&self, parts: Parts<'_>) -> Result<(PathBuf, u64)> {
+        let step = parts.meta.state.step;
+        let temporary = self.folder.join(format!("{TEMPORARY_PREFIX}{step:08}"));
+        let written = write_folder(&temporary, parts).and_then(|bytes| {
+            let target = self.path(step);
+            let rename = |from: &Path, to: &Path| fs::rename(from, to).map_err(|error| TrainError::io(to, error));
+            if target.exists() {
+                let old = self.folder.join(format!("{TEMPORARY_PREFIX}old-{step:08}"));
+                rename(&target, &old)?;
+                rename(&temporary, &target)?;
+                sync_folder(&self.folder)?;
+                fs::remove_dir_all(&old).map_err(|error| TrainError::io(&old, error))?;
+            } else {
+                rename(&temporary, &target)?;
+                sync_folder(&self.folder)?;
+            }
+            Ok((target, bytes))
+        });
+        if written.is_err() && temporary.exists() {
+            // Gives the space back; the first error is the one that matters.
+            fs::remove_dir_all(&temporary).ok();
+        }
+        written
+    }
+
+    /// The newest checkpoint that is whole, and for each newer one that is not: its folder and why.
+    #[must_use]
+    pub fn newest_valid(&self) -> (Option<Loaded>, Vec<(PathBuf, Problem)>) {
+        let mut damaged = Vec::new();
+        for step in self.steps().into_iter().rev() {
+            let path = self.path(step);
+            match load(&path) {
+                Ok(loaded) => return (Some(loaded), damaged),
+                Err(error) => damaged.push((path, error.into())),
+            }
+        }
+        (None, damaged)
+    }
+
+    /// Removes the checkpoints of all steps but those in `keep`.
+    ///
+    /// # Errors
+    /// A folder cannot be removed.
+    pub fn retain(&self, keep: &BTreeSet<u64>) -> Result<()> {
+        for step in self.steps().difference(keep) {
+            let path = self.path(*step);
+            // Renamed first: a half-removed folder must not look like a damaged checkpoint.
+            let doomed = self.folder.join(format!("{TEMPORARY_PREFIX}old-{step:08}"));
+            fs::rename(&path, &doomed).map_err(|error| TrainError::io(&path, error))?;
+            fs::remove_dir_all(&doomed).map_err(|error| TrainError::io(&doomed, error))?;
+        }
+        Ok(())
+    }
+}
+
+/// Which steps survive: best, newest, `keep_checkpoints` more of the newest, and the newest known to be
+/// within the budget.
+#[must_use]
+pub fn survivors(
+    steps: &BTreeSet<u64>,
+    best: u64,
+    within_budget: Option<u64>,
+    keep_checkpoints: usize,
+) -> BTreeSet<u64> {
+    let newest = steps.iter().next_back().copied();
+    let mut keep: BTreeSet<u64> = [newest, Some(best), within_budget].into_iter().flatten().collect();
+    keep.extend(steps.iter().rev().filter(|step| Some(**step) != newest && **step != best).take(keep_checkpoints));
+    keep.intersection(steps).copied().collect()
+}
+
+fn write_folder(folder: &Path, parts: Parts<'_>) -> Result<u64> {
+    if folder.exists() {
+        fs::remove_dir_all(folder).map_err(|error| TrainError::io(folder, error))?;
+    }
+    fs::create_dir_all(folder).map_err(|error| TrainError::io(folder, error))?;
+    let Parts { mut meta, weights, optimiser } = parts;
+    let mut bytes = 0;
+    let mut note = |name: &str, sum: FileSum| {
+        bytes += sum.bytes;
+        meta.files.insert(name.to_owned(), sum.sha256);
+    };
+    let weights_file = if meta.whole_weights { MODEL_FILE } else { ADAPTER_FILE };
+    note(weights_file, write_tensors(&folder.join(weights_file), weights)?);
+    note(OPTIMISER_FILE, write_file(&folder.join(OPTIMISER_FILE), |writer| writer.write_all(optimiser))?);
+    let meta = serde_json::to_value(&meta).map_err(|error| Problem::internal(format!("state.json: {error}")))?;
+    let file = StateFile { sha256: hash_of(&meta), meta };
+    let text =
+        serde_json::to_string_pretty(&file).map_err(|error| Problem::internal(format!("state.json: {error}")))?;
+    bytes += write_file(&folder.join(STATE_FILE), |writer| writer.write_all(text.as_bytes()))?.bytes;
+    sync_folder(folder)?;
+    Ok(bytes)
+}
+
+/// Hash of the compact text of a JSON value; keys keep their order.
+fn hash_of(value: &serde_json::Value) -> String {
+    hex(&Sha256::digest(value.to_string().as_bytes()))
+}
+
+fn sync_folder(folder: &Path) -> Result<()> {
+    // Windows cannot open a folder as a file; its renames are journalled.
+    if cfg!(unix) {
+        fs::File::open(folder).and_then(|file| file.sync_all()).map_err(|error| TrainError::io(folder, error))?;
+    }
+    Ok(())
+}
+
+fn damaged(path: &Path, why: impl std::fmt::Display) -> TrainError {
+    let action = "delete this folder, or resume from another checkpoint";
+    Problem::new(Code::Io, format!("the checkpoint is damaged: {why}"), path.display().to_string(), action).into()
+}
+
+/// Reads `state.json` of a checkpoint folder and checks its own hash, not those of the other files.
+///
+/// # Errors
+/// A missing or damaged file, or one of a newer version of the program.
+pub fn read_meta(folder: &Path) -> Result<Meta> {
+    let path = folder.join(STATE_FILE);
+    let text = fs::read_to_string(&path).map_err(|error| TrainError::io(&path, error))?;
+    let file: StateFile = serde_json::from_str(&text).map_err(|error| damaged(&path, error))?;
+    if hash_of(&file.meta) != file.sha256 {
+        return Err(damaged(&path, "its content does not match its hash"));
+    }
+    let schema = file.meta.get("schema").and_then(serde_json::Value::as_u64).unwrap_or(0);
+    if schema > u64::from(STATE_SCHEMA) {
+        let what = format!("the checkpoint has format {schema}, this program reads up to {STATE_SCHEMA}");
+        return Err(Problem::new(Code::Io, what, path.display().to_string(), "use a newer version of Temper").into());
+    }
+    serde_json::from_value(file.meta).map_err(|error| damaged(&path, error))
+}
+
+/// Reads a checkpoint folder and checks every hash.
+///
+/// # Errors
+/// A missing, damaged or exchanged file.
+pub fn load(folder: &Path) -> Result<Loaded> {
+    let meta = read_meta(folder)?;
+    for (name, expected) in &meta.files {
+        let path = folder.join(name);
+        if hash_file(&path)? != *expected {
+            return Err(damaged(&path, "its content does not match the hash in state.json"));
+        }
+    }
+    let weights = read_tensors(&folder.join(if meta.whole_weights { MODEL_FILE } else { ADAPTER_FILE }))?;
+    let path = folder.join(OPTIMISER_FILE);
+    let optimiser = fs::read(&path).map_err(|error| TrainError::io(&path, error))?;
+    Ok(Loaded { path: folder.to_path_buf(), meta, weights, optimiser })
+}
+
+/// The checkpoint folder meant by `path`: itself, or of a run folder the best, or the newest when there is
+/// no best.
+///
+/// # Errors
+/// No whole checkpoint there.
+pub fn resolve(path: &Path) -> Result<PathBuf> {
+    if path.join(STATE_FILE).exists() {
+        return Ok(path.to_path_buf());
+    }
+    let checkpoints = Checkpoints::existing(path);
+    let (newest, damaged) = checkpoints.newest_valid();
+    let Some(newest) = newest else {
+        let action = damaged.first().map_or("give a run that has trained", |_| "all its checkpoints are damaged");
+        let what = "there is no checkpoint to read";
+        return Err(Problem::new(Code::NotFound, what, path.display().to_string(), action).into());
+    };
+    let best = newest.meta.state.evals.best_step;
+    let best_path = checkpoints.path(best);
+    Ok(if best > 0 && best_path.exists() { best_path } else { newest.path })
+}

@@ -1,0 +1,270 @@
+//! Forward and backward, one stage at a time.
+//!
+//! Place in the data flow: tokens of a micro-step in, loss out, gradients added to a [`Grads`]. The forward
+//! pass keeps each stage's input; a stage's graph is either kept as well or built again when backward
+//! arrives there (Chen et al. 2016, "Training deep nets with sublinear memory cost", with one segment per
+//! stage). Backward starts at the head, hands the gradient of each stage's input to the stage below through
+//! [`seed_gradient`], drops each graph at once and stops at the lowest stage that trains anything.
+
+use crate::error::Result;
+use crate::phases::{Phase, PhaseClock};
+use candle_core::backprop::GradStore;
+use candle_core::{Tensor, Var};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+use temper_models::{Flow, Model};
+use temper_nn::ops::seed_gradient;
+use temper_nn::{ForwardContext, Grads, Param};
+
+/// The tokens of one forward pass.
+#[derive(Debug, Clone)]
+pub struct Tokens {
+    /// (batch · width), row by row.
+    pub ids: Arc<[u32]>,
+    /// What follows each token; [`temper_nn::ops::IGNORE`] where nothing is trained.
+    pub targets: Arc<[u32]>,
+    /// Shape, positions and borders.
+    pub ctx: ForwardContext,
+}
+
+/// What a micro-step measured.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct MicroLoss {
+    /// Sum over trained tokens, nats.
+    pub loss_sum: f64,
+    /// Sum of the adapters' extra losses.
+    pub extra_loss: f64,
+}
+
+/// Drives the stages of a model. Knows which parameters belong to which stage.
+pub struct Driver {
+    embed: Vec<Param>,
+    blocks: Vec<Vec<Param>>,
+    head: Vec<Param>,
+    /// Lowest stage with something to train: 0 the embedding, 1 the first block, one more than the number
+    /// of blocks the head.
+    lowest: usize,
+    recompute: bool,
+}
+
+/// What the forward pass keeps of a block.
+enum Kept {
+    /// Its input; the graph is built again.
+    Input(Flow),
+    /// Its graph.
+    Graph { inputs: Inputs, output: Flow },
+}
+
+/// The differentiable fields of a flow as variables.
+#[derive(Default)]
+struct Inputs {
+    hidden: Option<Var>,
+    side: Vec<(String, Var)>,
+}
+
+/// Gradients of the fields of a flow.
+#[derive(Default)]
+struct FlowGradient {
+    hidden: Option<Tensor>,
+    side: BTreeMap<String, Tensor>,
+}
+
+impl Inputs {
+    /// Makes the fields of `flow` variables and returns the flow made of them.
+    fn track(flow: Flow) -> Result<(Self, Flow)> {
+        let hidden = Var::from_tensor(&flow.hidden)?;
+        let mut tracked = Flow::new(hidden.as_tensor().clone());
+        let mut side = Vec::with_capacity(flow.side.len());
+        for (name, tensor) in flow.side {
+            let var = Var::from_tensor(&tensor)?;
+            tracked.side.insert(name.clone(), var.as_tensor().clone());
+            side.push((name, var));
+        }
+        Ok((Self { hidden: Some(hidden), side }, tracked))
+    }
+
+    /// Takes their gradients out of `store`.
+    fn gradients(&self, store: &mut GradStore) -> FlowGradient {
+        let mut take = |var: &Var| store.remove(var.as_tensor()).map(|gradient| gradient.detach());
+        FlowGradient {
+            hidden: self.hidden.as_ref().and_then(&mut take),
+            side: self.side.iter().filter_map(|(name, var)| Some((name.clone(), take(var)?))).collect(),
+        }
+    }
+}
+
+impl Driver {
+    /// A driver of `model` as it is now: to be made anew when parameters come or go.
+    #[must_use]
+    pub fn new(model: &Model, recompute: bool) -> Self {
+        let embed = model.embed.params();
+        let blocks: Vec<Vec<Param>> = model.blocks.iter().map(|block| block.params()).collect();
+        let lowest = if embed.is_empty() {
+            blocks.iter().position(|params| !params.is_empty()).map_or(blocks.len() + 1, |index| index + 1)
+        } else {
+            0
+        };
+        Self { embed, blocks, head: model.head.params(), lowest, recompute }
+    }
+
+    /// Whether activations are computed again in the backward pass.
+    #[must_use]
+    pub fn recomputes(&self) -> bool {
+        self.recompute
+    }
+
+    /// Runs one micro-step: adds the gradients of `scale · (sum of losses) + extra_scale · (extra losses)` to
+    /// `grads`.
+    ///
+    /// # Errors
+    /// Shapes that do not fit, or tokens outside the vocabulary.
+    pub fn micro_step(
+        &self,
+        model: &Model,
+        tokens: &Tokens,
+        (scale, extra_scale): (f64, f64),
+        grads: &mut Grads,
+        clock: &mut PhaseClock,
+    ) -> Result<MicroLoss> {
+        let start = Instant::now();
+        let (embedded, kept, last, mut extra_loss) = self.forward(model, tokens)?;
+        let inputs_needed = self.lowest <= self.blocks.len();
+        let (inputs, hidden) = if inputs_needed {
+            let (inputs, flow) = Inputs::track(last)?;
+            (inputs, flow.hidden)
+        } else {
+            (Inputs::default(), last.hidden)
+        };
+        let loss = model.head.loss(&hidden, &tokens.targets)?;
+        let loss_sum = f64::from(loss.to_scalar::<f32>()?);
+        clock.add(Phase::Forward, start);
+
+        let start = Instant::now();
+        let mut store = loss.affine(scale, 0.0)?.backward()?;
+        drop((loss, hidden));
+        grads.collect(&self.head, &mut store)?;
+        let mut gradient = inputs.gradients(&mut store);
+        drop((store, inputs));
+        for (stage, kept) in kept.into_iter().rev() {
+            let (inputs, output) = match kept {
+                Kept::Graph { inputs, output } => (inputs, output),
+                Kept::Input(input) => self.run(model, stage, input, &tokens.ctx)?,
+            };
+            if let Some(extra) = &output.extra_loss {
+                extra_loss += f64::from(extra.to_scalar::<f32>()?);
+            }
+            let Some(seed) = seed_of(&output, &gradient, extra_scale)? else {
+                gradient = FlowGradient::default();
+                continue;
+            };
+            drop(output);
+            let mut store = seed.backward()?;
+            drop(seed);
+            if let Some(params) = self.blocks.get(stage) {
+                grads.collect(params, &mut store)?;
+            }
+            gradient = inputs.gradients(&mut store);
+        }
+        if let Some(embedded) = embedded
+            && let Some(seed) = seed_of(&embedded, &gradient, extra_scale)?
+        {
+            drop(embedded);
+            let mut store = seed.backward()?;
+            grads.collect(&self.embed, &mut store)?;
+        }
+        clock.add(Phase::Backward, start);
+        Ok(MicroLoss { loss_sum, extra_loss })
+    }
+
+    /// Up to the head: the embedding's graph when it is trained, what was kept of each block that is, the
+    /// last block's output, and the extra losses of blocks that are not visited again.
+    #[expect(clippy::type_complexity, reason = "the four parts are taken apart at once by the only caller")]
+    fn forward(&self, model: &Model, tokens: &Tokens) -> Result<(Option<Flow>, Vec<(usize, Kept)>, Flow, f64)> {
+        let output = model.embed.forward(&tokens.ids, &tokens.ctx)?;
+        let mut flow = output.detach();
+        let embedded = (self.lowest == 0).then_some(output);
+        let mut kept = Vec::with_capacity(self.blocks.len());
+        let mut extra_loss = 0.0;
+        for (stage, block) in model.blocks.iter().enumerate() {
+            flow.extra_loss = None;
+            if stage + 1 < self.lowest {
+                flow = block.forward(flow, &tokens.ctx)?.detach();
+                if let Some(extra) = &flow.extra_loss {
+                    extra_loss += f64::from(extra.to_scalar::<f32>()?);
+                }
+            } else if self.recompute {
+                kept.push((stage, Kept::Input(flow.clone())));
+                // The graph that the trained parameters record dies here, before the next block's begins.
+                flow = block.forward(flow, &tokens.ctx)?.detach();
+            } else {
+                let (inputs, output) = self.run(model, stage, flow, &tokens.ctx)?;
+                flow = output.detach();
+                kept.push((stage, Kept::Graph { inputs, output }));
+            }
+        }
+        Ok((embedded, kept, flow, extra_loss))
+    }
+
+    /// Runs a block so that its graph is recorded, from variables when a stage below needs their gradients.
+    fn run(&self, model: &Model, stage: usize, input: Flow, ctx: &ForwardContext) -> Result<(Inputs, Flow)> {
+        let Some(block) = model.blocks.get(stage) else {
+            return Err(temper_protocol::Problem::internal(format!("there is no stage {stage}")).into());
+        };
+        let (inputs, input) = if stage + 1 > self.lowest { Inputs::track(input)? } else { (Inputs::default(), input) };
+        Ok((inputs, block.forward(input, ctx)?))
+    }
+}
+
+/// The scalar whose backward pass gives the fields of `output` their gradients and its extra loss the
+/// gradient `extra_scale`. `None` when nothing of it is wanted or nothing is tracked.
+fn seed_of(output: &Flow, gradient: &FlowGradient, extra_scale: f64) -> Result<Option<Tensor>> {
+    let mut terms = Vec::new();
+    let mut seed = |tensor: &Tensor, gradient: Option<&Tensor>| -> Result<()> {
+        if let Some(gradient) = gradient
+            && tensor.track_op()
+        {
+            terms.push(seed_gradient(tensor, gradient)?);
+        }
+        Ok(())
+    };
+    seed(&output.hidden, gradient.hidden.as_ref())?;
+    for (name, tensor) in &output.side {
+        seed(tensor, gradient.side.get(name))?;
+    }
+    if let Some(extra) = output.extra_loss.as_ref().filter(|extra| extra.track_op()) {
+        terms.push(extra.affine(extra_scale, 0.0)?);
+    }
+    let mut sum: Option<Tensor> = None;
+    for term in terms {
+        sum = Some(match sum {
+            Some(sum) => (sum + term)?,
+            None => term,
+        });
+    }
+    Ok(sum)
+}
+
+/// Hidden states (batch, width, hidden) before the head, without any graph beyond one stage's.
+///
+/// # Errors
+/// Shapes that do not fit, or tokens outside the vocabulary.
+pub fn hidden(model: &Model, ids: &Arc<[u32]>, ctx: &ForwardContext) -> Result<Tensor> {
+    let mut flow = model.embed.forward(ids, ctx)?.detach();
+    for block in &model.blocks {
+        flow = block.forward(flow, ctx)?.detach();
+    }
+    Ok(flow.hidden)
+}
+
+/// Bytes that one token of a micro-step keeps alive per block when activations are kept: the f32 inputs and
+/// outputs of its operations. With d hidden, k width of keys, f width of the gated MLP: norms, queries,
+/// their rotation, attention, its projection and two residual sums make 9 d; keys, their rotation and
+/// values 3 k; gate, up and their product 3 f; the input's copy d.
+#[must_use]
+pub fn kept_bytes_per_token(model: &Model) -> f64 {
+    let config = model.config.as_llama();
+    let keys = config.kv_heads * config.head_dim;
+    let floats = 10 * config.hidden_size + 3 * keys + 3 * config.intermediate_size;
+    (floats * size_of::<f32>()) as f64
+}

@@ -1,0 +1,158 @@
+//! What a run started from, as hashes: a resume on another base or other data is another run.
+
+use crate::error::{Result, TrainError};
+use crate::tensor_file::{hash_file, hex};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use std::path::{Path, PathBuf};
+use temper_protocol::project::Source;
+use temper_protocol::{Code, Problem, Project};
+
+/// Hashes of everything that decides the weights.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hashes {
+    /// Base model: weights, configuration, tokenizer.
+    pub base: String,
+    /// Training and validation files.
+    pub data: String,
+    /// Kept sets.
+    pub probes: String,
+    /// Settings that decide the weights.
+    pub settings: String,
+}
+
+impl Hashes {
+    /// Checks that a checkpoint with hashes `saved` goes on from the same things as these.
+    ///
+    /// # Errors
+    /// A [`Problem`] that says which of them differs.
+    pub fn check_same(&self, saved: &Self, checkpoint: &Path) -> Result<()> {
+        let differs = |thing: &str, action: &str| -> Result<()> {
+            let what = format!("the checkpoint was made {thing}");
+            Err(Problem::new(Code::ProjectInvalid, what, checkpoint.display().to_string(), action).into())
+        };
+        if self.base != saved.base {
+            return differs("on another base model", "restore the model file it was made on, or start a new run");
+        }
+        if self.data != saved.data {
+            return differs("with other data", "restore the data files as they were, or start a new run");
+        }
+        if self.probes != saved.probes {
+            return differs("with other kept sets", "restore the probe files as they were, or start a new run");
+        }
+        if self.settings != saved.settings {
+            return differs("with other settings", "restore the settings of the run, or start a new run");
+        }
+        Ok(())
+    }
+}
+
+/// Hash over the settings that decide the weights. Names, paths (their contents have hashes of their own),
+/// threads, recomputation, samples, retention and export do not.
+///
+/// # Errors
+/// Settings that cannot be written as JSON.
+pub fn of_settings(project: &Project) -> Result<String> {
+    let mut project = project.clone();
+    project.name.clear();
+    project.model.path.clear();
+    for source in &mut project.data.train {
+        *source = Source::Weighted { path: String::new(), weight: source.weight() };
+    }
+    if let temper_protocol::project::Validation::Path(path) = &mut project.data.validation {
+        path.clear();
+    }
+    project.train.threads = 0;
+    project.train.recompute.clear();
+    project.train.keep_checkpoints = 0;
+    project.keep.probes.clear();
+    project.samples = temper_protocol::project::Samples::default();
+    project.export = temper_protocol::project::Export::default();
+    let text = serde_json::to_string(&project)
+        .map_err(|error| Problem::internal(format!("the settings cannot be written: {error}")))?;
+    Ok(hex(&Sha256::digest(text.as_bytes())))
+}
+
+/// Hash over files and folders: of each file its name inside the folder given and the hash of its content,
+/// in sorted order. Where they lie does not matter.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn of_paths(paths: &[PathBuf]) -> Result<String> {
+    let mut hash = Sha256::new();
+    for (index, path) in paths.iter().enumerate() {
+        let mut files = Vec::new();
+        collect(path, "", &mut files)?;
+        files.sort();
+        for (name, file) in files {
+            hash.update(format!("{index}\0{name}\0{}\n", hash_file(&file)?));
+        }
+    }
+    Ok(hex(&hash.finalize()))
+}
+
+fn collect(path: &Path, name: &str, into: &mut Vec<(String, PathBuf)>) -> Result<()> {
+    if !path.is_dir() {
+        into.push((name.to_owned(), path.to_path_buf()));
+        return Ok(());
+    }
+    for entry in std::fs::read_dir(path).map_err(|error| TrainError::io(path, error))? {
+        let entry = entry.map_err(|error| TrainError::io(path, error))?;
+        let entry_name = entry.file_name().to_string_lossy().into_owned();
+        // Hidden entries are caches and the like, not part of a model or data set.
+        if !entry_name.starts_with('.') {
+            collect(&entry.path(), &format!("{name}/{entry_name}"), into)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_and_names_count_places_do_not() {
+        let folder = tempfile::tempdir().expect("temp");
+        let make = |name: &str, inner: &str, text: &str| {
+            let place = folder.path().join(name);
+            std::fs::create_dir_all(&place).expect("folder");
+            std::fs::write(place.join(inner), text).expect("file");
+            place
+        };
+        let hash = |path: &PathBuf| of_paths(std::slice::from_ref(path)).expect("hash");
+        let (one, same) = (make("one", "a.txt", "text"), make("same", "a.txt", "text"));
+        let (renamed, changed) = (make("renamed", "b.txt", "text"), make("changed", "a.txt", "texT"));
+        assert_eq!(hash(&one), hash(&same));
+        assert_ne!(hash(&one), hash(&renamed));
+        assert_ne!(hash(&one), hash(&changed));
+        assert_ne!(of_paths(&[one.clone(), changed.clone()]).expect("hash"), of_paths(&[changed, one]).expect("hash"));
+    }
+
+    #[test]
+    fn settings_that_decide_the_weights_count_and_others_do_not() {
+        let project = Project::new("name", "model.gguf", &["data.jsonl".to_owned()], "lora");
+        let hash = |change: &dyn Fn(&mut Project)| {
+            let mut project = project.clone();
+            change(&mut project);
+            of_settings(&project).expect("hash")
+        };
+        let same = hash(&|_| ());
+        assert_eq!(same, hash(&|p| p.model.path = "elsewhere/model.gguf".to_owned()));
+        assert_eq!(same, hash(&|p| p.train.threads = 3));
+        assert_eq!(same, hash(&|p| p.samples.prompts.push("hello".to_owned())));
+        assert_ne!(same, hash(&|p| p.train.lr_peak *= 2.0));
+        assert_ne!(same, hash(&|p| p.train.seed += 1));
+        assert_ne!(same, hash(&|p| p.method.id = "full".to_owned()));
+        assert_ne!(same, hash(&|p| p.data.max_tokens = 7));
+    }
+
+    #[test]
+    fn what_differs_is_named() {
+        let hashes = Hashes { base: "a".into(), data: "b".into(), probes: "c".into(), settings: "d".into() };
+        assert!(hashes.check_same(&hashes.clone(), Path::new("x")).is_ok());
+        let other = Hashes { data: "z".into(), ..hashes.clone() };
+        let problem = Problem::from(hashes.check_same(&other, Path::new("step-00000050")).expect_err("differs"));
+        assert!(problem.what.contains("data") && problem.r#where.contains("step-00000050"), "{problem}");
+    }
+}

@@ -1,0 +1,92 @@
+//! Everything about a run that is not a tensor: what a checkpoint's `state.json` holds and a resume needs.
+//!
+//! Random numbers need no state of their own: every generator is keyed by the seed, a name and the step.
+
+use crate::exact::Exact;
+use crate::guard::Guard;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Version of `state.json` and `run.json`.
+pub const STATE_SCHEMA: u32 = 1;
+
+/// The run after an optimiser step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// Optimiser steps done.
+    pub step: u64,
+    /// Micro-steps done within the next optimiser step; checkpoints are written at step boundaries, so 0.
+    pub micro_step: u64,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Where the data stands.
+    pub cursor: temper_data::Cursor,
+    /// Tokens trained since step 1.
+    pub trained_tokens: u64,
+    /// Tokens seen since step 1, without padding.
+    pub seen_tokens: u64,
+    /// Factor on the schedule's learning rate; halved by slow-downs and roll-backs.
+    pub lr_factor: Exact,
+    /// Running mean of the training loss.
+    pub guard: Guard,
+    /// Validation.
+    pub evals: Evals,
+    /// What must not be forgotten.
+    pub keep: Keep,
+    /// Returns to a checkpoint because of a loss that was not finite or jumped.
+    pub spike_roll_backs: u64,
+}
+
+/// Bookkeeping of validations.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Evals {
+    /// Loss before step 1, nats per trained token.
+    pub base_loss: Exact,
+    /// Best loss of a trained step.
+    pub best_loss: Exact,
+    /// Its step; 0 before the first validation.
+    pub best_step: u64,
+    /// Newest loss.
+    pub last_loss: Exact,
+    /// Step of the newest loss.
+    pub last_step: u64,
+    /// Validations since the best.
+    pub without_improvement: u64,
+}
+
+/// Bookkeeping of the kept sets.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Keep {
+    /// Newest loss minus the base's, by set, nats per token.
+    pub loss_delta: BTreeMap<String, Exact>,
+    /// The worst of them; NaN before the first measurement.
+    pub forgetting: Exact,
+    /// Step of the newest measurement.
+    pub measured_step: u64,
+    /// Whether the newest measurement was above the budget.
+    pub exceeded: bool,
+    /// Whether kept texts are mixed into the batches.
+    pub replaying: bool,
+    /// Returns to a checkpoint because of the budget.
+    pub roll_backs: u64,
+}
+
+impl State {
+    /// A run before step 1.
+    #[must_use]
+    pub fn new(seed: u64, cursor: temper_data::Cursor) -> Self {
+        Self {
+            step: 0,
+            micro_step: 0,
+            seed,
+            cursor,
+            trained_tokens: 0,
+            seen_tokens: 0,
+            lr_factor: Exact(1.0),
+            guard: Guard::default(),
+            evals: Evals::default(),
+            keep: Keep::default(),
+            spike_roll_backs: 0,
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Safetensors files of a checkpoint: written in one pass with their hash, read back with checks.
+//!
+//! The same tensors give the same bytes: names are sorted, the header carries exactly one metadata entry
+//! (`format`: `pt`). Layout: <https://github.com/huggingface/safetensors#format>.
+
+use crate::error::{Result, TrainError};
+use candle_core::{DType, Device, Tensor};
+use safetensors::SafeTensors;
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use temper_protocol::{Code, Problem};
+
+/// What was written: size and hash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileSum {
+    /// Bytes.
+    pub bytes: u64,
+    /// SHA-256, hexadecimal.
+    pub sha256: String,
+}
+
+/// Writes bytes and hashes them on the way.
+struct Hashing<W: Write> {
+    inner: W,
+    hash: Sha256,
+    bytes: u64,
+}
+
+impl<W: Write> Write for Hashing<W> {
+    fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
+        let written = self.inner.write(buffer)?;
+        self.hash.update(buffer.get(..written).unwrap_or_default());
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+/// Lower-case hexadecimal digits of `bytes`.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Writes `body` to a new file, flushes it to the disk and returns its sum.
+pub(crate) fn write_file(path: &Path, body: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<FileSum> {
+    let write = || -> std::io::Result<FileSum> {
+        let file = File::create(path)?;
+        let mut writer = Hashing { inner: BufWriter::with_capacity(1 << 20, file), hash: Sha256::new(), bytes: 0 };
+        body(&mut writer)?;
+        let Hashing { inner, hash, bytes } = writer;
+        let file = inner.into_inner().map_err(std::io::IntoInnerError::into_error)?;
+        file.sync_all()?;
+        Ok(FileSum { bytes, sha256: hex(&hash.finalize()) })
+    };
+    write().map_err(|error| TrainError::io(path, error))
+}
+
+/// Writes f32 tensors under their names, sorted.
+///
+/// # Errors
+/// An input or output error; a tensor that is not f32.
+pub fn write_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<FileSum> {
+    let mut header = String::from("{\"__metadata__\":{\"format\":\"pt\"}");
+    let mut offset = 0;
+    for (name, tensor) in tensors {
+        if tensor.dtype() != DType::F32 {
+            return Err(Problem::internal(format!("tensor {name} is {:?}, not f32", tensor.dtype())).into());
+        }
+        let end = offset + tensor.elem_count() * 4;
+        let name = serde_json::Value::from(name.as_str());
+        header.push_str(&format!(
+            ",{name}:{{\"dtype\":\"F32\",\"shape\":{:?},\"data_offsets\":[{offset},{end}]}}",
+            tensor.dims()
+        ));
+        offset = end;
+    }
+    header.push('}');
+    while header.len() % 8 != 0 {
+        header.push(' ');
+    }
+    // Values are fetched one tensor at a time, so that a large model is never held twice.
+    let mut failed = None;
+    let sum = write_file(path, |writer| {
+        writer.write_all(&(header.len() as u64).to_le_bytes())?;
+        writer.write_all(header.as_bytes())?;
+        for tensor in tensors.values() {
+            match tensor.flatten_all().and_then(|flat| flat.to_vec1::<f32>()) {
+                Ok(values) => write_f32(writer, &values)?,
+                Err(error) => {
+                    failed = Some(error);
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    })?;
+    match failed {
+        Some(error) => Err(error.into()),
+        None => Ok(sum),
+    }
+}
+
+fn write_f32(writer: &mut dyn Write, values: &[f32]) -> std::io::Result<()> {
+    let mut bytes = Vec::with_capacity(4 << 14);
+    for part in values.chunks(1 << 14) {
+        bytes.clear();
+        bytes.extend(part.iter().flat_map(|value| value.to_le_bytes()));
+        writer.write_all(&bytes)?;
+    }
+    Ok(())
+}
+
+/// Reads a file of f32 tensors.
+///
+/// # Errors
+/// A [`Problem`] that names the file when it is damaged, or the tensor when it is not f32.
+pub fn read_tensors(path: &Path) -> Result<BTreeMap<String, Tensor>> {
+    let damaged = |why: String| {
+        let action = "resume from another checkpoint, or export one of them";
+        Problem::new(Code::Io, format!("the checkpoint file is damaged: {why}"), path.display().to_string(), action)
+    };
+    let bytes = std::fs::read(path).map_err(|error| TrainError::io(path, error))?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|error| damaged(error.to_string()))?;
+    let mut tensors = BTreeMap::new();
+    for (name, view) in file.iter() {
+        if view.dtype() != safetensors::Dtype::F32 {
+            return Err(damaged(format!("tensor {name} is {:?}, not f32", view.dtype())).into());
+        }
+        let values: Vec<f32> = view.data().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+        tensors.insert(name.to_owned(), Tensor::from_vec(values, view.shape(), &Device::Cpu)?);
+    }
+    Ok(tensors)
+}
+
+/// SHA-256 of a file, hexadecimal, read in blocks.
+///
+/// # Errors
+/// An input error.
+pub fn hash_file(path: &Path) -> Result<String> {
+    let mut hash = Sha256::new();
+    let read = |hash: &mut Sha256| -> std::io::Result<()> {
+        let mut file = File::open(path)?;
+        let mut block = vec![0_u8; 1 << 20];
+        loop {
+            let count = std::io::Read::read(&mut file, &mut block)?;
+            if count == 0 {
+                return Ok(());
+            }
+            hash.update(block.get(..count).unwrap_or_default());
+        }
+    };
+    read(&mut hash).map_err(|error| TrainError::io(path, error))?;
+    Ok(hex(&hash.finalize()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> BTreeMap<String, Tensor> {
+        let tensor = |values: &[f32], shape: &[usize]| Tensor::from_slice(values, shape, &Device::Cpu).expect("tensor");
+        BTreeMap::from([
+            ("b.second".to_owned(), tensor(&[1.5, -2.25, f32::MIN_POSITIVE, 4.0, 5.0, 6.0], &[2, 3])),
+            ("a \"quoted\"".to_owned(), tensor(&[7.0], &[])),
+            ("empty".to_owned(), tensor(&[], &[0, 4])),
+        ])
+    }
+
+    #[test]
+    fn comes_back_bit_for_bit_and_the_same_tensors_give_the_same_bytes() {
+        let folder = tempfile::tempdir().expect("temp");
+        let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+        let sum = write_tensors(&one, &sample()).expect("writes");
+        assert_eq!(write_tensors(&two, &sample()).expect("writes"), sum);
+        assert_eq!(std::fs::read(&one).expect("reads"), std::fs::read(&two).expect("reads"));
+        assert_eq!(hash_file(&one).expect("hashes"), sum.sha256);
+        assert_eq!(std::fs::metadata(&one).expect("size").len(), sum.bytes);
+        let back = read_tensors(&one).expect("reads");
+        assert_eq!(back.keys().collect::<Vec<_>>(), sample().keys().collect::<Vec<_>>());
+        for (name, tensor) in sample() {
+            let read = &back[&name];
+            assert_eq!(read.dims(), tensor.dims(), "{name}");
+            let values = |tensor: &Tensor| tensor.flatten_all().and_then(|flat| flat.to_vec1::<f32>()).expect("values");
+            assert_eq!(values(read), values(&tensor), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_cut_file_is_an_error_that_names_it() {
+        let folder = tempfile::tempdir().expect("temp");
+        let path = folder.path().join("weights.safetensors");
+        write_tensors(&path, &sample()).expect("writes");
+        let bytes = std::fs::read(&path).expect("reads");
+        for length in [0, 4, 8, 60, bytes.len() - 1] {
+            std::fs::write(&path, &bytes[..length]).expect("cuts");
+            let problem = Problem::from(read_tensors(&path).expect_err("cut"));
+            assert!(problem.r#where.contains("weights.safetensors"), "{problem}");
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_an_io_error_that_names_the_file() {
+        let full = Path::new("/dev/full");
+        if !full.exists() {
+            return;
+        }
+        let problem = Problem::from(write_tensors(full, &sample()).expect_err("no space"));
+        assert_eq!(problem.code, Code::Io);
+        assert!(problem.r#where.contains("/dev/full") && problem.action.contains("free"), "{problem}");
+    }
+}
