@@ -1,0 +1,354 @@
+//! A tokenizer from the metadata of a GGUF file, made into the `tokenizer.json` that transformers would
+//! write for it.
+//!
+//! Two kinds exist in practice: `gpt2` (byte-level BPE with an explicit list of merges) and `llama`
+//! (SentencePiece BPE, where the order of merges follows from the scores of the pieces).
+
+use super::pre::{KNOWN, pre_tokenizer};
+use super::{Parts, SpecialTokens, TextCodec};
+use crate::DataError;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+const NORMAL: i32 = 1;
+const UNKNOWN: i32 = 2;
+const CONTROL: i32 = 3;
+const USER_DEFINED: i32 = 4;
+
+/// Control tokens that end a turn or a text, by the names that model families use. GGUF files often
+/// name only one end token; a model stops at any of these.
+const END_NAMES: &[&str] = &[
+    "<|im_end|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|end|>",
+    "<|end_of_text|>",
+    "<|endoftext|>",
+    "<|eot|>",
+    "<end_of_turn>",
+    "<EOT>",
+    "<|END_OF_TURN_TOKEN|>",
+    "<|return|>",
+    "<｜end▁of▁sentence｜>",
+    "</s>",
+];
+
+/// The tokenizer's part of a GGUF file's metadata (keys `tokenizer.ggml.*` and `tokenizer.chat_template*`).
+#[derive(Debug, Clone, Default)]
+pub struct GgufTokenizer {
+    /// File, for messages.
+    pub place: String,
+    /// `model`: `gpt2` or `llama`.
+    pub model: String,
+    /// `pre`: name of the pre-tokenizer of byte-level vocabularies.
+    pub pre: String,
+    /// `tokens`, by id.
+    pub tokens: Vec<String>,
+    /// `token_type`, by id: 1 normal, 2 unknown, 3 control, 4 user defined, 5 unused, 6 byte. Empty when
+    /// the file has none.
+    pub token_types: Vec<i32>,
+    /// `scores`, by id; needed by `llama`.
+    pub scores: Vec<f32>,
+    /// `merges`, "left right", best first; needed by `gpt2`.
+    pub merges: Vec<String>,
+    /// `bos_token_id`.
+    pub bos: Option<u32>,
+    /// `eos_token_id`.
+    pub eos: Option<u32>,
+    /// `unknown_token_id`.
+    pub unk: Option<u32>,
+    /// `padding_token_id`.
+    pub pad: Option<u32>,
+    /// `eot_token_id`.
+    pub eot: Option<u32>,
+    /// `eom_token_id`.
+    pub eom: Option<u32>,
+    /// `add_bos_token`.
+    pub add_bos: Option<bool>,
+    /// `add_eos_token`.
+    pub add_eos: Option<bool>,
+    /// `add_space_prefix`.
+    pub add_space_prefix: Option<bool>,
+    /// `tokenizer.chat_template`.
+    pub chat_template: Option<String>,
+    /// `tokenizer.chat_template.NAME`.
+    pub named_templates: Vec<(String, String)>,
+}
+
+impl TextCodec {
+    /// A codec from a GGUF file's metadata.
+    ///
+    /// # Errors
+    /// [`DataError::Tokenizer`] when the kind or the pre-tokenizer is unknown (named), lists do not fit
+    /// each other, or an id is out of range.
+    pub fn from_gguf(parts: GgufTokenizer) -> Result<Self, DataError> {
+        let bad = |what: String, action: &str| DataError::tokenizer(what, &parts.place, action);
+        check_lists(&parts)?;
+        let (mut json, add_bos, add_eos) = match parts.model.as_str() {
+            "gpt2" => {
+                let pre = pre_tokenizer(&parts.pre).ok_or_else(|| {
+                    bad(
+                        format!("the pre-tokenizer \"{}\" is unknown", parts.pre),
+                        &format!("use the model as a Hugging Face folder; known are {KNOWN}"),
+                    )
+                })?;
+                let add_bos = parts.add_bos.unwrap_or(pre.add_bos);
+                (byte_level_json(&parts, pre)?, add_bos, parts.add_eos.unwrap_or(false))
+            }
+            "llama" => (sentence_piece_json(&parts)?, parts.add_bos.unwrap_or(true), parts.add_eos.unwrap_or(false)),
+            other => {
+                return Err(bad(
+                    format!("the tokenizer kind \"{other}\" is not supported"),
+                    "use the model as a Hugging Face folder with a tokenizer.json; supported kinds are gpt2 and llama",
+                ));
+            }
+        };
+        let bos = parts.bos.filter(|_| add_bos);
+        let eos = parts.eos.filter(|_| add_eos);
+        if let Some(map) = json.as_object_mut() {
+            map.insert("post_processor".to_owned(), post_processor(&parts, bos, eos));
+        }
+        let tokenizer_json = serde_json::to_vec(&json).map_err(|error| DataError::Internal(error.to_string()))?;
+        let ends = parts
+            .tokens
+            .iter()
+            .zip(0_u32..)
+            .filter(|(token, id)| kind_of(&parts, *id) == CONTROL && END_NAMES.contains(&token.as_str()));
+        let stop = ends.map(|(_, id)| id).chain(parts.eot).chain(parts.eom).collect();
+        let special =
+            SpecialTokens { bos: parts.bos, eos: parts.eos, unk: parts.unk, pad: parts.pad, turn_end: None, stop };
+        let files = files(&parts, &tokenizer_json, bos.is_some(), eos.is_some())?;
+        let template = parts.chat_template.clone().or_else(|| default_of(&parts.named_templates));
+        Self::assemble(Parts {
+            place: parts.place,
+            tokenizer_json,
+            special,
+            add_bos: None,
+            add_eos: None,
+            template,
+            files,
+        })
+    }
+}
+
+fn default_of(named: &[(String, String)]) -> Option<String> {
+    named.iter().find(|(name, _)| name == "default").map(|(_, template)| template.clone())
+}
+
+fn kind_of(parts: &GgufTokenizer, id: u32) -> i32 {
+    parts.token_types.get(id as usize).copied().unwrap_or(NORMAL)
+}
+
+fn check_lists(parts: &GgufTokenizer) -> Result<(), DataError> {
+    let bad =
+        |what: String| DataError::tokenizer(what, &parts.place, "the file is damaged or incomplete: get it again");
+    let count = parts.tokens.len();
+    if count == 0 {
+        return Err(bad("the file has no tokenizer.ggml.tokens".to_owned()));
+    }
+    if u32::try_from(count).is_err() {
+        return Err(bad(format!("{count} tokens are too many")));
+    }
+    if !parts.token_types.is_empty() && parts.token_types.len() != count {
+        return Err(bad(format!("{} token types for {count} tokens", parts.token_types.len())));
+    }
+    if parts.model == "llama" && parts.scores.len() != count {
+        return Err(bad(format!("{} scores for {count} tokens", parts.scores.len())));
+    }
+    let ids = [("bos", parts.bos), ("eos", parts.eos), ("unknown", parts.unk), ("padding", parts.pad)];
+    let more = [("eot", parts.eot), ("eom", parts.eom)];
+    for (name, id) in ids.into_iter().chain(more) {
+        if let Some(id) = id.filter(|id| *id as usize >= count) {
+            return Err(bad(format!("the {name} token is {id}, the vocabulary has {count} tokens")));
+        }
+    }
+    Ok(())
+}
+
+/// Control and user-defined tokens: matched in text before anything else, the longest first.
+fn added_tokens(parts: &GgufTokenizer) -> Vec<Value> {
+    let tokens = parts.tokens.iter().zip(0_u32..).filter(|(token, _)| !token.is_empty());
+    tokens
+        .filter(|(_, id)| matches!(kind_of(parts, *id), UNKNOWN | CONTROL | USER_DEFINED))
+        .map(|(token, id)| {
+            json!({
+                "id": id, "content": token, "single_word": false, "lstrip": false, "rstrip": false,
+                "normalized": false, "special": kind_of(parts, id) != USER_DEFINED,
+            })
+        })
+        .collect()
+}
+
+fn vocabulary(parts: &GgufTokenizer) -> Map<String, Value> {
+    parts.tokens.iter().zip(0_u32..).map(|(token, id)| (token.clone(), Value::from(id))).collect()
+}
+
+fn byte_level_json(parts: &GgufTokenizer, pre: super::pre::PreTokenizer) -> Result<Value, DataError> {
+    let mut merges = Vec::with_capacity(parts.merges.len());
+    for (line, merge) in parts.merges.iter().enumerate() {
+        let pair = merge.split_once(' ').filter(|(left, right)| !left.is_empty() && !right.is_empty());
+        let Some((left, right)) = pair else {
+            return Err(DataError::tokenizer(
+                format!("merge {line} (\"{merge}\") is not a pair"),
+                &parts.place,
+                "the file is damaged: get it again",
+            ));
+        };
+        merges.push(json!([left, right]));
+    }
+    if merges.is_empty() {
+        return Err(DataError::tokenizer(
+            "the file has no tokenizer.ggml.merges",
+            &parts.place,
+            "use a newer GGUF file or the model as a Hugging Face folder",
+        ));
+    }
+    Ok(json!({
+        "version": "1.0", "truncation": null, "padding": null,
+        "added_tokens": added_tokens(parts),
+        "normalizer": if pre.compose { json!({"type": "NFC"}) } else { Value::Null },
+        "pre_tokenizer": pre.json,
+        "post_processor": null,
+        "decoder": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
+        "model": {
+            "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+            "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,
+            "ignore_merges": pre.ignore_merges, "vocab": vocabulary(parts), "merges": merges,
+        },
+    }))
+}
+
+/// SentencePiece merges the neighbouring pair whose joined piece scores highest. The same follows from a
+/// list of merges: every way to split a piece into two pieces, ordered by the score of the whole.
+fn sentence_piece_merges(parts: &GgufTokenizer) -> Vec<Value> {
+    let pieces: BTreeMap<&str, u32> = parts
+        .tokens
+        .iter()
+        .zip(0_u32..)
+        .filter(|(_, id)| kind_of(parts, *id) == NORMAL)
+        .map(|(token, id)| (token.as_str(), id))
+        .collect();
+    let mut merges: Vec<(f32, u32, u32, &str, &str)> = Vec::new();
+    for (token, score) in parts.tokens.iter().zip(&parts.scores) {
+        if !pieces.contains_key(token.as_str()) {
+            continue;
+        }
+        for (at, _) in token.char_indices().skip(1) {
+            let (left, right) = token.split_at(at);
+            if let (Some(left_id), Some(right_id)) = (pieces.get(left), pieces.get(right)) {
+                merges.push((*score, *left_id, *right_id, left, right));
+            }
+        }
+    }
+    merges.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)).then(a.2.cmp(&b.2)));
+    merges.into_iter().map(|(_, _, _, left, right)| json!([left, right])).collect()
+}
+
+fn sentence_piece_json(parts: &GgufTokenizer) -> Result<Value, DataError> {
+    let bytes = parts.tokens.iter().filter(|token| token.len() == 6 && token.starts_with("<0x")).count();
+    if bytes < 256 && parts.unk.is_none() {
+        return Err(DataError::tokenizer(
+            "the vocabulary has neither byte tokens nor an unknown token",
+            &parts.place,
+            "the file is damaged or incomplete: get it again",
+        ));
+    }
+    let space_first = parts.add_space_prefix.unwrap_or(true);
+    let replace = json!({"type": "Replace", "pattern": {"String": " "}, "content": "▁"});
+    let normalizer = if space_first {
+        json!({"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, replace]})
+    } else {
+        replace
+    };
+    let mut decoders = vec![
+        json!({"type": "Replace", "pattern": {"String": "▁"}, "content": " "}),
+        json!({"type": "ByteFallback"}),
+        json!({"type": "Fuse"}),
+    ];
+    if space_first {
+        decoders.push(json!({"type": "Strip", "content": " ", "start": 1, "stop": 0}));
+    }
+    let unk = parts.unk.and_then(|id| parts.tokens.get(id as usize));
+    Ok(json!({
+        "version": "1.0", "truncation": null, "padding": null,
+        "added_tokens": added_tokens(parts),
+        "normalizer": normalizer,
+        "pre_tokenizer": null,
+        "post_processor": null,
+        "decoder": {"type": "Sequence", "decoders": decoders},
+        "model": {
+            "type": "BPE", "dropout": null, "unk_token": unk, "continuing_subword_prefix": null,
+            "end_of_word_suffix": null, "fuse_unk": true, "byte_fallback": true, "ignore_merges": false,
+            "vocab": vocabulary(parts), "merges": sentence_piece_merges(parts),
+        },
+    }))
+}
+
+/// Adds the beginning and end of a text; nothing when neither is wanted.
+fn post_processor(parts: &GgufTokenizer, bos: Option<u32>, eos: Option<u32>) -> Value {
+    let named = |id: Option<u32>| id.and_then(|id| Some((id, parts.tokens.get(id as usize)?)));
+    let (bos, eos) = (named(bos), named(eos));
+    if bos.is_none() && eos.is_none() {
+        return Value::Null;
+    }
+    let special = |token: &str, sequence: u32| json!({"SpecialToken": {"id": token, "type_id": sequence}});
+    let template = |sequences: &[(&str, u32)]| {
+        let mut items = Vec::new();
+        for (name, sequence) in sequences {
+            items.extend(bos.map(|(_, token)| special(token, *sequence)));
+            items.push(json!({"Sequence": {"id": name, "type_id": sequence}}));
+            items.extend(eos.map(|(_, token)| special(token, *sequence)));
+        }
+        items
+    };
+    let tokens: Map<String, Value> = [bos, eos]
+        .into_iter()
+        .flatten()
+        .map(|(id, token)| (token.clone(), json!({"id": token, "ids": [id], "tokens": [token]})))
+        .collect();
+    json!({
+        "type": "TemplateProcessing", "single": template(&[("A", 0)]), "pair": template(&[("A", 0), ("B", 1)]),
+        "special_tokens": tokens,
+    })
+}
+
+/// The files of a Hugging Face tokenizer.
+fn files(
+    parts: &GgufTokenizer,
+    tokenizer_json: &[u8],
+    adds_bos: bool,
+    adds_eos: bool,
+) -> Result<Vec<(String, Vec<u8>)>, DataError> {
+    let mut named = Map::new();
+    for (name, id) in
+        [("bos_token", parts.bos), ("eos_token", parts.eos), ("unk_token", parts.unk), ("pad_token", parts.pad)]
+    {
+        if let Some(token) = id.and_then(|id| parts.tokens.get(id as usize)) {
+            named.insert(name.to_owned(), Value::from(token.as_str()));
+        }
+    }
+    let mut config = Map::new();
+    config.insert("add_bos_token".to_owned(), Value::from(adds_bos));
+    config.insert("add_eos_token".to_owned(), Value::from(adds_eos));
+    config.insert("add_prefix_space".to_owned(), Value::from(false));
+    config.insert("clean_up_tokenization_spaces".to_owned(), Value::from(false));
+    config.insert("tokenizer_class".to_owned(), Value::from("PreTrainedTokenizerFast"));
+    config.extend(named.clone());
+    let main = parts.chat_template.clone().or_else(|| default_of(&parts.named_templates));
+    if let Some(template) = main {
+        config.insert("chat_template".to_owned(), Value::from(template));
+    }
+    let pretty = |map: Map<String, Value>| {
+        serde_json::to_vec_pretty(&Value::Object(map)).map_err(|error| DataError::Internal(error.to_string()))
+    };
+    let mut files = vec![
+        ("tokenizer.json".to_owned(), tokenizer_json.to_vec()),
+        ("tokenizer_config.json".to_owned(), pretty(config)?),
+        ("special_tokens_map.json".to_owned(), pretty(named)?),
+    ];
+    for (name, template) in parts.named_templates.iter().filter(|(name, _)| name != "default") {
+        let plain: String = name.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_' || *c == '-').collect();
+        files.push((format!("{}/{plain}.jinja", super::hf::TEMPLATE_FOLDER), template.as_bytes().to_vec()));
+    }
+    Ok(files)
+}
