@@ -6,10 +6,18 @@
 //! run time.
 
 pub mod adamw;
+pub(crate) mod attention;
 pub mod blocks;
 pub(crate) mod frozen;
+pub(crate) mod head;
+pub(crate) mod low_rank;
+pub(crate) mod map;
+pub(crate) mod math;
+pub(crate) mod norm;
 pub mod reduce;
+pub(crate) mod rotary;
 pub(crate) mod scratch;
+pub(crate) mod softmax;
 pub mod threads;
 
 /// Runs `work` compiled for the best instruction set this machine has (AVX2 and FMA where present).
@@ -17,4 +25,12 @@ pub mod threads;
 #[inline(always)]
 pub(crate) fn simd<R>(work: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(work)
+}
+
+/// Pieces of `buffer` for zipping with other pieces; `count` empty ones when it is not wanted (empty).
+pub(crate) fn pieces_or_empty(buffer: &mut [f32], piece: usize, count: usize) -> Vec<&mut [f32]> {
+    if buffer.is_empty() {
+        return (0..count).map(|_| <&mut [f32]>::default()).collect();
+    }
+    buffer.chunks_mut(piece).collect()
 }

@@ -2,10 +2,12 @@
 //!
 //! Place in the data flow: after rotary embedding, before the output projection of a block.
 
-use super::reference;
+use super::{Values, has_kernel, output, reference, slice, tensor};
 use crate::Result;
 use crate::error::shape_error;
-use candle_core::Tensor;
+use crate::kernels::attention::{self as kernel, Saved, Sight, Sizes};
+use candle_core::{CpuStorage, CustomOp3, Layout, Shape, Tensor};
+use parking_lot::Mutex;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -36,7 +38,11 @@ impl AttentionSpec {
         Some(start..end)
     }
 
-    fn check(&self, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<()> {
+    fn sight(&self) -> Sight {
+        Sight { causal: self.causal, window: self.window.unwrap_or(usize::MAX), scale: self.scale }
+    }
+
+    fn check(&self, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Sizes> {
         let ((batch, queries, heads, features), (kv_batch, keys, kv_heads, kv_features)) = (q.dims4()?, k.dims4()?);
         let fits = k.dims() == v.dims()
             && batch == kv_batch
@@ -59,7 +65,7 @@ impl AttentionSpec {
         if self.window == Some(0) {
             return Err(crate::NnError::Value("an attention window of 0 sees nothing".to_owned()));
         }
-        Ok(())
+        Ok(Sizes { queries, keys, heads, kv_heads, features })
     }
 }
 
@@ -68,11 +74,15 @@ impl AttentionSpec {
 /// # Errors
 /// Shapes or segments that do not fit.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, spec: &Arc<AttentionSpec>) -> Result<Tensor> {
-    spec.check(q, k, v)?;
-    if q.dim(1)? != k.dim(1)? {
-        return shape_error("attention needs as many queries as keys");
+    let sizes = spec.check(q, k, v)?;
+    if sizes.queries != sizes.keys {
+        return shape_error(format!("{} queries for {} keys", sizes.queries, sizes.keys));
     }
-    reference::attention(q, k, v, spec)
+    if !has_kernel(&[q, k, v]) {
+        return reference::attention(q, k, v, spec);
+    }
+    let op = Attention { spec: Arc::clone(spec), sizes, log_sums: Mutex::default() };
+    Ok(q.contiguous()?.apply_op3(&k.contiguous()?, &v.contiguous()?, op)?)
 }
 
 /// As [`attention`], without gradient, for fewer queries than keys: the queries are the last positions of the
@@ -81,6 +91,63 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, spec: &Arc<AttentionSpec>) 
 /// # Errors
 /// Shapes or segments that do not fit.
 pub fn attention_cached(q: &Tensor, k: &Tensor, v: &Tensor, spec: &AttentionSpec) -> Result<Tensor> {
-    spec.check(q, k, v)?;
-    Ok(reference::attention(q, k, v, spec)?.detach())
+    let sizes = spec.check(q, k, v)?;
+    if !has_kernel(&[q, k, v]) {
+        return Ok(reference::attention(q, k, v, spec)?.detach());
+    }
+    let (q, k, v) = (q.contiguous()?, k.contiguous()?, v.contiguous()?);
+    let (q_values, k_values, v_values) = (Values::of(&q)?, Values::of(&k)?, Values::of(&v)?);
+    let (out, _) = kernel::forward(&q_values, &k_values, &v_values, &spec.borders, spec.sight(), sizes);
+    Ok(tensor(out, q.dims())?)
+}
+
+struct Attention {
+    spec: Arc<AttentionSpec>,
+    sizes: Sizes,
+    /// Logarithms of the sums of exponentials (B, T, H), from the forward pass.
+    log_sums: Mutex<Vec<f32>>,
+}
+
+impl CustomOp3 for Attention {
+    fn name(&self) -> &'static str {
+        "attention"
+    }
+
+    fn cpu_fwd(
+        &self,
+        q: &CpuStorage,
+        q_layout: &Layout,
+        k: &CpuStorage,
+        k_layout: &Layout,
+        v: &CpuStorage,
+        v_layout: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        let (q, k, v) = (slice(q, q_layout)?, slice(k, k_layout)?, slice(v, v_layout)?);
+        let (out, log_sums) = kernel::forward(q, k, v, &self.spec.borders, self.spec.sight(), self.sizes);
+        *self.log_sums.lock() = log_sums;
+        output(out, q_layout.shape().clone())
+    }
+
+    fn bwd(
+        &self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        out: &Tensor,
+        gradient: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let gradient = gradient.contiguous()?;
+        let log_sums = self.log_sums.lock();
+        let saved = Saved {
+            q: &Values::of(q)?,
+            k: &Values::of(k)?,
+            v: &Values::of(v)?,
+            out: &Values::of(out)?,
+            log_sums: &log_sums,
+            gradient: &Values::of(&gradient)?,
+        };
+        let (dq, dk, dv) = kernel::backward(&saved, &self.spec.borders, self.spec.sight(), self.sizes);
+        let like = |values: Vec<f32>, of: &Tensor| of.track_op().then(|| tensor(values, of.dims())).transpose();
+        Ok((like(dq, q)?, like(dk, k)?, like(dv, v)?))
+    }
 }

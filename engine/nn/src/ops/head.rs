@@ -1,12 +1,16 @@
 //! The output head and its cross-entropy.
 //!
-//! Place in the data flow: the last stage of every language model.
+//! Place in the data flow: the last stage of every language model. Positions without a target cost nothing; the
+//! logits exist chunk by chunk only (see [`crate::kernels`]).
 
-use super::{expect_shape, linear_trained, reference};
+use super::{IntoCandle as _, Values, expect_shape, has_kernel, linear_trained, output, reference, slice, tensor};
 use crate::error::shape_error;
 use crate::frozen::FrozenWeight;
+use crate::kernels::head::{Head, Problem};
 use crate::{NnError, Result};
-use candle_core::Tensor;
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Shape, Tensor};
+use parking_lot::Mutex;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// A target that is not trained on.
@@ -66,11 +70,180 @@ pub fn head_cross_entropy(
     if bias.is_some_and(Tensor::track_op) {
         return Err(NnError::Value("the bias of the head cannot be trained".to_owned()));
     }
-    let weight = match head {
-        HeadTable::Frozen(weight) => weight.to_tensor()?,
-        HeadTable::Trained(tensor) => tensor.clone(),
+    let kernel = match head {
+        HeadTable::Frozen(_) => has_kernel(&[hidden]),
+        HeadTable::Trained(weight) => has_kernel(&[hidden, weight]),
     };
-    reference::head_cross_entropy(hidden, &weight, targets, bias)
+    if !kernel {
+        let weight = match head {
+            HeadTable::Frozen(weight) => weight.to_tensor()?.to_dtype(hidden.dtype())?.to_device(hidden.device())?,
+            HeadTable::Trained(weight) => weight.clone(),
+        };
+        return reference::head_cross_entropy(hidden, &weight, targets, bias);
+    }
+    let trained = Trained::new(targets);
+    let bias = bias.map(Tensor::contiguous).transpose()?;
+    let hidden = hidden.contiguous()?;
+    Ok(match head {
+        HeadTable::Frozen(weight) => {
+            let want_gradient = hidden.track_op();
+            let weight = Arc::clone(weight);
+            hidden.apply_op1(FrozenHead { weight, trained, bias, want_gradient, kept: Mutex::default() })?
+        }
+        HeadTable::Trained(weight) => {
+            hidden.apply_op2(&weight.contiguous()?, TrainedHead { trained, bias, log_sums: Mutex::default() })?
+        }
+    })
+}
+
+/// The trained positions and their targets.
+struct Trained {
+    positions: Vec<usize>,
+    targets: Vec<u32>,
+}
+
+impl Trained {
+    fn new(targets: &[u32]) -> Self {
+        let trained = targets.iter().enumerate().filter(|(_, target)| **target != IGNORE);
+        let (positions, targets) = trained.map(|(position, &target)| (position, target)).unzip();
+        Self { positions, targets }
+    }
+
+    /// The hidden states of the trained positions; all of them are handed on as they are.
+    fn gather<'a>(&self, hidden: &'a [f32], features: usize) -> Cow<'a, [f32]> {
+        if self.positions.len() * features == hidden.len() {
+            return Cow::Borrowed(hidden);
+        }
+        let mut gathered = Vec::with_capacity(self.positions.len() * features);
+        for &position in &self.positions {
+            gathered.extend_from_slice(&hidden[position * features..(position + 1) * features]);
+        }
+        Cow::Owned(gathered)
+    }
+
+    /// Gradients of the trained positions, times `factor`, put in their places among zeros.
+    fn scatter(&self, gradients: &[f32], factor: f32, dims: &[usize]) -> candle_core::Result<Tensor> {
+        let features = dims.last().copied().unwrap_or(0).max(1);
+        let mut all = vec![0f32; dims.iter().product()];
+        for (&position, gradient) in self.positions.iter().zip(gradients.chunks_exact(features)) {
+            let place = &mut all[position * features..(position + 1) * features];
+            for (place, value) in place.iter_mut().zip(gradient) {
+                *place = value * factor;
+            }
+        }
+        tensor(all, dims)
+    }
+}
+
+/// Calls `work` with the values of a bias that may not be there.
+fn with_bias<R>(
+    bias: Option<&Tensor>,
+    work: impl FnOnce(Option<&[f32]>) -> candle_core::Result<R>,
+) -> candle_core::Result<R> {
+    match bias {
+        None => work(None),
+        Some(bias) => work(Some(&Values::of(bias)?)),
+    }
+}
+
+struct FrozenHead {
+    weight: Arc<FrozenWeight>,
+    trained: Trained,
+    bias: Option<Tensor>,
+    want_gradient: bool,
+    /// Gradient of the loss for the hidden states of the trained positions, from the forward pass.
+    kept: Mutex<Vec<f32>>,
+}
+
+impl CustomOp1 for FrozenHead {
+    fn name(&self) -> &'static str {
+        "head-cross-entropy"
+    }
+
+    fn cpu_fwd(&self, hidden: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
+        let hidden = self.trained.gather(slice(hidden, layout)?, self.weight.cols);
+        let forward = with_bias(self.bias.as_ref(), |bias| {
+            let problem = Problem {
+                hidden: &hidden,
+                targets: &self.trained.targets,
+                head: Head::Frozen(&self.weight),
+                bias,
+                vocabulary: self.weight.rows,
+                features: self.weight.cols,
+            };
+            problem.forward(self.want_gradient).candle()
+        })?;
+        *self.kept.lock() = forward.gradient.unwrap_or_default();
+        output(vec![forward.loss as f32], ())
+    }
+
+    fn bwd(&self, hidden: &Tensor, _loss: &Tensor, gradient: &Tensor) -> candle_core::Result<Option<Tensor>> {
+        let factor = gradient.to_scalar::<f32>()?;
+        Ok(Some(self.trained.scatter(&self.kept.lock(), factor, hidden.dims())?))
+    }
+}
+
+struct TrainedHead {
+    trained: Trained,
+    bias: Option<Tensor>,
+    /// From the forward pass, per trained position.
+    log_sums: Mutex<Vec<f32>>,
+}
+
+impl TrainedHead {
+    fn with_problem<R>(
+        &self,
+        hidden: &[f32],
+        weight: &[f32],
+        dims: (usize, usize),
+        work: impl FnOnce(&Problem<'_>) -> Result<R>,
+    ) -> candle_core::Result<R> {
+        let (vocabulary, features) = dims;
+        let hidden = self.trained.gather(hidden, features);
+        with_bias(self.bias.as_ref(), |bias| {
+            let (targets, head) = (self.trained.targets.as_slice(), Head::Dense(weight));
+            work(&Problem { hidden: &hidden, targets, head, bias, vocabulary, features }).candle()
+        })
+    }
+}
+
+impl CustomOp2 for TrainedHead {
+    fn name(&self) -> &'static str {
+        "trained-head-cross-entropy"
+    }
+
+    fn cpu_fwd(
+        &self,
+        hidden: &CpuStorage,
+        hidden_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        let (hidden, weight) = (slice(hidden, hidden_layout)?, slice(weight, weight_layout)?);
+        let dims = weight_layout.shape().dims2()?;
+        let forward = self.with_problem(hidden, weight, dims, |problem| problem.forward(false))?;
+        *self.log_sums.lock() = forward.log_sums;
+        output(vec![forward.loss as f32], ())
+    }
+
+    fn bwd(
+        &self,
+        hidden: &Tensor,
+        weight: &Tensor,
+        _loss: &Tensor,
+        gradient: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
+        let factor = gradient.to_scalar::<f32>()?;
+        let wants = (hidden.track_op(), weight.track_op());
+        let log_sums = self.log_sums.lock();
+        let (d_hidden, d_weight) =
+            self.with_problem(&Values::of(hidden)?, &Values::of(weight)?, weight.dims2()?, |problem| {
+                problem.backward(&log_sums, factor, wants)
+            })?;
+        let d_hidden = d_hidden.map(|values| self.trained.scatter(&values, 1.0, hidden.dims())).transpose()?;
+        let d_weight = d_weight.map(|values| tensor(values, weight.dims())).transpose()?;
+        Ok((d_hidden, d_weight))
+    }
 }
 
 /// All logits (N, V) of `hidden` (N, D), without gradient: for evaluation and generation.

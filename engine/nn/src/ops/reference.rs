@@ -200,7 +200,7 @@ pub fn head_cross_entropy(hidden: &Tensor, weight: &Tensor, targets: &[u32], bia
     let count = targets.len();
     let places = Tensor::from_vec(places, count, hidden.device())?;
     let targets = Tensor::from_vec(targets, (count, 1), hidden.device())?;
-    let logits = linear(&hidden.index_select(&places, 0)?, weight, bias)?;
+    let logits = linear(&hidden.contiguous()?.index_select(&places, 0)?, weight, bias)?;
     let largest = logits.max_keepdim(1)?.detach();
     let sums = logits.broadcast_sub(&largest)?.exp()?.sum_keepdim(1)?;
     let log_sums = (sums.log()? + largest)?;
@@ -214,7 +214,7 @@ pub fn head_cross_entropy(hidden: &Tensor, weight: &Tensor, targets: &[u32], bia
 pub fn embedding(ids: &[u32], shape: (usize, usize), table: &Tensor) -> Result<Tensor> {
     let ids = Tensor::from_slice(ids, ids.len(), table.device())?;
     let (batch, width) = shape;
-    Ok(table.index_select(&ids, 0)?.reshape((batch, width, table.dim(1)?))?)
+    Ok(table.contiguous()?.index_select(&ids, 0)?.reshape((batch, width, table.dim(1)?))?)
 }
 
 /// `Σ y·g` with `g` constant.

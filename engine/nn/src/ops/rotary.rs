@@ -4,10 +4,11 @@
 //!
 //! Su, Lu, Pan, Murtadha, Wen, Liu, "RoFormer" (2021).
 
-use super::reference;
+use super::{Values, has_kernel, output, reference, slice, tensor};
 use crate::Result;
 use crate::error::shape_error;
-use candle_core::{Device, Tensor};
+use crate::kernels::rotary::{Pairs, rotate};
+use candle_core::{CpuStorage, CustomOp1, Device, Layout, Shape, Tensor};
 use parking_lot::RwLock;
 use std::sync::Arc;
 
@@ -81,7 +82,7 @@ impl RotaryTable {
 /// # Errors
 /// Shapes that do not fit.
 pub fn rotary(x: &Tensor, table: &RotaryTable, positions: &Arc<[u32]>) -> Result<Tensor> {
-    let (batch, width, _, features) = x.dims4()?;
+    let (batch, width, heads, features) = x.dims4()?;
     if 2 * table.half() > features || positions.len() != batch * width {
         let (half, positions) = (table.half(), positions.len());
         let dims = x.dims();
@@ -90,13 +91,40 @@ pub fn rotary(x: &Tensor, table: &RotaryTable, positions: &Arc<[u32]>) -> Result
     let needed = positions.iter().max().map_or(0, |&largest| largest as usize + 1);
     let values = table.up_to(needed);
     let half = table.half();
-    let (mut cosines, mut sines) = (Vec::new(), Vec::new());
-    for &position in positions.iter() {
-        let row = &values[position as usize * 2 * half..][..2 * half];
-        cosines.extend_from_slice(&row[..half]);
-        sines.extend_from_slice(&row[half..]);
+    if !has_kernel(&[x]) {
+        let (mut cosines, mut sines) = (Vec::new(), Vec::new());
+        for &position in positions.iter() {
+            let (cosine, sine) = values[position as usize * 2 * half..][..2 * half].split_at(half);
+            cosines.extend_from_slice(cosine);
+            sines.extend_from_slice(sine);
+        }
+        let cosines = Tensor::from_vec(cosines, (positions.len(), half), &Device::Cpu)?;
+        let sines = Tensor::from_vec(sines, (positions.len(), half), &Device::Cpu)?;
+        return reference::rotary(x, &cosines, &sines);
     }
-    let cosines = Tensor::from_vec(cosines, (positions.len(), half), &Device::Cpu)?;
-    let sines = Tensor::from_vec(sines, (positions.len(), half), &Device::Cpu)?;
-    reference::rotary(x, &cosines, &sines)
+    let pairs = Pairs { heads, features, half, turn: 1.0 };
+    Ok(x.contiguous()?.apply_op1(Rotary { table: values, positions: Arc::clone(positions), pairs })?)
+}
+
+struct Rotary {
+    table: Arc<Vec<f32>>,
+    positions: Arc<[u32]>,
+    pairs: Pairs,
+}
+
+impl CustomOp1 for Rotary {
+    fn name(&self) -> &'static str {
+        "rotary"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
+        output(rotate(slice(x, layout)?, &self.table, &self.positions, self.pairs), layout.shape().clone())
+    }
+
+    fn bwd(&self, x: &Tensor, _y: &Tensor, gradient: &Tensor) -> candle_core::Result<Option<Tensor>> {
+        let gradient = gradient.contiguous()?;
+        let back = Pairs { turn: -1.0, ..self.pairs };
+        let dx = rotate(&Values::of(&gradient)?, &self.table, &self.positions, back);
+        Ok(Some(tensor(dx, x.dims())?))
+    }
 }

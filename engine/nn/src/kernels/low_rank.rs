@@ -1,0 +1,153 @@
+//! The low-rank term of a linear layer, forward and backward, with its dropout.
+//!
+//! Place in the data flow: called by [`crate::ops::linear_low_rank`] and [`crate::ops::low_rank`].
+
+use super::{scratch, simd};
+use crate::gemm;
+use crate::rng;
+use rayon::prelude::*;
+
+/// Positions per piece of work in dropout.
+const PIECE_POSITIONS: usize = 16;
+
+/// Sizes of the factors.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    /// Positions.
+    pub n: usize,
+    /// Features of the input.
+    pub cols: usize,
+    /// Features of the output.
+    pub rows: usize,
+    /// Rank.
+    pub rank: usize,
+}
+
+/// A dropout mask as the kernel needs it.
+pub(crate) struct Mask<'a> {
+    /// Words below it drop.
+    pub threshold: u32,
+    /// 1 / (1 - p).
+    pub factor: f32,
+    /// Key of the mask.
+    pub key: u64,
+    /// Row in the step and position of each place.
+    pub place: &'a (dyn Fn(usize) -> (u64, u32) + Sync),
+}
+
+impl Mask<'_> {
+    /// `out = x ∘ mask` over (positions, features); with `add`, `out += x ∘ mask`.
+    fn apply(&self, x: &[f32], out: &mut [f32], features: usize, add: bool) {
+        let features = features.max(1);
+        let piece = PIECE_POSITIONS * features;
+        out.par_chunks_mut(piece).zip(x.par_chunks(piece)).enumerate().for_each(|(index, (out, x))| {
+            let rows = out.chunks_exact_mut(features).zip(x.chunks_exact(features));
+            for (offset, (out, x)) in rows.enumerate() {
+                let (row, position) = (self.place)(index * PIECE_POSITIONS + offset);
+                self.apply_row(row, position, x, out, add);
+            }
+        });
+    }
+
+    fn apply_row(&self, row: u64, position: u32, x: &[f32], out: &mut [f32], add: bool) {
+        simd(
+            #[inline(always)]
+            || {
+                // Eight groups of four features at a time: the generator runs in eight lanes.
+                for ((first_group, out), x) in (0u32..).step_by(8).zip(out.chunks_mut(32)).zip(x.chunks(32)) {
+                    let mut words = [0u32; 32];
+                    for (group, words) in (first_group..).zip(words.as_chunks_mut::<4>().0) {
+                        *words = rng::mask_words(self.key, row, position, group);
+                    }
+                    for ((out, &x), &word) in out.iter_mut().zip(x).zip(&words) {
+                        let value = if word >= self.threshold { x * self.factor } else { 0.0 };
+                        *out = if add { *out + value } else { value };
+                    }
+                }
+            },
+        );
+    }
+}
+
+/// Calls `work` with `x ∘ mask`, or with `x` itself without a mask.
+fn with_dropped<R>(x: &[f32], mask: Option<&Mask<'_>>, features: usize, work: impl FnOnce(&[f32]) -> R) -> R {
+    match mask {
+        None => work(x),
+        Some(mask) => scratch::with(x.len(), |dropped| {
+            mask.apply(x, dropped, features, false);
+            work(dropped)
+        }),
+    }
+}
+
+/// `y += scale · u Bᵀ` with `u = drop(x) Aᵀ` (n, rank), which is returned. `accumulate` false overwrites `y`.
+#[expect(clippy::too_many_arguments, reason = "operands of one product")]
+pub(crate) fn forward(
+    x: &[f32],
+    a: &[f32],
+    b: &[f32],
+    scale: f32,
+    mask: Option<&Mask<'_>>,
+    y: &mut [f32],
+    sizes: Sizes,
+    accumulate: bool,
+) -> Vec<f32> {
+    let Sizes { n, cols, rows, rank } = sizes;
+    let mut u = vec![0f32; n * rank];
+    with_dropped(x, mask, cols, |x| gemm::gemm_nt(x, a, &mut u, n, rank, cols, 1.0, false));
+    gemm::gemm_nt(&u, b, y, n, rows, rank, scale, accumulate);
+    u
+}
+
+/// Gradients of the low-rank term.
+#[derive(Default)]
+pub(crate) struct Gradients {
+    /// (rank, in).
+    pub a: Option<Vec<f32>>,
+    /// (out, rank).
+    pub b: Option<Vec<f32>>,
+}
+
+/// For the output gradient `g` (n, out), with e = scale · g B: `dx += mask ∘ (e A)`, `dA = eᵀ drop(x)`,
+/// `dB = scale · gᵀ u`. `dx` is added to (the frozen weight's part is in it already); `u` is what [`forward`]
+/// returned.
+#[expect(clippy::too_many_arguments, reason = "operands of one product")]
+pub(crate) fn backward(
+    x: &[f32],
+    a: &[f32],
+    b: &[f32],
+    u: &[f32],
+    g: &[f32],
+    scale: f32,
+    mask: Option<&Mask<'_>>,
+    dx: Option<&mut [f32]>,
+    wants: (bool, bool),
+    sizes: Sizes,
+) -> Gradients {
+    let Sizes { n, cols, rows, rank } = sizes;
+    let mut gradients = Gradients::default();
+    if wants.1 {
+        let mut db = vec![0f32; rows * rank];
+        gemm::gemm_tn(g, u, &mut db, rows, rank, n, scale, false);
+        gradients.b = Some(db);
+    }
+    if !wants.0 && dx.is_none() {
+        return gradients;
+    }
+    let mut e = vec![0f32; n * rank];
+    gemm::gemm_nn(g, b, &mut e, n, rank, rows, scale, false);
+    if wants.0 {
+        let mut da = vec![0f32; rank * cols];
+        with_dropped(x, mask, cols, |x| gemm::gemm_tn(&e, x, &mut da, rank, cols, n, 1.0, false));
+        gradients.a = Some(da);
+    }
+    match (dx, mask) {
+        (Some(dx), None) => gemm::gemm_nn(&e, a, dx, n, cols, rank, 1.0, true),
+        (Some(dx), Some(mask)) => scratch::with(dx.len(), |part| {
+            gemm::gemm_nn(&e, a, part, n, cols, rank, 1.0, false);
+            mask.apply(part, dx, cols, true);
+        }),
+        (None, _) => {}
+    }
+    gradients
+}

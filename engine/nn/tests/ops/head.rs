@@ -1,0 +1,133 @@
+//! The output head and its cross-entropy.
+
+use crate::support::{CLOSE, check, normal};
+use candle_core::{Tensor, Var};
+use std::sync::Arc;
+use temper_nn::gradcheck::{GradCheck, check_gradients, compare_with_reference};
+use temper_nn::ops::{HeadTable, IGNORE, head_cross_entropy, head_logits, reference};
+use temper_nn::{FrozenWeight, StorageKind};
+
+fn frozen(head: &Tensor, kind: StorageKind) -> HeadTable {
+    HeadTable::Frozen(Arc::new(FrozenWeight::from_tensor("head", head, kind).unwrap()))
+}
+
+fn targets(n: usize, vocabulary: u32) -> Arc<[u32]> {
+    (0..n as u32).map(|i| if i % 3 == 1 { IGNORE } else { i * 7919 % vocabulary }).collect()
+}
+
+#[test]
+fn the_loss_of_a_frozen_head_has_the_gradient_of_its_reference() {
+    for (kind, with_bias) in [(StorageKind::F32, false), (StorageKind::F32, true), (StorageKind::Q8_0, true)] {
+        let head = normal("head", &[301, 32]);
+        let table = frozen(&head, kind);
+        let HeadTable::Frozen(weight) = &table else { unreachable!() };
+        let (targets, bias) = (targets(7, 301), normal("bias", &[301]));
+        let bias = with_bias.then_some(&bias);
+        let f = |x: &[Tensor]| head_cross_entropy(&x[0], &table, &targets, bias);
+        let expected = |x: &[Tensor]| {
+            let like = |y: &Tensor| y.to_dtype(x[0].dtype());
+            let bias = bias.map(like).transpose()?;
+            reference::head_cross_entropy(&x[0], &like(&weight.to_tensor()?)?, &targets, bias.as_ref())
+        };
+        check(f, expected, &[normal("hidden", &[7, 32])]);
+    }
+}
+
+#[test]
+fn a_trained_head_gets_its_gradient_too() {
+    let inputs = [normal("hidden", &[6, 9]), normal("head", &[53, 9])];
+    let targets = targets(6, 53);
+    let f = |x: &[Tensor]| head_cross_entropy(&x[0], &HeadTable::Trained(x[1].clone()), &targets, None);
+    check(f, |x| reference::head_cross_entropy(&x[0], &x[1], &targets, None), &inputs);
+}
+
+#[test]
+fn vocabularies_and_texts_of_many_chunks_agree_with_the_whole() {
+    // Several chunks of the vocabulary, several blocks of positions, neither a multiple of its size.
+    let (n, vocabulary, features) = (1100, 4500, 6);
+    // Growing logits make the running maximum change from chunk to chunk.
+    let ramp = Tensor::arange(0f32, vocabulary as f32, &candle_core::Device::Cpu).unwrap();
+    let ramp = (ramp.reshape((vocabulary, 1)).unwrap() / (vocabulary as f64 / 4.0)).unwrap();
+    let head = normal("head", &[vocabulary, features]).broadcast_add(&ramp).unwrap();
+    let hidden = normal("hidden", &[n, features]);
+    let targets: Arc<[u32]> = (0..n as u32).map(|i| i * 31 % vocabulary as u32).collect();
+    let table = frozen(&head, StorageKind::F32);
+    let wide = reference::to_f64(&head).unwrap();
+    let f = |x: &[Tensor]| head_cross_entropy(&x[0], &table, &targets, None);
+    let expected = |x: &[Tensor]| reference::head_cross_entropy(&x[0], &wide, &targets, None);
+    compare_with_reference(f, expected, &[hidden.clone()], CLOSE).unwrap();
+    let f = |x: &[Tensor]| head_cross_entropy(&x[0], &HeadTable::Trained(x[1].clone()), &targets, None);
+    let expected = |x: &[Tensor]| reference::head_cross_entropy(&x[0], &x[1], &targets, None);
+    compare_with_reference(f, expected, &[hidden, head], CLOSE).unwrap();
+}
+
+#[test]
+fn untrained_positions_have_no_influence_and_get_zeros() {
+    let head = frozen(&normal("head", &[50, 8]), StorageKind::F32);
+    let targets: Arc<[u32]> = Arc::from([IGNORE, 4, IGNORE, 9]);
+    let run = |noise: f64| {
+        let hidden = normal("hidden", &[4, 8]);
+        let rows = (0..4).map(|row| {
+            let x = hidden.narrow(0, row, 1).unwrap();
+            if row % 2 == 0 { (x * noise).unwrap() } else { x }
+        });
+        let var = Var::from_tensor(&Tensor::cat(&rows.collect::<Vec<_>>(), 0).unwrap()).unwrap();
+        let loss = head_cross_entropy(var.as_tensor(), &head, &targets, None).unwrap();
+        let gradient = loss.backward().unwrap().get(var.as_tensor()).unwrap().to_vec2::<f32>().unwrap();
+        assert!(gradient[0].iter().chain(&gradient[2]).all(|&g| g == 0.0));
+        (loss.to_scalar::<f32>().unwrap(), gradient)
+    };
+    assert_eq!(run(1.0), run(1e5));
+    let nothing: Arc<[u32]> = Arc::from([IGNORE; 4]);
+    let loss = head_cross_entropy(&normal("hidden", &[4, 8]), &head, &nothing, None).unwrap();
+    assert_eq!(loss.to_scalar::<f32>().unwrap(), 0.0);
+}
+
+#[test]
+fn a_divided_loss_has_a_divided_gradient() {
+    let head = frozen(&normal("head", &[50, 8]), StorageKind::F32);
+    let targets: Arc<[u32]> = Arc::from([1u32, 4, 2, 9]);
+    let f = |x: &[Tensor]| Ok((head_cross_entropy(&x[0], &head, &targets, None)? / 4.0)?);
+    check_gradients(f, &[normal("hidden", &[4, 8])], &GradCheck::f32()).unwrap();
+}
+
+#[test]
+fn certain_and_impossible_targets_give_finite_losses() {
+    let head = (normal("head", &[50, 8]) * 100.0).unwrap();
+    let hidden = Var::from_tensor(&(normal("hidden", &[4, 8]) * 10.0).unwrap()).unwrap();
+    let targets: Arc<[u32]> = Arc::from([1u32, 4, 2, 9]);
+    let loss = head_cross_entropy(hidden.as_tensor(), &frozen(&head, StorageKind::F32), &targets, None).unwrap();
+    let gradient = loss.backward().unwrap().get(hidden.as_tensor()).unwrap().flatten_all().unwrap();
+    assert!(loss.to_scalar::<f32>().unwrap().is_finite());
+    assert!(gradient.to_vec1::<f32>().unwrap().iter().all(|g| g.is_finite()));
+}
+
+#[test]
+fn logits_are_those_the_loss_is_made_of() {
+    let head = normal("head", &[40, 32]);
+    let hidden = normal("hidden", &[3, 32]);
+    for table in [frozen(&head, StorageKind::Q8_0), HeadTable::Trained(head.clone())] {
+        let logits = head_logits(&hidden, &table).unwrap();
+        assert_eq!(logits.dims(), [3, 40]);
+        let targets: Arc<[u32]> = Arc::from([5u32, 0, 39]);
+        let loss = head_cross_entropy(&hidden, &table, &targets, None).unwrap().to_scalar::<f32>().unwrap();
+        let rows = logits.to_vec2::<f32>().unwrap();
+        let by_hand = rows.iter().zip(targets.iter()).map(|(row, &target)| {
+            let sum = row.iter().map(|x| f64::from(*x).exp()).sum::<f64>();
+            sum.ln() - f64::from(row[target as usize])
+        });
+        assert!((f64::from(loss) - by_hand.sum::<f64>()).abs() < 1e-4);
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let head = frozen(&normal("head", &[50, 8]), StorageKind::F32);
+    let hidden = normal("hidden", &[2, 8]);
+    assert!(head_cross_entropy(&hidden, &head, &Arc::from([1u32]), None).is_err());
+    let error = head_cross_entropy(&hidden, &head, &Arc::from([1u32, 50]), None).unwrap_err().to_string();
+    assert!(error.contains("50"), "{error}");
+    assert!(head_cross_entropy(&normal("hidden", &[2, 7]), &head, &Arc::from([1u32, 2]), None).is_err());
+    let bias = Var::from_tensor(&normal("bias", &[50])).unwrap();
+    assert!(head_cross_entropy(&hidden, &head, &Arc::from([1u32, 2]), Some(bias.as_tensor())).is_err());
+}

@@ -1,0 +1,11 @@
+//! Every differentiable operation against its reference in f64 and against finite differences.
+//!
+//! Tolerances: outputs and gradients agree with the f64 reference to 1e-4 of the largest value (f32 arithmetic over
+//! sums of a few hundred terms leaves about 1e-6); differences in f32 agree to 2e-3, which is what their own
+//! rounding allows.
+
+mod attention;
+mod head;
+mod linear;
+mod pointwise;
+mod support;
