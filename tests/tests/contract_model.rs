@@ -1,0 +1,296 @@
+//! The contract of methods on whole models: every registered adapter method on small random llamas, tied and untied.
+//!
+//! The clauses of single layers are checked in `engine/methods/tests/contract.rs`; here they must survive a model:
+//! attention with segments, norms, a head that shares the embedding, names, and several stages in a row.
+
+use anyhow::{Context as _, Result, ensure};
+use candle_core::{Device, Tensor, Var};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use temper_methods::{Method, ModelDims, OwnDims, Promote, SiteDims, registry};
+use temper_models::{LlamaConfig, Model, names};
+use temper_nn::gradcheck::{GradCheck, check_parameters};
+use temper_nn::ops::IGNORE;
+use temper_nn::rng::Stream;
+use temper_nn::{ForwardContext, Grads, Param};
+use temper_protocol::{Kind, Value, Values};
+
+const VOCABULARY: usize = 53;
+const WIDTH: usize = 12;
+const LAYERS: usize = 3;
+
+/// Grouped heads, biases in attention, three blocks.
+fn config(tied: bool) -> LlamaConfig {
+    LlamaConfig { tied, kv_heads: 2, attention_bias: true, ..LlamaConfig::new(VOCABULARY, 32, LAYERS, 4) }
+}
+
+/// A model whose random weights are large enough for its logits to depend on everything.
+fn base(tied: bool) -> Result<Model> {
+    Ok(Model::random(&config(tied), 5)?)
+}
+
+/// What a method may look at.
+fn dims(model: &Model) -> ModelDims {
+    let config = model.config.as_llama();
+    let sites = names::sites(config).into_iter().map(|site| SiteDims {
+        bias: model.site(&site.name).is_some_and(temper_nn::LinearSite::has_bias),
+        name: site.name,
+        hf_name: site.hf,
+        out_features: site.out_features,
+        in_features: site.in_features,
+        layer: Some(site.layer),
+    });
+    let own = names::slots(config)
+        .into_iter()
+        .filter(|slot| slot.site.is_none())
+        .map(|slot| OwnDims { entries: slot.shape.iter().map(|&side| side as u64).product(), name: slot.name });
+    ModelDims { sites: sites.collect(), own: own.collect() }
+}
+
+/// Puts a method on a model as the trainer does.
+fn adapt(model: &mut Model, method: &dyn Method, values: &Values) -> Result<()> {
+    let plan = method.plan(values, &dims(model).sites, 8)?;
+    let selector = plan.promote.selector()?;
+    model.promote(&|name| selector.selects(name))?;
+    for site in model.sites_mut() {
+        if let Some(slots) = plan.slots(site.name()) {
+            site.attach(slots, 8)?;
+        }
+    }
+    Ok(())
+}
+
+/// Moves every parameter, as training would.
+fn shake(model: &Model, std: f64) -> Result<()> {
+    for param in &model.params()? {
+        let mut noise = vec![0f32; param.elements()];
+        Stream::new(6, &param.name).fill_normal(&mut noise, std);
+        let noise = Tensor::from_vec(noise, param.var.dims(), &Device::Cpu)?;
+        param.var.set(&(param.var.as_tensor() + noise)?)?;
+    }
+    Ok(())
+}
+
+/// Two rows: one of two segments and padding, one filled by a single segment; about half of the positions trained.
+struct Batch {
+    tokens: Arc<[u32]>,
+    targets: Arc<[u32]>,
+    ctx: ForwardContext,
+}
+
+fn batch(training: bool) -> Batch {
+    let mut stream = Stream::new(3, "tokens");
+    let mut token = || stream.below(VOCABULARY as u64) as u32;
+    let tokens: Arc<[u32]> = (0..2 * WIDTH).map(|_| token()).collect();
+    let borders = vec![vec![0, 5, 10], vec![0, WIDTH as u32]];
+    let ends = [4, 9, 10, 11, 2 * WIDTH - 1];
+    let targets = (0..2 * WIDTH).map(|at| if ends.contains(&at) || at % 3 == 0 { IGNORE } else { token() }).collect();
+    let ctx = ForwardContext { training, seed: 2, step: 4, ..ForwardContext::with_borders(WIDTH, borders) };
+    Batch { tokens, targets, ctx }
+}
+
+fn loss(model: &Model, batch: &Batch) -> temper_models::Result<Tensor> {
+    model.loss(&batch.tokens, &batch.targets, &batch.ctx)
+}
+
+fn logits(model: &Model) -> Result<Tensor> {
+    let batch = batch(false);
+    Ok(model.logits(&batch.tokens, &batch.ctx)?)
+}
+
+fn largest(tensor: &Tensor) -> Result<f32> {
+    Ok(tensor.abs()?.max_all()?.to_scalar()?)
+}
+
+/// Largest difference over the largest value.
+fn difference(left: &Tensor, right: &Tensor) -> Result<f32> {
+    Ok(largest(&(left - right)?)? / largest(right)?)
+}
+
+/// Settings beside the defaults that matter for a model.
+fn variants(method: &dyn Method) -> Vec<Values> {
+    let known = |key: &str| method.declared().settings.iter().any(|setting| setting.key == key);
+    let mut variants = vec![Values::default()];
+    for (key, value) in [
+        ("layers", Value::Text("1-2".to_owned())),
+        ("dropout", Value::Number(0.25)),
+        ("train_embeddings", Value::Flag(false)),
+        ("train_norms", Value::Flag(false)),
+    ] {
+        if known(key) {
+            variants.push(Values(BTreeMap::from([(key.to_owned(), value)])));
+        }
+    }
+    variants
+}
+
+/// Runs `check` on every adapter method, at some of its settings, on a tied and an untied model.
+fn over_registry(check: impl Fn(&dyn Method, &Values, bool) -> Result<()>) -> Result<()> {
+    let mut checked = 0;
+    for method in registry().iter().filter(|method| method.declared().kind == Kind::Adapter) {
+        for values in variants(*method) {
+            for tied in [true, false] {
+                checked += 1;
+                check(*method, &values, tied)
+                    .with_context(|| format!("{} with {values:?}, tied: {tied}", method.declared().id))?;
+            }
+        }
+    }
+    ensure!(checked >= 2 * registry().len().min(1), "no method was checked");
+    Ok(())
+}
+
+#[test]
+fn logits_start_as_those_of_the_base() -> Result<()> {
+    over_registry(|method, values, tied| {
+        let mut model = base(tied)?;
+        let before = logits(&model)?;
+        adapt(&mut model, method, values)?;
+        let off = difference(&logits(&model)?, &before)?;
+        let plan = method.plan(values, &dims(&model).sites, 8)?;
+        let limit = if plan.promote == Promote::None { 0.0 } else { 1e-5 };
+        ensure!(off <= limit, "logits are off by {off:e}");
+        Ok(())
+    })
+}
+
+#[test]
+fn as_many_numbers_are_trained_as_the_formula_says() -> Result<()> {
+    over_registry(|method, values, tied| {
+        let mut model = base(tied)?;
+        adapt(&mut model, method, values)?;
+        let (trained, formula) = (model.trained_parameter_count()?, method.trained_parameters(values, &dims(&model))?);
+        ensure!(trained == formula, "{trained} numbers are trained, the formula says {formula}");
+        let everything = method.declared().id == "full" && *values == Values::default();
+        ensure!(!everything || trained == model.parameter_count(), "{trained} of {}", model.parameter_count());
+        Ok(())
+    })
+}
+
+#[test]
+fn gradients_reach_all_declared_parameters_and_nothing_else() -> Result<()> {
+    over_registry(|method, values, tied| {
+        let mut model = base(tied)?;
+        adapt(&mut model, method, values)?;
+        shake(&model, 0.05)?;
+        let (params, batch) = (model.params()?, batch(true));
+        // Where the embedding is frozen its output is made a variable, so that every operation above is tracked and
+        // would show if it kept a gradient for a weight.
+        let mut flow = model.embed.forward(&batch.tokens, &batch.ctx)?;
+        let bottom = if model.embed.params().is_empty() { Some(Var::from_tensor(&flow.hidden)?) } else { None };
+        if let Some(bottom) = &bottom {
+            flow.hidden = bottom.as_tensor().clone();
+        }
+        for block in &model.blocks {
+            flow = block.forward(flow, &batch.ctx)?;
+        }
+        let store = model.head.loss(&flow.hidden, &batch.targets)?.backward()?;
+        for param in &params {
+            let gradient = store.get(param.var.as_tensor()).map(largest).transpose()?;
+            ensure!(
+                gradient.is_some_and(|largest| largest > 0.0 && largest.is_finite()),
+                "{} gets the gradient {gradient:?}",
+                param.name
+            );
+        }
+        let (kept, expected) = (store.get_ids().count(), params.len() + usize::from(bottom.is_some()));
+        ensure!(kept == expected, "{kept} gradients are kept instead of {expected}");
+        Ok(())
+    })
+}
+
+#[test]
+fn gradients_are_right_through_the_whole_model() -> Result<()> {
+    let options = GradCheck { samples: 3, tolerance: 1e-2, ..GradCheck::f32() };
+    for method in registry().iter().filter(|method| method.declared().kind == Kind::Adapter) {
+        let mut model = base(true)?;
+        adapt(&mut model, *method, &Values::default())?;
+        shake(&model, 0.05)?;
+        let batch = batch(true);
+        // One parameter of each kind in the first and the last block, and what lies outside the blocks.
+        let wanted = |param: &&Param| {
+            let own = !param.name.starts_with("layers.");
+            let ends = ["layers.0.attn.k", "layers.2.mlp.down", "layers.0.attn_norm"];
+            own || ends.iter().any(|end| param.name.starts_with(end))
+        };
+        let params: Vec<Param> = model.params()?.iter().filter(wanted).cloned().collect();
+        ensure!(params.len() >= 4, "{} parameters", params.len());
+        let forward = || loss(&model, &batch).map_err(|error| temper_nn::NnError::Value(error.to_string()));
+        check_parameters(forward, &params, &options).with_context(|| method.declared().id)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn merged_weights_give_the_same_logits() -> Result<()> {
+    over_registry(|method, values, tied| {
+        let mut model = base(tied)?;
+        adapt(&mut model, method, values)?;
+        shake(&model, 0.05)?;
+        let expected = logits(&model)?;
+        // A plain model that takes every weight as an exporter would write it.
+        let mut merged = base(tied)?;
+        merged.promote(&|_| true)?;
+        ensure!(difference(&logits(&merged)?, &expected)? > 1e-3, "shaking changed nothing");
+        for param in &merged.params()? {
+            let site = param.name.strip_suffix(".weight").and_then(|name| model.site(name));
+            let now = match site {
+                Some(site) => site.merged()?.context("it does not merge")?,
+                None => Tensor::from_vec(model.read_weight(&param.name)?, param.var.dims(), &Device::Cpu)?,
+            };
+            param.var.set(&now)?;
+        }
+        let off = difference(&logits(&merged)?, &expected)?;
+        ensure!(off <= 1e-5, "logits are off by {off:e}");
+        Ok(())
+    })
+}
+
+#[test]
+fn switched_off_the_model_is_its_base_to_the_bit() -> Result<()> {
+    over_registry(|method, values, tied| {
+        let mut model = base(tied)?;
+        let before = logits(&model)?;
+        adapt(&mut model, method, values)?;
+        shake(&model, 0.05)?;
+        let on = logits(&model)?;
+        model.set_enabled(false);
+        ensure!(difference(&logits(&model)?, &before)? == 0.0, "it is not the base");
+        model.set_enabled(true);
+        ensure!(difference(&logits(&model)?, &on)? == 0.0, "it does not come back");
+        Ok(())
+    })
+}
+
+#[test]
+fn rows_one_at_a_time_give_the_gradients_of_all_rows_at_once() -> Result<()> {
+    over_registry(|method, values, tied| {
+        let mut model = base(tied)?;
+        adapt(&mut model, method, values)?;
+        shake(&model, 0.05)?;
+        let params = model.params()?;
+        let whole = batch(true);
+        let mut at_once = Grads::new();
+        at_once.collect(&params, &mut loss(&model, &whole)?.backward()?)?;
+        let mut summed = Grads::new();
+        for row in 0..2usize {
+            let range = row * WIDTH..(row + 1) * WIDTH;
+            let borders = whole.ctx.borders.get(row).cloned().context("a row")?;
+            let ctx = ForwardContext {
+                training: true,
+                seed: whole.ctx.seed,
+                step: whole.ctx.step,
+                rows_in_step: [row as u64].into(),
+                ..ForwardContext::with_borders(WIDTH, vec![borders])
+            };
+            let part = |all: &Arc<[u32]>| -> Result<Arc<[u32]>> { Ok(all.get(range.clone()).context("a row")?.into()) };
+            let one = Batch { tokens: part(&whole.tokens)?, targets: part(&whole.targets)?, ctx };
+            summed.collect(&params, &mut loss(&model, &one)?.backward()?)?;
+        }
+        for (name, gradient) in at_once.iter() {
+            let off = difference(summed.get(name).context("no gradient")?, gradient)?;
+            ensure!(off <= 1e-4, "the gradient of {name} is off by {off:e}");
+        }
+        Ok(())
+    })
+}
