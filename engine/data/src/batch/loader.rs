@@ -7,8 +7,8 @@ use crate::random::{Counter, combine, mix};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-const ORDER: u64 = 0x6f72_6465_72;
-const GROUPS: u64 = 0x67_726f_7570;
+const ORDER: u64 = 11;
+const GROUPS: u64 = 12;
 
 /// How batches are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -35,7 +35,7 @@ const PAIRS: &[(&str, &str)] = &[
     ("q", "a"),
 ];
 
-fn keys_of<'a>(row: &'a Row, column: &str, keys: &[&str]) -> Option<bool> {
+fn keys_of(row: &Row, column: &str, keys: &[&str]) -> Option<bool> {
     let list = list_of(row.get(column)?)?;
     let first: Option<&Value> = list.first();
     Some(first.is_some_and(|turn| keys.iter().all(|key| turn.get(*key).is_some())))

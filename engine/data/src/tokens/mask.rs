@@ -42,7 +42,7 @@ pub fn answer_spans(
         codec.render_marked(&messages, tools, false).map_err(|error| MaskError::Template(error.to_string()))?;
     let last_answer = turns.iter().rposition(is_answer);
     let wants = |(index, turn): (usize, &Turn)| {
-        turn.train.unwrap_or(match loss_on {
+        turn.train.unwrap_or_else(|| match loss_on {
             LossOn::Answers => is_answer(turn),
             LossOn::LastAnswer => Some(index) == last_answer,
             LossOn::Everything => true,
