@@ -16,7 +16,7 @@ use temper_nn::{StorageKind, quantise};
 use temper_protocol::StorageType;
 
 /// File name of the model.
-pub const FILE: &str = "model.gguf";
+pub(crate) const FILE: &str = "model.gguf";
 
 /// Version of the block formats that this file uses.
 const QUANTIZATION_VERSION: u32 = 2;
@@ -41,7 +41,7 @@ struct Planned<'a> {
 ///
 /// # Errors
 /// I/O, a tensor that is not finite or does not fit the type, a base that GGUF cannot describe, cancellation.
-pub fn write(
+pub(crate) fn write(
     model: &Model,
     codec: &TextCodec,
     dtype: Option<StorageType>,
@@ -174,7 +174,7 @@ fn base_kind(model: &Model) -> StorageKind {
 
 /// The storage type as a kind of block.
 #[must_use]
-pub fn storage_kind(dtype: StorageType) -> StorageKind {
+pub(crate) fn storage_kind(dtype: StorageType) -> StorageKind {
     match dtype {
         StorageType::F32 => StorageKind::F32,
         StorageType::F16 => StorageKind::F16,

@@ -10,13 +10,13 @@ use temper_models::gguf::GgufWriter;
 use temper_nn::StorageKind;
 
 /// File name of the adapter.
-pub const FILE: &str = "adapter.gguf";
+pub(crate) const FILE: &str = "adapter.gguf";
 
 /// Writes the adapter. `architecture` is exactly the base's; `name` names the adapter.
 ///
 /// # Errors
 /// I/O errors of the sink.
-pub fn write(
+pub(crate) fn write(
     changes: &[LowRankChange],
     architecture: &str,
     name: &str,

@@ -19,7 +19,7 @@ pub const SHARD_BYTES: u64 = 5_000_000_000;
 ///
 /// # Errors
 /// I/O, a tensor that is not finite or does not fit the type, cancellation.
-pub fn write(
+pub(crate) fn write(
     model: &Model,
     codec: &TextCodec,
     dtype: StorageType,

@@ -90,7 +90,7 @@ impl Measured {
 
 /// Index of the largest value; the first of equals.
 #[must_use]
-pub fn best(values: &[f32]) -> usize {
+pub(crate) fn best(values: &[f32]) -> usize {
     let mut index = 0;
     let mut largest = f32::NEG_INFINITY;
     for (candidate, value) in values.iter().enumerate() {

@@ -5,7 +5,7 @@ use temper_models::Model;
 use temper_models::names::Slot;
 
 /// Told tensors done and in all; answers whether to go on.
-pub type Cancel<'a> = dyn FnMut(u64, u64) -> bool + 'a;
+pub(crate) type Cancel<'a> = dyn FnMut(u64, u64) -> bool + 'a;
 
 /// Current values of a tensor in the logical layout, with adapters folded in.
 ///
@@ -32,7 +32,7 @@ pub fn merged_values(model: &Model, slot: &Slot) -> Result<Vec<f32>> {
 
 /// Whether training changed a tensor.
 #[must_use]
-pub fn is_changed(model: &Model, slot: &Slot) -> bool {
+pub(crate) fn is_changed(model: &Model, slot: &Slot) -> bool {
     let adapted = slot.site.as_deref().and_then(|name| model.site(name)).is_some_and(|site| site.is_adapted());
     adapted || model.trained_weights().contains(&slot.name)
 }

@@ -13,14 +13,14 @@ use std::collections::BTreeMap;
 use temper_protocol::StorageType;
 
 /// Name of the configuration file.
-pub const CONFIG: &str = "adapter_config.json";
+pub(crate) const CONFIG: &str = "adapter_config.json";
 /// Name of the tensor file.
-pub const TENSORS: &str = "adapter_model.safetensors";
+pub(crate) const TENSORS: &str = "adapter_model.safetensors";
 
 /// The configuration for `changes`. `all_modules` are the module paths of every linear site of the model;
 /// `base` is the name of the base model, not its path.
 #[must_use]
-pub fn config(changes: &[LowRankChange], all_modules: &[String], base: &str, dropout: f64) -> Value {
+pub(crate) fn config(changes: &[LowRankChange], all_modules: &[String], base: &str, dropout: f64) -> Value {
     let scaling = Scaling::of(changes);
     let rank = most_common(changes.iter().map(|change| change.rank as u64)).unwrap_or(8) as usize;
     let alphas: Vec<f64> = changes.iter().map(|change| scaling.alpha(change)).collect();
@@ -63,7 +63,7 @@ pub fn config(changes: &[LowRankChange], all_modules: &[String], base: &str, dro
 
 /// The tensors of the folder, f32.
 #[must_use]
-pub fn tensors(changes: &[LowRankChange]) -> Vec<LazyTensor<'_>> {
+pub(crate) fn tensors(changes: &[LowRankChange]) -> Vec<LazyTensor<'_>> {
     changes
         .iter()
         .flat_map(|change| {

@@ -121,7 +121,7 @@ pub fn write_safetensors(path: &Path, tensors: &[LazyTensor<'_>], progress: &mut
 ///
 /// # Errors
 /// [`ExportError::NotRepresentable`] with the tensor's name.
-pub fn encode(name: &str, values: &[f32], dtype: StorageType) -> Result<Vec<u8>> {
+pub(crate) fn encode(name: &str, values: &[f32], dtype: StorageType) -> Result<Vec<u8>> {
     let refuse = |what: String, action: &str| Err(ExportError::NotRepresentable { what, action: action.to_owned() });
     check_finite(name, values)?;
     match dtype {
@@ -145,7 +145,7 @@ pub fn encode(name: &str, values: &[f32], dtype: StorageType) -> Result<Vec<u8>>
 ///
 /// # Errors
 /// [`ExportError::NotRepresentable`] with the tensor's name and the first entry concerned.
-pub fn check_finite(name: &str, values: &[f32]) -> Result<()> {
+pub(crate) fn check_finite(name: &str, values: &[f32]) -> Result<()> {
     match values.iter().position(|value| !value.is_finite()) {
         None => Ok(()),
         Some(index) => Err(ExportError::NotRepresentable {
