@@ -2,7 +2,7 @@
 
 use crate::{ModelError, Result};
 use std::path::Path;
-use temper_nn::Bytes;
+use temper_nn::{Bytes, NnError};
 
 /// Largest JSON file that is read: configurations and indices are far smaller.
 const MOST_JSON_BYTES: u64 = 256 << 20;
@@ -16,7 +16,10 @@ pub(crate) fn map(path: &Path) -> Result<Bytes> {
     if information.len() == 0 {
         return Err(ModelError::damaged(path, "it is empty"));
     }
-    let map = Bytes::map_file(path)?;
+    let map = Bytes::map_file(path).map_err(|error| match error {
+        NnError::Io { path, source } => ModelError::Io { path, source },
+        other => other.into(),
+    })?;
     Ok(Bytes::mapped(&map, 0..map.len())?)
 }
 

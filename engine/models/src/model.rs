@@ -78,6 +78,7 @@ impl Model {
             return Err(ModelError::Request("a new model is made from a configuration".to_owned()));
         };
         let weights = collect(&config, &source, base, progress)?;
+        let source = if base == BaseKind::Auto { source } else { source.reopen()? };
         Self::assemble(config, source, weights)
     }
 

@@ -71,6 +71,15 @@ impl ModelSource {
         }
     }
 
+    /// The same source over fresh maps: pages that were read to convert its weights are given back.
+    pub(crate) fn reopen(self) -> Result<Self> {
+        match &self {
+            Self::HfFolder(folder) => Self::open(&folder.opened),
+            Self::Gguf(file) => Self::open(file.path()),
+            Self::Random => Ok(self),
+        }
+    }
+
     /// `huggingface`, `gguf` or `random`.
     #[must_use]
     pub fn format(&self) -> &'static str {

@@ -27,6 +27,8 @@ pub struct HfTensor {
 /// A folder with config.json and safetensors weights.
 #[derive(Debug, Clone)]
 pub struct HfFolder {
+    /// What was opened: the folder, or a single weight file in it.
+    pub opened: PathBuf,
     /// The folder.
     pub dir: PathBuf,
     /// config.json as it is.
@@ -69,7 +71,7 @@ impl HfFolder {
         if !twice.is_empty() {
             return Err(ModelError::Tensors { path: dir, problems: twice });
         }
-        Ok(Self { dir, config_json, config_path, tensors, files })
+        Ok(Self { opened: path.to_owned(), dir, config_json, config_path, tensors, files })
     }
 }
 
