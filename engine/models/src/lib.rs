@@ -7,7 +7,7 @@
 //!
 //! Where to look: [`gguf`] and [`hf`] read files, [`family`] and [`names`] say what tensors are called, [`rope`]
 //! holds the rotary variants, [`stage`] what the trainer sees, [`mod@llama`] the graph, [`model`] puts it together,
-//! [`generate`] continues texts, [`mod@describe`] looks at a path without loading it.
+//! [`mod@generate`] continues texts, [`mod@describe`] looks at a path without loading it.
 
 pub mod config;
 pub mod describe;
