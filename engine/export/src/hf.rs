@@ -27,6 +27,13 @@ pub(crate) fn write(
     shard_bytes: u64,
     progress: &mut Cancel<'_>,
 ) -> Result<()> {
+    let config_of_model = model.config.as_llama();
+    if !config_of_model.rope.hf_can_say(config_of_model.context) {
+        return Err(ExportError::NotRepresentable {
+            what: "config.json has no words for this model's rotary frequencies".to_owned(),
+            action: "export to gguf, which copies them from the base".to_owned(),
+        });
+    }
     output.write("config.json", &pretty(&config(model, codec, dtype))?)?;
     output.write("generation_config.json", &pretty(&generation_config(codec))?)?;
     for (name, bytes) in codec.hf_files() {
