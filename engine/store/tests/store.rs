@@ -213,6 +213,25 @@ fn a_resumed_run_forgets_what_came_after_its_checkpoint() {
 }
 
 #[test]
+fn a_run_that_begins_again_is_empty() {
+    let folder = tempfile::tempdir().expect("folder");
+    let store = Store::open(folder.path()).expect("store");
+    let run = half_a_run(&store);
+    let other = half_a_run(&store);
+    store.clear_run(run).expect("clears");
+    let reader = Reader::open(folder.path()).expect("reader");
+    assert!(reader.series_names(run).expect("series").is_empty());
+    assert!(reader.events_after(run, 0, 10).expect("events").is_empty());
+    assert!(reader.rank_steps(run).expect("steps").is_empty());
+    let row = reader.run(run).expect("reads").expect("the run");
+    assert_eq!((row.steps, row.best_step, row.best_loss.is_nan()), (0, 0, true));
+    assert_eq!(reader.points(other, "train_loss", 0, 999, 999).expect("points").len(), 150);
+    store.push_event(run, &step(1, 1.0)).expect("pushes");
+    store.flush().expect("flushes");
+    assert_eq!(reader.points(run, "train_loss", 0, 999, 999).expect("points").len(), 1);
+}
+
+#[test]
 fn numbers_go_on_after_folders_that_a_lost_database_left() {
     let folder = tempfile::tempdir().expect("folder");
     std::fs::create_dir_all(folder.path().join("runs/0007")).expect("folder");

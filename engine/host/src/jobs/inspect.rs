@@ -1,107 +1,202 @@
-//! Says what files and folders are, as the drop zone does: from headers and first rows only.
+//! `inspect`: what a file or folder is, as the drop zone says it.
+//!
+//! A path is tried as a project, an adapter, a model and a data set, in this order; what is none of them
+//! is `unknown`, with the reason that helps most.
 
+use crate::builtin::{Builtins, PREFIX};
 use crate::job::JobContext;
-use crate::paths::project_folder;
-use std::path::Path;
-use temper_protocol::{Event, Problem, project_file};
-use temper_store::Reader;
+use crate::names;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use temper_models::gguf::GgufFile;
+use temper_protocol::{Code, Event, Problem, project_file};
+use temper_store::{Reader, StoreError};
+use temper_train::checkpoint;
 
-/// Emits one event per path.
-pub(super) fn run(paths: &[std::path::PathBuf], context: &JobContext) -> Result<(), Problem> {
+/// Says what each path is.
+pub(super) fn inspect(builtins: &Builtins, paths: &[PathBuf], context: &JobContext) -> Result<(), Problem> {
+    if paths.is_empty() {
+        return Err(Problem::new(Code::Usage, "nothing to look at", "inspect", "give one or more files or folders"));
+    }
     for path in paths {
         context.check_cancelled()?;
-        context.emit(look(path));
+        let written = path.to_string_lossy();
+        let path =
+            if written.starts_with(PREFIX) { builtins.path(&written)? } else { names::absolute(path, Path::new(""))? };
+        if !path.exists() {
+            return Err(Problem::new(
+                Code::NotFound,
+                "there is nothing at this path",
+                path.display().to_string(),
+                "check the path",
+            ));
+        }
+        context.emit(what_is(&path)?);
     }
     Ok(())
 }
 
-/// What `path` is.
-pub(super) fn look(path: &Path) -> Event {
-    if !path.exists() {
-        return Event::Unknown { path: path.to_path_buf(), why: "there is no such file or folder".to_owned() };
+/// The event of a project's folder.
+pub(super) fn project_event(project: &Path) -> Result<Event, Problem> {
+    let file = names::project_file_of(project)?;
+    let project = project_file::load(&file)?;
+    let path = names::folder_of(&file);
+    let runs = match Reader::open(&path) {
+        Ok(reader) => reader.runs()?.len() as u64,
+        Err(StoreError::Missing { .. }) => 0,
+        // The project can be worked on; its history is another matter.
+        Err(error) => {
+            tracing::warn!(%error, project = %path.display(), "the runs cannot be counted");
+            0
+        }
+    };
+    let name = if project.name.is_empty() {
+        path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    } else {
+        project.name
+    };
+    Ok(Event::Project { path, name, model: project.model.path, method: project.method.id, runs })
+}
+
+fn what_is(path: &Path) -> Result<Event, Problem> {
+    let is_file_named = |name: &str| path.is_file() && path.file_name().is_some_and(|own| own == name);
+    if path.join(project_file::FILE_NAME).is_file() && !path.join("checkpoints").is_dir()
+        || is_file_named(project_file::FILE_NAME)
+    {
+        return project_event(path);
     }
-    if path.join(project_file::FILE_NAME).is_file() || path.file_name().is_some_and(|name| name == project_file::FILE_NAME) {
-        return project(path);
+    if let Some(adapter) = adapter(path)? {
+        return Ok(adapter);
     }
-    if path.join("adapter_config.json").is_file() {
-        return adapter(path);
-    }
-    if looks_like_model(path) {
-        return model(path);
+    let model = temper_models::describe(path).map_err(Problem::from);
+    let looks_like_a_model = looks_like_a_model(path);
+    match model {
+        Ok(description) => return Ok(description.into()),
+        Err(problem) if looks_like_a_model || problem.code == Code::Refused => return Ok(unknown(path, &problem)),
+        Err(_) => {}
     }
     match temper_data::sniff(path) {
-        Ok(found) => Event::Dataset {
-            path: path.to_path_buf(),
-            format: found.container.name().to_owned(),
-            schema: found.schema.map_or("unknown", |schema| schema.name()).to_owned(),
-            confidence: found.confidence,
-            rows: found.rows,
-            bad_rows: found.bad_rows,
-            columns: found.columns,
-            complete: found.complete,
-        },
-        Err(error) => {
-            let problem = Problem::from(error);
-            Event::Unknown { path: path.to_path_buf(), why: format!("{}; {}", problem.what, problem.action) }
-        }
+        Ok(found) => Ok(dataset(path, &found)),
+        Err(error) => Ok(unknown(path, &Problem::from(error))),
     }
 }
 
-fn looks_like_model(path: &Path) -> bool {
-    let has = |extension: &str| path.extension().is_some_and(|found| found.eq_ignore_ascii_case(extension));
+fn unknown(path: &Path, problem: &Problem) -> Event {
+    let mut why = problem.what.clone();
+    if !problem.r#where.is_empty() && problem.r#where != path.display().to_string() {
+        why = format!("{why} ({})", problem.r#where);
+    }
+    if !problem.action.is_empty() {
+        why = format!("{why}; {}", problem.action);
+    }
+    Event::Unknown { path: path.to_path_buf(), why }
+}
+
+/// Whether the names say "model": then the reason why it is none is what helps.
+fn looks_like_a_model(path: &Path) -> bool {
+    const ENDINGS: [&str; 6] = ["gguf", "safetensors", "bin", "pt", "pth", "ckpt"];
+    let has_ending = |path: &Path| {
+        path.extension().and_then(|ending| ending.to_str()).is_some_and(|ending| ENDINGS.contains(&ending))
+    };
     if path.is_dir() {
+        let holds = |entry: std::io::Result<std::fs::DirEntry>| entry.is_ok_and(|entry| has_ending(&entry.path()));
         return path.join("config.json").is_file()
-            || path.join("model.safetensors").is_file()
-            || path.join("model.safetensors.index.json").is_file()
-            || folder_holds_gguf(path);
+            || std::fs::read_dir(path).is_ok_and(|mut entries| entries.any(holds));
     }
-    ["gguf", "safetensors", "bin", "pt", "pth", "ckpt", "pkl"].into_iter().any(has)
+    has_ending(path)
 }
 
-fn folder_holds_gguf(path: &Path) -> bool {
-    let Ok(entries) = std::fs::read_dir(path) else { return false };
-    entries.flatten().any(|entry| entry.path().extension().is_some_and(|found| found.eq_ignore_ascii_case("gguf")))
-}
-
-fn model(path: &Path) -> Event {
-    match temper_models::describe(path) {
-        Ok(found) => found.into_event(),
-        Err(error) => {
-            let problem = Problem::from(error);
-            Event::Unknown { path: path.to_path_buf(), why: format!("{}; {}", problem.what, problem.action) }
-        }
+fn dataset(path: &Path, found: &temper_data::Sniffed) -> Event {
+    Event::Dataset {
+        path: path.to_path_buf(),
+        format: found.container.name().to_owned(),
+        schema: found.schema.map_or_else(String::new, |schema| schema.name().to_owned()),
+        confidence: found.confidence,
+        rows: found.rows,
+        bad_rows: found.bad_rows,
+        columns: found.columns.clone(),
+        complete: found.complete,
     }
 }
 
-fn adapter(path: &Path) -> Event {
-    match temper_export::read_peft::describe(path) {
-        Ok(found) => Event::Adapter {
+/// The adapter at `path`, if it is one.
+fn adapter(path: &Path) -> Result<Option<Event>, Problem> {
+    if path.join("adapter_config.json").is_file() {
+        let summary = temper_export::read_peft::describe(path)?;
+        return Ok(Some(Event::Adapter {
             path: path.to_path_buf(),
             format: "peft".to_owned(),
-            method: found.peft_type.to_ascii_lowercase(),
-            base: found.base,
-            rank: found.rank,
-            sites: found.sites,
-            parameters: found.parameters,
-        },
-        Err(error) => {
-            let problem = Problem::from(error);
-            Event::Unknown { path: path.to_path_buf(), why: format!("{}; {}", problem.what, problem.action) }
-        }
+            method: summary.peft_type.to_lowercase(),
+            base: summary.base,
+            rank: summary.rank,
+            sites: summary.sites,
+            parameters: summary.parameters,
+        }));
     }
+    if let Some(event) = gguf_adapter(path) {
+        return Ok(Some(event));
+    }
+    if path.is_dir() && (path.join(checkpoint::STATE_FILE).is_file() || path.join("checkpoints").is_dir()) {
+        return native(path).map(Some);
+    }
+    Ok(None)
 }
 
-/// A project, or why its file cannot be used.
-pub(super) fn project(path: &Path) -> Event {
-    match project_file::load(path) {
-        Ok(project) => {
-            let folder = project_folder(path);
-            let runs = Reader::open(&folder).and_then(|reader| reader.runs()).map_or(0, |rows| rows.len() as u64);
-            Event::Project { path: folder, name: project.name, model: project.model.path, method: project.method.id, runs }
-        }
-        Err(problem) => Event::Unknown {
-            path: path.to_path_buf(),
-            why: format!("{} ({}); {}", problem.what, problem.r#where, problem.action),
-        },
+/// A GGUF file that says it is an adapter. A damaged file is left to the model reader, which says why.
+fn gguf_adapter(path: &Path) -> Option<Event> {
+    if !path.is_file() {
+        return None;
     }
+    let mut start = [0; 4];
+    std::io::Read::read_exact(&mut std::fs::File::open(path).ok()?, &mut start).ok()?;
+    if start != temper_models::gguf::MAGIC {
+        return None;
+    }
+    let file = GgufFile::open(path).ok()?;
+    if file.get_string("general.type").ok().flatten()? != "adapter" {
+        return None;
+    }
+    let text = |key: &str| file.get_string(key).ok().flatten().unwrap_or_default();
+    let factors: Vec<_> = file.tensors().iter().filter(|tensor| tensor.name.ends_with(".lora_a")).collect();
+    // The factor A of a layer is (rank, inputs).
+    let rank = factors.iter().filter_map(|tensor| tensor.shape().first().copied()).max().unwrap_or(0);
+    Some(Event::Adapter {
+        path: path.to_path_buf(),
+        format: "gguf-lora".to_owned(),
+        method: text("adapter.type"),
+        base: text("general.base_model.0.name"),
+        rank: rank as u64,
+        sites: factors.len() as u64,
+        parameters: file.tensors().iter().map(temper_models::gguf::GgufTensor::elements).sum(),
+    })
+}
+
+/// A run or checkpoint of this program.
+fn native(path: &Path) -> Result<Event, Problem> {
+    let folder = checkpoint::resolve(path)?;
+    let loaded = checkpoint::load(&folder)?;
+    let mut sites = BTreeSet::new();
+    let mut parameters = 0;
+    let mut rank = 0;
+    for (name, tensor) in &loaded.weights {
+        parameters += tensor.elem_count() as u64;
+        if let Some((site, part)) = name.rsplit_once('.') {
+            sites.insert(site);
+            // Factors are (rank, inputs) and (outputs, rank).
+            if !loaded.meta.whole_weights && part.to_ascii_lowercase().ends_with('a') {
+                rank = rank.max(tensor.dims().first().copied().unwrap_or(0));
+            }
+        }
+    }
+    let run_dir = folder.parent().and_then(Path::parent).unwrap_or(&folder);
+    let base = project_file::load(&run_dir.join(project_file::FILE_NAME)).map(|project| project.model.path);
+    Ok(Event::Adapter {
+        path: path.to_path_buf(),
+        format: "native".to_owned(),
+        method: loaded.meta.method,
+        base: base.unwrap_or_default(),
+        rank: rank as u64,
+        sites: sites.len() as u64,
+        parameters,
+    })
 }

@@ -1,71 +1,62 @@
-//! What the engine really does: one file per command, glue over the crates below.
+//! The work behind each command, one file per command.
 //!
-//! Place in the data flow: [`TemperWorkshop`] looks at a command, checks what can be checked quickly, and
-//! says what is to be done and whether that needs the machine for itself.
+//! Place in the data flow: the intake thread asks [`Program`] what a command means; the jobs it returns
+//! call the other engine crates and emit what they say.
 
-mod doctor;
-mod evaluate;
-mod export;
-mod generate;
 mod inspect;
-mod load;
-mod logits;
-mod preflight;
-mod preview;
-mod projects;
-mod train;
+mod new_project;
 
-use crate::job::{Work, Workshop};
+use crate::builtin::{self, Builtins};
+use crate::job::{JobContext, Work, Workshop};
+use std::sync::Arc;
 use temper_protocol::{Command, Event, Problem};
 
-/// The program's workshop.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct TemperWorkshop;
+/// What the program can do.
+pub struct Program {
+    builtins: Arc<Builtins>,
+}
 
-impl Workshop for TemperWorkshop {
+impl Program {
+    /// The program with its bundled files in the person's cache folder.
+    ///
+    /// # Errors
+    /// There is no place for the bundled files.
+    pub fn new() -> Result<Self, Problem> {
+        Ok(Self::with(Builtins::in_cache_folder()?))
+    }
+
+    /// The program with its bundled files elsewhere.
+    #[must_use]
+    pub fn with(builtins: Builtins) -> Self {
+        Self { builtins: Arc::new(builtins) }
+    }
+
+    fn light(
+        &self,
+        work: impl FnOnce(&Builtins, &JobContext) -> Result<(), Problem> + Send + 'static,
+    ) -> Result<Work, Problem> {
+        let builtins = Arc::clone(&self.builtins);
+        Ok(Work::Light(Box::new(move |context: &JobContext| work(&builtins, context))))
+    }
+}
+
+impl Workshop for Program {
     fn plan(&self, command: Command) -> Result<Work, Problem> {
-        Ok(match command {
-            Command::Inspect { paths } => Work::Light(Box::new(move |context: &_| inspect::run(&paths, context))),
-            Command::NewProject { dir, model, data, method } => {
-                Work::Answer(vec![projects::create(&dir, &model, &data, &method)?])
+        match command {
+            Command::Inspect { paths } => {
+                self.light(move |builtins, context| inspect::inspect(builtins, &paths, context))
             }
-            Command::CopyExample { name, dir } => Work::Answer(vec![projects::copy_example(&name, &dir)?]),
-            Command::Preview { project, rows } => {
-                Work::Light(Box::new(move |context: &_| preview::run(&project, rows, context)))
-            }
-            Command::Methods {} => {
-                let cards = temper_methods::registry().iter().map(|method| Event::Method(method.declared().card()));
-                Work::Answer(cards.collect())
-            }
-            Command::Preflight { project } => {
-                Work::Heavy(Box::new(move |context: &_| preflight::run(&project, context)))
-            }
-            Command::Train { project, set, method, out, resume, max_steps } => {
-                let order = train::Order { project, set, method, out, resume, max_steps };
-                Work::Run(Box::new(train::plan(order)?))
-            }
-            Command::Generate { project, model, prompt, chat, limits } => Work::Light(Box::new(move |context: &_| {
-                generate::run(project.as_deref(), &model, &prompt, chat, limits, context)
-            })),
-            Command::Evaluate { project, model, data, metrics } => {
-                evaluate::check_metrics(&metrics)?;
-                Work::Heavy(Box::new(move |context: &_| {
-                    evaluate::run(project.as_deref(), &model, &data, &metrics, context)
-                }))
-            }
-            Command::Export { project, source, format, dtype, out } => Work::Light(Box::new(move |context: &_| {
-                export::run(project.as_deref(), &source, format, dtype, &out, context)
-            })),
-            Command::Verify { project, path, against } => {
-                Work::Light(Box::new(move |context: &_| export::verify(project.as_deref(), &path, against.as_ref(), context)))
-            }
-            Command::Logits { model, tokens, out } => {
-                Work::Light(Box::new(move |context: &_| logits::run(&model, &tokens, &out, context)))
-            }
-            Command::Doctor {} => Work::Heavy(Box::new(doctor::run)),
-            Command::Control { .. } | Command::CancelRequest { .. } | Command::Shutdown {} => {
-                return Err(Problem::internal("a command for the engine itself reached the workshop"));
-            }
-        })
+            Command::NewProject { dir, model, data, method } => self
+                .light(move |builtins, context| new_project::create(builtins, &dir, &model, &data, &method, context)),
+            Command::CopyExample { name, dir } => self.light(move |_, context| {
+                builtin::copy_example(&name, &dir)?;
+                context.emit(inspect::project_event(&dir)?);
+                Ok(())
+            }),
+            Command::Methods {} => Ok(Work::Answer(
+                temper_methods::registry().iter().map(|method| Event::Method(method.declared().card())).collect(),
+            )),
+            other => Err(Problem::internal(format!("the engine has no work for {other:?}"))),
+        }
     }
 }

@@ -1,0 +1,441 @@
+//! The engine: takes requests, does one heavy thing at a time, and says how each request ended.
+//!
+//! ```text
+//! submit -> intake thread: plan, check, accept runs -> engine thread: runs and other heavy work
+//!        \                                          -> requests thread: light work
+//!         control, cancel: at once
+//! engine, requests -> outbox -> whoever drains it
+//! writer thread: flushes run databases, heartbeat, commands from windows without a pipe
+//! ```
+//!
+//! No thread waits for a listener; a panic in a job ends that job and nothing else.
+
+use crate::job::{Job, JobContext, PlannedRun, RunAgain, RunPlace, Work, Workshop, cancelled, guarded};
+use crate::outbox::{Outbox, Waker};
+use crate::projects::{Projects, Times};
+use crate::queue::Queue;
+use crate::run::RunItem;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use temper_protocol::{Act, Code, Command, Envelope, Event, Problem, Request};
+use temper_store::{NewRun, Reader, RunRow, RunUpdate, Store};
+use temper_train::Want;
+
+/// The graph of a deep model is walked by recursion.
+const ENGINE_STACK: usize = 64 << 20;
+/// Requests that may wait.
+const QUEUE_LIMIT: usize = 256;
+
+/// An engine. Dropping it stops its runs (their results are kept), cancels everything else and waits.
+pub struct Host {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+struct Shared {
+    outbox: Arc<Outbox>,
+    projects: Projects,
+    workshop: Box<dyn Workshop>,
+    intake: Queue<Request>,
+    heavy: Queue<HeavyItem>,
+    light: Queue<JobItem>,
+    /// Cancel flags of the requests that are not over.
+    open: Mutex<BTreeMap<u64, Arc<AtomicBool>>>,
+    /// Heavy work that waits or goes on.
+    heavy_work: AtomicUsize,
+    shutdown: AtomicBool,
+    times: Times,
+}
+
+struct JobItem {
+    req: u64,
+    job: Box<dyn Job>,
+    context: JobContext,
+}
+
+enum HeavyItem {
+    Job(JobItem),
+    Run(RunItem),
+}
+
+impl HeavyItem {
+    fn req(&self) -> u64 {
+        match self {
+            Self::Job(item) => item.req,
+            Self::Run(item) => item.req,
+        }
+    }
+}
+
+impl Host {
+    /// Starts the engine's threads.
+    ///
+    /// # Errors
+    /// A problem when the system gives no threads.
+    pub fn start(workshop: Box<dyn Workshop>, times: Times) -> Result<Self, Problem> {
+        let shared = Arc::new(Shared {
+            outbox: Arc::new(Outbox::new()),
+            projects: Projects::default(),
+            workshop,
+            intake: Queue::new(QUEUE_LIMIT),
+            heavy: Queue::new(QUEUE_LIMIT),
+            light: Queue::new(QUEUE_LIMIT),
+            open: Mutex::new(BTreeMap::new()),
+            heavy_work: AtomicUsize::new(0),
+            shutdown: AtomicBool::new(false),
+            times,
+        });
+        let mut host = Self { shared, threads: Vec::new() };
+        host.spawn("intake", ENGINE_STACK, Shared::take_in)?;
+        host.spawn("engine", ENGINE_STACK, Shared::do_heavy)?;
+        host.spawn("requests", ENGINE_STACK, Shared::do_light)?;
+        host.spawn("store-writer", 2 << 20, |shared| shared.projects.write_until_closed(shared.times))?;
+        Ok(host)
+    }
+
+    fn spawn(&mut self, name: &str, stack: usize, body: fn(&Shared)) -> Result<(), Problem> {
+        let shared = Arc::clone(&self.shared);
+        let thread =
+            std::thread::Builder::new().name(name.to_owned()).stack_size(stack).spawn(move || body(&shared)).map_err(
+                |error| {
+                    Problem::new(
+                        Code::OutOfMemory,
+                        format!("the engine's thread cannot be started: {error}"),
+                        name,
+                        "close other programs and try again",
+                    )
+                },
+            )?;
+        self.threads.push(thread);
+        Ok(())
+    }
+
+    /// Takes a request. Never waits; answers come through [`Self::drain`].
+    ///
+    /// # Errors
+    /// A problem when too many requests wait already.
+    pub fn submit(&self, request: Request) -> Result<(), Problem> {
+        self.shared.submit(request)
+    }
+
+    /// Says something that belongs to no job, such as an answer to a malformed request.
+    pub(crate) fn say(&self, envelope: Envelope) {
+        self.shared.outbox.push(envelope);
+    }
+
+    /// Moves what has been said to the end of `into`, in order.
+    pub fn drain(&self, into: &mut Vec<Envelope>) {
+        self.shared.outbox.drain(into);
+    }
+
+    /// Waits until something was said or `longest` has passed; false when nothing will ever be said again.
+    pub(crate) fn wait(&self, longest: Duration) -> bool {
+        self.shared.outbox.wait(longest)
+    }
+
+    /// Sets who is told that something was said. The waker must not block.
+    pub fn set_waker(&self, waker: Waker) {
+        self.shared.outbox.set_waker(waker);
+    }
+
+    /// Whether every request has been answered.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.shared.open.lock().is_empty()
+    }
+
+    /// Whether somebody asked the engine to end when it is idle.
+    #[must_use]
+    pub fn wants_shutdown(&self) -> bool {
+        self.shared.shutdown.load(Ordering::Acquire)
+    }
+
+    /// Stops every run (the results are kept) and asks for the end of the engine, as the system does when
+    /// it shuts down.
+    pub fn stop_all(&self) {
+        self.shared.shutdown.store(true, Ordering::Release);
+        self.shared.projects.steer_all(Act::Stop);
+        self.shared.end_withdrawn();
+    }
+
+    /// How often things happen.
+    #[must_use]
+    pub fn times(&self) -> Times {
+        self.shared.times
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.shared.intake.close();
+        self.shared.projects.steer_all(Act::Stop);
+        for flag in self.shared.open.lock().values() {
+            flag.store(true, Ordering::Release);
+        }
+        // Runs accepted until the intake thread has ended are stopped by the second call.
+        let mut threads = std::mem::take(&mut self.threads).into_iter();
+        let intake = threads.next();
+        let join = |thread: JoinHandle<()>| {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the engine ended by a panic");
+            }
+        };
+        if let Some(intake) = intake {
+            join(intake);
+        }
+        self.shared.projects.steer_all(Act::Stop);
+        for flag in self.shared.open.lock().values() {
+            flag.store(true, Ordering::Release);
+        }
+        self.shared.heavy.close();
+        self.shared.light.close();
+        let writer = threads.next_back();
+        threads.for_each(join);
+        self.shared.projects.close();
+        if let Some(writer) = writer {
+            join(writer);
+        }
+        self.shared.outbox.close();
+    }
+}
+
+impl Shared {
+    fn say(&self, req: u64, event: Event) {
+        self.outbox.push(Envelope { req, event });
+    }
+
+    /// Ends a request. The only place that does so for anything but runs.
+    fn end(&self, req: u64, result: Result<(), Problem>) {
+        match result {
+            Ok(()) => self.say(req, Event::Done {}),
+            Err(problem) => self.say(req, Event::Error(problem)),
+        }
+        // Last, so that an idle engine has said everything.
+        self.open.lock().remove(&req);
+    }
+
+    fn submit(&self, request: Request) -> Result<(), Problem> {
+        let req = request.req;
+        match request.command {
+            Command::Control { run, act } => {
+                let result = if self.projects.steer(run, act) { Ok(()) } else { Err(no_such_run(run)) };
+                self.end_withdrawn();
+                self.end(req, result);
+                Ok(())
+            }
+            Command::CancelRequest { target } => {
+                let flag = self.open.lock().get(&target).cloned();
+                if let Some(flag) = flag {
+                    flag.store(true, Ordering::Release);
+                    self.projects.steer_request(target, Act::Cancel);
+                    self.end_withdrawn();
+                }
+                // A request that is over needs no cancelling.
+                self.end(req, Ok(()));
+                Ok(())
+            }
+            Command::Shutdown {} => {
+                self.shutdown.store(true, Ordering::Release);
+                self.end(req, Ok(()));
+                Ok(())
+            }
+            command => {
+                self.open.lock().insert(req, Arc::new(AtomicBool::new(false)));
+                self.intake.push(Request { req, command }).map_err(|_request| {
+                    self.open.lock().remove(&req);
+                    busy()
+                })
+            }
+        }
+    }
+
+    /// Ends what was cancelled while it waited.
+    fn end_withdrawn(&self) {
+        let withdrawn = self.heavy.take(|item| match item {
+            HeavyItem::Job(item) => item.context.is_cancelled(),
+            HeavyItem::Run(item) => item.live.control.poll() >= Want::Stop,
+        });
+        for item in withdrawn {
+            self.heavy_work.fetch_sub(1, Ordering::AcqRel);
+            match item {
+                HeavyItem::Job(item) => self.end(item.req, Err(cancelled())),
+                HeavyItem::Run(item) => {
+                    let req = item.req;
+                    item.withdraw(&self.outbox, &self.projects);
+                    self.open.lock().remove(&req);
+                }
+            }
+        }
+    }
+
+    /// The intake thread.
+    fn take_in(&self) {
+        while let Some(Request { req, command }) = self.intake.pop() {
+            let flag = self.open.lock().get(&req).cloned().unwrap_or_default();
+            let context = JobContext::new(req, Arc::clone(&self.outbox), flag);
+            if context.is_cancelled() {
+                self.end(req, Err(cancelled()));
+                continue;
+            }
+            match guarded(|| self.workshop.plan(command)) {
+                Ok(Work::Answer(events)) => {
+                    for event in events {
+                        context.emit(event);
+                    }
+                    self.end(req, Ok(()));
+                }
+                Ok(Work::Light(job)) => {
+                    if self.light.push(JobItem { req, job, context }).is_err() {
+                        self.end(req, Err(busy()));
+                    }
+                }
+                Ok(Work::Heavy(job)) => self.queue_heavy(HeavyItem::Job(JobItem { req, job, context })),
+                Ok(Work::Run(planned)) => match guarded(|| self.accept(req, *planned)) {
+                    Ok(item) => {
+                        if self.heavy_work.load(Ordering::Acquire) > 0 {
+                            let run = item.place.run;
+                            if let Err(error) = item.place.store.push_event(run, &Event::Queued { run }) {
+                                tracing::warn!(%error, run, "the run's waiting is not on record");
+                            }
+                            self.say(req, Event::Queued { run });
+                        }
+                        if context.is_cancelled() {
+                            item.live.control.request(Act::Cancel);
+                        }
+                        self.queue_heavy(HeavyItem::Run(item));
+                    }
+                    Err(problem) => self.end(req, Err(problem)),
+                },
+                Err(problem) => self.end(req, Err(problem)),
+            }
+        }
+    }
+
+    fn queue_heavy(&self, item: HeavyItem) {
+        self.heavy_work.fetch_add(1, Ordering::AcqRel);
+        if let Err(item) = self.heavy.push(item) {
+            self.heavy_work.fetch_sub(1, Ordering::AcqRel);
+            let req = item.req();
+            match item {
+                HeavyItem::Job(_) => self.end(req, Err(busy())),
+                HeavyItem::Run(item) => {
+                    item.withdraw(&self.outbox, &self.projects);
+                    self.open.lock().remove(&req);
+                }
+            }
+        }
+    }
+
+    /// Locks the project, gives the run its row and its control block.
+    fn accept(&self, req: u64, planned: PlannedRun) -> Result<RunItem, Problem> {
+        let PlannedRun { project_dir, row, again, job } = planned;
+        let store = self.projects.enter(&project_dir)?;
+        let registered = self.register(&store, &row, again.as_ref()).and_then(|before| {
+            let (run, run_dir) = (before.run, before.folder.clone());
+            if self.projects.is_live(&project_dir, run) {
+                return Err(Problem::new(
+                    Code::Busy,
+                    format!("run {run} goes on already"),
+                    run_dir.display().to_string(),
+                    "wait for its end, or stop it first",
+                ));
+            }
+            if again.is_some() {
+                let settings_toml = Some(row.settings_toml.clone());
+                store.update_run(
+                    run,
+                    &RunUpdate { status: Some("queued".to_owned()), settings_toml, ..RunUpdate::default() },
+                )?;
+            }
+            store.heartbeat(run, std::process::id())?;
+            Ok(before)
+        });
+        match registered {
+            Ok(before) => {
+                let live = self.projects.add_run(&project_dir, before.run, req);
+                let place = RunPlace { run: before.run, run_dir: before.folder.clone(), project_dir, store };
+                let before = again.is_some().then_some(before);
+                Ok(RunItem { req, live, place, before, job })
+            }
+            Err(problem) => {
+                drop(store);
+                self.projects.leave(&project_dir);
+                Err(problem)
+            }
+        }
+    }
+
+    /// The run's row, new or found again.
+    fn register(&self, store: &Store, row: &NewRun, again: Option<&RunAgain>) -> Result<RunRow, Problem> {
+        let reader = Reader::open(store.project_dir())?;
+        let run = match again {
+            None => store.create_run(row)?,
+            Some(again) => {
+                let known = reader.run(again.run)?.is_some_and(|found| same_folder(&found.folder, &again.folder));
+                if known {
+                    again.run
+                } else {
+                    store.adopt_run(again.run, &NewRun { folder: Some(again.folder.clone()), ..row.clone() })?
+                }
+            }
+        };
+        reader.run(run)?.ok_or_else(|| no_such_run(run))
+    }
+
+    /// The engine thread.
+    fn do_heavy(&self) {
+        while let Some(item) = self.heavy.pop() {
+            let req = item.req();
+            match item {
+                HeavyItem::Job(item) => self.do_job(item),
+                HeavyItem::Run(item) => {
+                    item.carry_out(&self.outbox, &self.projects);
+                    self.open.lock().remove(&req);
+                }
+            }
+            self.heavy_work.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    /// The requests thread.
+    fn do_light(&self) {
+        while let Some(item) = self.light.pop() {
+            self.do_job(item);
+        }
+    }
+
+    fn do_job(&self, item: JobItem) {
+        let JobItem { req, job, context } = item;
+        let result = guarded(|| {
+            context.check_cancelled()?;
+            job.carry_out(&context)
+        });
+        self.end(req, result);
+    }
+}
+
+fn same_folder(a: &std::path::Path, b: &std::path::Path) -> bool {
+    crate::projects::key(a) == crate::projects::key(b)
+}
+
+fn busy() -> Problem {
+    Problem::new(
+        Code::Busy,
+        "the engine is busy and its queue is full",
+        "engine",
+        "wait for what is running, or stop it",
+    )
+}
+
+fn no_such_run(run: u64) -> Problem {
+    Problem::new(
+        Code::NotFound,
+        format!("run {run} does not wait or go on in this engine"),
+        format!("run {run}"),
+        "look at its status in the list of runs; an interrupted run can be resumed",
+    )
+}

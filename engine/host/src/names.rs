@@ -1,0 +1,209 @@
+//! From what a person wrote to what is on the disk: projects, models, data, probe sets, runs.
+//!
+//! Place in the data flow: jobs come here first. Relative paths of a project file are relative to its
+//! folder; everything returned is absolute and exists.
+
+use crate::builtin::{Builtins, PREFIX};
+use std::path::{Path, PathBuf};
+use temper_protocol::{Code, Problem, Project, RunRef, project_file};
+use temper_store::{Reader, RunRow, StoreError};
+use temper_train::checkpoint::Checkpoints;
+
+/// What stands before the configuration of a new model.
+pub(crate) const RANDOM: &str = "random:";
+
+/// A path as a person may have written it, relative to `base`.
+pub(crate) fn absolute(path: &Path, base: &Path) -> Result<PathBuf, Problem> {
+    std::path::absolute(base.join(path)).map_err(|error| {
+        Problem::new(
+            Code::Io,
+            format!("the path cannot be used: {error}"),
+            path.display().to_string(),
+            "give an absolute path",
+        )
+    })
+}
+
+/// The project's file, given as that file or as its folder.
+pub(crate) fn project_file_of(project: &Path) -> Result<PathBuf, Problem> {
+    let file = absolute(&project_file::locate(project), Path::new(""))?;
+    if file.is_file() {
+        return Ok(file);
+    }
+    Err(Problem::new(
+        Code::NotFound,
+        "there is no project here",
+        file.display().to_string(),
+        "give a folder with a project.toml, or make one with: temper new DIR --model M --data D",
+    ))
+}
+
+/// Folder of a project file.
+pub(crate) fn folder_of(file: &Path) -> PathBuf {
+    file.parent().map(Path::to_path_buf).unwrap_or_default()
+}
+
+/// The project's folder, given as that folder or as its file; need not hold a project file.
+pub(crate) fn project_dir_of(project: &Path) -> Result<PathBuf, Problem> {
+    let project = absolute(project, Path::new(""))?;
+    Ok(if project.is_file() { folder_of(&project) } else { project })
+}
+
+fn existing(path: PathBuf, what: &str, written: &str) -> Result<PathBuf, Problem> {
+    if path.exists() {
+        return Ok(path);
+    }
+    Err(Problem::new(
+        Code::NotFound,
+        format!("{what} does not exist"),
+        path.display().to_string(),
+        format!("check \"{written}\": relative paths are relative to the project's folder"),
+    ))
+}
+
+/// The model's path. `random:CONFIG.json` gives the configuration.
+pub(crate) fn model_path(builtins: &Builtins, name: &str, base: &Path) -> Result<PathBuf, Problem> {
+    if name.starts_with(PREFIX) {
+        return builtins.path(name);
+    }
+    let written = name.strip_prefix(RANDOM).unwrap_or(name);
+    existing(absolute(Path::new(written), base)?, "the model", written)
+}
+
+/// A data file or folder.
+pub(crate) fn data_path(builtins: &Builtins, name: &str, base: &Path) -> Result<PathBuf, Problem> {
+    if name.starts_with(PREFIX) {
+        return builtins.path(name);
+    }
+    existing(absolute(Path::new(name), base)?, "the data", name)
+}
+
+/// Kept sets by name: the word behind `builtin:`, or the file's name without its ending.
+pub(crate) fn probe_paths(
+    builtins: &Builtins,
+    names: &[String],
+    base: &Path,
+) -> Result<Vec<(String, PathBuf)>, Problem> {
+    let mut sets: Vec<(String, PathBuf)> = Vec::new();
+    for written in names {
+        let path = data_path(builtins, written, base)?;
+        let short = match written.strip_prefix(PREFIX) {
+            Some(name) => name.to_owned(),
+            None => path.file_stem().map_or_else(|| written.clone(), |stem| stem.to_string_lossy().into_owned()),
+        };
+        // Series are told apart by the name.
+        let taken = |name: &str| sets.iter().any(|(other, _)| other == name);
+        let name = if taken(&short) {
+            (2..).map(|number| format!("{short}-{number}")).find(|name| !taken(name)).unwrap_or(short)
+        } else {
+            short
+        };
+        sets.push((name, path));
+    }
+    Ok(sets)
+}
+
+/// A run that exists.
+#[derive(Debug, Clone)]
+pub(crate) struct FoundRun {
+    /// Its number; of a run whose database was lost, the number that its folder is called.
+    pub(crate) run: u64,
+    /// Its folder.
+    pub(crate) folder: PathBuf,
+    /// Its row, when the database has one.
+    pub(crate) row: Option<RunRow>,
+}
+
+impl FoundRun {
+    fn of_row(row: RunRow) -> Self {
+        Self { run: row.run, folder: row.folder.clone(), row: Some(row) }
+    }
+
+    fn of_folder(folder: PathBuf) -> Self {
+        let run = folder.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok()).unwrap_or(0);
+        Self { run, folder, row: None }
+    }
+}
+
+/// The run meant by `wanted`. The database is asked first; runs of a lost one are found by their folders.
+pub(crate) fn find_run(project_dir: &Path, wanted: &RunRef) -> Result<FoundRun, Problem> {
+    let rows = match Reader::open(project_dir) {
+        Ok(reader) => reader.runs()?,
+        Err(StoreError::Missing { .. } | StoreError::Damaged { .. }) => Vec::new(),
+        Err(error) => return Err(error.into()),
+    };
+    let found =
+        match wanted {
+            RunRef::Last => rows
+                .into_iter()
+                .next()
+                .map(FoundRun::of_row)
+                .or_else(|| run_folders(project_dir).pop().map(FoundRun::of_folder)),
+            RunRef::Id(run) => rows.into_iter().find(|row| row.run == *run).map(FoundRun::of_row).or_else(|| {
+                run_folders(project_dir).into_iter().map(FoundRun::of_folder).find(|found| found.run == *run)
+            }),
+            RunRef::Path(path) => {
+                let folder = run_folder_of(&absolute(path, Path::new(""))?);
+                let key = crate::projects::key(&folder);
+                rows.into_iter()
+                    .find(|row| crate::projects::key(&row.folder) == key)
+                    .map(FoundRun::of_row)
+                    .or_else(|| folder.is_dir().then(|| FoundRun::of_folder(folder)))
+            }
+        };
+    found.ok_or_else(|| {
+        let name = match wanted {
+            RunRef::Last => "no run".to_owned(),
+            RunRef::Id(run) => format!("no run {run}"),
+            RunRef::Path(path) => format!("no run in {}", path.display()),
+        };
+        Problem::new(
+            Code::NotFound,
+            format!("there is {name} in this project"),
+            project_dir.display().to_string(),
+            "list the runs with: temper runs PROJECT, or start one with: temper train PROJECT",
+        )
+    })
+}
+
+/// The run's folder, given as that or as one of its checkpoints.
+fn run_folder_of(path: &Path) -> PathBuf {
+    let is_checkpoint = path.join(temper_train::checkpoint::STATE_FILE).is_file();
+    match path.parent().and_then(Path::parent) {
+        Some(run) if is_checkpoint => run.to_path_buf(),
+        _ => path.to_path_buf(),
+    }
+}
+
+/// Folders `runs/NNNN` with checkpoints, by rising number.
+fn run_folders(project_dir: &Path) -> Vec<PathBuf> {
+    let mut numbered: Vec<(u64, PathBuf)> = std::fs::read_dir(project_dir.join("runs"))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path())))
+        .filter(|(_, folder)| !Checkpoints::existing(folder).steps().is_empty())
+        .collect();
+    numbered.sort();
+    numbered.into_iter().map(|(_, folder)| folder).collect()
+}
+
+/// The project as it was frozen for a run.
+pub(crate) fn frozen_text(found: &FoundRun) -> Result<String, Problem> {
+    let file = found.folder.join(project_file::FILE_NAME);
+    match (std::fs::read_to_string(&file), &found.row) {
+        (Ok(text), _) => Ok(text),
+        (Err(_), Some(row)) if !row.settings_toml.is_empty() => Ok(row.settings_toml.clone()),
+        (Err(error), _) => Err(Problem::new(
+            Code::Io,
+            format!("the settings of the run cannot be read: {error}"),
+            file.display().to_string(),
+            "give a run's folder, with its project.toml",
+        )),
+    }
+}
+
+/// The project as it was frozen for a run, read as if it stood in `project_dir`.
+pub(crate) fn frozen_project(found: &FoundRun, project_dir: &Path) -> Result<Project, Problem> {
+    project_file::parse(&frozen_text(found)?, &project_dir.join(project_file::FILE_NAME))
+}

@@ -1,0 +1,223 @@
+//! A run in this engine, from its acceptance to its one last event.
+//!
+//! Place in the data flow: every event of the trainer passes through [`RunSink`], which writes it to the
+//! project's database before anybody hears of it: a checkpoint that was announced is on record even if
+//! the process is killed in the next instant.
+
+use crate::job::{RunJob, RunPlace, guarded};
+use crate::outbox::{Outbox, is_measurement};
+use crate::projects::{LiveRun, Projects};
+use sha2::{Digest as _, Sha256};
+use std::path::Path;
+use std::sync::Arc;
+use temper_protocol::{Code, Envelope, Event, Problem, RunStatus};
+use temper_store::{RunRow, StoreError};
+use temper_train::{Outcome, Want};
+
+/// A run whose turn will come.
+pub(crate) struct RunItem {
+    pub(crate) req: u64,
+    pub(crate) live: Arc<LiveRun>,
+    pub(crate) place: RunPlace,
+    /// The row of the run that it goes on with, as it was.
+    pub(crate) before: Option<RunRow>,
+    pub(crate) job: Box<dyn RunJob>,
+}
+
+impl RunItem {
+    /// Trains, and says how it ended: exactly once, also after a panic.
+    pub(crate) fn carry_out(self, outbox: &Arc<Outbox>, projects: &Projects) {
+        let Self { req, live, place, before, job } = self;
+        let mut sink = RunSink {
+            req,
+            place: place.clone(),
+            outbox: Arc::clone(outbox),
+            again: before.is_some(),
+            figures: Figures::new(before.as_ref()),
+            unwritable: false,
+        };
+        let result = if live.control.poll() >= Want::Stop {
+            Err(withdrawn(place.run))
+        } else {
+            guarded(|| job.train(&place, &live.control, &mut |event| sink.take(event)))
+        };
+        let outcome = result.unwrap_or_else(|problem| sink.figures.outcome(problem));
+        sink.finish(outcome, &live, projects);
+    }
+
+    /// Ends a run that was withdrawn before its turn came.
+    pub(crate) fn withdraw(self, outbox: &Arc<Outbox>, projects: &Projects) {
+        self.live.control.request(temper_protocol::Act::Cancel);
+        self.carry_out(outbox, projects);
+    }
+}
+
+fn withdrawn(run: u64) -> Problem {
+    Problem::new(Code::Cancelled, "the run was withdrawn before it began", format!("run {run}"), "start it again")
+}
+
+/// What is known of a run while it goes on, for the case that it cannot say so itself any more.
+#[derive(Debug)]
+struct Figures {
+    steps: u64,
+    best_step: u64,
+    base_loss: f64,
+    last_loss: f64,
+    best_loss: f64,
+    forgetting: f64,
+    forgetting_step: u64,
+    tokens_per_sec: f64,
+    peak_rss_mib: f64,
+    begin: std::time::Instant,
+}
+
+impl Figures {
+    /// Nothing is known of a new run; one that goes on has what it had.
+    fn new(before: Option<&RunRow>) -> Self {
+        let nothing = RunRow::default();
+        let before = before.unwrap_or(&nothing);
+        Self {
+            steps: before.steps,
+            best_step: before.best_step,
+            base_loss: before.base_loss,
+            last_loss: before.final_loss,
+            best_loss: before.best_loss,
+            forgetting: before.forgetting,
+            forgetting_step: 0,
+            tokens_per_sec: before.tokens_per_sec,
+            peak_rss_mib: before.peak_rss_mib,
+            begin: std::time::Instant::now(),
+        }
+    }
+
+    fn note(&mut self, event: &Event) {
+        match event {
+            Event::Started { resumed_from, .. } => self.steps = *resumed_from,
+            Event::Step { step, tokens_per_sec, rss_mib, .. } => {
+                self.steps = *step;
+                self.tokens_per_sec = *tokens_per_sec;
+                self.peak_rss_mib = self.peak_rss_mib.max(*rss_mib);
+            }
+            Event::Eval { step, split, loss, best } if split == "validation" => {
+                self.last_loss = *loss;
+                if *step == 0 {
+                    self.base_loss = *loss;
+                }
+                if *best {
+                    self.best_step = *step;
+                    self.best_loss = *loss;
+                }
+            }
+            Event::Probe { step, loss_delta, .. } => {
+                self.forgetting =
+                    if *step == self.forgetting_step { self.forgetting.max(*loss_delta) } else { *loss_delta };
+                self.forgetting_step = *step;
+            }
+            _ => {}
+        }
+    }
+
+    /// The end of a run that could not say itself how it ended.
+    fn outcome(&self, problem: Problem) -> Outcome {
+        let cancelled = problem.code == Code::Cancelled;
+        Outcome {
+            status: if cancelled { RunStatus::Cancelled } else { RunStatus::Failed },
+            steps: self.steps,
+            best_step: self.best_step,
+            base_loss: self.base_loss,
+            final_loss: self.last_loss,
+            best_loss: self.best_loss,
+            forgetting: self.forgetting,
+            tokens_per_sec: self.tokens_per_sec,
+            cpu_secs_per_step: 0.0,
+            peak_rss_mib: self.peak_rss_mib,
+            wall_secs: self.begin.elapsed().as_secs_f64(),
+            adapter: None,
+            problem: (!cancelled).then_some(problem),
+        }
+    }
+}
+
+/// Where the events of one run go: database first, then the listener.
+struct RunSink {
+    req: u64,
+    place: RunPlace,
+    outbox: Arc<Outbox>,
+    again: bool,
+    figures: Figures,
+    /// Whether the person has been told that the database cannot be written.
+    unwritable: bool,
+}
+
+impl RunSink {
+    fn take(&mut self, event: Event) {
+        if event.is_last() || matches!(event, Event::Finished { .. }) {
+            tracing::error!(?event, "a run tried to end itself");
+            return;
+        }
+        self.figures.note(&event);
+        let written = self.write(&event);
+        self.say(event);
+        self.report(written);
+    }
+
+    fn write(&self, event: &Event) -> Result<(), StoreError> {
+        let RunPlace { run, store, .. } = &self.place;
+        match event {
+            Event::Progress { .. } | Event::Text { .. } => return Ok(()),
+            Event::Started { resumed_from, .. } if self.again => {
+                if *resumed_from > 0 {
+                    store.truncate_after(*run, *resumed_from)?;
+                } else {
+                    store.clear_run(*run)?;
+                }
+            }
+            Event::Checkpoint { path, bytes, .. } => {
+                store.record_file(*run, path, &checkpoint_hash(path), *bytes)?;
+            }
+            _ => {}
+        }
+        store.push_event(*run, event)?;
+        if is_measurement(event) || matches!(event, Event::Preparing { .. }) { Ok(()) } else { store.flush() }
+    }
+
+    /// Training goes on when the database cannot be written: what matters is in the checkpoints.
+    fn report(&mut self, written: Result<(), StoreError>) {
+        match written {
+            Ok(()) => self.unwritable = false,
+            Err(error) if !self.unwritable => {
+                self.unwritable = true;
+                let problem = Problem::from(error);
+                let text = format!(
+                    "the run's curves cannot be written at the moment: {problem}. Training goes on, and what waits is \
+                     written as soon as it can be"
+                );
+                tracing::warn!(run = self.place.run, "{text}");
+                self.say(Event::Warning { code: "database_not_written".to_owned(), text, step: self.figures.steps });
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn say(&self, event: Event) {
+        self.outbox.push(Envelope { req: self.req, event });
+    }
+
+    /// The one last event. The project is free again before anybody hears it.
+    fn finish(mut self, outcome: Outcome, live: &Arc<LiveRun>, projects: &Projects) {
+        let RunPlace { run, store, project_dir, .. } = self.place.clone();
+        let finished = outcome.into_finished(run);
+        let written = store.push_event(run, &finished).and_then(|()| store.flush());
+        self.report(written);
+        projects.remove_run(live);
+        drop(store);
+        projects.leave(&project_dir);
+        self.say(finished);
+    }
+}
+
+/// Hash of a checkpoint's `state.json`, which in turn holds the hashes of its other files.
+fn checkpoint_hash(folder: &Path) -> String {
+    let bytes = std::fs::read(folder.join(temper_train::checkpoint::STATE_FILE)).unwrap_or_default();
+    Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
