@@ -4,9 +4,9 @@
 //! rows to f32 through [`dequantise`]; writers shrink through [`quantise`].
 //!
 //! The block layouts are those of ggml; candle's `k_quants` holds the slow and certain conversions, the
-//! common formats have vectorised ones in [`crate::kernels::blocks`] that give the same bits.
+//! common formats have vectorised ones in [`crate::kernels`] that give the same bits.
 
-use crate::kernels::blocks;
+use crate::kernels::{blocks, super_blocks};
 use crate::{NnError, Result};
 use candle_core::quantized::k_quants::{
     BlockQ2K, BlockQ3K, BlockQ4_0, BlockQ4_1, BlockQ4K, BlockQ5_0, BlockQ5_1, BlockQ5K, BlockQ6K, BlockQ8_0, BlockQ8K,
@@ -170,24 +170,21 @@ fn storage_error(kind: StorageKind, what: String) -> NnError {
 /// # Errors
 /// [`NnError::Storage`] when `bytes` and `out` do not have fitting sizes.
 pub fn dequantise(kind: StorageKind, bytes: &[u8], out: &mut [f32]) -> Result<()> {
-    if kind.bytes_for(out.len()) != Some(bytes.len()) {
-        let what = format!("{} bytes do not hold {} values", bytes.len(), out.len());
-        return Err(storage_error(kind, what));
-    }
+    check_sizes(kind, bytes, out)?;
     match kind {
         StorageKind::F32 => bytemuck::cast_slice_mut::<f32, u8>(out).copy_from_slice(bytes),
         StorageKind::F16 => widen_half::<f16>(bytes, out, |half, out| half.convert_to_f32_slice(out)),
         StorageKind::Bf16 => blocks::widen_bf16(bytes, out),
         StorageKind::Q4_0 => blocks::widen_q4_0(bytes, out),
         StorageKind::Q4_1 => blocks::widen_q4_1(bytes, out),
+        StorageKind::Q5_0 => blocks::widen_q5_0(bytes, out),
+        StorageKind::Q5_1 => blocks::widen_q5_1(bytes, out),
         StorageKind::Q8_0 => blocks::widen_q8_0(bytes, out),
-        StorageKind::Q5_0 => widen_blocks::<BlockQ5_0>(bytes, out),
-        StorageKind::Q5_1 => widen_blocks::<BlockQ5_1>(bytes, out),
+        StorageKind::Q4K => super_blocks::widen_q4_k(bytes, out),
+        StorageKind::Q5K => super_blocks::widen_q5_k(bytes, out),
+        StorageKind::Q6K => super_blocks::widen_q6_k(bytes, out),
         StorageKind::Q2K => widen_blocks::<BlockQ2K>(bytes, out),
         StorageKind::Q3K => widen_blocks::<BlockQ3K>(bytes, out),
-        StorageKind::Q4K => widen_blocks::<BlockQ4K>(bytes, out),
-        StorageKind::Q5K => widen_blocks::<BlockQ5K>(bytes, out),
-        StorageKind::Q6K => widen_blocks::<BlockQ6K>(bytes, out),
         StorageKind::Q8K => widen_blocks::<BlockQ8K>(bytes, out),
     }
     Ok(())
@@ -198,18 +195,31 @@ pub fn dequantise(kind: StorageKind, bytes: &[u8], out: &mut [f32]) -> Result<()
 /// # Errors
 /// As [`dequantise`].
 pub fn dequantise_reference(kind: StorageKind, bytes: &[u8], out: &mut [f32]) -> Result<()> {
-    if kind.bytes_for(out.len()) != Some(bytes.len()) {
-        let what = format!("{} bytes do not hold {} values", bytes.len(), out.len());
-        return Err(storage_error(kind, what));
-    }
+    check_sizes(kind, bytes, out)?;
     match kind {
+        StorageKind::F32 => bytemuck::cast_slice_mut::<f32, u8>(out).copy_from_slice(bytes),
+        StorageKind::F16 => widen_half::<f16>(bytes, out, |half, out| half.convert_to_f32_slice(out)),
+        StorageKind::Bf16 => widen_half::<bf16>(bytes, out, |half, out| half.convert_to_f32_slice(out)),
         StorageKind::Q4_0 => widen_blocks::<BlockQ4_0>(bytes, out),
         StorageKind::Q4_1 => widen_blocks::<BlockQ4_1>(bytes, out),
+        StorageKind::Q5_0 => widen_blocks::<BlockQ5_0>(bytes, out),
+        StorageKind::Q5_1 => widen_blocks::<BlockQ5_1>(bytes, out),
         StorageKind::Q8_0 => widen_blocks::<BlockQ8_0>(bytes, out),
-        StorageKind::Bf16 => widen_half::<bf16>(bytes, out, |half, out| half.convert_to_f32_slice(out)),
-        _ => return dequantise(kind, bytes, out),
+        StorageKind::Q2K => widen_blocks::<BlockQ2K>(bytes, out),
+        StorageKind::Q3K => widen_blocks::<BlockQ3K>(bytes, out),
+        StorageKind::Q4K => widen_blocks::<BlockQ4K>(bytes, out),
+        StorageKind::Q5K => widen_blocks::<BlockQ5K>(bytes, out),
+        StorageKind::Q6K => widen_blocks::<BlockQ6K>(bytes, out),
+        StorageKind::Q8K => widen_blocks::<BlockQ8K>(bytes, out),
     }
     Ok(())
+}
+
+fn check_sizes(kind: StorageKind, bytes: &[u8], out: &[f32]) -> Result<()> {
+    if kind.bytes_for(out.len()) == Some(bytes.len()) {
+        return Ok(());
+    }
+    Err(storage_error(kind, format!("{} bytes do not hold {} values", bytes.len(), out.len())))
 }
 
 /// Shrinks f32 values to a storage type, as candle (and so ggml's reference code) does.

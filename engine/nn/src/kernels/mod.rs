@@ -7,7 +7,7 @@
 
 pub mod adamw;
 pub(crate) mod attention;
-pub mod blocks;
+pub(crate) mod blocks;
 pub(crate) mod frozen;
 pub(crate) mod head;
 pub(crate) mod low_rank;
@@ -18,6 +18,7 @@ pub mod reduce;
 pub(crate) mod rotary;
 pub(crate) mod scratch;
 pub(crate) mod softmax;
+pub(crate) mod super_blocks;
 pub mod threads;
 
 /// Runs `work` compiled for the best instruction set this machine has (AVX2 and FMA where present).
