@@ -32,6 +32,9 @@ CASES = {
     "regular expression": dict(target_modules=r".*\.(q|k)_proj"),
     "regular expression over blocks": dict(target_modules=r"model\.layers\.(0|1[01])\..*_proj"),
     "regular expression with a class": dict(target_modules=r".*layers\.[0-4]\.mlp\.(up|down)_proj"),
+    "regular expression must match in full": dict(target_modules=r"model\.layers\.1\.mlp\.up_proj|self_attn"),
+    "exclusion must match in full": dict(
+        target_modules=["q_proj", "v_proj"], exclude_modules=r"model\.layers\.1\.self_attn\.q_proj|v_pro"),
     "exclude a suffix": dict(target_modules=["q_proj", "v_proj"], exclude_modules=["v_proj"]),
     "exclude from all-linear": dict(target_modules="all-linear", exclude_modules=["down_proj", "o_proj"]),
     "exclude a full name": dict(target_modules=["q_proj"], exclude_modules=[Q.format(0)]),
