@@ -1,7 +1,7 @@
 //! From files to batches: readers, schemas, templates, tokens, packing, order.
 //!
 //! Place in the data flow: a project names files and folders; this crate says what they are
-//! ([`sniff`]), reads them row by row ([`read`]), recognises their meaning ([`schema`]), turns every
+//! ([`sniff()`]), reads them row by row ([`read`]), recognises their meaning ([`schema`]), turns every
 //! row into token ids with a mark on each token whose prediction counts ([`tokens`], with the
 //! tokenizer and chat template of [`codec`]), splits and caches the result ([`dataset`]) and serves it
 //! as batches in an order that a checkpoint can resume ([`batch`]). It knows neither models nor

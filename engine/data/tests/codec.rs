@@ -224,7 +224,7 @@ fn a_folder_is_read_with_all_its_ways_to_say_things() {
     });
     let generation = json!({"eos_token_id": [0, 2]});
     let folder = folder_with(&[
-        ("tokenizer.json", json.clone()),
+        ("tokenizer.json", json),
         ("tokenizer_config.json", named.to_string()),
         ("generation_config.json", generation.to_string()),
     ]);

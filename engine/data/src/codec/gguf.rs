@@ -15,24 +15,6 @@ const UNKNOWN: i32 = 2;
 const CONTROL: i32 = 3;
 const USER_DEFINED: i32 = 4;
 
-/// Control tokens that end a turn or a text, by the names that model families use. GGUF files often
-/// name only one end token; a model stops at any of these.
-const END_NAMES: &[&str] = &[
-    "<|im_end|>",
-    "<|eot_id|>",
-    "<|eom_id|>",
-    "<|end|>",
-    "<|end_of_text|>",
-    "<|endoftext|>",
-    "<|eot|>",
-    "<end_of_turn>",
-    "<EOT>",
-    "<|END_OF_TURN_TOKEN|>",
-    "<|return|>",
-    "<｜end▁of▁sentence｜>",
-    "</s>",
-];
-
 /// The tokenizer's part of a GGUF file's metadata (keys `tokenizer.ggml.*` and `tokenizer.chat_template*`).
 #[derive(Debug, Clone, Default)]
 pub struct GgufTokenizer {
@@ -109,12 +91,7 @@ impl TextCodec {
             map.insert("post_processor".to_owned(), post_processor(&parts, bos, eos));
         }
         let tokenizer_json = serde_json::to_vec(&json).map_err(|error| DataError::Internal(error.to_string()))?;
-        let ends = parts
-            .tokens
-            .iter()
-            .zip(0_u32..)
-            .filter(|(token, id)| kind_of(&parts, *id) == CONTROL && END_NAMES.contains(&token.as_str()));
-        let stop = ends.map(|(_, id)| id).chain(parts.eot).chain(parts.eom).collect();
+        let stop = parts.eot.into_iter().chain(parts.eom).collect();
         let special =
             SpecialTokens { bos: parts.bos, eos: parts.eos, unk: parts.unk, pad: parts.pad, turn_end: None, stop };
         let files = files(&parts, &tokenizer_json, bos.is_some(), eos.is_some())?;

@@ -25,6 +25,24 @@ use template::ChatTemplate;
 use tokenizers::tokenizer::Tokenizer;
 use tokenizers::{DecoderWrapper, ModelWrapper, PostProcessorWrapper};
 
+/// Control tokens that end a turn or a text, by the names that model families use. Files often
+/// name only one of them; a model stops at any.
+const END_NAMES: &[&str] = &[
+    "<|im_end|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|end|>",
+    "<|end_of_text|>",
+    "<|endoftext|>",
+    "<|eot|>",
+    "<end_of_turn>",
+    "<EOT>",
+    "<|END_OF_TURN_TOKEN|>",
+    "<|return|>",
+    "<｜end▁of▁sentence｜>",
+    "</s>",
+];
+
 /// Ids with a meaning of their own.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SpecialTokens {
@@ -224,7 +242,8 @@ impl TextCodec {
         }
         self.special.turn_end = self.find_turn_end();
         let found = [self.special.eos, self.special.turn_end];
-        self.special.stop.extend(found.into_iter().flatten());
+        let named = self.control.iter().filter(|(_, content)| END_NAMES.contains(&content.as_str())).map(|(id, _)| *id);
+        self.special.stop.extend(found.into_iter().flatten().chain(named));
         self.special.stop.sort_unstable();
         self.special.stop.dedup();
         let flags = format!("{:?} {:?} {:?} {:?}", self.special, self.prefix, self.suffix, self.date);

@@ -5,9 +5,9 @@
 //! 2. Prefix difference: a turn is what lies between the conversation rendered up to it (with the
 //!    generation prompt) and rendered with it - taken only when both are really prefixes of the whole.
 //! 3. Alignment: the conversation is rendered once more with a mark in place of each content. The pieces
-//!    between the marks are the template's own text, and the whole must consist of exactly these pieces
-//!    and the contents (as they are, trimmed, or without their reasoning part). This covers templates
-//!    that change earlier turns later on.
+//!    between the marks are the template's own text; they and the contents (as they are, trimmed, or
+//!    without their reasoning part) must make up the whole from its beginning to behind the turn. This
+//!    covers templates that change earlier turns later on.
 //!
 //! Markers are never searched for, neither as tokens nor as text. When no way is certain the row is
 //! refused: a wrong mask trains the model to ask the user's questions.
@@ -186,15 +186,15 @@ impl Finder<'_> {
         }
     }
 
-    /// Ranges of all contents by alignment; `None` for turns without a text.
+    /// Ranges of contents by alignment: from the first turn on as far as the whole agrees, `None` for turns
+    /// without a text and for those behind the first disagreement. A content counts only when the
+    /// template's text before it and behind it is there, too.
     fn align(&self) -> Result<Vec<Option<Range<usize>>>, MaskError> {
-        let failed =
-            |why: &str| MaskError::Place(format!("the answers cannot be found in the rendered conversation: {why}"));
         let spoken: String = self.messages.iter().map(|message| message.text()).collect();
         let mark = (0xF_8000..0xF_F000_u32)
             .filter_map(char::from_u32)
             .find(|c| !spoken.contains(*c) && !self.codec.chat_template().contains(*c))
-            .ok_or_else(|| failed("it uses every private-use character"))?;
+            .ok_or_else(|| MaskError::Place("the conversation uses every private-use character".to_owned()))?;
         let marked: Vec<ChatMessage> = self
             .messages
             .iter()
@@ -218,19 +218,16 @@ impl Finder<'_> {
                 spans.push(None);
                 continue;
             }
-            let start = at.ok_or_else(|| failed("the template depends on what is said"))?;
-            let literal = literals.next().ok_or_else(|| failed("the template leaves a turn out"))?;
-            let rest = self.text.get(start..).unwrap_or_default();
-            let fits = |content: &&str| rest.strip_prefix(*content).is_some_and(|tail| tail.starts_with(literal));
-            let shown = variants(message.text()).into_iter().find(fits);
-            let end = shown.map(|content| start + content.len());
-            spans.push(end.map(|end| start..end));
-            at = end.map(|end| end + literal.len());
+            let shown = at.zip(literals.next()).and_then(|(start, literal)| {
+                let rest = self.text.get(start..)?;
+                let fits = |content: &&str| rest.strip_prefix(*content).is_some_and(|tail| tail.starts_with(literal));
+                let content = variants(message.text()).into_iter().find(fits)?;
+                Some((start..start + content.len(), literal.len()))
+            });
+            at = shown.as_ref().map(|(span, literal)| span.end + literal);
+            spans.push(shown.map(|(span, _)| span));
         }
-        match at {
-            Some(end) if end == self.text.len() && literals.next().is_none() => Ok(spans),
-            _ => Err(failed("the template depends on what is said")),
-        }
+        Ok(spans)
     }
 
     /// Applies ranges of characters with marks of their own.
