@@ -136,6 +136,11 @@ impl JobContext {
         self.outbox.push(Envelope { req: self.req, event });
     }
 
+    /// Says how far it is; a total of 0 is not known.
+    pub fn progress(&self, stage: &str, done: u64, total: u64, unit: &str) {
+        self.emit(Event::Progress { done, total, unit: unit.to_owned(), stage: stage.to_owned() });
+    }
+
     /// Whether the person wants it to end.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {

@@ -8,11 +8,15 @@ use crate::job::{RunJob, RunPlace, guarded};
 use crate::outbox::{Outbox, is_measurement};
 use crate::projects::{LiveRun, Projects};
 use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use temper_protocol::{Code, Envelope, Event, Problem, RunStatus};
-use temper_store::{RunRow, StoreError};
+use temper_store::{RunRow, RunUpdate, StoreError};
 use temper_train::{Outcome, Want};
+
+/// What a run started from, in its folder.
+const RUN_FILE: &str = "run.json";
 
 /// A run whose turn will come.
 pub(crate) struct RunItem {
@@ -35,6 +39,8 @@ impl RunItem {
             again: before.is_some(),
             figures: Figures::new(before.as_ref()),
             unwritable: false,
+            early: Vec::new(),
+            hashed: false,
         };
         let result = if live.control.poll() >= Want::Stop {
             Err(withdrawn(place.run))
@@ -138,6 +144,14 @@ impl Figures {
     }
 }
 
+/// How far an event came.
+enum Reached {
+    /// It waits for the writer thread.
+    Memory,
+    /// It is in the database.
+    Disk,
+}
+
 /// Where the events of one run go: database first, then the listener.
 struct RunSink {
     req: u64,
@@ -147,6 +161,10 @@ struct RunSink {
     figures: Figures,
     /// Whether the person has been told that the database cannot be written.
     unwritable: bool,
+    /// What a resumed run says before it has cut back what it will do again.
+    early: Vec<Event>,
+    /// Whether the hashes of what the run started from are in its row.
+    hashed: bool,
 }
 
 impl RunSink {
@@ -161,30 +179,47 @@ impl RunSink {
         self.report(written);
     }
 
-    fn write(&self, event: &Event) -> Result<(), StoreError> {
-        let RunPlace { run, store, .. } = &self.place;
+    /// Hands an event to the database. News are on the disk when this returns, numbers a little later.
+    fn write(&mut self, event: &Event) -> Result<Reached, StoreError> {
+        let RunPlace { run, run_dir, store, .. } = &self.place;
         match event {
-            Event::Progress { .. } | Event::Text { .. } => return Ok(()),
+            Event::Progress { .. } | Event::Text { .. } => return Ok(Reached::Memory),
+            Event::Warning { .. } if self.again => {
+                self.early.push(event.clone());
+                return Ok(Reached::Memory);
+            }
             Event::Started { resumed_from, .. } if self.again => {
-                if *resumed_from > 0 {
-                    store.truncate_after(*run, *resumed_from)?;
-                } else {
-                    store.clear_run(*run)?;
-                }
+                self.again = false;
+                store.truncate_after(*run, *resumed_from)?;
             }
             Event::Checkpoint { path, bytes, .. } => {
                 store.record_file(*run, path, &checkpoint_hash(path), *bytes)?;
+                if !self.hashed {
+                    self.hashed = true;
+                    let hashes = Some(start_hashes(run_dir));
+                    store.update_run(*run, &RunUpdate { hashes, ..RunUpdate::default() })?;
+                }
             }
             _ => {}
         }
         store.push_event(*run, event)?;
-        if is_measurement(event) || matches!(event, Event::Preparing { .. }) { Ok(()) } else { store.flush() }
+        if let Event::Started { .. } = event {
+            for early in self.early.drain(..) {
+                store.push_event(*run, &early)?;
+            }
+        }
+        if is_measurement(event) || matches!(event, Event::Preparing { .. }) {
+            return Ok(Reached::Memory);
+        }
+        store.flush()?;
+        Ok(Reached::Disk)
     }
 
     /// Training goes on when the database cannot be written: what matters is in the checkpoints.
-    fn report(&mut self, written: Result<(), StoreError>) {
+    fn report(&mut self, written: Result<Reached, StoreError>) {
         match written {
-            Ok(()) => self.unwritable = false,
+            Ok(Reached::Disk) => self.unwritable = false,
+            Ok(Reached::Memory) => {}
             Err(error) if !self.unwritable => {
                 self.unwritable = true;
                 let problem = Problem::from(error);
@@ -207,13 +242,32 @@ impl RunSink {
     fn finish(mut self, outcome: Outcome, live: &Arc<LiveRun>, projects: &Projects) {
         let RunPlace { run, store, project_dir, .. } = self.place.clone();
         let finished = outcome.into_finished(run);
-        let written = store.push_event(run, &finished).and_then(|()| store.flush());
+        let early = std::mem::take(&mut self.early);
+        let written = early
+            .iter()
+            .try_for_each(|event| store.push_event(run, event))
+            .and_then(|()| store.push_event(run, &finished))
+            .and_then(|()| store.flush())
+            .map(|()| Reached::Disk);
         self.report(written);
         projects.remove_run(live);
         drop(store);
         projects.leave(&project_dir);
         self.say(finished);
     }
+}
+
+/// What the run's `run.json` says it started from: base, data, kept sets, settings, program.
+fn start_hashes(run_dir: &Path) -> BTreeMap<String, String> {
+    let file = std::fs::read(run_dir.join(RUN_FILE)).unwrap_or_default();
+    let run: serde_json::Value = serde_json::from_slice(&file).unwrap_or_default();
+    let hashes = run.get("hashes").and_then(serde_json::Value::as_object).into_iter().flatten();
+    let program = run.get("program").map(|hash| ("program", hash));
+    hashes
+        .map(|(name, hash)| (name.as_str(), hash))
+        .chain(program)
+        .filter_map(|(name, hash)| Some((name.to_owned(), hash.as_str()?.to_owned())))
+        .collect()
 }
 
 /// Hash of a checkpoint's `state.json`, which in turn holds the hashes of its other files.

@@ -152,7 +152,7 @@ impl Store {
     ///
     /// Numbers of `step`, `eval`, `probe` and `phases` become series, `rank` a table; every event but
     /// `step`, `phases` and `rank` is also kept as it is. Of `preparing` events only the newest of each
-    /// stage is kept.
+    /// stage is kept; an evaluation, probe or sample replaces an earlier one of the same step.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when there is no such run.
@@ -267,12 +267,24 @@ impl Store {
     ) -> Result<(), StoreError> {
         let value = serde_json::to_value(event).unwrap_or_default();
         let kind = route::kind_of(&value);
-        if let Event::Preparing { stage, .. } = event {
+        // Of what says the same thing again, the newest stays: how far a stage is, and what a run that went
+        // back or resumed measured at a step a second time.
+        let repeated = match event {
+            Event::Preparing { stage, .. } => Some(("$.stage", stage, None)),
+            Event::Eval { split, .. } => Some(("$.split", split, Some(step))),
+            Event::Probe { set, .. } => Some(("$.set", set, Some(step))),
+            Event::Sample { prompt, .. } => Some(("$.prompt", prompt, Some(step))),
+            _ => None,
+        };
+        if let Some((path, value, at_step)) = repeated {
             connection
                 .prepare_cached(
-                    "DELETE FROM events WHERE run = ?1 AND kind = ?2 AND json_extract(json, '$.stage') = ?3",
+                    "DELETE FROM events WHERE run = ?1 AND kind = ?2 AND json_extract(json, ?3) = ?4
+                                          AND step = coalesce(?5, step)",
                 )
-                .and_then(|mut statement| statement.execute(params![signed(run), kind, stage]))
+                .and_then(|mut statement| {
+                    statement.execute(params![signed(run), kind, path, value, at_step.map(signed)])
+                })
                 .map_err(|error| self.sql(error))?;
         }
         connection

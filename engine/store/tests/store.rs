@@ -42,7 +42,7 @@ fn probe(step: u64, set: &str, loss_delta: f64) -> Event {
         loss_delta,
         kl: loss_delta / 2.0,
         top1_agreement: 0.9,
-        perplexity_ratio: loss_delta.exp(),
+        perplexity_ratio: 1.5,
         negative_flips: 0.01,
         positions: 512,
     }
@@ -213,22 +213,27 @@ fn a_resumed_run_forgets_what_came_after_its_checkpoint() {
 }
 
 #[test]
-fn a_run_that_begins_again_is_empty() {
+fn what_is_measured_again_at_a_step_replaces_what_was_measured_there() {
     let folder = tempfile::tempdir().expect("folder");
     let store = Store::open(folder.path()).expect("store");
     let run = half_a_run(&store);
-    let other = half_a_run(&store);
-    store.clear_run(run).expect("clears");
-    let reader = Reader::open(folder.path()).expect("reader");
-    assert!(reader.series_names(run).expect("series").is_empty());
-    assert!(reader.events_after(run, 0, 10).expect("events").is_empty());
-    assert!(reader.rank_steps(run).expect("steps").is_empty());
-    let row = reader.run(run).expect("reads").expect("the run");
-    assert_eq!((row.steps, row.best_step, row.best_loss.is_nan()), (0, 0, true));
-    assert_eq!(reader.points(other, "train_loss", 0, 999, 999).expect("points").len(), 150);
-    store.push_event(run, &step(1, 1.0)).expect("pushes");
+    store.truncate_after(run, 50).expect("truncates");
+    let sample = |text: &str| Event::Sample { step: 50, prompt: "p".to_owned(), text: text.to_owned() };
+    for event in [eval(50, 1.0, true), probe(50, "code", 0.5), sample("one"), sample("two"), eval(50, 0.5, false)] {
+        store.push_event(run, &event).expect("pushes");
+    }
     store.flush().expect("flushes");
-    assert_eq!(reader.points(run, "train_loss", 0, 999, 999).expect("points").len(), 1);
+    let reader = Reader::open(folder.path()).expect("reader");
+    let at: Vec<Event> = reader
+        .events_after(run, 0, 1000)
+        .expect("events")
+        .into_iter()
+        .filter(|stored| stored.step == 50 && !matches!(stored.event, Event::Warning { .. }))
+        .map(|stored| stored.event)
+        .collect();
+    assert_eq!(at, [probe(50, "prose", 0.1), probe(50, "code", 0.5), sample("two"), eval(50, 0.5, false)]);
+    let loss = reader.points(run, "loss/validation", 0, 100, 10).expect("points");
+    assert_eq!(loss.last().map(|point| (point.step, point.value)), Some((50, 0.5)));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Devices, threads, memory, and a self-test that trains a small new model for a few steps.
+//! `doctor`: devices, threads, memory, and a self-test that trains a small new model for a few steps.
 
 use crate::job::JobContext;
 use std::sync::Arc;
@@ -14,8 +14,8 @@ const STEPS: usize = 12;
 const BATCH: usize = 4;
 const WIDTH: usize = 64;
 
-/// Emits `device` events and one `selftest`.
-pub(super) fn run(context: &JobContext) -> Result<(), Problem> {
+/// Says what there is to compute with, and whether it computes.
+pub(super) fn examine(context: &JobContext) -> Result<(), Problem> {
     for device in devices() {
         context.emit(device);
     }
@@ -25,10 +25,19 @@ pub(super) fn run(context: &JobContext) -> Result<(), Problem> {
 }
 
 fn devices() -> Vec<Event> {
-    let mut system = System::new();
-    system.refresh_memory();
-    system.refresh_cpu_all();
-    let name = system.cpus().first().map_or_else(|| "processor".to_owned(), |cpu| cpu.brand().trim().to_owned());
+    // Where the system tells nothing, what is known is still said.
+    let system = System::new().ok().map(|mut system| {
+        system.refresh_memory();
+        system.refresh_cpu_all();
+        system
+    });
+    let name = system
+        .as_ref()
+        .and_then(|system| system.cpus().first().map(|cpu| cpu.brand().trim().to_owned()))
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "processor".to_owned());
+    let (total_memory, free_memory) =
+        system.as_ref().map_or((0, 0), |system| (system.total_memory(), system.available_memory()));
     let threads = temper_nn::kernels::threads::threads() as u64;
     let mut features = Vec::new();
     #[cfg(target_arch = "x86_64")]
@@ -58,10 +67,10 @@ fn devices() -> Vec<Event> {
             note: format!(
                 "{}; {:.0} MiB free",
                 if features.is_empty() { "no vector extensions found".to_owned() } else { features.join(", ") },
-                mib(system.available_memory())
+                mib(free_memory)
             ),
             threads,
-            memory_mib: mib(system.total_memory()),
+            memory_mib: mib(total_memory),
         },
         absent("cuda", "this build trains on the processor"),
         absent("metal", "this build trains on the processor"),
@@ -97,7 +106,10 @@ fn self_test() -> Result<Event, Problem> {
     let pass = last.is_finite() && last < 0.9 * first;
     Ok(Event::Selftest {
         pass,
-        text: format!("trained {:.1} M parameters for {STEPS} steps, loss {first:.2} to {last:.2}", params.elements() as f64 / 1e6),
+        text: format!(
+            "trained {:.1} M parameters for {STEPS} steps, loss {first:.2} to {last:.2}",
+            params.elements() as f64 / 1e6
+        ),
         secs: started.elapsed().as_secs_f64(),
         tokens_per_sec: (STEPS * count) as f64 / secs,
         gemm_gflops: matrix_rate(),

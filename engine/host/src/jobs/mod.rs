@@ -3,17 +3,30 @@
 //! Place in the data flow: the intake thread asks [`Program`] what a command means; the jobs it returns
 //! call the other engine crates and emit what they say.
 
+mod cases;
+mod doctor;
+mod evaluate;
+mod export;
+mod generate;
 mod inspect;
+mod load;
+mod logits;
 mod new_project;
+mod preview;
+mod request;
+mod train;
 
 use crate::builtin::{self, Builtins};
 use crate::job::{JobContext, Work, Workshop};
+use crate::names;
+use std::path::PathBuf;
 use std::sync::Arc;
 use temper_protocol::{Command, Event, Problem};
 
 /// What the program can do.
 pub struct Program {
     builtins: Arc<Builtins>,
+    kept: Arc<load::Kept>,
 }
 
 impl Program {
@@ -28,15 +41,25 @@ impl Program {
     /// The program with its bundled files elsewhere.
     #[must_use]
     pub fn with(builtins: Builtins) -> Self {
-        Self { builtins: Arc::new(builtins) }
+        Self { builtins: Arc::new(builtins), kept: Arc::default() }
     }
 
+    /// Work that may be done while a run goes on.
     fn light(
         &self,
         work: impl FnOnce(&Builtins, &JobContext) -> Result<(), Problem> + Send + 'static,
     ) -> Result<Work, Problem> {
         let builtins = Arc::clone(&self.builtins);
         Ok(Work::Light(Box::new(move |context: &JobContext| work(&builtins, context))))
+    }
+
+    /// Work that needs the machine for itself.
+    fn heavy(
+        &self,
+        work: impl FnOnce(&Builtins, &load::Kept, &JobContext) -> Result<(), Problem> + Send + 'static,
+    ) -> Result<Work, Problem> {
+        let (builtins, kept) = (Arc::clone(&self.builtins), Arc::clone(&self.kept));
+        Ok(Work::Heavy(Box::new(move |context: &JobContext| work(&builtins, &kept, context))))
     }
 }
 
@@ -53,10 +76,53 @@ impl Workshop for Program {
                 context.emit(inspect::project_event(&dir)?);
                 Ok(())
             }),
+            Command::Preview { project, rows } => {
+                self.light(move |builtins, context| preview::preview(builtins, &project, rows, context))
+            }
             Command::Methods {} => Ok(Work::Answer(
                 temper_methods::registry().iter().map(|method| Event::Method(method.declared().card())).collect(),
             )),
-            other => Err(Problem::internal(format!("the engine has no work for {other:?}"))),
+            Command::Doctor {} => self.light(|_, context| doctor::examine(context)),
+            Command::Train { project, set, method, out, resume, max_steps } => {
+                // The memory is needed for training.
+                self.kept.clear();
+                train::plan(&self.builtins, train::Order { project, set, method, out, resume, max_steps })
+            }
+            Command::Preflight { project } => self.heavy(move |builtins, kept, context| {
+                kept.clear();
+                train::preflight(builtins, &project, context)
+            }),
+            Command::Generate { project, model, prompt, chat, limits } => {
+                generate::check(&limits)?;
+                self.heavy(move |builtins, kept, context| {
+                    let loaded = kept.load(builtins, project.as_deref(), &model, context)?;
+                    generate::generate(&loaded, &prompt, chat, limits, context)
+                })
+            }
+            Command::Evaluate { project, model, data, metrics } => {
+                let metrics = evaluate::chosen(metrics)?;
+                self.heavy(move |builtins, kept, context| {
+                    let folder = project.as_deref().map_or_else(|| Ok(PathBuf::new()), names::project_dir_of)?;
+                    let path = names::data_path(builtins, &data, &folder)?;
+                    let loaded = kept.load(builtins, project.as_deref(), &model, context)?;
+                    evaluate::evaluate(&loaded, &data, &path, &metrics, context)
+                })
+            }
+            Command::Logits { model, tokens, out } => self.heavy(move |builtins, kept, context| {
+                let loaded = kept.load(builtins, None, &model, context)?;
+                logits::logits(&loaded, &tokens, &out, context)
+            }),
+            Command::Export { project, source, format, dtype, out } => self.heavy(move |builtins, kept, context| {
+                kept.clear();
+                export::export(builtins, &export::Order { project, source, format, dtype, out }, context)
+            }),
+            Command::Verify { project, path, against } => self.heavy(move |builtins, kept, context| {
+                kept.clear();
+                export::verify(builtins, project.as_deref(), &path, against.as_ref(), context)
+            }),
+            Command::Control { .. } | Command::CancelRequest { .. } | Command::Shutdown {} => {
+                Err(Problem::internal("a command for the engine itself reached the workshop"))
+            }
         }
     }
 }

@@ -201,38 +201,6 @@ impl Store {
         Ok(())
     }
 
-    /// Empties a run that begins again from its first step, because it ended before its first checkpoint.
-    /// What waits is flushed first.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`] when there is no such run; those of the disk.
-    pub fn clear_run(&self, run: u64) -> Result<(), StoreError> {
-        self.flush()?;
-        let mut inner = self.inner.lock();
-        let Inner { connection, cache, last_steps } = &mut *inner;
-        *cache = SeriesCache::default();
-        last_steps.clear();
-        let transaction = immediate(connection).map_err(|error| self.sql(error))?;
-        let changed = transaction
-            .execute(
-                "UPDATE runs SET status = 'preparing', steps = 0, best_step = 0, base_loss = NULL, final_loss = NULL,
-                                 best_loss = NULL, forgetting = NULL, forgetting_step = 0, problem = NULL,
-                                 adapter = NULL
-                 WHERE run = ?1",
-                [signed(run)],
-            )
-            .map_err(|error| self.sql(error))?;
-        if changed == 0 {
-            return Err(StoreError::NotFound { what: format!("run {run}") });
-        }
-        for table in ["series", "ranks", "events", "files"] {
-            transaction
-                .execute(&format!("DELETE FROM {table} WHERE run = ?1"), [signed(run)])
-                .map_err(|error| self.sql(error))?;
-        }
-        transaction.commit().map_err(|error| self.sql(error))
-    }
-
     /// Notes a file that a run wrote. To be called after the file has its final name.
     ///
     /// # Errors

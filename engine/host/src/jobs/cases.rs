@@ -1,0 +1,71 @@
+//! What a certificate compares over: windows of text and prompts.
+//!
+//! Place in the data flow: `export` and `verify` make them from the run's kept sets, its own data (where the
+//! change is largest) and its sample prompts; the bundled probe sets stand in for what a project does not
+//! name.
+
+use crate::builtin::Builtins;
+use crate::names;
+use std::path::{Path, PathBuf};
+use temper_data::{ProbeSet, TextCodec};
+use temper_export::Cases;
+use temper_models::Model;
+use temper_protocol::{Problem, Project};
+
+/// Windows of each set.
+const WINDOWS: usize = 4;
+/// Tokens of a window.
+const WIDTH: usize = 128;
+/// Prompts continued greedily.
+const PROMPTS: usize = 6;
+/// Tokens at the beginning of a window that make a prompt.
+const PROMPT_TOKENS: usize = 24;
+/// Sets compared over when a project names none.
+const USUAL: [&str; 4] = ["builtin:prose", "builtin:instructions", "builtin:code", "builtin:arithmetic"];
+
+/// The cases of a result. `project` is the frozen project of its run, with the folder its paths start from.
+pub(super) fn cases(
+    builtins: &Builtins,
+    project: Option<(&Project, &Path)>,
+    model: &Model,
+    codec: &TextCodec,
+) -> Result<Cases, Problem> {
+    let mut sets: Vec<(String, PathBuf)> = Vec::new();
+    let mut prompts: Vec<String> = Vec::new();
+    if let Some((project, folder)) = project {
+        sets = names::probe_paths(builtins, &project.keep.probes, folder)?;
+        if let Some(source) = project.data.train.first() {
+            sets.push(("data".to_owned(), names::data_path(builtins, source.path(), folder)?));
+        }
+        prompts.clone_from(&project.samples.prompts);
+    }
+    if sets.len() < 2 {
+        sets.extend(names::probe_paths(builtins, &USUAL.map(str::to_owned), Path::new(""))?);
+    }
+    let room = model.config.context();
+    let width = WIDTH.min(room.saturating_sub(temper_export::GREEDY_TOKENS)).max(2);
+    let mut cases = Cases::default();
+    for prompt in prompts.iter().take(PROMPTS / 2) {
+        let ids = codec.encode_prompt(prompt, true)?;
+        if !ids.is_empty() && ids.len() + temper_export::GREEDY_TOKENS <= room {
+            cases.prompts.push(ids);
+        }
+    }
+    for (name, path) in sets {
+        let set = match ProbeSet::load(&path, codec, WINDOWS, width) {
+            Ok(set) => set,
+            // Data that trains well may be too short for a window; others are there to compare over.
+            Err(error) => {
+                tracing::info!(%error, set = name, "not compared over");
+                continue;
+            }
+        };
+        if cases.prompts.len() < PROMPTS
+            && let Some(window) = set.windows.first()
+        {
+            cases.prompts.push(window.iter().take(PROMPT_TOKENS).copied().collect());
+        }
+        cases.windows.extend(set.windows.into_iter().map(|window| (name.clone(), window)));
+    }
+    Ok(cases)
+}

@@ -1,0 +1,228 @@
+//! `export` and `verify`: a result leaves the program, and is proved.
+
+use super::cases::cases;
+use super::load::{checkpoint_of, short_name};
+use crate::builtin::Builtins;
+use crate::job::JobContext;
+use crate::names::{self, FoundRun};
+use std::path::{Path, PathBuf};
+use temper_data::TextCodec;
+use temper_export::{Card, ExportRequest};
+use temper_models::Model;
+use temper_protocol::command::ExportSource;
+use temper_protocol::{Code, Event, ExportFormat, Problem, Project, RunRef, StorageType, project_file};
+use temper_store::{Reader, Store};
+use temper_train::checkpoint::Meta;
+use temper_train::hashes;
+use temper_train::prepare::{load_base, load_codec};
+
+/// A result and where it comes from.
+struct Source {
+    model: Model,
+    codec: TextCodec,
+    card: Card,
+    /// The run, with its project and the folder that its paths start from.
+    run: Option<(FoundRun, Project, PathBuf)>,
+}
+
+/// What is to be written.
+pub(super) struct Order {
+    pub(super) project: Option<PathBuf>,
+    pub(super) source: ExportSource,
+    pub(super) format: ExportFormat,
+    pub(super) dtype: Option<StorageType>,
+    pub(super) out: PathBuf,
+}
+
+/// Writes, checks and puts on record.
+pub(super) fn export(builtins: &Builtins, order: &Order, context: &JobContext) -> Result<(), Problem> {
+    let project_dir = order.project.as_deref().map_or_else(|| Ok(PathBuf::new()), names::project_dir_of)?;
+    let source = match &order.source {
+        ExportSource::Run { run, step } => of_run(builtins, &project_dir, run, *step, context)?,
+        ExportSource::Adapter { path, model } => of_adapter(builtins, path, model, &project_dir, context)?,
+    };
+    context.check_cancelled()?;
+    let project = source.run.as_ref().map(|(_, project, folder)| (project, folder.as_path()));
+    let cases = cases(builtins, project, &source.model, &source.codec)?;
+    let request = ExportRequest {
+        model: &source.model,
+        codec: &source.codec,
+        format: order.format,
+        dtype: order.dtype,
+        out: &order.out,
+        card: &source.card,
+        cases: &cases,
+    };
+    let mut written = None;
+    let mut emit = |event: Event| {
+        if let Event::Written { path, bytes, sha256, .. } = &event {
+            written = Some((path.clone(), *bytes, sha256.clone()));
+        }
+        context.emit(event);
+    };
+    let exported = temper_export::export(&request, &mut emit, &|| context.is_cancelled())?;
+    if exported.certificate.pass()
+        && let (Some((run, _, folder)), Some((path, bytes, sha256))) = (&source.run, written)
+    {
+        put_on_record(folder, run, &path, bytes, &sha256);
+    }
+    Ok(())
+}
+
+/// Notes an export in the project's database, so that `verify` finds its run. An export is whole without it.
+fn put_on_record(project_dir: &Path, run: &FoundRun, path: &Path, bytes: u64, sha256: &str) {
+    if run.row.is_none() {
+        return;
+    }
+    let noted = Store::open(project_dir).and_then(|store| store.record_file(run.run, path, sha256, bytes));
+    if let Err(error) = noted {
+        tracing::warn!(%error, "the export is not on record in the project");
+    }
+}
+
+/// Checks an export again.
+pub(super) fn verify(
+    builtins: &Builtins,
+    project: Option<&Path>,
+    path: &Path,
+    against: Option<&RunRef>,
+    context: &JobContext,
+) -> Result<(), Problem> {
+    let project_dir = project.map_or_else(|| Ok(PathBuf::new()), names::project_dir_of)?;
+    if !path.exists() {
+        return Err(Problem::new(
+            Code::NotFound,
+            "there is no export here",
+            path.display().to_string(),
+            "give the folder or GGUF file that was written",
+        ));
+    }
+    let run = match against {
+        Some(run) => run.clone(),
+        None => run_that_wrote(&project_dir, path)?,
+    };
+    let source = of_run(builtins, &project_dir, &run, None, context)?;
+    let project = source.run.as_ref().map(|(_, project, folder)| (project, folder.as_path()));
+    let cases = cases(builtins, project, &source.model, &source.codec)?;
+    let mut emit = |event: Event| context.emit(event);
+    temper_export::verify(&source.model, &source.codec, path, &cases, &mut emit, &|| context.is_cancelled())?;
+    Ok(())
+}
+
+/// The run on whose record the export is.
+fn run_that_wrote(project_dir: &Path, path: &Path) -> Result<RunRef, Problem> {
+    let wanted = crate::projects::key(path);
+    let reader = Reader::open(project_dir).map_err(Problem::from);
+    let found = reader.and_then(|reader| {
+        for row in reader.runs()? {
+            if reader.files(row.run)?.iter().any(|file| crate::projects::key(&file.path) == wanted) {
+                return Ok(Some(row.run));
+            }
+        }
+        Ok(None)
+    });
+    match found {
+        Ok(Some(run)) => Ok(RunRef::Id(run)),
+        Ok(None) | Err(_) => Err(Problem::new(
+            Code::NotFound,
+            "it is not on record which run this export came from",
+            path.display().to_string(),
+            "name the run with --against, and its project with --project",
+        )),
+    }
+}
+
+/// Folder of the project that a run belongs to: the one given, unless the run lies in another one.
+fn home_of(run: &FoundRun, given: &Path) -> PathBuf {
+    let around = run.folder.parent().and_then(Path::parent);
+    match around {
+        Some(around) if around.join(project_file::FILE_NAME).is_file() => around.to_path_buf(),
+        _ => given.to_path_buf(),
+    }
+}
+
+fn of_run(
+    builtins: &Builtins,
+    project_dir: &Path,
+    wanted: &RunRef,
+    step: Option<u64>,
+    context: &JobContext,
+) -> Result<Source, Problem> {
+    let found = names::find_run(project_dir, wanted)?;
+    let folder = home_of(&found, project_dir);
+    let project = names::frozen_project(&found, &folder)?;
+    // `RUN@step` of a folder may also be written as the checkpoint's folder.
+    let checkpoint = match (wanted, step) {
+        (RunRef::Path(path), None) if path.join(temper_train::checkpoint::STATE_FILE).is_file() => path.clone(),
+        _ => checkpoint_of(&found.folder, step)?,
+    };
+    let model_path = names::model_path(builtins, &project.model.path, &folder)?;
+    let mut progress = |stage: &str, done: u64, total: u64| context.progress(stage, done, total, "bytes");
+    let trained = temper_train::load_trained(&checkpoint, &model_path, true, &mut progress)?;
+    let card = card_of_run(&project, &folder, &trained.meta)?;
+    Ok(Source { model: trained.model, codec: trained.codec, card, run: Some((found, project, folder)) })
+}
+
+/// A PEFT folder on the base it was trained on.
+fn of_adapter(
+    builtins: &Builtins,
+    adapter: &Path,
+    model_name: &str,
+    base_dir: &Path,
+    context: &JobContext,
+) -> Result<Source, Problem> {
+    let model_path = names::model_path(builtins, model_name, base_dir)?;
+    let base_name = short_name(model_name);
+    let plain = Project::new(&base_name, model_name, &[], "lora");
+    let mut progress = |stage: &str, done: u64, total: u64| context.progress(stage, done, total, "bytes");
+    let mut model = load_base(&plain, &model_path, &mut progress)?;
+    let codec = load_codec(&model.source, &model_path, &plain)?;
+    let sites = temper_export::read_peft::attach(&mut model, adapter)?;
+    let summary = temper_export::read_peft::describe(adapter)?;
+    let name = adapter.file_name().map_or_else(|| "adapter".to_owned(), |name| name.to_string_lossy().into_owned());
+    let card = Card {
+        name,
+        base_name,
+        base_sha256: hashes::of_paths(&[model_path])?,
+        method: summary.peft_type.to_lowercase(),
+        method_title: summary.peft_type,
+        dropout: 0.0,
+        facts: vec![("rank".to_owned(), summary.rank.to_string()), ("adapted layers".to_owned(), sites.to_string())],
+    };
+    Ok(Source { model, codec, card, run: None })
+}
+
+/// What people should know of a result, without times, paths and run numbers: equal results have equal cards.
+fn card_of_run(project: &Project, folder: &Path, meta: &Meta) -> Result<Card, Problem> {
+    let declared = temper_methods::find(&meta.method)?.declared();
+    let name = if project.name.is_empty() {
+        folder.file_name().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
+    } else {
+        project.name.clone()
+    };
+    let nats = |value: f64| if value.is_finite() { format!("{value:.4}") } else { "not measured".to_owned() };
+    let state = &meta.state;
+    let mut facts = vec![
+        ("step".to_owned(), state.step.to_string()),
+        ("trained tokens".to_owned(), state.trained_tokens.to_string()),
+        ("validation loss of the base, nats".to_owned(), nats(state.evals.base_loss.0)),
+        ("validation loss, nats".to_owned(), nats(state.evals.last_loss.0)),
+        ("forgetting, nats".to_owned(), nats(state.keep.forgetting.0)),
+        ("peak learning rate".to_owned(), project.train.lr_peak.to_string()),
+        ("seed".to_owned(), project.train.seed.to_string()),
+    ];
+    for setting in declared.settings {
+        if let Some(value) = project.method.settings.0.get(setting.key) {
+            facts.push((setting.label.to_lowercase(), value.to_string()));
+        }
+    }
+    Ok(Card {
+        name,
+        base_name: short_name(&project.model.path),
+        base_sha256: meta.hashes.base.clone(),
+        method: meta.method.clone(),
+        method_title: declared.title.to_owned(),
+        dropout: project.method.settings.number("dropout"),
+        facts,
+    })
+}

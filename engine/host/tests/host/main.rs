@@ -1,0 +1,5 @@
+//! Tests of the engine: with scripted work (`runs`, `process`) and with the program's own (`commands`).
+
+mod kit;
+mod process;
+mod runs;
