@@ -123,15 +123,15 @@ impl MergedWeight {
         if rank == 0 || rows == 0 || cols == 0 {
             return Ok(());
         }
+        let a: Vec<f64> = a.iter().copied().map(f64::from).collect();
         self.weight.par_chunks_mut(cols).zip(b.par_chunks(rank)).for_each_init(
             || vec![0f64; cols],
             |sum, (row, b_row)| {
                 sum.fill(0.0);
-                for (&b_value, a_row) in b_row.iter().zip(a.chunks_exact(cols)) {
-                    let factor = scale * f64::from(b_value);
-                    for (sum, &a_value) in sum.iter_mut().zip(a_row) {
-                        *sum += factor * f64::from(a_value);
-                    }
+                // Four directions at a time: the sums are read and written once for all of them.
+                let (a_blocks, b_blocks) = (a.chunks(4 * cols), b_row.chunks(4));
+                for (a_block, b_block) in a_blocks.zip(b_blocks) {
+                    add_scaled(sum, a_block, b_block, scale);
                 }
                 for (weight, &change) in row.iter_mut().zip(sum.iter()) {
                     *weight = (f64::from(*weight) + change) as f32;
@@ -147,5 +147,59 @@ impl MergedWeight {
     /// A failing tensor operation.
     pub fn into_tensor(self) -> Result<Tensor> {
         Ok(Tensor::from_vec(self.weight, (self.out_features, self.in_features), &Device::Cpu)?)
+    }
+}
+
+/// `sum += scale · Σ factor · row` over up to four rows, each as long as `sum`.
+fn add_scaled(sum: &mut [f64], rows: &[f64], factors: &[f32], scale: f64) {
+    let cols = sum.len();
+    if let ([f0, f1, f2, f3], true) = (factors, rows.len() == 4 * cols) {
+        let [f0, f1, f2, f3] = [f0, f1, f2, f3].map(|factor| scale * f64::from(*factor));
+        let (first, last) = rows.split_at(2 * cols);
+        let ((r0, r1), (r2, r3)) = (first.split_at(cols), last.split_at(cols));
+        for ((((sum, x0), x1), x2), x3) in sum.iter_mut().zip(r0).zip(r1).zip(r2).zip(r3) {
+            *sum += (f0 * x0 + f1 * x1) + (f2 * x2 + f3 * x3);
+        }
+        return;
+    }
+    for (row, factor) in rows.chunks_exact(cols).zip(factors) {
+        let factor = scale * f64::from(*factor);
+        for (sum, x) in sum.iter_mut().zip(row) {
+            *sum += factor * x;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Stream;
+
+    #[test]
+    fn a_change_is_added_in_f64_and_rounded_once() {
+        let mut stream = Stream::new(2, "merge");
+        for (rows, cols, rank) in [(3, 5, 1), (2, 7, 4), (4, 6, 9), (1, 1, 2)] {
+            let mut draw = |n: usize| -> Vec<f32> { (0..n).map(|_| stream.normal() as f32).collect() };
+            let (start, b, a) = (draw(rows * cols), draw(rows * rank), draw(rank * cols));
+            let mut merged = MergedWeight { out_features: rows, in_features: cols, weight: start.clone(), bias: None };
+            merged.add_product(&b, &a, rank, 0.3).unwrap();
+            for (at, (found, start)) in merged.weight.iter().zip(&start).enumerate() {
+                let (row, col) = (at / cols, at % cols);
+                let change: f64 = (0..rank).map(|k| f64::from(b[row * rank + k]) * f64::from(a[k * cols + col])).sum();
+                let exact = f64::from(*start) + 0.3 * change;
+                // Half a unit in the last place: nothing but the final rounding.
+                let half_unit = f64::from(found.abs() * f32::EPSILON) * 0.5 + 1e-12;
+                assert!((f64::from(*found) - exact).abs() <= half_unit, "{found} instead of {exact}");
+            }
+        }
+    }
+
+    #[test]
+    fn factors_that_do_not_fit_are_refused_and_the_weight_is_left_alone() {
+        let mut merged = MergedWeight { out_features: 2, in_features: 3, weight: vec![1.0; 6], bias: None };
+        assert!(merged.add_product(&[1.0; 4], &[1.0; 5], 2, 1.0).is_err());
+        assert!(merged.add_product(&[1.0; 3], &[1.0; 6], 2, 1.0).is_err());
+        assert!(merged.add_product(&[], &[], 0, 1.0).is_ok());
+        assert_eq!(merged.weight, [1.0; 6]);
     }
 }
