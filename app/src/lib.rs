@@ -1,1 +1,24 @@
-//! Temper: a desktop studio for model adaptation.
+//! Temper's window: a desktop studio for model adaptation.
+//!
+//! Place in the data flow: the window builds [`temper_protocol::Command`]s, an engine in a process of its
+//! own answers with events, and everything about runs is read from the project's store. This library has
+//! no tensors and no engine in it; the program `temper` joins both.
+//!
+//! Entry point: [`window::run`].
+
+pub mod app;
+pub mod client;
+pub mod commands;
+pub mod dialogs;
+pub mod files;
+pub mod format;
+pub mod overlays;
+pub mod plots;
+pub mod reader;
+pub mod rooms;
+pub mod state;
+pub mod testing;
+pub mod theme;
+pub mod update;
+pub mod widgets;
+pub mod window;

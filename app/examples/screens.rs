@@ -1,0 +1,32 @@
+//! Renders every state of the window in both themes and both sizes into the folder given by
+//! `TEMPER_SCREENS`, for looking at them: `cargo run --release --no-default-features --example screens`.
+//! Words behind the command pick the scenes whose name contains one of them.
+
+#[path = "../tests/window/kit.rs"]
+#[expect(dead_code, reason = "shared with the tests, which use the rest")]
+mod kit;
+#[path = "../tests/window/scenes.rs"]
+#[expect(dead_code, reason = "shared with the tests, which use the rest")]
+mod scenes;
+
+fn main() {
+    let Some(folder) = std::env::var_os("TEMPER_SCREENS").map(std::path::PathBuf::from) else { return };
+    std::fs::create_dir_all(&folder).expect("folder for the pictures");
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    for scene in scenes::SCENES {
+        if !words.is_empty() && !words.iter().any(|word| scene.name.contains(word.as_str())) {
+            continue;
+        }
+        for (size, name) in kit::SIZES.iter().zip(["1280", "1024"]) {
+            for (dark, theme) in [(true, "dark"), (false, "light")] {
+                let (_root, stage) = kit::stage();
+                let mut window = kit::window(&stage, *size, dark);
+                (scene.make)(&mut window, &stage);
+                window.set_render_cursor(false);
+                let picture = window.render().expect("rendered");
+                let file = folder.join(format!("{}-{theme}-{name}.png", scene.name.replace('_', "-")));
+                picture.save(&file).expect("written");
+            }
+        }
+    }
+}

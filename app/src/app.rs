@@ -1,0 +1,154 @@
+//! The window's program: one frame after another, from what is known to what is drawn.
+//!
+//! Place in the data flow: `logic` takes in what has arrived, `ui` draws it and collects commands, and the
+//! commands are carried out after the frame was drawn.
+
+use crate::commands::{self, Outbox, UiCommand};
+use crate::overlays;
+use crate::rooms::{PanelCtx, frame};
+use crate::state::{Sheet, State};
+use crate::theme::Theme;
+use crate::update::Services;
+use egui::{Context, Ui};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use temper_protocol::{Command, Event};
+
+/// What was asked already, so that nothing is asked twice.
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    /// Fingerprint of the last preview.
+    pub(crate) preview: String,
+    /// Fingerprint of the last pre-flight.
+    pub(crate) preflight: String,
+    /// Paths whose kind was asked for.
+    pub(crate) paths: BTreeSet<String>,
+}
+
+/// The window's program.
+pub struct App {
+    /// Everything known.
+    pub state: State,
+    /// The world outside.
+    pub services: Services,
+    outbox: Outbox,
+    pub(crate) started: bool,
+    pub(crate) autostart: bool,
+    pub(crate) close_allowed: bool,
+    pub(crate) asked: Asked,
+    /// Answers that are only useful together, by request.
+    pub(crate) collected: BTreeMap<u64, Vec<Event>>,
+    waiting_drops: Vec<PathBuf>,
+}
+
+impl App {
+    /// A window with `drops` on it; `autostart` trains the project as soon as it is open.
+    #[must_use]
+    pub fn new(state: State, services: Services, drops: Vec<PathBuf>, autostart: bool) -> Self {
+        Self {
+            state,
+            services,
+            outbox: Outbox::default(),
+            started: false,
+            autostart,
+            close_allowed: false,
+            asked: Asked::default(),
+            collected: BTreeMap::new(),
+            waiting_drops: drops,
+        }
+    }
+
+    /// Files that hover over the window or were dropped on it, and the wish to close it.
+    fn take_input(&mut self, ctx: &Context) {
+        let (hovered, dropped, close) = ctx.input(|input| {
+            let hovered: Vec<Option<PathBuf>> = input.raw.hovered_files.iter().map(|file| file.path.clone()).collect();
+            let dropped: Vec<PathBuf> = input.raw.dropped_files.iter().map(|file| file.path().to_path_buf()).collect();
+            (hovered, dropped, input.viewport().close_requested())
+        });
+        if !dropped.is_empty() {
+            self.drop_paths(dropped);
+        } else {
+            self.hover(&hovered);
+        }
+        if close && self.state.is_training() && !self.close_allowed {
+            ctx.send_viewport_cmd(egui::ViewportCommand::CancelClose);
+            if !matches!(self.state.sheet, Some(Sheet::Closing { .. })) {
+                self.state.sheet = Some(Sheet::Closing { waiting: false });
+            }
+        }
+    }
+
+    fn hover(&mut self, hovered: &[Option<PathBuf>]) {
+        let drop = &mut self.state.drop;
+        if hovered.is_empty() {
+            drop.hovering = false;
+            return;
+        }
+        drop.hovering = true;
+        let paths: Vec<PathBuf> = hovered.iter().flatten().cloned().collect();
+        if paths == drop.paths && (drop.complete || !drop.verdicts.is_empty()) {
+            return;
+        }
+        if paths != drop.paths {
+            drop.paths.clone_from(&paths);
+            drop.verdicts.clear();
+            drop.complete = false;
+            if let Some((request, _)) = self.state.jobs.find(|ask| *ask == crate::state::Ask::Hover) {
+                self.ask(Command::CancelRequest { target: request }, crate::state::Ask::Cancel);
+            }
+            if !paths.is_empty() {
+                self.ask(Command::Inspect { paths }, crate::state::Ask::Hover);
+            }
+        }
+    }
+
+    /// Draws one frame.
+    pub fn frame_ui(&mut self, ui: &mut Ui) {
+        let ctx = ui.ctx().clone();
+        if ctx.current_pass_index() == 0 {
+            let drops = std::mem::take(&mut self.waiting_drops);
+            if !drops.is_empty() {
+                self.drop_paths(drops);
+            }
+            self.take_input(&ctx);
+            commands::pressed(&ctx, &self.state, &self.outbox);
+        }
+        self.state.dark = ctx.theme() == egui::Theme::Dark;
+        let cx = PanelCtx {
+            state: &self.state,
+            theme: Theme::bundled(self.state.dark),
+            out: &self.outbox,
+            compact: ui.max_rect().width() < frame::COMPACT_WIDTH,
+        };
+        frame::window_ui(&cx, ui);
+        overlays::sheet_ui(&cx, ui);
+        let commands = self.outbox.take();
+        if !commands.is_empty() {
+            for command in commands {
+                self.perform(&ctx, command);
+            }
+            self.look();
+            ctx.request_repaint();
+        }
+    }
+
+    /// Puts a command in, as a click would.
+    pub fn send(&mut self, ctx: &Context, command: UiCommand) {
+        self.perform(ctx, command);
+        self.look();
+    }
+}
+
+impl eframe::App for App {
+    fn logic(&mut self, ctx: &Context, _frame: &mut eframe::Frame) {
+        self.tick(ctx);
+    }
+
+    fn ui(&mut self, ui: &mut Ui, _frame: &mut eframe::Frame) {
+        self.frame_ui(ui);
+    }
+
+    fn clear_color(&self, _visuals: &egui::Visuals) -> [f32; 4] {
+        Theme::bundled(self.state.dark).colours.window.to_normalized_gamma_f32()
+    }
+}

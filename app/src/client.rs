@@ -1,0 +1,274 @@
+//! The engine as the window sees it: a child process that talks in JSON lines.
+//!
+//! Place in the data flow: the window sends [`Command`]s through [`EngineClient`]; a writer thread puts
+//! them on the child's standard input, a reader thread turns its standard output into [`Envelope`]s in a
+//! bounded inbox and wakes the window. No call here blocks. The child has a process group of its own and
+//! outlives the window, so a run goes on when the window is closed or killed.
+
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use temper_protocol::{Code, Command, EngineClient, Envelope, Event, Problem, Request};
+
+/// Asks the window to look at what has arrived.
+pub type Wake = Arc<dyn Fn() + Send + Sync>;
+
+type Launch = dyn Fn(Wake) -> Result<Box<dyn EngineClient>, Problem> + Send + Sync;
+
+/// Knows how to start an engine; the window starts one when the first request needs it, and again when
+/// one is gone.
+#[derive(Clone)]
+pub struct EngineLauncher(Arc<Launch>);
+
+impl EngineLauncher {
+    /// Starts `program engine`; what the engine says on its error stream is appended to `log`.
+    #[must_use]
+    pub fn child(program: PathBuf, log: Option<PathBuf>) -> Self {
+        Self::with(move |wake| Ok(Box::new(ChildClient::start(&program, log.as_deref(), wake)?)))
+    }
+
+    /// Starts whatever `launch` gives: an engine in process, or a script in tests.
+    pub fn with<F>(launch: F) -> Self
+    where
+        F: Fn(Wake) -> Result<Box<dyn EngineClient>, Problem> + Send + Sync + 'static,
+    {
+        Self(Arc::new(launch))
+    }
+
+    /// Starts an engine.
+    ///
+    /// # Errors
+    /// A [`Problem`] when it cannot be started.
+    pub fn launch(&self, wake: Wake) -> Result<Box<dyn EngineClient>, Problem> {
+        (self.0)(wake)
+    }
+}
+
+/// Requests that may wait for the child to read them.
+const REQUEST_LIMIT: usize = 256;
+/// Events that may wait for the window; beyond it numbers are dropped, which the store has anyway.
+const INBOX_LIMIT: usize = 4096;
+
+/// A child process as an [`EngineClient`].
+pub struct ChildClient {
+    requests: SyncSender<Request>,
+    inbox: Arc<Inbox>,
+    next_request: u64,
+}
+
+struct Inbox {
+    events: Mutex<VecDeque<Envelope>>,
+    alive: AtomicBool,
+    wake: Mutex<Option<Wake>>,
+}
+
+/// Numbers of a run: the store has them, the window reads them there at its own pace.
+fn is_measurement(event: &Event) -> bool {
+    matches!(event, Event::Step { .. } | Event::Phases { .. } | Event::Rank { .. } | Event::Probe { .. })
+}
+
+impl Inbox {
+    fn new(wake: Wake) -> Self {
+        Self { events: Mutex::default(), alive: AtomicBool::new(true), wake: Mutex::new(Some(wake)) }
+    }
+
+    fn wake(&self) {
+        let wake = self.wake.lock().clone();
+        if let Some(wake) = wake {
+            wake();
+        }
+    }
+
+    fn push(&self, envelope: Envelope) {
+        let measurement = is_measurement(&envelope.event);
+        {
+            let mut events = self.events.lock();
+            if !(measurement && events.len() >= INBOX_LIMIT) {
+                events.push_back(envelope);
+            }
+        }
+        if !measurement {
+            self.wake();
+        }
+    }
+}
+
+impl ChildClient {
+    /// Starts the child and its two threads.
+    ///
+    /// # Errors
+    /// A [`Problem`] when the program cannot be started.
+    pub fn start(program: &std::path::Path, log: Option<&std::path::Path>, wake: Wake) -> Result<Self, Problem> {
+        let fail = |error: std::io::Error| {
+            Problem::new(
+                Code::Internal,
+                format!("the engine cannot be started: {error}"),
+                program.display().to_string(),
+                "check that the program file is still there and may be run",
+            )
+        };
+        let errors = log.and_then(|path| File::options().create(true).append(true).open(path).ok());
+        let mut command = std::process::Command::new(program);
+        command.arg("engine").stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.stderr(errors.map_or_else(Stdio::null, Stdio::from));
+        own_process_group(&mut command);
+        let mut child = command.spawn().map_err(fail)?;
+        let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(Problem::internal("the engine has no standard streams"));
+        };
+        let inbox = Arc::new(Inbox::new(wake));
+        let (requests, waiting) = sync_channel(REQUEST_LIMIT);
+        std::thread::Builder::new()
+            .name("engine-requests".to_owned())
+            .spawn(move || write_requests(input, &waiting))
+            .map_err(fail)?;
+        let shared = Arc::clone(&inbox);
+        std::thread::Builder::new()
+            .name("engine-events".to_owned())
+            .spawn(move || read_events(child, output, &shared))
+            .map_err(fail)?;
+        Ok(Self { requests, inbox, next_request: 0 })
+    }
+}
+
+#[cfg(unix)]
+fn own_process_group(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt as _;
+    command.process_group(0);
+}
+
+#[cfg(windows)]
+fn own_process_group(command: &mut std::process::Command) {
+    use std::os::windows::process::CommandExt as _;
+    const CREATE_NEW_PROCESS_GROUP: u32 = 0x0000_0200;
+    const CREATE_NO_WINDOW: u32 = 0x0800_0000;
+    command.creation_flags(CREATE_NEW_PROCESS_GROUP | CREATE_NO_WINDOW);
+}
+
+#[cfg(not(any(unix, windows)))]
+fn own_process_group(_command: &mut std::process::Command) {}
+
+/// Ends when the client is dropped or the child stops reading.
+fn write_requests(mut input: ChildStdin, waiting: &Receiver<Request>) {
+    while let Ok(request) = waiting.recv() {
+        let Ok(mut line) = serde_json::to_vec(&request) else { continue };
+        line.push(b'\n');
+        if input.write_all(&line).and_then(|()| input.flush()).is_err() {
+            return;
+        }
+    }
+}
+
+/// Ends when the child closes its output; then says how it ended.
+fn read_events(mut child: Child, output: ChildStdout, inbox: &Inbox) {
+    for line in BufReader::new(output).lines() {
+        let Ok(line) = line else { break };
+        if line.trim().is_empty() {
+            continue;
+        }
+        let envelope = serde_json::from_str(&line).unwrap_or_else(|error| Envelope {
+            req: 0,
+            event: Event::Error(Problem::internal(format!("the engine said something unreadable: {error}"))),
+        });
+        inbox.push(envelope);
+    }
+    let ending = match child.wait() {
+        Ok(status) if status.success() => None,
+        Ok(status) => Some(status.to_string()),
+        Err(error) => Some(error.to_string()),
+    };
+    if let Some(ending) = ending {
+        let problem = Problem::new(
+            Code::Internal,
+            format!("the engine stopped unexpectedly ({ending})"),
+            "",
+            "go on from the last checkpoint; the log file says more",
+        );
+        inbox.push(Envelope { req: 0, event: Event::Error(problem) });
+    }
+    inbox.alive.store(false, Ordering::Release);
+    inbox.wake();
+}
+
+impl EngineClient for ChildClient {
+    fn send(&mut self, command: Command) -> Result<u64, Problem> {
+        self.next_request += 1;
+        let request = Request { req: self.next_request, command };
+        match self.requests.try_send(request) {
+            Ok(()) => Ok(self.next_request),
+            Err(TrySendError::Full(_)) => Err(Problem::new(
+                Code::Busy,
+                "the engine is busy and its queue is full",
+                "",
+                "wait for what is running, or stop it",
+            )),
+            Err(TrySendError::Disconnected(_)) => {
+                Err(Problem::new(Code::Internal, "the engine is gone", "", "try again: a new one is started"))
+            }
+        }
+    }
+
+    fn drain(&mut self, into: &mut Vec<Envelope>) {
+        into.extend(self.inbox.events.lock().drain(..));
+    }
+
+    fn is_alive(&self) -> bool {
+        self.inbox.alive.load(Ordering::Acquire)
+    }
+
+    fn set_waker(&mut self, wake: Wake) {
+        *self.inbox.wake.lock() = Some(wake);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(step: u64) -> Envelope {
+        Envelope {
+            req: 1,
+            event: Event::Step {
+                step,
+                max_steps: 10,
+                train_loss: 1.0,
+                lr: 1e-4,
+                grad_norm: 1.0,
+                tokens_per_sec: 1.0,
+                trained_tokens: 1,
+                rss_mib: 1.0,
+            },
+        }
+    }
+
+    #[test]
+    fn a_full_inbox_drops_numbers_but_no_news() {
+        let woken = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let counter = Arc::clone(&woken);
+        let wake: Wake = Arc::new(move || {
+            counter.fetch_add(1, Ordering::Relaxed);
+        });
+        let inbox = Inbox::new(wake);
+        for number in 0..INBOX_LIMIT as u64 + 50 {
+            inbox.push(step(number));
+        }
+        inbox.push(Envelope { req: 1, event: Event::Done {} });
+        let events = inbox.events.lock();
+        assert_eq!(events.len(), INBOX_LIMIT + 1);
+        assert_eq!(events.back().map(|envelope| envelope.event.clone()), Some(Event::Done {}));
+        assert_eq!(woken.load(Ordering::Relaxed), 1, "numbers do not wake the window");
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_a_problem_with_its_path() {
+        let missing = std::path::Path::new("no-such-folder/temper");
+        let problem = ChildClient::start(missing, None, Arc::new(|| {})).err().expect("cannot start");
+        assert!(problem.r#where.contains("no-such-folder"), "{problem}");
+    }
+}

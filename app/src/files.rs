@@ -1,0 +1,387 @@
+//! Small files read and written behind the window's back: projects, settings, exported tables.
+//!
+//! Place in the data flow: the window sends a [`Job`], a named thread does it and answers with a
+//! [`Done`]; the UI thread never touches a disk. Tests use [`Inline`], which does the same at once.
+
+use crate::client::Wake;
+use crate::state::settings::Settings;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use temper_protocol::{Code, Problem, Project, project_file};
+
+/// Folders of this user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Places {
+    /// Settings of the window.
+    pub config: PathBuf,
+    /// Drafts and logs.
+    pub data: PathBuf,
+    /// Where new projects go: `Temper` in the documents folder.
+    pub projects: PathBuf,
+}
+
+impl Places {
+    /// The folders of the person who runs the program.
+    #[must_use]
+    pub fn of_user() -> Self {
+        let user = directories::UserDirs::new();
+        let home = user.as_ref().map_or_else(|| PathBuf::from("."), |user| user.home_dir().to_path_buf());
+        let documents = user.as_ref().and_then(|user| user.document_dir().map(Path::to_path_buf)).unwrap_or(home);
+        let dirs = directories::ProjectDirs::from("", "", "Temper");
+        Self {
+            config: dirs.as_ref().map_or_else(|| documents.join(".temper"), |dirs| dirs.config_dir().to_path_buf()),
+            data: dirs.as_ref().map_or_else(|| documents.join(".temper"), |dirs| dirs.data_local_dir().to_path_buf()),
+            projects: documents.join("Temper"),
+        }
+    }
+
+    /// Where a project lives that has no folder yet.
+    #[must_use]
+    pub fn draft(&self) -> PathBuf {
+        self.data.join("draft")
+    }
+
+    /// The log of the engine.
+    #[must_use]
+    pub fn engine_log(&self) -> PathBuf {
+        self.data.join("engine.log")
+    }
+
+    fn settings(&self) -> PathBuf {
+        self.config.join("window.json")
+    }
+}
+
+/// Something to read or write.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Job {
+    /// Reads the window's settings.
+    LoadSettings,
+    /// Writes the window's settings.
+    SaveSettings(Box<Settings>),
+    /// Reads a project.
+    Load(PathBuf),
+    /// Writes a project, creating its folder.
+    Save {
+        /// Folder.
+        folder: PathBuf,
+        /// What to write.
+        project: Box<Project>,
+        /// Number of the edit that is written.
+        revision: u64,
+    },
+    /// Looks for the copied example, or for a free folder to copy it to.
+    PlaceExample {
+        /// Its name.
+        name: String,
+        /// Whether to train at once.
+        train: bool,
+    },
+    /// Looks for a free folder for a project called `name`.
+    PlaceProject {
+        /// Its name.
+        name: String,
+    },
+    /// Writes a text, such as a table.
+    WriteText {
+        /// Where.
+        path: PathBuf,
+        /// What.
+        text: String,
+    },
+    /// Reads the start of dropped or typed paths: only whether they exist.
+    Exists(PathBuf),
+}
+
+/// What became of a [`Job`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum Done {
+    /// The settings; defaults when there are none yet.
+    Settings(Box<Settings>),
+    /// A project was read.
+    Loaded {
+        /// Its folder.
+        folder: PathBuf,
+        /// What it says.
+        project: Box<Project>,
+    },
+    /// A project could not be read.
+    NotLoaded {
+        /// What was asked for.
+        path: PathBuf,
+        /// Why.
+        problem: Problem,
+    },
+    /// A project was written.
+    Saved {
+        /// Its folder.
+        folder: PathBuf,
+        /// Number of the edit.
+        revision: u64,
+    },
+    /// A project could not be written.
+    NotSaved {
+        /// Number of the edit.
+        revision: u64,
+        /// Why.
+        problem: Problem,
+    },
+    /// Where the example is or can go.
+    ExamplePlace {
+        /// Folder.
+        folder: PathBuf,
+        /// Whether the example is there already.
+        exists: bool,
+        /// Its name.
+        name: String,
+        /// Whether to train at once.
+        train: bool,
+    },
+    /// A free folder.
+    ProjectPlace {
+        /// Folder.
+        folder: PathBuf,
+    },
+    /// A text was written.
+    Written {
+        /// Where.
+        path: PathBuf,
+    },
+    /// Something else went wrong.
+    Failed(Problem),
+    /// Whether a path exists.
+    Exists {
+        /// The path.
+        path: PathBuf,
+        /// Whether it is there.
+        exists: bool,
+    },
+}
+
+/// Does jobs.
+pub trait Backstage: Send {
+    /// Hands over a job.
+    fn send(&mut self, job: Job);
+    /// Moves what is done to the end of `into`.
+    fn drain(&mut self, into: &mut Vec<Done>);
+}
+
+/// Does jobs on a thread.
+pub struct Threaded {
+    jobs: SyncSender<Job>,
+    done: Receiver<Done>,
+    refused: Vec<Done>,
+}
+
+impl Threaded {
+    /// Starts the thread; it ends when this is dropped.
+    ///
+    /// # Errors
+    /// A [`Problem`] when the system gives no thread.
+    pub fn start(places: Places, wake: Wake) -> Result<Self, Problem> {
+        let (jobs, waiting) = sync_channel::<Job>(64);
+        let (answers, done) = sync_channel(64);
+        std::thread::Builder::new()
+            .name("files".to_owned())
+            .spawn(move || {
+                while let Ok(job) = waiting.recv() {
+                    if let Some(answer) = perform(&places, job)
+                        && answers.send(answer).is_err()
+                    {
+                        return;
+                    }
+                    wake();
+                }
+            })
+            .map_err(|error| Problem::internal(format!("no thread for files: {error}")))?;
+        Ok(Self { jobs, done, refused: Vec::new() })
+    }
+}
+
+impl Backstage for Threaded {
+    fn send(&mut self, job: Job) {
+        match self.jobs.try_send(job) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => self.refused.push(Done::Failed(Problem::new(
+                Code::Busy,
+                "the disk is slower than the edits",
+                "",
+                "wait a moment and try again",
+            ))),
+            Err(TrySendError::Disconnected(_)) => {
+                self.refused.push(Done::Failed(Problem::internal("the thread for files ended")));
+            }
+        }
+    }
+
+    fn drain(&mut self, into: &mut Vec<Done>) {
+        into.append(&mut self.refused);
+        into.extend(self.done.try_iter());
+    }
+}
+
+/// Does jobs at once; for tests.
+pub struct Inline {
+    places: Places,
+    done: Vec<Done>,
+}
+
+impl Inline {
+    /// Works in `places`.
+    #[must_use]
+    pub fn new(places: Places) -> Self {
+        Self { places, done: Vec::new() }
+    }
+}
+
+impl Backstage for Inline {
+    fn send(&mut self, job: Job) {
+        self.done.extend(perform(&self.places, job));
+    }
+
+    fn drain(&mut self, into: &mut Vec<Done>) {
+        into.append(&mut self.done);
+    }
+}
+
+fn io_problem(what: &str, path: &Path, error: &std::io::Error) -> Problem {
+    Problem::new(
+        Code::Io,
+        format!("{what}: {error}"),
+        path.display().to_string(),
+        "check that the folder may be written and the disk is not full",
+    )
+}
+
+fn perform(places: &Places, job: Job) -> Option<Done> {
+    match job {
+        Job::LoadSettings => {
+            let text = std::fs::read_to_string(places.settings()).unwrap_or_default();
+            Some(Done::Settings(Box::new(Settings::read(&text))))
+        }
+        Job::SaveSettings(settings) => {
+            let path = places.settings();
+            let text = settings.text();
+            let written = std::fs::create_dir_all(&places.config).and_then(|()| write_whole(&path, &text));
+            written.err().map(|error| Done::Failed(io_problem("the settings cannot be written", &path, &error)))
+        }
+        Job::Load(path) => Some(match project_file::load(&path) {
+            Ok(project) => {
+                let file = project_file::locate(&path);
+                let folder = file.parent().map_or_else(|| path.clone(), Path::to_path_buf);
+                Done::Loaded { folder: absolute(&folder), project: Box::new(project) }
+            }
+            Err(problem) => Done::NotLoaded { path, problem },
+        }),
+        Job::Save { folder, project, revision } => {
+            let saved = std::fs::create_dir_all(&folder)
+                .map_err(|error| io_problem("the project folder cannot be created", &folder, &error))
+                .and_then(|()| project_file::save(&project, &folder.join(project_file::FILE_NAME)));
+            Some(match saved {
+                Ok(_) => Done::Saved { folder, revision },
+                Err(problem) => Done::NotSaved { revision, problem },
+            })
+        }
+        Job::PlaceExample { name, train } => {
+            let folder = places.projects.join(&name);
+            let exists = folder.join(project_file::FILE_NAME).is_file();
+            let folder = if exists { folder } else { free_folder(&places.projects, &name) };
+            Some(Done::ExamplePlace { folder, exists, name, train })
+        }
+        Job::PlaceProject { name } => Some(Done::ProjectPlace { folder: free_folder(&places.projects, &name) }),
+        Job::WriteText { path, text } => Some(match write_whole(&path, &text) {
+            Ok(()) => Done::Written { path },
+            Err(error) => Done::Failed(io_problem("the file cannot be written", &path, &error)),
+        }),
+        Job::Exists(path) => {
+            let exists = path.exists();
+            Some(Done::Exists { path, exists })
+        }
+    }
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
+}
+
+/// `name`, or `name-2`, `name-3` ... if that is taken by something that is not an empty folder.
+fn free_folder(parent: &Path, name: &str) -> PathBuf {
+    let free = |path: &Path| match std::fs::read_dir(path) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(_) => !path.exists(),
+    };
+    let first = parent.join(name);
+    if free(&first) {
+        return first;
+    }
+    (2..).map(|number| parent.join(format!("{name}-{number}"))).find(|path| free(path)).unwrap_or(first)
+}
+
+/// Writes by a temporary name, so that a reader never sees half a file.
+fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
+    let temporary = path.with_extension("part");
+    std::fs::write(&temporary, text)?;
+    std::fs::rename(&temporary, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(root: &Path) -> Places {
+        Places { config: root.join("config"), data: root.join("data"), projects: root.join("Temper") }
+    }
+
+    fn one(backstage: &mut Inline, job: Job) -> Done {
+        backstage.send(job);
+        let mut done = Vec::new();
+        backstage.drain(&mut done);
+        assert_eq!(done.len(), 1);
+        done.remove(0)
+    }
+
+    #[test]
+    fn a_project_is_saved_and_read_back() {
+        let root = tempfile::tempdir().expect("temporary folder");
+        let mut backstage = Inline::new(places(root.path()));
+        let project = Box::new(Project::new("tone", "builtin:starter", &["d.jsonl".to_owned()], "lora"));
+        let folder = root.path().join("tone");
+        let saved = one(&mut backstage, Job::Save { folder: folder.clone(), project: project.clone(), revision: 3 });
+        assert_eq!(saved, Done::Saved { folder: folder.clone(), revision: 3 });
+        assert_eq!(one(&mut backstage, Job::Load(folder.clone())), Done::Loaded { folder, project });
+    }
+
+    #[test]
+    fn a_missing_project_is_a_problem_that_names_it() {
+        let root = tempfile::tempdir().expect("temporary folder");
+        let path = root.path().join("nothing");
+        match one(&mut Inline::new(places(root.path())), Job::Load(path.clone())) {
+            Done::NotLoaded { path: named, problem } => {
+                assert_eq!(named, path);
+                assert!(problem.r#where.contains("nothing"));
+            }
+            other => panic!("expected a problem, got {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_example_is_reused_and_new_projects_get_free_names() {
+        let root = tempfile::tempdir().expect("temporary folder");
+        let places = places(root.path());
+        let mut backstage = Inline::new(places.clone());
+        let ask = || Job::PlaceExample { name: "quickstart".to_owned(), train: true };
+        let folder = places.projects.join("quickstart");
+        let place = |folder: &Path, exists| Done::ExamplePlace {
+            folder: folder.to_path_buf(),
+            exists,
+            name: "quickstart".to_owned(),
+            train: true,
+        };
+        assert_eq!(one(&mut backstage, ask()), place(&folder, false));
+        std::fs::create_dir_all(&folder).expect("folder");
+        std::fs::write(folder.join("project.toml"), "").expect("file");
+        assert_eq!(one(&mut backstage, ask()), place(&folder, true));
+        let free = one(&mut backstage, Job::PlaceProject { name: "quickstart".to_owned() });
+        assert_eq!(free, Done::ProjectPlace { folder: places.projects.join("quickstart-2") });
+    }
+}

@@ -1,0 +1,253 @@
+//! How numbers are written: the same figure looks the same in every room.
+//!
+//! Thousands have a comma, signs are true, nats have three decimals, sizes are powers of two.
+
+/// Stands where a value is not known.
+pub const UNKNOWN: &str = "\u{2013}";
+
+/// `4,812`
+#[must_use]
+pub fn count(value: u64) -> String {
+    let digits = value.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `512`, `41 k`, `4.9 M`, `134.5 M`, `7.0 B`
+#[must_use]
+pub fn parameters(value: u64) -> String {
+    let value = value as f64;
+    if value < 1e3 {
+        format!("{value:.0}")
+    } else if value < 1e5 {
+        format!("{:.0} k", value / 1e3)
+    } else if value < 1e6 {
+        format!("{:.2} M", value / 1e6)
+    } else if value < 1e9 {
+        format!("{:.1} M", value / 1e6)
+    } else {
+        format!("{:.1} B", value / 1e9)
+    }
+}
+
+/// Tokens: `980`, `41,200`, `388 k`, `1.02 M`
+#[must_use]
+pub fn tokens(value: u64) -> String {
+    if value < 100_000 {
+        count(value)
+    } else if value < 1_000_000 {
+        format!("{} k", value / 1000)
+    } else {
+        format!("{:.2} M", value as f64 / 1e6)
+    }
+}
+
+/// A loss: `1.386`
+#[must_use]
+pub fn nats(value: f64) -> String {
+    if value.is_finite() { format!("{value:.3}") } else { UNKNOWN.to_owned() }
+}
+
+/// A difference of losses: `+0.041`
+#[must_use]
+pub fn signed_nats(value: f64) -> String {
+    if value.is_finite() { format!("{value:+.3}") } else { UNKNOWN.to_owned() }
+}
+
+/// A size: `412 KiB`, `93 MiB`, `1.6 GiB`
+#[must_use]
+pub fn bytes(value: u64) -> String {
+    mib(value as f64 / (1024.0 * 1024.0))
+}
+
+/// A size given in MiB.
+#[must_use]
+pub fn mib(value: f64) -> String {
+    let (number, unit) = mib_parts(value);
+    format!("{number} {unit}")
+}
+
+/// Number and unit of a size given in MiB.
+#[must_use]
+pub fn mib_parts(value: f64) -> (String, &'static str) {
+    if !value.is_finite() {
+        (UNKNOWN.to_owned(), "MiB")
+    } else if value < 1.0 {
+        (format!("{:.0}", value * 1024.0), "KiB")
+    } else if value < 10.0 {
+        (format!("{value:.1}"), "MiB")
+    } else if value < 1000.0 {
+        (format!("{value:.0}"), "MiB")
+    } else if value < 102_400.0 {
+        (format!("{:.1}", value / 1024.0), "GiB")
+    } else {
+        (format!("{:.0}", value / 1024.0), "GiB")
+    }
+}
+
+/// A duration: `0.3 s`, `52 s`, `27 min`, `1 h 05 min`, `2 d 03 h`
+#[must_use]
+pub fn duration(secs: f64) -> String {
+    let (number, unit) = duration_parts(secs);
+    if unit.is_empty() { number } else { format!("{number} {unit}") }
+}
+
+/// Number and unit of a duration; the unit is empty where the number has two of its own.
+#[must_use]
+pub fn duration_parts(secs: f64) -> (String, &'static str) {
+    if !secs.is_finite() || secs < 0.0 {
+        return (UNKNOWN.to_owned(), "");
+    }
+    let whole = secs.round() as u64;
+    if secs < 9.95 {
+        (format!("{secs:.1}"), "s")
+    } else if whole < 100 {
+        (whole.to_string(), "s")
+    } else if whole < 3600 {
+        (((whole + 30) / 60).to_string(), "min")
+    } else if whole < 86_400 {
+        (format!("{} h {:02} min", whole / 3600, whole % 3600 / 60), "")
+    } else {
+        (format!("{} d {:02} h", whole / 86_400, whole % 86_400 / 3600), "")
+    }
+}
+
+/// Tokens per second: `7.4`, `410`, `38,400`
+#[must_use]
+pub fn speed(tokens_per_sec: f64) -> String {
+    if !tokens_per_sec.is_finite() || tokens_per_sec <= 0.0 {
+        UNKNOWN.to_owned()
+    } else if tokens_per_sec < 10.0 {
+        format!("{tokens_per_sec:.1}")
+    } else if tokens_per_sec < 10_000.0 {
+        count(tokens_per_sec.round() as u64)
+    } else {
+        count((tokens_per_sec / 100.0).round() as u64 * 100)
+    }
+}
+
+/// A small number such as a learning rate: `2e-4`, `1.7e-4`, `0`
+#[must_use]
+pub fn rate(value: f64) -> String {
+    if value == 0.0 {
+        "0".to_owned()
+    } else if !value.is_finite() {
+        UNKNOWN.to_owned()
+    } else if (1e-3..1e4).contains(&value.abs()) {
+        plain(value)
+    } else {
+        format!("{value:e}")
+    }
+}
+
+/// A learning rate in a readout, always as wide: `1.70e-4`
+#[must_use]
+pub fn rate_wide(value: f64) -> String {
+    if value.is_finite() { format!("{value:.2e}") } else { UNKNOWN.to_owned() }
+}
+
+/// A number without superfluous digits: `0.05`, `12`, `1.5`
+#[must_use]
+pub fn plain(value: f64) -> String {
+    if !value.is_finite() {
+        return UNKNOWN.to_owned();
+    }
+    let text = format!("{value:.6}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// A share: `0.4 %`, `61 %`, `99.8 %`, `100 %`
+#[must_use]
+pub fn percent(share: f64) -> String {
+    let value = share * 100.0;
+    if !value.is_finite() {
+        UNKNOWN.to_owned()
+    } else if value == 0.0 || value >= 99.95 || (1.0..99.0).contains(&value) {
+        format!("{value:.0} %")
+    } else {
+        format!("{value:.1} %")
+    }
+}
+
+/// How long ago: `just now`, `14 s ago`, `2 h ago`, `3 days ago`
+#[must_use]
+pub fn ago(then_millis: i64, now_millis: i64) -> String {
+    let secs = ((now_millis - then_millis) / 1000).max(0);
+    match secs {
+        0..=4 => "just now".to_owned(),
+        5..=89 => format!("{secs} s ago"),
+        90..=5399 => format!("{} min ago", (secs + 30) / 60),
+        5400..=129_599 => format!("{} h ago", (secs + 1800) / 3600),
+        _ => format!("{} days ago", (secs + 43_200) / 86_400),
+    }
+}
+
+/// A path without the folders in front: the last component, or the whole when there is none.
+#[must_use]
+pub fn file_name(path: &str) -> &str {
+    if path.contains("://") || path.starts_with("builtin:") {
+        return path;
+    }
+    path.trim_end_matches(['/', '\\']).rsplit(['/', '\\']).next().filter(|name| !name.is_empty()).unwrap_or(path)
+}
+
+/// The name of a bundled thing without its prefix, or the file's name.
+#[must_use]
+pub fn plain_name(path: &str) -> String {
+    match path.strip_prefix("builtin:") {
+        Some(name) => {
+            let words = name.replace(['-', '_'], " ");
+            let mut letters = words.chars();
+            letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+        }
+        None => file_name(path).to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_look_as_the_style_says() {
+        assert_eq!(count(1_234_567), "1,234,567");
+        assert_eq!(count(12), "12");
+        assert_eq!(parameters(134_515_008), "134.5 M");
+        assert_eq!(parameters(110_592), "0.11 M");
+        assert_eq!(tokens(388_123), "388 k");
+        assert_eq!(signed_nats(0.0412), "+0.041");
+        assert_eq!(signed_nats(-0.007), "-0.007");
+        assert_eq!(nats(f64::NAN), UNKNOWN);
+        assert_eq!(bytes(97_517_568), "93 MiB");
+        assert_eq!(mib(1638.4), "1.6 GiB");
+        assert_eq!(duration(0.31), "0.3 s");
+        assert_eq!(duration(1620.0), "27 min");
+        assert_eq!(duration(3900.0), "1 h 05 min");
+        assert_eq!(duration(f64::NAN), UNKNOWN);
+        assert_eq!(speed(38_412.0), "38,400");
+        assert_eq!(rate(2e-4), "2e-4");
+        assert_eq!(rate(0.05), "0.05");
+        assert_eq!(percent(0.9981), "99.8 %");
+        assert_eq!(percent(0.61), "61 %");
+        assert_eq!(percent(1.0), "100 %");
+    }
+
+    #[test]
+    fn times_and_names_are_short() {
+        assert_eq!(ago(0, 2_000), "just now");
+        assert_eq!(ago(0, 14_000), "14 s ago");
+        assert_eq!(ago(0, 7_200_000), "2 h ago");
+        assert_eq!(ago(0, 3 * 86_400_000), "3 days ago");
+        assert_eq!(file_name("/data/tone.jsonl"), "tone.jsonl");
+        assert_eq!(file_name("/models/smol/"), "smol");
+        assert_eq!(file_name("builtin:starter"), "builtin:starter");
+        assert_eq!(plain_name("builtin:starter-data"), "Starter data");
+        assert_eq!(plain_name("/a/b.txt"), "b.txt");
+    }
+}

@@ -1,0 +1,68 @@
+//! What lies over the room: the drop verdict, the palette, questions, texts to read.
+
+pub mod drop;
+pub mod help;
+pub mod palette;
+pub mod sheets;
+
+use crate::rooms::PanelCtx;
+use crate::state::Sheet;
+use crate::theme::Theme;
+use crate::widgets::panel;
+use egui::{Area, Id, Order, Rect, Sense, Ui, vec2};
+
+/// Shows the sheet, if there is one.
+pub fn sheet_ui(cx: &PanelCtx<'_>, ui: &mut Ui) {
+    match &cx.state.sheet {
+        None => {}
+        Some(Sheet::Palette { query, chosen }) => palette::palette_ui(cx, ui, query, *chosen),
+        Some(Sheet::Help) => help::help_ui(cx, ui),
+        Some(Sheet::Text { title, note, text }) => sheets::text_ui(cx, ui, title, note, text),
+        Some(Sheet::Place { folder }) => sheets::place_ui(cx, ui, folder),
+        Some(Sheet::PathEntry { text, reason }) => sheets::path_ui(cx, ui, text, reason),
+        Some(Sheet::Closing { waiting }) => sheets::closing_ui(cx, ui, *waiting),
+    }
+}
+
+/// A card of `size` over a dimmed room; a click beside it or Escape closes it.
+pub(crate) fn over(
+    cx: &PanelCtx<'_>,
+    ui: &mut Ui,
+    name: &str,
+    size: egui::Vec2,
+    top: Option<f32>,
+    content: impl FnOnce(&mut Ui, Rect),
+) {
+    let window = ui.max_rect();
+    let size = size.min(window.size() - vec2(32.0, 32.0));
+    let c = cx.c();
+    let id = Id::unique(("sheet", name));
+    let area = Area::new(id)
+        .order(Order::Foreground)
+        .fixed_pos(window.min)
+        .constrain(false)
+        .fade_in(false)
+        .accessible_name(name);
+    let response = area.show(ui.ctx(), |ui| {
+        let scrim = ui.allocate_rect(window, Sense::click());
+        ui.painter().rect_filled(window, 0.0, Theme::fade(c.window, cx.theme.shares.scrim));
+        let mut rect = Rect::from_center_size(window.center(), size);
+        if let Some(top) = top {
+            rect = Rect::from_min_size(egui::pos2(rect.left(), window.top() + top), size);
+        }
+        let rect = Rect::from_min_size(rect.min.round(), size);
+        panel::bordered(ui, rect, c.card, c.line2);
+        content(ui, rect);
+        scrim
+    });
+    ui.memory_mut(|memory| memory.set_modal_layer(response.response.layer_id));
+    let beside = response.inner.clicked()
+        && response.inner.interact_pointer_pos().is_some_and(|at| {
+            let card = Rect::from_center_size(window.center(), size);
+            let card = top.map_or(card, |top| Rect::from_min_size(egui::pos2(card.left(), window.top() + top), size));
+            !card.contains(at)
+        });
+    if beside || ui.input_mut(|input| input.consume_key(egui::Modifiers::NONE, egui::Key::Escape)) {
+        cx.send(crate::commands::UiCommand::CloseSheet);
+    }
+}

@@ -1,0 +1,7 @@
+//! Instruments: curves over steps, heat maps, bars. They draw what a snapshot holds and copy none of it.
+
+pub mod chart;
+pub mod heat;
+pub mod ticks;
+
+pub use chart::{Chart, Curve, Shown};

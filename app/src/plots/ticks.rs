@@ -1,0 +1,60 @@
+//! Round numbers on axes.
+
+/// Round values from `low` to `high`, at most `most` of them, and the decimals they need.
+#[must_use]
+pub fn ticks(low: f64, high: f64, most: usize) -> (Vec<f64>, usize) {
+    let span = high - low;
+    if !span.is_finite() || span <= 0.0 || most == 0 {
+        return (Vec::new(), 0);
+    }
+    let rough = span / most as f64;
+    let power = 10f64.powf(rough.log10().floor());
+    let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|factor| factor * power).find(|step| *step >= rough * 0.999);
+    let step = step.unwrap_or(power * 10.0);
+    let decimals = (-step.log10().floor()).max(0.0) as usize;
+    let first = (low / step - 1e-9).ceil() as i64;
+    let last = (high / step + 1e-9).floor() as i64;
+    ((first..=last).map(|index| index as f64 * step).collect(), decimals)
+}
+
+/// A range that holds all finite values with a little air, starting at zero where that is close.
+#[must_use]
+pub fn range(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
+    let (low, high) = values
+        .filter(|value| value.is_finite())
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
+    if low > high {
+        return None;
+    }
+    let span = (high - low).max(high.abs() * 0.02).max(1e-9);
+    Some((low - span * 0.06, high + span * 0.06))
+}
+
+/// How a value of an axis with logarithms is written: the value itself.
+#[must_use]
+pub fn decimals(value: f64, decimals: usize) -> String {
+    format!("{value:.decimals$}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_are_round_and_few() {
+        let (values, decimals) = ticks(1.21, 3.02, 5);
+        assert_eq!(values, vec![1.5, 2.0, 2.5, 3.0]);
+        assert_eq!(decimals, 1);
+        let (values, _) = ticks(0.0, 1200.0, 6);
+        assert_eq!(values, vec![0.0, 200.0, 400.0, 600.0, 800.0, 1000.0, 1200.0]);
+        assert!(ticks(1.0, 1.0, 5).0.is_empty());
+        assert!(ticks(f64::NAN, 1.0, 5).0.is_empty());
+    }
+
+    #[test]
+    fn a_range_ignores_gaps() {
+        let (low, high) = range([1.0, f64::NAN, 3.0].into_iter()).expect("a range");
+        assert!(low < 1.0 && high > 3.0);
+        assert_eq!(range([f64::NAN].into_iter()), None);
+    }
+}

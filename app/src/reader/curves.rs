@@ -1,0 +1,165 @@
+//! Series of the store turned into curves of a plot: smoothing, thinning, logarithms, the schedule to come.
+
+use super::snapshot::StepMap;
+use egui_plot::PlotPoint;
+use temper_protocol::project::Train;
+use temper_store::Point;
+
+/// Weight of the past in the smoothed curve, for series of a few hundred points and more.
+const SMOOTHING: f64 = 0.95;
+
+/// Points per curve that a plot gets: more than it has pixels.
+pub const CURVE_POINTS: usize = 1400;
+
+/// Exponential moving average without the bias of its start; gaps (no number) are left out.
+#[must_use]
+pub fn smooth(points: &[Point]) -> Vec<Point> {
+    // A short run would be smoothed away; its memory is a tenth of its length.
+    let memory = (points.len() as f64 / 10.0).clamp(2.0, 1.0 / (1.0 - SMOOTHING));
+    let keep = 1.0 - 1.0 / memory;
+    let (mut sum, mut weight) = (0.0, 0.0);
+    let mut smoothed = Vec::with_capacity(points.len());
+    for point in points {
+        if point.value.is_finite() {
+            sum = sum * keep + point.value * (1.0 - keep);
+            weight = weight * keep + (1.0 - keep);
+            smoothed.push(Point { step: point.step, value: sum / weight });
+        }
+    }
+    smoothed
+}
+
+/// Thins to at most `limit` points by keeping smallest and largest of equal spans, in order.
+#[must_use]
+pub fn thin(points: Vec<Point>, limit: usize) -> Vec<Point> {
+    if points.len() <= limit || limit < 4 {
+        return points;
+    }
+    let span = points.len().div_ceil(limit / 2);
+    let mut thinned = Vec::with_capacity(limit);
+    for chunk in points.chunks(span) {
+        let finite = |point: &&Point| point.value.is_finite();
+        let low = chunk.iter().filter(finite).min_by(|a, b| a.value.total_cmp(&b.value));
+        let high = chunk.iter().filter(finite).max_by(|a, b| a.value.total_cmp(&b.value));
+        if let (Some(low), Some(high)) = (low, high) {
+            let (first, second) = if low.step <= high.step { (low, high) } else { (high, low) };
+            thinned.push(*first);
+            if first.step != second.step {
+                thinned.push(*second);
+            }
+        }
+    }
+    thinned
+}
+
+/// Places points on the axis; on a logarithmic one the values become log10, what has none is left out.
+#[must_use]
+pub fn place(points: &[Point], map: &StepMap, log_y: bool) -> Vec<PlotPoint> {
+    let mut placed = Vec::with_capacity(points.len());
+    for point in points {
+        let value = if log_y { point.value.log10() } else { point.value };
+        if value.is_finite() {
+            placed.push(PlotPoint::new(map.place(point.step as f64), value));
+        }
+    }
+    placed
+}
+
+/// Learning rate at `step` (from 1) of `steps` as the project plans it: what the trainer will use.
+#[must_use]
+pub fn planned_rate(train: &Train, steps: u64, step: u64) -> f64 {
+    let total = steps.max(1) as f64;
+    let at = (step as f64).clamp(1.0, total);
+    let warmup = (train.warmup_steps as f64).min(total);
+    if at <= warmup {
+        return train.lr_peak * at / warmup;
+    }
+    let share = |from: f64, over: f64| ((at - from) / over.max(1.0)).max(0.0);
+    let progress = share(warmup, total - warmup);
+    let decay = (train.decay_share * total).round().min(total - warmup);
+    let fall = match train.schedule.as_str() {
+        "linear" => 1.0 - progress,
+        "cosine" => 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()),
+        "wsd" => 1.0 - share(total - decay, decay).sqrt(),
+        _ => return train.lr_peak,
+    };
+    train.lr_peak * (train.lr_floor + (1.0 - train.lr_floor) * fall)
+}
+
+/// What a curve did, in a sentence: from, to, and for how long validation has not improved.
+#[must_use]
+pub fn sentence(train: &[Point], validation: &[Point], best_step: u64, now: u64) -> String {
+    let (Some(first), Some(last)) = (train.first(), train.last()) else {
+        return String::new();
+    };
+    let verb = if last.value < first.value - 0.005 {
+        "fell"
+    } else if last.value > first.value + 0.005 {
+        "rose"
+    } else {
+        "stayed"
+    };
+    let mut text = if verb == "stayed" {
+        format!("Train stayed at {:.2}.", last.value)
+    } else {
+        format!("Train {verb} from {:.2} to {:.2}.", first.value, last.value)
+    };
+    if validation.len() > 1 {
+        let since = now.saturating_sub(best_step);
+        let newest = validation.last().map_or(0, |point| point.step);
+        if newest > best_step {
+            text.push_str(&format!(" Validation has not improved for {since} steps."));
+        } else {
+            text.push_str(" Validation is at its best.");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(values: &[f64]) -> Vec<Point> {
+        values.iter().enumerate().map(|(step, value)| Point { step: step as u64 + 1, value: *value }).collect()
+    }
+
+    #[test]
+    fn smoothing_follows_a_constant_exactly_and_skips_gaps() {
+        let mut points = line(&[2.0; 50]);
+        points[10].value = f64::NAN;
+        let smoothed = smooth(&points);
+        assert_eq!(smoothed.len(), 49);
+        assert!(smoothed.iter().all(|point| (point.value - 2.0).abs() < 1e-12));
+    }
+
+    #[test]
+    fn thinning_keeps_the_extremes_and_the_order() {
+        let mut values: Vec<f64> = (0..10_000).map(|index| f64::from(index % 7)).collect();
+        values[4321] = 99.0;
+        let thinned = thin(line(&values), 400);
+        assert!(thinned.len() <= 400);
+        assert!(thinned.iter().any(|point| point.value > 98.0));
+        assert!(thinned.windows(2).all(|pair| pair[0].step < pair[1].step));
+    }
+
+    #[test]
+    fn the_schedule_warms_up_and_ends_at_its_floor() {
+        for schedule in ["constant", "linear", "cosine", "wsd"] {
+            let train = Train { schedule: schedule.to_owned(), warmup_steps: 10, ..Train::default() };
+            assert!((planned_rate(&train, 200, 5) - train.lr_peak / 2.0).abs() < 1e-12);
+            assert!((planned_rate(&train, 200, 10) - train.lr_peak).abs() < 1e-9, "{schedule}");
+            let end = if schedule == "constant" { train.lr_peak } else { train.lr_peak * train.lr_floor };
+            assert!((planned_rate(&train, 200, 200) - end).abs() < 1e-9, "{schedule}");
+        }
+    }
+
+    #[test]
+    fn the_sentence_says_what_happened() {
+        let train = line(&[2.91, 2.0, 1.35]);
+        let validation = vec![Point { step: 1, value: 2.0 }, Point { step: 2, value: 2.1 }];
+        let text = sentence(&train, &validation, 1, 63);
+        assert_eq!(text, "Train fell from 2.91 to 1.35. Validation has not improved for 62 steps.");
+        assert_eq!(sentence(&[], &[], 0, 0), "");
+    }
+}

@@ -1,0 +1,193 @@
+//! Ranks of the adapted layers as a grid of modules by layers.
+
+use temper_store::RankRow;
+
+/// What the colour of a cell says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Measure {
+    /// Rank in use.
+    Rank,
+    /// Effective rank.
+    #[default]
+    Effective,
+    /// Norm of the change over that of the weight.
+    Change,
+}
+
+impl Measure {
+    /// All, in the order of the switch.
+    pub const ALL: [Self; 3] = [Self::Rank, Self::Effective, Self::Change];
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rank => "rank",
+            Self::Effective => "effective",
+            Self::Change => "change",
+        }
+    }
+
+    /// Its value in a row.
+    #[must_use]
+    pub fn of(self, row: &RankRow) -> f64 {
+        match self {
+            Self::Rank => row.rank as f64,
+            Self::Effective => row.effective_rank,
+            Self::Change => row.energy,
+        }
+    }
+}
+
+/// Ranks at one step, and how they got there.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RankView {
+    /// Step measured; 0 when nothing was measured yet.
+    pub step: u64,
+    /// Steps at which ranks were measured.
+    pub steps: Vec<u64>,
+    /// Rows of the grid, in the order of the data flow inside a block.
+    pub modules: Vec<String>,
+    /// Layer numbers, the columns.
+    pub layers: Vec<u64>,
+    /// Cells by module, then layer.
+    pub cells: Vec<Vec<Option<RankRow>>>,
+    /// Sites that belong to no layer, such as the head.
+    pub others: Vec<RankRow>,
+    /// History of the site asked for.
+    pub history: Vec<RankRow>,
+}
+
+const ORDER: [&str; 14] = [
+    "attn.q",
+    "attn.k",
+    "attn.v",
+    "attn.o",
+    "mlp.gate",
+    "mlp.up",
+    "mlp.down",
+    "q_proj",
+    "k_proj",
+    "v_proj",
+    "o_proj",
+    "gate_proj",
+    "up_proj",
+    "down_proj",
+];
+
+/// `layers.17.attn.v` as layer and module; `None` when there is no layer number in it.
+#[must_use]
+pub fn split_site(site: &str) -> Option<(u64, &str)> {
+    let mut start = 0;
+    for part in site.split('.') {
+        let after = start + part.len() + 1;
+        if let Ok(layer) = part.parse()
+            && after < site.len()
+        {
+            return Some((layer, &site[after..]));
+        }
+        start = after;
+    }
+    None
+}
+
+/// The last part of a module's name: `v` of `attn.v`.
+#[must_use]
+pub fn short_module(module: &str) -> &str {
+    module.rsplit('.').next().unwrap_or(module)
+}
+
+impl RankView {
+    /// Sorts rows into the grid.
+    #[must_use]
+    pub fn new(rows: Vec<RankRow>, steps: Vec<u64>, history: Vec<RankRow>) -> Self {
+        let mut modules: Vec<String> = Vec::new();
+        let mut layers: Vec<u64> = Vec::new();
+        for row in &rows {
+            if let Some((layer, module)) = split_site(&row.site) {
+                if !modules.iter().any(|known| known == module) {
+                    modules.push(module.to_owned());
+                }
+                if !layers.contains(&layer) {
+                    layers.push(layer);
+                }
+            }
+        }
+        let rank = |module: &String| ORDER.iter().position(|known| module.ends_with(known)).unwrap_or(ORDER.len());
+        modules.sort_by(|a, b| rank(a).cmp(&rank(b)).then_with(|| a.cmp(b)));
+        layers.sort_unstable();
+        let mut cells = vec![vec![None; layers.len()]; modules.len()];
+        let mut others = Vec::new();
+        let step = rows.iter().map(|row| row.step).max().unwrap_or(0);
+        for row in rows {
+            let place = split_site(&row.site).and_then(|(layer, module)| {
+                let column = layers.iter().position(|known| *known == layer)?;
+                Some((modules.iter().position(|known| known == module)?, column))
+            });
+            match place.and_then(|(line, column)| cells.get_mut(line)?.get_mut(column)) {
+                Some(cell) => *cell = Some(row),
+                None => others.push(row),
+            }
+        }
+        Self { step, steps, modules, layers, cells, others, history }
+    }
+
+    /// Every row of the grid.
+    pub fn rows(&self) -> impl Iterator<Item = &RankRow> {
+        self.cells.iter().flatten().flatten()
+    }
+
+    /// The row of `site`.
+    #[must_use]
+    pub fn row(&self, site: &str) -> Option<&RankRow> {
+        self.rows().chain(&self.others).find(|row| row.site == site)
+    }
+
+    /// Fifth percentile and largest value: where the colour scale starts and ends.
+    #[must_use]
+    pub fn domain(&self, measure: Measure) -> (f64, f64) {
+        let mut values: Vec<f64> = self.rows().map(|row| measure.of(row)).filter(|value| value.is_finite()).collect();
+        values.sort_by(f64::total_cmp);
+        let low = values.get(values.len() / 20).copied().unwrap_or(0.0);
+        let high = values.last().copied().unwrap_or(1.0);
+        (low, high)
+    }
+
+    /// Mean over the grid.
+    #[must_use]
+    pub fn mean(&self, measure: Measure) -> f64 {
+        let (sum, count) = self.rows().fold((0.0, 0.0), |(sum, count), row| (sum + measure.of(row), count + 1.0));
+        if count > 0.0 { sum / count } else { f64::NAN }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(site: &str, rank: u64) -> RankRow {
+        RankRow { step: 5, site: site.to_owned(), rank, effective_rank: 1.0, energy: 0.1, spectrum: Vec::new() }
+    }
+
+    #[test]
+    fn sites_become_a_grid_in_the_order_of_the_flow() {
+        let rows =
+            vec![row("layers.1.mlp.up", 4), row("layers.0.attn.q", 8), row("layers.10.attn.q", 2), row("head", 1)];
+        let view = RankView::new(rows, vec![5], Vec::new());
+        assert_eq!(view.modules, ["attn.q", "mlp.up"]);
+        assert_eq!(view.layers, [0, 1, 10]);
+        assert_eq!(view.cells[0][2].as_ref().map(|row| row.rank), Some(2));
+        assert!(view.cells[1][0].is_none());
+        assert_eq!(view.others.len(), 1);
+        assert!((view.mean(Measure::Rank) - 14.0 / 3.0).abs() < 1e-9);
+        assert_eq!(view.row("head").map(|row| row.rank), Some(1));
+    }
+
+    #[test]
+    fn a_site_without_a_layer_has_no_place() {
+        assert_eq!(split_site("layers.17.attn.v"), Some((17, "attn.v")));
+        assert_eq!(split_site("model.layers.3.self_attn.q_proj"), Some((3, "self_attn.q_proj")));
+        assert_eq!(split_site("lm_head"), None);
+        assert_eq!(short_module("self_attn.q_proj"), "q_proj");
+    }
+}

@@ -1,0 +1,253 @@
+//! Plain values that the window draws: runs, curves, kept sets, ranks, samples, events.
+
+use super::events::EventLine;
+use super::ranks::RankView;
+use egui_plot::PlotPoint;
+use std::path::PathBuf;
+use std::sync::Arc;
+use temper_protocol::event::Check;
+use temper_protocol::{Problem, Project};
+use temper_store::RunRow;
+
+/// What the horizontal axis of a plot counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum XAxis {
+    /// Optimiser steps.
+    #[default]
+    Step,
+    /// Tokens trained.
+    Tokens,
+    /// Seconds of work.
+    Time,
+}
+
+/// What the window wants to see.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ViewRequest {
+    /// Project folder; nothing is read without one.
+    pub project: Option<PathBuf>,
+    /// Run number; the newest when absent.
+    pub run: Option<u64>,
+    /// Horizontal axis.
+    pub x: XAxis,
+    /// Whether losses are drawn on a logarithmic axis.
+    pub log_y: bool,
+    /// Visible steps when zoomed.
+    pub steps: Option<(u64, u64)>,
+    /// Step that the rank microscope shows; the newest when absent.
+    pub rank_step: Option<u64>,
+    /// Site whose history is wanted.
+    pub site: Option<String>,
+}
+
+/// The state of a project's runs at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct RunsSnapshot {
+    /// Project folder.
+    pub project: Option<PathBuf>,
+    /// Runs, newest first.
+    pub runs: Vec<RunRow>,
+    /// Process that holds the project, if any.
+    pub holder: Option<u32>,
+    /// The run that is looked at.
+    pub view: Option<Arc<RunView>>,
+    /// Why the store cannot be read.
+    pub problem: Option<Problem>,
+}
+
+/// Steps and their place on the horizontal axis.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct StepMap {
+    /// Pairs of step and place, both increasing; empty means that they are equal.
+    pub pairs: Vec<(f64, f64)>,
+}
+
+/// A written checkpoint.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CheckpointMark {
+    /// Step.
+    pub step: u64,
+    /// Size.
+    pub bytes: u64,
+    /// Folder.
+    pub path: PathBuf,
+}
+
+/// A kept set over the run.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct KeptSet {
+    /// Name, such as `prose` or a file's name.
+    pub name: String,
+    /// Loss of the base, nats.
+    pub base_loss: f64,
+    /// Loss minus base by place on the axis.
+    pub delta: Vec<PlotPoint>,
+    /// KL to the base by place on the axis.
+    pub kl: Vec<PlotPoint>,
+    /// Share newly wrong by place on the axis.
+    pub flips: Vec<PlotPoint>,
+    /// Positions measured.
+    pub positions: u64,
+}
+
+/// Answers to one prompt.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SamplePrompt {
+    /// The prompt.
+    pub prompt: String,
+    /// The base's answer.
+    pub base: Option<String>,
+    /// Answers by step, oldest first.
+    pub answers: Vec<(u64, String)>,
+}
+
+/// A wait before the first step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Preparing {
+    /// What is done.
+    pub stage: String,
+    /// Done so far.
+    pub done: u64,
+    /// Total; 0 when not known.
+    pub total: u64,
+    /// Unit of both.
+    pub unit: String,
+}
+
+/// An export that the store knows.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ExportRecord {
+    /// Format.
+    pub format: String,
+    /// Where.
+    pub path: PathBuf,
+    /// Size.
+    pub bytes: u64,
+    /// Hash.
+    pub sha256: String,
+    /// Whether the certificate passed; absent while it is being made.
+    pub pass: Option<bool>,
+    /// Rows of the certificate.
+    pub checks: Vec<Check>,
+    /// Why it was refused, or what limits it.
+    pub reasons: Vec<String>,
+    /// When, milliseconds since 1970.
+    pub at_millis: i64,
+}
+
+/// One run, ready to draw.
+#[derive(Debug, Clone, Default)]
+pub struct RunView {
+    /// Its row in the list of runs.
+    pub row: RunRow,
+    /// The project as frozen for it.
+    pub settings: Option<Project>,
+    /// What this view was made for.
+    pub request: ViewRequest,
+    /// Steps and their places on the axis.
+    pub map: StepMap,
+    /// Raw train loss (log10 of it on a logarithmic axis, as all losses here).
+    pub train_raw: Vec<PlotPoint>,
+    /// Smoothed train loss.
+    pub train_smooth: Vec<PlotPoint>,
+    /// Validation loss at measured steps.
+    pub validation: Vec<PlotPoint>,
+    /// Learning rate.
+    pub lr: Vec<PlotPoint>,
+    /// Learning rate still to come.
+    pub lr_planned: Vec<PlotPoint>,
+    /// Gradient norm before clipping.
+    pub grad_norm: Vec<PlotPoint>,
+    /// Steps whose loss was no number.
+    pub non_finite: Vec<u64>,
+    /// Checkpoints.
+    pub checkpoints: Vec<CheckpointMark>,
+    /// Kept sets in the project's order.
+    pub kept: Vec<KeptSet>,
+    /// Seconds by phase since the start, largest first.
+    pub phases: Vec<(String, f64)>,
+    /// Resident memory now, MiB.
+    pub rss_mib: f64,
+    /// Tokens trained so far.
+    pub trained_tokens: f64,
+    /// Seconds a step, lately.
+    pub step_secs: f64,
+    /// Samples by prompt.
+    pub samples: Vec<SamplePrompt>,
+    /// Everything that happened, oldest first.
+    pub events: Arc<Vec<EventLine>>,
+    /// Ranks.
+    pub rank: RankView,
+    /// The wait before the first step.
+    pub preparing: Option<Preparing>,
+    /// What the loss did, in a sentence.
+    pub sentence: String,
+    /// Exports of this run, oldest first.
+    pub exports: Vec<ExportRecord>,
+}
+
+impl StepMap {
+    /// Place of `step` on the axis, interpolated.
+    #[must_use]
+    pub fn place(&self, step: f64) -> f64 {
+        interpolate(self.pairs.iter().copied(), step).unwrap_or(step)
+    }
+
+    /// Step at `place`, interpolated.
+    #[must_use]
+    pub fn step(&self, place: f64) -> f64 {
+        interpolate(self.pairs.iter().map(|(step, place)| (*place, *step)), place).unwrap_or(place)
+    }
+}
+
+/// Linear interpolation through pairs with increasing first values; constant slope beyond the ends.
+fn interpolate<I>(pairs: I, at: f64) -> Option<f64>
+where
+    I: Iterator<Item = (f64, f64)> + Clone,
+{
+    let mut earlier: Option<(f64, f64)> = None;
+    let mut before: Option<((f64, f64), (f64, f64))> = None;
+    for pair in pairs {
+        if let Some(first) = earlier {
+            before = Some((first, pair));
+            if pair.0 >= at {
+                break;
+            }
+        }
+        earlier = Some(pair);
+    }
+    let ((x0, y0), (x1, y1)) = before?;
+    let width = x1 - x0;
+    if width <= 0.0 { Some(y1) } else { Some(y0 + (y1 - y0) * (at - x0) / width) }
+}
+
+/// The value of a curve at `x`: the last point at or before it.
+#[must_use]
+pub fn value_at(points: &[PlotPoint], x: f64) -> Option<f64> {
+    let after = points.partition_point(|point| point.x <= x + 1e-9);
+    let index = after.checked_sub(1)?;
+    points.get(index).map(|point| point.y)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_map_there_and_back() {
+        let map = StepMap { pairs: vec![(0.0, 0.0), (10.0, 1000.0), (20.0, 3000.0)] };
+        assert!((map.place(5.0) - 500.0).abs() < 1e-9);
+        assert!((map.place(15.0) - 2000.0).abs() < 1e-9);
+        assert!((map.step(2000.0) - 15.0).abs() < 1e-9);
+        assert!((map.place(30.0) - 5000.0).abs() < 1e-9, "the slope goes on beyond the end");
+        assert!((StepMap::default().place(7.0) - 7.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_curve_is_read_at_the_last_point_before() {
+        let points = vec![PlotPoint::new(1.0, 3.0), PlotPoint::new(5.0, 2.0)];
+        assert_eq!(value_at(&points, 0.5), None);
+        assert_eq!(value_at(&points, 4.0), Some(3.0));
+        assert_eq!(value_at(&points, 5.0), Some(2.0));
+    }
+}

@@ -1,0 +1,269 @@
+//! Certificates: what was checked, what was measured, the limit, over what; for passed and refused alike.
+
+use crate::commands::UiCommand;
+use crate::format;
+use crate::reader::snapshot::ExportRecord;
+use crate::rooms::{PanelCtx, scrolled};
+use crate::state::Ask;
+use crate::state::export::{Certificate, TARGETS};
+use crate::theme::{Type, icons};
+use crate::widgets::button::Weight;
+use crate::widgets::rows::{self, Rows};
+use crate::widgets::text::{self, Piece};
+use crate::widgets::{Button, bar, empty, panel, problem};
+use egui::{Align, CornerRadius, Rect, Stroke, Ui, pos2, vec2};
+use temper_protocol::ExportFormat;
+use temper_protocol::event::Check;
+
+const HEAD: f32 = 47.0;
+const ROW: f32 = 23.0;
+const GAP: f32 = 8.0;
+
+/// Shows the column.
+pub fn certificates_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
+    let known = certificates(cx);
+    let working = cx.state.export.working.is_some();
+    if known.is_empty() && !working && cx.state.export.problem.is_none() {
+        panel::surface(ui, cx.theme, rect);
+        let area = rect.shrink(20.0);
+        let words = "Choose a target, then Write and check. What was written is opened again, compared with the trained \
+                     model, and the verdict stands here.";
+        empty::show(ui, cx.theme, area, icons::SEAL_CHECK, "Nothing written yet", words, &[]);
+        return;
+    }
+    scrolled(ui, rect, "certificates", |ui, area| {
+        let mut y = area.top();
+        if let Some(found) = &cx.state.export.problem {
+            let title = format!("Not written: {}", found.what);
+            let height = problem::wide_height(ui, area.width(), found, "", 0);
+            let place = Rect::from_min_size(pos2(area.left(), y), vec2(area.width(), height));
+            problem::wide(ui, cx.theme, place, &title, found, "", &[], false, cx.out);
+            y = place.bottom() + GAP;
+        }
+        if working {
+            let place = Rect::from_min_size(pos2(area.left(), y), vec2(area.width(), 104.0));
+            working_ui(cx, ui, place);
+            y = place.bottom() + GAP;
+        }
+        for certificate in &known {
+            let height = height(ui, area.width(), &certificate.record);
+            let place = Rect::from_min_size(pos2(area.left(), y), vec2(area.width(), height));
+            certificate_ui(cx, ui, place, certificate);
+            y = place.bottom() + GAP;
+        }
+        ui.allocate_rect(Rect::from_min_max(area.min, pos2(area.right(), y)), egui::Sense::hover());
+    });
+}
+
+/// Certificates of this session, then those that the store has of the watched run.
+fn certificates(cx: &PanelCtx<'_>) -> Vec<Certificate> {
+    let mut known = cx.state.export.certificates.clone();
+    let stored = cx.state.runs.view.as_ref().map(|view| view.exports.as_slice()).unwrap_or_default();
+    for record in stored.iter().rev() {
+        if record.pass.is_some() && !known.iter().any(|other| other.record.path == record.path) {
+            known.push(Certificate { target: None, record: record.clone(), secs: 0.0 });
+        }
+    }
+    known.retain(|certificate| certificate.record.pass.is_some());
+    known
+}
+
+fn working_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
+    let c = cx.c();
+    panel::surface(ui, cx.theme, rect);
+    let target = cx.state.export.working.and_then(|index| TARGETS.get(index));
+    let name = target.map_or("the export", |target| target.name);
+    let running = cx.state.jobs.find(|ask| matches!(ask, Ask::Export(_)));
+    let mut lines = Rows::new(rect.shrink(14.0));
+    let title = format!("Writing {name}");
+    text::line(ui, lines.next(20.0), Align::Min, &title, Type::Card, c.text);
+    let Some((request, running)) = running else { return };
+    let stage = if running.stage.is_empty() { "starting" } else { &running.stage };
+    let far = match (running.done, running.total) {
+        (0, 0) => "length not known".to_owned(),
+        (done, 0) => format!("{} {}", format::count(done), running.unit),
+        (done, total) => format!("{} of {} {}", format::count(done), format::count(total), running.unit),
+    };
+    lines.gap(4.0);
+    text::data(ui, lines.next(18.0), Align::Min, &crate::reader::words::sentence_case(stage), Type::Body, c.text2);
+    lines.gap(4.0);
+    bar::progress(ui, cx.theme, lines.next(4.0), &title, running.share(), c.accent);
+    lines.gap(4.0);
+    let row = lines.next(20.0);
+    text::line(ui, row, Align::Min, &far, Type::Body, c.text2);
+    let button = Button::new("Cancel").weight(Weight::Link).tooltip("Stops writing; nothing is left behind");
+    let width = button.width(ui);
+    if button.show(ui, cx.theme, row.with_min_x(row.right() - width)).clicked() {
+        cx.send(UiCommand::Cancel(request));
+    }
+}
+
+fn title_of(record: &ExportRecord, target: Option<usize>) -> String {
+    let format = ExportFormat::from_name(&record.format).map(crate::state::export::format_words);
+    let name = target.and_then(|index| TARGETS.get(index)).map(|target| target.name);
+    let what = name.or(format).unwrap_or(&record.format);
+    if record.pass == Some(true) { format!("Passed: {what}") } else { format!("Refused: {what}") }
+}
+
+fn why(record: &ExportRecord) -> String {
+    let sentences: Vec<String> = record
+        .reasons
+        .iter()
+        .map(|reason| format!("{}.", crate::reader::words::sentence_case(reason.trim_end_matches('.'))))
+        .collect();
+    sentences.join(" ")
+}
+
+fn height(ui: &Ui, width: f32, record: &ExportRecord) -> f32 {
+    let why = why(record);
+    let reasons =
+        if why.is_empty() { 0.0 } else { text::block_height(ui, width - 24.0 - 36.0, &why, Type::Body) + 10.0 };
+    let ways = if record.pass == Some(false) { 38.0 } else { 0.0 };
+    HEAD + 22.0 + ROW * record.checks.len() as f32 + reasons + ways + 30.0
+}
+
+fn certificate_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, certificate: &Certificate) {
+    let c = cx.c();
+    let record = &certificate.record;
+    let passed = record.pass == Some(true);
+    let (icon, colour, area) =
+        if passed { (icons::SEAL_CHECK, c.ok, c.ok_bg) } else { (icons::X_CIRCLE, c.err, c.err_bg) };
+    panel::bordered(ui, rect, c.card, colour);
+    let head = Rect::from_min_size(rect.min + vec2(1.0, 1.0), vec2(rect.width() - 2.0, HEAD));
+    ui.painter().rect_filled(head, CornerRadius { nw: 5, ne: 5, sw: 0, se: 0 }, area);
+    ui.painter().hline(head.x_range(), head.bottom() + 0.5, Stroke::new(1.0, colour));
+    text::icon(ui.painter(), pos2(head.left() + 23.0, head.center().y), icon, 24.0, colour);
+    let show = Button::new("Show folder").icon(icons::FOLDER_OPEN).tooltip("Opens it in the file manager");
+    let width = show.width(ui);
+    let button = Rect::from_min_size(pos2(head.right() - 11.0 - width, head.top() + 10.0), vec2(width, 28.0));
+    if show.show(ui, cx.theme, button).clicked() {
+        let folder = if record.path.extension().is_some_and(|end| end == "gguf") {
+            record.path.parent().map(std::path::Path::to_path_buf).unwrap_or_default()
+        } else {
+            record.path.clone()
+        };
+        cx.send(UiCommand::Reveal(folder));
+    }
+    let verify = Button::icon_only(icons::ARROW_CLOCKWISE, "Check again").weight(Weight::Normal);
+    let again = Rect::from_min_size(pos2(button.left() - 34.0, button.top()), vec2(28.0, 28.0));
+    let busy = cx.state.jobs.find(|ask| matches!(ask, Ask::Verify(_))).is_some();
+    if verify.enabled(!busy).show(ui, cx.theme, again).clicked() {
+        cx.send(UiCommand::Verify(record.path.clone()));
+    }
+    let words =
+        Rect::from_min_max(pos2(head.left() + 45.0, head.top() + 5.0), pos2(again.left() - 10.0, head.bottom() - 4.0));
+    text::data(
+        ui,
+        words.with_max_y(words.top() + 20.0),
+        Align::Min,
+        &title_of(record, certificate.target),
+        Type::Card,
+        c.text,
+    );
+    let name = format::file_name(&record.path.display().to_string()).to_owned();
+    let mut note = name;
+    if record.bytes > 0 {
+        note.push_str(&format!(", {}", format::bytes(record.bytes)));
+    }
+    if certificate.secs > 0.0 {
+        note.push_str(&format!(", written and compared in {}", format::duration(certificate.secs)));
+    }
+    text::data(ui, words.with_min_y(words.bottom() - 18.0), Align::Min, &note, Type::Body, c.text2);
+    let body = Rect::from_min_max(
+        pos2(rect.left() + 12.0, head.bottom() + 2.0),
+        pos2(rect.right() - 12.0, rect.bottom() - 4.0),
+    );
+    let mut lines = Rows::new(body);
+    checks(cx, ui, &mut lines, &record.checks);
+    verdict(cx, ui, &mut lines, record);
+    foot(cx, ui, &mut lines, record);
+}
+
+fn checks(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, checks: &[Check]) {
+    let c = cx.c();
+    let columns = |row: Rect| {
+        let name =
+            Rect::from_min_max(pos2(row.left() + 24.0, row.top()), pos2(row.left() + row.width() * 0.42, row.bottom()));
+        [name, rows::column(row, 0.42, 0.58), rows::column(row, 0.59, 0.73), rows::column(row, 0.74, 1.0)]
+    };
+    let head = lines.next(22.0);
+    for (index, name) in ["check", "measured", "limit", "over"].into_iter().enumerate() {
+        let align = if index == 0 { Align::Min } else { Align::Max };
+        text::line(ui, columns(head)[index], align, name, Type::Caption, c.text2);
+    }
+    rows::underline(ui, cx.theme, head);
+    for check in checks {
+        let row = lines.next(ROW);
+        rows::underline(ui, cx.theme, row);
+        let (icon, colour) = if check.pass { (icons::CHECK_BOLD, c.ok) } else { (icons::X_BOLD, c.err) };
+        text::icon(ui.painter(), pos2(row.left() + 8.0, row.center().y), icon, 14.0, colour);
+        let [name, measured, limit, over] = columns(row);
+        let kind = if check.pass { Type::Body } else { Type::Strong };
+        text::data(ui, name, Align::Min, &crate::reader::words::sentence_case(&check.name), kind, c.text);
+        text::data(ui, measured, Align::Max, &check.measured, Type::Mono, if check.pass { c.text } else { c.err });
+        text::data(ui, limit, Align::Max, &check.limit, Type::Mono, c.text2);
+        text::data(ui, over, Align::Max, &check.over, Type::Body, c.text2);
+    }
+}
+
+fn verdict(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, record: &ExportRecord) {
+    let c = cx.c();
+    let why = why(record);
+    let passed = record.pass == Some(true);
+    if !why.is_empty() {
+        lines.gap(5.0);
+        let left = lines.area.left();
+        let key = Rect::from_min_size(pos2(left, lines.y), vec2(34.0, 18.0));
+        text::line(ui, key, Align::Min, if passed { "Note" } else { "Why" }, Type::Strong, c.text);
+        let width = lines.area.width() - 36.0;
+        lines.y += text::block(ui, pos2(left + 36.0, lines.y), width, &why, Type::Body, c.text) + 5.0;
+    }
+    if passed {
+        return;
+    }
+    let row = lines.next(34.0);
+    text::line(ui, row.with_max_y(row.top() + 28.0), Align::Min, "Do", Type::Strong, c.text);
+    let run = crate::update::export_run(cx.state);
+    let mut x = row.left() + 36.0;
+    // The ways out: the change alone loses nothing, wider numbers lose less.
+    for index in [0, 1, 5] {
+        let (Some(target), Some(run)) = (TARGETS.get(index), run) else { continue };
+        if target.format.name() == record.format {
+            continue;
+        }
+        let size = format::bytes(target.bytes(run.model_parameters, run.trained_parameters));
+        let label = format!("Choose {}, {size}", target.name);
+        let button = Button::new(&label).tooltip("Selects this target; Write and check writes it");
+        let width = button.width(ui);
+        if x + width > row.right() {
+            break;
+        }
+        let place = Rect::from_min_size(pos2(x, row.top()), vec2(width, 28.0));
+        if button.show(ui, cx.theme, place).clicked() {
+            cx.send(UiCommand::ExportTarget(index));
+        }
+        x = place.right() + 8.0;
+    }
+}
+
+fn foot(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, record: &ExportRecord) {
+    let c = cx.c();
+    let row = lines.next(26.0);
+    let ago = format::ago(record.at_millis, cx.state.clock.now_millis());
+    let when = format!("compared {ago}");
+    let width = text::width(ui, &when, Type::Body);
+    text::line(ui, row, Align::Max, &when, Type::Body, c.text2);
+    if record.sha256.is_empty() {
+        return;
+    }
+    let short = match (record.sha256.get(..8), record.sha256.get(record.sha256.len().saturating_sub(4)..)) {
+        (Some(start), Some(end)) => format!("{start} … {end}"),
+        _ => record.sha256.clone(),
+    };
+    let pieces = [Piece("sha-256", Type::Body, c.text2), Piece(&short, Type::Mono, c.text)];
+    let end = text::pieces(ui, row.with_max_x(row.right() - width - 40.0), &pieces);
+    let place = Rect::from_min_size(pos2(end + 6.0, row.top() + 3.0), vec2(20.0, 20.0));
+    if Button::icon_only(icons::COPY, "Copy the hash").show(ui, cx.theme, place).clicked() {
+        cx.send(UiCommand::Copy(record.sha256.clone(), "Hash"));
+    }
+}

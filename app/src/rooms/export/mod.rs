@@ -1,0 +1,166 @@
+//! Export: what can be written with size and result, what exactly is written, how it is checked; at the
+//! right the certificates, newest first. Refusals are said as calmly as successes, in the same table.
+
+pub mod certificates;
+pub mod targets;
+
+use super::PanelCtx;
+use super::frame::part;
+use crate::commands::{Id, UiCommand};
+use crate::format;
+use crate::state::Room;
+use crate::theme::{Type, icons};
+use crate::update::export_run;
+use crate::widgets::button::Weight;
+use crate::widgets::rows::{self, Rows};
+use crate::widgets::text;
+use crate::widgets::{choice, empty, field, panel};
+use egui::{Align, Rect, Ui, pos2, vec2};
+use temper_protocol::Event;
+
+const GAP: f32 = 8.0;
+
+/// Shows the room.
+pub fn export_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
+    part(ui, "head", Rect::from_min_size(rect.min, vec2(rect.width(), 28.0)), |ui, rect| head(cx, ui, rect));
+    let area = rect.with_min_y(rect.top() + 36.0);
+    if export_run(cx.state).is_none() {
+        part(ui, "empty", area, |ui, rect| nothing(cx, ui, rect));
+        return;
+    }
+    let left_width = if cx.compact { 470.0 } else { (area.width() * 0.466).round() };
+    let left = area.with_max_x(area.left() + left_width);
+    let right = area.with_min_x(left.right() + GAP);
+    let table_height = targets::height();
+    let table = left.with_max_y(left.top() + table_height);
+    let how_height = 128.0;
+    let how = left.with_min_y(left.bottom() - how_height);
+    let what = Rect::from_min_max(pos2(left.left(), table.bottom() + GAP), pos2(left.right(), how.top() - GAP));
+    part(ui, "targets", table, |ui, rect| targets::targets_ui(cx, ui, rect));
+    if what.height() > 60.0 {
+        part(ui, "what", what, |ui, rect| what_ui(cx, ui, rect));
+    }
+    part(ui, "how", how, |ui, rect| how_ui(cx, ui, rect));
+    part(ui, "certificates", right, |ui, rect| certificates::certificates_ui(cx, ui, rect));
+}
+
+fn head(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
+    let c = cx.c();
+    let title = Rect::from_min_max(pos2(rect.left() + 4.0, rect.top()), rect.max);
+    let end = text::pieces(ui, title, &[text::Piece("Export", Type::Room, c.text)]);
+    let Some(current) = export_run(cx.state) else { return };
+    let word = Rect::from_min_size(pos2(end + 12.0, rect.top()), vec2(30.0, 28.0));
+    text::line(ui, word, Align::Min, "from", Type::Body, c.text2);
+    let offered: Vec<_> = cx.state.runs.runs.iter().filter(|row| row.adapter.is_some()).collect();
+    let names: Vec<String> = offered.iter().map(|row| run_words(cx, row.run)).collect();
+    let chosen = offered.iter().position(|row| row.run == current.run);
+    let place = Rect::from_min_size(pos2(word.right() + 4.0, rect.top() + 1.0), vec2(236.0, 26.0));
+    if let Some(index) = choice::select(ui, cx.theme, place, "Run to export", &names, chosen)
+        && let Some(row) = offered.get(index)
+    {
+        cx.send(UiCommand::ExportRun(row.run));
+    }
+    let write = cx.button(ui, Id::Export).weight(Weight::Primary);
+    let width = write.width(ui);
+    let at = Rect::from_min_size(pos2(rect.right() - width, rect.top()), vec2(width, 28.0));
+    cx.press(ui, Id::Export, write, at);
+}
+
+fn run_words(cx: &PanelCtx<'_>, run: u64) -> String {
+    let Some(row) = cx.state.runs.runs.iter().find(|row| row.run == run) else { return format!("run {run}") };
+    let card = cx.state.methods.iter().find(|card| card.id == row.method);
+    let method = card.map_or(row.method.as_str(), |card| card.title.as_str());
+    let step = if row.best_step > 0 {
+        format!("best step {}", format::count(row.best_step))
+    } else {
+        format!("step {}", format::count(row.steps))
+    };
+    format!("run {run}, {method}, {step}")
+}
+
+fn nothing(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
+    panel::surface(ui, cx.theme, rect);
+    let area = Rect::from_min_size(rect.min + vec2(24.0, 24.0), vec2(rect.width().min(620.0) - 48.0, 160.0));
+    let acts = [
+        empty::Act { label: "Go to Setup", icon: icons::SLIDERS_HORIZONTAL, tooltip: "Train a run there first" },
+        empty::Act { label: "Go to Watch", icon: icons::CHART_LINE, tooltip: "See whether a run is going on" },
+    ];
+    let words = if cx.state.is_training() {
+        "A run is going on. As soon as it ends, or is stopped and kept, its result can be written here for other programs."
+    } else {
+        "A run that has finished, or was stopped and kept, can be written here: as an adapter or as a whole model, each \
+         with a certificate."
+    };
+    match empty::show(ui, cx.theme, area, icons::EXPORT, "No result yet", words, &acts) {
+        Some(0) => cx.send(UiCommand::Go(Room::Setup)),
+        Some(_) => cx.send(UiCommand::Go(Room::Watch)),
+        None => {}
+    }
+}
+
+fn what_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
+    let c = cx.c();
+    let (_, inside) = panel::titled(ui, cx.theme, rect, "What is written", "");
+    let Some(target) = crate::state::export::TARGETS.get(cx.state.export.target) else { return };
+    let mut lines = Rows::new(inside);
+    let out = crate::update::export_out(cx.state).display().to_string();
+    let row = lines.next(26.0);
+    text::line(ui, row, Align::Min, if target.is_file() { "File" } else { "Folder" }, Type::Body, c.text2);
+    let place = Rect::from_min_max(pos2(row.left() + 84.0, row.top() + 1.0), pos2(row.right(), row.bottom() - 1.0));
+    let tip = "Where to write; a refused export is kept under this name with .rejected";
+    let entry = field::Field { tooltip: tip, ..field::Field::new("Where to write", &out) };
+    if let Some(text) = field::show(ui, cx.theme, place, entry).committed {
+        cx.send(UiCommand::ExportOut((!text.trim().is_empty()).then(|| text.trim().to_owned())));
+    }
+    let (storage, template) = match cx.state.model_facts() {
+        Some(Event::Model { storage, chat_template, .. }) => (storage.as_str(), chat_template.as_str()),
+        _ => ("as trained on", ""),
+    };
+    use temper_protocol::ExportFormat::{Gguf, GgufLora, Hf, Peft};
+    let facts: Vec<(&str, String, &str)> = match target.format {
+        Peft => vec![
+            ("Holds", "the change alone".to_owned(), "needs the base model beside it"),
+            ("Numbers", "f32, as trained".to_owned(), "nothing is rounded"),
+        ],
+        GgufLora => vec![
+            ("Holds", "the change alone".to_owned(), "needs the base GGUF beside it"),
+            ("Numbers", "f32, as trained".to_owned(), "query and key in llama.cpp's order"),
+        ],
+        Hf | Gguf => vec![
+            ("Merge base", format!("{storage} as trained on"), "the weights the run started from"),
+            ("Arithmetic", "f32, rounded once".to_owned(), "one tensor at a time"),
+            (
+                "Template",
+                if template.is_empty() { "none".to_owned() } else { template.to_owned() },
+                "the one used in training",
+            ),
+        ],
+    };
+    for (key, value, note) in facts {
+        if lines.left() < 20.0 {
+            return;
+        }
+        rows::key_value(ui, cx.theme, lines.next(23.0), 84.0, key, &value, note);
+    }
+    if let Some(row) = export_run(cx.state).filter(|_| lines.left() >= 20.0) {
+        let size = format::bytes(target.bytes(row.model_parameters, row.trained_parameters));
+        rows::key_value(ui, cx.theme, lines.next(23.0), 84.0, "Needs", &size, "of disk, about; tensors are streamed");
+    }
+}
+
+fn how_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
+    let c = cx.c();
+    let (_, inside) = panel::titled(ui, cx.theme, rect, "How the certificate is made", "");
+    let steps = [
+        "What was written is opened again by a reader of its own.",
+        "Trained and written model read the same probe prompts.",
+        "Every logit is compared. Limits are fixed beforehand.",
+        "Beyond a limit it is refused, and the reason is said here.",
+    ];
+    let mut lines = Rows::new(inside);
+    for (index, words) in steps.iter().enumerate() {
+        let row = lines.next(22.0);
+        text::line(ui, row.with_max_x(row.left() + 14.0), Align::Min, &(index + 1).to_string(), Type::Mono, c.text3);
+        text::data(ui, row.with_min_x(row.left() + 20.0), Align::Min, words, Type::Body, c.text2);
+    }
+}

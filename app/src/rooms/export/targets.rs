@@ -1,0 +1,110 @@
+//! The table of targets: format, who opens it, size, result.
+
+use crate::commands::UiCommand;
+use crate::rooms::PanelCtx;
+use crate::state::export::{TARGETS, TargetKind};
+use crate::theme::{Icon, Type, icons};
+use crate::update::export_run;
+use crate::widgets::button::focus_ring;
+use crate::widgets::rows::{self, Rows};
+use crate::widgets::text;
+use crate::widgets::{choice, panel};
+use egui::{Align, Color32, Rect, Ui, pos2, vec2};
+
+const ROW: f32 = 28.0;
+
+/// Height of the panel.
+#[must_use]
+pub fn height() -> f32 {
+    panel::HEAD + 22.0 + ROW * TARGETS.len() as f32 + 4.0
+}
+
+/// Result of a target: icon, word, colour.
+fn result(cx: &PanelCtx<'_>, index: usize, target: &TargetKind) -> (Option<Icon>, &'static str, Color32) {
+    let c = cx.c();
+    let export = &cx.state.export;
+    if export.working == Some(index) {
+        return (Some(icons::DOTS_THREE), "writing", c.info);
+    }
+    let run = export_run(cx.state);
+    let exports = run.is_some_and(|row| {
+        let card = cx.state.methods.iter().find(|card| card.id == row.method);
+        card.is_none_or(|card| card.exports_as.iter().any(|format| format == target.format.name()))
+    });
+    if !exports {
+        return (Some(icons::PROHIBIT), "not with this method", c.text3);
+    }
+    let done = export.certificates.iter().find(|known| known.target == Some(index)).and_then(|known| known.record.pass);
+    match done {
+        Some(true) => (Some(icons::CHECK_CIRCLE), "passed", c.ok),
+        Some(false) => (Some(icons::X_CIRCLE), "refused", c.err),
+        None => (None, "ready", c.text2),
+    }
+}
+
+/// Shows the panel.
+pub fn targets_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
+    let c = cx.c();
+    let (_, inside) = panel::titled(ui, cx.theme, rect, "Targets", "sizes follow from the numbers of parameters");
+    let mut lines = Rows::new(inside);
+    let head = lines.next(22.0);
+    rows::table_head(ui, cx.theme, head, 12.0);
+    let columns = |row: Rect| {
+        let name =
+            Rect::from_min_max(pos2(row.left() + 24.0, row.top()), pos2(row.left() + row.width() * 0.36, row.bottom()));
+        let opens = Rect::from_min_max(
+            pos2(name.right() + 4.0, row.top()),
+            pos2(row.left() + row.width() * 0.62, row.bottom()),
+        );
+        let size =
+            Rect::from_min_max(pos2(opens.right(), row.top()), pos2(row.left() + row.width() * 0.75, row.bottom()));
+        let result = row.with_min_x(size.right() + 6.0);
+        [name, opens, size, result]
+    };
+    for (index, name) in ["format", "opens in", "size, MiB", "result"].into_iter().enumerate() {
+        let align = if index >= 2 { Align::Max } else { Align::Min };
+        text::line(ui, columns(head)[index], align, name, Type::Caption, c.text2);
+    }
+    let run = export_run(cx.state);
+    for (index, target) in TARGETS.iter().enumerate() {
+        let row = lines.next(ROW);
+        let chosen = cx.state.export.target == index;
+        let wide = row.expand2(vec2(11.0, 0.0));
+        let response = choice::radio(ui, wide, &format!("Target {}", target.name), chosen);
+        if chosen {
+            ui.painter().rect_filled(wide, 0.0, c.accent_bg);
+        } else if response.hovered() {
+            ui.painter().rect_filled(wide, 0.0, c.hover);
+        }
+        if response.has_focus() {
+            focus_ring(ui, cx.theme, wide.shrink(3.0), 3.0);
+        }
+        rows::underline(ui, cx.theme, row);
+        choice::radio_mark(ui, cx.theme, pos2(row.left() + 7.0, row.center().y), chosen);
+        let [name, opens, size, result_place] = columns(row);
+        let (icon, word, colour) = result(cx, index, target);
+        let usable = word != "not with this method";
+        let name_colour = if usable { c.text } else { c.text3 };
+        text::data(ui, name, Align::Min, target.name, if chosen { Type::Strong } else { Type::Body }, name_colour);
+        text::data(ui, opens, Align::Min, target.opens_in, Type::Body, c.text2);
+        if let Some(run) = run {
+            let mib = target.bytes(run.model_parameters, run.trained_parameters) as f64 / 1_048_576.0;
+            let figure = if mib < 10.0 { format!("{mib:.1}") } else { crate::format::count(mib.round() as u64) };
+            text::line(ui, size, Align::Max, &figure, Type::Mono, name_colour);
+        }
+        let shown = if usable { word } else { "not possible" };
+        let width = text::width(ui, shown, Type::Body);
+        text::line(ui, result_place, Align::Max, shown, Type::Body, colour);
+        if let Some(icon) = icon {
+            text::icon(ui.painter(), pos2(result_place.right() - width - 13.0, row.center().y), icon, 16.0, colour);
+        }
+        let tip = if usable {
+            format!("{}: opens in {}", target.name, target.opens_in)
+        } else {
+            "This method does not leave in that form".to_owned()
+        };
+        if response.on_hover_text(tip).clicked() && usable {
+            cx.send(UiCommand::ExportTarget(index));
+        }
+    }
+}

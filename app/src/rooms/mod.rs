@@ -1,0 +1,79 @@
+//! The rooms, and the frame around them.
+//!
+//! Place in the data flow: everything here reads a [`PanelCtx`] and sends commands; nothing changes the
+//! state or waits. A panel is a function of the context, the [`egui::Ui`] and the rectangle it fills.
+
+pub mod export;
+pub mod frame;
+pub mod home;
+pub mod setup;
+pub mod status;
+pub mod watch;
+
+use crate::commands::{self, Id, Outbox, UiCommand};
+use crate::state::State;
+use crate::theme::{Colours, Theme};
+use crate::widgets::Button;
+use egui::{Rect, Response, Ui};
+use temper_protocol::Project;
+
+/// What every panel gets.
+pub struct PanelCtx<'a> {
+    /// What is known.
+    pub state: &'a State,
+    /// How it looks.
+    pub theme: &'static Theme,
+    /// Where commands go.
+    pub out: &'a Outbox,
+    /// Whether the window is small: rail of icons, two columns of cards, tabs.
+    pub compact: bool,
+}
+
+impl PanelCtx<'_> {
+    /// Colours by role.
+    #[must_use]
+    pub fn c(&self) -> &'static Colours {
+        &self.theme.colours
+    }
+
+    /// Sends a command.
+    pub fn send(&self, command: UiCommand) {
+        self.out.push(command);
+    }
+
+    /// Changes the project; edits of one `key` in a row are taken back together.
+    pub fn edit(&self, key: &str, change: impl FnOnce(&mut Project)) {
+        let mut project = self.state.draft.project.clone();
+        change(&mut project);
+        self.send(UiCommand::Edit(key.to_owned(), Box::new(project)));
+    }
+
+    /// A button made from the table of commands: name, keys, tooltip and condition come from there.
+    pub fn button(&self, ui: &Ui, id: Id) -> Button<'static> {
+        let entry = commands::entry(id);
+        let hindrance = (entry.hindrance)(self.state);
+        let button = Button::new(entry.name).icon(entry.icon).keys(entry.keys(ui.ctx()));
+        button.tooltip(hindrance.unwrap_or(entry.help)).enabled(hindrance.is_none())
+    }
+
+    /// Shows a button of the table and carries its command out.
+    pub fn press(&self, ui: &mut Ui, id: Id, button: Button<'_>, rect: Rect) -> Response {
+        let response = button.show(ui, self.theme, rect);
+        if response.clicked() {
+            self.send((commands::entry(id).make)(self.state));
+        }
+        response
+    }
+}
+
+/// Shows `content` in `rect`, in a scroll area when it may be higher than that.
+pub fn scrolled(ui: &mut Ui, rect: Rect, salt: &str, content: impl FnOnce(&mut Ui, Rect)) {
+    let mut child = ui.new_child(egui::UiBuilder::new().id_salt(salt).max_rect(rect));
+    child.set_clip_rect(rect.expand2(egui::vec2(6.0, 0.0)).intersect(ui.clip_rect()));
+    egui::ScrollArea::vertical().id_salt(salt).auto_shrink(false).show(&mut child, |ui| {
+        let top = ui.min_rect().min;
+        let area = Rect::from_min_size(top, rect.size());
+        content(ui, area);
+    });
+    ui.advance_cursor_after_rect(rect);
+}

@@ -1,0 +1,353 @@
+//! The card Data: how the file was read, its first rows, how long they are, and what was set aside.
+
+use super::{card_problem, mark, section};
+use crate::commands::UiCommand;
+use crate::format;
+use crate::rooms::{PanelCtx, scrolled};
+use crate::state::setup::Card;
+use crate::theme::{Type, icons};
+use crate::widgets::button::Weight;
+use crate::widgets::rows::{self, Rows};
+use crate::widgets::text;
+use crate::widgets::{Button, choice, empty, panel};
+use egui::{Align, Rect, Shape, Stroke, Ui, pos2, vec2};
+use temper_protocol::project::Source;
+use temper_protocol::{Event, event};
+
+const KEY: f32 = 64.0;
+
+/// Shows the card.
+pub fn data_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
+    let draft = &cx.state.draft;
+    let chosen = !draft.project.data.train.is_empty();
+    let fresh = fresh_preview(cx);
+    let first = draft.project.data.train.first().and_then(|source| cx.state.known.get(&draft.resolve(source.path())));
+    let ready = chosen && (fresh.is_some() || (first.is_some() && !draft.has_model()));
+    let inside = panel::card(ui, cx.theme, rect, icons::TABLE, "Data", mark(cx, Card::Data, ready, chosen));
+    scrolled(ui, inside, "data card", |ui, area| {
+        let used = card_problem(cx, ui, area, Card::Data);
+        let area = area.with_min_y(area.top() + used);
+        if chosen {
+            filled(cx, ui, area, first, fresh);
+        } else {
+            nothing(cx, ui, area);
+        }
+    });
+}
+
+/// The preview, when it belongs to what is chosen now.
+fn fresh_preview<'a>(cx: &PanelCtx<'a>) -> Option<&'a Event> {
+    let answer = cx.state.setup.preview.as_ref()?;
+    (answer.fingerprint == cx.state.draft.data_fingerprint()).then_some(&answer.event)
+}
+
+fn nothing(cx: &PanelCtx<'_>, ui: &mut Ui, area: Rect) {
+    let acts = [
+        empty::Act {
+            label: "Choose files…",
+            icon: icons::FILE_TEXT,
+            tooltip: "JSON Lines, JSON, CSV, TSV, Parquet or plain text",
+        },
+        empty::Act { label: "Use the starter data", icon: icons::TABLE, tooltip: "The small bundled data set" },
+    ];
+    let area = area.with_min_y(area.top() + 12.0);
+    let words = "Drop rows of text here: JSON Lines, JSON, CSV, TSV, Parquet or plain text. How they are read is shown \
+                 before anything is trained.";
+    match empty::show(ui, cx.theme, area, icons::TABLE, "No data yet", words, &acts) {
+        Some(0) => cx.send(UiCommand::ChooseFiles),
+        Some(_) => cx.edit("data.train", |project| {
+            project.data.train = vec![Source::Path("builtin:starter-data".to_owned())];
+        }),
+        None => {}
+    }
+}
+
+fn filled(cx: &PanelCtx<'_>, ui: &mut Ui, area: Rect, facts: Option<&Event>, preview: Option<&Event>) {
+    let c = cx.c();
+    let mut lines = Rows::new(area.with_min_y(area.top() + 6.0));
+    let sources = &cx.state.draft.project.data.train;
+    let name = sources.first().map(|source| format::plain_name(source.path())).unwrap_or_default();
+    let name = if sources.len() > 1 { format!("{name} and {} more", sources.len() - 1) } else { name };
+    let row = lines.next(22.0);
+    let count = match (preview, facts) {
+        (Some(Event::Preview { rows, .. }), _) => Some((*rows, true)),
+        (_, Some(Event::Dataset { rows, complete, .. })) => Some((*rows, *complete)),
+        _ => None,
+    };
+    let count_words = count.map_or_else(String::new, |(rows, whole)| {
+        format!("{}{} rows", format::count(rows), if whole { "" } else { "+" })
+    });
+    let width = text::width(ui, &count_words, Type::Body);
+    text::line(ui, row, Align::Max, &count_words, Type::Body, c.text2);
+    text::data(ui, row.with_max_x(row.right() - width - 8.0), Align::Min, &name, Type::Panel, c.text);
+    match preview {
+        Some(preview) => read(cx, ui, &mut lines, preview),
+        None => seen(cx, ui, &mut lines, facts),
+    }
+    let used = Rect::from_min_max(area.min, pos2(area.right(), lines.y + 4.0));
+    ui.allocate_rect(used, egui::Sense::hover());
+}
+
+/// Only what the drop zone saw: the model's tokenizer is missing, or the rows are still being read.
+fn seen(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, facts: Option<&Event>) {
+    let c = cx.c();
+    if let Some(Event::Dataset { format: container, schema, confidence, bad_rows, columns, .. }) = facts {
+        let sure = format!("confidence {confidence:.2}");
+        rows::key_value(ui, cx.theme, lines.next(22.0), KEY, "Read as", schema, &sure);
+        rows::key_value(ui, cx.theme, lines.next(22.0), KEY, "File", container, "");
+        rows::key_value(ui, cx.theme, lines.next(22.0), KEY, "Columns", &columns.join(", "), "");
+        if *bad_rows > 0 {
+            let aside = format!("{} rows", format::count(*bad_rows));
+            rows::key_value(ui, cx.theme, lines.next(22.0), KEY, "Set aside", &aside, "");
+        }
+        lines.gap(6.0);
+    }
+    let words = if cx.state.setup.problems.contains_key(&Card::Data) {
+        return;
+    } else if !cx.state.draft.has_model() {
+        "Choose a model too: its tokenizer says how many tokens these rows are."
+    } else if cx.state.jobs.is_empty() && cx.state.draft.is_saved() {
+        "Waiting for the model."
+    } else {
+        "Reading all rows as the model sees them."
+    };
+    lines.y += text::block(ui, pos2(lines.area.left(), lines.y), lines.area.width(), words, Type::Body, c.text2);
+}
+
+fn read(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, preview: &Event) {
+    let Event::Preview {
+        train_rows,
+        validation_rows,
+        bad_rows,
+        cut_rows,
+        tokens,
+        trained_tokens,
+        median_tokens,
+        longest_tokens,
+        histogram,
+        examples,
+        quarantine,
+        schema,
+        confidence,
+        mapping,
+        ..
+    } = preview
+    else {
+        return;
+    };
+    let c = cx.c();
+    let sure = format!("confidence {confidence:.2}");
+    rows::key_value(ui, cx.theme, lines.next(22.0), KEY, "Read as", schema, &sure);
+    let split = format!("{} train", format::count(*train_rows));
+    rows::key_value(
+        ui,
+        cx.theme,
+        lines.next(22.0),
+        KEY,
+        "Split",
+        &split,
+        &format!("{} validation", format::count(*validation_rows)),
+    );
+    let share = if *tokens > 0 { *trained_tokens as f64 / *tokens as f64 } else { 0.0 };
+    let trained = format!("{} trained ({})", format::tokens(*trained_tokens), format::percent(share));
+    rows::key_value(ui, cx.theme, lines.next(22.0), KEY, "Tokens", &format::tokens(*tokens), &trained);
+    if *bad_rows > 0 || *cut_rows > 0 {
+        lines.gap(2.0);
+        look(cx, ui, lines.next(28.0), *bad_rows, *cut_rows, !quarantine.is_empty());
+    }
+    lines.gap(4.0);
+    if cx.state.setup.show_aside && !quarantine.is_empty() {
+        aside(cx, ui, lines, quarantine, *bad_rows);
+        return;
+    }
+    columns(cx, ui, lines, schema, mapping);
+    panel::divider(ui, cx.theme, lines.area, lines.y + 3.0);
+    lines.gap(7.0);
+    first_rows(cx, ui, lines, examples);
+    panel::divider(ui, cx.theme, lines.area, lines.y + 3.0);
+    lines.gap(7.0);
+    let row = lines.next(22.0);
+    text::line(ui, row, Align::Min, "Length in tokens", Type::Strong, c.text);
+    let note = format!("median {}  longest {}", format::count(*median_tokens), format::count(*longest_tokens));
+    text::line(ui, row, Align::Max, &note, Type::Body, c.text2);
+    let height = lines.left().clamp(96.0, 150.0);
+    let place = lines.next(height);
+    lengths(cx, ui, place, histogram, *longest_tokens);
+}
+
+/// The line that says what needs a look.
+fn look(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, bad: u64, cut: u64, can_show: bool) {
+    let c = cx.c();
+    ui.painter().rect_filled(row, 4.0, c.warn_bg);
+    text::icon(ui.painter(), pos2(row.left() + 15.0, row.center().y), icons::WARNING, 16.0, c.warn);
+    let mut parts = Vec::new();
+    if bad > 0 {
+        parts.push(format!("{} rows set aside", format::count(bad)));
+    }
+    if cut > 0 {
+        parts.push(format!("{} rows cut", format::count(cut)));
+    }
+    let shown = cx.state.setup.show_aside;
+    let button = Button::new(if shown { "Hide" } else { "Show" }).weight(Weight::Link);
+    let button = button.tooltip("Lines that do not fit, with the reason").name("Rows set aside");
+    let width = button.width(ui);
+    let place = Rect::from_min_size(pos2(row.right() - 8.0 - width, row.top() + 4.0), vec2(width, 20.0));
+    let words = Rect::from_min_max(pos2(row.left() + 28.0, row.top()), pos2(place.left() - 8.0, row.bottom()));
+    text::data(ui, words, Align::Min, &parts.join(", "), Type::Body, c.text);
+    if can_show && button.show(ui, cx.theme, place).clicked() {
+        cx.send(UiCommand::ShowAside(!shown));
+    }
+}
+
+/// Rows set aside: file, line, reason.
+fn aside(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, quarantine: &[event::QuarantineRow], all: u64) {
+    let c = cx.c();
+    section(cx, ui, lines.next(24.0), "Set aside", "never trained, never dropped");
+    for bad in quarantine {
+        let file = format::file_name(&bad.file.display().to_string()).to_owned();
+        let place = format!("{file}, line {}", format::count(bad.line));
+        text::data(ui, lines.next(18.0), Align::Min, &place, Type::Mono, c.text);
+        let top = pos2(lines.area.left(), lines.y);
+        lines.y += text::block(ui, top, lines.area.width(), &bad.reason, Type::Body, c.text2) + 6.0;
+    }
+    let more = all.saturating_sub(quarantine.len() as u64);
+    if more > 0 {
+        let words = format!("{} more of the same kind", format::count(more));
+        text::line(ui, lines.next(20.0), Align::Min, &words, Type::Body, c.text2);
+    }
+}
+
+/// Roles a schema may map, the needed ones first; others keep what was detected.
+fn roles(schema: &str) -> &'static [&'static str] {
+    match schema {
+        "messages" => &["messages", "system"],
+        "sharegpt" => &["conversations", "system"],
+        "prompt-completion" | "raw-completion" => &["prompt", "completion", "system"],
+        "alpaca" => &["instruction", "input", "output", "system"],
+        "text" => &["text"],
+        "table" => &["prompt", "answer", "system"],
+        _ => &[],
+    }
+}
+
+/// Column and role; the role can be changed where the schema has more than one.
+fn columns(
+    cx: &PanelCtx<'_>,
+    ui: &mut Ui,
+    lines: &mut Rows,
+    schema: &str,
+    mapping: &std::collections::BTreeMap<String, String>,
+) {
+    if mapping.is_empty() {
+        return;
+    }
+    let c = cx.c();
+    section(cx, ui, lines.next(24.0), "Columns", "click a role to change it");
+    let mut choices: Vec<String> = roles(schema).iter().map(|role| (*role).to_owned()).collect();
+    for role in mapping.values() {
+        if !choices.contains(role) {
+            choices.push(role.clone());
+        }
+    }
+    for (column, role) in mapping.iter().take(4) {
+        let row = lines.next(26.0);
+        let half = (row.width() * 0.52).round();
+        let place = Rect::from_min_size(row.min + vec2(0.0, 2.0), vec2(half - 24.0, 22.0));
+        ui.painter().rect(place, 4.0, c.raised, Stroke::new(1.0, c.line2), egui::StrokeKind::Inside);
+        text::data(ui, place.shrink2(vec2(8.0, 0.0)), Align::Min, column, Type::Mono, c.text);
+        text::icon(ui.painter(), pos2(place.right() + 12.0, row.center().y), icons::ARROW_RIGHT, 14.0, c.text2);
+        let pick = Rect::from_min_max(pos2(place.right() + 24.0, place.top()), pos2(row.right(), place.bottom()));
+        let chosen = choices.iter().position(|choice| choice == role);
+        let name = format!("Role of column {column}");
+        if let Some(index) = choice::select(ui, cx.theme, pick, &name, &choices, chosen)
+            && let Some(new_role) = choices.get(index).cloned()
+        {
+            let (column, old_role, schema) = (column.clone(), role.clone(), schema.to_owned());
+            cx.edit("data.columns", |project| {
+                project.data.schema = schema;
+                if project.data.columns.get(&old_role) == Some(&column) {
+                    project.data.columns.remove(&old_role);
+                }
+                project.data.columns.insert(new_role, column);
+            });
+        }
+    }
+}
+
+fn first_rows(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, examples: &[event::PreviewRow]) {
+    let c = cx.c();
+    section(cx, ui, lines.next(22.0), "First rows", "as the model sees them");
+    let head = lines.next(20.0);
+    rows::table_head(ui, cx.theme, head, 12.0);
+    let columns = |row: Rect| {
+        let line = row.with_max_x(row.left() + 28.0);
+        let tokens = row.with_min_x(row.right() - 44.0);
+        let middle = (line.right() + tokens.left()) / 2.0;
+        let input = Rect::from_min_max(pos2(line.right() + 10.0, row.top()), pos2(middle - 2.0, row.bottom()));
+        let output = Rect::from_min_max(pos2(middle + 4.0, row.top()), pos2(tokens.left() - 4.0, row.bottom()));
+        [line, input, output, tokens]
+    };
+    for (index, name) in ["row", "input", "answer", "tokens"].into_iter().enumerate() {
+        let align = if index == 0 || index == 3 { Align::Max } else { Align::Min };
+        text::line(ui, columns(head)[index], align, name, Type::Caption, c.text2);
+    }
+    let count = if lines.left() > 230.0 { 4 } else { 3 };
+    for example in examples.iter().take(count) {
+        let row = lines.next(22.0);
+        rows::underline(ui, cx.theme, row);
+        let [line, input, output, tokens] = columns(row);
+        text::line(ui, line, Align::Max, &example.line.to_string(), Type::Mono, c.text3);
+        let flat = |words: &str| words.split_whitespace().collect::<Vec<_>>().join(" ");
+        text::data(ui, input, Align::Min, &flat(&example.input), Type::Body, c.text);
+        text::data(ui, output, Align::Min, &flat(&example.output), Type::Body, c.text);
+        let tip = format!("{} of {} tokens are trained", example.trained, example.tokens);
+        text::line(ui, tokens, Align::Max, &format::count(example.tokens), Type::Mono, c.text).on_hover_text(tip);
+    }
+}
+
+/// Histogram of row lengths with the limit, and the two sides in words.
+fn lengths(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, histogram: &[u64], longest: u64) {
+    let c = cx.c();
+    let limit = cx.state.draft.project.data.max_tokens as f64;
+    let end = (longest as f64).max(1.0);
+    let span = end.max(if limit < end * 1.6 { limit * 1.04 } else { end });
+    let plot = rect.with_max_y(rect.bottom() - 20.0);
+    ui.painter().rect_filled(plot, 0.0, c.plot);
+    let highest = histogram.iter().copied().max().unwrap_or(1).max(1) as f32;
+    let x_of = |tokens: f64| plot.left() + (tokens / span) as f32 * plot.width();
+    let bin = end / histogram.len().max(1) as f64;
+    for (index, rows) in histogram.iter().enumerate() {
+        if *rows == 0 {
+            continue;
+        }
+        let (left, right) = (x_of(index as f64 * bin), x_of((index as f64 + 1.0) * bin));
+        let height = (*rows as f32 / highest * (plot.height() - 8.0)).max(1.0);
+        let beyond = index as f64 * bin >= limit;
+        let bar =
+            Rect::from_min_max(pos2(left, plot.bottom() - height), pos2((right - 1.0).max(left + 1.0), plot.bottom()));
+        ui.painter().rect_filled(bar, 0.0, cx.theme.series(usize::from(beyond)));
+    }
+    ui.painter().hline(plot.left()..=plot.right(), plot.bottom() + 0.5, Stroke::new(1.0, c.line2));
+    if limit <= span {
+        let x = x_of(limit).round() + 0.5;
+        let line = [pos2(x, plot.top()), pos2(x, plot.bottom())];
+        ui.painter().extend(Shape::dashed_line(&line, Stroke::new(1.0, c.warn), 3.0, 3.0));
+        let words = format!("cut at {}", format::count(cx.state.draft.project.data.max_tokens as u64));
+        let width = text::width(ui, &words, Type::Caption);
+        let left = if x + 6.0 + width > plot.right() { x - 6.0 - width } else { x + 6.0 };
+        let place = Rect::from_min_size(pos2(left, plot.top() + 3.0), vec2(width, 16.0));
+        ui.painter().rect_filled(place.expand2(vec2(2.0, 0.0)), 0.0, c.plot);
+        text::line(ui, place, Align::Min, &words, Type::Caption, c.warn);
+    }
+    let axis = Rect::from_min_max(pos2(plot.left(), plot.bottom() + 3.0), rect.max);
+    text::paint(ui.painter(), axis, Align::Min, "0", Type::MonoCaption, c.text3);
+    text::paint(ui.painter(), axis, Align::Center, &format::count((span / 2.0) as u64), Type::MonoCaption, c.text3);
+    text::paint(ui.painter(), axis, Align::Max, &format::count(span as u64), Type::MonoCaption, c.text3);
+    let within = histogram.iter().enumerate().filter(|(index, _)| (*index as f64) * bin < limit).map(|(_, rows)| rows);
+    let within: u64 = within.sum();
+    let all: u64 = histogram.iter().sum();
+    let response = ui.allocate_rect(plot, egui::Sense::hover());
+    let words = format!("{} rows within the limit, {} beyond", format::count(within), format::count(all - within));
+    response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Image, true, format!("Lengths: {words}")));
+    response.on_hover_text(words);
+}

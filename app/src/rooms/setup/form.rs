@@ -1,0 +1,284 @@
+//! Rows of a form: name, field, price. Values that cannot be read stay in the field with what is wrong.
+
+use crate::format;
+use crate::rooms::PanelCtx;
+use crate::theme::Type;
+use crate::widgets::choice;
+use crate::widgets::field::{self, Field};
+use crate::widgets::rows::Rows;
+use crate::widgets::text;
+use egui::{Align, Id, Rect, Ui, pos2, vec2};
+use temper_protocol::method::SettingCard;
+use temper_protocol::{SettingType, Value};
+
+/// Height of a row.
+pub const ROW: f32 = 26.0;
+const LABEL: f32 = 98.0;
+const FIELD: f32 = 72.0;
+
+/// Name, help and price of a row.
+#[derive(Debug, Clone, Copy)]
+pub struct Label<'a> {
+    /// Name.
+    pub name: &'a str,
+    /// One sentence of help.
+    pub help: &'a str,
+    /// Price or unit, behind the field.
+    pub note: &'a str,
+}
+
+/// Places of name, field and note. A name too long for its column gets two lines.
+fn places(ui: &mut Ui, cx: &PanelCtx<'_>, lines: &mut Rows, label: &Label<'_>, field_width: f32) -> (Rect, Rect) {
+    let c = cx.c();
+    let width = text::width(ui, label.name, Type::Body);
+    let row = if width > LABEL - 4.0 {
+        let height = text::block_height(ui, LABEL - 4.0, label.name, Type::Body).max(ROW);
+        let row = lines.next(height + 4.0);
+        text::block(ui, row.min + vec2(0.0, 2.0), LABEL - 4.0, label.name, Type::Body, c.text2);
+        row
+    } else {
+        let row = lines.next(ROW);
+        text::line(ui, row, Align::Min, label.name, Type::Body, c.text2).on_hover_text(label.help);
+        row
+    };
+    let field = Rect::from_min_size(pos2(row.left() + LABEL, row.center().y - 11.0), vec2(field_width, 22.0));
+    let note = Rect::from_min_max(pos2(field.right() + 8.0, row.top()), row.max);
+    if !label.note.is_empty() && note.width() > 20.0 {
+        text::data(ui, note, Align::Min, label.note, Type::Body, c.text3);
+    }
+    (field, row)
+}
+
+/// A row for a figure; `read` says what is wrong with a text or gives the change it means.
+pub fn figure<T>(
+    cx: &PanelCtx<'_>,
+    ui: &mut Ui,
+    lines: &mut Rows,
+    label: &Label<'_>,
+    value: &str,
+    read: impl Fn(&str) -> Result<T, String>,
+) -> Option<T> {
+    typed(cx, ui, lines, label, value, true, FIELD, read)
+}
+
+/// A row for words; the field fills the row.
+pub fn words<T>(
+    cx: &PanelCtx<'_>,
+    ui: &mut Ui,
+    lines: &mut Rows,
+    label: &Label<'_>,
+    value: &str,
+    read: impl Fn(&str) -> Result<T, String>,
+) -> Option<T> {
+    let width = lines.area.width() - LABEL;
+    typed(cx, ui, lines, label, value, false, width, read)
+}
+
+#[expect(clippy::too_many_arguments, reason = "the shared body of the two rows above")]
+fn typed<T>(
+    cx: &PanelCtx<'_>,
+    ui: &mut Ui,
+    lines: &mut Rows,
+    label: &Label<'_>,
+    value: &str,
+    figure: bool,
+    width: f32,
+    read: impl Fn(&str) -> Result<T, String>,
+) -> Option<T> {
+    let (place, _) = places(ui, cx, lines, label, width);
+    let id = Id::unique(("bad value", ui.scope_id(), label.name));
+    let bad: Option<(String, String)> = ui.data(|data| data.get_temp(id));
+    let shown = bad.as_ref().map_or(value, |(text, _)| text);
+    let wrong = bad.as_ref().map(|(_, wrong)| wrong.as_str());
+    let field = Field { figure, wrong, tooltip: label.help, ..Field::new(label.name, shown) };
+    let typed = field::show(ui, cx.theme, place, field);
+    if let Some(wrong) = wrong {
+        let top = pos2(lines.area.left() + LABEL, lines.y);
+        lines.y += text::block(ui, top, lines.area.width() - LABEL, wrong, Type::Caption, cx.c().err) + 4.0;
+    }
+    let text = typed.committed?;
+    match read(text.trim()) {
+        Ok(change) => {
+            ui.data_mut(|data| data.remove_temp::<(String, String)>(id));
+            Some(change)
+        }
+        Err(wrong) => {
+            ui.data_mut(|data| data.insert_temp(id, (text, wrong)));
+            None
+        }
+    }
+}
+
+/// A row of segments, or a list where they do not fit; gives the choice.
+pub fn choice(
+    cx: &PanelCtx<'_>,
+    ui: &mut Ui,
+    lines: &mut Rows,
+    label: &Label<'_>,
+    choices: &[&str],
+    current: &str,
+) -> Option<usize> {
+    let width = lines.area.width() - LABEL;
+    let (place, _) = places(ui, cx, lines, &Label { note: "", ..*label }, width);
+    let chosen = choices.iter().position(|choice| *choice == current);
+    if choice::segments_width(ui, choices, Type::Body) <= width {
+        choice::segments(ui, cx.theme, place, label.name, choices, chosen)
+    } else {
+        let owned: Vec<String> = choices.iter().map(|choice| (*choice).to_owned()).collect();
+        choice::select(ui, cx.theme, place, label.name, &owned, chosen)
+    }
+}
+
+/// A row with a check box; gives the new state.
+pub fn flag(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, label: &Label<'_>, on: bool) -> Option<bool> {
+    let (place, row) = places(ui, cx, lines, &Label { note: "", ..*label }, 22.0);
+    let response = choice::check_mark(ui, cx.theme, place, label.name, on);
+    let word = Rect::from_min_max(pos2(place.left() + 22.0, row.top()), row.max);
+    text::line(ui, word, Align::Min, if on { "on" } else { "off" }, Type::Body, cx.c().text);
+    response.on_hover_text(label.help).clicked().then_some(!on)
+}
+
+/// A whole number from `low` to `high`.
+pub fn integer(low: u64, high: u64) -> impl Fn(&str) -> Result<u64, String> {
+    move |text| {
+        let plain = text.replace([',', '_', ' '], "");
+        match plain.parse::<u64>() {
+            Ok(value) if (low..=high).contains(&value) => Ok(value),
+            Ok(_) => Err(format!("give {} to {}", format::count(low), format::count(high))),
+            Err(_) => Err("give a whole number".to_owned()),
+        }
+    }
+}
+
+/// A number from `low` to `high`.
+pub fn number(low: f64, high: f64) -> impl Fn(&str) -> Result<f64, String> {
+    move |text| match text.replace(',', "").parse::<f64>() {
+        Ok(value) if (low..=high).contains(&value) => Ok(value),
+        Ok(_) => Err(format!("give {} to {}", format::rate(low), format::rate(high))),
+        Err(_) => Err("give a number such as 2e-4".to_owned()),
+    }
+}
+
+/// Reads a setting of a method from text, with its type and range.
+///
+/// # Errors
+/// A sentence that says what to give instead.
+pub fn read_setting(card: &SettingCard, text: &str) -> Result<Value, String> {
+    let (low, high) = (card.min.unwrap_or(f64::NEG_INFINITY), card.max.unwrap_or(f64::INFINITY));
+    let in_range = |value: f64| (low..=high).contains(&value) && value.is_finite();
+    let range = || match (card.min, card.max) {
+        (Some(low), Some(high)) => format!("give {} to {}", format::rate(low), format::rate(high)),
+        (Some(low), None) => format!("give {} or more", format::rate(low)),
+        (None, Some(high)) => format!("give {} or less", format::rate(high)),
+        (None, None) => "give a number".to_owned(),
+    };
+    match card.kind {
+        SettingType::Integer => match text.replace([',', '_'], "").parse::<i64>() {
+            Ok(value) if in_range(value as f64) => Ok(Value::Integer(value)),
+            Ok(_) => Err(range()),
+            Err(_) => Err("give a whole number".to_owned()),
+        },
+        SettingType::Number => match text.parse::<f64>() {
+            Ok(value) if in_range(value) => Ok(Value::Number(value)),
+            Ok(_) => Err(range()),
+            Err(_) => Err("give a number such as 0.05".to_owned()),
+        },
+        SettingType::Flag => Ok(Value::Flag(text == "true")),
+        SettingType::Choice | SettingType::Text => Ok(Value::Text(text.to_owned())),
+        SettingType::List => {
+            let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+            Ok(Value::List(parts.map(str::to_owned).collect()))
+        }
+        SettingType::Table => {
+            let mut table = std::collections::BTreeMap::new();
+            for part in text.split(',').filter(|part| !part.trim().is_empty()) {
+                let pair =
+                    part.rsplit_once('=').and_then(|(key, value)| Some((key.trim(), value.trim().parse().ok()?)));
+                let (key, value) = pair.ok_or_else(|| "give pairs such as layers.0.attn.q = 8".to_owned())?;
+                table.insert(key.to_owned(), value);
+            }
+            Ok(Value::Table(table))
+        }
+    }
+}
+
+/// A value as a field shows it.
+#[must_use]
+pub fn shown(value: &Value) -> String {
+    match value {
+        Value::Number(number) => format::rate(*number),
+        other => other.to_string(),
+    }
+}
+
+/// The row of one declared setting; gives its new value.
+pub fn setting(
+    cx: &PanelCtx<'_>,
+    ui: &mut Ui,
+    lines: &mut Rows,
+    card: &SettingCard,
+    value: &Value,
+    note: &str,
+) -> Option<Value> {
+    let default = if card.default.is_empty() { String::new() } else { format!(" (default {})", card.default) };
+    let help = format!("{}{default}", crate::reader::words::sentence_case(&card.help));
+    let note = if note.is_empty() { card.unit.as_str() } else { note };
+    let label = Label { name: &card.label, help: &help, note };
+    match card.kind {
+        SettingType::Flag => {
+            let on = matches!(value, Value::Flag(true)) || *value == Value::Text("true".to_owned());
+            flag(cx, ui, lines, &label, on).map(Value::Flag)
+        }
+        SettingType::Choice => {
+            let choices: Vec<&str> = card.choices.iter().map(String::as_str).collect();
+            let current = value.to_string();
+            choice(cx, ui, lines, &label, &choices, &current)
+                .and_then(|index| Some(Value::Text((*choices.get(index)?).to_owned())))
+        }
+        SettingType::Integer | SettingType::Number => {
+            figure(cx, ui, lines, &label, &shown(value), |text| read_setting(card, text))
+        }
+        SettingType::Text | SettingType::List | SettingType::Table => {
+            words(cx, ui, lines, &label, &shown(value), |text| read_setting(card, text))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn card(kind: SettingType) -> SettingCard {
+        SettingCard {
+            key: "rank".to_owned(),
+            label: "Rank".to_owned(),
+            kind,
+            default: "16".to_owned(),
+            min: Some(1.0),
+            max: Some(1024.0),
+            choices: Vec::new(),
+            unit: String::new(),
+            help: String::new(),
+            advanced: false,
+        }
+    }
+
+    #[test]
+    fn settings_are_read_with_type_and_range() {
+        assert_eq!(read_setting(&card(SettingType::Integer), "32"), Ok(Value::Integer(32)));
+        assert_eq!(read_setting(&card(SettingType::Integer), "0"), Err("give 1 to 1024".to_owned()));
+        assert!(read_setting(&card(SettingType::Integer), "many").is_err());
+        assert!(read_setting(&card(SettingType::Number), "NaN").is_err());
+        let list = Value::List(vec!["attn.q".to_owned(), "attn.v".to_owned()]);
+        assert_eq!(read_setting(&card(SettingType::List), "attn.q, attn.v"), Ok(list));
+        assert!(read_setting(&card(SettingType::Table), "attn.q").is_err());
+    }
+
+    #[test]
+    fn numbers_with_commas_and_exponents_are_read() {
+        assert_eq!(integer(1, 10_000)("1,200"), Ok(1200));
+        assert!(integer(1, 10)("11").is_err());
+        assert!((number(0.0, 1.0)("2e-4").expect("a rate") - 2e-4).abs() < 1e-12);
+        assert!(number(0.0, 1.0)("-1").is_err());
+    }
+}

@@ -1,0 +1,272 @@
+//! The card Method: the gallery, presets, and the form made from the method's own declaration.
+
+use super::form::{self, Label};
+use super::{card_problem, mark, price, train};
+use crate::commands::UiCommand;
+use crate::format;
+use crate::rooms::{PanelCtx, scrolled};
+use crate::state::setup::Card;
+use crate::theme::{Type, icons};
+use crate::widgets::button::{Weight, focus_ring};
+use crate::widgets::field::{self, Field};
+use crate::widgets::rows::Rows;
+use crate::widgets::text;
+use crate::widgets::{Button, choice, panel};
+use egui::{Align, Rect, Stroke, StrokeKind, Ui, pos2, vec2};
+use temper_protocol::{MethodCard, Project, SettingType, Value};
+
+/// Methods from which on a search is worth its place.
+const SEARCH_FROM: usize = 5;
+const TILE: f32 = 42.0;
+
+/// Shows the card.
+pub fn method_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
+    let method = cx.state.method();
+    let head = mark(cx, Card::Method, method.is_some(), true);
+    let inside = panel::card(ui, cx.theme, rect, icons::PUZZLE_PIECE, "Method", head);
+    scrolled(ui, inside, "method card", |ui, area| {
+        let used = card_problem(cx, ui, area, Card::Method);
+        let mut lines = Rows::new(area.with_min_y(area.top() + used + 8.0));
+        gallery(cx, ui, &mut lines);
+        if let Some(method) = method {
+            panel::divider(ui, cx.theme, area, lines.y + 4.0);
+            lines.gap(10.0);
+            settings(cx, ui, &mut lines, method);
+        }
+        let used = Rect::from_min_max(area.min, pos2(area.right(), lines.y + 6.0));
+        ui.allocate_rect(used, egui::Sense::hover());
+    });
+}
+
+fn gallery(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows) {
+    let c = cx.c();
+    let methods = &cx.state.methods;
+    if methods.is_empty() {
+        let words = if cx.state.engine.problem.is_some() {
+            "The engine did not say which methods there are."
+        } else {
+            "Asking the engine which methods there are."
+        };
+        let top = pos2(lines.area.left(), lines.y);
+        lines.y += text::block(ui, top, lines.area.width(), words, Type::Body, c.text2);
+        return;
+    }
+    let query = &cx.state.setup.method_query;
+    if methods.len() >= SEARCH_FROM {
+        let hint = format!("Search {} methods", methods.len());
+        let search = Field { hint: &hint, icon: Some(icons::MAGNIFYING_GLASS), ..Field::new("Search methods", query) };
+        if let Some(text) = field::show(ui, cx.theme, lines.next(26.0), search).changed {
+            cx.send(UiCommand::MethodQuery(text));
+        }
+        lines.gap(6.0);
+    }
+    let wanted = query.to_lowercase();
+    let fits = |card: &&MethodCard| {
+        wanted.is_empty() || format!("{} {} {}", card.title, card.summary, card.family).to_lowercase().contains(&wanted)
+    };
+    let shown: Vec<&MethodCard> = methods.iter().filter(fits).collect();
+    for card in &shown {
+        tile(cx, ui, lines.next(TILE), card);
+        lines.gap(4.0);
+    }
+    if shown.len() < methods.len() {
+        let row = lines.next(20.0);
+        let hidden = format!("{} hidden by the search", methods.len() - shown.len());
+        text::line(ui, row, Align::Min, &hidden, Type::Body, c.text2);
+        let button = Button::new("Show all").weight(Weight::Link).tooltip("Clears the search");
+        let width = button.width(ui);
+        if button.show(ui, cx.theme, row.with_min_x(row.right() - width)).clicked() {
+            cx.send(UiCommand::MethodQuery(String::new()));
+        }
+    }
+}
+
+fn tile(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, card: &MethodCard) {
+    let c = cx.c();
+    let chosen = card.id == cx.state.draft.project.method.id;
+    let response = choice::radio(ui, rect, &format!("Method {}", card.title), chosen);
+    let (fill, border) = if chosen {
+        (c.accent_bg, c.accent)
+    } else if response.hovered() {
+        (c.hover, c.hover)
+    } else {
+        (c.raised, c.raised)
+    };
+    ui.painter().rect(rect, 4.0, fill, Stroke::new(1.0, border), StrokeKind::Inside);
+    if response.has_focus() {
+        focus_ring(ui, cx.theme, rect, 4.0);
+    }
+    choice::radio_mark(ui, cx.theme, pos2(rect.left() + 15.0, rect.top() + 13.0), chosen);
+    let inner = Rect::from_min_max(pos2(rect.left() + 30.0, rect.top() + 3.0), rect.max - vec2(8.0, 3.0));
+    let first = inner.with_max_y(inner.top() + 18.0);
+    let cost = cx.state.model_facts().and_then(|model| price::trained_parameters(card, model, &cx.state.draft.project));
+    let mut title = first;
+    if let Some(cost) = cost {
+        let figure = format::parameters(cost);
+        let unit = text::width(ui, "parameters", Type::Body);
+        text::line(ui, first, Align::Max, "parameters", Type::Body, c.text2);
+        let place = first.with_max_x(first.right() - unit - 5.0);
+        text::line(ui, place, Align::Max, &figure, Type::Mono, c.text);
+        title.set_right(place.right() - text::width(ui, &figure, Type::Mono) - 8.0);
+    }
+    text::data(ui, title, Align::Min, &card.title, Type::Strong, c.text);
+    let second = inner.with_min_y(inner.bottom() - 18.0);
+    text::data(ui, second, Align::Min, &card.summary, Type::Body, c.text2);
+    let mut tip = card.summary.clone();
+    if !card.paper.is_empty() {
+        tip.push_str(&format!("\n{}", card.paper));
+    }
+    tip.push_str(&format!("\nLeaves as: {}", card.exports_as.join(", ")));
+    if response.on_hover_text(tip).clicked() && !chosen {
+        let id = card.id.clone();
+        let old = cx.state.method().cloned();
+        let new = card.clone();
+        cx.edit("", |project| switch(project, old.as_ref(), &new, &id));
+    }
+}
+
+/// Another method: settings that both know stay, and a learning rate that was the old one's usual becomes
+/// the new one's.
+fn switch(project: &mut Project, old: Option<&MethodCard>, new: &MethodCard, id: &str) {
+    let usual = old.map(usual_rate);
+    let knows = |key: &String| new.settings.iter().any(|setting| setting.key == *key);
+    project.method.settings.0.retain(|key, _| knows(key));
+    if usual.is_some_and(|usual| (usual - project.train.lr_peak).abs() < usual * 1e-6) {
+        project.train.lr_peak = usual_rate(new);
+    }
+    id.clone_into(&mut project.method.id);
+}
+
+/// The learning rate that a method usually starts with: full training takes a tenth of an adapter's.
+#[must_use]
+pub fn usual_rate(card: &MethodCard) -> f64 {
+    if card.family == "everything" { 2e-5 } else { 2e-4 }
+}
+
+/// How hard a preset pulls: its name, factor of the rank and of the learning rate.
+const PRESETS: [(&str, f64, f64); 3] = [("gentle", 0.5, 0.5), ("balanced", 1.0, 1.0), ("strong", 2.0, 2.0)];
+
+/// Sets rank, alpha and learning rate of a preset.
+fn apply_preset(project: &mut Project, card: &MethodCard, index: usize) {
+    let Some((_, rank_factor, rate_factor)) = PRESETS.get(index) else { return };
+    for (key, keeps) in [("rank", SettingType::Integer), ("alpha", SettingType::Number)] {
+        let Some(setting) = card.settings.iter().find(|setting| setting.key == key) else { continue };
+        let Ok(default) = setting.default.parse::<f64>() else { continue };
+        let value = (default * rank_factor).clamp(setting.min.unwrap_or(1.0), setting.max.unwrap_or(f64::MAX));
+        let value =
+            if keeps == SettingType::Integer { Value::Integer(value.round() as i64) } else { Value::Number(value) };
+        project.method.settings.0.insert(key.to_owned(), value);
+    }
+    project.train.lr_peak = usual_rate(card) * rate_factor;
+}
+
+/// The preset that the project's values are, if any.
+fn current_preset(project: &Project, card: &MethodCard) -> Option<usize> {
+    (0..PRESETS.len()).find(|index| {
+        let mut other = project.clone();
+        apply_preset(&mut other, card, *index);
+        let number = |project: &Project, key: &str| match project.method.settings.0.get(key) {
+            Some(_) => project.method.settings.number(key),
+            None => card.settings.iter().find(|s| s.key == key).and_then(|s| s.default.parse().ok()).unwrap_or(0.0),
+        };
+        let same = |a: f64, b: f64| (a - b).abs() <= a.abs().max(b.abs()) * 1e-6;
+        ["rank", "alpha"].iter().all(|key| same(number(project, key), number(&other, key)))
+            && same(project.train.lr_peak, other.train.lr_peak)
+    })
+}
+
+fn settings(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, card: &MethodCard) {
+    let c = cx.c();
+    let project = &cx.state.draft.project;
+    let head = lines.next(26.0);
+    let names: Vec<&str> = PRESETS.iter().map(|preset| preset.0).collect();
+    let width = choice::segments_width(ui, &names, Type::Body);
+    let place = Rect::from_min_size(pos2(head.right() - width, head.top() + 1.0), vec2(width, 24.0));
+    text::data(ui, head.with_max_x(place.left() - 8.0), Align::Min, &card.title, Type::Strong, c.text);
+    if let Some(index) = choice::segments(ui, cx.theme, place, "Preset", &names, current_preset(project, card)) {
+        cx.edit("", |project| apply_preset(project, card, index));
+    }
+    lines.gap(4.0);
+    let more = cx.state.setup.more;
+    for setting in card.settings.iter().filter(|setting| !setting.advanced && setting.key != "targets") {
+        one(cx, ui, lines, card, setting);
+    }
+    train::main_rows(cx, ui, lines);
+    let hidden = card.settings.iter().filter(|setting| setting.advanced).count() + train::MORE_ROWS;
+    let row = lines.next(26.0);
+    let button = Button::new(if more { "Less" } else { "Show" }).weight(Weight::Link).name("More settings");
+    let button = button.tooltip("Settings that rarely need a change");
+    let width = button.width(ui);
+    let words =
+        if more { "All settings are shown".to_owned() } else { format!("Schedule, seed and {} more", hidden - 2) };
+    text::line(ui, row, Align::Min, &words, Type::Body, c.text2);
+    if button.show(ui, cx.theme, row.with_min_x(row.right() - width)).clicked() {
+        cx.send(UiCommand::More(!more));
+    }
+    if more {
+        let advanced: Vec<_> = card.settings.iter().filter(|s| s.advanced || s.key == "targets").collect();
+        if !advanced.is_empty() {
+            title(cx, ui, lines, &card.title);
+            for setting in advanced {
+                one(cx, ui, lines, card, setting);
+            }
+        }
+        train::more_rows(cx, ui, lines);
+    }
+}
+
+/// A group title in the long form.
+pub fn title(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, words: &str) {
+    panel::divider(ui, cx.theme, lines.area, lines.y + 3.0);
+    lines.gap(6.0);
+    text::line(ui, lines.next(24.0), Align::Min, words, Type::Strong, cx.c().text);
+}
+
+fn one(
+    cx: &PanelCtx<'_>,
+    ui: &mut Ui,
+    lines: &mut Rows,
+    card: &MethodCard,
+    setting: &temper_protocol::method::SettingCard,
+) {
+    let values = &cx.state.draft.project.method.settings;
+    let default =
+        form::read_setting(setting, &setting.default).unwrap_or_else(|_| Value::Text(setting.default.clone()));
+    let value = values.0.get(&setting.key).unwrap_or(&default);
+    let note = note(cx, card, &setting.key);
+    if let Some(new) = form::setting(cx, ui, lines, setting, value, &note) {
+        let key = setting.key.clone();
+        cx.edit(&format!("method.{key}"), |project| {
+            project.method.settings.0.insert(key, new);
+        });
+    }
+}
+
+/// The price of a setting: what it costs on this model.
+fn note(cx: &PanelCtx<'_>, card: &MethodCard, key: &str) -> String {
+    let project = &cx.state.draft.project;
+    match key {
+        "rank" => {
+            let model = cx.state.model_facts();
+            let cost = model.and_then(|model| price::trained_parameters(card, model, project));
+            cost.map_or_else(String::new, |cost| format!("+{}", format::bytes(cost * price::BYTES_PER_TRAINED)))
+        }
+        "alpha" => {
+            let number = |key: &str| match project.method.settings.0.get(key) {
+                Some(_) => project.method.settings.number(key),
+                None => card.settings.iter().find(|s| s.key == key).and_then(|s| s.default.parse().ok()).unwrap_or(0.0),
+            };
+            let rank = number("rank").max(1.0);
+            let stabilised = project.method.settings.flag("rslora");
+            let scale = number("alpha") / if stabilised { rank.sqrt() } else { rank };
+            format!("scale {}", format::plain((scale * 100.0).round() / 100.0))
+        }
+        _ => String::new(),
+    }
+}
+
+/// A label without a price.
+#[must_use]
+pub fn label<'a>(name: &'a str, help: &'a str, note: &'a str) -> Label<'a> {
+    Label { name, help, note }
+}

@@ -1,0 +1,302 @@
+//! The card Model: what the file is, and what in it can be adapted.
+
+use super::{card_problem, mark, section};
+use crate::commands::UiCommand;
+use crate::format;
+use crate::reader::ranks::split_site;
+use crate::rooms::{PanelCtx, scrolled};
+use crate::state::setup::Card;
+use crate::theme::{Type, icons};
+use crate::widgets::field::{self, Field};
+use crate::widgets::rows::{self, Rows};
+use crate::widgets::text;
+use crate::widgets::{choice, empty, panel};
+use egui::{Align, Rect, Ui, pos2, vec2};
+use temper_protocol::event::SiteInfo;
+use temper_protocol::{Event, SettingType, Value};
+
+const KEY: f32 = 92.0;
+const BASES: [&str; 4] = ["auto", "f32", "f16", "bf16"];
+
+/// Shows the card.
+pub fn model_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
+    let draft = &cx.state.draft;
+    let facts = cx.state.model_facts();
+    let reading = draft.has_model() && facts.is_none();
+    let head = mark(cx, Card::Model, facts.is_some(), reading);
+    let inside = panel::card(ui, cx.theme, rect, icons::CUBE, "Model", head);
+    scrolled(ui, inside, "model card", |ui, area| {
+        let used = card_problem(cx, ui, area, Card::Model);
+        let area = area.with_min_y(area.top() + used);
+        match facts {
+            Some(Event::Model { .. }) => filled(cx, ui, area, facts),
+            _ if draft.has_model() && used == 0.0 => wait(cx, ui, area),
+            _ => nothing(cx, ui, area),
+        }
+    });
+}
+
+fn nothing(cx: &PanelCtx<'_>, ui: &mut Ui, area: Rect) {
+    let acts = [
+        empty::Act { label: "Choose a GGUF file…", icon: icons::FILE_TEXT, tooltip: "A single model file" },
+        empty::Act {
+            label: "Choose a model folder…",
+            icon: icons::FOLDER_OPEN,
+            tooltip: "A folder with config.json and safetensors",
+        },
+        empty::Act { label: "Use the starter", icon: icons::CUBE, tooltip: "The small bundled model" },
+    ];
+    let area = area.with_min_y(area.top() + 12.0);
+    let words = "Drop a GGUF file or a Hugging Face folder here. What can be adapted in it is listed then.";
+    match empty::show(ui, cx.theme, area, icons::CUBE, "No model yet", words, &acts) {
+        Some(0) => cx.send(UiCommand::ChooseFiles),
+        Some(1) => cx.send(UiCommand::ChooseFolder),
+        Some(_) => cx.edit("model.path", |project| project.model.path = "builtin:starter".to_owned()),
+        None => {}
+    }
+}
+
+fn wait(cx: &PanelCtx<'_>, ui: &mut Ui, area: Rect) {
+    let name = format::plain_name(&cx.state.draft.project.model.path);
+    let mut lines = Rows::new(area.with_min_y(area.top() + 12.0));
+    text::data(ui, lines.next(20.0), Align::Min, &name, Type::Panel, cx.c().text);
+    text::line(ui, lines.next(20.0), Align::Min, "Reading its header", Type::Body, cx.c().text2);
+}
+
+fn filled(cx: &PanelCtx<'_>, ui: &mut Ui, area: Rect, facts: Option<&Event>) {
+    let Some(Event::Model {
+        path,
+        architecture,
+        parameters,
+        layers,
+        hidden_size,
+        vocabulary,
+        context,
+        storage,
+        tokenizer,
+        chat_template,
+        sites,
+        licence,
+        disk_bytes,
+        memory_bytes,
+        format: container,
+        ..
+    }) = facts
+    else {
+        return;
+    };
+    let c = cx.c();
+    let mut lines = Rows::new(area.with_min_y(area.top() + 6.0));
+    let name = format::plain_name(&path.display().to_string());
+    text::data(ui, lines.next(22.0), Align::Min, &name, Type::Panel, c.text);
+    let or_none = |text: &str| if text.is_empty() { "none".to_owned() } else { text.to_owned() };
+    let kind = |text: &str| match text {
+        "gguf" => "GGUF file".to_owned(),
+        "huggingface" => "Hugging Face folder".to_owned(),
+        "builtin" => "bundled".to_owned(),
+        other => other.to_owned(),
+    };
+    let facts: [(&str, String, String); 8] = [
+        ("Family", crate::reader::words::sentence_case(architecture), kind(container)),
+        ("Parameters", format::parameters(*parameters), format!("{layers} layers, width {hidden_size}")),
+        ("Context", format::count(*context), "tokens".to_owned()),
+        ("Storage", storage.clone(), String::new()),
+        ("Tokenizer", or_none(tokenizer), format!("{} entries", format::count(*vocabulary))),
+        (
+            "Chat template",
+            or_none(chat_template),
+            if chat_template.is_empty() { "plain text is trained".to_owned() } else { String::new() },
+        ),
+        (
+            "Licence",
+            if licence.is_empty() { "not stated".to_owned() } else { licence.clone() },
+            if licence.is_empty() { String::new() } else { "stated in the file".to_owned() },
+        ),
+        ("Size", format::bytes(*disk_bytes), format!("disk, {} memory", format::bytes(*memory_bytes))),
+    ];
+    for (key, value, note) in &facts {
+        rows::key_value(ui, cx.theme, lines.next(22.0), KEY, key, value, note);
+    }
+    held_as(cx, ui, lines.next(26.0));
+    lines.gap(5.0);
+    panel::divider(ui, cx.theme, area, lines.y);
+    lines.gap(6.0);
+    tree(cx, ui, &mut lines, sites);
+    ui.allocate_rect(Rect::from_min_max(area.min, pos2(area.right(), lines.y + 4.0)), egui::Sense::hover());
+}
+
+/// How the frozen weights are held in memory.
+fn held_as(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect) {
+    text::line(ui, row, Align::Min, "Held as", Type::Body, cx.c().text2)
+        .on_hover_text("auto keeps the storage of the file; a wider type takes more memory and changes nothing else");
+    let current = BASES.iter().position(|base| *base == cx.state.draft.project.model.base);
+    let place = Rect::from_min_size(pos2(row.left() + KEY, row.top() + 2.0), vec2(row.width() - KEY, 22.0));
+    if let Some(chosen) = choice::segments(ui, cx.theme, place, "Held as", &BASES, current) {
+        cx.edit("model.base", |project| BASES[chosen].clone_into(&mut project.model.base));
+    }
+}
+
+/// A module with the shapes of its sites.
+struct Module {
+    name: String,
+    shape: String,
+    sites: usize,
+}
+
+fn modules(sites: &[SiteInfo]) -> (Vec<Module>, usize, Vec<&SiteInfo>) {
+    let mut modules: Vec<Module> = Vec::new();
+    let mut layers = std::collections::BTreeSet::new();
+    let mut others = Vec::new();
+    for site in sites {
+        let Some((layer, module)) = split_site(&site.site) else {
+            others.push(site);
+            continue;
+        };
+        layers.insert(layer);
+        match modules.iter_mut().find(|known| known.name == module) {
+            Some(known) => known.sites += 1,
+            None => modules.push(Module {
+                name: module.to_owned(),
+                shape: format!("{} × {}", site.out_features, site.in_features),
+                sites: 1,
+            }),
+        }
+    }
+    (modules, layers.len(), others)
+}
+
+/// Whether `targets` adapt `module`, by name or the end of it.
+#[must_use]
+pub fn is_target(targets: &[String], module: &str) -> bool {
+    targets.iter().any(|target| {
+        target == "all-linear"
+            || target == module
+            || module.strip_suffix(target.as_str()).is_some_and(|rest| rest.ends_with('.'))
+    })
+}
+
+/// The target setting of the method as a list.
+#[must_use]
+pub fn targets(cx: &PanelCtx<'_>) -> Option<Vec<String>> {
+    let setting = cx.state.method()?.settings.iter().find(|setting| setting.key == "targets")?;
+    let list = cx.state.draft.project.method.settings.list("targets");
+    Some(if list.is_empty() { vec![setting.default.clone()] } else { list })
+}
+
+fn tree(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, sites: &[SiteInfo]) {
+    let c = cx.c();
+    let (modules, layers, others) = modules(sites);
+    let row = lines.next(24.0);
+    section(cx, ui, row, "What can be adapted", &format!("{} sites", format::count(sites.len() as u64)));
+    if sites.is_empty() {
+        return;
+    }
+    lines.gap(2.0);
+    let query = &cx.state.setup.site_query;
+    let place = lines.next(26.0);
+    let search =
+        Field { hint: "Search modules", icon: Some(icons::MAGNIFYING_GLASS), ..Field::new("Search modules", query) };
+    if let Some(text) = field::show(ui, cx.theme, place, search).changed {
+        cx.send(UiCommand::SiteQuery(text));
+    }
+    lines.gap(4.0);
+    let targets = targets(cx);
+    let on = |module: &Module| targets.as_ref().is_some_and(|targets| is_target(targets, &module.name));
+    let all = modules.iter().all(on);
+    let head = lines.next(22.0);
+    if targets.is_some() {
+        let place = head.with_max_x(head.left() + 100.0);
+        let response = choice::check_mark(ui, cx.theme, place, "Adapt every linear layer", all);
+        if response.on_hover_text("Adapts every linear layer but the output head").clicked() && !all {
+            set_targets(cx, vec!["all-linear".to_owned()]);
+        }
+    } else {
+        text::icon(ui.painter(), pos2(head.left() + 7.0, head.center().y), icons::CHECK_BOLD, 12.0, c.text2);
+    }
+    text::line(ui, head.with_min_x(head.left() + 22.0), Align::Min, "layers", Type::Mono, c.text);
+    let per_layer = sites.len().saturating_sub(others.len()) / layers.max(1);
+    text::line(ui, head, Align::Max, &format!("{layers} × {per_layer} sites"), Type::Body, c.text2);
+    let wanted = query.to_lowercase();
+    let shown: Vec<&Module> = modules.iter().filter(|module| module.name.to_lowercase().contains(&wanted)).collect();
+    for module in &shown {
+        let row = lines.next(22.0);
+        let row_in = row.with_min_x(row.left() + 22.0);
+        if targets.is_some() {
+            let place = row_in.with_max_x(row_in.left() + 120.0);
+            let name = format!("Adapt {}", module.name);
+            let tip = format!("{} layers of {}", module.sites, module.shape);
+            if choice::check_mark(ui, cx.theme, place, &name, on(module)).on_hover_text(tip).clicked() {
+                toggle(cx, &modules, module, on(module));
+            }
+        }
+        text::data(
+            ui,
+            row_in.with_min_x(row_in.left() + 22.0).with_max_x(row.right() - 90.0),
+            Align::Min,
+            &module.name,
+            Type::Mono,
+            c.text,
+        );
+        text::line(ui, row, Align::Max, &module.shape, Type::Mono, c.text2);
+    }
+    if shown.len() < modules.len() {
+        let hidden = format!("{} more hidden by the search", modules.len() - shown.len());
+        text::line(ui, lines.next(22.0), Align::Min, &hidden, Type::Body, c.text2);
+    }
+    for site in others.iter().take(3) {
+        let row = lines.next(22.0);
+        text::icon(ui.painter(), pos2(row.left() + 7.0, row.center().y), icons::LOCK_SIMPLE, 14.0, c.text3);
+        text::data(
+            ui,
+            row.with_min_x(row.left() + 22.0).with_max_x(row.right() - 90.0),
+            Align::Min,
+            &site.site,
+            Type::Mono,
+            c.text2,
+        );
+        text::line(ui, row, Align::Max, &format!("{} × {}", site.out_features, site.in_features), Type::Mono, c.text2);
+    }
+}
+
+fn set_targets(cx: &PanelCtx<'_>, targets: Vec<String>) {
+    let list = cx
+        .state
+        .method()
+        .and_then(|card| card.settings.iter().find(|setting| setting.key == "targets"))
+        .is_some_and(|setting| setting.kind == SettingType::List);
+    let value = match targets.as_slice() {
+        [one] => Value::Text(one.clone()),
+        _ if list => Value::List(targets),
+        _ => Value::Text(targets.join(", ")),
+    };
+    cx.edit("method.targets", |project| {
+        project.method.settings.0.insert("targets".to_owned(), value);
+    });
+}
+
+fn toggle(cx: &PanelCtx<'_>, modules: &[Module], module: &Module, was_on: bool) {
+    let Some(old) = targets(cx) else { return };
+    let chosen: Vec<String> = modules
+        .iter()
+        .filter(|known| if known.name == module.name { !was_on } else { is_target(&old, &known.name) })
+        .map(|known| known.name.clone())
+        .collect();
+    // Nothing to adapt is nothing to train: the last one stays.
+    if !chosen.is_empty() {
+        set_targets(cx, if chosen.len() == modules.len() { vec!["all-linear".to_owned()] } else { chosen });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_match_whole_parts_of_a_name() {
+        let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        assert!(is_target(&list(&["all-linear"]), "attn.q"));
+        assert!(is_target(&list(&["attn.q"]), "attn.q"));
+        assert!(is_target(&list(&["q_proj"]), "self_attn.q_proj"));
+        assert!(!is_target(&list(&["proj"]), "self_attn.q_proj"));
+    }
+}

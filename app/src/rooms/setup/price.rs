@@ -1,0 +1,63 @@
+//! What a choice costs, from the sites of the model: parameters and the memory of training them.
+
+use super::model::is_target;
+use crate::reader::ranks::split_site;
+use temper_protocol::event::SiteInfo;
+use temper_protocol::{Event, MethodCard, Project};
+
+/// Bytes a trained parameter takes: weight, gradient and two moments in 32-bit floats.
+pub const BYTES_PER_TRAINED: u64 = 16;
+
+/// Trained parameters of `method` on `model` with the settings of `project`, where that follows from the
+/// shapes; pre-flight measures the rest.
+#[must_use]
+pub fn trained_parameters(method: &MethodCard, model: &Event, project: &Project) -> Option<u64> {
+    let Event::Model { sites, parameters, .. } = model else { return None };
+    if method.family == "everything" {
+        return Some(*parameters);
+    }
+    let setting = method.settings.iter().find(|setting| setting.key == "rank")?;
+    let own = method.id == project.method.id;
+    let rank = match project.method.settings.0.get("rank") {
+        Some(_) if own => u64::try_from(project.method.settings.integer("rank")).unwrap_or(0),
+        _ => setting.default.parse().ok()?,
+    };
+    let mut targets = project.method.settings.list("targets");
+    if targets.is_empty() || !own {
+        targets = vec!["all-linear".to_owned()];
+    }
+    Some(low_rank_parameters(sites, &targets, rank))
+}
+
+/// Parameters of two thin matrices of `rank` beside every targeted site.
+#[must_use]
+pub fn low_rank_parameters(sites: &[SiteInfo], targets: &[String], rank: u64) -> u64 {
+    let adapted =
+        sites.iter().filter(|site| split_site(&site.site).is_some_and(|(_, module)| is_target(targets, module)));
+    adapted.map(|site| rank * (site.in_features + site.out_features)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seven_sites_of_thirty_layers_at_rank_16_are_4_9_million() {
+        let shapes = [(576, 576), (192, 576), (192, 576), (576, 576), (1536, 576), (1536, 576), (576, 1536)];
+        let names = ["attn.q", "attn.k", "attn.v", "attn.o", "mlp.gate", "mlp.up", "mlp.down"];
+        let sites: Vec<SiteInfo> = (0..30)
+            .flat_map(|layer| {
+                names.iter().zip(shapes).map(move |(name, (out_features, in_features))| SiteInfo {
+                    site: format!("layers.{layer}.{name}"),
+                    out_features,
+                    in_features,
+                    storage: "Q4_1".to_owned(),
+                })
+            })
+            .collect();
+        let all = vec!["all-linear".to_owned()];
+        assert_eq!(low_rank_parameters(&sites, &all, 16), 4_884_480);
+        let query = vec!["attn.q".to_owned()];
+        assert_eq!(low_rank_parameters(&sites, &query, 16), 30 * 16 * 1152);
+    }
+}

@@ -1,0 +1,482 @@
+//! Loss, learning rate and gradient norm.
+
+use super::{Axis, plot_places, x_label};
+use crate::commands::{Id, UiCommand};
+use crate::format;
+use crate::plots::chart::{self, Chart, Curve, Marker};
+use crate::plots::ticks;
+use crate::reader::snapshot::value_at;
+use crate::reader::{RunView, XAxis};
+use crate::rooms::{PanelCtx, scrolled};
+use crate::theme::{Theme, Type, icons};
+use crate::widgets::rows::{self, Rows};
+use crate::widgets::text;
+use crate::widgets::{Button, bar, choice, panel};
+use egui::{Align, Color32, Popup, Rect, Shape, Stroke, Ui, pos2, vec2};
+use egui_plot::PlotPoint;
+
+const X_AXES: [(XAxis, &str); 3] = [(XAxis::Step, "step"), (XAxis::Tokens, "tokens"), (XAxis::Time, "time")];
+
+/// A wait with its name, how far it is, and a bar.
+pub fn wait(cx: &PanelCtx<'_>, ui: &mut Ui, area: Rect, stage: &str, done: u64, total: u64, unit: &str) {
+    let c = cx.c();
+    let mut lines = Rows::new(area);
+    let name =
+        if stage.is_empty() { "Preparing the run".to_owned() } else { crate::reader::words::sentence_case(stage) };
+    text::data(ui, lines.next(22.0), Align::Min, &name, Type::Panel, c.text);
+    let far = match (done, total) {
+        (0, 0) => "length not known".to_owned(),
+        (done, 0) => format!("{} {unit}", format::count(done)),
+        (done, total) => format!("{} of {} {unit}", format::count(done), format::count(total)),
+    };
+    lines.gap(4.0);
+    let row = lines.next(8.0);
+    let share = (total > 0).then(|| done as f32 / total as f32);
+    let thin = Rect::from_min_size(row.min + vec2(0.0, 2.0), vec2(area.width().min(420.0), 4.0));
+    bar::progress(ui, cx.theme, thin, &name, share, c.accent);
+    lines.gap(2.0);
+    text::data(ui, lines.next(20.0), Align::Min, &far, Type::Body, c.text2);
+}
+
+/// Shows the loss.
+pub fn loss_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView, axis: &Axis) {
+    let note = if cx.compact { "nats" } else { "nats per trained token" };
+    let (head, inside) = panel::titled(ui, cx.theme, rect, "Loss", note);
+    controls(cx, ui, head);
+    if view.train_raw.is_empty() && view.validation.is_empty() {
+        let area = Rect::from_min_max(inside.min + vec2(0.0, 12.0), inside.max);
+        match &view.preparing {
+            Some(wait_for) => wait(cx, ui, area, &wait_for.stage, wait_for.done, wait_for.total, &wait_for.unit),
+            None if view.row.is_active() => wait(cx, ui, area, "", 0, 0, ""),
+            None => {
+                let words = "This run ended before its first step.";
+                text::line(ui, area.with_max_y(area.top() + 20.0), Align::Min, words, Type::Body, cx.c().text2);
+            }
+        }
+        return;
+    }
+    if cx.state.watch.as_table {
+        table(cx, ui, inside, view);
+        return;
+    }
+    let (plot, column) = plot_places(rect, 32.0, 24.0, cx.compact);
+    plot_loss(cx, ui, plot, view, axis);
+    readout(cx, ui, column, view, axis);
+}
+
+fn controls(cx: &PanelCtx<'_>, ui: &mut Ui, head: Rect) {
+    let c = cx.c();
+    let menu = Rect::from_min_size(pos2(head.right() - 20.0, head.top() + 4.0), vec2(20.0, 20.0));
+    let response = Button::icon_only(icons::DOTS_THREE, "Copy, save, reset").show(ui, cx.theme, menu);
+    Popup::menu(&response).width(240.0).show(|ui| {
+        for id in [Id::CopyCurves, Id::SaveCurves, Id::ResetZoom] {
+            let (row, _) = ui.allocate_exact_size(vec2(240.0, 28.0), egui::Sense::hover());
+            let button = cx.button(ui, id).weight(crate::widgets::button::Weight::Quiet).left();
+            if cx.press(ui, id, button, row).clicked() {
+                ui.close();
+            }
+        }
+    });
+    let table = Rect::from_min_size(pos2(menu.left() - 24.0, menu.top()), vec2(20.0, 20.0));
+    let on = cx.state.watch.as_table;
+    let name = if on { "Show the curves" } else { "Show as a table" };
+    if Button::icon_only(icons::TABLE, name).selected(on).show(ui, cx.theme, table).clicked() {
+        cx.send(UiCommand::AsTable(!on));
+    }
+    let names: Vec<&str> = X_AXES.iter().map(|(_, name)| *name).collect();
+    let width = choice::segments_width(ui, &names, Type::Caption);
+    let x_place = Rect::from_min_size(pos2(table.left() - 8.0 - width, menu.top()), vec2(width, 20.0));
+    let chosen = X_AXES.iter().position(|(axis, _)| *axis == cx.state.watch.x);
+    if let Some(index) = choice::segments(ui, cx.theme, x_place, "Horizontal axis", &names, chosen) {
+        cx.send(UiCommand::XAxis(X_AXES[index].0));
+    }
+    text::line(
+        ui,
+        Rect::from_min_size(x_place.min - vec2(13.0, 0.0), vec2(10.0, 20.0)),
+        Align::Min,
+        "x",
+        Type::Caption,
+        c.text2,
+    );
+    let names = ["linear", "log"];
+    let width = choice::segments_width(ui, &names, Type::Caption);
+    let y_place = Rect::from_min_size(pos2(x_place.left() - 26.0 - width, menu.top()), vec2(width, 20.0));
+    if y_place.left() - 14.0 < head.left() {
+        return;
+    }
+    let chosen = usize::from(cx.state.watch.log_y);
+    if let Some(index) = choice::segments(ui, cx.theme, y_place, "Vertical axis", &names, Some(chosen)) {
+        cx.send(UiCommand::LogY(index == 1));
+    }
+    text::line(
+        ui,
+        Rect::from_min_size(y_place.min - vec2(13.0, 0.0), vec2(10.0, 20.0)),
+        Align::Min,
+        "y",
+        Type::Caption,
+        c.text2,
+    );
+}
+
+fn visible<'a>(points: &'a [PlotPoint], range: (f64, f64)) -> impl Iterator<Item = f64> + 'a {
+    points.iter().filter(move |point| point.x >= range.0 && point.x <= range.1).map(|point| point.y)
+}
+
+fn plot_loss(cx: &PanelCtx<'_>, ui: &mut Ui, plot: Rect, view: &RunView, axis: &Axis) {
+    let c = cx.c();
+    let theme = cx.theme;
+    let log = view.request.log_y;
+    let values = visible(&view.train_raw, axis.range).chain(visible(&view.validation, axis.range));
+    let y = ticks::range(values).unwrap_or((0.0, 1.0));
+    let y = (y.0 - (y.1 - y.0) * 0.08, y.1);
+    let curves = [
+        Curve {
+            name: "raw",
+            points: &view.train_raw,
+            colour: Theme::fade(theme.series[0], theme.shares.raw_line),
+            width: 1.0,
+            dashed: false,
+        },
+        Curve { name: "train", points: &view.train_smooth, colour: theme.series[0], width: 2.0, dashed: false },
+        Curve { name: "validation", points: &view.validation, colour: theme.series[1], width: 2.0, dashed: false },
+    ];
+    let chart = Chart {
+        name: "Loss",
+        sentence: &view.sentence,
+        x: axis.range,
+        y,
+        y_ticks: 5,
+        log_y: log,
+        y_label: ticks::decimals,
+        x_labels: true,
+        x_label: x_label(view.request.x),
+        curves: &curves,
+    };
+    let shown = chart::show(ui, theme, plot, &chart);
+    let scaled = |loss: f64| if log { loss.log10() } else { loss };
+    if view.row.base_loss.is_finite() {
+        reference(
+            ui,
+            theme,
+            &shown,
+            scaled(view.row.base_loss),
+            &format!("base model {}", format::nats(view.row.base_loss)),
+        );
+    }
+    for point in view.validation.iter().filter(|point| point.x >= axis.range.0 && point.x <= axis.range.1) {
+        chart::marker(ui, shown.at(point.x, point.y), Marker::Ring, theme.series[1], c.plot);
+    }
+    for mark in &view.checkpoints {
+        let x = shown.x(view.map.place(mark.step as f64));
+        if (plot.left()..=plot.right()).contains(&x) {
+            let best = mark.step == view.row.best_step;
+            triangle(ui, pos2(x, plot.bottom()), if best { c.ok } else { c.text3 });
+        }
+    }
+    best_mark(cx, ui, view, &shown, scaled);
+    for step in &view.non_finite {
+        let x = shown.x(view.map.place(*step as f64)).round() + 0.5;
+        if (plot.left()..=plot.right()).contains(&x) {
+            ui.painter().vline(x, plot.y_range(), Stroke::new(1.0, c.err));
+            text::icon(ui.painter(), pos2(x, plot.top() + 9.0), icons::X_CIRCLE_FILL, 16.0, c.err);
+        }
+    }
+    axis.lines(ui, theme, &shown, view.row.is_active());
+    axis.take(cx, ui, view, &shown);
+}
+
+/// A dashed line with its name on it.
+fn reference(ui: &mut Ui, theme: &Theme, shown: &chart::Shown, y: f64, words: &str) {
+    let c = &theme.colours;
+    let place = shown.y(y).round() + 0.5;
+    if place < shown.rect.top() || place > shown.rect.bottom() {
+        return;
+    }
+    let line = [pos2(shown.rect.left(), place), pos2(shown.rect.right(), place)];
+    ui.painter().extend(Shape::dashed_line(&line, Stroke::new(1.0, c.text3), 2.0, 3.0));
+    let below = place + 12.0 < shown.rect.bottom();
+    let centre = if below { place + 9.0 } else { place - 9.0 };
+    let label = Rect::from_center_size(pos2(shown.rect.center().x, centre), vec2(160.0, 14.0));
+    text::line(ui, label, Align::Center, words, Type::Caption, c.text2);
+}
+
+fn triangle(ui: &Ui, bottom: egui::Pos2, colour: Color32) {
+    let points = vec![bottom + vec2(-4.0, 0.0), bottom + vec2(4.0, 0.0), bottom + vec2(0.0, -7.0)];
+    ui.painter().add(Shape::convex_polygon(points, colour, Stroke::NONE));
+}
+
+fn best_mark(cx: &PanelCtx<'_>, ui: &mut Ui, view: &RunView, shown: &chart::Shown, scaled: impl Fn(f64) -> f64) {
+    let (step, loss) = (view.row.best_step, view.row.best_loss);
+    if step == 0 || !loss.is_finite() {
+        return;
+    }
+    let c = cx.c();
+    let at = shown.at(view.map.place(step as f64), scaled(loss));
+    if !shown.rect.contains(at) {
+        return;
+    }
+    ui.painter().circle_stroke(at, 5.0, Stroke::new(2.0, c.ok));
+    let words = format!("best, step {} {}", format::count(step), format::nats(loss));
+    let width = text::width(ui, &words, Type::Caption);
+    let right = at.x - width > shown.rect.left() + 8.0;
+    let left_edge = if right { at.x - width - 2.0 } else { at.x + 8.0 };
+    let top =
+        if at.y - 34.0 > shown.rect.top() + 14.0 { at.y - 34.0 } else { (at.y + 12.0).min(shown.rect.bottom() - 22.0) };
+    let label = Rect::from_min_size(pos2(left_edge, top), vec2(width, 16.0));
+    if label.right() < shown.rect.right() {
+        ui.painter().rect_filled(label.expand2(vec2(3.0, 0.0)), 0.0, c.plot);
+        text::line(ui, label, Align::Min, &words, Type::Caption, c.ok);
+    }
+}
+
+/// A row of the readout: swatch, name, value.
+pub fn readout_row(ui: &mut Ui, theme: &Theme, row: Rect, swatch: Swatch, name: &str, value: &str) {
+    let c = &theme.colours;
+    let y = row.center().y.round();
+    let left = row.left();
+    match swatch {
+        Swatch::Line(colour, marker) => {
+            ui.painter().hline(left..=left + 14.0, y, Stroke::new(2.0, colour));
+            chart::marker(ui, pos2(left + 7.0, y), marker, colour, c.card);
+        }
+        Swatch::Triangle(colour) => triangle(ui, pos2(left + 7.0, y + 4.0), colour),
+        Swatch::Nothing => {}
+    }
+    let value_width = text::width(ui, value, Type::Mono);
+    text::line(ui, row, Align::Max, value, Type::Mono, c.text);
+    let indent = if matches!(swatch, Swatch::Nothing) { 0.0 } else { 20.0 };
+    let place = Rect::from_min_max(pos2(left + indent, row.top()), pos2(row.right() - value_width - 4.0, row.bottom()));
+    text::data(ui, place, Align::Min, name, Type::Body, c.text2);
+}
+
+/// What stands before a name in the readout.
+#[derive(Debug, Clone, Copy)]
+pub enum Swatch {
+    /// A line with its marker.
+    Line(Color32, Marker),
+    /// A checkpoint.
+    Triangle(Color32),
+    /// Nothing.
+    Nothing,
+}
+
+/// "at step 350" with the unit at the right.
+pub fn readout_head(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, view: &RunView, axis: &Axis, unit: &str) {
+    let c = cx.c();
+    let step = view.map.step(axis.reading()).round().clamp(0.0, view.row.steps as f64) as u64;
+    let figure = format::count(step);
+    text::pieces(
+        ui,
+        row,
+        &[text::Piece("at step", Type::Caption, c.text2), text::Piece(&figure, Type::MonoCaption, c.text)],
+    );
+    text::line(ui, row, Align::Max, unit, Type::Caption, c.text2);
+}
+
+fn readout(cx: &PanelCtx<'_>, ui: &mut Ui, column: Rect, view: &RunView, axis: &Axis) {
+    let theme = cx.theme;
+    let c = cx.c();
+    let mut lines = Rows::new(column);
+    readout_head(cx, ui, lines.next(18.0), view, axis, "nats");
+    let at = axis.reading();
+    let unlog = |value: f64| if view.request.log_y { 10f64.powf(value) } else { value };
+    let read = |points: &[PlotPoint]| {
+        value_at(points, at).map_or_else(|| format::UNKNOWN.to_owned(), |v| format::nats(unlog(v)))
+    };
+    let raw = Theme::fade(theme.series[0], theme.shares.raw_line);
+    readout_row(
+        ui,
+        theme,
+        lines.next(20.0),
+        Swatch::Line(theme.series[0], Marker::None),
+        "train",
+        &read(&view.train_smooth),
+    );
+    readout_row(ui, theme, lines.next(20.0), Swatch::Line(raw, Marker::None), "raw", &read(&view.train_raw));
+    readout_row(
+        ui,
+        theme,
+        lines.next(20.0),
+        Swatch::Line(theme.series[1], Marker::Ring),
+        "validation",
+        &read(&view.validation),
+    );
+    if lines.left() > 40.0 && !view.checkpoints.is_empty() {
+        readout_row(ui, theme, lines.next(20.0), Swatch::Triangle(c.text3), "checkpoint", "");
+    }
+    if lines.left() > 44.0 && !view.sentence.is_empty() {
+        lines.gap(4.0);
+        ui.painter().hline(column.x_range(), lines.y, Stroke::new(1.0, c.line));
+        lines.gap(6.0);
+        let most = (lines.left() / 18.0).floor() as usize;
+        text::clipped_block(
+            ui,
+            pos2(column.left(), lines.y),
+            column.width(),
+            most,
+            &view.sentence,
+            Type::Body,
+            c.text2,
+        );
+    }
+}
+
+/// The curves as numbers: the same data as a table.
+fn table(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
+    let c = cx.c();
+    let head = rect.with_max_y(rect.top() + 22.0);
+    rows::table_head(ui, cx.theme, head, 12.0);
+    let columns = [
+        (0.0, 0.16, "step"),
+        (0.16, 0.36, "train, nats"),
+        (0.36, 0.6, "validation, nats"),
+        (0.6, 0.8, "rate"),
+        (0.8, 1.0, "norm"),
+    ];
+    for (from, to, name) in columns {
+        text::line(
+            ui,
+            rows::column(head, from, to).with_max_x(rows::column(head, from, to).right() - 6.0),
+            Align::Max,
+            name,
+            Type::Caption,
+            c.text2,
+        );
+    }
+    let unlog = |value: f64| if view.request.log_y { 10f64.powf(value) } else { value };
+    let exact =
+        |points: &[PlotPoint], x: f64| points.iter().find(|point| (point.x - x).abs() < 1e-9).map(|point| point.y);
+    scrolled(ui, rect.with_min_y(head.bottom()), "loss table", |ui, area| {
+        let stride = view.train_smooth.len().div_ceil(200).max(1);
+        let mut lines = Rows::new(area);
+        let newest_first = view.train_smooth.iter().rev().step_by(stride);
+        for point in newest_first {
+            let row = lines.next(22.0);
+            rows::underline(ui, cx.theme, row);
+            let validation =
+                exact(&view.validation, point.x).map_or_else(String::new, |loss| format::nats(unlog(loss)));
+            let value = |points: &[PlotPoint]| value_at(points, point.x).unwrap_or(f64::NAN);
+            let cells = [
+                format::count(view.map.step(point.x).round().max(0.0) as u64),
+                format::nats(unlog(point.y)),
+                validation,
+                format::rate_wide(value(&view.lr)),
+                format!("{:.2}", value(&view.grad_norm)),
+            ];
+            for ((from, to, _), cell) in columns.iter().zip(&cells) {
+                let place = rows::column(row, *from, *to);
+                text::line(ui, place.with_max_x(place.right() - 6.0), Align::Max, cell, Type::Mono, c.text);
+            }
+        }
+        ui.allocate_rect(Rect::from_min_max(area.min, pos2(area.right(), lines.y)), egui::Sense::hover());
+    });
+}
+
+/// Shows learning rate and gradient norm.
+pub fn rates_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView, axis: &Axis) {
+    let theme = cx.theme;
+    panel::titled(ui, theme, rect, "Learning rate and gradient norm", "");
+    if view.lr.is_empty() {
+        let place = Rect::from_min_size(rect.min + vec2(12.0, 32.0), vec2(rect.width() - 24.0, 20.0));
+        text::line(ui, place, Align::Min, "Shown from the first step on.", Type::Body, cx.c().text2);
+        return;
+    }
+    let (both, column) = plot_places(rect, 31.0, 8.0, cx.compact);
+    let middle = (both.top() + both.height() * 0.44).round();
+    let upper = both.with_max_y(middle - 6.0);
+    let lower = both.with_min_y(middle + 6.0);
+    let peak = view.lr.iter().chain(&view.lr_planned).map(|point| point.y).fold(0.0, f64::max);
+    let curves = [
+        Curve { name: "rate", points: &view.lr, colour: theme.series[7], width: 1.5, dashed: false },
+        Curve { name: "planned rate", points: &view.lr_planned, colour: theme.series[7], width: 1.0, dashed: true },
+    ];
+    let chart = Chart {
+        name: "Learning rate",
+        sentence: "",
+        x: axis.range,
+        y: (0.0, (peak * 1.12).max(1e-12)),
+        y_ticks: 1,
+        log_y: false,
+        y_label: |value, _| format::rate(value),
+        x_labels: false,
+        x_label: x_label(view.request.x),
+        curves: &curves,
+    };
+    let shown = chart::show(ui, theme, upper, &chart);
+    axis.lines(ui, theme, &shown, view.row.is_active());
+    axis.take(cx, ui, view, &shown);
+    norm_ui(cx, ui, lower, view, axis);
+    rates_readout(cx, ui, upper, lower, column, view, axis);
+}
+
+fn clip_norm(view: &RunView) -> f64 {
+    view.settings.as_ref().map_or(0.0, |settings| settings.train.clip_norm)
+}
+
+fn norm_ui(cx: &PanelCtx<'_>, ui: &mut Ui, plot: Rect, view: &RunView, axis: &Axis) {
+    let theme = cx.theme;
+    let clip = clip_norm(view);
+    let mut norms: Vec<f64> = visible(&view.grad_norm, axis.range).filter(|norm| norm.is_finite()).collect();
+    norms.sort_by(f64::total_cmp);
+    // A single spike must not flatten the rest: it leaves the plot at the top.
+    let usual = norms.get(norms.len() * 98 / 100).copied().unwrap_or(1.0);
+    let top = (usual * 1.4).max(clip * 1.3).max(1e-6);
+    let curves = [Curve { name: "norm", points: &view.grad_norm, colour: theme.series[3], width: 1.0, dashed: false }];
+    let chart = Chart {
+        name: "Gradient norm",
+        sentence: "",
+        x: axis.range,
+        y: (0.0, top),
+        y_ticks: 2,
+        log_y: false,
+        y_label: ticks::decimals,
+        x_labels: false,
+        x_label: x_label(view.request.x),
+        curves: &curves,
+    };
+    let shown = chart::show(ui, theme, plot, &chart);
+    if clip > 0.0 && clip < top {
+        let y = shown.y(clip).round() + 0.5;
+        let line = [pos2(plot.left(), y), pos2(plot.right(), y)];
+        ui.painter().extend(Shape::dashed_line(&line, Stroke::new(1.0, theme.colours.text3), 3.0, 3.0));
+    }
+    axis.lines(ui, theme, &shown, view.row.is_active());
+    axis.take(cx, ui, view, &shown);
+}
+
+fn rates_readout(cx: &PanelCtx<'_>, ui: &mut Ui, upper: Rect, lower: Rect, column: Rect, view: &RunView, axis: &Axis) {
+    let theme = cx.theme;
+    let c = cx.c();
+    let at = axis.reading();
+    let row = |top: f32, height: f32| Rect::from_min_size(pos2(column.left(), top), vec2(column.width(), height));
+    let rate = value_at(&view.lr, at).map_or_else(|| format::UNKNOWN.to_owned(), format::rate_wide);
+    readout_row(ui, theme, row(upper.top() - 2.0, 18.0), Swatch::Line(theme.series[7], Marker::None), "rate", &rate);
+    if !view.lr_planned.is_empty() {
+        text::line(
+            ui,
+            row(upper.top() + 15.0, 16.0).with_min_x(column.left() + 20.0),
+            Align::Min,
+            "dashed: planned",
+            Type::Caption,
+            c.text2,
+        );
+    }
+    let norm = value_at(&view.grad_norm, at).map_or_else(|| format::UNKNOWN.to_owned(), |norm| format!("{norm:.2}"));
+    readout_row(ui, theme, row(lower.top() - 2.0, 18.0), Swatch::Line(theme.series[3], Marker::None), "norm", &norm);
+    let clip = clip_norm(view);
+    if clip > 0.0 {
+        let clipped = view.grad_norm.iter().filter(|point| point.y > clip).count();
+        let words = if clipped > 0 {
+            format!("clip {}; above it often", format::plain(clip))
+        } else {
+            format!("clip {}", format::plain(clip))
+        };
+        let words = if clipped * 10 < view.grad_norm.len() && clipped > 0 {
+            format!("clip {}; {clipped} above", format::plain(clip))
+        } else {
+            words
+        };
+        let place = row(lower.top() + 15.0, 16.0).with_min_x(column.left() + 20.0);
+        text::data(ui, place, Align::Min, &words, Type::Caption, c.text2);
+    }
+}

@@ -1,0 +1,96 @@
+//! Everything that happened, in words, newest first, filterable.
+
+use crate::commands::UiCommand;
+use crate::format;
+use crate::reader::RunView;
+use crate::reader::events::{EventKind, EventLine};
+use crate::rooms::PanelCtx;
+use crate::theme::{Colours, Icon, Type, icons};
+use crate::widgets::text;
+use crate::widgets::{choice, empty, panel};
+use egui::{Align, Color32, Rect, ScrollArea, Ui, UiBuilder, pos2, vec2};
+
+const ROW: f32 = 18.0;
+const FILTERS: [EventKind; 7] = [
+    EventKind::Run,
+    EventKind::File,
+    EventKind::Kept,
+    EventKind::Validation,
+    EventKind::Sample,
+    EventKind::Warning,
+    EventKind::Problem,
+];
+
+fn look(kind: EventKind, c: &Colours) -> (Icon, Color32) {
+    match kind {
+        EventKind::Run => (icons::PLAY, c.text2),
+        EventKind::File => (icons::FLOPPY_DISK, c.text2),
+        EventKind::Kept => (icons::SHIELD_CHECK, c.text2),
+        EventKind::Validation => (icons::CHART_LINE_DOWN, c.text2),
+        EventKind::Best => (icons::TROPHY, c.ok),
+        EventKind::Sample => (icons::CHAT_TEXT, c.text2),
+        EventKind::Warning => (icons::WARNING, c.warn),
+        EventKind::Problem => (icons::X_CIRCLE, c.err),
+    }
+}
+
+fn fits(filter: Option<EventKind>, line: &EventLine) -> bool {
+    filter.is_none_or(|wanted| wanted.name() == line.kind.name())
+}
+
+/// Shows the panel.
+pub fn events_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
+    let filter = cx.state.watch.filter;
+    let all = view.events.len();
+    let shown: Vec<&EventLine> = view.events.iter().rev().filter(|line| fits(filter, line)).collect();
+    let note = if filter.is_some() { format!("{} of {all}", shown.len()) } else { all.to_string() };
+    let (head, inside) = panel::titled(ui, cx.theme, rect, "Events", &note);
+    let mut names = vec!["all kinds".to_owned()];
+    names.extend(FILTERS.iter().map(|kind| kind.name().to_owned()));
+    let chosen =
+        filter.map_or(0, |wanted| FILTERS.iter().position(|kind| *kind == wanted).map_or(0, |index| index + 1));
+    let place = Rect::from_min_size(pos2(head.right() - 108.0, head.top() + 4.0), vec2(108.0, 20.0));
+    if let Some(index) = choice::select(ui, cx.theme, place, "Kinds of events shown", &names, Some(chosen)) {
+        cx.send(UiCommand::Filter(index.checked_sub(1).and_then(|index| FILTERS.get(index).copied())));
+    }
+    if shown.is_empty() {
+        nothing(cx, ui, inside, filter, all);
+        return;
+    }
+    let mut child = ui.new_child(UiBuilder::new().id_salt("event list").max_rect(inside));
+    child.set_clip_rect(inside.intersect(ui.clip_rect()));
+    ScrollArea::vertical().auto_shrink(false).show_rows(&mut child, ROW, shown.len(), |ui, range| {
+        for line in shown.get(range).unwrap_or_default() {
+            let (row, _) = ui.allocate_exact_size(vec2(inside.width(), ROW), egui::Sense::hover());
+            row_ui(cx, ui, row, line);
+        }
+    });
+    ui.advance_cursor_after_rect(inside);
+}
+
+fn row_ui(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, line: &EventLine) {
+    let c = cx.c();
+    let (icon, colour) = look(line.kind, c);
+    let step = row.with_max_x(row.left() + 38.0);
+    text::paint(ui.painter(), step, Align::Max, &format::count(line.step), Type::Mono, c.text3);
+    text::icon(ui.painter(), pos2(row.left() + 56.0, row.center().y), icon, 15.0, colour);
+    let words = row.with_min_x(row.left() + 74.0);
+    text::data(ui, words, Align::Min, &line.text, Type::Body, c.text);
+}
+
+fn nothing(cx: &PanelCtx<'_>, ui: &mut Ui, inside: Rect, filter: Option<EventKind>, all: usize) {
+    match filter {
+        Some(kind) => {
+            let acts = [empty::Act { label: "Show all kinds", icon: icons::X, tooltip: "Clears the filter" }];
+            let words = format!("{all} events are hidden by this filter.");
+            let title = format!("No event about {}", kind.name());
+            if empty::show(ui, cx.theme, inside, icons::FUNNEL, &title, &words, &acts).is_some() {
+                cx.send(UiCommand::Filter(None));
+            }
+        }
+        None => {
+            let words = "Start, checkpoints, validations, warnings: everything that happens is listed here.";
+            empty::show(ui, cx.theme, inside, icons::ROWS, "Nothing happened yet", words, &[]);
+        }
+    }
+}

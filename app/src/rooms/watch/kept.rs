@@ -1,0 +1,169 @@
+//! The forgetting meter: loss on kept material minus that of the base, per set, with the budget.
+
+use super::curves::{Swatch, readout_head, readout_row};
+use super::{Axis, plot_places, x_label};
+use crate::format;
+use crate::plots::chart::{self, Chart, Curve, Marker};
+use crate::reader::RunView;
+use crate::reader::snapshot::{KeptSet, value_at};
+use crate::rooms::PanelCtx;
+use crate::rooms::setup::keep::words_of;
+use crate::theme::{Theme, Type, icons};
+use crate::widgets::rows::Rows;
+use crate::widgets::text;
+use crate::widgets::{bar, empty, panel};
+use egui::{Align, Rect, Shape, Stroke, Ui, pos2, vec2};
+
+/// Series colour of kept set `index`: green, purple, yellow, blue, then the rest.
+#[must_use]
+pub fn series_of(index: usize) -> usize {
+    [2, 3, 4, 6, 5, 1, 0, 7].get(index % 8).copied().unwrap_or(7)
+}
+
+fn plus(value: f64, decimals: usize) -> String {
+    let text = format!("{value:+.decimals$}");
+    if value.abs() < 1e-12 { text.trim_start_matches(['+', '-']).to_owned() } else { text }
+}
+
+/// Shows the panel.
+pub fn kept_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView, axis: &Axis) {
+    let note = if cx.compact { "kept minus base, nats" } else { "loss on kept material minus base, nats" };
+    let (head, inside) = panel::titled(ui, cx.theme, rect, "Forgetting", note);
+    let budget = view.settings.as_ref().map_or(f64::NAN, |settings| settings.keep.budget_nats);
+    if view.kept.iter().all(|set| set.delta.is_empty()) {
+        nothing(cx, ui, inside, view);
+        return;
+    }
+    let worst = crate::rooms::status::worst_now(view);
+    let c = cx.c();
+    let (icon, word, colour, area) = if worst > budget {
+        (icons::WARNING, "over budget", c.err, c.err_bg)
+    } else {
+        (icons::CHECK_CIRCLE, "within budget", c.ok, c.ok_bg)
+    };
+    let width = bar::chip_width(ui, Some(icon), word);
+    if head.width() > width {
+        bar::chip(ui, pos2(head.right() - width, head.center().y), Some(icon), word, colour, area);
+    }
+    let (plot, column) = plot_places(rect, 32.0, 24.0, cx.compact);
+    plot_kept(cx, ui, plot, view, axis, budget);
+    readout(cx, ui, column, view, axis);
+}
+
+fn nothing(cx: &PanelCtx<'_>, ui: &mut Ui, inside: Rect, view: &RunView) {
+    let kept = view.settings.as_ref().is_some_and(|settings| !settings.keep.probes.is_empty());
+    let (title, words) = if kept {
+        ("Not measured yet", "The kept sets are measured on the base before the first step, then again and again.")
+    } else {
+        ("Nothing is kept", "This run was started without kept sets, so what it forgets is not known.")
+    };
+    empty::show(ui, cx.theme, inside, icons::SHIELD_CHECK, title, words, &[]);
+}
+
+fn plot_kept(cx: &PanelCtx<'_>, ui: &mut Ui, plot: Rect, view: &RunView, axis: &Axis, budget: f64) {
+    let theme = cx.theme;
+    let c = cx.c();
+    let seen = view.kept.iter().flat_map(|set| set.delta.iter().map(|point| point.y));
+    let seen = seen
+        .filter(|value| value.is_finite())
+        .fold((0.0_f64, 0.0_f64), |(low, high), value| (low.min(value), high.max(value)));
+    let top = seen.1.max(if budget.is_finite() { budget * 1.35 } else { 0.01 });
+    let span = (top - seen.0).max(1e-3);
+    let y = (seen.0 - span * 0.12, top + span * 0.05);
+    let curves: Vec<Curve<'_>> = view
+        .kept
+        .iter()
+        .enumerate()
+        .map(|(index, set)| Curve {
+            name: &set.name,
+            points: &set.delta,
+            colour: theme.series(series_of(index)),
+            width: 1.5,
+            dashed: false,
+        })
+        .collect();
+    let sentence = format!("worst set {} nats", format::signed_nats(crate::rooms::status::worst_now(view)));
+    let chart = Chart {
+        name: "Forgetting",
+        sentence: &sentence,
+        x: axis.range,
+        y,
+        y_ticks: 4,
+        log_y: false,
+        y_label: plus,
+        x_labels: true,
+        x_label: x_label(view.request.x),
+        curves: &curves,
+    };
+    let shown = chart::show(ui, theme, plot, &chart);
+    if budget.is_finite() {
+        budget_line(cx, ui, &shown, plot, budget);
+    }
+    let zero = shown.y(0.0).round() + 0.5;
+    ui.painter().hline(plot.x_range(), zero, Stroke::new(1.0, c.line2));
+    for (index, set) in view.kept.iter().enumerate() {
+        let series = series_of(index);
+        for point in set.delta.iter().filter(|point| point.x >= axis.range.0 && point.x <= axis.range.1) {
+            let at = shown.at(point.x, point.y);
+            chart::marker(ui, at, Marker::of_series(series), theme.series(series), c.plot);
+        }
+    }
+    axis.lines(ui, theme, &shown, view.row.is_active());
+    axis.take(cx, ui, view, &shown);
+}
+
+fn budget_line(cx: &PanelCtx<'_>, ui: &mut Ui, shown: &chart::Shown, plot: Rect, budget: f64) {
+    let (theme, c) = (cx.theme, cx.c());
+    let y = shown.y(budget).round() + 0.5;
+    if y > plot.bottom() {
+        return;
+    }
+    let zone = Rect::from_min_max(plot.min, pos2(plot.right(), y.max(plot.top())));
+    ui.painter().rect_filled(zone, 0.0, Theme::fade(c.err, theme.shares.over_budget));
+    let line = [pos2(plot.left(), y), pos2(plot.right(), y)];
+    ui.painter().extend(Shape::dashed_line(&line, Stroke::new(1.5, c.err), 5.0, 3.0));
+    let words = format!("budget {}", format::signed_nats(budget));
+    let label = Rect::from_min_size(pos2(plot.left() + 8.0, y - 17.0), vec2(120.0, 16.0));
+    let label = if label.top() < plot.top() { label.translate(vec2(0.0, 19.0)) } else { label };
+    text::line(ui, label, Align::Min, &words, Type::Caption, c.err);
+}
+
+fn readout(cx: &PanelCtx<'_>, ui: &mut Ui, column: Rect, view: &RunView, axis: &Axis) {
+    let theme = cx.theme;
+    let mut lines = Rows::new(column);
+    readout_head(cx, ui, lines.next(18.0), view, axis, "nats");
+    let at = axis.reading();
+    for (index, set) in view.kept.iter().enumerate() {
+        if lines.left() < 20.0 {
+            return;
+        }
+        let series = series_of(index);
+        let value = value_at(&set.delta, at).map_or_else(|| format::UNKNOWN.to_owned(), format::signed_nats);
+        let swatch = Swatch::Line(theme.series(series), Marker::of_series(series));
+        let name = words_of(&set.name);
+        let row = lines.next(20.0);
+        readout_row(ui, theme, row, swatch, &name, &value);
+    }
+    if lines.left() < 44.0 {
+        return;
+    }
+    lines.gap(3.0);
+    ui.painter().hline(column.x_range(), lines.y, Stroke::new(1.0, cx.c().line));
+    lines.gap(3.0);
+    let Some(worst) = worst_set(view, at) else { return };
+    let kl = value_at(&worst.kl, at).map_or_else(|| format::UNKNOWN.to_owned(), format::nats);
+    readout_row(ui, theme, lines.next(18.0), Swatch::Nothing, "KL to base", &kl);
+    let flips = value_at(&worst.flips, at).unwrap_or(f64::NAN);
+    let words = if worst.positions > 0 && flips.is_finite() {
+        format!("{}/{}", (flips * worst.positions as f64).round(), format::count(worst.positions))
+    } else {
+        format::percent(flips)
+    };
+    readout_row(ui, theme, lines.next(18.0), Swatch::Nothing, "newly wrong", &words);
+}
+
+/// The set that forgot most at `at`.
+fn worst_set(view: &RunView, at: f64) -> Option<&KeptSet> {
+    let value = |set: &&KeptSet| value_at(&set.delta, at).unwrap_or(f64::NEG_INFINITY);
+    view.kept.iter().max_by(|a, b| value(a).total_cmp(&value(b)))
+}

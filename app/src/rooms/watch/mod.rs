@@ -1,0 +1,244 @@
+//! Watch: the run on one horizontal axis at the left, what it did to the model at the right.
+//!
+//! Everything shown is the run's own: its settings as started, its series, its events; never the form's.
+
+pub mod curves;
+pub mod events;
+pub mod head;
+pub mod kept;
+pub mod ranks;
+pub mod samples;
+pub mod scrub;
+pub mod speed;
+pub mod trouble;
+
+use super::PanelCtx;
+use super::frame::part;
+use crate::commands::UiCommand;
+use crate::format;
+use crate::plots::Shown;
+use crate::reader::{RunView, XAxis};
+use crate::state::watch::SideTab;
+use crate::theme::{Theme, icons};
+use crate::widgets::{choice, empty, panel};
+use egui::{Id as EguiId, Rect, Stroke, Ui, pos2, vec2};
+
+const GAP: f32 = 8.0;
+/// Width of the readout column beside a plot.
+pub const READOUT: f32 = 128.0;
+
+/// Shows the room.
+pub fn watch_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
+    let Some(view) = cx.state.runs.view.as_deref() else {
+        part(ui, "empty", rect, |ui, rect| no_run(cx, ui, rect));
+        return;
+    };
+    part(ui, "head", Rect::from_min_size(rect.min, vec2(rect.width(), 28.0)), |ui, rect| {
+        head::head_ui(cx, ui, rect, view)
+    });
+    let area = rect.with_min_y(rect.top() + 36.0);
+    let right_width = if cx.compact { 380.0 } else { (area.width() * 0.456).clamp(500.0, 760.0).round() };
+    let mut left = area.with_max_x(area.right() - right_width - GAP);
+    let right = area.with_min_x(left.right() + GAP);
+    if let Some(height) = trouble::height(cx, ui, left.width(), view) {
+        let band = left.with_max_y(left.top() + height);
+        part(ui, "trouble", band, |ui, rect| trouble::trouble_ui(cx, ui, rect, view));
+        left.set_top(band.bottom() + GAP);
+    }
+    left_column(cx, ui, left, view);
+    if cx.compact {
+        tabs(cx, ui, right, view);
+    } else {
+        right_column(cx, ui, right, view);
+    }
+}
+
+fn no_run(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
+    panel::surface(ui, cx.theme, rect);
+    let area = Rect::from_min_size(rect.min + vec2(24.0, 24.0), vec2(rect.width().min(620.0) - 48.0, 160.0));
+    let preparing = cx.state.jobs.find(|ask| matches!(ask, crate::state::Ask::Train { .. }));
+    if let Some((_, running)) = preparing {
+        curves::wait(cx, ui, area, &running.stage, running.done, running.total, &running.unit);
+        return;
+    }
+    let acts = [
+        empty::Act {
+            label: "Go to Setup",
+            icon: icons::SLIDERS_HORIZONTAL,
+            tooltip: "Choose model, data and method there",
+        },
+        empty::Act {
+            label: "Open the example",
+            icon: icons::FOLDER_OPEN,
+            tooltip: "A small model and data that are part of the program",
+        },
+    ];
+    let words =
+        "Once a run starts you see its loss, what it forgets, where the rank goes, and answers before and after.";
+    match empty::show(ui, cx.theme, area, icons::CHART_LINE, "No run yet", words, &acts) {
+        Some(0) => cx.send(UiCommand::Go(crate::state::Room::Setup)),
+        Some(_) => cx.send(UiCommand::OpenExample { train: false }),
+        None => {}
+    }
+}
+
+fn left_column(cx: &PanelCtx<'_>, ui: &mut Ui, left: Rect, view: &RunView) {
+    let scrub_height = 52.0;
+    let rates_height = if cx.compact { 112.0 } else { 124.0 };
+    let room = left.height() - scrub_height - rates_height - 3.0 * GAP;
+    // The plot that is watched gets the height.
+    let loss_height = (room * 0.53).max(120.0).round();
+    let loss = left.with_max_y(left.top() + loss_height);
+    let rates = Rect::from_min_size(pos2(left.left(), loss.bottom() + GAP), vec2(left.width(), rates_height));
+    let scrub = left.with_min_y(left.bottom() - scrub_height);
+    let kept = Rect::from_min_max(pos2(left.left(), rates.bottom() + GAP), pos2(left.right(), scrub.top() - GAP));
+    let axis = Axis::new(cx, ui, view);
+    part(ui, "loss", loss, |ui, rect| curves::loss_ui(cx, ui, rect, view, &axis));
+    part(ui, "rates", rates, |ui, rect| curves::rates_ui(cx, ui, rect, view, &axis));
+    if kept.height() > 60.0 {
+        part(ui, "kept", kept, |ui, rect| kept::kept_ui(cx, ui, rect, view, &axis));
+    }
+    part(ui, "scrub", scrub, |ui, rect| scrub::scrub_ui(cx, ui, rect, view, &axis));
+}
+
+fn right_column(cx: &PanelCtx<'_>, ui: &mut Ui, right: Rect, view: &RunView) {
+    let speed_height = 98.0;
+    let room = right.height() - speed_height - 3.0 * GAP;
+    let rank_height = (room * 0.51).min(330.0).round();
+    let rest = room - rank_height;
+    let sample_height = (rest * 0.52).round();
+    let rank = right.with_max_y(right.top() + rank_height);
+    let speed = Rect::from_min_size(pos2(right.left(), rank.bottom() + GAP), vec2(right.width(), speed_height));
+    let samples = Rect::from_min_size(pos2(right.left(), speed.bottom() + GAP), vec2(right.width(), sample_height));
+    let events = right.with_min_y(samples.bottom() + GAP);
+    part(ui, "rank", rank, |ui, rect| ranks::ranks_ui(cx, ui, rect, view));
+    part(ui, "speed", speed, |ui, rect| speed::speed_ui(cx, ui, rect, view));
+    part(ui, "samples", samples, |ui, rect| samples::samples_ui(cx, ui, rect, view));
+    part(ui, "events", events, |ui, rect| events::events_ui(cx, ui, rect, view));
+}
+
+fn tabs(cx: &PanelCtx<'_>, ui: &mut Ui, right: Rect, view: &RunView) {
+    let names: Vec<&str> = SideTab::ALL.iter().map(|tab| tab.name()).collect();
+    let chosen = SideTab::ALL.iter().position(|tab| *tab == cx.state.watch.tab);
+    let bar = right.with_max_y(right.top() + 28.0);
+    part(ui, "tabs", bar, |ui, rect| {
+        if let Some(index) = choice::segments(ui, cx.theme, rect, "View", &names, chosen) {
+            cx.send(UiCommand::Tab(SideTab::ALL[index]));
+        }
+    });
+    let area = right.with_min_y(bar.bottom() + GAP);
+    match cx.state.watch.tab {
+        SideTab::Rank => {
+            let rect = area.with_max_y((area.top() + 380.0).min(area.bottom()));
+            part(ui, "rank", rect, |ui, rect| ranks::ranks_ui(cx, ui, rect, view));
+        }
+        SideTab::Speed => {
+            let rect = area.with_max_y(area.top() + 150.0);
+            part(ui, "speed", rect, |ui, rect| speed::speed_ui(cx, ui, rect, view));
+        }
+        SideTab::Samples => part(ui, "samples", area, |ui, rect| samples::samples_ui(cx, ui, rect, view)),
+        SideTab::Events => part(ui, "events", area, |ui, rect| events::events_ui(cx, ui, rect, view)),
+    }
+}
+
+/// The horizontal axis that all plots share, and the lines that go through all of them.
+pub struct Axis {
+    /// Visible range.
+    pub range: (f64, f64),
+    /// Place of the newest step.
+    pub live: f64,
+    /// Place of the scrub line, when it is not live.
+    pub scrub: Option<f64>,
+    /// Place under the pointer, in whichever plot.
+    pub hover: Option<f64>,
+    hover_id: EguiId,
+}
+
+impl Axis {
+    fn new(cx: &PanelCtx<'_>, ui: &Ui, view: &RunView) -> Self {
+        let live = view.map.place(view.row.steps as f64);
+        let range = match cx.state.watch.steps {
+            Some((first, last)) => (view.map.place(first as f64), view.map.place(last as f64)),
+            None => (0.0, (live * 1.05).max(view.map.place(10.0)).max(1e-6)),
+        };
+        let scrub = cx.state.watch.scrub.map(|step| view.map.place(step as f64));
+        let hover_id = EguiId::unique("watch hover");
+        let hover = ui.data(|data| data.get_temp::<Option<f64>>(hover_id)).flatten();
+        Self { range, live, scrub, hover, hover_id }
+    }
+
+    /// Where values are read: under the pointer, at the scrub line, or at the newest step.
+    #[must_use]
+    pub fn reading(&self) -> f64 {
+        self.hover.or(self.scrub).unwrap_or(self.live)
+    }
+
+    /// Draws scrub line, live line and the line under the pointer through a plot.
+    pub fn lines(&self, ui: &Ui, theme: &Theme, shown: &Shown, active: bool) {
+        let c = &theme.colours;
+        let inside = |x: f32| x >= shown.rect.left() - 0.5 && x <= shown.rect.right() + 0.5;
+        let line = |place: f64, stroke: Stroke| {
+            let x = shown.x(place).round() + 0.5;
+            if inside(x) {
+                ui.painter().vline(x, shown.rect.y_range(), stroke);
+            }
+        };
+        if active {
+            line(self.live, Stroke::new(2.0, c.accent));
+        }
+        if let Some(scrub) = self.scrub {
+            line(scrub, Stroke::new(1.0, Theme::fade(c.text, theme.shares.scrub_line)));
+        }
+        if let Some(hover) = self.hover {
+            line(hover, Stroke::new(1.0, Theme::fade(c.text, 0.4)));
+        }
+    }
+
+    /// What the pointer does in a plot becomes a wish.
+    pub fn take(&self, cx: &PanelCtx<'_>, ui: &Ui, view: &RunView, shown: &Shown) {
+        let over = shown.response.contains_pointer();
+        if over {
+            ui.data_mut(|data| data.insert_temp(self.hover_id, shown.hover));
+        } else if self.hover.is_some() && !ui.rect_contains_pointer(shown.rect.expand(400.0)) {
+            ui.data_mut(|data| data.insert_temp(self.hover_id, None::<f64>));
+        }
+        match shown.zoomed {
+            Some(Some((low, high))) => {
+                let step = |place: f64| view.map.step(place).round().max(0.0) as u64;
+                let (first, last) = (step(low), step(high));
+                if last > first + 1 {
+                    cx.send(UiCommand::Zoomed(Some((first, last))));
+                }
+            }
+            Some(None) => cx.send(UiCommand::Zoomed(None)),
+            None => {}
+        }
+        if let Some(place) = shown.clicked {
+            let step = view.map.step(place).round().clamp(0.0, view.row.steps as f64) as u64;
+            cx.send(UiCommand::Scrub(Some(step)));
+        }
+    }
+}
+
+/// How a place on the axis is written.
+#[must_use]
+pub fn x_label(axis: XAxis) -> fn(f64) -> String {
+    match axis {
+        XAxis::Step => |value| format::count(value.round().max(0.0) as u64),
+        XAxis::Tokens => |value| format::tokens(value.round().max(0.0) as u64),
+        XAxis::Time => format::duration,
+    }
+}
+
+/// Part of a panel that is the plot, and the column beside it.
+#[must_use]
+pub fn plot_places(rect: Rect, top: f32, bottom: f32, compact: bool) -> (Rect, Rect) {
+    let readout = if compact { 116.0 } else { READOUT };
+    let plot = Rect::from_min_max(
+        pos2(rect.left() + crate::plots::chart::GUTTER, rect.top() + top),
+        pos2(rect.right() - 12.0 - readout - 16.0, rect.bottom() - bottom),
+    );
+    let column =
+        Rect::from_min_max(pos2(plot.right() + 16.0, plot.top()), pos2(rect.right() - 12.0, rect.bottom() - 6.0));
+    (plot, column)
+}

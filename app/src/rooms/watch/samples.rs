@@ -1,0 +1,84 @@
+//! Sample answers: the base's beside the adapted model's, one prompt at a time.
+
+use crate::commands::{Id, UiCommand};
+use crate::format;
+use crate::reader::RunView;
+use crate::rooms::PanelCtx;
+use crate::state::Room;
+use crate::theme::{Type, icons};
+use crate::widgets::text;
+use crate::widgets::{Button, empty, panel};
+use egui::{Align, Rect, Stroke, Ui, pos2, vec2};
+
+/// Shows the panel.
+pub fn samples_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
+    let c = cx.c();
+    let count = view.samples.len();
+    let index = cx.state.watch.prompt.min(count.saturating_sub(1));
+    let most = view.settings.as_ref().map_or(0, |settings| settings.samples.max_tokens);
+    let note =
+        if count == 0 { String::new() } else { format!("prompt {} of {count}, greedy, {most} tokens", index + 1) };
+    let (head, inside) = panel::titled(ui, cx.theme, rect, "Samples", &note);
+    let Some(sample) = view.samples.get(index) else {
+        nothing(cx, ui, inside, view);
+        return;
+    };
+    let live = cx.state.live_run().is_some_and(|row| row.run == view.row.run);
+    let mut right = head.right();
+    if live {
+        let button = cx.button(ui, Id::SampleNow).small();
+        let width = button.width(ui);
+        let place = Rect::from_min_size(pos2(right - width, head.top() + 4.0), vec2(width, 20.0));
+        cx.press(ui, Id::SampleNow, button, place);
+        right = place.left() - 6.0;
+    }
+    if count > 1 {
+        let next = Rect::from_min_size(pos2(right - 20.0, head.top() + 4.0), vec2(20.0, 20.0));
+        if Button::icon_only(icons::CARET_RIGHT, "Next prompt").show(ui, cx.theme, next).clicked() {
+            cx.send(UiCommand::Prompt((index + 1) % count));
+        }
+    }
+    let quoted = format!("“{}”", sample.prompt.trim());
+    text::data(ui, inside.with_max_y(inside.top() + 20.0), Align::Min, &quoted, Type::Strong, c.text);
+    let top = inside.top() + 26.0;
+    ui.painter().hline(inside.x_range(), top + 0.5, Stroke::new(1.0, c.line));
+    let middle = inside.center().x.round();
+    ui.painter().vline(middle + 0.5, top + 8.0..=inside.bottom(), Stroke::new(1.0, c.line));
+    let at = cx.state.watch.scrub.unwrap_or(u64::MAX);
+    let answer = sample.answers.iter().rev().find(|(step, _)| *step <= at);
+    let answer_title =
+        answer.map_or_else(|| "Adapted".to_owned(), |(step, _)| format!("Step {}", format::count(*step)));
+    let missing = "not answered yet";
+    let base = sample.base.as_deref().unwrap_or(missing);
+    let adapted = answer.map_or(missing, |(_, text)| text.as_str());
+    for (left, right, title, words, colour) in [
+        (inside.left(), middle - 10.0, "Base", base, c.text2),
+        (middle + 10.0, inside.right(), answer_title.as_str(), adapted, c.text),
+    ] {
+        let head = Rect::from_min_max(pos2(left, top + 6.0), pos2(right, top + 22.0));
+        text::line(ui, head, Align::Min, title, Type::Caption, c.text2);
+        let room = inside.bottom() - head.bottom() - 2.0;
+        let lines = (room / 18.0).floor().max(1.0) as usize;
+        let words = if words.trim().is_empty() { "(empty answer)" } else { words.trim() };
+        text::clipped_block(ui, pos2(left, head.bottom() + 1.0), right - left, lines, words, Type::Body, colour);
+    }
+}
+
+fn nothing(cx: &PanelCtx<'_>, ui: &mut Ui, inside: Rect, view: &RunView) {
+    let asked = view.settings.as_ref().is_some_and(|settings| !settings.samples.prompts.is_empty());
+    if asked {
+        let words = "The prompts are answered by the base first, then every few steps.";
+        empty::show(ui, cx.theme, inside, icons::CHAT_TEXT, "No answers yet", words, &[]);
+        return;
+    }
+    let acts = [empty::Act {
+        label: "Write a prompt…",
+        icon: icons::PLUS,
+        tooltip: "In the card Keep of Setup, for the next run",
+    }];
+    let words =
+        "Write up to 8 prompts in Setup. Each is answered while the next run trains, with the base answer beside it.";
+    if empty::show(ui, cx.theme, inside, icons::CHAT_TEXT, "No prompts", words, &acts).is_some() {
+        cx.send(UiCommand::Go(Room::Setup));
+    }
+}

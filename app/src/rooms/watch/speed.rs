@@ -1,0 +1,136 @@
+//! Speed, memory, time, and where the time goes.
+
+use crate::format;
+use crate::reader::RunView;
+use crate::rooms::PanelCtx;
+use crate::rooms::status::machine_memory;
+use crate::theme::Type;
+use crate::widgets::panel;
+use crate::widgets::rows::Rows;
+use crate::widgets::text::{self, Piece};
+use egui::{Align, Rect, Role, Sense, Stroke, Ui, WidgetInfo, pos2, vec2};
+
+/// Colour of each phase by name, so that it stays when the order changes.
+fn series_of(phase: &str) -> usize {
+    match phase {
+        "forward" => 0,
+        "backward" => 6,
+        "optimiser" => 2,
+        "data" => 7,
+        "eval" => 5,
+        "probes" => 1,
+        "saves" => 3,
+        _ => 4,
+    }
+}
+
+/// Shows the panel.
+pub fn speed_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
+    let c = cx.c();
+    panel::surface(ui, cx.theme, rect);
+    let inner = rect.shrink2(vec2(12.0, 8.0));
+    let row = &view.row;
+    let memory = format::mib_parts(view.rss_mib);
+    let left_secs = row.max_steps.saturating_sub(row.steps) as f64 * view.step_secs;
+    let left = if row.is_active() { format::duration_parts(left_secs) } else { format::duration_parts(row.wall_secs) };
+    let tokens = trained_tokens(view);
+    let gauges = [
+        ("Speed", format::speed(row.tokens_per_sec), "tok/s", format!("{} a step", format::duration(view.step_secs))),
+        (
+            "Memory",
+            memory.0,
+            memory.1,
+            match machine_memory(cx) {
+                Some(all) => format!("peak {} of {}", format::mib(row.peak_rss_mib), format::mib(all)),
+                None => format!("peak {}", format::mib(row.peak_rss_mib)),
+            },
+        ),
+        ("Trained", tokens.0, tokens.1, "tokens with a loss".to_owned()),
+        (
+            if row.is_active() { "Left" } else { "Took" },
+            left.0,
+            left.1,
+            if row.is_active() {
+                format!("{} steps to go", format::count(row.max_steps.saturating_sub(row.steps)))
+            } else {
+                format!("{} steps", format::count(row.steps))
+            },
+        ),
+    ];
+    let width = inner.width() / gauges.len() as f32;
+    for (index, (name, figure, unit, note)) in gauges.iter().enumerate() {
+        let left = inner.left() + index as f32 * width;
+        let mut lines = Rows::new(Rect::from_min_size(pos2(left, inner.top()), vec2(width - 12.0, 52.0)));
+        text::line(ui, lines.next(16.0), Align::Min, name, Type::Caption, c.text2);
+        let pieces = [Piece(figure, Type::Figure, c.text), Piece(unit, Type::Body, c.text2)];
+        text::pieces(ui, lines.next(20.0), &pieces);
+        text::data(ui, lines.next(16.0), Align::Min, note, Type::Caption, c.text2);
+        if index > 0 {
+            let x = (left - 9.0).round() + 0.5;
+            ui.painter().vline(x, inner.top() + 2.0..=inner.top() + 46.0, Stroke::new(1.0, c.line));
+        }
+    }
+    phases(cx, ui, Rect::from_min_max(pos2(inner.left(), inner.top() + 55.0), inner.max), view);
+}
+
+fn trained_tokens(view: &RunView) -> (String, &'static str) {
+    let tokens = view.trained_tokens;
+    if !tokens.is_finite() || tokens <= 0.0 {
+        return (format::UNKNOWN.to_owned(), "");
+    }
+    let words = format::tokens(tokens as u64);
+    match words.split_once(' ') {
+        Some((figure, "k")) => (figure.to_owned(), "k"),
+        Some((figure, _)) => (figure.to_owned(), "M"),
+        None => (words, ""),
+    }
+}
+
+fn phases(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
+    let c = cx.c();
+    let bar = rect.with_max_y(rect.top() + 8.0);
+    let total: f64 = view.phases.iter().map(|(_, secs)| secs).sum();
+    ui.painter().rect_filled(bar, 2.0, c.raised);
+    let labels = rect.with_min_y(bar.bottom() + 4.0);
+    if total <= 0.0 {
+        text::line(
+            ui,
+            labels,
+            Align::Min,
+            "Where the time goes is measured from the first steps on.",
+            Type::Caption,
+            c.text2,
+        );
+        return;
+    }
+    let mut x = bar.left();
+    let mut words = Vec::new();
+    for (name, secs) in &view.phases {
+        let share = secs / total;
+        let right = x + share as f32 * bar.width();
+        let part = Rect::from_min_max(pos2(x, bar.top()), pos2((right - 1.0).max(x), bar.bottom()));
+        ui.painter().rect_filled(part, 0.0, cx.theme.series(series_of(name)));
+        words.push(format!("{name} {} ({})", format::percent(share), format::duration(*secs)));
+        x = right;
+    }
+    let response = ui.allocate_rect(bar, Sense::hover());
+    let spoken = format!("Time spent: {}", words.join(", "));
+    response.widget_info(|| WidgetInfo::labeled(Role::Image, true, &spoken));
+    response.on_hover_text(words.join("\n"));
+    let mut x = labels.left();
+    for (name, secs) in &view.phases {
+        let share = format!("{:.0} %", secs / total * 100.0);
+        let name_width = text::width(ui, name, Type::Caption);
+        let needed = 12.0 + name_width + 4.0 + text::width(ui, &share, Type::MonoCaption);
+        if x + needed > labels.right() {
+            break;
+        }
+        let swatch = Rect::from_center_size(pos2(x + 4.0, labels.center().y), vec2(8.0, 8.0));
+        ui.painter().rect_filled(swatch, 0.0, cx.theme.series(series_of(name)));
+        let place = Rect::from_min_max(pos2(x + 12.0, labels.top()), labels.max);
+        text::line(ui, place, Align::Min, name, Type::Caption, c.text2);
+        let place = place.with_min_x(place.left() + name_width + 4.0);
+        text::line(ui, place, Align::Min, &share, Type::MonoCaption, c.text);
+        x += needed + 12.0;
+    }
+}

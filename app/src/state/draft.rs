@@ -1,0 +1,195 @@
+//! The project being edited, with its history.
+
+use std::path::{Path, PathBuf};
+use temper_protocol::Project;
+
+const HISTORY_LIMIT: usize = 200;
+
+/// A project being edited.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Draft {
+    /// What will run.
+    pub project: Project,
+    /// Its folder; none before the first training of a new project.
+    pub folder: Option<PathBuf>,
+    /// Whether there is anything: a project was opened or something was dropped.
+    pub open: bool,
+    /// Number of the last edit.
+    pub revision: u64,
+    /// Number of the edit that is on disk.
+    pub saved_revision: u64,
+    /// Number of the edit that is on its way to the disk.
+    pub saving_revision: u64,
+    /// When the last edit happened, seconds of the window's clock.
+    pub edited_secs: f64,
+    past: Vec<Project>,
+    future: Vec<Project>,
+    last_key: String,
+}
+
+impl Default for Draft {
+    fn default() -> Self {
+        let mut project = Project::new("", "", &[], "lora");
+        project.samples.prompts = Vec::new();
+        Self {
+            project,
+            folder: None,
+            open: false,
+            revision: 0,
+            saved_revision: 0,
+            saving_revision: 0,
+            edited_secs: 0.0,
+            past: Vec::new(),
+            future: Vec::new(),
+            last_key: String::new(),
+        }
+    }
+}
+
+impl Draft {
+    /// A project read from `folder`.
+    #[must_use]
+    pub fn opened(folder: PathBuf, project: Project) -> Self {
+        Self { project, folder: Some(folder), open: true, ..Self::default() }
+    }
+
+    /// Replaces the project. Edits of the same `key` in a row count as one for undo; an empty key never does.
+    pub fn edit(&mut self, key: &str, project: Project, now_secs: f64) {
+        if project == self.project {
+            return;
+        }
+        let goes_on = !key.is_empty() && key == self.last_key && !self.past.is_empty();
+        if !goes_on {
+            self.past.push(self.project.clone());
+            if self.past.len() > HISTORY_LIMIT {
+                self.past.remove(0);
+            }
+        }
+        self.future.clear();
+        key.clone_into(&mut self.last_key);
+        self.changed(project, now_secs);
+    }
+
+    fn changed(&mut self, project: Project, now_secs: f64) {
+        self.project = project;
+        self.open = true;
+        self.revision += 1;
+        self.edited_secs = now_secs;
+    }
+
+    /// Takes the last edit back.
+    pub fn undo(&mut self, now_secs: f64) {
+        if let Some(earlier) = self.past.pop() {
+            self.future.push(self.project.clone());
+            self.last_key.clear();
+            self.changed(earlier, now_secs);
+        }
+    }
+
+    /// Makes the edit that was taken back again.
+    pub fn redo(&mut self, now_secs: f64) {
+        if let Some(later) = self.future.pop() {
+            self.past.push(self.project.clone());
+            self.last_key.clear();
+            self.changed(later, now_secs);
+        }
+    }
+
+    /// Whether there is an edit to take back.
+    #[must_use]
+    pub fn can_undo(&self) -> bool {
+        !self.past.is_empty()
+    }
+
+    /// Whether there is an edit to make again.
+    #[must_use]
+    pub fn can_redo(&self) -> bool {
+        !self.future.is_empty()
+    }
+
+    /// Whether the disk has what is shown.
+    #[must_use]
+    pub fn is_saved(&self) -> bool {
+        self.saved_revision == self.revision
+    }
+
+    /// A path of the project as the engine is asked about it.
+    #[must_use]
+    pub fn resolve(&self, path: &str) -> String {
+        super::resolve(self.folder.as_deref(), path)
+    }
+
+    /// Whether model and data are chosen.
+    #[must_use]
+    pub fn has_both(&self) -> bool {
+        self.has_model() && !self.project.data.train.is_empty()
+    }
+
+    /// Whether a model is chosen.
+    #[must_use]
+    pub fn has_model(&self) -> bool {
+        !self.project.model.path.is_empty()
+    }
+
+    /// The folder the engine reads: the project's own, or that of the draft.
+    #[must_use]
+    pub fn engine_folder(&self, draft: &Path) -> PathBuf {
+        self.folder.clone().unwrap_or_else(|| draft.to_path_buf())
+    }
+
+    /// What the data preview depends on; equal text, equal preview.
+    #[must_use]
+    pub fn data_fingerprint(&self) -> String {
+        format!("{:?} {:?} {:?}", self.project.model.path, self.project.data, self.folder)
+    }
+
+    /// What the pre-flight depends on.
+    #[must_use]
+    pub fn run_fingerprint(&self) -> String {
+        let Project { method, train, keep, export, .. } = &self.project;
+        format!("{} {:?} {method:?} {train:?} {keep:?} {export:?}", self.data_fingerprint(), self.project.model.base)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_steps(draft: &Draft, steps: u64) -> Project {
+        let mut project = draft.project.clone();
+        project.train.steps = steps;
+        project
+    }
+
+    #[test]
+    fn edits_of_one_field_are_taken_back_together() {
+        let mut draft = Draft::default();
+        let before = draft.project.clone();
+        draft.edit("train.steps", with_steps(&draft, 2), 0.0);
+        draft.edit("train.steps", with_steps(&draft, 20), 0.1);
+        draft.edit("train.seed", with_steps(&draft, 30), 0.2);
+        draft.undo(1.0);
+        assert_eq!(draft.project.train.steps, 20);
+        draft.undo(1.0);
+        assert_eq!(draft.project, before);
+        assert!(!draft.can_undo());
+        draft.redo(1.0);
+        assert_eq!(draft.project.train.steps, 20);
+    }
+
+    #[test]
+    fn an_edit_that_changes_nothing_is_none() {
+        let mut draft = Draft::default();
+        draft.edit("name", draft.project.clone(), 0.0);
+        assert!(draft.is_saved());
+        assert!(!draft.can_undo());
+    }
+
+    #[test]
+    fn relative_paths_start_at_the_project() {
+        let draft = Draft::opened(PathBuf::from("/p/tone"), Project::new("tone", "m.gguf", &[], "lora"));
+        assert_eq!(draft.resolve("m.gguf"), "/p/tone/m.gguf");
+        assert_eq!(draft.resolve("builtin:starter"), "builtin:starter");
+        assert_eq!(draft.resolve("/abs/m.gguf"), "/abs/m.gguf");
+    }
+}

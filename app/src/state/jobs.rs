@@ -1,0 +1,151 @@
+//! Requests to the engine that are not done, and how far they are.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use temper_protocol::ExportFormat;
+
+/// What a request was sent for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Ask {
+    /// What hovers over the window.
+    Hover,
+    /// What was dropped.
+    Drop(Vec<PathBuf>),
+    /// A path of the project.
+    Path(String),
+    /// What the starter project is made of.
+    Starter,
+    /// The data as the model sees it.
+    Preview(String),
+    /// What a run would need.
+    Preflight(String),
+    /// The registry.
+    Methods,
+    /// The self-test.
+    Doctor,
+    /// A run; its number once it is known.
+    Train {
+        /// The run.
+        run: Option<u64>,
+    },
+    /// Steering a run.
+    Control,
+    /// The example project is copied.
+    Example {
+        /// Whether to train at once.
+        train: bool,
+    },
+    /// An export.
+    Export(ExportFormat),
+    /// A certificate again.
+    Verify(PathBuf),
+    /// Stopping another request.
+    Cancel,
+}
+
+impl Ask {
+    /// The wait in words, for the list of what is going on; nothing for what takes no time.
+    #[must_use]
+    pub fn words(&self) -> Option<String> {
+        match self {
+            Self::Preview(_) => Some("Reading the data".to_owned()),
+            Self::Preflight(_) => Some("Measuring one step".to_owned()),
+            Self::Doctor => Some("Self-test".to_owned()),
+            Self::Example { .. } => Some("Copying the example".to_owned()),
+            Self::Export(format) => Some(format!("Writing {}", super::export::format_words(*format))),
+            Self::Verify(_) => Some("Checking the export again".to_owned()),
+            Self::Drop(_) | Self::Path(_) => Some("Looking at the files".to_owned()),
+            _ => None,
+        }
+    }
+}
+
+/// A request that is not done.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Running {
+    /// What for.
+    pub ask: Ask,
+    /// Since when, seconds of the window's clock.
+    pub since_secs: f64,
+    /// What is being done.
+    pub stage: String,
+    /// Done so far.
+    pub done: u64,
+    /// Total; 0 when not known.
+    pub total: u64,
+    /// Unit of both.
+    pub unit: String,
+}
+
+impl Running {
+    /// Share done, where the total is known.
+    #[must_use]
+    pub fn share(&self) -> Option<f32> {
+        (self.total > 0).then(|| (self.done as f32 / self.total as f32).clamp(0.0, 1.0))
+    }
+
+    /// Seconds left, guessed from what is done.
+    #[must_use]
+    pub fn left_secs(&self, now_secs: f64) -> Option<f64> {
+        let share = f64::from(self.share()?);
+        (share > 0.02).then(|| (now_secs - self.since_secs) * (1.0 - share) / share)
+    }
+}
+
+/// All requests that are not done, by number.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Jobs {
+    running: BTreeMap<u64, Running>,
+}
+
+impl Jobs {
+    /// Remembers a request.
+    pub fn add(&mut self, request: u64, ask: Ask, now_secs: f64) {
+        let running =
+            Running { ask, since_secs: now_secs, stage: String::new(), done: 0, total: 0, unit: String::new() };
+        self.running.insert(request, running);
+    }
+
+    /// A request by number.
+    #[must_use]
+    pub fn get(&self, request: u64) -> Option<&Running> {
+        self.running.get(&request)
+    }
+
+    /// A request by number, to change.
+    pub fn get_mut(&mut self, request: u64) -> Option<&mut Running> {
+        self.running.get_mut(&request)
+    }
+
+    /// Forgets a request.
+    pub fn remove(&mut self, request: u64) -> Option<Running> {
+        self.running.remove(&request)
+    }
+
+    /// Forgets all: the engine is gone.
+    pub fn take_all(&mut self) -> Vec<Running> {
+        std::mem::take(&mut self.running).into_values().collect()
+    }
+
+    /// The first request whose purpose is as wanted, and its number.
+    pub fn find(&self, wanted: impl Fn(&Ask) -> bool) -> Option<(u64, &Running)> {
+        self.running.iter().find(|(_, running)| wanted(&running.ask)).map(|(request, running)| (*request, running))
+    }
+
+    /// Whether our engine trains `run`.
+    #[must_use]
+    pub fn trains(&self, run: u64) -> bool {
+        self.find(|ask| matches!(ask, Ask::Train { run: Some(known) } if *known == run)).is_some()
+    }
+
+    /// All requests, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, &Running)> {
+        self.running.iter().map(|(request, running)| (*request, running))
+    }
+
+    /// Whether nothing is going on.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.running.is_empty()
+    }
+}

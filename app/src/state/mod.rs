@@ -1,0 +1,283 @@
+//! Everything the window knows, as plain data: what is drawn follows from it and from nothing else.
+//!
+//! Place in the data flow: panels read a [`State`] and send [`crate::commands::UiCommand`]s; `update` and
+//! `inbox` change it. No egui types beyond plot points, no files, no threads.
+
+pub mod draft;
+pub mod drop;
+pub mod export;
+pub mod jobs;
+pub mod settings;
+pub mod setup;
+pub mod watch;
+
+pub use draft::Draft;
+pub use jobs::{Ask, Jobs};
+
+use crate::files::Places;
+use crate::reader::RunsSnapshot;
+use settings::Settings;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use temper_protocol::{Event, MethodCard, Problem};
+use temper_store::{INTERRUPTED, RunRow};
+
+/// A room, in the order in which data flows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Room {
+    /// Start, machine, recent projects.
+    #[default]
+    Home,
+    /// Model, data, method, what to keep.
+    Setup,
+    /// A run while it goes on, and after.
+    Watch,
+    /// Files that leave the house, and their certificates.
+    Export,
+}
+
+impl Room {
+    /// Every room.
+    pub const ALL: [Self; 4] = [Self::Home, Self::Setup, Self::Watch, Self::Export];
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Home => "Home",
+            Self::Setup => "Setup",
+            Self::Watch => "Watch",
+            Self::Export => "Export",
+        }
+    }
+}
+
+/// The time of day, so that tests can stop it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clock {
+    /// The system's.
+    System,
+    /// Always this many milliseconds since 1970.
+    Fixed(i64),
+}
+
+impl Clock {
+    /// Milliseconds since 1970.
+    #[must_use]
+    pub fn now_millis(self) -> i64 {
+        match self {
+            Self::Fixed(millis) => millis,
+            Self::System => std::time::SystemTime::now()
+                .duration_since(std::time::UNIX_EPOCH)
+                .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX)),
+        }
+    }
+}
+
+/// Something over the room: it takes the keyboard until it is closed.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Sheet {
+    /// The command palette.
+    Palette {
+        /// What was typed.
+        query: String,
+        /// The chosen entry.
+        chosen: usize,
+    },
+    /// Shortcuts and words.
+    Help,
+    /// A text to read and copy: the command line, the project file.
+    Text {
+        /// Title.
+        title: String,
+        /// One sentence of explanation.
+        note: String,
+        /// The text.
+        text: String,
+    },
+    /// Where a new project shall live, asked by the first training.
+    Place {
+        /// Folder, as typed.
+        folder: String,
+    },
+    /// A path typed or pasted instead of a dialog.
+    PathEntry {
+        /// What was typed.
+        text: String,
+        /// Why there is no dialog; empty when the person chose this.
+        reason: String,
+    },
+    /// The window shall close while a run goes on.
+    Closing {
+        /// The person chose to stop and keep; the window closes when the run has ended.
+        waiting: bool,
+    },
+}
+
+/// A message in the status bar that goes away by itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Notice {
+    /// The words.
+    pub text: String,
+    /// Until when, in seconds of the window's clock.
+    pub until_secs: f64,
+}
+
+/// The engine, as the window sees it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EngineHealth {
+    /// It could not be started, or broke.
+    pub problem: Option<Problem>,
+    /// The run it was training when it went away.
+    pub lost_run: Option<u64>,
+}
+
+/// Everything the window knows.
+#[derive(Debug)]
+pub struct State {
+    /// The room.
+    pub room: Room,
+    /// Whether the effective theme is the dark one.
+    pub dark: bool,
+    /// What is remembered.
+    pub settings: Settings,
+    /// Whether the settings were read.
+    pub settings_loaded: bool,
+    /// Folders of the user.
+    pub places: Places,
+    /// Time of day.
+    pub clock: Clock,
+    /// Seconds since the window opened, from the last frame.
+    pub now_secs: f64,
+    /// Whether the window system reports files dropped on the window.
+    pub drops_work: bool,
+    /// The project being edited.
+    pub draft: Draft,
+    /// What was found out about paths: `model`, `dataset`, `adapter`, `project`, `unknown` events.
+    pub known: BTreeMap<String, Event>,
+    /// The registry.
+    pub methods: Vec<MethodCard>,
+    /// The room Setup.
+    pub setup: setup::Setup,
+    /// Files over the window.
+    pub drop: drop::DropState,
+    /// Requests that are not done.
+    pub jobs: Jobs,
+    /// The engine.
+    pub engine: EngineHealth,
+    /// The project's runs.
+    pub runs: Arc<RunsSnapshot>,
+    /// The room Watch.
+    pub watch: watch::Watch,
+    /// The room Export.
+    pub export: export::Export,
+    /// What lies over the room.
+    pub sheet: Option<Sheet>,
+    /// Message in the status bar.
+    pub notice: Option<Notice>,
+}
+
+impl State {
+    /// A window that was just opened.
+    #[must_use]
+    pub fn new(places: Places, clock: Clock) -> Self {
+        Self {
+            room: Room::Home,
+            dark: true,
+            settings: Settings::default(),
+            settings_loaded: false,
+            places,
+            clock,
+            now_secs: 0.0,
+            drops_work: true,
+            draft: Draft::default(),
+            known: BTreeMap::new(),
+            methods: Vec::new(),
+            setup: setup::Setup::default(),
+            drop: drop::DropState::default(),
+            jobs: Jobs::default(),
+            engine: EngineHealth::default(),
+            runs: Arc::default(),
+            watch: watch::Watch::default(),
+            export: export::Export::default(),
+            sheet: None,
+            notice: None,
+        }
+    }
+
+    /// What was found out about the path of the project's model.
+    #[must_use]
+    pub fn model_facts(&self) -> Option<&Event> {
+        self.known.get(&self.draft.resolve(&self.draft.project.model.path))
+    }
+
+    /// The chosen method's card.
+    #[must_use]
+    pub fn method(&self) -> Option<&MethodCard> {
+        self.methods.iter().find(|card| card.id == self.draft.project.method.id)
+    }
+
+    /// The run that goes on, and whether an engine is at it.
+    #[must_use]
+    pub fn live_run(&self) -> Option<&RunRow> {
+        self.runs.runs.iter().find(|row| row.is_active() && self.is_held(row.run))
+    }
+
+    /// Whether an engine is at work on `run`: ours, or one that holds the project.
+    #[must_use]
+    pub fn is_held(&self, run: u64) -> bool {
+        self.jobs.trains(run) || (self.runs.holder.is_some() && self.engine.lost_run != Some(run))
+    }
+
+    /// Whether anything is being trained, or is about to be.
+    #[must_use]
+    pub fn is_training(&self) -> bool {
+        self.live_run().is_some() || self.jobs.find(|ask| matches!(ask, Ask::Train { .. })).is_some()
+    }
+
+    /// The run that the room Watch shows.
+    #[must_use]
+    pub fn watched(&self) -> Option<&RunRow> {
+        let view = self.runs.view.as_ref()?;
+        Some(&view.row)
+    }
+
+    /// Whether `row` lost its engine and can go on from its last checkpoint.
+    #[must_use]
+    pub fn is_interrupted(&self, row: &RunRow) -> bool {
+        row.status == INTERRUPTED || (row.is_active() && !self.is_held(row.run))
+    }
+
+    /// The first CPU or GPU that the self-test found usable.
+    #[must_use]
+    pub fn device(&self) -> Option<&Event> {
+        let report = self.settings.machine.as_ref()?;
+        report.devices.iter().find(|device| matches!(device, Event::Device { usable: true, .. }))
+    }
+}
+
+/// A path as the engine is asked about it: relative ones start at `folder`.
+#[must_use]
+pub fn resolve(folder: Option<&Path>, path: &str) -> String {
+    if path.is_empty() || path.starts_with("builtin:") || path.starts_with("random:") {
+        return path.to_owned();
+    }
+    let path = PathBuf::from(path);
+    match folder {
+        Some(folder) if path.is_relative() => folder.join(path).display().to_string(),
+        _ => path.display().to_string(),
+    }
+}
+
+/// The name under which the engine reports a kept set: `prose` of `builtin:prose`, `contracts` of a path.
+#[must_use]
+pub fn kept_name(probe: &str) -> String {
+    match probe.strip_prefix("builtin:") {
+        Some(name) => name.to_owned(),
+        None => {
+            let file = crate::format::file_name(probe);
+            file.rsplit_once('.').map_or(file, |(stem, _)| stem).to_owned()
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! What the window remembers from one start to the next: theme, scale, recent projects, self-test.
+
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use temper_protocol::Event;
+
+/// Which theme to use.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ThemeChoice {
+    /// As the system says.
+    #[default]
+    System,
+    /// Dark.
+    Dark,
+    /// Light.
+    Light,
+}
+
+/// A project that was open before.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Recent {
+    /// Folder.
+    pub path: PathBuf,
+    /// Name.
+    pub name: String,
+    /// Model path or builtin name.
+    pub model: String,
+    /// When it was last open, milliseconds since 1970.
+    pub opened_millis: i64,
+    /// What its newest run ended with.
+    #[serde(default)]
+    pub result: Option<RecentResult>,
+}
+
+/// The result of a run, as the list of recent projects shows it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RecentResult {
+    /// Run number.
+    pub run: u64,
+    /// Status.
+    pub status: String,
+    /// Validation loss of the base.
+    pub base_loss: Option<f64>,
+    /// Best validation loss.
+    pub best_loss: Option<f64>,
+    /// Worst kept set minus base.
+    pub forgetting: Option<f64>,
+    /// Wall time.
+    pub wall_secs: f64,
+}
+
+/// What the self-test found.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct MachineReport {
+    /// When, milliseconds since 1970.
+    pub at_millis: i64,
+    /// `device` events.
+    pub devices: Vec<Event>,
+    /// The `selftest` event.
+    pub selftest: Option<Event>,
+}
+
+/// Everything remembered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Settings {
+    /// Theme.
+    pub theme: ThemeChoice,
+    /// Scale of the window, 0.75 to 2.
+    pub zoom: f32,
+    /// Newest first.
+    pub recents: Vec<Recent>,
+    /// Last self-test.
+    pub machine: Option<MachineReport>,
+}
+
+/// Smallest and largest scale.
+pub const ZOOM_RANGE: (f32, f32) = (0.75, 2.0);
+const RECENT_LIMIT: usize = 12;
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { theme: ThemeChoice::System, zoom: 1.0, recents: Vec::new(), machine: None }
+    }
+}
+
+impl Settings {
+    /// Reads settings; what cannot be read is forgotten, since nothing here is precious.
+    #[must_use]
+    pub fn read(text: &str) -> Self {
+        let mut settings: Self = serde_json::from_str(text).unwrap_or_default();
+        if !settings.zoom.is_finite() {
+            settings.zoom = 1.0;
+        }
+        settings.zoom = settings.zoom.clamp(ZOOM_RANGE.0, ZOOM_RANGE.1);
+        settings
+    }
+
+    /// The text to write.
+    #[must_use]
+    pub fn text(&self) -> String {
+        serde_json::to_string_pretty(self).unwrap_or_default()
+    }
+
+    /// Puts a project in front.
+    pub fn remember(&mut self, recent: Recent) {
+        let known = self.recents.iter().position(|other| other.path == recent.path);
+        let earlier = known.map(|index| self.recents.remove(index));
+        let result = recent.result.clone().or_else(|| earlier.and_then(|earlier| earlier.result));
+        self.recents.insert(0, Recent { result, ..recent });
+        self.recents.truncate(RECENT_LIMIT);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recent(name: &str, run: Option<u64>) -> Recent {
+        let result = run.map(|run| RecentResult {
+            run,
+            status: "finished".to_owned(),
+            base_loss: Some(3.0),
+            best_loss: Some(2.0),
+            forgetting: Some(0.01),
+            wall_secs: 5.0,
+        });
+        Recent { path: PathBuf::from(name), name: name.to_owned(), model: "m".to_owned(), opened_millis: 1, result }
+    }
+
+    #[test]
+    fn settings_survive_and_nonsense_is_forgotten() {
+        let mut settings = Settings { zoom: 1.25, theme: ThemeChoice::Light, ..Settings::default() };
+        settings.remember(recent("a", Some(1)));
+        assert_eq!(Settings::read(&settings.text()), settings);
+        assert_eq!(Settings::read("{"), Settings::default());
+        assert!((Settings::read("{\"zoom\": 90.0}").zoom - ZOOM_RANGE.1).abs() < f32::EPSILON);
+    }
+
+    #[test]
+    fn a_project_opened_again_moves_to_the_front_and_keeps_its_result() {
+        let mut settings = Settings::default();
+        settings.remember(recent("a", Some(1)));
+        settings.remember(recent("b", None));
+        settings.remember(recent("a", None));
+        assert_eq!(settings.recents.len(), 2);
+        assert_eq!(settings.recents[0].name, "a");
+        assert_eq!(settings.recents[0].result.as_ref().map(|result| result.run), Some(1));
+    }
+}

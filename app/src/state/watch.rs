@@ -1,0 +1,65 @@
+//! The room Watch: what is looked at, not what happened (that is in the store).
+
+use crate::reader::XAxis;
+use crate::reader::events::EventKind;
+use crate::reader::ranks::Measure;
+use temper_protocol::Act;
+
+/// Parts of the right column when the window is small.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SideTab {
+    /// Rank microscope.
+    #[default]
+    Rank,
+    /// Speed, memory, phases.
+    Speed,
+    /// Samples.
+    Samples,
+    /// Events.
+    Events,
+}
+
+impl SideTab {
+    /// All, in order.
+    pub const ALL: [Self; 4] = [Self::Rank, Self::Speed, Self::Samples, Self::Events];
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rank => "Rank",
+            Self::Speed => "Speed",
+            Self::Samples => "Samples",
+            Self::Events => "Events",
+        }
+    }
+}
+
+/// What the room Watch looks at.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Watch {
+    /// The run; the newest when none is chosen.
+    pub run: Option<u64>,
+    /// Horizontal axis.
+    pub x: XAxis,
+    /// Logarithmic losses.
+    pub log_y: bool,
+    /// The loss as a table.
+    pub as_table: bool,
+    /// Visible steps when zoomed.
+    pub steps: Option<(u64, u64)>,
+    /// Step under the scrub line; live when none.
+    pub scrub: Option<u64>,
+    /// What the rank microscope colours.
+    pub measure: Measure,
+    /// The site in the rank microscope.
+    pub site: Option<String>,
+    /// Which prompt's answers are shown.
+    pub prompt: usize,
+    /// Events shown; all when none.
+    pub filter: Option<EventKind>,
+    /// Part of the right column.
+    pub tab: SideTab,
+    /// What the run was told and has not done yet.
+    pub wish: Option<Act>,
+}

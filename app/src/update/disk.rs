@@ -1,0 +1,102 @@
+//! What the disk answered.
+
+use crate::app::App;
+use crate::commands::UiCommand;
+use crate::files::Done;
+use crate::state::setup::{Answer, Card, Setup};
+use crate::state::{Ask, Draft, Room};
+use egui::Context;
+use std::path::PathBuf;
+use temper_protocol::{Command, Project};
+
+impl App {
+    /// Takes in what the disk answered.
+    pub(super) fn drain_files(&mut self, ctx: &Context) {
+        let mut done = Vec::new();
+        self.services.files.drain(&mut done);
+        for answer in done {
+            self.take_done(ctx, answer);
+        }
+    }
+
+    fn take_done(&mut self, ctx: &Context, done: Done) {
+        match done {
+            Done::Settings(settings) => {
+                self.state.settings = *settings;
+                self.state.settings_loaded = true;
+                self.apply_look(ctx);
+                if self.state.settings.machine.is_none() {
+                    self.perform(ctx, UiCommand::Doctor);
+                }
+            }
+            Done::Loaded { folder, project } => self.open(folder, *project),
+            Done::NotLoaded { path, problem } => {
+                self.autostart = false;
+                self.state.settings.recents.retain(|recent| recent.path != path);
+                self.save_settings();
+                self.state.engine.problem = Some(problem);
+            }
+            Done::Saved { folder, revision } => {
+                let draft = &mut self.state.draft;
+                if folder == draft.engine_folder(&self.state.places.draft()) {
+                    let fresh = draft.saved_revision < revision;
+                    draft.saved_revision = draft.saved_revision.max(revision);
+                    if fresh && draft.folder.is_some() && draft.is_saved() {
+                        let known = self.state.settings.recents.first().is_some_and(|recent| recent.path == folder);
+                        if !known {
+                            self.remember(folder, None);
+                        }
+                    }
+                }
+            }
+            Done::NotSaved { problem, .. } => {
+                self.state.setup.train_wanted = false;
+                self.state.setup.problems.insert(Card::Preflight, problem);
+            }
+            Done::ExamplePlace { folder, exists, name, train } => {
+                if exists {
+                    self.autostart = train;
+                    self.perform(ctx, UiCommand::OpenProject(folder));
+                } else {
+                    self.ask(Command::CopyExample { name, dir: folder }, Ask::Example { train });
+                }
+            }
+            Done::ProjectPlace { folder } => self.ask_place(&folder),
+            Done::Written { path } => self.notice(format!("Written: {}", path.display())),
+            Done::Failed(problem) => self.state.engine.problem = Some(problem),
+            Done::Exists { path, exists } => {
+                if exists {
+                    self.drop_paths(vec![path]);
+                } else {
+                    self.enter_path(&format!("There is nothing at {}.", path.display()));
+                }
+            }
+        }
+    }
+
+    /// Makes a project that was read the open one.
+    fn open(&mut self, folder: PathBuf, project: Project) {
+        let again = self.state.draft.folder.as_ref() == Some(&folder);
+        self.state.draft = Draft::opened(folder.clone(), project);
+        self.state.setup = Setup::default();
+        if !again {
+            self.state.runs = std::sync::Arc::default();
+            self.state.watch = crate::state::watch::Watch::default();
+            self.state.export = crate::state::export::Export::default();
+        }
+        self.asked.preview.clear();
+        self.asked.preflight.clear();
+        self.state.engine.problem = None;
+        self.state.room = Room::Setup;
+        self.state.sheet = None;
+        self.remember(folder, None);
+        if std::mem::take(&mut self.autostart) {
+            self.state.setup.train_wanted = true;
+        }
+    }
+
+    /// An answer with the time it came.
+    pub(super) fn answer(&self, event: temper_protocol::Event, fingerprint: &str) -> Answer {
+        Answer { event, fingerprint: fingerprint.to_owned(), at_millis: self.state.clock.now_millis() }
+    }
+}

@@ -1,0 +1,255 @@
+//! What the engine says.
+
+use crate::app::App;
+use crate::commands::UiCommand;
+use crate::reader::snapshot::ExportRecord;
+use crate::state::drop::path_of;
+use crate::state::export::Certificate;
+use crate::state::settings::MachineReport;
+use crate::state::setup::{Card, card_of};
+use crate::state::{Ask, Room, Sheet};
+use egui::Context;
+use temper_protocol::{Code, Envelope, Event, Problem};
+
+impl App {
+    /// Takes in one event.
+    pub(super) fn take_event(&mut self, ctx: &Context, envelope: Envelope) {
+        let Envelope { req, event } = envelope;
+        let Some(running) = self.state.jobs.get_mut(req) else {
+            if let Event::Error(problem) = event
+                && req == 0
+            {
+                self.state.engine.problem = Some(problem);
+            }
+            return;
+        };
+        if let Event::Progress { done, total, unit, stage } = &event {
+            (running.done, running.total) = (*done, *total);
+            unit.clone_into(&mut running.unit);
+            stage.clone_into(&mut running.stage);
+        }
+        let ask = running.ask.clone();
+        let last = event.is_last() || matches!(event, Event::Finished { .. });
+        if let Event::Error(problem) = event {
+            self.state.jobs.remove(req);
+            if problem.code != Code::Cancelled {
+                self.take_problem(&ask, problem);
+            }
+            self.collected.remove(&req);
+            return;
+        }
+        self.take_answer(ctx, req, &ask, event);
+        if last {
+            self.state.jobs.remove(req);
+            self.collected.remove(&req);
+        }
+    }
+
+    fn take_answer(&mut self, ctx: &Context, req: u64, ask: &Ask, event: Event) {
+        match (ask, event) {
+            (Ask::Hover, Event::Done {}) => self.state.drop.complete = true,
+            (Ask::Hover, event) if path_of(&event).is_some() => self.state.drop.verdicts.push(event),
+            (Ask::Drop(_), Event::Done {}) => {
+                let things = self.collected.remove(&req).unwrap_or_default();
+                self.apply_drop(&things);
+            }
+            (Ask::Doctor, Event::Done {}) => self.machine_known(req),
+            (Ask::Methods, Event::Done {}) => {
+                let events = self.collected.remove(&req).unwrap_or_default();
+                let card = |event| if let Event::Method(card) = event { Some(card) } else { None };
+                self.state.methods = events.into_iter().filter_map(card).collect();
+            }
+            (Ask::Drop(_) | Ask::Doctor | Ask::Methods, event) => self.collected.entry(req).or_default().push(event),
+            (Ask::Path(path), event @ Event::Unknown { .. }) => {
+                let Event::Unknown { why, .. } = &event else { return };
+                let model = self.state.draft.resolve(&self.state.draft.project.model.path) == *path;
+                let (card, action) = if model {
+                    (Card::Model, "choose a GGUF file or a model folder")
+                } else {
+                    (Card::Data, "choose JSON Lines, JSON, CSV, TSV, Parquet or plain text")
+                };
+                let problem = Problem::new(Code::NotFound, why.clone(), path.clone(), action);
+                self.state.setup.problems.insert(card, problem);
+            }
+            (Ask::Path(path), event) if path_of(&event).is_some() => {
+                self.state.known.insert(path.clone(), event);
+            }
+            (Ask::Starter, event) => {
+                if let Some(path) = path_of(&event)
+                    && !matches!(event, Event::Unknown { .. })
+                {
+                    self.state.known.insert(path.display().to_string(), event);
+                }
+            }
+            (Ask::Preview(fingerprint), event @ Event::Preview { .. }) => {
+                self.state.setup.preview = Some(self.answer(event, fingerprint));
+            }
+            (Ask::Preflight(fingerprint), event @ Event::Preflight { .. }) => {
+                self.state.setup.problems.remove(&Card::Preflight);
+                self.state.setup.preflight = Some(self.answer(event, fingerprint));
+            }
+            (Ask::Train { .. }, event) => self.take_run_event(ctx, req, &event),
+            (Ask::Example { train }, Event::Project { path, .. }) => {
+                self.autostart = *train;
+                self.perform(ctx, UiCommand::OpenProject(path));
+            }
+            (Ask::Export(_) | Ask::Verify(_), event) => self.take_export_event(req, ask, event),
+            _ => {}
+        }
+    }
+
+    /// What a run says that cannot wait for the store: that it exists, and that it ended.
+    fn take_run_event(&mut self, ctx: &Context, req: u64, event: &Event) {
+        let run = match event {
+            Event::Queued { run } | Event::Preparing { run, .. } | Event::Started { run, .. } => Some(*run),
+            Event::Paused { run, .. } | Event::Resumed { run, .. } => {
+                self.state.watch.wish = None;
+                Some(*run)
+            }
+            Event::Finished { run, .. } => {
+                self.state.watch.wish = None;
+                if self.state.sheet == Some(Sheet::Closing { waiting: true }) {
+                    self.close_allowed = true;
+                    ctx.send_viewport_cmd(egui::ViewportCommand::Close);
+                }
+                Some(*run)
+            }
+            _ => None,
+        };
+        if let Some(run) = run
+            && let Some(running) = self.state.jobs.get_mut(req)
+        {
+            if running.ask != (Ask::Train { run: Some(run) }) {
+                running.ask = Ask::Train { run: Some(run) };
+                self.state.watch.run = Some(run);
+            }
+            if let Event::Preparing { stage, done, total, unit, .. } = event {
+                (running.done, running.total) = (*done, *total);
+                stage.clone_into(&mut running.stage);
+                unit.clone_into(&mut running.unit);
+            } else {
+                running.stage.clear();
+            }
+        }
+        self.services.runs.nudge();
+    }
+
+    fn take_export_event(&mut self, req: u64, ask: &Ask, event: Event) {
+        let secs = self.state.jobs.get(req).map_or(0.0, |running| self.state.now_secs - running.since_secs);
+        let at_millis = self.state.clock.now_millis();
+        let export = &mut self.state.export;
+        match event {
+            Event::Written { format, path, bytes, sha256 } => {
+                export.certificates.retain(|known| known.record.path != path);
+                let record = ExportRecord { format, path, bytes, sha256, at_millis, ..ExportRecord::default() };
+                export.certificates.insert(0, Certificate { target: export.working, record, secs });
+            }
+            Event::Certificate { pass, format, reasons, checks, path, .. } => {
+                let index = match ask {
+                    Ask::Verify(asked) => export.certificates.iter().position(|known| known.record.path == *asked),
+                    _ => (!export.certificates.is_empty()).then_some(0),
+                };
+                let index = index.unwrap_or_else(|| {
+                    let place = if let Ask::Verify(asked) = ask { asked.clone() } else { path.clone() };
+                    let record = ExportRecord { format, path: place, at_millis, ..ExportRecord::default() };
+                    export.certificates.insert(0, Certificate { target: export.working, record, secs });
+                    0
+                });
+                let mut known = export.certificates.remove(index);
+                known.record.pass = Some(pass);
+                known.record.reasons = reasons;
+                known.record.checks = checks;
+                known.record.at_millis = at_millis;
+                if !pass && !path.as_os_str().is_empty() {
+                    // A refused export lies under another name.
+                    known.record.path = path;
+                }
+                known.secs = secs;
+                export.certificates.insert(0, known);
+            }
+            Event::Done {} => export.working = None,
+            _ => {}
+        }
+    }
+
+    fn machine_known(&mut self, req: u64) {
+        let mut report = MachineReport { at_millis: self.state.clock.now_millis(), ..MachineReport::default() };
+        for event in self.collected.remove(&req).unwrap_or_default() {
+            match event {
+                Event::Device { .. } => report.devices.push(event),
+                Event::Selftest { .. } => report.selftest = Some(event),
+                _ => {}
+            }
+        }
+        self.state.settings.machine = Some(report);
+        self.save_settings();
+    }
+
+    fn take_problem(&mut self, ask: &Ask, problem: Problem) {
+        match ask {
+            Ask::Hover => self.state.drop.complete = true,
+            Ask::Starter | Ask::Cancel => {}
+            Ask::Drop(_) => {
+                self.state.setup.problems.insert(card_of(&problem), problem);
+                self.state.room = Room::Setup;
+            }
+            Ask::Path(path) => {
+                let model = self.state.draft.resolve(&self.state.draft.project.model.path) == *path;
+                self.state.setup.problems.insert(if model { Card::Model } else { Card::Data }, problem);
+            }
+            Ask::Preview(_) | Ask::Preflight(_) => {
+                let card = match card_of(&problem) {
+                    Card::Preflight if matches!(ask, Ask::Preview(_)) => Card::Data,
+                    card => card,
+                };
+                self.state.setup.problems.insert(card, problem);
+            }
+            Ask::Train { run } => {
+                if run.is_none() {
+                    // It never started: the cards say why.
+                    self.state.setup.problems.insert(card_of(&problem), problem);
+                    self.state.room = Room::Setup;
+                } else {
+                    self.state.engine.problem = Some(problem);
+                }
+                self.services.runs.nudge();
+            }
+            Ask::Export(_) | Ask::Verify(_) => {
+                self.state.export.working = None;
+                self.state.export.problem = Some(problem);
+            }
+            Ask::Methods | Ask::Doctor | Ask::Control | Ask::Example { .. } => {
+                self.state.engine.problem = Some(problem);
+            }
+        }
+    }
+
+    /// The engine is gone: say what was lost, and what was not.
+    pub(super) fn engine_gone(&mut self) {
+        self.services.client = None;
+        self.collected.clear();
+        let waiting_to_close = self.state.sheet == Some(Sheet::Closing { waiting: true });
+        for running in self.state.jobs.take_all() {
+            match running.ask {
+                Ask::Train { run: Some(run) } => self.state.engine.lost_run = Some(run),
+                Ask::Train { run: None } => self.state.room = Room::Setup,
+                Ask::Export(_) => self.state.export.working = None,
+                // Asked again at once, it would perhaps break the next engine as well.
+                ask @ (Ask::Preview(_) | Ask::Preflight(_) | Ask::Path(_) | Ask::Drop(_)) => {
+                    let problem = Problem::new(
+                        Code::Internal,
+                        "the engine stopped while it read this",
+                        "",
+                        "try again with Measure again, or choose other files",
+                    );
+                    self.take_problem(&ask, problem);
+                }
+                _ => {}
+            }
+        }
+        if waiting_to_close {
+            self.state.sheet = Some(Sheet::Closing { waiting: false });
+        }
+        self.services.runs.nudge();
+    }
+}

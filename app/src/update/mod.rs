@@ -1,0 +1,257 @@
+//! Carries out commands and takes in what the engine, the store and the disk say.
+//!
+//! Place in the data flow: [`App::perform`] changes the [`State`] and sends requests; [`App::tick`] runs
+//! before every frame, drains what has arrived within a budget, saves edits after a moment of quiet and
+//! asks for what the cards still need. Nothing here waits.
+
+mod disk;
+mod inbox;
+mod project;
+mod run;
+mod write;
+
+pub use run::export_run;
+pub use write::{command_line, export_out};
+
+use crate::app::App;
+use crate::client::{EngineLauncher, Wake};
+use crate::commands::UiCommand;
+use crate::dialogs::{Pick, Picked, Picker};
+use crate::files::{Backstage, Job};
+use crate::reader::{RunSource, ViewRequest};
+use crate::state::settings::{ThemeChoice, ZOOM_RANGE};
+use crate::state::{Ask, Notice, Sheet, State};
+use egui::Context;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+use temper_protocol::{Command, EngineClient, Envelope, Problem};
+
+/// Time that taking in events may cost a frame.
+const BUDGET: Duration = Duration::from_millis(4);
+/// Quiet before an edit is saved.
+pub(crate) const SAVE_AFTER_SECS: f64 = 0.3;
+/// How long a message stays.
+const NOTICE_SECS: f64 = 6.0;
+
+/// The world outside the window.
+pub struct Services {
+    /// Starts engines.
+    pub launcher: EngineLauncher,
+    /// The engine, once one was needed.
+    pub client: Option<Box<dyn EngineClient>>,
+    /// Snapshots of the store.
+    pub runs: Box<dyn RunSource>,
+    /// Small files.
+    pub files: Box<dyn Backstage>,
+    /// File dialogs.
+    pub picker: Box<dyn Picker>,
+    /// Wakes the window.
+    pub wake: Wake,
+    /// What the store was last asked for.
+    pub looked: ViewRequest,
+    /// Events that did not fit the budget of the last frame.
+    pub waiting: Vec<Envelope>,
+}
+
+impl Services {
+    /// Sends a command; starts an engine when there is none.
+    ///
+    /// # Errors
+    /// A [`Problem`] when no engine can be started or its queue is full.
+    pub fn ask(&mut self, state: &mut State, command: Command, ask: Ask) -> Result<u64, Problem> {
+        let client = match &mut self.client {
+            Some(client) => client,
+            none => none.insert(self.launcher.launch(self.wake.clone())?),
+        };
+        let request = client.send(command)?;
+        state.jobs.add(request, ask, state.now_secs);
+        Ok(request)
+    }
+}
+
+impl App {
+    /// Sends a command whose failure is a problem of the engine.
+    pub(crate) fn ask(&mut self, command: Command, ask: Ask) -> Option<u64> {
+        match self.services.ask(&mut self.state, command, ask) {
+            Ok(request) => Some(request),
+            Err(problem) => {
+                self.state.engine.problem = Some(problem);
+                None
+            }
+        }
+    }
+
+    /// Shows a message in the status bar.
+    pub(crate) fn notice(&mut self, text: impl Into<String>) {
+        self.state.notice = Some(Notice { text: text.into(), until_secs: self.state.now_secs + NOTICE_SECS });
+    }
+
+    pub(crate) fn save_settings(&mut self) {
+        if self.state.settings_loaded {
+            self.services.files.send(Job::SaveSettings(Box::new(self.state.settings.clone())));
+        }
+    }
+
+    /// Applies theme and scale to the window.
+    pub(crate) fn apply_look(&self, ctx: &Context) {
+        ctx.set_theme(match self.state.settings.theme {
+            ThemeChoice::System => egui::ThemePreference::System,
+            ThemeChoice::Dark => egui::ThemePreference::Dark,
+            ThemeChoice::Light => egui::ThemePreference::Light,
+        });
+        if (ctx.zoom_factor() - self.state.settings.zoom).abs() > 1e-3 {
+            ctx.set_zoom_factor(self.state.settings.zoom);
+        }
+    }
+
+    /// Carries out one command.
+    pub fn perform(&mut self, ctx: &Context, command: UiCommand) {
+        match command {
+            UiCommand::Go(room) => {
+                self.state.room = room;
+                self.state.sheet = None;
+            }
+            UiCommand::Theme(choice) => {
+                self.state.settings.theme = choice;
+                self.apply_look(ctx);
+                self.save_settings();
+            }
+            UiCommand::Zoom(steps) => self.zoom(ctx, self.state.settings.zoom + 0.1 * steps as f32),
+            UiCommand::ZoomReset => self.zoom(ctx, 1.0),
+            UiCommand::OpenPalette => self.state.sheet = Some(Sheet::Palette { query: String::new(), chosen: 0 }),
+            UiCommand::Palette(query, chosen) => self.state.sheet = Some(Sheet::Palette { query, chosen }),
+            UiCommand::OpenHelp => self.state.sheet = Some(Sheet::Help),
+            UiCommand::CloseSheet => self.close_sheet(),
+            UiCommand::ChooseFiles => self.services.picker.pick(Pick::Files, "Open models, data or adapters"),
+            UiCommand::ChooseFolder => self.services.picker.pick(Pick::Folder, "Open a model folder or a project"),
+            UiCommand::EnterPath => self.enter_path(""),
+            UiCommand::PathText(text) => {
+                if let Some(Sheet::PathEntry { text: old, .. }) = &mut self.state.sheet {
+                    *old = text;
+                }
+            }
+            UiCommand::ForgetProblem => self.state.engine.problem = None,
+            UiCommand::Cancel(request) => {
+                self.ask(Command::CancelRequest { target: request }, Ask::Cancel);
+            }
+            UiCommand::Doctor => {
+                if self.state.jobs.find(|ask| *ask == Ask::Doctor).is_none() {
+                    self.ask(Command::Doctor {}, Ask::Doctor);
+                }
+            }
+            UiCommand::Copy(text, what) => {
+                ctx.copy_text(text);
+                self.notice(format!("{what} copied"));
+            }
+            UiCommand::Reveal(path) => {
+                ctx.open_url(egui::OpenUrl::new_tab(format!("file://{}", path.display())));
+            }
+            UiCommand::Quit => ctx.send_viewport_cmd(egui::ViewportCommand::Close),
+            other => self.perform_work(ctx, other),
+        }
+    }
+
+    fn perform_work(&mut self, ctx: &Context, command: UiCommand) {
+        if let Some(command) = self.perform_project(command)
+            && let Some(command) = self.perform_view(ctx, command)
+            && let Some(command) = self.perform_run(ctx, command)
+        {
+            self.perform_export(command);
+        }
+    }
+
+    fn zoom(&mut self, ctx: &Context, zoom: f32) {
+        self.state.settings.zoom = (zoom * 20.0).round().clamp(ZOOM_RANGE.0 * 20.0, ZOOM_RANGE.1 * 20.0) / 20.0;
+        self.apply_look(ctx);
+        self.save_settings();
+        self.notice(format!("Scale {:.0} %", self.state.settings.zoom * 100.0));
+    }
+
+    fn close_sheet(&mut self) {
+        if matches!(self.state.sheet, Some(Sheet::Place { .. })) {
+            self.state.setup.train_wanted = false;
+        }
+        if self.state.sheet == (Some(Sheet::Closing { waiting: true })) {
+            return;
+        }
+        self.state.sheet = None;
+    }
+
+    pub(crate) fn enter_path(&mut self, reason: &str) {
+        self.state.sheet = Some(Sheet::PathEntry { text: String::new(), reason: reason.to_owned() });
+    }
+
+    /// What belongs before each frame, also while the window is hidden.
+    pub fn tick(&mut self, ctx: &Context) {
+        self.state.now_secs = ctx.time();
+        if !std::mem::replace(&mut self.started, true) {
+            self.services.files.send(Job::LoadSettings);
+            self.ask(Command::Methods {}, Ask::Methods);
+            let starter = ["builtin:starter", "builtin:starter-data"].map(PathBuf::from).to_vec();
+            self.ask(Command::Inspect { paths: starter }, Ask::Starter);
+        }
+        self.drain_engine(ctx);
+        self.drain_files(ctx);
+        if let Some(snapshot) = self.services.runs.latest() {
+            self.take_snapshot(snapshot);
+        }
+        match self.services.picker.poll() {
+            Some(Picked::Paths(paths)) if !paths.is_empty() => self.drop_paths(paths),
+            Some(Picked::Unavailable) => {
+                self.enter_path("This system offers no file dialog (no desktop portal answers).");
+            }
+            _ => {}
+        }
+        self.save_edits(ctx);
+        self.ask_for_cards(ctx);
+        self.start_wanted_run();
+        self.look();
+        let now = self.state.now_secs;
+        if let Some(notice) = &self.state.notice {
+            if notice.until_secs <= now {
+                self.state.notice = None;
+            } else {
+                ctx.request_repaint_after_secs((notice.until_secs - now) as f32);
+            }
+        }
+    }
+
+    fn drain_engine(&mut self, ctx: &Context) {
+        let Some(client) = &mut self.services.client else { return };
+        let mut events = std::mem::take(&mut self.services.waiting);
+        let alive = client.is_alive();
+        client.drain(&mut events);
+        let begun = Instant::now();
+        let mut events = events.into_iter();
+        for envelope in events.by_ref() {
+            self.take_event(ctx, envelope);
+            if begun.elapsed() > BUDGET {
+                break;
+            }
+        }
+        self.services.waiting = events.collect();
+        if !self.services.waiting.is_empty() {
+            ctx.request_repaint();
+        } else if !alive {
+            self.engine_gone();
+        }
+    }
+
+    /// Tells the store's reader what the window shows, when that changed.
+    pub(crate) fn look(&mut self) {
+        let watch = &self.state.watch;
+        let request = ViewRequest {
+            project: self.state.draft.folder.clone(),
+            run: watch.run,
+            x: watch.x,
+            log_y: watch.log_y,
+            steps: watch.steps,
+            rank_step: watch.scrub,
+            site: watch.site.clone(),
+        };
+        if request != self.services.looked {
+            self.services.looked = request.clone();
+            self.services.runs.look(request);
+        }
+    }
+}

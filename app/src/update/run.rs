@@ -1,0 +1,214 @@
+//! Commands about runs: training, steering, what is looked at, closing.
+
+use crate::app::App;
+use crate::commands::UiCommand;
+use crate::files::Job;
+use crate::reader::RunsSnapshot;
+use crate::state::settings::{Recent, RecentResult};
+use crate::state::watch::Watch;
+use crate::state::{Ask, Room, Sheet, State};
+use egui::Context;
+use std::path::PathBuf;
+use std::sync::Arc;
+use temper_protocol::{Act, Command, RunRef};
+use temper_store::RunRow;
+
+/// The run that the room Export offers: the chosen one, or the newest with a result.
+#[must_use]
+pub fn export_run(state: &State) -> Option<&RunRow> {
+    let has_result = |row: &&RunRow| row.adapter.is_some() && !row.is_active();
+    match state.export.run {
+        Some(run) => state.runs.runs.iter().find(|row| row.run == run),
+        None => state.runs.runs.iter().find(has_result),
+    }
+}
+
+impl App {
+    /// Carries out what concerns the view of a run; gives back what does not.
+    pub(super) fn perform_view(&mut self, ctx: &Context, command: UiCommand) -> Option<UiCommand> {
+        let watch = &mut self.state.watch;
+        match command {
+            UiCommand::Watch(run) => {
+                *watch = Watch { run: Some(run), x: watch.x, log_y: watch.log_y, tab: watch.tab, ..Watch::default() };
+                self.state.room = Room::Watch;
+            }
+            UiCommand::XAxis(axis) => {
+                watch.x = axis;
+                watch.steps = None;
+            }
+            UiCommand::LogY(log) => watch.log_y = log,
+            UiCommand::AsTable(table) => watch.as_table = table,
+            UiCommand::Zoomed(steps) => watch.steps = steps,
+            UiCommand::Scrub(step) => watch.scrub = step,
+            UiCommand::RankMeasure(measure) => watch.measure = measure,
+            UiCommand::Site(site) => watch.site = site,
+            UiCommand::Prompt(prompt) => watch.prompt = prompt,
+            UiCommand::Filter(filter) => watch.filter = filter,
+            UiCommand::Tab(tab) => watch.tab = tab,
+            UiCommand::CopyCurves => {
+                if let Some(text) = super::write::curves_csv(&self.state) {
+                    ctx.copy_text(text);
+                    self.notice("Curves copied as CSV");
+                }
+            }
+            UiCommand::SaveCurves => {
+                if let (Some(text), Some(row)) = (super::write::curves_csv(&self.state), self.state.watched()) {
+                    let path = row.folder.join("curves.csv");
+                    self.services.files.send(Job::WriteText { path, text });
+                }
+            }
+            other => return Some(other),
+        }
+        None
+    }
+
+    /// Carries out what concerns running; gives back what does not.
+    pub(super) fn perform_run(&mut self, ctx: &Context, command: UiCommand) -> Option<UiCommand> {
+        match command {
+            UiCommand::Train => {
+                if self.state.draft.folder.is_some() {
+                    self.state.setup.train_wanted = true;
+                } else {
+                    let name = self.state.draft.project.name.clone();
+                    let name = if name.is_empty() { "project".to_owned() } else { name };
+                    self.services.files.send(Job::PlaceProject { name });
+                }
+            }
+            UiCommand::PlaceText(text) => {
+                if let Some(Sheet::Place { folder }) = &mut self.state.sheet {
+                    *folder = text;
+                }
+            }
+            UiCommand::ConfirmPlace => self.confirm_place(),
+            UiCommand::Resume(run) => self.resume(run),
+            UiCommand::Act(act) => self.steer(act),
+            UiCommand::CloseKeepRunning => {
+                self.close_allowed = true;
+                ctx.send_viewport_cmd(egui::ViewportCommand::Close);
+            }
+            UiCommand::CloseStop => {
+                self.steer(Act::Stop);
+                self.state.sheet = Some(Sheet::Closing { waiting: true });
+            }
+            other => return Some(other),
+        }
+        None
+    }
+
+    fn confirm_place(&mut self) {
+        let Some(Sheet::Place { folder }) = &self.state.sheet else { return };
+        let folder = folder.trim();
+        if folder.is_empty() {
+            return;
+        }
+        let folder = PathBuf::from(folder);
+        let draft = &mut self.state.draft;
+        if draft.project.name.is_empty()
+            && let Some(name) = folder.file_name()
+        {
+            draft.project.name = name.to_string_lossy().into_owned();
+        }
+        draft.folder = Some(folder);
+        // The new folder has nothing yet, whatever the draft's folder has.
+        draft.revision += 1;
+        self.state.setup.train_wanted = true;
+        self.state.sheet = None;
+    }
+
+    /// Starts the run that was asked for, once the project is on disk.
+    pub(super) fn start_wanted_run(&mut self) {
+        let draft = &self.state.draft;
+        if !self.state.setup.train_wanted || !draft.is_saved() {
+            return;
+        }
+        let Some(project) = draft.folder.clone() else { return };
+        self.state.setup.train_wanted = false;
+        if !draft.has_both() || self.state.is_training() {
+            return;
+        }
+        // A measurement would only compete with the run for memory.
+        if let Some((request, _)) = self.state.jobs.find(|ask| matches!(ask, Ask::Preflight(_))) {
+            self.ask(Command::CancelRequest { target: request }, Ask::Cancel);
+        }
+        self.train(Command::Train { project, set: Vec::new(), method: None, out: None, resume: None, max_steps: None });
+    }
+
+    fn train(&mut self, command: Command) {
+        self.state.engine.problem = None;
+        self.state.engine.lost_run = None;
+        if self.ask(command, Ask::Train { run: None }).is_some() {
+            let watch = &self.state.watch;
+            self.state.watch = Watch { x: watch.x, tab: watch.tab, ..Watch::default() };
+            self.state.room = Room::Watch;
+            self.services.runs.nudge();
+        }
+    }
+
+    fn resume(&mut self, run: u64) {
+        let Some(project) = self.state.draft.folder.clone() else { return };
+        self.train(Command::Train {
+            project,
+            set: Vec::new(),
+            method: None,
+            out: None,
+            resume: Some(RunRef::Id(run)),
+            max_steps: None,
+        });
+        self.state.watch.run = Some(run);
+    }
+
+    /// Steers the live run: our own engine by request, another one through the store.
+    fn steer(&mut self, act: Act) {
+        let Some(run) = self.state.live_run().map(|row| row.run) else { return };
+        let command = Command::Control { run, act };
+        if self.state.jobs.trains(run) {
+            self.ask(command, Ask::Control);
+        } else {
+            self.services.runs.steer(command);
+        }
+        self.state.watch.wish = Some(act);
+        self.services.runs.nudge();
+    }
+
+    /// Takes a new snapshot in, and remembers the newest result of the project.
+    pub(super) fn take_snapshot(&mut self, snapshot: Arc<RunsSnapshot>) {
+        if snapshot.project != self.state.draft.folder {
+            return;
+        }
+        let before = self.state.live_run().map(|row| row.status.clone());
+        self.state.runs = snapshot;
+        let now = self.state.live_run().map(|row| row.status.clone());
+        if before != now {
+            self.state.watch.wish = None;
+        }
+        let newest = self.state.runs.runs.iter().find(|row| !row.is_active() && row.steps > 0);
+        if let (Some(row), Some(folder)) = (newest, self.state.draft.folder.clone()) {
+            let finite = |value: f64| value.is_finite().then_some(value);
+            let result = RecentResult {
+                run: row.run,
+                status: row.status.clone(),
+                base_loss: finite(row.base_loss),
+                best_loss: finite(row.best_loss),
+                forgetting: finite(row.forgetting),
+                wall_secs: row.wall_secs,
+            };
+            let known = self.state.settings.recents.first();
+            if known.is_none_or(|recent| recent.path == folder && recent.result.as_ref() != Some(&result)) {
+                self.remember(folder, Some(result));
+            }
+        }
+    }
+
+    pub(super) fn remember(&mut self, path: PathBuf, result: Option<RecentResult>) {
+        let project = &self.state.draft.project;
+        let name = if project.name.is_empty() {
+            path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+        } else {
+            project.name.clone()
+        };
+        let model = project.model.path.clone();
+        let opened_millis = self.state.clock.now_millis();
+        self.state.settings.remember(Recent { path, name, model, opened_millis, result });
+        self.save_settings();
+    }
+}

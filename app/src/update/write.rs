@@ -1,0 +1,152 @@
+//! Commands that write results: exports, certificates, tables, and the equal command line.
+
+use crate::app::App;
+use crate::commands::UiCommand;
+use crate::reader::snapshot::value_at;
+use crate::state::export::TARGETS;
+use crate::state::{Ask, Sheet, State};
+use std::path::PathBuf;
+use temper_protocol::command::ExportSource;
+use temper_protocol::{Command, RunRef, project_file};
+
+impl App {
+    /// Carries out what concerns files that leave the window.
+    pub(super) fn perform_export(&mut self, command: UiCommand) {
+        match command {
+            UiCommand::ExportRun(run) => {
+                self.state.export.run = Some(run);
+                self.state.export.out = None;
+            }
+            UiCommand::ExportTarget(target) => {
+                self.state.export.target = target;
+                self.state.export.out = None;
+            }
+            UiCommand::ExportOut(out) => self.state.export.out = out,
+            UiCommand::Export => self.export(),
+            UiCommand::Verify(path) => {
+                self.state.export.problem = None;
+                let project = self.state.draft.folder.clone();
+                self.ask(Command::Verify { project, path: path.clone(), against: None }, Ask::Verify(path));
+            }
+            UiCommand::ShowCommand => {
+                self.state.sheet = Some(Sheet::Text {
+                    title: "The equal command line".to_owned(),
+                    note: "It does the same as the Train button; the project file holds every setting.".to_owned(),
+                    text: command_line(&self.state),
+                });
+            }
+            UiCommand::ShowProjectFile => {
+                let text = project_file::to_text(&self.state.draft.project).unwrap_or_else(|problem| problem.what);
+                let place = match &self.state.draft.folder {
+                    Some(folder) => folder.join(project_file::FILE_NAME).display().to_string(),
+                    None => "not saved yet: the first training asks where".to_owned(),
+                };
+                self.state.sheet = Some(Sheet::Text { title: "Project file".to_owned(), note: place, text });
+            }
+            _ => {}
+        }
+    }
+
+    fn export(&mut self) {
+        let Some(row) = super::export_run(&self.state) else { return };
+        let Some(target) = TARGETS.get(self.state.export.target) else { return };
+        let source = ExportSource::Run { run: RunRef::Id(row.run), step: None };
+        let out = export_out(&self.state);
+        let command = Command::Export {
+            project: self.state.draft.folder.clone(),
+            source,
+            format: target.format,
+            dtype: target.dtype,
+            out,
+        };
+        self.state.export.problem = None;
+        if self.ask(command, Ask::Export(target.format)).is_some() {
+            self.state.export.working = Some(self.state.export.target);
+        }
+    }
+}
+
+/// Where the chosen export goes: as typed, or `exports/NAME-runN-FORMAT` in the project folder.
+#[must_use]
+pub fn export_out(state: &State) -> PathBuf {
+    if let Some(out) = &state.export.out {
+        return PathBuf::from(out);
+    }
+    let folder = state.draft.folder.clone().unwrap_or_else(|| state.places.projects.clone());
+    let run = super::export_run(state).map_or(0, |row| row.run);
+    let Some(target) = TARGETS.get(state.export.target) else { return folder };
+    let name = if state.draft.project.name.is_empty() { "model" } else { &state.draft.project.name };
+    let mut file = format!("{name}-run{run}-{}", target.suffix());
+    if target.is_file() {
+        file.push_str(".gguf");
+    }
+    folder.join("exports").join(file)
+}
+
+/// A path as a shell reads it.
+fn quoted(path: &str) -> String {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-:+@,=".contains(letter);
+    if !path.is_empty() && path.chars().all(plain) {
+        path.to_owned()
+    } else {
+        format!("'{}'", path.replace('\'', r"'\''"))
+    }
+}
+
+/// The command line that does the same as the Train button.
+#[must_use]
+pub fn command_line(state: &State) -> String {
+    let draft = &state.draft;
+    match &draft.folder {
+        Some(folder) => format!("temper train {}", quoted(&folder.display().to_string())),
+        None => {
+            let folder = state.places.projects.join(&draft.project.name).display().to_string();
+            let mut text = format!("temper new {} \\\n", quoted(&folder));
+            text.push_str(&format!("    --model {} \\\n", quoted(&draft.project.model.path)));
+            for source in &draft.project.data.train {
+                text.push_str(&format!("    --data {} \\\n", quoted(source.path())));
+            }
+            text.push_str(&format!("    --method {}\n", quoted(&draft.project.method.id)));
+            text.push_str(&format!("temper train {}", quoted(&folder)));
+            text
+        }
+    }
+}
+
+/// The curves of the watched run as comma-separated values.
+pub(super) fn curves_csv(state: &State) -> Option<String> {
+    let view = state.runs.view.as_ref()?;
+    let mut text = String::from("step,train_loss,train_loss_smoothed,validation_loss,learning_rate,gradient_norm\n");
+    let unlog = |value: f64| if view.request.log_y { 10f64.powf(value) } else { value };
+    let cell = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
+    let exact = |points: &[egui_plot::PlotPoint], x: f64| {
+        points.iter().find(|point| (point.x - x).abs() < 1e-9).map(|point| point.y)
+    };
+    let mut places: Vec<f64> = view.train_raw.iter().chain(&view.validation).map(|point| point.x).collect();
+    places.sort_by(f64::total_cmp);
+    places.dedup();
+    for x in places {
+        text.push_str(&format!(
+            "{},{},{},{},{},{}\n",
+            view.map.step(x).round(),
+            cell(exact(&view.train_raw, x).map(unlog)),
+            cell(value_at(&view.train_smooth, x).map(unlog)),
+            cell(exact(&view.validation, x).map(unlog)),
+            cell(value_at(&view.lr, x)),
+            cell(exact(&view.grad_norm, x)),
+        ));
+    }
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_with_spaces_are_quoted() {
+        assert_eq!(quoted("/a/b.gguf"), "/a/b.gguf");
+        assert_eq!(quoted("/a b/it's"), r"'/a b/it'\''s'");
+        assert_eq!(quoted(""), "''");
+    }
+}

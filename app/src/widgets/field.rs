@@ -1,0 +1,102 @@
+//! Fields for text and numbers. What is being typed lives in egui's memory until it is committed, so the
+//! state holds only values that were meant.
+
+use super::text;
+use crate::theme::{Icon, Theme, Type};
+use egui::{Align2, Frame, Id, Margin, Rect, Response, Stroke, StrokeKind, TextEdit, Ui, pos2};
+
+/// A field.
+#[derive(Debug, Clone, Copy)]
+pub struct Field<'a> {
+    /// Name for screen readers; also names the field among others.
+    pub name: &'a str,
+    /// The value when nobody types.
+    pub value: &'a str,
+    /// Shown while it is empty.
+    pub hint: &'a str,
+    /// Figures instead of words: right-aligned in JetBrains Mono.
+    pub figure: bool,
+    /// Icon in front.
+    pub icon: Option<Icon>,
+    /// What is wrong with the value.
+    pub wrong: Option<&'a str>,
+    /// What it is for.
+    pub tooltip: &'a str,
+}
+
+impl<'a> Field<'a> {
+    /// A field for words.
+    #[must_use]
+    pub fn new(name: &'a str, value: &'a str) -> Self {
+        Self { name, value, hint: "", figure: false, icon: None, wrong: None, tooltip: "" }
+    }
+}
+
+/// What happened to a field.
+#[derive(Debug)]
+pub struct Typed {
+    /// New text while typing.
+    pub changed: Option<String>,
+    /// Text when Enter was pressed or the field was left, if it differs from the value.
+    pub committed: Option<String>,
+    /// Enter was pressed.
+    pub entered: bool,
+    /// The field itself.
+    pub response: Response,
+}
+
+/// Shows a field in `rect`.
+pub fn show(ui: &mut Ui, theme: &Theme, rect: Rect, field: Field<'_>) -> Typed {
+    let c = &theme.colours;
+    let id = Id::unique(("field", ui.scope_id(), field.name));
+    let had_focus = ui.memory(|memory| memory.has_focus(id));
+    let mut buffer: String = if had_focus {
+        ui.data(|data| data.get_temp(id)).unwrap_or_else(|| field.value.to_owned())
+    } else {
+        field.value.to_owned()
+    };
+    let kind = if field.figure { Type::Mono } else { Type::Body };
+    let border = if field.wrong.is_some() {
+        c.err
+    } else if had_focus {
+        c.accent
+    } else {
+        c.ctl
+    };
+    ui.painter().rect(rect, 4.0, c.panel, Stroke::new(1.0, border), StrokeKind::Inside);
+    let mut inner = rect.shrink2(egui::vec2(8.0, 0.0));
+    if let Some(icon) = field.icon {
+        text::icon(ui.painter(), pos2(rect.left() + 16.0, rect.center().y), icon, 16.0, c.text3);
+        inner.set_left(rect.left() + 30.0);
+    }
+    let row = kind.line_height();
+    let inner = Rect::from_center_size(inner.center(), egui::vec2(inner.width(), row));
+    let align = if field.figure { Align2::RIGHT_CENTER } else { Align2::LEFT_CENTER };
+    let edit = TextEdit::singleline(&mut buffer)
+        .id(id)
+        .frame(Frame::NONE)
+        .margin(Margin::ZERO)
+        .font(kind.font())
+        .text_color(c.text)
+        .hint_text(egui::RichText::new(field.hint).color(c.text3))
+        .desired_width(inner.width())
+        .align(align)
+        .clip_text(true);
+    let response = ui.put(inner, edit).accessible_name(field.name);
+    let entered = response.lost_focus() && ui.input(|input| input.key_pressed(egui::Key::Enter));
+    let escaped = response.lost_focus() && ui.input(|input| input.key_pressed(egui::Key::Escape));
+    let changed = response.changed().then(|| buffer.clone());
+    let left = response.lost_focus() && !escaped;
+    let committed = (left && buffer != field.value).then(|| buffer.clone());
+    if response.has_focus() {
+        ui.data_mut(|data| data.insert_temp(id, buffer));
+    } else if response.lost_focus() {
+        ui.data_mut(|data| data.remove_temp::<String>(id));
+    }
+    let response = match field.wrong {
+        Some(wrong) => response.on_hover_text(wrong),
+        None if field.tooltip.is_empty() => response.on_hover_text(field.name),
+        None => response.on_hover_text(field.tooltip),
+    };
+    Typed { changed, committed, entered, response }
+}

@@ -1,0 +1,134 @@
+//! Opens the window: renderer, window system, threads behind it.
+//!
+//! wgpu first, glow where there is no usable adapter; `TEMPER_RENDERER=wgpu` or `glow` decides by hand. On
+//! Linux the window uses X11 whenever DISPLAY is set, because winit reports no dropped files on Wayland.
+
+use crate::app::App;
+use crate::client::{EngineLauncher, Wake};
+use crate::dialogs::SystemPicker;
+use crate::files::{Places, Threaded};
+use crate::reader::{StoreReader, ViewRequest};
+use crate::state::{Clock, State};
+use crate::theme;
+use crate::update::Services;
+use eframe::{NativeOptions, Renderer, egui_wgpu, wgpu};
+use egui::{Context, ViewportBuilder, ViewportId};
+use std::path::PathBuf;
+use temper_protocol::{Code, Problem};
+
+/// How the window shall open.
+pub struct WindowOptions {
+    /// A project to open: its folder, or the project.toml in it.
+    pub project: Option<PathBuf>,
+    /// Files that count as dropped on the window.
+    pub drops: Vec<PathBuf>,
+    /// Whether `project` is trained as soon as it is open.
+    pub autostart: bool,
+    /// Starts the engine.
+    pub engine: EngineLauncher,
+}
+
+/// Smallest and first size of the window.
+const FIRST_SIZE: [f32; 2] = [1280.0, 800.0];
+const SMALLEST_SIZE: [f32; 2] = [900.0, 620.0];
+
+/// Opens the window and returns when it is closed.
+///
+/// # Errors
+/// A [`Problem`] when neither renderer can show a window, such as when there is no display.
+pub fn run(options: WindowOptions) -> Result<(), Problem> {
+    let WindowOptions { project, drops, autostart, engine } = options;
+    let wanted = std::env::var("TEMPER_RENDERER").unwrap_or_default().to_lowercase();
+    let renderers: &[Renderer] = match wanted.as_str() {
+        "glow" => &[Renderer::Glow],
+        "wgpu" => &[Renderer::Wgpu],
+        _ => &[Renderer::Wgpu, Renderer::Glow],
+    };
+    let mut last = None;
+    for renderer in renderers {
+        let (project, drops, engine) = (project.clone(), drops.clone(), engine.clone());
+        let shown = eframe::run_native(
+            "temper",
+            native_options(*renderer),
+            Box::new(move |cc| Ok(Box::new(create(&cc.egui_ctx, project, drops, autostart, engine)?))),
+        );
+        match shown {
+            Ok(()) => return Ok(()),
+            Err(error) => {
+                tracing::warn!("the window cannot be shown with {renderer}: {error}");
+                last = Some(error);
+            }
+        }
+    }
+    let why = last.map_or_else(|| "no renderer was tried".to_owned(), |error| error.to_string());
+    Err(Problem::new(
+        Code::NotFound,
+        format!("the window cannot be shown: {why}"),
+        "DISPLAY or WAYLAND_DISPLAY",
+        "run it on a desktop, or use the command line: temper --help",
+    ))
+}
+
+fn native_options(renderer: Renderer) -> NativeOptions {
+    let viewport = ViewportBuilder::default()
+        .with_title("Temper")
+        .with_app_id("temper")
+        .with_inner_size(FIRST_SIZE)
+        .with_min_inner_size(SMALLEST_SIZE)
+        .with_drag_and_drop(true);
+    let mut options = NativeOptions { viewport, renderer, centered: true, ..NativeOptions::default() };
+    // A graphics processor that could train should not be kept busy by the window.
+    let mut setup = egui_wgpu::WgpuSetupCreateNew::without_display_handle();
+    setup.power_preference = wgpu::PowerPreference::from_env().unwrap_or(wgpu::PowerPreference::LowPower);
+    options.wgpu_options.wgpu_setup = setup.into();
+    prefer_x11(&mut options);
+    options
+}
+
+#[cfg(target_os = "linux")]
+fn prefer_x11(options: &mut NativeOptions) {
+    use winit::platform::x11::EventLoopBuilderExtX11 as _;
+    if std::env::var_os("DISPLAY").is_some_and(|display| !display.is_empty()) {
+        options.event_loop_builder = Some(Box::new(|builder| {
+            builder.with_x11();
+        }));
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn prefer_x11(_options: &mut NativeOptions) {}
+
+/// Whether this window system reports files dropped on a window.
+fn drops_work() -> bool {
+    !cfg!(target_os = "linux") || std::env::var_os("DISPLAY").is_some_and(|display| !display.is_empty())
+}
+
+fn create(
+    ctx: &Context,
+    project: Option<PathBuf>,
+    drops: Vec<PathBuf>,
+    autostart: bool,
+    launcher: EngineLauncher,
+) -> Result<App, Problem> {
+    theme::install(ctx);
+    let waker = ctx.clone();
+    let wake: Wake = std::sync::Arc::new(move || waker.request_repaint_of(ViewportId::ROOT));
+    let places = Places::of_user();
+    let services = Services {
+        launcher,
+        client: None,
+        runs: Box::new(StoreReader::start(wake.clone())?),
+        files: Box::new(Threaded::start(places.clone(), wake.clone())?),
+        picker: Box::new(SystemPicker::new(wake.clone())),
+        wake,
+        looked: ViewRequest::default(),
+        waiting: Vec::new(),
+    };
+    let mut state = State::new(places, Clock::System);
+    state.drops_work = drops_work();
+    let mut app = App::new(state, services, drops, autostart);
+    if let Some(project) = project {
+        app.send(ctx, crate::commands::UiCommand::OpenProject(project));
+    }
+    Ok(app)
+}

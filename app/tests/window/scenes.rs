@@ -1,0 +1,442 @@
+//! Every state of every room, as a person meets it: for pictures, and for tests over all of them.
+
+use crate::kit;
+use egui_kittest::Harness;
+use std::path::PathBuf;
+use temper::app::App;
+use temper::commands::UiCommand;
+use temper::reader::snapshot::{ExportRecord, Preparing};
+use temper::state::export::Certificate;
+use temper::state::setup::Card;
+use temper::state::{Room, Sheet};
+use temper::testing::{NOW_MILLIS, Stage};
+use temper_protocol::event::Check;
+use temper_protocol::{Code, Problem};
+
+/// A named state of the window.
+pub struct Scene {
+    /// Name of its picture.
+    pub name: &'static str,
+    /// Brings a fresh window into the state.
+    pub make: fn(&mut Harness<'static, App>, &Stage),
+}
+
+macro_rules! scenes {
+    ($($name:ident),* $(,)?) => {
+        /// Every state.
+        pub const SCENES: &[Scene] = &[$(Scene { name: stringify!($name), make: $name }),*];
+    };
+}
+
+scenes![
+    home_first,
+    home,
+    setup_empty,
+    setup_filled,
+    setup_dropped,
+    setup_more,
+    setup_aside,
+    setup_errors,
+    setup_full,
+    setup_reading,
+    hover_model,
+    hover_data,
+    hover_adapter,
+    hover_unknown,
+    watch_empty,
+    preparing,
+    training,
+    scrubbed,
+    table,
+    paused,
+    finished,
+    failed,
+    engine_gone,
+    no_samples,
+    export_empty,
+    export_ready,
+    exporting,
+    export_passed,
+    export_refused,
+    export_problem,
+    palette,
+    help,
+    place,
+    path_entry,
+    closing,
+    command,
+    project_file,
+    engine_problem,
+];
+
+type Window = Harness<'static, App>;
+
+fn home_first(_window: &mut Window, _stage: &Stage) {}
+
+fn home(window: &mut Window, stage: &Stage) {
+    let folder = kit::open(window, stage);
+    stage.runs.publish(kit::snapshot(&folder, kit::view(7, "finished", 1200), false));
+    window.run();
+    kit::send(window, UiCommand::Go(Room::Home));
+}
+
+fn setup_empty(window: &mut Window, _stage: &Stage) {
+    kit::send(window, UiCommand::Go(Room::Setup));
+}
+
+fn setup_filled(window: &mut Window, stage: &Stage) {
+    let folder = kit::open(window, stage);
+    stage.runs.publish(kit::snapshot(&folder, kit::view(6, "finished", 1200), false));
+    window.run();
+}
+
+fn setup_dropped(window: &mut Window, stage: &Stage) {
+    setup_filled(window, stage);
+    kit::send(window, UiCommand::Drop(vec![PathBuf::from("/data/billing-tone.jsonl")]));
+}
+
+fn setup_more(window: &mut Window, stage: &Stage) {
+    setup_filled(window, stage);
+    kit::send(window, UiCommand::More(true));
+}
+
+fn setup_aside(window: &mut Window, stage: &Stage) {
+    setup_filled(window, stage);
+    kit::send(window, UiCommand::ShowAside(true));
+}
+
+fn setup_full(window: &mut Window, stage: &Stage) {
+    setup_filled(window, stage);
+    let mut project = window.state().state.draft.project.clone();
+    project.method.id = "full".to_owned();
+    kit::send(window, UiCommand::Edit(String::new(), Box::new(project)));
+}
+
+fn setup_reading(window: &mut Window, stage: &Stage) {
+    stage.engine.reply_with(|_| Vec::new());
+    kit::open(window, stage);
+}
+
+fn setup_errors(window: &mut Window, stage: &Stage) {
+    setup_filled(window, stage);
+    let problem = |code, what: &str, place: &str, action: &str| Problem::new(code, what, place, action);
+    let problems = [
+        (
+            Card::Model,
+            problem(
+                Code::ModelInvalid,
+                "the file ends in the middle of a tensor",
+                "SmolLM2-135M-Instruct.Q4_1.gguf, blk.17.ffn_up.weight",
+                "download it again; its size should be 97,517,568 bytes",
+            ),
+        ),
+        (
+            Card::Data,
+            problem(
+                Code::DataInvalid,
+                "no token is left to train on",
+                "support-tone.jsonl, 4,812 rows",
+                "set loss on to everything, or give rows with answers",
+            ),
+        ),
+        (
+            Card::Method,
+            problem(
+                Code::MethodInvalid,
+                "no layer matches the targets",
+                "method.targets = query",
+                "choose one of: attn.q, attn.k, attn.v, attn.o",
+            ),
+        ),
+        (
+            Card::Keep,
+            problem(
+                Code::NotFound,
+                "the kept texts are not there",
+                "keep.probes: contracts.txt",
+                "choose the file again or switch the set off",
+            ),
+        ),
+        (
+            Card::Preflight,
+            problem(
+                Code::OutOfMemory,
+                "12.4 GiB needed, 9.1 GiB free",
+                "4 × 2,048 tokens",
+                "lower the batch to 2, or switch recompute on: 5.2 GiB, 31 % more time",
+            ),
+        ),
+    ];
+    for (card, found) in problems {
+        window.state_mut().state.setup.problems.insert(card, found);
+    }
+    window.run();
+}
+
+fn hover(window: &mut Window, path: &str) {
+    let file = egui::HoveredFile { path: Some(PathBuf::from(path)), ..egui::HoveredFile::default() };
+    for _ in 0..3 {
+        window.input_mut().hovered_files = vec![file.clone()];
+        window.step();
+    }
+    window.input_mut().hovered_files = vec![file];
+}
+
+fn hover_model(window: &mut Window, _stage: &Stage) {
+    hover(window, kit::MODEL);
+}
+
+fn hover_data(window: &mut Window, stage: &Stage) {
+    setup_filled(window, stage);
+    hover(window, "/data/billing-tone.jsonl");
+}
+
+fn hover_adapter(window: &mut Window, stage: &Stage) {
+    setup_filled(window, stage);
+    hover(window, "/adapters/tone-adapter");
+}
+
+fn hover_unknown(window: &mut Window, stage: &Stage) {
+    setup_filled(window, stage);
+    hover(window, "/downloads/model.pt");
+}
+
+fn watch_empty(window: &mut Window, _stage: &Stage) {
+    kit::send(window, UiCommand::Go(Room::Watch));
+}
+
+fn run(window: &mut Window, stage: &Stage, status: &str, steps: u64) -> PathBuf {
+    let folder = kit::open(window, stage);
+    let held = matches!(status, "running" | "paused" | "preparing");
+    stage.runs.publish(kit::snapshot(&folder, kit::view(7, status, steps), held));
+    window.run();
+    kit::send(window, UiCommand::Go(Room::Watch));
+    folder
+}
+
+fn preparing(window: &mut Window, stage: &Stage) {
+    let folder = run(window, stage, "preparing", 0);
+    let mut view = kit::view(7, "preparing", 0);
+    view.train_raw.clear();
+    view.validation.clear();
+    view.kept.clear();
+    view.rank = temper::reader::ranks::RankView::default();
+    view.samples.clear();
+    view.phases.clear();
+    view.lr.clear();
+    view.grad_norm.clear();
+    view.train_smooth.clear();
+    view.row.best_step = 0;
+    view.row.tokens_per_sec = 0.0;
+    view.rss_mib = f64::NAN;
+    view.step_secs = f64::NAN;
+    view.preparing = Some(Preparing {
+        stage: "measuring what must not be forgotten".to_owned(),
+        done: 3,
+        total: 4,
+        unit: "kept sets".to_owned(),
+    });
+    stage.runs.publish(kit::snapshot(&folder, view, true));
+    window.run();
+}
+
+fn training(window: &mut Window, stage: &Stage) {
+    run(window, stage, "running", 412);
+}
+
+fn scrubbed(window: &mut Window, stage: &Stage) {
+    run(window, stage, "running", 412);
+    kit::send(window, UiCommand::Scrub(Some(250)));
+    kit::send(window, UiCommand::Site(Some("layers.17.attn.v".to_owned())));
+}
+
+fn table(window: &mut Window, stage: &Stage) {
+    run(window, stage, "running", 412);
+    kit::send(window, UiCommand::AsTable(true));
+}
+
+fn paused(window: &mut Window, stage: &Stage) {
+    run(window, stage, "paused", 412);
+}
+
+fn finished(window: &mut Window, stage: &Stage) {
+    run(window, stage, "finished", 1200);
+}
+
+fn failed(window: &mut Window, stage: &Stage) {
+    let folder = run(window, stage, "failed", 96);
+    let mut view = kit::view(8, "failed", 96);
+    view.non_finite = vec![97];
+    view.row.adapter = None;
+    view.row.problem = Some(Problem::new(
+        Code::NonFinite,
+        "the loss was not a number at step 97",
+        "layers.12.mlp.up, first tensor with a non-finite value",
+        "lower the learning rate to 2e-4 and go on from the last checkpoint",
+    ));
+    stage.runs.publish(kit::snapshot(&folder, view, false));
+    window.run();
+}
+
+fn engine_gone(window: &mut Window, stage: &Stage) {
+    let folder = run(window, stage, "running", 412);
+    stage.runs.publish(kit::snapshot(&folder, kit::view(7, "running", 412), false));
+    window.run();
+}
+
+fn no_samples(window: &mut Window, stage: &Stage) {
+    let folder = run(window, stage, "running", 30);
+    let mut view = kit::view(7, "running", 30);
+    view.samples.clear();
+    if let Some(settings) = &mut view.settings {
+        settings.samples.prompts.clear();
+        settings.keep.probes.clear();
+    }
+    view.kept.clear();
+    view.rank = temper::reader::ranks::RankView::default();
+    stage.runs.publish(kit::snapshot(&folder, view, true));
+    window.run();
+}
+
+fn export_empty(window: &mut Window, _stage: &Stage) {
+    kit::send(window, UiCommand::Go(Room::Export));
+}
+
+fn export_ready(window: &mut Window, stage: &Stage) {
+    run(window, stage, "finished", 1200);
+    kit::send(window, UiCommand::Go(Room::Export));
+    kit::send(window, UiCommand::ExportTarget(5));
+}
+
+fn exporting(window: &mut Window, stage: &Stage) {
+    export_ready(window, stage);
+    kit::send(window, UiCommand::Export);
+    let progress = temper_protocol::Event::Progress {
+        done: 148,
+        total: 272,
+        unit: "tensors".to_owned(),
+        stage: "merging".to_owned(),
+    };
+    stage.engine.say(|command| matches!(command, temper_protocol::Command::Export { .. }), vec![progress]);
+    window.run();
+}
+
+fn check(name: &str, measured: &str, limit: &str, over: &str, pass: bool) -> Check {
+    Check { name: name.to_owned(), measured: measured.to_owned(), limit: limit.to_owned(), over: over.to_owned(), pass }
+}
+
+/// A passed certificate.
+pub fn passed() -> Certificate {
+    Certificate {
+        target: Some(5),
+        record: ExportRecord {
+            format: "gguf".to_owned(),
+            path: PathBuf::from("/exports/customer-tone-run7-gguf-f16.gguf"),
+            bytes: 269_484_032,
+            sha256: "9f3c71d044ae0b5290aa11c4d15efc6a3f1e2b7c8d9e0f1a2b3c4d5e6f706e18".to_owned(),
+            pass: Some(true),
+            checks: vec![
+                check("mean logit difference", "0.0007", "≤ 0.01", "11.0 M logits", true),
+                check("worst logit difference", "0.011", "≤ 0.1", "text 131, token 58", true),
+                check("same first choice", "100.0 %", "≥ 99.5 %", "224 positions", true),
+                check("same greedy answers", "24 of 24", "≥ 23 of 24", "32 tokens each", true),
+            ],
+            reasons: Vec::new(),
+            at_millis: NOW_MILLIS - 20_000,
+        },
+        secs: 11.5,
+    }
+}
+
+/// A refused certificate.
+pub fn refused() -> Certificate {
+    let mut certificate = passed();
+    certificate.target = Some(7);
+    certificate.record.path = PathBuf::from("/exports/customer-tone-run7-gguf-q8_0.gguf.rejected");
+    certificate.record.pass = Some(false);
+    certificate.record.reasons = vec![
+        "in 128 of 210 tensors the change is smaller than half a rounding step of Q8_0, so rounding erases it"
+            .to_owned(),
+    ];
+    certificate.record.checks = vec![
+        check("mean logit difference", "0.214", "≤ 0.01", "11.0 M logits", false),
+        check("worst logit difference", "3.92", "≤ 0.1", "text 17, token 203", false),
+        check("same first choice", "91.1 %", "≥ 99.5 %", "224 positions", false),
+        check("same greedy answers", "24 of 24", "≥ 23 of 24", "32 tokens each", true),
+    ];
+    certificate
+}
+
+fn export_passed(window: &mut Window, stage: &Stage) {
+    export_ready(window, stage);
+    window.state_mut().state.export.certificates = vec![passed()];
+    window.run();
+}
+
+fn export_refused(window: &mut Window, stage: &Stage) {
+    export_ready(window, stage);
+    window.state_mut().state.export.certificates = vec![refused(), passed()];
+    window.run();
+}
+
+fn export_problem(window: &mut Window, stage: &Stage) {
+    export_ready(window, stage);
+    window.state_mut().state.export.problem = Some(Problem::new(
+        Code::Io,
+        "the disk is full",
+        "/exports/customer-tone-run7-gguf-f16.gguf, 212 of 257 MiB written",
+        "free 45 MiB or choose another place; the unfinished file was removed",
+    ));
+    window.run();
+}
+
+fn palette(window: &mut Window, stage: &Stage) {
+    setup_filled(window, stage);
+    kit::send(window, UiCommand::OpenPalette);
+}
+
+fn help(window: &mut Window, stage: &Stage) {
+    setup_filled(window, stage);
+    kit::send(window, UiCommand::OpenHelp);
+}
+
+fn place(window: &mut Window, _stage: &Stage) {
+    kit::send(window, UiCommand::Drop(vec![PathBuf::from(kit::MODEL), PathBuf::from(kit::DATA)]));
+    window.state_mut().state.sheet = Some(Sheet::Place { folder: "Documents/Temper/support-tone".to_owned() });
+    window.run();
+}
+
+fn path_entry(window: &mut Window, _stage: &Stage) {
+    window.state_mut().state.sheet = Some(Sheet::PathEntry {
+        text: String::new(),
+        reason: "This system offers no file dialog (no desktop portal answers).".to_owned(),
+    });
+    window.run();
+}
+
+fn closing(window: &mut Window, stage: &Stage) {
+    run(window, stage, "running", 412);
+    window.state_mut().state.sheet = Some(Sheet::Closing { waiting: false });
+    window.run();
+}
+
+fn command(window: &mut Window, stage: &Stage) {
+    setup_filled(window, stage);
+    kit::send(window, UiCommand::ShowCommand);
+}
+
+fn project_file(window: &mut Window, stage: &Stage) {
+    setup_filled(window, stage);
+    kit::send(window, UiCommand::ShowProjectFile);
+}
+
+fn engine_problem(window: &mut Window, stage: &Stage) {
+    setup_filled(window, stage);
+    window.state_mut().state.engine.problem = Some(Problem::new(
+        Code::Internal,
+        "the engine stopped unexpectedly (signal: 9)",
+        "",
+        "go on from the last checkpoint; the log file says more",
+    ));
+    window.run();
+}
