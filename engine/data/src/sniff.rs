@@ -64,7 +64,7 @@ pub fn sniff(path: &Path) -> Result<Sniffed, DataError> {
         return Err(no_rows(path, &bad));
     }
     let columns = column_names(&rows);
-    let mapped = files.train.first().map(|file| file.columns.clone()).unwrap_or_default();
+    let mapped = files.train.first().map(|file| Plan::present(&file.columns, &rows)).unwrap_or_default();
     let place = path.display().to_string();
     let plan = match Plan::decide(&rows, "auto", &mapped, &place) {
         Err(DataError::Setting { .. }) => Plan::decide(&rows, "auto", &BTreeMap::new(), &place),

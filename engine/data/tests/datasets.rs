@@ -286,3 +286,23 @@ fn probe_sets_are_windows_of_equal_width() {
     let short = ProbeSet::load(&write(dir.path(), "short.txt", "too short"), &codec, 4, 128).expect_err("too short");
     assert!(short.to_string().contains("one window needs 128"), "{short}");
 }
+
+#[test]
+fn a_described_folder_is_loaded_with_its_columns_and_tags() {
+    let dir = tempfile::tempdir().expect("folder");
+    write(dir.path(), "a.json", r#"[{"q": "Q1", "r": "R1"}]"#);
+    let talk = r#"[{"talk": [{"who": "u", "what": "Q2"}, {"who": "a", "what": "R2"}]}]"#;
+    write(dir.path(), "b.json", talk);
+    write(
+        dir.path(),
+        "dataset_info.json",
+        r#"{"one": {"file_name": "a.json", "columns": {"prompt": "q", "query": "absent", "response": "r"}},
+            "two": {"file_name": "b.json", "formatting": "sharegpt", "columns": {"messages": "talk", "system": "absent"},
+                    "tags": {"role_tag": "who", "content_tag": "what", "user_tag": "u", "assistant_tag": "a"}}}"#,
+    );
+    let data = load(&request(dir.path(), 0.0)).expect("loads");
+    let codec = codec();
+    let shown: Vec<String> = data.train.iter().map(|row| codec.decode(&row.ids, true).expect("decodes")).collect();
+    assert_eq!(shown, ["user\nQ1\nassistant\nR1\n", "user\nQ2\nassistant\nR2\n"]);
+    assert_eq!(data.stats.bad_rows, 0);
+}

@@ -112,8 +112,11 @@ fn default_of(named: &[(String, String)]) -> Option<String> {
     named.iter().find(|(name, _)| name == "default").map(|(_, template)| template.clone())
 }
 
+/// The type of a token; in a file without types the ids with a meaning are control tokens.
 fn kind_of(parts: &GgufTokenizer, id: u32) -> i32 {
-    parts.token_types.get(id as usize).copied().unwrap_or(NORMAL)
+    let known = [parts.bos, parts.eos, parts.unk, parts.pad, parts.eot, parts.eom];
+    let untyped = if known.contains(&Some(id)) { CONTROL } else { NORMAL };
+    if parts.token_types.is_empty() { untyped } else { parts.token_types.get(id as usize).copied().unwrap_or(NORMAL) }
 }
 
 fn check_lists(parts: &GgufTokenizer) -> Result<(), DataError> {

@@ -81,6 +81,36 @@ fn is_plain_letter(c: char) -> bool {
 mod tests {
     use super::*;
 
+    /// A vocabulary of bytes and a few letters, as SentencePiece has it.
+    fn sentence_piece(add_space_prefix: bool) -> TextCodec {
+        let bytes = (0..256).map(|byte| format!("<0x{byte:02X}>"));
+        let letters = ["▁", "a", "b"].map(ToOwned::to_owned);
+        let tokens: Vec<String> =
+            ["<unk>", "<s>"].map(ToOwned::to_owned).into_iter().chain(bytes).chain(letters).collect();
+        let kind = |token: &String| if token.len() == 6 { 6 } else { 1 };
+        let parts = crate::GgufTokenizer {
+            model: "llama".to_owned(),
+            token_types: [2, 3].into_iter().chain(tokens.iter().skip(2).map(kind)).collect(),
+            scores: vec![0.0; tokens.len()],
+            tokens,
+            unk: Some(0),
+            bos: Some(1),
+            add_space_prefix: Some(add_space_prefix),
+            ..crate::GgufTokenizer::default()
+        };
+        TextCodec::from_gguf(parts).expect("a small vocabulary")
+    }
+
+    #[test]
+    fn what_a_tokenizer_puts_before_every_text_is_found() {
+        let codec = sentence_piece(true);
+        let space = codec.token_id("▁").expect("in the vocabulary");
+        assert_eq!(codec.piece_start, Some(vec![space]));
+        assert_eq!(sentence_piece(false).piece_start, Some(Vec::new()));
+        let text = "ab ba\n".repeat(20_000);
+        assert_eq!(codec.encode_document(&text).expect("ids"), codec.encode(&text, false).expect("ids"));
+    }
+
     #[test]
     fn pieces_join_to_the_text_and_are_cut_before_newlines_behind_letters() {
         let text = "one.\ntwo\nthree.\n\nfour\nfive 5\nsix\n".repeat(20);

@@ -191,11 +191,12 @@ impl Reader<'_> {
         }
         // The project's mapping wins over the folder's description.
         let described = self.request.columns.is_empty() && !self.file.columns.is_empty();
-        let columns = if described { &self.file.columns } else { &self.request.columns };
-        match Plan::decide(first, &self.request.schema, columns, &place) {
-            Err(DataError::Setting { .. }) if described => {
-                Plan::decide(first, &self.request.schema, &BTreeMap::new(), &place)
-            }
+        if !described {
+            return Plan::decide(first, &self.request.schema, &self.request.columns, &place);
+        }
+        let columns = Plan::present(&self.file.columns, first);
+        match Plan::decide(first, &self.request.schema, &columns, &place) {
+            Err(DataError::Setting { .. }) => Plan::decide(first, &self.request.schema, &BTreeMap::new(), &place),
             decided => decided,
         }
     }

@@ -91,6 +91,14 @@ impl Plan {
         Ok(Self { schema: guess.schema, columns: guess.columns, confidence: guess.confidence * share })
     }
 
+    /// Those of `columns` that name something in `rows`; a description of a folder may name more.
+    #[must_use]
+    pub fn present(columns: &BTreeMap<String, String>, rows: &[Row]) -> BTreeMap<String, String> {
+        let found = column_names(rows);
+        let exists = |(role, column): &(&String, &String)| INNER.contains(&role.as_str()) || found.contains(column);
+        columns.iter().filter(exists).map(|(role, column)| (role.clone(), column.clone())).collect()
+    }
+
     /// Renames the columns of a row to its roles.
     pub(super) fn rename(&self, mut row: Row) -> Row {
         let moves = self.columns.iter().filter(|(role, column)| !INNER.contains(&role.as_str()) && role != column);
