@@ -1,7 +1,7 @@
 //! The one interpreter of slots: gives a choice of [`Slots`] its parameters, forward pass, merge and export.
 //!
 //! Place in the data flow: [`crate::LinearSite::attach`] builds one per site and adapter. Forward, merge and
-//! export all start from [`Factors::folded`], so that they cannot disagree about what the change is. The
+//! export all start from `Factors::folded`, so that they cannot disagree about what the change is. The
 //! matches below have no catch-all arm on purpose: a new slot variant does not compile until each of them
 //! says what it means.
 
