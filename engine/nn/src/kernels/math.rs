@@ -14,11 +14,11 @@ const EXP_HIGH: f32 = 88.37;
 ///
 /// Range reduction and polynomial as in the Cephes library (Moshier, 1989).
 #[inline(always)]
-pub(crate) fn exp(x: f32) -> f32 {
+pub fn exp(x: f32) -> f32 {
     let shifted = x * std::f32::consts::LOG2_E + ROUNDER;
     let n = shifted - ROUNDER;
-    // ln 2 in two parts: the first has few enough bits for n · part to be exact.
-    let r = x - n * 0.693_359_375 + n * 2.121_944_4e-4;
+    // ln 2 in two parts: the first, 355/512, has few enough bits for n · part to be exact.
+    let r = x - n * (355.0 / 512.0) + n * 2.121_944_4e-4;
     let mut p = 1.987_569_2e-4;
     p = p * r + 1.398_2e-3;
     p = p * r + 8.333_452e-3;

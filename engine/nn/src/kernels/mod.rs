@@ -12,7 +12,7 @@ pub(crate) mod frozen;
 pub(crate) mod head;
 pub(crate) mod low_rank;
 pub(crate) mod map;
-pub(crate) mod math;
+pub mod math;
 pub(crate) mod norm;
 pub mod reduce;
 pub(crate) mod rotary;
@@ -24,7 +24,7 @@ pub mod threads;
 /// Runs `work` compiled for the best instruction set this machine has (AVX2 and FMA where present).
 /// `work` must be marked `#[inline(always)]`, as must all it calls, else it is compiled for the baseline.
 #[inline(always)]
-pub(crate) fn simd<R>(work: impl FnOnce() -> R) -> R {
+pub fn simd<R>(work: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(work)
 }
 
