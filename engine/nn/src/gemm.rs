@@ -59,10 +59,15 @@ pub fn product(out: MatMut<'_, f32>, left: MatRef<'_, f32>, right: MatRef<'_, f3
     }
 }
 
-/// Length of the pieces that `length` is cut into for `threads` threads: a multiple of what the product's
-/// inner kernel handles at once.
-fn piece_of(length: usize, threads: usize, multiple: usize) -> usize {
-    length.div_ceil(threads).next_multiple_of(multiple)
+/// Length of the pieces that `length` is cut into for `threads` threads: a multiple of what the product's inner
+/// kernel handles at once, and such that no piece is of length 1: those take another road through faer, which sums
+/// in another order, and the result would depend on the number of threads.
+pub(crate) fn piece_of(length: usize, threads: usize, multiple: usize) -> usize {
+    let mut piece = length.div_ceil(threads.max(1)).next_multiple_of(multiple);
+    while piece < length && length % piece == 1 {
+        piece += multiple;
+    }
+    piece
 }
 
 /// `out (m, n) (+)= alpha · a (m, k) · b (n, k)ᵀ`.
@@ -134,21 +139,22 @@ mod tests {
 
     #[test]
     fn the_number_of_threads_does_not_change_a_bit() {
-        let (m, n, k) = (193, 310, 577);
-        let (a, b) = (values("a", m * k), values("b", k * n));
-        let run = |threads: usize| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| {
-                let mut out = vec![0f32; m * n];
-                gemm_nt(&a, &b, &mut out, m, n, k, 1.0, false);
-                let mut tall = vec![0f32; n * m];
-                gemm_tn(&b, &a, &mut tall, n, m, k, 1.0, false);
-                out.into_iter().chain(tall).map(f32::to_bits).collect::<Vec<_>>()
-            })
-        };
-        let one = run(1);
-        for threads in [2, 3, 5] {
-            assert!(run(threads) == one, "{threads} threads");
+        for (m, n, k) in [(193, 310, 577), (97, 577, 64), (577, 97, 64), (4097, 3, 64), (17, 1153, 40)] {
+            let (a, b) = (values("a", m * k), values("b", k * n));
+            let run = |threads: usize| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                pool.install(|| {
+                    let mut out = vec![0f32; m * n];
+                    gemm_nt(&a, &b, &mut out, m, n, k, 1.0, false);
+                    let mut tall = vec![0f32; n * m];
+                    gemm_tn(&b, &a, &mut tall, n, m, k, 1.0, false);
+                    out.into_iter().chain(tall).map(f32::to_bits).collect::<Vec<_>>()
+                })
+            };
+            let one = run(1);
+            for threads in [2, 3, 4, 6, 8] {
+                assert!(run(threads) == one, "{threads} threads for {m} x {n} x {k}");
+            }
         }
     }
 

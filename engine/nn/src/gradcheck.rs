@@ -105,8 +105,7 @@ pub fn check_gradients(f: impl Fn(&[Tensor]) -> Result<Tensor>, inputs: &[Tensor
             let numeric = (4.0 * difference(width / 2.0)? - difference(width)?) / 3.0;
             let relative = (numeric - gradient[element]).abs() / largest;
             worst = worst.max(relative);
-            // Written so that a NaN fails.
-            if !(relative <= options.tolerance) {
+            if !within(relative, options.tolerance) {
                 let found = gradient[element];
                 return Err(NnError::GradientCheck(format!(
                     "input {index}, element {element}: backward {found:.6e}, differences {numeric:.6e}, \
@@ -206,6 +205,11 @@ pub fn compare_with_reference(
     Ok(())
 }
 
+/// Whether a difference is allowed; a NaN is not.
+fn within(difference: f64, limit: f64) -> bool {
+    difference <= limit
+}
+
 fn compare(what: &str, found: &[f64], expected: &[f64], tolerance: f64, floor: f64) -> Result<()> {
     if found.len() != expected.len() {
         let (found, expected) = (found.len(), expected.len());
@@ -213,8 +217,7 @@ fn compare(what: &str, found: &[f64], expected: &[f64], tolerance: f64, floor: f
     }
     let largest = expected.iter().fold(floor, |largest, value| largest.max(value.abs()));
     for (element, (found, expected)) in found.iter().zip(expected).enumerate() {
-        // Written so that a NaN fails.
-        if !((found - expected).abs() <= tolerance * largest) {
+        if !within((found - expected).abs(), tolerance * largest) {
             return Err(NnError::GradientCheck(format!(
                 "{what}, element {element}: {found:.8e} instead of {expected:.8e} (largest {largest:.3e})"
             )));

@@ -38,12 +38,40 @@ const fn words(value: u64) -> [u32; 2] {
     [value as u32, (value >> 32) as u32]
 }
 
-/// Four random words for one group of four features of one position of one row: what dropout masks are made of.
+/// Features whose mask words are made together: eight counters of four words.
+pub const MASK_BLOCK: usize = 32;
+
+/// Mask words of features 32·block to 32·block + 31 of one position of one row: what dropout masks are made of.
+/// Feature 8·w + l of the block has word w of counter 8·block + l, so that the generator runs in eight lanes.
 #[inline(always)]
 #[must_use]
-pub const fn mask_words(key: u64, row: u64, position: u32, group: u32) -> [u32; 4] {
+pub fn mask_words(key: u64, row: u64, position: u32, block: u32) -> [u32; MASK_BLOCK] {
+    const LANES: usize = 8;
     let row = words(row);
-    philox4x32([group, position, row[0], row[1]], words(key))
+    let [mut key_0, mut key_1] = words(key);
+    let [mut c0, mut c1, mut c2, mut c3] = [[0u32; LANES], [position; LANES], [row[0]; LANES], [row[1]; LANES]];
+    for (lane, counter) in (0u32..).zip(&mut c0) {
+        *counter = block.wrapping_mul(LANES as u32).wrapping_add(lane);
+    }
+    for _ in 0..ROUNDS {
+        for lane in 0..LANES {
+            let left = u64::from(MULTIPLIERS[0]) * u64::from(c0[lane]);
+            let right = u64::from(MULTIPLIERS[1]) * u64::from(c2[lane]);
+            c0[lane] = (right >> 32) as u32 ^ c1[lane] ^ key_0;
+            c1[lane] = right as u32;
+            c2[lane] = (left >> 32) as u32 ^ c3[lane] ^ key_1;
+            c3[lane] = left as u32;
+        }
+        (key_0, key_1) = (key_0.wrapping_add(WEYL[0]), key_1.wrapping_add(WEYL[1]));
+    }
+    let mut all = [0u32; MASK_BLOCK];
+    for lane in 0..LANES {
+        all[lane] = c0[lane];
+        all[LANES + lane] = c1[lane];
+        all[2 * LANES + lane] = c2[lane];
+        all[3 * LANES + lane] = c3[lane];
+    }
+    all
 }
 
 /// The word below which an element is dropped, for a probability `p` of dropping in [0, 1).
@@ -253,6 +281,18 @@ mod tests {
         let kept = (0..100_000).filter(|&index| keep_mask(99, index, 0.3)).count();
         assert!((69_000..71_000).contains(&kept), "{kept}");
         assert!((0..1000).all(|index| keep_mask(99, index, 0.0)));
+    }
+
+    #[test]
+    fn mask_words_are_the_generators_own() {
+        let (key, row) = (0x0123_4567_89AB_CDEF, 0xFEDC_BA98_7654_3210);
+        for block in [0u32, 1, 77] {
+            let all = mask_words(key, row, 5, block);
+            for (feature, word) in all.into_iter().enumerate() {
+                let counter = [block * 8 + feature as u32 % 8, 5, 0x7654_3210, 0xFEDC_BA98];
+                assert_eq!(word, philox4x32(counter, [0x89AB_CDEF, 0x0123_4567])[feature / 8]);
+            }
+        }
     }
 
     #[test]

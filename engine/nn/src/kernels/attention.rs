@@ -121,7 +121,7 @@ fn tiles_of(row: usize, at: &Range<usize>, segment: &Range<usize>, sight: &Sight
 }
 
 /// Pieces of `buffer` (rows of `width` values) for ascending, disjoint ranges of rows.
-fn carve<'a>(buffer: &'a mut [f32], width: usize, ranges: impl Iterator<Item = Range<usize>>) -> Vec<&'a mut [f32]> {
+fn carve(buffer: &mut [f32], width: usize, ranges: impl Iterator<Item = Range<usize>>) -> Vec<&mut [f32]> {
     let (mut rest, mut reached) = (buffer, 0);
     let mut pieces = Vec::new();
     for range in ranges {

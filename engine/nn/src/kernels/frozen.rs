@@ -74,10 +74,11 @@ pub(crate) fn read_rows_shared(weight: &FrozenWeight, start: usize, values: &mut
     })
 }
 
-/// Rows of a block such that it stays within [`BLOCK_VALUES`] and every thread gets one.
+/// Rows of a block such that it stays within about [`BLOCK_VALUES`] and every thread gets one.
 fn rows_per_block(rows: usize, cols: usize) -> usize {
-    let fair = rows.div_ceil(rayon::current_num_threads()).next_multiple_of(16);
-    fair.min((BLOCK_VALUES / cols.max(1)).max(1)).max(1)
+    let fitting = (BLOCK_VALUES / cols.max(1)).max(1);
+    let blocks = rows.div_ceil(fitting).max(rayon::current_num_threads());
+    gemm::piece_of(rows, blocks, 16.min(fitting))
 }
 
 #[cfg(test)]
@@ -169,7 +170,7 @@ mod tests {
 
     #[test]
     fn widened_products_do_not_depend_on_the_number_of_threads() {
-        let (rows, cols, n) = (300, 256, 9);
+        let (rows, cols, n) = (289, 256, 9);
         let bytes = Bytes::owned(quantise(StorageKind::Q4_1, &values("weight", rows * cols)).unwrap());
         let weight = FrozenWeight::new("w", rows, cols, StorageKind::Q4_1, bytes, None).unwrap();
         let (x, g) = (values("x", n * cols), values("g", n * rows));
@@ -183,6 +184,8 @@ mod tests {
             })
         };
         let one = run(1);
-        assert!(run(2) == one && run(3) == one);
+        for threads in [2, 3, 5, 9] {
+            assert!(run(threads) == one, "{threads} threads");
+        }
     }
 }

@@ -65,6 +65,14 @@ pub(crate) struct Forward {
     pub gradient: Option<Vec<f32>>,
 }
 
+/// Result of the backward pass: what was asked for.
+pub(crate) struct Gradients {
+    /// (positions, features).
+    pub hidden: Option<Vec<f32>>,
+    /// (vocabulary, features).
+    pub head: Option<Vec<f32>>,
+}
+
 /// What is known of a position's softmax while chunks go by.
 #[derive(Clone, Copy)]
 struct Running {
@@ -213,15 +221,12 @@ impl<'a> Problem<'a> {
 
     /// Gradients of `factor` times the loss from the final probabilities: for the hidden states and for the head,
     /// each if wanted. Only for a dense (trained) head.
-    pub(crate) fn backward(
-        &self,
-        log_sums: &[f32],
-        factor: f32,
-        wants: (bool, bool),
-    ) -> Result<(Option<Vec<f32>>, Option<Vec<f32>>)> {
+    pub(crate) fn backward(&self, log_sums: &[f32], factor: f32, wants: (bool, bool)) -> Result<Gradients> {
         let features = self.features;
-        let mut d_hidden = wants.0.then(|| vec![0f32; self.hidden.len()]);
-        let mut d_head = wants.1.then(|| vec![0f32; self.vocabulary * features]);
+        let mut gradients = Gradients {
+            hidden: wants.0.then(|| vec![0f32; self.hidden.len()]),
+            head: wants.1.then(|| vec![0f32; self.vocabulary * features]),
+        };
         self.for_chunks(|chunk, rows, logits| {
             for positions in self.blocks() {
                 let logits = &mut logits[..positions.len() * chunk.len()];
@@ -229,18 +234,18 @@ impl<'a> Problem<'a> {
                 self.differentiate(&positions, &chunk, logits, log_sums, factor);
                 let d_logits = matrix(logits, positions.len(), chunk.len());
                 let in_hidden = positions.start * features..positions.end * features;
-                if let Some(d_hidden) = &mut d_hidden {
+                if let Some(d_hidden) = &mut gradients.hidden {
                     let out = matrix_mut(&mut d_hidden[in_hidden.clone()], positions.len(), features);
                     product(out, d_logits, matrix(rows, chunk.len(), features), 1.0, true);
                 }
-                if let Some(d_head) = &mut d_head {
+                if let Some(d_head) = &mut gradients.head {
                     let out = &mut d_head[chunk.start * features..chunk.end * features];
                     let hidden = matrix(&self.hidden[in_hidden], positions.len(), features);
                     product(matrix_mut(out, chunk.len(), features), d_logits.transpose(), hidden, 1.0, true);
                 }
             }
         })?;
-        Ok((d_hidden, d_head))
+        Ok(gradients)
     }
 
     /// Turns logits into `factor · (softmax - one-hot)`.

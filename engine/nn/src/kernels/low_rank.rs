@@ -53,12 +53,9 @@ impl Mask<'_> {
         simd(
             #[inline(always)]
             || {
-                // Eight groups of four features at a time: the generator runs in eight lanes.
-                for ((first_group, out), x) in (0u32..).step_by(8).zip(out.chunks_mut(32)).zip(x.chunks(32)) {
-                    let mut words = [0u32; 32];
-                    for (group, words) in (first_group..).zip(words.as_chunks_mut::<4>().0) {
-                        *words = rng::mask_words(self.key, row, position, group);
-                    }
+                let blocks = out.chunks_mut(rng::MASK_BLOCK).zip(x.chunks(rng::MASK_BLOCK));
+                for (block, (out, x)) in (0u32..).zip(blocks) {
+                    let words = rng::mask_words(self.key, row, position, block);
                     for ((out, &x), &word) in out.iter_mut().zip(x).zip(&words) {
                         let value = if word >= self.threshold { x * self.factor } else { 0.0 };
                         *out = if add { *out + value } else { value };

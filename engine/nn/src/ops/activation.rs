@@ -119,11 +119,7 @@ impl CustomOp1 for Unary {
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
         let x = slice(x, layout)?;
         let y = match self.0 {
-            Activation::Silu => map::map(
-                x,
-                #[inline(always)]
-                |x| silu_of(x),
-            ),
+            Activation::Silu => map::map(x, silu_of),
             Activation::Gelu => map::map(
                 x,
                 #[inline(always)]

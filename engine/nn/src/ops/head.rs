@@ -236,12 +236,11 @@ impl CustomOp2 for TrainedHead {
         let factor = gradient.to_scalar::<f32>()?;
         let wants = (hidden.track_op(), weight.track_op());
         let log_sums = self.log_sums.lock();
-        let (d_hidden, d_weight) =
-            self.with_problem(&Values::of(hidden)?, &Values::of(weight)?, weight.dims2()?, |problem| {
-                problem.backward(&log_sums, factor, wants)
-            })?;
-        let d_hidden = d_hidden.map(|values| self.trained.scatter(&values, 1.0, hidden.dims())).transpose()?;
-        let d_weight = d_weight.map(|values| tensor(values, weight.dims())).transpose()?;
+        let gradients = self.with_problem(&Values::of(hidden)?, &Values::of(weight)?, weight.dims2()?, |problem| {
+            problem.backward(&log_sums, factor, wants)
+        })?;
+        let d_hidden = gradients.hidden.map(|values| self.trained.scatter(&values, 1.0, hidden.dims())).transpose()?;
+        let d_weight = gradients.head.map(|values| tensor(values, weight.dims())).transpose()?;
         Ok((d_hidden, d_weight))
     }
 }

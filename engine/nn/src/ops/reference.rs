@@ -51,8 +51,9 @@ pub fn dropout_mask(dropout: &Dropout, x: &Tensor) -> Result<Tensor> {
     for place in 0..positions {
         let (row, position) = dropout.place(place);
         for feature in 0..features {
-            let words = rng::mask_words(dropout.key, row, position, (feature / 4) as u32);
-            mask.push(if words[feature % 4] >= threshold { factor } else { 0.0 });
+            let (block, place) = (feature / rng::MASK_BLOCK, feature % rng::MASK_BLOCK);
+            let words = rng::mask_words(dropout.key, row, position, block as u32);
+            mask.push(if words[place] >= threshold { factor } else { 0.0 });
         }
     }
     Ok(Tensor::from_vec(mask, x.dims(), &Device::Cpu)?.to_dtype(x.dtype())?.to_device(x.device())?)

@@ -55,7 +55,7 @@ fn vocabularies_and_texts_of_many_chunks_agree_with_the_whole() {
     let wide = reference::to_f64(&head).unwrap();
     let f = |x: &[Tensor]| head_cross_entropy(&x[0], &table, &targets, None);
     let expected = |x: &[Tensor]| reference::head_cross_entropy(&x[0], &wide, &targets, None);
-    compare_with_reference(f, expected, &[hidden.clone()], CLOSE).unwrap();
+    compare_with_reference(f, expected, std::slice::from_ref(&hidden), CLOSE).unwrap();
     let f = |x: &[Tensor]| head_cross_entropy(&x[0], &HeadTable::Trained(x[1].clone()), &targets, None);
     let expected = |x: &[Tensor]| reference::head_cross_entropy(&x[0], &x[1], &targets, None);
     compare_with_reference(f, expected, &[hidden, head], CLOSE).unwrap();

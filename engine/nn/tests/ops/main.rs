@@ -4,8 +4,13 @@
 //! sums of a few hundred terms leaves about 1e-6); differences in f32 agree to 2e-3, which is what their own
 //! rounding allows.
 
+#[cfg(test)]
 mod attention;
+#[cfg(test)]
 mod head;
+#[cfg(test)]
 mod linear;
+#[cfg(test)]
 mod pointwise;
+#[cfg(test)]
 mod support;
