@@ -13,7 +13,7 @@
 use crate::error::{Result, TrainError};
 use crate::hashes::Hashes;
 use crate::state::{STATE_SCHEMA, State};
-use crate::tensor_file::{FileSum, hash_file, hex, read_tensors, write_file, write_tensors};
+use crate::tensor_file::{FileSum, TensorFile, hash_file, hex, write_file, write_tensors};
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -32,7 +32,10 @@ pub const OPTIMISER_FILE: &str = "optimiser.safetensors";
 pub const STATE_FILE: &str = "state.json";
 const FOLDER: &str = "checkpoints";
 const STEP_PREFIX: &str = "step-";
+/// Folders under other names: being written, or being removed.
 const TEMPORARY_PREFIX: &str = ".unfinished-";
+/// Folders that make room for another checkpoint of the same step.
+const OLD_PREFIX: &str = ".replaced-";
 
 /// What `state.json` says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -89,20 +92,27 @@ pub struct Checkpoints {
 }
 
 impl Checkpoints {
-    /// Creates the folder in the run's folder and removes what an earlier kill left unfinished.
+    /// Creates the folder in the run's folder and clears up what a kill left unfinished: a checkpoint that
+    /// was being replaced is put back.
     ///
     /// # Errors
     /// The folder cannot be written.
     pub fn open(run_dir: &Path) -> Result<Self> {
         let folder = run_dir.join(FOLDER);
         fs::create_dir_all(&folder).map_err(|error| TrainError::io(&folder, error))?;
-        for entry in fs::read_dir(&folder).map_err(|error| TrainError::io(&folder, error))? {
-            let entry = entry.map_err(|error| TrainError::io(&folder, error))?;
-            if entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX) {
-                fs::remove_dir_all(entry.path()).map_err(|error| TrainError::io(&entry.path(), error))?;
+        let checkpoints = Self { folder };
+        let folder = &checkpoints.folder;
+        for entry in fs::read_dir(folder).map_err(|error| TrainError::io(folder, error))? {
+            let path = entry.map_err(|error| TrainError::io(folder, error))?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let replaced = name.strip_prefix(OLD_PREFIX).and_then(|step| step.parse().ok());
+            if let Some(target) = replaced.map(|step| checkpoints.path(step)).filter(|target| !target.exists()) {
+                fs::rename(&path, &target).map_err(|error| TrainError::io(&path, error))?;
+            } else if replaced.is_some() || name.starts_with(TEMPORARY_PREFIX) {
+                fs::remove_dir_all(&path).map_err(|error| TrainError::io(&path, error))?;
             }
         }
-        Ok(Self { folder })
+        Ok(checkpoints)
     }
 
     /// The checkpoints of a run that nobody writes to now. Changes nothing on the disk.
@@ -138,7 +148,7 @@ impl Checkpoints {
             let target = self.path(step);
             let rename = |from: &Path, to: &Path| fs::rename(from, to).map_err(|error| TrainError::io(to, error));
             if target.exists() {
-                let old = self.folder.join(format!("{TEMPORARY_PREFIX}old-{step:08}"));
+                let old = self.folder.join(format!("{OLD_PREFIX}{step:08}"));
                 rename(&target, &old)?;
                 rename(&temporary, &target)?;
                 sync_folder(&self.folder)?;
@@ -178,7 +188,7 @@ impl Checkpoints {
         for step in self.steps().difference(keep) {
             let path = self.path(*step);
             // Renamed first: a half-removed folder must not look like a damaged checkpoint.
-            let doomed = self.folder.join(format!("{TEMPORARY_PREFIX}old-{step:08}"));
+            let doomed = self.folder.join(format!("{TEMPORARY_PREFIX}gone-{step:08}"));
             fs::rename(&path, &doomed).map_err(|error| TrainError::io(&path, error))?;
             fs::remove_dir_all(&doomed).map_err(|error| TrainError::io(&doomed, error))?;
         }
@@ -191,13 +201,15 @@ impl Checkpoints {
 #[must_use]
 pub fn survivors(
     steps: &BTreeSet<u64>,
-    best: u64,
+    best: Option<u64>,
     within_budget: Option<u64>,
     keep_checkpoints: usize,
 ) -> BTreeSet<u64> {
     let newest = steps.iter().next_back().copied();
-    let mut keep: BTreeSet<u64> = [newest, Some(best), within_budget].into_iter().flatten().collect();
-    keep.extend(steps.iter().rev().filter(|step| Some(**step) != newest && **step != best).take(keep_checkpoints));
+    let mut keep: BTreeSet<u64> = [newest, best, within_budget].into_iter().flatten().collect();
+    keep.extend(
+        steps.iter().rev().filter(|step| Some(**step) != newest && Some(**step) != best).take(keep_checkpoints),
+    );
     keep.intersection(steps).copied().collect()
 }
 
@@ -273,7 +285,8 @@ pub fn load(folder: &Path) -> Result<Loaded> {
             return Err(damaged(&path, "its content does not match the hash in state.json"));
         }
     }
-    let weights = read_tensors(&folder.join(if meta.whole_weights { MODEL_FILE } else { ADAPTER_FILE }))?;
+    let weights_file = if meta.whole_weights { MODEL_FILE } else { ADAPTER_FILE };
+    let weights = TensorFile::open(&folder.join(weights_file))?.tensors()?;
     let path = folder.join(OPTIMISER_FILE);
     let optimiser = fs::read(&path).map_err(|error| TrainError::io(&path, error))?;
     Ok(Loaded { path: folder.to_path_buf(), meta, weights, optimiser })
@@ -298,4 +311,46 @@ pub fn resolve(path: &Path) -> Result<PathBuf> {
     let best = newest.meta.state.evals.best_step;
     let best_path = checkpoints.path(best);
     Ok(if best > 0 && best_path.exists() { best_path } else { newest.path })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn best_newest_and_within_budget_survive_beside_the_newest_few() {
+        let steps: BTreeSet<u64> = [0, 10, 20, 30, 40, 50].into();
+        let kept = |best, within, keep| survivors(&steps, best, within, keep).into_iter().collect::<Vec<u64>>();
+        assert_eq!(kept(None, None, 0), [50]);
+        assert_eq!(kept(Some(20), None, 0), [20, 50]);
+        assert_eq!(kept(Some(50), None, 2), [30, 40, 50], "best and newest are one");
+        assert_eq!(kept(Some(40), Some(10), 2), [10, 20, 30, 40, 50], "two more beside best and newest");
+        assert_eq!(kept(Some(99), Some(98), 1), [40, 50], "what is not there cannot be kept");
+        assert!(survivors(&BTreeSet::new(), Some(3), Some(4), 5).is_empty());
+    }
+
+    #[test]
+    fn what_a_kill_left_unfinished_is_removed_and_nothing_else() {
+        let folder = tempfile::tempdir().expect("temp");
+        let place = folder.path().join(FOLDER);
+        let left = [".unfinished-00000010", ".unfinished-gone-00000001", ".replaced-00000005", ".replaced-00000008"];
+        for name in left.into_iter().chain(["step-00000005", "notes"]) {
+            fs::create_dir_all(place.join(name)).expect("folder");
+        }
+        let checkpoints = Checkpoints::open(folder.path()).expect("opens");
+        assert_eq!(checkpoints.steps(), BTreeSet::from([5, 8]), "what was being replaced is put back");
+        let mut left: Vec<String> = fs::read_dir(&place)
+            .expect("lists")
+            .flatten()
+            .map(|e| e.file_name().to_string_lossy().into_owned())
+            .collect();
+        left.sort();
+        assert_eq!(left, ["notes", "step-00000005", "step-00000008"]);
+    }
+
+    #[test]
+    fn a_folder_that_holds_no_checkpoint_is_not_found() {
+        let folder = tempfile::tempdir().expect("temp");
+        assert_eq!(Problem::from(resolve(folder.path()).expect_err("empty")).code, Code::NotFound);
+    }
 }

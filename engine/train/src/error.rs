@@ -36,7 +36,10 @@ pub enum TrainError {
     /// The numerics failed.
     #[error(transparent)]
     Nn(#[from] NnError),
-    /// The person ended it.
+    /// The person wants it to end and the result to be kept.
+    #[error("stopped")]
+    Stopped,
+    /// The person wants it to end.
     #[error("cancelled")]
     Cancelled,
 }
@@ -84,7 +87,9 @@ impl From<TrainError> for Problem {
                 let text = error.to_string();
                 Self::internal(format!("a tensor operation failed: {}", text.lines().next().unwrap_or_default()))
             }
-            TrainError::Cancelled => Self::new(Code::Cancelled, "cancelled", "", "start it again"),
+            TrainError::Stopped | TrainError::Cancelled => {
+                Self::new(Code::Cancelled, "cancelled", "", "start it again")
+            }
         }
     }
 }

@@ -4,26 +4,43 @@
 //! `temper-models` model with the adapters that a `temper-methods` method planned, and answers with
 //! [`temper_protocol::Event`]s and checkpoint folders. `temper-host` calls [`train`] on its engine thread
 //! and steers it through [`RunControl`].
+//!
+//! Where to look: [`session`] puts a run together, [`mod@driver`] runs forward and backward, [`checkpoint`] says
+//! what is on the disk, [`eval`] and [`probes`] measure, [`trained`] loads a result.
 
 pub mod attach;
+mod boundary;
 pub mod checkpoint;
 pub mod control;
 pub mod driver;
 pub mod error;
+pub mod eval;
 pub mod exact;
 pub mod guard;
 pub mod hashes;
 pub mod keep;
 pub mod meter;
 pub mod phases;
+pub mod preflight;
+pub mod prepare;
+pub mod probes;
+pub mod ranks;
 pub mod request;
+mod run;
+pub mod samples;
+mod saving;
 pub mod schedule;
 pub mod scores;
 pub mod session;
 pub mod state;
 pub mod tensor_file;
+pub mod threads;
+pub mod trained;
+pub mod watch;
 
 pub use control::{RunControl, Want};
 pub use error::TrainError;
+pub use preflight::preflight;
 pub use request::{Outcome, TrainRequest};
-pub use session::{preflight, train};
+pub use session::train;
+pub use trained::{Trained, load_trained};

@@ -1,11 +1,43 @@
 //! A whole run: from paths to the last checkpoint.
 
-use crate::error::Result;
-use crate::{Outcome, RunControl, TrainError, TrainRequest};
-use temper_protocol::{Event, Problem};
+use crate::checkpoint::{Checkpoints, Loaded, load, read_meta};
+use crate::driver::Driver;
+use crate::error::{Result, TrainError};
+use crate::eval::{Layout, Validation};
+use crate::exact::Exact;
+use crate::hashes::Hashes;
+use crate::meter::{Meter, free_memory_mib};
+use crate::phases::PhaseClock;
+use crate::prepare::{Hashing, Prepared, prepare};
+use crate::probes::{Probes, windows_for};
+use crate::request::{Outcome, TrainRequest};
+use crate::run::{Run, Totals};
+use crate::samples::Prompts;
+use crate::saving::adamw;
+use crate::schedule::Schedule;
+use crate::state::{STATE_SCHEMA, State};
+use crate::tensor_file::{hash_file, write_file};
+use crate::threads::{on_pool, threads_for};
+use crate::watch::Watch;
+use crate::{RunControl, driver};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+use temper_data::Prefetcher;
+use temper_models::Model;
+use temper_nn::AdamW;
+use temper_protocol::{Code, Event, Problem, Project, RunStatus, project_file};
+
+/// Batches made ahead.
+const PREFETCH: usize = 3;
+/// Share of the free memory that kept activations may take before they are recomputed.
+const KEPT_SHARE: f64 = 0.5;
+/// What a run started from, in its folder.
+const RUN_FILE: &str = "run.json";
 
 /// Trains. Emits everything from `preparing` and `started` on, except the one `finished` event, which
-/// the host makes of the [`Outcome`].
+/// the host makes of the [`Outcome`]. Runs on threads of its own; `emit` is called on the caller's.
 ///
 /// A failure after `started` is an [`Outcome`] with status failed and its problem, so that the figures up
 /// to it are kept.
@@ -14,16 +46,265 @@ use temper_protocol::{Event, Problem};
 /// Whatever kept the run from starting: model, data, method or project that cannot be used, a checkpoint
 /// that does not belong to them, a run folder that cannot be written.
 pub fn train(request: &TrainRequest, control: &RunControl, emit: &mut dyn FnMut(Event)) -> Result<Outcome> {
-    let _ = (request, control, emit);
-    Err(TrainError::Problem(Problem::internal("the trainer is not linked in")))
+    let threads = threads_for(request.project.train.threads);
+    on_pool(request.run, threads, control, emit, |watch| match whole(request, threads, watch) {
+        Err(TrainError::Stopped) => Ok(unstarted(RunStatus::Stopped)),
+        Err(TrainError::Cancelled) => Ok(unstarted(RunStatus::Cancelled)),
+        other => other,
+    })
 }
 
-/// Measures one real micro-step at the longest rows in a scratch state and answers with
-/// [`Event::Preflight`]; emits [`Event::Progress`] while it works. Writes nothing.
-///
-/// # Errors
-/// The same as [`train`].
-pub fn preflight(request: &TrainRequest, control: &RunControl, emit: &mut dyn FnMut(Event)) -> Result<Event> {
-    let _ = (request, control, emit);
-    Err(TrainError::Problem(Problem::internal("the trainer is not linked in")))
+/// A run that was ended before its first step.
+fn unstarted(status: RunStatus) -> Outcome {
+    Outcome { status, problem: None, ..Outcome::failed(Problem::internal("")) }
+}
+
+fn whole(request: &TrainRequest, threads: usize, watch: &Watch<'_>) -> Result<Outcome> {
+    let started = Instant::now();
+    let mut meter = Meter::start();
+    let hashing = Hashing::start(request)?;
+    let mut prepared = prepare(request, watch)?;
+    for (code, text) in std::mem::take(&mut prepared.warnings) {
+        watch.warn(&code, text);
+    }
+    let resumed = match &request.resume {
+        Some(from) => find_resume(from, &request.run_dir, watch)?,
+        None => None,
+    };
+    let checkpoints = Checkpoints::open(&request.run_dir)?;
+    if request.resume.is_none() && !checkpoints.steps().is_empty() {
+        let action = "resume the run, or give another folder with --out";
+        let place = request.run_dir.display().to_string();
+        return Err(Problem::new(Code::Usage, "the run folder already holds checkpoints", place, action).into());
+    }
+    let (total_steps, resumed_from) =
+        (prepared.total_steps, resumed.as_ref().map_or(0, |loaded| loaded.meta.state.step));
+    let end_step = request.max_steps.unwrap_or(total_steps).min(total_steps);
+    watch.say(Event::Started {
+        run: request.run,
+        project: request.project_dir.clone(),
+        method: request.project.method.id.clone(),
+        model_parameters: prepared.model.parameter_count(),
+        trained_parameters: prepared.attached.params.elements() as u64,
+        seed: request.project.train.seed,
+        threads,
+        device: "cpu".to_owned(),
+        max_steps: end_step,
+        resumed_from,
+    });
+    let hashes = hashing.finish(watch)?;
+    if let Some(loaded) = &resumed {
+        hashes.check_same(&loaded.meta.hashes, &loaded.path)?;
+    }
+    freeze(request, &hashes)?;
+    if let Some(ended) = resumed.as_ref().and_then(|loaded| loaded.meta.state.ended.clone()) {
+        watch.warn("already_finished", format!("the run has ended already: {ended}"));
+    }
+    let mut run = assemble(request, watch, prepared, checkpoints, hashes, &mut meter)?;
+    run.end_step = end_step;
+    let begun = match resumed {
+        Some(loaded) => run.resume(loaded),
+        None => run.begin(),
+    };
+    let (status, problem) = match begun {
+        Ok(()) => run.go(),
+        Err(TrainError::Cancelled) => (RunStatus::Cancelled, None),
+        Err(TrainError::Stopped) => (RunStatus::Stopped, None),
+        Err(error) => (RunStatus::Failed, Some(error.into())),
+    };
+    Ok(run.outcome(status, problem, started))
+}
+
+/// The checkpoint to go on from: the folder given, or the newest whole one of a run. `None`, with a warning,
+/// when the run has not written any yet.
+fn find_resume(from: &Path, run_dir: &Path, watch: &Watch<'_>) -> Result<Option<Loaded>> {
+    if from.join(crate::checkpoint::STATE_FILE).exists() {
+        return load(from).map(Some);
+    }
+    let folder = if from.exists() { from } else { run_dir };
+    let (newest, damaged) = Checkpoints::existing(folder).newest_valid();
+    for (path, problem) in damaged {
+        watch.warn("checkpoint_damaged", format!("{} is skipped: {problem}", path.display()));
+    }
+    if newest.is_none() {
+        watch.warn("nothing_to_resume", "the run had not written a checkpoint yet: it starts from the beginning");
+    }
+    Ok(newest)
+}
+
+/// What `run.json` says.
+#[derive(Serialize)]
+struct RunFile<'a> {
+    schema: u32,
+    hashes: &'a Hashes,
+    /// Hash of the program that started the run.
+    program: String,
+}
+
+/// Freezes project and hashes in the run's folder, once.
+fn freeze(request: &TrainRequest, hashes: &Hashes) -> Result<()> {
+    let project = request.run_dir.join(project_file::FILE_NAME);
+    if !project.exists() {
+        project_file::save(&request.project, &project)?;
+    }
+    let file = request.run_dir.join(RUN_FILE);
+    if !file.exists() {
+        let program = std::env::current_exe().ok().and_then(|path| hash_file(&path).ok()).unwrap_or_default();
+        let run = RunFile { schema: STATE_SCHEMA, hashes, program };
+        let text = serde_json::to_string_pretty(&run)
+            .map_err(|error| Problem::internal(format!("{RUN_FILE} cannot be written: {error}")))?;
+        write_file(&file, |writer| writer.write_all(text.as_bytes()))?;
+    }
+    Ok(())
+}
+
+/// Whether activations are recomputed: the project's choice, or whether they would take more than half of
+/// the free memory. The result is the same bit for bit either way.
+pub(crate) fn recomputes(project: &Project, model: &Model, max_tokens: usize) -> bool {
+    match project.train.recompute.as_str() {
+        "on" => true,
+        "off" => false,
+        _ => {
+            let tokens = (project.train.batch * max_tokens) as f64;
+            let bytes = driver::kept_bytes_per_token(model) * tokens * model.blocks.len() as f64;
+            bytes > KEPT_SHARE * free_memory_mib() * 1024.0 * 1024.0
+        }
+    }
+}
+
+/// How validation rows are laid out.
+pub(crate) fn layout(project: &Project, max_tokens: usize, pad_id: u32) -> Layout {
+    Layout { batch: project.train.batch, max_tokens, packing: project.data.packing, pad_id }
+}
+
+/// Windows of each kept set, by what training costs between two measurements.
+pub(crate) fn kept_windows(project: &Project, prepared: &Prepared, context: usize) -> usize {
+    let rows = (project.train.batch * project.train.accumulate) as f64;
+    let examples = prepared.loader.examples();
+    let tokens: usize = examples.iter().map(|example| example.ids.len()).sum();
+    let per_row = tokens as f64 / prepared.loader.rows_per_epoch().max(1) as f64;
+    let steps = match project.keep.every_steps {
+        0 => prepared.total_steps,
+        every => every.min(prepared.total_steps),
+    };
+    windows_for(rows * per_row * steps as f64, project.keep.probes.len(), temper_data::ProbeSet::WIDTH.min(context))
+}
+
+fn assemble<'a>(
+    request: &'a TrainRequest,
+    watch: &'a Watch<'a>,
+    prepared: Prepared,
+    checkpoints: Checkpoints,
+    hashes: Hashes,
+    meter: &mut Meter,
+) -> Result<Run<'a>> {
+    let project = &request.project;
+    let context = prepared.model.config.context();
+    let windows = kept_windows(project, &prepared, context);
+    let Prepared { model, codec, attached, loader, validation, files, chat, max_tokens, total_steps, .. } = prepared;
+    let replay = project.keep.on_exceed == "replay";
+    let rows = project.train.batch.max(4);
+    let probes = Probes::load(&request.probes, &codec, context, (windows, rows), replay, &request.run_dir, watch)?;
+    let base = format!("{} {}", project.model.base, model.source.format());
+    probes.capture_base(&model, &hashes.base, &base, watch)?;
+    let prompts = Prompts::new(&project.samples, &codec, chat, context, watch)?;
+    let layout = layout(project, max_tokens, codec.pad_id());
+    let validation = Validation::new(&validation, project.train.eval_rows, layout);
+    if validation.is_none() {
+        watch.warn("no_validation", "there are no validation rows: the newest checkpoint counts as the best");
+    }
+    let driver = Driver::new(&model, recomputes(project, &model, max_tokens));
+    let examples = std::sync::Arc::clone(loader.examples());
+    let state = State::new(project.train.seed, loader.cursor());
+    Ok(Run {
+        request,
+        watch,
+        model,
+        codec,
+        attached,
+        examples,
+        files,
+        batches: Prefetcher::spawn(loader, PREFETCH)?,
+        validation,
+        probes,
+        prompts,
+        driver,
+        optimiser: AdamW::new(adamw(&project.train)),
+        schedule: Schedule::new(&project.train, total_steps),
+        checkpoints,
+        hashes,
+        state,
+        total_steps,
+        end_step: total_steps,
+        saved: None,
+        within_budget: BTreeMap::new(),
+        gradients_checked: false,
+        clock: PhaseClock::default(),
+        meter: std::mem::take(meter),
+        totals: Totals::default(),
+    })
+}
+
+impl Run<'_> {
+    /// Before step 1: measures the base and writes what a roll-back to the start needs.
+    fn begin(&mut self) -> Result<()> {
+        self.base_line()?;
+        self.save()
+    }
+
+    /// Goes on from a checkpoint.
+    fn resume(&mut self, loaded: Loaded) -> Result<()> {
+        self.restore(loaded)?;
+        // Later checkpoints belong to a part of the run that this one repeats.
+        let keep = self.checkpoints.steps().into_iter().filter(|step| *step <= self.state.step).collect();
+        self.checkpoints.retain(&keep)?;
+        for step in self.checkpoints.steps() {
+            if let Ok(meta) = read_meta(&self.checkpoints.path(step))
+                && let Some(within) = meta.within_budget
+            {
+                self.within_budget.insert(step, within);
+            }
+        }
+        if !self.state.boundary_done {
+            self.saved = None;
+        }
+        Ok(())
+    }
+
+    /// Folder of the best checkpoint, or of the newest where there is no best.
+    fn best_checkpoint(&self) -> Option<PathBuf> {
+        let steps = self.checkpoints.steps();
+        let best = Some(self.state.evals.best_step).filter(|step| *step > 0 && steps.contains(step));
+        let step = best.or_else(|| steps.last().copied()).filter(|step| *step > 0)?;
+        Some(self.checkpoints.path(step))
+    }
+
+    fn outcome(mut self, status: RunStatus, problem: Option<Problem>, started: Instant) -> Outcome {
+        let evals = &self.state.evals;
+        let (base_loss, best_loss) = (evals.base_loss, evals.best_loss);
+        if status == RunStatus::Finished && best_loss.0 >= base_loss.0 {
+            let text = format!(
+                "the best validation loss, {:.4}, is not below the base's, {:.4}: the run did not improve the model",
+                best_loss.0, base_loss.0
+            );
+            self.watch.warn("no_improvement", text);
+        }
+        let steps = self.totals.steps.max(1) as f64;
+        let Exact(forgetting) = self.state.keep.forgetting;
+        Outcome {
+            status,
+            steps: self.state.step,
+            best_step: evals.best_step,
+            base_loss: base_loss.0,
+            final_loss: evals.last_loss.0,
+            best_loss: best_loss.0,
+            forgetting,
+            tokens_per_sec: self.totals.tokens as f64 / self.totals.secs.max(1e-9),
+            cpu_secs_per_step: self.totals.cpu_secs / steps,
+            peak_rss_mib: self.meter.peak_rss_mib(),
+            wall_secs: started.elapsed().as_secs_f64(),
+            adapter: self.best_checkpoint(),
+            problem,
+        }
+    }
 }

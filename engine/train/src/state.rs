@@ -35,6 +35,11 @@ pub struct State {
     pub keep: Keep,
     /// Returns to a checkpoint because of a loss that was not finite or jumped.
     pub spike_roll_backs: u64,
+    /// Whether everything that is due after this step was measured; a stop in the middle of a measurement
+    /// leaves it to the resume.
+    pub boundary_done: bool,
+    /// Why no step follows, when none does: all steps done, early stop, budget.
+    pub ended: Option<String>,
 }
 
 /// Bookkeeping of validations.
@@ -87,6 +92,8 @@ impl State {
             evals: Evals::default(),
             keep: Keep::default(),
             spike_roll_backs: 0,
+            boundary_done: true,
+            ended: None,
         }
     }
 }

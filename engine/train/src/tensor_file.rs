@@ -6,11 +6,14 @@
 use crate::error::{Result, TrainError};
 use candle_core::{DType, Device, Tensor};
 use safetensors::SafeTensors;
+use safetensors::tensor::TensorView;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use temper_nn::{Bytes, Map};
 use temper_protocol::{Code, Problem};
 
 /// What was written: size and hash.
@@ -117,26 +120,58 @@ fn write_f32(writer: &mut dyn Write, values: &[f32]) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Reads a file of f32 tensors.
-///
-/// # Errors
-/// A [`Problem`] that names the file when it is damaged, or the tensor when it is not f32.
-pub fn read_tensors(path: &Path) -> Result<BTreeMap<String, Tensor>> {
-    let damaged = |why: String| {
-        let action = "resume from another checkpoint, or export one of them";
-        Problem::new(Code::Io, format!("the checkpoint file is damaged: {why}"), path.display().to_string(), action)
-    };
-    let bytes = std::fs::read(path).map_err(|error| TrainError::io(path, error))?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|error| damaged(error.to_string()))?;
-    let mut tensors = BTreeMap::new();
-    for (name, view) in file.iter() {
+/// A file of f32 tensors, mapped: each is copied out when it is asked for.
+pub struct TensorFile {
+    path: PathBuf,
+    map: Arc<Map>,
+}
+
+impl TensorFile {
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn open(path: &Path) -> Result<Self> {
+        Ok(Self { path: path.to_path_buf(), map: Bytes::map_file(path)? })
+    }
+
+    fn damaged(&self, why: impl std::fmt::Display) -> TrainError {
+        let action = "use another checkpoint";
+        let what = format!("the checkpoint file is damaged: {why}");
+        Problem::new(Code::Io, what, self.path.display().to_string(), action).into()
+    }
+
+    fn read(&self) -> Result<SafeTensors<'_>> {
+        SafeTensors::deserialize(self.map.as_slice()).map_err(|error| self.damaged(error))
+    }
+
+    fn tensor_of(&self, name: &str, view: &TensorView<'_>) -> Result<Tensor> {
         if view.dtype() != safetensors::Dtype::F32 {
-            return Err(damaged(format!("tensor {name} is {:?}, not f32", view.dtype())).into());
+            return Err(self.damaged(format!("tensor {name} is {:?}, not f32", view.dtype())));
         }
         let values: Vec<f32> = view.data().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-        tensors.insert(name.to_owned(), Tensor::from_vec(values, view.shape(), &Device::Cpu)?);
+        Ok(Tensor::from_vec(values, view.shape(), &Device::Cpu)?)
     }
-    Ok(tensors)
+
+    /// One tensor.
+    ///
+    /// # Errors
+    /// A [`Problem`] that names the file when it is damaged, and the tensor when it is absent or not f32.
+    pub fn tensor(&self, name: &str) -> Result<Tensor> {
+        let file = self.read()?;
+        let view = file.tensor(name).map_err(|_absent| self.damaged(format!("tensor {name} is missing")))?;
+        self.tensor_of(name, &view)
+    }
+
+    /// All tensors.
+    ///
+    /// # Errors
+    /// As [`TensorFile::tensor`].
+    pub fn tensors(&self) -> Result<BTreeMap<String, Tensor>> {
+        let file = self.read()?;
+        let all = file.iter().map(|(name, view)| Ok((name.to_owned(), self.tensor_of(name, &view)?)));
+        all.collect()
+    }
 }
 
 /// SHA-256 of a file, hexadecimal, read in blocks.
@@ -182,7 +217,7 @@ mod tests {
         assert_eq!(std::fs::read(&one).expect("reads"), std::fs::read(&two).expect("reads"));
         assert_eq!(hash_file(&one).expect("hashes"), sum.sha256);
         assert_eq!(std::fs::metadata(&one).expect("size").len(), sum.bytes);
-        let back = read_tensors(&one).expect("reads");
+        let back = TensorFile::open(&one).and_then(|file| file.tensors()).expect("reads");
         assert_eq!(back.keys().collect::<Vec<_>>(), sample().keys().collect::<Vec<_>>());
         for (name, tensor) in sample() {
             let read = &back[&name];
@@ -200,7 +235,7 @@ mod tests {
         let bytes = std::fs::read(&path).expect("reads");
         for length in [0, 4, 8, 60, bytes.len() - 1] {
             std::fs::write(&path, &bytes[..length]).expect("cuts");
-            let problem = Problem::from(read_tensors(&path).expect_err("cut"));
+            let problem = Problem::from(TensorFile::open(&path).and_then(|file| file.tensors()).expect_err("cut"));
             assert!(problem.r#where.contains("weights.safetensors"), "{problem}");
         }
     }

@@ -1,0 +1,166 @@
+//! What is due after an optimiser step: validation, kept sets and their budget, ranks, samples, checkpoint.
+//!
+//! Everything is triggered by the number of the step alone. A stop in the middle leaves
+//! [`crate::state::State::boundary_done`] unset; the resume repeats what is missing, so that a run with
+//! breaks measures what a run without them does.
+
+use crate::error::Result;
+use crate::exact::Exact;
+use crate::keep::{MOST_ROLL_BACKS, Reaction, react};
+use crate::phases::Phase;
+use crate::probes::{SetMeasure, forgetting};
+use crate::ranks;
+use crate::run::Run;
+use temper_protocol::Event;
+
+/// Whether something due every `every` steps (0: never before the end) is due.
+fn due(step: u64, every: u64, last: bool) -> bool {
+    last || (every > 0 && step.is_multiple_of(every))
+}
+
+impl Run<'_> {
+    /// Measures the base before step 1: validation, kept sets, sample answers.
+    pub(crate) fn base_line(&mut self) -> Result<()> {
+        let watch = self.watch;
+        if let Some(validation) = &self.validation {
+            watch.preparing("measuring the base", 0, 0, "batches");
+            let loss = validation.loss(&self.model, &mut || watch.check())?;
+            self.state.evals.base_loss = Exact(loss);
+            self.state.evals.last_loss = Exact(loss);
+            watch.say(Event::Eval { step: 0, split: "validation".to_owned(), loss, best: false });
+        }
+        let measures = self.probes.measure(&self.model, watch)?;
+        self.record(0, &measures);
+        self.state.keep.forgetting = Exact(forgetting(&measures));
+        self.prompts.answer(&self.model, &self.codec, 0, watch)
+    }
+
+    /// Does what is due after the step that was done last.
+    pub(crate) fn boundary(&mut self) -> Result<()> {
+        let (step, watch) = (self.state.step, self.watch);
+        let project = &self.request.project;
+        let last = step >= self.end_step || step >= self.total_steps;
+        let eval_due = due(step, project.train.eval_steps, last);
+        let probe_due = due(step, project.keep.every_steps, last) && !self.probes.is_empty();
+        let new_best = if eval_due { self.validate(step)? } else { false };
+        let mut reaction = Reaction::Nothing;
+        if probe_due {
+            reaction = self.measure_kept(step)?;
+        }
+        if reaction == Reaction::RollBack {
+            return self.budget_roll_back();
+        }
+        if eval_due || probe_due {
+            let every = [project.train.eval_steps, project.keep.every_steps].into_iter().filter(|every| *every > 0);
+            let round = step.div_ceil(every.min().unwrap_or(step).max(1));
+            let (model, whole) = (&self.model, self.attached.whole_weights);
+            self.clock.time(Phase::Probes, || ranks::tell(model, whole, round, step, watch))?;
+        }
+        let asked = watch.control().take_sample_now();
+        if due(step, project.samples.every_steps, last) || asked {
+            let (model, codec, prompts) = (&self.model, &self.codec, &self.prompts);
+            self.clock.time(Phase::Samples, || prompts.answer(model, codec, step, watch))?;
+        }
+        self.state.boundary_done = true;
+        if step >= self.total_steps {
+            self.state.ended = Some("all steps done".to_owned());
+        }
+        self.end_early(reaction);
+        let save_due = due(step, project.train.checkpoint_steps, last) || self.state.ended.is_some();
+        if save_due || new_best || watch.control().take_save_now() {
+            self.save()?;
+        }
+        if eval_due || probe_due {
+            watch.say(Event::Phases { step, secs: self.clock.take() });
+        }
+        Ok(())
+    }
+
+    /// Validates once per step; says whether the step is the best so far.
+    fn validate(&mut self, step: u64) -> Result<bool> {
+        let Some(validation) = &self.validation else { return Ok(false) };
+        if self.state.evals.last_step == step {
+            return Ok(self.state.evals.best_step == step);
+        }
+        let (model, watch) = (&self.model, self.watch);
+        let loss = self.clock.time(Phase::Eval, || validation.loss(model, &mut || watch.check()))?;
+        let evals = &mut self.state.evals;
+        let best = evals.best_step == 0 || loss < evals.best_loss.0;
+        if best {
+            evals.best_loss = Exact(loss);
+            evals.best_step = step;
+            evals.without_improvement = 0;
+        } else {
+            evals.without_improvement += 1;
+        }
+        evals.last_loss = Exact(loss);
+        evals.last_step = step;
+        watch.say(Event::Eval { step, split: "validation".to_owned(), loss, best });
+        Ok(best)
+    }
+
+    fn record(&mut self, step: u64, measures: &[SetMeasure]) {
+        for measure in measures {
+            self.state.keep.loss_delta.insert(measure.set.clone(), Exact(measure.loss_delta));
+            self.watch.say(measure.event(step));
+        }
+    }
+
+    /// Measures the kept sets once per step and applies the reaction that needs no other checkpoint.
+    fn measure_kept(&mut self, step: u64) -> Result<Reaction> {
+        if self.state.keep.measured_step == step {
+            return Ok(Reaction::Nothing);
+        }
+        let (model, watch, probes) = (&self.model, self.watch, &self.probes);
+        let measures = self.clock.time(Phase::Probes, || probes.measure(model, watch))?;
+        self.record(step, &measures);
+        let keep = &self.request.project.keep;
+        let forgotten = forgetting(&measures);
+        let reaction = react(&mut self.state.keep, forgotten, step, keep.budget_nats, &keep.on_exceed);
+        let worst = measures.iter().max_by(|one, other| one.loss_delta.total_cmp(&other.loss_delta));
+        let set = worst.map_or("", |measure| measure.set.as_str());
+        let exceeded = format!("{forgotten:+.3} nats on {set}, the budget is {}", keep.budget_nats);
+        let say = |text: String| watch.warn("budget_exceeded", text);
+        match reaction {
+            Reaction::Nothing => {}
+            Reaction::Warn => say(format!("more is forgotten than allowed: {exceeded}")),
+            Reaction::SlowDown => {
+                self.state.lr_factor.0 *= 0.5;
+                let factor = self.state.lr_factor.0;
+                say(format!(
+                    "more is forgotten than allowed: {exceeded}; the learning rate is now {factor} of the plan"
+                ));
+            }
+            Reaction::Replay => {
+                say(format!(
+                    "more is forgotten than allowed: {exceeded}; kept texts are mixed into the batches from here"
+                ));
+            }
+            Reaction::RollBack => say(format!("more is forgotten than allowed: {exceeded}; going back")),
+            Reaction::Stop => say(format!("more is forgotten than allowed: {exceeded}; the run ends here")),
+            Reaction::GiveUp => say(format!(
+                "more is forgotten than allowed: {exceeded}; after {MOST_ROLL_BACKS} returns at half the rate each the run \
+                 ends here: lower the learning rate, or allow more"
+            )),
+        }
+        Ok(reaction)
+    }
+
+    /// Ends the run for the budget or because validation has not improved for long enough.
+    fn end_early(&mut self, reaction: Reaction) {
+        if self.state.ended.is_some() {
+            return;
+        }
+        let (patience, evals) = (self.request.project.train.patience, &self.state.evals);
+        if matches!(reaction, Reaction::Stop | Reaction::GiveUp) {
+            self.state.ended = Some("the budget of forgetting is used up".to_owned());
+        } else if patience > 0 && evals.without_improvement >= patience {
+            let text = format!(
+                "the validation loss has not improved on {:.4} of step {} for {patience} measurements: the run ends here",
+                evals.best_loss.0, evals.best_step
+            );
+            self.watch.warn("early_stop", text);
+            self.state.ended = Some("the validation loss stopped improving".to_owned());
+        }
+    }
+}

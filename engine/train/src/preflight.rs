@@ -1,0 +1,220 @@
+//! What a run would need, measured on one real step in a scratch state.
+
+use crate::control::RunControl;
+use crate::driver::{Driver, Tokens, kept_bytes_per_token};
+use crate::error::Result;
+use crate::eval::Validation;
+use crate::meter::{Meter, free_disk_mib, free_memory_mib};
+use crate::phases::PhaseClock;
+use crate::prepare::{Prepared, prepare, tokens_of};
+use crate::request::TrainRequest;
+use crate::saving::adamw;
+use crate::session::{kept_windows, layout, recomputes};
+use crate::threads::{on_pool, threads_for};
+use crate::watch::Watch;
+use std::time::Instant;
+use temper_data::{Example, eval_batches};
+use temper_models::Model;
+use temper_nn::{AdamW, Grads};
+use temper_protocol::{Event, StorageType};
+
+const MIB: f64 = 1024.0 * 1024.0;
+/// Each number of a parameter and of its two moments takes four bytes in a checkpoint.
+const CHECKPOINT_BYTES: f64 = 12.0;
+/// Passes over the data above which a person is told.
+const MANY_EPOCHS: f64 = 20.0;
+
+/// Measures one real micro-step at the longest rows and answers with [`Event::Preflight`]; emits
+/// [`Event::Preparing`] while it works. Writes nothing but the token cache.
+///
+/// # Errors
+/// Model, data, method or project that cannot be used; a stop or cancel.
+pub fn preflight(request: &TrainRequest, control: &RunControl, emit: &mut dyn FnMut(Event)) -> Result<Event> {
+    let threads = threads_for(request.project.train.threads);
+    on_pool(request.run, threads, control, emit, |watch| measure(request, watch))
+}
+
+/// What the measured step cost.
+#[derive(Debug, Default)]
+struct Cost {
+    /// Forward and backward of one micro-step, seconds.
+    micro_secs: f64,
+    /// Forward only, seconds a token.
+    forward_secs_per_token: f64,
+    optimiser_secs: f64,
+    peak_rss_mib: f64,
+    memory_taken_mib: f64,
+}
+
+fn measure(request: &TrainRequest, watch: &Watch<'_>) -> Result<Event> {
+    let mut meter = Meter::start();
+    let rss_before = meter.rss_mib();
+    let prepared = prepare(request, watch)?;
+    let project = &request.project;
+    let layout = layout(project, prepared.max_tokens, prepared.codec.pad_id());
+    let longest = longest_batch(prepared.loader.examples(), project.data.packing, layout);
+    let Some(tokens) = longest else {
+        return Err(temper_protocol::Problem::internal("the data has no row to measure with").into());
+    };
+    watch.preparing("measuring a step", 0, 0, "steps");
+    let wanted_mib = expected_mib(request, &prepared, &tokens);
+    let measured = wanted_mib <= free_memory_mib();
+    let cost = if measured {
+        one_step(request, &prepared, &tokens, &mut meter, rss_before, watch)?
+    } else {
+        // Measuring would end this process.
+        Cost { peak_rss_mib: rss_before + wanted_mib, memory_taken_mib: wanted_mib, ..Cost::default() }
+    };
+
+    let train = &project.train;
+    let steps = request.max_steps.unwrap_or(prepared.total_steps).min(prepared.total_steps);
+    let step_secs = cost.micro_secs * train.accumulate as f64 + cost.optimiser_secs;
+    let times = |every: u64| 1.0 + if every > 0 { (steps / every) as f64 } else { 1.0 };
+    let validation = Validation::new(&prepared.validation, train.eval_rows, layout);
+    let eval_tokens = validation.map_or(0, |validation| validation.positions()) as f64;
+    let context = prepared.model.config.context();
+    let width = temper_data::ProbeSet::WIDTH.min(context);
+    let kept_tokens = (kept_windows(project, &prepared, context) * width * request.probes.len()) as f64;
+    let measuring = eval_tokens * times(train.eval_steps) + kept_tokens * times(project.keep.every_steps);
+    let total_secs = step_secs * steps as f64 + cost.forward_secs_per_token * measuring;
+
+    let trained_parameters = prepared.attached.params.elements() as u64;
+    let checkpoint_mib = trained_parameters as f64 * CHECKPOINT_BYTES / MIB;
+    let checkpoints_mib = checkpoint_mib * (train.keep_checkpoints + 4) as f64;
+    let export_mib = project.export.formats.iter().map(|format| export_mib(format, request, &prepared)).sum::<f64>();
+    let disk_mib = checkpoints_mib + export_mib;
+    // What the scratch state holds is free again when the run starts.
+    let held = if measured { cost.memory_taken_mib } else { 0.0 };
+    let (free_memory_mib, free_disk_mib) = (free_memory_mib() + held, free_disk_mib(&request.run_dir));
+    let mut warnings: Vec<String> = prepared.warnings.iter().map(|(_, text)| text.clone()).collect();
+    if !measured {
+        warnings.push("the step was not measured, because it would not fit: its time is not known".to_owned());
+    }
+    let fits_memory = cost.memory_taken_mib <= free_memory_mib;
+    if !fits_memory {
+        warnings.push(format!(
+            "{:.0} MiB of memory needed, {free_memory_mib:.0} free: lower train.batch or data.max_tokens, or set \
+             train.recompute = \"on\"",
+            cost.memory_taken_mib
+        ));
+    }
+    let fits_disk = disk_mib <= free_disk_mib;
+    if !fits_disk {
+        warnings.push(format!(
+            "{disk_mib:.0} MiB of disk needed, {free_disk_mib:.0} free: lower train.keep_checkpoints or export fewer \
+             formats"
+        ));
+    }
+    let rows = steps as f64 * (train.batch * train.accumulate) as f64;
+    let epochs = rows / prepared.loader.rows_per_epoch().max(1) as f64;
+    if epochs > MANY_EPOCHS {
+        warnings.push(format!("every row is seen about {epochs:.0} times: the model may learn them by heart"));
+    }
+    if prepared.validation.is_empty() {
+        warnings.push("there are no validation rows: the newest checkpoint counts as the best".to_owned());
+    }
+    Ok(Event::Preflight {
+        fits: fits_memory && fits_disk,
+        peak_rss_mib: cost.peak_rss_mib,
+        step_secs,
+        total_secs,
+        disk_mib,
+        warnings,
+        free_memory_mib,
+        free_disk_mib,
+        checkpoints_mib,
+        export_mib,
+        trained_parameters,
+        max_steps: steps,
+    })
+}
+
+/// Memory that a step takes beside the mapped model, by count: value, gradient and two moments of every
+/// trained number, and activations of all blocks or, recomputed, of one and every block's input.
+fn expected_mib(request: &TrainRequest, prepared: &Prepared, tokens: &Tokens) -> f64 {
+    let model = &prepared.model;
+    let (blocks, positions) = (model.blocks.len() as f64, tokens.ids.len() as f64);
+    let trained = prepared.attached.params.elements() as f64 * 16.0;
+    let per_block = kept_bytes_per_token(model) * positions;
+    let activations = if recomputes(&request.project, model, prepared.max_tokens) {
+        2.0 * per_block + blocks * positions * model.config.hidden_size() as f64 * 4.0
+    } else {
+        blocks * per_block
+    };
+    (trained + activations) / MIB
+}
+
+/// The batch with the most tokens: the longest rows, packed as the project packs.
+fn longest_batch(examples: &[Example], packing: bool, layout: crate::eval::Layout) -> Option<Tokens> {
+    let mut longest: Vec<&Example> = examples.iter().filter(|example| example.trained_tokens() > 0).collect();
+    longest.sort_by_key(|example| std::cmp::Reverse(example.ids.len()));
+    let wanted = layout.batch * layout.max_tokens;
+    let mut tokens = 0;
+    let chosen: Vec<Example> = longest
+        .into_iter()
+        .take_while(|example| {
+            let more = tokens < wanted;
+            tokens += example.ids.len();
+            more
+        })
+        .cloned()
+        .collect();
+    let batches = eval_batches(&chosen, layout.batch, layout.max_tokens, packing, layout.pad_id);
+    batches.into_iter().next().map(|batch| tokens_of(batch, true, 0, 1, 0))
+}
+
+fn one_step(
+    request: &TrainRequest,
+    prepared: &Prepared,
+    tokens: &Tokens,
+    meter: &mut Meter,
+    rss_before: f64,
+    watch: &Watch<'_>,
+) -> Result<Cost> {
+    let (model, project) = (&prepared.model, &request.project);
+    let driver = Driver::new(model, recomputes(project, model, prepared.max_tokens));
+    let mut clock = PhaseClock::default();
+    let mut grads = Grads::new();
+    // The first pass reads the model's pages and grows the buffers; the second is what a step costs.
+    let mut micro_secs = 0.0;
+    for _ in 0..2 {
+        watch.check()?;
+        clock = PhaseClock::default();
+        let started = Instant::now();
+        driver.micro_step(model, tokens, (1e-3, 1.0), &mut grads, &mut clock)?;
+        micro_secs = started.elapsed().as_secs_f64();
+    }
+    let forward = clock.take().get("forward").copied().unwrap_or(micro_secs);
+    let started = Instant::now();
+    grads.clip_global_norm(1.0)?;
+    AdamW::new(adamw(&project.train)).step(&prepared.attached.params, &grads, 0.0)?;
+    let optimiser_secs = started.elapsed().as_secs_f64();
+    let peak_rss_mib = meter.peak_rss_mib();
+    Ok(Cost {
+        micro_secs,
+        forward_secs_per_token: forward / tokens.ids.len().max(1) as f64,
+        optimiser_secs,
+        peak_rss_mib,
+        memory_taken_mib: (peak_rss_mib - rss_before).max(0.0),
+    })
+}
+
+/// Size of an export: adapters in f32, merged models in their own or the chosen storage type.
+fn export_mib(format: &str, request: &TrainRequest, prepared: &Prepared) -> f64 {
+    if format == "peft" || format == "gguf-lora" {
+        return prepared.attached.params.elements() as f64 * 4.0 / MIB;
+    }
+    let bytes = match request.project.export.dtype.as_deref().and_then(StorageType::from_name) {
+        Some(StorageType::F32) => parameters(&prepared.model) * 4.0,
+        Some(StorageType::F16 | StorageType::Bf16) => parameters(&prepared.model) * 2.0,
+        // 32 values take 34 bytes.
+        Some(StorageType::Q8_0) => parameters(&prepared.model) * 34.0 / 32.0,
+        None if format == "hf" => parameters(&prepared.model) * 4.0,
+        None => prepared.model.memory_bytes() as f64,
+    };
+    bytes / MIB
+}
+
+fn parameters(model: &Model) -> f64 {
+    model.parameter_count() as f64
+}

@@ -1,0 +1,251 @@
+//! From a request to what the loop works with: model, tokenizer, data, method.
+
+use crate::attach::{Attached, attach};
+use crate::driver::Tokens;
+use crate::error::{Result, TrainError};
+use crate::hashes::{self, Hashes};
+use crate::request::TrainRequest;
+use crate::watch::Watch;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use temper_data::{
+    Batch, BatchSettings, DataError, Dataset, Example, GgufTokenizer, LoadRequest, Loader, TextCodec, ValidationSource,
+};
+use temper_models::gguf::gguf_tokenizer_parts;
+use temper_models::{Model, ModelSource};
+use temper_nn::ForwardContext;
+use temper_protocol::project::Validation;
+use temper_protocol::{Code, Problem, Project};
+
+/// Model, tokenizer, data and method, ready for the first step.
+pub struct Prepared {
+    /// The model with the method on it.
+    pub model: Model,
+    /// Its tokenizer.
+    pub codec: TextCodec,
+    /// What is trained.
+    pub attached: Attached,
+    /// Batches from the start of the data.
+    pub loader: Loader,
+    /// Validation rows.
+    pub validation: Vec<Example>,
+    /// Files by [`Example::file`].
+    pub files: Vec<PathBuf>,
+    /// Whether rows are conversations, so that sample prompts go through the chat template.
+    pub chat: bool,
+    /// Longest row, tokens: the project's, cut to the model's context.
+    pub max_tokens: usize,
+    /// Optimiser steps of the whole run.
+    pub total_steps: u64,
+    /// Trained tokens of all training rows.
+    pub trained_tokens: u64,
+    /// What a person should know, as (code, text).
+    pub warnings: Vec<(String, String)>,
+}
+
+/// Reads the tokenizer of a model. `random:CONFIG.json` has it beside the configuration.
+///
+/// # Errors
+/// It is missing, damaged or of an unknown kind; the project's chat template has an error.
+pub fn load_codec(source: &ModelSource, model_path: &Path, project: &Project) -> Result<TextCodec> {
+    let codec = match source {
+        ModelSource::Gguf(file) => {
+            let Some(parts) = gguf_tokenizer_parts(file)? else {
+                let action = "use a GGUF file with tokenizer metadata, or a Hugging Face folder";
+                let what = "the file has no tokenizer";
+                let place = model_path.display().to_string();
+                return Err(Problem::new(Code::TokenizerInvalid, what, place, action).into());
+            };
+            TextCodec::from_gguf(GgufTokenizer {
+                place: parts.place,
+                model: parts.model,
+                pre: parts.pre,
+                tokens: parts.tokens,
+                token_types: parts.token_types,
+                scores: parts.scores,
+                merges: parts.merges,
+                bos: parts.bos,
+                eos: parts.eos,
+                unk: parts.unk,
+                pad: parts.pad,
+                eot: parts.eot,
+                eom: parts.eom,
+                add_bos: parts.add_bos,
+                add_eos: parts.add_eos,
+                add_space_prefix: parts.add_space_prefix,
+                chat_template: parts.chat_template,
+                named_templates: parts.named_templates,
+            })?
+        }
+        ModelSource::HfFolder(folder) => TextCodec::from_hf_folder(&folder.dir)?,
+        ModelSource::Random => TextCodec::from_hf_folder(model_path.parent().unwrap_or(Path::new(".")))?,
+    };
+    Ok(match &project.data.chat_template {
+        Some(template) => codec.with_chat_template(template)?,
+        None => codec,
+    })
+}
+
+/// Loads the base of a request without a method on it.
+///
+/// # Errors
+/// Everything that can be wrong with a model file.
+pub fn load_base(project: &Project, model_path: &Path, progress: &mut dyn FnMut(&str, u64, u64)) -> Result<Model> {
+    if project.model.path.starts_with("random:") {
+        return Ok(Model::random_from_file(model_path, project.train.seed)?);
+    }
+    Ok(Model::load(model_path, project.model.base.parse()?, progress)?)
+}
+
+/// Reads model and data, attaches the method. Says each wait by name.
+///
+/// # Errors
+/// Model, tokenizer, data, method or settings that cannot be used; a stop or cancel.
+pub fn prepare(request: &TrainRequest, watch: &Watch<'_>) -> Result<Prepared> {
+    let project = &request.project;
+    watch.preparing("reading the model", 0, 0, "bytes");
+    let mut model = load_base(project, &request.model_path, &mut |stage, done, total| {
+        watch.preparing(stage, done, total, "bytes");
+    })?;
+    watch.check()?;
+    let codec = load_codec(&model.source, &request.model_path, project)?;
+    if codec.vocabulary() > model.config.vocab_size() {
+        let what =
+            format!("the tokenizer has {} tokens, the model only {}", codec.vocabulary(), model.config.vocab_size());
+        let place = request.model_path.display().to_string();
+        let action = "use the tokenizer that was published with the model";
+        return Err(Problem::new(Code::TokenizerInvalid, what, place, action).into());
+    }
+    let mut warnings = Vec::new();
+    let context = model.config.context();
+    let max_tokens = project.data.max_tokens.min(context);
+    if max_tokens < project.data.max_tokens {
+        let text = format!(
+            "the model reads at most {context} tokens at once: rows are cut there, not at {}",
+            project.data.max_tokens
+        );
+        warnings.push(("context".to_owned(), text));
+    }
+    let dataset = load_data(request, &codec, max_tokens, watch)?;
+    warnings.extend(dataset.warnings.iter().map(|text| ("data".to_owned(), text.clone())));
+    let attached = attach(&mut model, project)?;
+    warnings.extend(attached.notes.iter().map(|text| ("method".to_owned(), text.clone())));
+    let trained_tokens = dataset.train.iter().map(|example| example.trained_tokens() as u64).sum();
+    let settings = BatchSettings {
+        batch: project.train.batch,
+        max_tokens,
+        packing: project.data.packing,
+        seed: project.train.seed,
+        pad_id: codec.pad_id(),
+    };
+    let chat = !matches!(dataset.schema.name(), "text" | "segments" | "raw-completion");
+    let Dataset { train, validation, files, .. } = dataset;
+    let loader = Loader::new(Arc::new(train), settings)?;
+    let total_steps = match project.train.epochs {
+        Some(epochs) => loader.steps_for_epochs(epochs, project.train.accumulate),
+        None => project.train.steps,
+    };
+    if project.train.warmup_steps >= total_steps && total_steps > 1 {
+        let text = format!(
+            "the warm-up of {} steps is as long as the run of {total_steps}: the peak learning rate is reached only at \
+             its end",
+            project.train.warmup_steps
+        );
+        warnings.push(("warmup".to_owned(), text));
+    }
+    Ok(Prepared {
+        model,
+        codec,
+        attached,
+        loader,
+        validation,
+        files,
+        chat,
+        max_tokens,
+        total_steps,
+        trained_tokens,
+        warnings,
+    })
+}
+
+fn load_data(request: &TrainRequest, codec: &TextCodec, max_tokens: usize, watch: &Watch<'_>) -> Result<Dataset> {
+    let project = &request.project;
+    let validation = match (&request.validation_path, &project.data.validation) {
+        (Some(path), _) => ValidationSource::Path(path.clone()),
+        (None, Validation::Share(share)) => ValidationSource::Share(*share),
+        (None, Validation::Path(path)) => ValidationSource::Path(PathBuf::from(path)),
+    };
+    let sources = request.data_sources.clone();
+    let seed = project.train.seed;
+    let mut load = LoadRequest::from_project(&project.data, sources, validation, seed, request.cache_dir.clone())?;
+    load.max_tokens = max_tokens;
+    let mut progress = |progress: temper_data::Progress| {
+        watch.preparing(progress.stage, progress.done, progress.total, progress.unit);
+    };
+    let loaded = Dataset::load(&load, codec, &mut progress, &|| watch.is_ending());
+    match loaded {
+        Err(DataError::Cancelled) => {
+            watch.check()?;
+            Err(TrainError::Cancelled)
+        }
+        other => Ok(other?),
+    }
+}
+
+/// What the driver takes of a batch whose first row is row `first_row` of its step.
+#[must_use]
+pub fn tokens_of(batch: Batch, training: bool, seed: u64, step: u64, first_row: u64) -> Tokens {
+    let ctx = ForwardContext {
+        training,
+        seed,
+        step,
+        rows_in_step: (first_row..).take(batch.rows).collect(),
+        batch: batch.rows,
+        width: batch.width,
+        positions: batch.positions.into(),
+        borders: Arc::new(batch.borders),
+    };
+    Tokens { ids: batch.tokens.into(), targets: batch.targets.into(), ctx }
+}
+
+/// Hashes base, data, kept sets and settings on a thread of its own, so that nobody waits for a large model.
+pub struct Hashing(JoinHandle<Result<Hashes>>);
+
+impl Hashing {
+    /// Starts.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn start(request: &TrainRequest) -> Result<Self> {
+        let settings = hashes::of_settings(&request.project)?;
+        let base = vec![request.model_path.clone()];
+        let sources = request.data_sources.iter().map(|(path, _)| path.clone());
+        let data: Vec<PathBuf> = sources.chain(request.validation_path.clone()).collect();
+        let probes: Vec<PathBuf> = request.probes.iter().map(|(_, path)| path.clone()).collect();
+        let work = move || {
+            Ok(Hashes {
+                base: hashes::of_paths(&base)?,
+                data: hashes::of_paths(&data)?,
+                probes: hashes::of_paths(&probes)?,
+                settings,
+            })
+        };
+        std::thread::Builder::new()
+            .name("temper-hashes".to_owned())
+            .spawn(work)
+            .map(Self)
+            .map_err(|error| Problem::internal(format!("no thread for hashes: {error}")).into())
+    }
+
+    /// Waits for the result.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn finish(self, watch: &Watch<'_>) -> Result<Hashes> {
+        if !self.0.is_finished() {
+            watch.preparing("checking the files", 0, 0, "bytes");
+        }
+        self.0.join().map_err(|_panic| TrainError::from(Problem::internal("hashing the files failed")))?
+    }
+}

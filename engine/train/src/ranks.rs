@@ -1,0 +1,47 @@
+//! Where the rank goes: measurements of the adapted sites, few enough to cost little.
+
+use crate::error::Result;
+use crate::watch::Watch;
+use temper_models::Model;
+use temper_nn::{LinearSite, Throttle};
+use temper_protocol::Event;
+
+/// Operations that one round may cost.
+const ROUND_OPERATIONS: f64 = 4e9;
+/// Operations of a decomposition over m n min(m, n).
+const DECOMPOSITION: f64 = 20.0;
+
+/// Which sites are measured at the `round`-th measurement (from 1): all of them when the changes are of low
+/// rank; in turn when whole weights have to be decomposed.
+fn throttle(sites: &[&LinearSite], whole_weights: bool) -> Throttle {
+    let cost = |site: &LinearSite| {
+        let (rows, cols) = (site.out_features() as f64, site.in_features() as f64);
+        DECOMPOSITION * rows * cols * rows.min(cols)
+    };
+    let mean = sites.iter().map(|site| cost(site)).sum::<f64>() / sites.len().max(1) as f64;
+    let sites_per_round = if whole_weights { ((ROUND_OPERATIONS / mean) as usize).max(1) } else { 0 };
+    Throttle { every_steps: 1, sites_per_round }
+}
+
+/// Measures and says the sites due at measurement number `round`, from 1.
+///
+/// # Errors
+/// A failing decomposition; a stop or cancel.
+pub fn tell(model: &Model, whole_weights: bool, round: u64, step: u64, watch: &Watch<'_>) -> Result<()> {
+    let sites: Vec<&LinearSite> = model.sites().into_iter().filter(|site| site.is_adapted()).collect();
+    for index in throttle(&sites, whole_weights).due(round, sites.len()) {
+        let Some(site) = sites.get(index) else { continue };
+        watch.check()?;
+        if let Some(found) = site.telemetry()? {
+            watch.say(Event::Rank {
+                step,
+                site: site.name().to_owned(),
+                rank: found.rank as u64,
+                effective_rank: found.effective_rank,
+                energy: found.energy,
+                spectrum: found.spectrum,
+            });
+        }
+    }
+    Ok(())
+}

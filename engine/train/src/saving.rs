@@ -1,0 +1,194 @@
+//! Saving a run, restoring it, and going back when it went wrong.
+
+use crate::checkpoint::{Loaded, Meta, Parts, survivors};
+use crate::error::Result;
+use crate::guard::Verdict;
+use crate::keep::MOST_ROLL_BACKS;
+use crate::phases::Phase;
+use crate::run::Run;
+use crate::state::STATE_SCHEMA;
+use candle_core::Tensor;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Instant;
+use temper_data::Cursor;
+use temper_nn::ops::with_slice;
+use temper_nn::{AdamW, AdamWConfig, ParamSet};
+use temper_protocol::project::Train;
+use temper_protocol::{Code, Event, Problem};
+
+/// Most returns to a checkpoint because of losses that were not finite or jumped.
+const MOST_SPIKES: u64 = 3;
+
+/// The optimiser's settings of a project.
+pub(crate) fn adamw(train: &Train) -> AdamWConfig {
+    AdamWConfig { beta1: train.beta1, beta2: train.beta2, epsilon: train.epsilon, weight_decay: train.weight_decay }
+}
+
+/// Puts saved values into parameters; every parameter must be there, and nothing else.
+pub(crate) fn fill(params: &ParamSet, mut weights: BTreeMap<String, Tensor>, checkpoint: &Path) -> Result<()> {
+    let mut problems = Vec::new();
+    for param in params {
+        match weights.remove(&param.name) {
+            None => problems.push(format!("{} is missing", param.name)),
+            Some(tensor) if tensor.dims() != param.var.dims() => {
+                problems.push(format!("{} is {:?} instead of {:?}", param.name, tensor.dims(), param.var.dims()));
+            }
+            Some(tensor) => param.var.set(&tensor)?,
+        }
+    }
+    problems.extend(weights.into_keys().map(|name| format!("{name} does not belong here")));
+    if problems.is_empty() {
+        return Ok(());
+    }
+    let what = format!("the checkpoint does not fit the model and method: {}", problems.join("; "));
+    let action = "use the model and the settings that it was made with";
+    Err(Problem::new(Code::AdapterInvalid, what, checkpoint.display().to_string(), action).into())
+}
+
+impl Run<'_> {
+    /// Writes a checkpoint of the last whole step, unless it is there already, and removes the ones that are
+    /// no longer needed. Weights that are not finite are never written.
+    pub(crate) fn save(&mut self) -> Result<()> {
+        let step = self.state.step;
+        if self.saved == Some(step) {
+            return Ok(());
+        }
+        if !self.weights_are_finite()? {
+            return self.spike(step, Verdict::NonFinite, "", self.state.cursor);
+        }
+        let started = Instant::now();
+        let keep = &self.state.keep;
+        // Before step 1 nothing is forgotten.
+        let within = (step == 0 || keep.measured_step == step).then_some(!keep.exceeded);
+        let weights = self.attached.params.iter().map(|param| (param.name.clone(), param.var.as_tensor().clone()));
+        let meta = Meta {
+            schema: STATE_SCHEMA,
+            method: self.request.project.method.id.clone(),
+            whole_weights: self.attached.whole_weights,
+            hashes: self.hashes.clone(),
+            within_budget: within,
+            state: self.state.clone(),
+            files: BTreeMap::new(),
+        };
+        let optimiser = self.optimiser.to_safetensors()?;
+        let parts = Parts { meta, weights: &weights.collect(), optimiser: &optimiser };
+        let (path, bytes) = self.checkpoints.write(parts)?;
+        self.saved = Some(step);
+        if let Some(within) = within {
+            self.within_budget.insert(step, within);
+        }
+        self.watch.say(Event::Checkpoint { step, path, bytes });
+        let steps = self.checkpoints.steps();
+        let within = self.within_budget.iter().rev().find(|(step, within)| **within && steps.contains(step));
+        let keep_checkpoints = self.request.project.train.keep_checkpoints;
+        let within = within.map(|(step, _)| *step);
+        let best = Some(self.state.evals.best_step).filter(|step| *step > 0);
+        let keep = survivors(&steps, best, within, keep_checkpoints);
+        self.checkpoints.retain(&keep)?;
+        self.clock.add(Phase::Saves, started);
+        Ok(())
+    }
+
+    fn weights_are_finite(&self) -> Result<bool> {
+        for param in &self.attached.params {
+            if !with_slice(param.var.as_tensor(), temper_nn::kernels::reduce::all_finite)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Makes the run what it was at a checkpoint.
+    pub(crate) fn restore(&mut self, loaded: Loaded) -> Result<()> {
+        let Loaded { path, meta, weights, optimiser } = loaded;
+        fill(&self.attached.params, weights, &path)?;
+        self.optimiser = AdamW::from_safetensors(adamw(&self.request.project.train), &optimiser)?;
+        self.batches.seek(meta.state.cursor)?;
+        self.saved = Some(meta.state.step);
+        self.state = meta.state;
+        self.watch.set_step(self.state.step);
+        Ok(())
+    }
+
+    /// The newest whole checkpoint that `wanted` accepts by its step.
+    fn newest(&self, wanted: impl Fn(u64) -> bool) -> Option<Loaded> {
+        for step in self.checkpoints.steps().into_iter().rev().filter(|step| wanted(*step)) {
+            match crate::checkpoint::load(&self.checkpoints.path(step)) {
+                Ok(loaded) => return Some(loaded),
+                Err(error) => {
+                    let problem = Problem::from(error);
+                    self.watch
+                        .warn("checkpoint_damaged", format!("the checkpoint of step {step} is skipped: {problem}"));
+                }
+            }
+        }
+        None
+    }
+
+    /// Step `step` must not be taken: its loss, its gradient or the weights before it are not finite, or its
+    /// loss jumped. Ends the run or goes back to the newest checkpoint and on behind the rows of the step,
+    /// as the project says. Nothing needs to be written for it: a resume of that checkpoint meets the same
+    /// step and goes the same way.
+    pub(crate) fn spike(&mut self, step: u64, verdict: Verdict, rows: &str, behind: Cursor) -> Result<()> {
+        let happened = match verdict {
+            Verdict::Spike { mean } => format!("the loss of step {step} jumped above its running mean of {mean:.3}"),
+            _ if rows.is_empty() => format!("after step {step} the weights are not finite"),
+            _ => format!("the loss or the gradient of step {step} is not finite"),
+        };
+        let of_rows = if rows.is_empty() { String::new() } else { format!(" ({rows})") };
+        let go_back = self.request.project.train.on_spike == "roll-back" && self.state.spike_roll_backs < MOST_SPIKES;
+        let target = if go_back { self.newest(|_| true) } else { None };
+        let Some(target) = target else {
+            if self.saved.is_none() && self.weights_are_finite()? {
+                self.save()?;
+            }
+            let action =
+                "lower the learning rate or look at these rows; the last checkpoint is whole and can be exported";
+            return Err(Problem::new(Code::NonFinite, happened, rows, action).into());
+        };
+        let to = target.meta.state.step;
+        let (spikes, keep) = (self.state.spike_roll_backs + 1, self.state.keep.roll_backs);
+        self.restore(target)?;
+        self.state.spike_roll_backs = spikes;
+        self.state.keep.roll_backs = keep;
+        self.state.cursor = behind;
+        self.batches.seek(behind)?;
+        self.saved = None;
+        let text =
+            format!("{happened}{of_rows}: back to step {to}, and on behind these rows ({spikes} of {MOST_SPIKES})");
+        self.watch.warn("rolled_back", text);
+        Ok(())
+    }
+
+    /// Goes back to the newest checkpoint within the budget and on at half the learning rate.
+    pub(crate) fn budget_roll_back(&mut self) -> Result<()> {
+        let from = self.state.step;
+        let within: Vec<u64> =
+            self.within_budget.iter().filter(|(_, within)| **within).map(|(step, _)| *step).collect();
+        let Some(target) = self.newest(|step| within.contains(&step)) else {
+            let what = "there is no checkpoint within the budget of forgetting to go back to";
+            let place = self.request.run_dir.display().to_string();
+            let action = "set keep.on_exceed to slow-down, or allow more forgetting";
+            return Err(Problem::new(Code::NotFound, what, place, action).into());
+        };
+        let to = target.meta.state.step;
+        let (roll_backs, spikes) = (self.state.keep.roll_backs + 1, self.state.spike_roll_backs);
+        let lr_factor = self.state.lr_factor.0 * 0.5;
+        self.restore(target)?;
+        self.state.keep.roll_backs = roll_backs;
+        self.state.spike_roll_backs = spikes;
+        self.state.lr_factor.0 = lr_factor;
+        self.saved = None;
+        // What was learnt after it must not be taken for a part of this run.
+        let keep = self.checkpoints.steps().into_iter().filter(|step| *step <= to).collect();
+        self.checkpoints.retain(&keep)?;
+        self.within_budget.retain(|step, _| *step <= to);
+        let text = format!(
+            "back from step {from} to step {to}; the learning rate is now {lr_factor} of the plan ({roll_backs} of \
+             {MOST_ROLL_BACKS})"
+        );
+        self.watch.warn("rolled_back", text);
+        Ok(())
+    }
+}

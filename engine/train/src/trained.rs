@@ -1,0 +1,57 @@
+//! A trained model: the base with what a checkpoint holds. What generation, evaluation and export start from.
+
+use crate::attach::attach;
+use crate::checkpoint::{Meta, load, resolve};
+use crate::error::Result;
+use crate::hashes;
+use crate::prepare::{load_base, load_codec};
+use crate::saving::fill;
+use std::path::{Path, PathBuf};
+use temper_data::TextCodec;
+use temper_models::Model;
+use temper_protocol::{Code, Problem, Project, project_file};
+
+/// A trained model.
+pub struct Trained {
+    /// The base with the method on it, filled from the checkpoint.
+    pub model: Model,
+    /// Its tokenizer, with the project's chat template.
+    pub codec: TextCodec,
+    /// Folder of the checkpoint.
+    pub checkpoint: PathBuf,
+    /// The rest of the checkpoint.
+    pub meta: Meta,
+    /// The frozen project of the run.
+    pub project: Project,
+}
+
+/// Loads a checkpoint folder, or the best checkpoint of a run folder, onto the base at `model_path`.
+/// `verify_base` reads the whole base to compare its hash with the run's: exports do, a quick answer may not.
+///
+/// # Errors
+/// No whole checkpoint, another base, or a run folder without its project.
+pub fn load_trained(
+    source: &Path,
+    model_path: &Path,
+    verify_base: bool,
+    progress: &mut dyn FnMut(&str, u64, u64),
+) -> Result<Trained> {
+    let checkpoint = resolve(source)?;
+    let loaded = load(&checkpoint)?;
+    let Some(run_dir) = checkpoint.parent().and_then(Path::parent) else {
+        let what = "the checkpoint lies in no run folder";
+        let place = checkpoint.display().to_string();
+        return Err(Problem::new(Code::NotFound, what, place, "give the folder inside its run").into());
+    };
+    let project = project_file::load(&run_dir.join(project_file::FILE_NAME))?;
+    if verify_base && hashes::of_paths(&[model_path.to_path_buf()])? != loaded.meta.hashes.base {
+        let what = "this is not the base model that the run was trained on";
+        let place = model_path.display().to_string();
+        return Err(Problem::new(Code::AdapterInvalid, what, place, "give the model file the run started from").into());
+    }
+    let mut model = load_base(&project, model_path, progress)?;
+    let codec = load_codec(&model.source, model_path, &project)?;
+    let attached = attach(&mut model, &project)?;
+    fill(&attached.params, loaded.weights, &checkpoint)?;
+    Ok(Trained { model, codec, checkpoint, meta: loaded.meta, project })
+}

@@ -1,0 +1,211 @@
+//! A run with breaks is the run without them, bit for bit.
+
+#[path = "common/fixture.rs"]
+mod fixture;
+
+use fixture::{Fixture, bytes_at, resumed, run, run_with, steps, warnings};
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use temper_protocol::{Act, Code, Event, Problem, RunStatus, Value};
+use temper_train::{RunControl, TrainRequest};
+
+fn evals(events: &[Event]) -> Vec<(u64, u64, bool)> {
+    let eval = |event: &Event| match event {
+        Event::Eval { step, loss, best, .. } => Some((*step, loss.to_bits(), *best)),
+        _ => None,
+    };
+    events.iter().filter_map(eval).collect()
+}
+
+#[test]
+fn twenty_steps_are_ten_and_ten_more() {
+    let fixture = Fixture::new();
+    for method in ["lora", "full"] {
+        let project = || {
+            let mut project = fixture.project();
+            project.method.id = method.to_owned();
+            if method == "full" {
+                project.method.settings.0.clear();
+            }
+            project.train.accumulate = 2;
+            project
+        };
+        let whole = fixture.request(project(), &format!("{method}-whole"));
+        let (outcome, events) = run(&whole);
+        assert_eq!(outcome.status, RunStatus::Finished, "{:?}", outcome.problem);
+        let mut parts = fixture.request(project(), &format!("{method}-parts"));
+        parts.max_steps = Some(10);
+        let (first, first_events) = run(&parts);
+        assert_eq!((first.status, first.steps), (RunStatus::Finished, 10));
+        let (second, second_events) = run(&resumed(&parts));
+        assert_eq!((second.status, second.steps), (RunStatus::Finished, 20), "{:?}", second.problem);
+        assert!(second_events.iter().any(|event| matches!(event, Event::Started { resumed_from: 10, .. })));
+        assert!(bytes_at(&whole, 20) == bytes_at(&parts, 20), "{method}: weights or optimiser differ");
+        let together: Vec<_> = evals(&first_events).into_iter().chain(evals(&second_events)).collect();
+        assert_eq!(evals(&events), together);
+        assert_eq!((outcome.best_step, outcome.best_loss.to_bits()), (second.best_step, second.best_loss.to_bits()));
+        assert_eq!(outcome.base_loss.to_bits(), second.base_loss.to_bits());
+        assert_eq!(outcome.forgetting.to_bits(), second.forgetting.to_bits());
+    }
+}
+
+#[test]
+fn breaking_off_anywhere_loses_nothing() {
+    let fixture = Fixture::new();
+    let whole = fixture.request(fixture.project(), "whole");
+    let (_, events) = run(&whole);
+    let expected = bytes_at(&whole, 20);
+    for number in 0..8 {
+        let request = fixture.request(fixture.project(), &format!("broken-{number}"));
+        // The listener dies at some event: the run ends there without another word.
+        let deadly = (number * 2 + 1) * events.len() / 17;
+        let mut heard = 0;
+        let died = catch_unwind(AssertUnwindSafe(|| {
+            temper_train::train(&request, &RunControl::new(), &mut |_| {
+                heard += 1;
+                assert!(heard <= deadly, "the listener dies");
+            })
+        }));
+        assert!(died.is_err());
+        let (outcome, _) = run(&resumed(&request));
+        assert_eq!((outcome.status, outcome.steps), (RunStatus::Finished, 20), "{:?}", outcome.problem);
+        assert!(bytes_at(&request, 20) == expected, "broken off at event {deadly}");
+    }
+}
+
+#[test]
+fn a_stop_in_the_middle_of_anything_loses_nothing() {
+    let fixture = Fixture::new();
+    let project = || {
+        let mut project = fixture.project();
+        project.train.accumulate = 3;
+        project.train.eval_steps = 4;
+        project.keep.every_steps = 4;
+        project
+    };
+    let whole = fixture.request(project(), "whole");
+    let (outcome, events) = run(&whole);
+    let expected = bytes_at(&whole, 20);
+    for number in 0..6 {
+        let request = fixture.request(project(), &format!("stopped-{number}"));
+        let control = RunControl::new();
+        let (at, mut heard) = (events.len() * (number + 1) / 8, 0);
+        let (first, _) = run_with(&request, &control, |_| {
+            heard += 1;
+            if heard == at {
+                control.request(Act::Stop);
+            }
+        });
+        assert_eq!(first.status, RunStatus::Stopped);
+        let (second, _) = run(&resumed(&request));
+        assert_eq!((second.status, second.steps), (RunStatus::Finished, 20), "{:?}", second.problem);
+        assert!(bytes_at(&request, 20) == expected, "stopped at event {at}");
+        assert_eq!((outcome.best_step, outcome.best_loss.to_bits()), (second.best_step, second.best_loss.to_bits()));
+    }
+}
+
+#[test]
+fn a_damaged_checkpoint_is_skipped_with_a_warning() {
+    let fixture = Fixture::new();
+    let whole = fixture.request(fixture.project(), "whole");
+    run(&whole);
+    for (number, file) in ["adapter.safetensors", "optimiser.safetensors", "state.json"].into_iter().enumerate() {
+        let mut request = fixture.request(fixture.project(), &format!("damaged-{number}"));
+        request.max_steps = Some(10);
+        run(&request);
+        let path = request.run_dir.join("checkpoints/step-00000010").join(file);
+        let mut bytes = fs::read(&path).expect("reads");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&path, bytes).expect("damages");
+        let (outcome, events) = run(&resumed(&request));
+        assert_eq!((outcome.status, outcome.steps), (RunStatus::Finished, 20), "{:?}", outcome.problem);
+        assert!(warnings(&events).contains(&"checkpoint_damaged"), "{file}");
+        assert!(events.iter().any(|event| matches!(event, Event::Started { resumed_from: 5, .. })));
+        assert!(bytes_at(&request, 20) == bytes_at(&whole, 20), "{file}");
+    }
+}
+
+#[test]
+fn a_run_that_has_ended_says_so_and_changes_nothing() {
+    let fixture = Fixture::new();
+    let request = fixture.request(fixture.project(), "run");
+    let (first, _) = run(&request);
+    let before = bytes_at(&request, 20);
+    let (again, events) = run(&resumed(&request));
+    assert_eq!((again.status, again.steps), (RunStatus::Finished, 20));
+    assert_eq!((again.best_step, again.adapter), (first.best_step, first.adapter));
+    assert!(warnings(&events).contains(&"already_finished"));
+    assert!(!events.iter().any(|event| matches!(event, Event::Step { .. } | Event::Checkpoint { .. })));
+    assert!(bytes_at(&request, 20) == before);
+}
+
+#[test]
+fn another_base_other_data_or_settings_are_refused() {
+    let fixture = Fixture::new();
+    let mut request = fixture.request(fixture.project(), "run");
+    request.max_steps = Some(5);
+    run(&request);
+    let refused = |change: &dyn Fn(&mut TrainRequest), named: &str| {
+        let mut request = resumed(&request);
+        change(&mut request);
+        let error = temper_train::train(&request, &RunControl::new(), &mut |_| ()).expect_err("refused");
+        let problem = Problem::from(error);
+        assert_eq!(problem.code, Code::ProjectInvalid);
+        assert!(problem.what.contains(named), "{problem}");
+    };
+    refused(&|request| request.project.train.lr_peak *= 2.0, "settings");
+    refused(
+        &|request| {
+            request.project.method.settings.0.insert("rank".to_owned(), Value::Integer(2));
+        },
+        "settings",
+    );
+    let other_rows = fs::read_to_string(fixture.path("rows.jsonl")).expect("rows").replace("apple", "pears");
+    fs::write(fixture.path("other.jsonl"), other_rows).expect("rows");
+    refused(&|request| request.data_sources = vec![(fixture.path("other.jsonl"), 1.0)], "data");
+    fs::create_dir_all(fixture.path("other")).expect("folder");
+    for file in ["tokenizer.json", "tokenizer_config.json", "config.json"] {
+        fs::copy(fixture.path("model").join(file), fixture.path("other").join(file)).expect("copy");
+    }
+    let config = fs::read_to_string(fixture.path("model/config.json")).expect("config");
+    fs::write(fixture.path("other/config.json"), format!("{config} ")).expect("config");
+    refused(&|request| request.model_path = fixture.path("other/config.json"), "base");
+    // The same run elsewhere, with a new name and fewer threads, is the same run.
+    let mut moved = resumed(&request);
+    moved.project.name = "renamed".to_owned();
+    moved.project.train.threads = 1;
+    let (outcome, _) = run(&moved);
+    assert_eq!((outcome.status, outcome.steps), (RunStatus::Finished, 20));
+}
+
+#[test]
+fn a_checkpoint_that_cannot_be_written_fails_the_run_and_leaves_the_last_one() {
+    let fixture = Fixture::new();
+    let whole = fixture.request(fixture.project(), "whole");
+    run(&whole);
+    let request = fixture.request(fixture.project(), "blocked");
+    let obstacle = request.run_dir.join("checkpoints/.unfinished-00000010");
+    let (outcome, _) = run_with(&request, &RunControl::new(), |event| {
+        if matches!(event, Event::Checkpoint { step: 5, .. }) {
+            fs::write(&obstacle, "in the way").expect("obstacle");
+        }
+    });
+    assert_eq!(outcome.status, RunStatus::Failed);
+    let problem = outcome.problem.expect("a problem");
+    assert!(problem.code == Code::Io && problem.r#where.contains("unfinished"), "{problem}");
+    assert_eq!(steps(&request).last(), Some(&5), "the checkpoint before is whole");
+    fs::remove_file(&obstacle).expect("cleared");
+    let (outcome, _) = run(&resumed(&request));
+    assert_eq!(outcome.status, RunStatus::Finished, "{:?}", outcome.problem);
+    assert!(bytes_at(&request, 20) == bytes_at(&whole, 20));
+}
+
+#[test]
+fn a_new_run_does_not_write_over_an_old_one() {
+    let fixture = Fixture::new();
+    let request = fixture.request(fixture.project(), "run");
+    run(&request);
+    let error = temper_train::train(&request, &RunControl::new(), &mut |_| ()).expect_err("refused");
+    assert_eq!(Problem::from(error).code, Code::Usage);
+}
