@@ -75,7 +75,7 @@ impl TokenizerKind {
 pub enum TemplateOrigin {
     /// The model's own.
     Model,
-    /// [`PLAIN_TEMPLATE`], because the model has none.
+    /// [`super::PLAIN_TEMPLATE`], because the model has none.
     Plain,
     /// The project file's, instead of the model's.
     Project,
