@@ -7,13 +7,16 @@ use anyhow::{Context as _, Result, ensure};
 use candle_core::{Device, Tensor, Var};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use temper_methods::{Method, ModelDims, OwnDims, Promote, SiteDims, registry};
-use temper_models::{LlamaConfig, Model, names};
+use temper_methods::{Method, Promote, registry};
+use temper_models::{LlamaConfig, Model};
 use temper_nn::gradcheck::{GradCheck, check_parameters};
 use temper_nn::ops::IGNORE;
 use temper_nn::rng::Stream;
 use temper_nn::{ForwardContext, Grads, Param};
 use temper_protocol::{Kind, Value, Values};
+use temper_train::attach::dims_of;
+use temper_train::driver::{Driver, Tokens};
+use temper_train::phases::PhaseClock;
 
 const VOCABULARY: usize = 53;
 const WIDTH: usize = 12;
@@ -29,27 +32,9 @@ fn base(tied: bool) -> Result<Model> {
     Ok(Model::random(&config(tied), 5)?)
 }
 
-/// What a method may look at.
-fn dims(model: &Model) -> ModelDims {
-    let config = model.config.as_llama();
-    let sites = names::sites(config).into_iter().map(|site| SiteDims {
-        bias: model.site(&site.name).is_some_and(temper_nn::LinearSite::has_bias),
-        name: site.name,
-        hf_name: site.hf,
-        out_features: site.out_features,
-        in_features: site.in_features,
-        layer: Some(site.layer),
-    });
-    let own = names::slots(config)
-        .into_iter()
-        .filter(|slot| slot.site.is_none())
-        .map(|slot| OwnDims { entries: slot.shape.iter().map(|&side| side as u64).product(), name: slot.name });
-    ModelDims { sites: sites.collect(), own: own.collect() }
-}
-
 /// Puts a method on a model as the trainer does.
 fn adapt(model: &mut Model, method: &dyn Method, values: &Values) -> Result<()> {
-    let plan = method.plan(values, &dims(model).sites, 8)?;
+    let plan = method.plan(values, &dims_of(model).sites, 8)?;
     let selector = plan.promote.selector()?;
     model.promote(&|name| selector.selects(name))?;
     for site in model.sites_mut() {
@@ -147,7 +132,7 @@ fn logits_start_as_those_of_the_base() -> Result<()> {
         let before = logits(&model)?;
         adapt(&mut model, method, values)?;
         let off = difference(&logits(&model)?, &before)?;
-        let plan = method.plan(values, &dims(&model).sites, 8)?;
+        let plan = method.plan(values, &dims_of(&model).sites, 8)?;
         let limit = if plan.promote == Promote::None { 0.0 } else { 1e-5 };
         ensure!(off <= limit, "logits are off by {off:e}");
         Ok(())
@@ -159,7 +144,8 @@ fn as_many_numbers_are_trained_as_the_formula_says() -> Result<()> {
     over_registry(|method, values, tied| {
         let mut model = base(tied)?;
         adapt(&mut model, method, values)?;
-        let (trained, formula) = (model.trained_parameter_count()?, method.trained_parameters(values, &dims(&model))?);
+        let (trained, formula) =
+            (model.trained_parameter_count()?, method.trained_parameters(values, &dims_of(&model))?);
         ensure!(trained == formula, "{trained} numbers are trained, the formula says {formula}");
         let everything = method.declared().id == "full" && *values == Values::default();
         ensure!(!everything || trained == model.parameter_count(), "{trained} of {}", model.parameter_count());
@@ -290,6 +276,40 @@ fn rows_one_at_a_time_give_the_gradients_of_all_rows_at_once() -> Result<()> {
         for (name, gradient) in at_once.iter() {
             let off = difference(summed.get(name).context("no gradient")?, gradient)?;
             ensure!(off <= 1e-4, "the gradient of {name} is off by {off:e}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn stage_by_stage_kept_or_recomputed_gradients_are_those_of_the_whole_graph() -> Result<()> {
+    over_registry(|method, values, tied| {
+        let mut model = base(tied)?;
+        adapt(&mut model, method, values)?;
+        shake(&model, 0.05)?;
+        let params = model.params()?;
+        let batch = batch(true);
+        let mut whole = Grads::new();
+        let expected_loss = loss(&model, &batch)?;
+        whole.collect(&params, &mut expected_loss.backward()?)?;
+        let tokens = Tokens { ids: batch.tokens.clone(), targets: batch.targets.clone(), ctx: batch.ctx.clone() };
+        let drive = |recompute: bool| -> Result<(f64, Grads)> {
+            let mut grads = Grads::new();
+            let driver = Driver::new(&model, recompute);
+            let found = driver.micro_step(&model, &tokens, (1.0, 1.0), &mut grads, &mut PhaseClock::default())?;
+            Ok((found.loss_sum, grads))
+        };
+        let ((kept_loss, kept), (again_loss, again)) = (drive(false)?, drive(true)?);
+        ensure!(
+            kept_loss == f64::from(expected_loss.to_scalar::<f32>()?) && kept_loss == again_loss,
+            "the loss differs"
+        );
+        ensure!(kept.len() == params.len() && again.len() == params.len(), "{} and {}", kept.len(), again.len());
+        for (name, gradient) in whole.iter() {
+            let (kept, again) = (kept.get(name).context("missing")?, again.get(name).context("missing")?);
+            let off = difference(kept, gradient)?;
+            ensure!(off <= 1e-5, "the gradient of {name}, stage by stage, is off by {off:e}");
+            ensure!(largest(&(kept - again)?)? == 0.0, "recomputing changes the gradient of {name}");
         }
         Ok(())
     })
