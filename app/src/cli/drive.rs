@@ -166,7 +166,9 @@ impl Session {
                         return Err(problem);
                     }
                     event => {
-                        if let Event::Started { run, .. } | Event::Preparing { run, .. } | Event::Queued { run } = &event {
+                        if let Event::Started { run, .. } | Event::Preparing { run, .. } | Event::Queued { run } =
+                            &event
+                        {
                             self.current_run = Some(*run);
                         }
                         let last = matches!(event, Event::Finished { .. });

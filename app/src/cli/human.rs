@@ -114,7 +114,9 @@ impl Human {
         if self.terminal {
             let bar = self.bar.get_or_insert_with(|| {
                 let bar = ProgressBar::new(total.max(1));
-                if let Ok(style) = ProgressStyle::with_template("{msg:32} {bar:30} {human_pos}/{human_len} {per_sec}, {eta} left") {
+                if let Ok(style) =
+                    ProgressStyle::with_template("{msg:32} {bar:30} {human_pos}/{human_len} {per_sec}, {eta} left")
+                {
                     bar.set_style(style);
                 }
                 bar
@@ -158,9 +160,12 @@ impl Human {
 
     fn run_event(&mut self, event: &Event) {
         match event {
-            Event::Started { run, method, model_parameters, trained_parameters, threads, resumed_from, device, .. } => {
+            Event::Started {
+                run, method, model_parameters, trained_parameters, threads, resumed_from, device, ..
+            } => {
                 self.first_step = None;
-                let from = if *resumed_from > 0 { format!(", going on from step {resumed_from}") } else { String::new() };
+                let from =
+                    if *resumed_from > 0 { format!(", going on from step {resumed_from}") } else { String::new() };
                 self.line(&format!(
                     "run {run}: {method} trains {} of {} parameters on {device} with {threads} threads{from}",
                     count(*trained_parameters),
@@ -298,19 +303,32 @@ impl Human {
 
     fn answer(&self, event: &Event) {
         match event {
-            Event::Model { path, format, architecture, parameters, layers, hidden_size, vocabulary, context, storage, .. } => {
+            Event::Model {
+                path,
+                format,
+                architecture,
+                parameters,
+                layers,
+                hidden_size,
+                vocabulary,
+                context,
+                storage,
+                ..
+            } => {
                 print_line(&format!(
                     "model: {} ({format}, {architecture}): {} parameters, {layers} layers, width {hidden_size}, vocabulary {vocabulary}, context {context}, stored as {storage}",
                     path.display(),
                     count(*parameters)
                 ));
             }
-            Event::Dataset { path, format, schema, confidence, rows, bad_rows, columns, complete } => print_line(&format!(
-                "data: {} ({format}): {schema} (confidence {confidence:.2}), {rows}{} rows, {bad_rows} set aside, columns {}",
-                path.display(),
-                if *complete { "" } else { "+" },
-                columns.join(", ")
-            )),
+            Event::Dataset { path, format, schema, confidence, rows, bad_rows, columns, complete } => {
+                print_line(&format!(
+                    "data: {} ({format}): {schema} (confidence {confidence:.2}), {rows}{} rows, {bad_rows} set aside, columns {}",
+                    path.display(),
+                    if *complete { "" } else { "+" },
+                    columns.join(", ")
+                ))
+            }
             Event::Adapter { path, format, method, base, rank, sites, parameters } => print_line(&format!(
                 "adapter: {} ({format}, {method}): rank {rank} at {sites} sites, {} parameters, for {}",
                 path.display(),
@@ -321,10 +339,23 @@ impl Human {
                 print_line(&format!("project: {} ({name}): {method} on {model}, {runs} runs", path.display()));
             }
             Event::Unknown { path, why } => print_line(&format!("not usable: {}: {why}", path.display())),
-            Event::Preflight { fits, peak_rss_mib, step_secs, total_secs, disk_mib, warnings, free_memory_mib, max_steps, .. } => {
+            Event::Preflight {
+                fits,
+                peak_rss_mib,
+                step_secs,
+                total_secs,
+                disk_mib,
+                warnings,
+                free_memory_mib,
+                max_steps,
+                ..
+            } => {
                 print_line(if *fits { "it fits" } else { "it does NOT fit" });
                 print_line(&format!("  memory   {peak_rss_mib:.0} MiB of {free_memory_mib:.0} MiB free"));
-                print_line(&format!("  time     {step_secs:.2} s a step, {} for {max_steps} steps", duration(*total_secs)));
+                print_line(&format!(
+                    "  time     {step_secs:.2} s a step, {} for {max_steps} steps",
+                    duration(*total_secs)
+                ));
                 print_line(&format!("  disk     {disk_mib:.0} MiB for checkpoints and exports"));
                 for warning in warnings {
                     print_line(&format!("  note: {warning}"));

@@ -64,9 +64,7 @@ fn run(cli: Cli) -> Result<bool, Problem> {
         }
         Some(Task::Runs { project }) => runs::list(cli.json, &project),
         Some(Task::Show { run, project }) => runs::show(cli.json, &run, project.as_deref()),
-        Some(Task::Methods { id, family }) => {
-            drive::Session::open(cli.json)?.methods(id.as_deref(), family.as_deref())
-        }
+        Some(Task::Methods { id, family }) => drive::Session::open(cli.json)?.methods(id.as_deref(), family.as_deref()),
         Some(task) => {
             let command = translate::command(task)?;
             drive::Session::open(cli.json)?.carry_out(command)
@@ -82,6 +80,27 @@ fn has_display() -> bool {
     ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
 }
 
-fn window(project: Option<std::path::PathBuf>, drops: Vec<std::path::PathBuf>, autostart: bool) -> Result<bool, Problem> {
-    temper::window::run(temper::window::WindowOptions { project, drops, autostart }).map(|()| true)
+fn window(
+    project: Option<std::path::PathBuf>,
+    drops: Vec<std::path::PathBuf>,
+    autostart: bool,
+) -> Result<bool, Problem> {
+    let program = std::env::current_exe().map_err(|error| {
+        Problem::new(
+            Code::Io,
+            format!("this program cannot find itself: {error}"),
+            "engine",
+            "start it by its full path",
+        )
+    })?;
+    let engine = temper::client::EngineLauncher::child(program, log_file());
+    let options = temper::window::WindowOptions { project, drops, autostart, engine };
+    temper::window::run(options).map(|()| true)
+}
+
+/// Where the engine's error stream goes; nowhere when there is no folder for it.
+fn log_file() -> Option<std::path::PathBuf> {
+    let dirs = directories::ProjectDirs::from("", "", "temper")?;
+    std::fs::create_dir_all(dirs.cache_dir()).ok()?;
+    Some(dirs.cache_dir().join("engine.log"))
 }

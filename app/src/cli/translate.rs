@@ -36,7 +36,11 @@ pub(crate) fn command(task: Task) -> Result<Command, Problem> {
             source: export_source(&source, model.as_deref())?,
             format: ExportFormat::from_name(&format).ok_or_else(|| {
                 let known: Vec<&str> = ExportFormat::ALL.iter().map(|format| format.name()).collect();
-                usage(format!("\"{format}\" is not a format"), "--format", format!("choose one of: {}", known.join(", ")))
+                usage(
+                    format!("\"{format}\" is not a format"),
+                    "--format",
+                    format!("choose one of: {}", known.join(", ")),
+                )
             })?,
             dtype: dtype
                 .map(|name| {
