@@ -35,7 +35,7 @@ pub(crate) const BUILTINS: &[EmbeddedFolder] = &[
     EmbeddedFolder {
         name: "starter",
         entry: None,
-        files: files!("assets/starter": "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
+        files: files!("assets/starter": "config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
                       "README.md"),
     },
     EmbeddedFolder { name: "starter-data", entry: Some("data.jsonl"), files: files!("assets/starter": "data.jsonl") },

@@ -293,7 +293,12 @@ impl Shared {
                         self.end(req, Err(busy()));
                     }
                 }
-                Ok(Work::Heavy(job)) => self.queue_heavy(HeavyItem::Job(JobItem { req, job, context })),
+                Ok(Work::Heavy(job)) => {
+                    if self.heavy_work.load(Ordering::Acquire) > 0 {
+                        context.progress("waiting for what is running", 0, 0, "requests");
+                    }
+                    self.queue_heavy(HeavyItem::Job(JobItem { req, job, context }));
+                }
                 Ok(Work::Run(planned)) => match guarded(|| self.accept(req, *planned)) {
                     Ok(item) => {
                         if self.heavy_work.load(Ordering::Acquire) > 0 {

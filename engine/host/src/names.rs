@@ -43,9 +43,10 @@ pub(crate) fn folder_of(file: &Path) -> PathBuf {
     file.parent().map(Path::to_path_buf).unwrap_or_default()
 }
 
-/// The project's folder, given as that folder or as its file; need not hold a project file.
-pub(crate) fn project_dir_of(project: &Path) -> Result<PathBuf, Problem> {
-    let project = absolute(project, Path::new(""))?;
+/// The project's folder, given as that folder or as its file; the current folder when none is given. Need
+/// not hold a project file.
+pub(crate) fn project_dir_of(project: Option<&Path>) -> Result<PathBuf, Problem> {
+    let project = absolute(project.unwrap_or(Path::new(".")), Path::new(""))?;
     Ok(if project.is_file() { folder_of(&project) } else { project })
 }
 

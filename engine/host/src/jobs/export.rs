@@ -36,7 +36,7 @@ pub(super) struct Order {
 
 /// Writes, checks and puts on record.
 pub(super) fn export(builtins: &Builtins, order: &Order, context: &JobContext) -> Result<(), Problem> {
-    let project_dir = order.project.as_deref().map_or_else(|| Ok(PathBuf::new()), names::project_dir_of)?;
+    let project_dir = names::project_dir_of(order.project.as_deref())?;
     let source = match &order.source {
         ExportSource::Run { run, step } => of_run(builtins, &project_dir, run, *step, context)?,
         ExportSource::Adapter { path, model } => of_adapter(builtins, path, model, &project_dir, context)?,
@@ -88,7 +88,7 @@ pub(super) fn verify(
     against: Option<&RunRef>,
     context: &JobContext,
 ) -> Result<(), Problem> {
-    let project_dir = project.map_or_else(|| Ok(PathBuf::new()), names::project_dir_of)?;
+    let project_dir = names::project_dir_of(project)?;
     if !path.exists() {
         return Err(Problem::new(
             Code::NotFound,

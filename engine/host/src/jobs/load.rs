@@ -58,7 +58,7 @@ impl Kept {
         wanted: &ModelRef,
         context: &JobContext,
     ) -> Result<Arc<Loaded>, Problem> {
-        let base_dir = project.map_or_else(|| Ok(PathBuf::new()), names::project_dir_of)?;
+        let base_dir = names::project_dir_of(project)?;
         let model_path = names::model_path(builtins, &wanted.model, &base_dir)?;
         let adapters: Vec<AdapterPath> =
             wanted.adapters.iter().map(|name| adapter_path(name, &base_dir)).collect::<Result<_, Problem>>()?;

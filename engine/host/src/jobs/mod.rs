@@ -19,7 +19,6 @@ mod train;
 use crate::builtin::{self, Builtins};
 use crate::job::{JobContext, Work, Workshop};
 use crate::names;
-use std::path::PathBuf;
 use std::sync::Arc;
 use temper_protocol::{Command, Event, Problem};
 
@@ -102,7 +101,7 @@ impl Workshop for Program {
             Command::Evaluate { project, model, data, metrics } => {
                 let metrics = evaluate::chosen(metrics)?;
                 self.heavy(move |builtins, kept, context| {
-                    let folder = project.as_deref().map_or_else(|| Ok(PathBuf::new()), names::project_dir_of)?;
+                    let folder = names::project_dir_of(project.as_deref())?;
                     let path = names::data_path(builtins, &data, &folder)?;
                     let loaded = kept.load(builtins, project.as_deref(), &model, context)?;
                     evaluate::evaluate(&loaded, &data, &path, &metrics, context)

@@ -25,7 +25,7 @@ pub(super) fn preview(builtins: &Builtins, project: &Path, rows: usize, context:
     let validation = match (&request.validation_path, &project.data.validation) {
         (Some(path), _) => ValidationSource::Path(path.clone()),
         (None, Validation::Share(share)) => ValidationSource::Share(*share),
-        (None, Validation::Path(path)) => ValidationSource::Path(project_dir.join(path)),
+        (None, Validation::Path(_)) => ValidationSource::Share(0.0),
     };
     let mut load = LoadRequest::from_project(
         &project.data,
