@@ -4,6 +4,7 @@ Used by window_e2e.py. Needs the system's Python with python3-gi and gir1.2-atsp
 ImageMagick. The program is seen as a screen reader sees it (AT-SPI): by roles and names, never by pixels; pixels are
 only for screenshots and for the place of a drop. Start scripts through `in_session`.
 """
+import contextlib
 import os
 import pathlib
 import re
@@ -48,14 +49,15 @@ class Screen:
         self.process.terminate()
         self.process.wait()
 
-    def shot(self, path):
-        """Writes a PNG and gives the number of its colours."""
+    def shot(self, path, crop=None):
+        """Writes a PNG, whole or cut to WIDTHxHEIGHT+X+Y, and gives the number of its colours."""
         with tempfile.TemporaryDirectory() as work:
             raw = f"{work}/screen.xwd"
             subprocess.run(["xwd", "-silent", "-root", "-display", self.display, "-out", raw], check=True)
             convert = "/usr/bin/convert-im6.q16"
             convert = convert if os.path.exists(convert) else shutil.which("convert")
-            subprocess.run([convert, f"xwd:{raw}", str(path)], check=True)
+            cut = ["-crop", crop, "+repage"] if crop else []
+            subprocess.run([convert, f"xwd:{raw}", *cut, "-define", "png:exclude-chunks=date,time", str(path)], check=True)
             colours = subprocess.run([convert, str(path), "-format", "%k", "info:"], check=True, capture_output=True, text=True)
         return int(colours.stdout)
 
@@ -142,6 +144,27 @@ class Window:
                 raise Failed("nothing was drawn")
             time.sleep(0.3)
 
+    def wait_enabled(self, pattern, role=None, seconds=30):
+        """Waits until it is there and can be used."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            node = self.wait(pattern, role, max(1.0, end - time.monotonic()))
+            if node.get_state_set().contains(self.atspi.StateType.ENABLED):
+                return node
+            time.sleep(0.2)
+        raise Failed(f"{pattern!r} cannot be used after {seconds} s; there was:\n{self.tree()[-4000:]}")
+
+    def settle(self, seconds=10):
+        """Waits until two looks at the tree give the same texts, so that a screenshot shows a finished frame."""
+        end = time.monotonic() + seconds
+        before = self.tree()
+        while time.monotonic() < end:
+            time.sleep(0.25)
+            now = self.tree()
+            if now == before:
+                return
+            before = now
+
     def tail(self):
         self.log.flush()
         return pathlib.Path(self.log.name).read_text()[-2000:]
@@ -165,19 +188,54 @@ class Window:
         subprocess.run(["xdotool", "type", "--delay", "5", text], check=True, env=self.env)
         time.sleep(0.2)
 
-    def drop(self, files, x=400, y=300, hover=None):
-        """A real drop of files from another program, or only their hovering for some seconds (then it returns at once)."""
+    def focus_window(self):
+        """Gives the window the keyboard: a bare screen has no window manager that would."""
+        found = subprocess.run(["xdotool", "search", "--sync", "--onlyvisible", "--name", "^Temper$"], check=True,
+                               env=self.env, capture_output=True, text=True).stdout.split()
+        self.number = found[0]
+        subprocess.run(["xdotool", "windowmove", self.number, "0", "0", "windowfocus", "--sync", self.number], check=True,
+                       env=self.env)
+
+    def resize(self, width, height):
+        subprocess.run(["xdotool", "windowsize", "--sync", self.number, str(width), str(height)], check=True, env=self.env)
+
+    def set_field(self, pattern, text, enter=True):
+        """Gives a text field the keyboard focus, replaces its text, and commits it by Enter."""
+        node = self.wait(pattern, "entry|text")
+        component = node.get_component_iface()
+        if component is None or not component.grab_focus():
+            raise Failed(f"{pattern!r} does not take the focus")
+        end = time.monotonic() + 10
+        while not node.get_state_set().contains(self.atspi.StateType.FOCUSED):
+            if time.monotonic() > end:
+                raise Failed(f"{pattern!r} did not get the focus")
+            time.sleep(0.1)
+            node.clear_cache()
+        self.keys("ctrl+a")
+        self.type(str(text))
+        if enter:
+            self.keys("Return")
+
+    @contextlib.contextmanager
+    def hovering(self, files, x=400, y=300):
+        """Files hover over the window, held by another program, for as long as the block lasts."""
+        command = [self.python, str(HERE / "xdnd_drop.py"), "Temper", str(x), str(y), "--hover", *map(str, files)]
+        hand = subprocess.Popen(command, env=self.env, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        try:
+            yield
+        finally:
+            hand.stdin.close()
+            hand.wait(10)
+
+    def drop(self, files, x=400, y=300):
+        """A real drop of files from another program."""
         command = [self.python, str(HERE / "xdnd_drop.py"), "Temper", str(x), str(y)]
-        if hover is not None:
-            return subprocess.Popen([*command, "--hover-only", str(hover), *map(str, files)], env=self.env,
-                                    stdout=subprocess.DEVNULL)
         done = subprocess.run([*command, *map(str, files)], env=self.env, capture_output=True, text=True)
         if done.returncode != 0 or "XdndFinished accepted=1" not in done.stdout:
             raise Failed(f"the drop was not accepted: {done.stdout} {done.stderr}")
-        return None
 
-    def shot(self, path):
-        return self.screen.shot(path)
+    def shot(self, path, crop=None):
+        return self.screen.shot(path, crop)
 
     def close(self, seconds=20):
         """Asks the window to close; kills what stays."""

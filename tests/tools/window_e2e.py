@@ -1,0 +1,338 @@
+"""Uses the real window as a person would: drops, a form, a run with pause and resume, an export with its certificate.
+
+The program runs on a virtual screen with its real engine behind it; nothing in it knows that it is tested. Files come by
+real drops from another program, everything else by accessible names and by keys. Scenes: `whole` (an empty start to an
+exported model), `errors` (what cannot be used is said in its card), `killed` (the window dies, the run goes on, a new
+window shows and stops it), `refused` (an export that does not compare is refused). `--shots` keeps the screenshots.
+
+    python3 tests/tools/window_e2e.py --temper BINARY --model FOLDER --data FILE --python VENV_PYTHON [--shots DIR]
+"""
+import argparse
+import json
+import os
+import pathlib
+import pickle
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+
+import window
+from window import Failed
+
+
+class Stage:
+    """What all scenes share: a home folder, a screen, the program, the files that are dropped."""
+
+    def __init__(self, arguments, work):
+        self.arguments = arguments
+        self.work = pathlib.Path(work)
+        self.home = self.work / "home"
+        self.home.mkdir()
+        self.binary = self.work / "temper"
+        shutil.copy2(arguments.temper, self.binary)
+        self.model = self.work / "small-model"
+        shutil.copytree(arguments.model, self.model, ignore=shutil.ignore_patterns("data.jsonl", "README.md"))
+        self.data = self.work / "answers.jsonl"
+        shutil.copyfile(arguments.data, self.data)
+        self.shots = pathlib.Path(arguments.shots) if arguments.shots else None
+        if self.shots:
+            self.shots.mkdir(parents=True, exist_ok=True)
+        self.env = {"HOME": str(self.home), "XDG_CONFIG_HOME": str(self.home / ".config"),
+                    "XDG_DATA_HOME": str(self.home / ".local/share"), "XDG_CACHE_HOME": str(self.home / ".cache")}
+        self.screen = window.Screen(1280, 800)
+
+    def open(self, *paths):
+        opened = window.Window(self.screen, self.binary, *paths, env=self.env, python=self.arguments.python)
+        opened.wait("Setup", "page tab", 60)
+        opened.wait_drawn()
+        opened.focus_window()
+        return opened
+
+    def shot(self, opened, name):
+        """A screenshot under this name; the picture must show something."""
+        if self.shots:
+            opened.settle()
+            colours = opened.shot(self.shots / f"{name}.png")
+            check(f"screenshot {name}", colours > 50, colours=colours)
+
+    def small_shot(self, opened, name):
+        """The same at 1024 x 700, then back to the whole screen."""
+        if self.shots:
+            opened.resize(1024, 700)
+            opened.settle()
+            opened.shot(self.shots / f"{name}.png", "1024x700+0+0")
+            opened.resize(1280, 800)
+
+    def cli(self, *words, ok=True):
+        done = subprocess.run([str(self.binary), *map(str, words), "--json"], capture_output=True, text=True,
+                              env={**os.environ, **self.env})
+        if ok and done.returncode != 0:
+            raise Failed(f"temper {' '.join(map(str, words))}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
+        return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def check(name, ok, **facts):
+    print(f"[{'PASS' if ok else 'FAIL'}] {name} " + " ".join(f"{key}={value}" for key, value in facts.items()), flush=True)
+    if not ok:
+        raise Failed(name)
+
+
+def until(what, question, seconds=60):
+    """Asks until the answer is true, and gives it."""
+    end = time.monotonic() + seconds
+    while True:
+        answer = question()
+        if answer:
+            return answer
+        if time.monotonic() > end:
+            raise Failed(f"{what}: not after {seconds} s")
+        time.sleep(0.2)
+
+
+def runs_of(project):
+    """(run, status, step) of each run, straight from the store; nothing when there is no store yet."""
+    path = project / "temper.db"
+    if not path.exists():
+        return []
+    with sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10) as store:
+        return store.execute(RUNS_QUERY).fetchall()
+
+
+RUNS_QUERY = "SELECT run, status, steps FROM runs ORDER BY run"
+
+
+def engines(binary):
+    """Process ids of engines of this binary."""
+    found = []
+    for folder in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if len(words) > 1 and words[0].decode(errors="replace") == str(binary) and words[1] == b"engine":
+            found.append(int(folder.name))
+    return found
+
+
+def set_up(stage, opened, steps, keep_every):
+    """Both drops are done: lowers the steps, and waits until Train can be pressed."""
+    opened.set_field("Steps", steps)
+    opened.set_field("Measure every", keep_every)
+    opened.wait_enabled("Train", "push button", 60)
+
+
+def whole(stage):
+    """From nothing to an exported model."""
+    opened = stage.open()
+    try:
+        stage.shot(opened, "01-home-empty-dark")
+        opened.press("Setup", "page tab")
+        opened.wait("drop a model and data, or choose them in the cards|.*Setup.*")
+        stage.shot(opened, "02-setup-empty-dark")
+        drop_both(stage, opened)
+        train_and_steer(stage, opened)
+        export_all(stage, opened)
+    finally:
+        opened.close()
+
+
+def drop_both(stage, opened):
+    with opened.hovering([stage.model]):
+        opened.wait("Drop: Llama-type model, .* parameters, .*")
+        opened.wait("Use as model")
+        stage.shot(opened, "03-hover-model")
+    opened.wait_gone("Drop: .*")
+    check("a hover that leaves changes nothing", opened.find("Model: not chosen yet", "image") is not None)
+    opened.drop([stage.model])
+    opened.wait("Model: ready", "image")
+    opened.wait(f"{stage.model.name} is the model now")
+    stage.shot(opened, "04-model-filled")
+    with opened.hovering([stage.data]):
+        opened.wait("Drop: chat messages, .* rows, .*")
+        opened.wait("Keep what it says")
+        stage.shot(opened, "05-hover-data")
+    opened.wait_gone("Drop: .*")
+    opened.drop([stage.data])
+    opened.wait("Data: ready", "image")
+    opened.wait("[0-9,]+ train [0-9,]+ validation")
+    for card in ["Model", "Data", "Method", "Keep"]:
+        opened.wait(f"{card}: ready", "image")
+    check("both drops filled their cards", True)
+    opened.wait("measured .*", seconds=120)
+    stage.shot(opened, "06-setup-filled-dark")
+    if stage.shots:
+        opened.press("Switch to the light theme")
+        opened.wait("Switch to the dark theme")
+        stage.shot(opened, "07-setup-filled-light")
+        stage.small_shot(opened, "08-setup-filled-light-1024")
+        opened.press("Switch to the dark theme")
+        opened.wait("Switch to the light theme")
+        stage.small_shot(opened, "09-setup-filled-dark-1024")
+
+
+def train_and_steer(stage, opened):
+    set_up(stage, opened, stage.arguments.steps, 5)
+    project = stage.home / "Temper" / "first"
+    opened.press("Train", "push button")
+    opened.wait("Where shall this project live.")
+    opened.set_field("Project folder", project, enter=False)
+    stage.shot(opened, "10-project-folder")
+    opened.press("Create and train", "push button")
+    opened.wait("preparing|queued|live|Preparing.*", seconds=30)
+    stage.shot(opened, "11-preparing")
+    opened.wait("live", "label", 120)
+    until("the run has steps", lambda: any(step >= 3 for _, _, step in runs_of(project)), 120)
+    stage.shot(opened, "12-training-dark")
+    opened.press("Pause", "push button")
+    opened.wait("paused", "label", 60)
+    paused = runs_of(project)[-1]
+    stage.shot(opened, "13-paused")
+    check("paused in the store", paused[1] == "paused", run=paused[0], step=paused[2])
+    opened.press("Go on", "push button")
+    opened.wait("finished", "label", 240)
+    status, steps = runs_of(project)[-1][1:]
+    check("the run finished", (status, steps) == ("finished", stage.arguments.steps), status=status, steps=steps)
+    stage.shot(opened, "14-finished-dark")
+    stage.small_shot(opened, "15-finished-dark-1024")
+    if stage.shots:
+        opened.press("Switch to the light theme")
+        opened.wait("Switch to the dark theme")
+        stage.shot(opened, "16-finished-light")
+        opened.press("Switch to the dark theme")
+        opened.wait("Switch to the light theme")
+    stage.project = project
+
+
+def export_all(stage, opened):
+    opened.press("Export…", "push button")
+    opened.wait("Targets")
+    stage.shot(opened, "17-export-ready")
+    for name in TARGETS:
+        opened.press(f"Target {name}", "radio button")
+        opened.keys("ctrl+e")
+        opened.wait(f"Passed: {name}", seconds=120)
+    stage.shot(opened, "18-certificate-passed-dark")
+    stage.small_shot(opened, "19-certificate-passed-dark-1024")
+    if stage.shots:
+        opened.press("Switch to the light theme")
+        opened.wait("Switch to the dark theme")
+        stage.shot(opened, "20-certificate-passed-light")
+        opened.press("Switch to the dark theme")
+        opened.wait("Switch to the light theme")
+    written = sorted((stage.project).rglob("*.safetensors"))
+    folders = {path.parent for path in written if "export" in str(path.parent)}
+    adapters = [folder for folder in folders if (folder / "adapter_config.json").exists()]
+    models = [folder for folder in folders if (folder / "config.json").exists()]
+    check("an adapter and a model were written", bool(adapters) and bool(models), adapters=len(adapters), models=len(models))
+    for folder in [*adapters, *models]:
+        code, events = stage.cli("verify", folder, "--against", "last", "--project", stage.project)
+        certificate = next(event for event in events if event["event"] == "certificate")
+        check(f"verify {folder.name}", code == 0 and certificate["pass"], relative=certificate["relative_diff"])
+
+
+TARGETS = ["PEFT adapter", "merged folder, bf16"]
+
+
+def errors(stage):
+    """What cannot be used is said in the card it was meant for, with what to do."""
+    opened = stage.open()
+    try:
+        opened.press("Setup", "page tab")
+        bad_model = stage.work / "pytorch_model.bin"
+        bad_model.write_bytes(pickle.dumps({"weights": [1.0, 2.0]}))
+        with opened.hovering([bad_model]):
+            opened.wait("Not something Temper can use")
+            stage.shot(opened, "21-hover-pickle")
+        opened.drop([bad_model])
+        opened.wait("Model: has a problem", "image")
+        opened.wait(".*pytorch_model.bin.*")
+        bad_data = stage.work / "broken.jsonl"
+        bad_data.write_text('{"messages": [\nnot json at all\n' * 30)
+        opened.drop([bad_data])
+        opened.wait("Data: has a problem", "image", 30)
+        stage.shot(opened, "22-errors-dark")
+        opened.drop([stage.model])
+        opened.wait("Model: ready", "image")
+        check("a good drop takes the error away", True)
+        stage.shot(opened, "23-data-error-model-ready")
+    finally:
+        opened.close()
+
+
+def killed(stage):
+    """The window dies; the run goes on; a new window shows it and stops it, and what it learnt is kept."""
+    project = stage.work / "second"
+    stage.cli("new", project, "--model", stage.model, "--data", stage.data)
+    opened = stage.open(project)
+    try:
+        opened.press("Setup", "page tab")
+        set_up(stage, opened, 5000, 500)
+        opened.press("Train", "push button")
+        opened.wait("live", "label", 120)
+        until("the run has steps", lambda: any(step >= 2 for _, _, step in runs_of(project)), 120)
+        engine = engines(stage.binary)
+        opened.process.send_signal(signal.SIGKILL)
+        opened.process.wait()
+    finally:
+        opened.close()
+    check("the engine lives on", bool(set(engine) & set(engines(stage.binary))), engines=engine)
+    run, _, before = runs_of(project)[-1]
+    until("steps advance without a window", lambda: runs_of(project)[-1][2] >= before + 3, 120)
+    check("steps advance without a window", True, before=before, now=runs_of(project)[-1][2])
+    opened = stage.open(project)
+    try:
+        opened.press("Watch", "page tab")
+        opened.wait("live", "label", 60)
+        shown = runs_of(project)[-1][2]
+        until("the new window follows", lambda: runs_of(project)[-1][2] > shown, 60)
+        stage.shot(opened, "24-reattached")
+        opened.press("Stop and keep", "push button")
+        opened.wait("stopped at step [0-9,]+, kept", "label", 120)
+        stage.shot(opened, "25-stopped")
+        number, status, step = runs_of(project)[-1]
+        check("stopped and kept from the new window", (number, status) == (run, "stopped"), step=step)
+    finally:
+        opened.close()
+    until("the engine ends by itself", lambda: not engines(stage.binary), 60)
+    check("no engine is left", True)
+
+
+SCENES = {"whole": whole, "errors": errors, "killed": killed}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--temper", required=True)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--python", default=sys.executable, help="a Python with python-xlib, for the drops")
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--shots", help="keep screenshots in this folder")
+    parser.add_argument("--scene", choices=SCENES, action="append", help="only these scenes")
+    arguments = parser.parse_args()
+    window.in_session()
+    begin = time.monotonic()
+    with tempfile.TemporaryDirectory() as work:
+        stage = Stage(arguments, work)
+        try:
+            for name in arguments.scene or SCENES:
+                print(f"-- {name}", flush=True)
+                SCENES[name](stage)
+        except Failed as failed:
+            print(f"FAILED: {failed}", file=sys.stderr)
+            if stage.shots:
+                stage.screen.shot(stage.shots / "failed.png")
+            sys.exit(1)
+        finally:
+            for process in engines(stage.binary):
+                os.kill(process, signal.SIGTERM)
+            stage.screen.close()
+    print(f"all scenes passed in {time.monotonic() - begin:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
