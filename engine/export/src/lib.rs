@@ -260,7 +260,7 @@ fn gguf_stop_check(codec: &TextCodec, file: &Path) -> Result<Check> {
         listed.extend(file.get_usize(&format!("tokenizer.ggml.{key}"))?);
     }
     // Chat programs stop at the turn end; other stop tokens follow from the token types of the file.
-    let wanted = codec.special().turn_end.or(codec.special().eos);
+    let wanted = codec.special().turn_end.or_else(|| codec.special().eos);
     Ok(stop_check(wanted.is_none_or(|id| listed.contains(&(id as usize))), 1))
 }
 

@@ -13,7 +13,7 @@ use std::rc::Rc;
 use temper_protocol::StorageType;
 
 /// Computes the f32 values of a tensor.
-pub type Compute<'a> = Box<dyn Fn() -> Result<Vec<f32>> + 'a>;
+pub(crate) type Compute<'a> = Box<dyn Fn() -> Result<Vec<f32>> + 'a>;
 
 /// A tensor that is computed when it is written.
 pub struct LazyTensor<'a> {
@@ -113,7 +113,19 @@ pub fn write_safetensors(path: &Path, tensors: &[LazyTensor<'_>], progress: &mut
         safetensors::SafeTensorError::IoError(error) => ExportError::Io { path: path.to_path_buf(), error },
         other => other.into(),
     })?;
-    std::fs::File::open(path).and_then(|file| file.sync_all()).map_err(ExportError::io(path))
+    let file = std::fs::File::open(path).map_err(ExportError::io(path))?;
+    share(&file).and_then(|()| file.sync_all()).map_err(ExportError::io(path))
+}
+
+/// The library writes through a private temporary file; the result is for every program of the person.
+fn share(file: &std::fs::File) -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        file.set_permissions(std::fs::Permissions::from_mode(0o644))?;
+    }
+    let _only_unix_needs_it = file;
+    Ok(())
 }
 
 /// Bytes of `values` in a float type, little endian. Values that are not finite, or stop being so in 16

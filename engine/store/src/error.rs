@@ -159,7 +159,7 @@ impl From<StoreError> for Problem {
                 "give yourself the right to write there, or copy the project to another folder",
             ),
             StoreError::NotFound { what: missing } => {
-                Self::new(Code::NotFound, what.clone(), missing.clone(), "list what there is with: temper runs")
+                Self::new(Code::NotFound, what, missing.clone(), "list what there is with: temper runs")
             }
             StoreError::Io { file, .. } => {
                 Self::new(Code::Io, what, at(file), "check that the path exists and can be read and written")
