@@ -292,7 +292,7 @@ fn stage_by_stage_kept_or_recomputed_gradients_are_those_of_the_whole_graph() ->
         let mut whole = Grads::new();
         let expected_loss = loss(&model, &batch)?;
         whole.collect(&params, &mut expected_loss.backward()?)?;
-        let tokens = Tokens { ids: batch.tokens.clone(), targets: batch.targets.clone(), ctx: batch.ctx.clone() };
+        let tokens = Tokens { ids: batch.tokens.clone(), targets: batch.targets.clone(), ctx: batch.ctx };
         let drive = |recompute: bool| -> Result<(f64, Grads)> {
             let mut grads = Grads::new();
             let driver = Driver::new(&model, recompute);
