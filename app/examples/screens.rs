@@ -6,7 +6,6 @@
 #[expect(dead_code, reason = "shared with the tests, which use the rest")]
 mod kit;
 #[path = "../tests/window/scenes.rs"]
-#[expect(dead_code, reason = "shared with the tests, which use the rest")]
 mod scenes;
 
 fn main() {

@@ -25,6 +25,9 @@ pub(crate) struct Asked {
     pub(crate) paths: BTreeSet<String>,
 }
 
+/// Smallest size that the layouts are made for.
+const SMALLEST: egui::Vec2 = egui::vec2(900.0, 600.0);
+
 /// The window's program.
 pub struct App {
     /// Everything known.
@@ -120,7 +123,17 @@ impl App {
             out: &self.outbox,
             compact: ui.max_rect().width() < frame::COMPACT_WIDTH,
         };
-        frame::window_ui(&cx, ui);
+        let room = ui.max_rect();
+        if room.width() < SMALLEST.x || room.height() < SMALLEST.y {
+            // Far too small, or scaled to 200 %: everything is still there, by scrolling.
+            egui::ScrollArea::both().auto_shrink(false).show(ui, |ui| {
+                let (place, _) = ui.allocate_exact_size(room.size().max(SMALLEST), egui::Sense::hover());
+                let mut inner = ui.new_child(egui::UiBuilder::new().id_salt("window").max_rect(place));
+                frame::window_ui(&cx, &mut inner);
+            });
+        } else {
+            frame::window_ui(&cx, ui);
+        }
         overlays::sheet_ui(&cx, ui);
         let commands = self.outbox.take();
         if !commands.is_empty() {

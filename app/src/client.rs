@@ -123,6 +123,7 @@ impl ChildClient {
             return Err(Problem::internal("the engine has no standard streams"));
         };
         let inbox = Arc::new(Inbox::new(wake));
+        let log = log.map_or_else(String::new, |path| path.display().to_string());
         let (requests, waiting) = sync_channel(REQUEST_LIMIT);
         std::thread::Builder::new()
             .name("engine-requests".to_owned())
@@ -131,7 +132,7 @@ impl ChildClient {
         let shared = Arc::clone(&inbox);
         std::thread::Builder::new()
             .name("engine-events".to_owned())
-            .spawn(move || read_events(child, output, &shared))
+            .spawn(move || read_events(child, output, &shared, &log))
             .map_err(fail)?;
         Ok(Self { requests, inbox, next_request: 0 })
     }
@@ -166,7 +167,7 @@ fn write_requests(mut input: ChildStdin, waiting: &Receiver<Request>) {
 }
 
 /// Ends when the child closes its output; then says how it ended.
-fn read_events(mut child: Child, output: ChildStdout, inbox: &Inbox) {
+fn read_events(mut child: Child, output: ChildStdout, inbox: &Inbox, log: &str) {
     for line in BufReader::new(output).lines() {
         let Ok(line) = line else { break };
         if line.trim().is_empty() {
@@ -187,7 +188,7 @@ fn read_events(mut child: Child, output: ChildStdout, inbox: &Inbox) {
         let problem = Problem::new(
             Code::Internal,
             format!("the engine stopped unexpectedly ({ending})"),
-            "",
+            log,
             "go on from the last checkpoint; the log file says more",
         );
         inbox.push(Envelope { req: 0, event: Event::Error(problem) });
@@ -263,6 +264,47 @@ mod tests {
         assert_eq!(events.len(), INBOX_LIMIT + 1);
         assert_eq!(events.back().map(|envelope| envelope.event.clone()), Some(Event::Done {}));
         assert_eq!(woken.load(Ordering::Relaxed), 1, "numbers do not wake the window");
+    }
+
+    /// A program that answers one request and then ends as told.
+    #[cfg(unix)]
+    fn script(folder: &std::path::Path, body: &str) -> PathBuf {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = folder.join("engine.sh");
+        std::fs::write(&path, format!("#!/bin/sh\n{body}\n")).expect("script");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("may be run");
+        path
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_child_answers_in_lines_and_its_end_is_said_with_the_log() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let body = "read line\ncase \"$line\" in *doctor*) echo '{\"req\":1,\"event\":\"done\"}';; esac\n\
+                    echo 'not json'\necho trouble >&2\nexit 3";
+        let program = script(folder.path(), body);
+        let log = folder.path().join("engine.log");
+        let (woken, wakes) = sync_channel(64);
+        let wake: Wake = Arc::new(move || {
+            let _full = woken.try_send(());
+        });
+        let mut client = ChildClient::start(&program, Some(&log), wake).expect("started");
+        assert_eq!(client.send(Command::Doctor {}).expect("sent"), 1);
+        while client.is_alive() {
+            wakes.recv_timeout(std::time::Duration::from_secs(20)).expect("the window is woken by every piece of news");
+        }
+        let mut events = Vec::new();
+        client.drain(&mut events);
+        assert_eq!(events.first(), Some(&Envelope { req: 1, event: Event::Done {} }));
+        let problems: Vec<&Problem> = events
+            .iter()
+            .filter_map(|e| if let Event::Error(problem) = &e.event { Some(problem) } else { None })
+            .collect();
+        assert_eq!(problems.len(), 2, "{problems:?}");
+        assert!(problems[0].what.contains("unreadable"), "{}", problems[0]);
+        assert!(problems[1].what.contains("stopped unexpectedly"), "{}", problems[1]);
+        assert!(problems[1].r#where.ends_with("engine.log"), "{}", problems[1]);
+        assert_eq!(std::fs::read_to_string(&log).expect("log"), "trouble\n");
     }
 
     #[test]

@@ -40,6 +40,8 @@ pub enum UiCommand {
     ChooseFiles,
     /// Chooses a folder by a dialog.
     ChooseFolder,
+    /// Chooses texts to keep by a dialog.
+    ChooseKept,
     /// Opens the field for a path.
     EnterPath,
     /// Text in the field for a path.

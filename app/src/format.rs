@@ -146,6 +146,12 @@ pub fn rate(value: f64) -> String {
     }
 }
 
+/// A learning rate on an axis, two significant digits: `2e-4`, `1.7e-4`, `0`
+#[must_use]
+pub fn rate_short(value: f64) -> String {
+    if value == 0.0 { "0".to_owned() } else { format!("{value:.1e}").replace(".0e", "e") }
+}
+
 /// A learning rate in a readout, always as wide: `1.70e-4`
 #[must_use]
 pub fn rate_wide(value: f64) -> String {
@@ -197,6 +203,21 @@ pub fn file_name(path: &str) -> &str {
     path.trim_end_matches(['/', '\\']).rsplit(['/', '\\']).next().filter(|name| !name.is_empty()).unwrap_or(path)
 }
 
+/// A data schema in words.
+#[must_use]
+pub fn schema_words(schema: &str) -> String {
+    match schema {
+        "messages" => "chat messages".to_owned(),
+        "sharegpt" => "chat turns".to_owned(),
+        "preference" => "preference pairs".to_owned(),
+        "kto" => "rated answers".to_owned(),
+        "prompt-completion" | "raw-completion" => "prompts and answers".to_owned(),
+        "alpaca" => "instructions".to_owned(),
+        "text" => "plain text".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
 /// The name of a bundled thing without its prefix, or the file's name.
 #[must_use]
 pub fn plain_name(path: &str) -> String {
@@ -233,6 +254,8 @@ mod tests {
         assert_eq!(speed(38_412.0), "38,400");
         assert_eq!(rate(2e-4), "2e-4");
         assert_eq!(rate(0.05), "0.05");
+        assert_eq!(rate_short(1.997_322e-4), "2e-4");
+        assert_eq!(rate_short(1.7e-4), "1.7e-4");
         assert_eq!(percent(0.9981), "99.8 %");
         assert_eq!(percent(0.61), "61 %");
         assert_eq!(percent(1.0), "100 %");

@@ -75,7 +75,8 @@ fn native_options(renderer: Renderer) -> NativeOptions {
         .with_app_id("temper")
         .with_inner_size(FIRST_SIZE)
         .with_min_inner_size(SMALLEST_SIZE)
-        .with_drag_and_drop(true);
+        .with_drag_and_drop(true)
+        .with_icon(icon());
     let mut options = NativeOptions { viewport, renderer, centered: true, ..NativeOptions::default() };
     // A graphics processor that could train should not be kept busy by the window.
     let mut setup = egui_wgpu::WgpuSetupCreateNew::without_display_handle();
@@ -83,6 +84,24 @@ fn native_options(renderer: Renderer) -> NativeOptions {
     options.wgpu_options.wgpu_setup = setup.into();
     prefer_x11(&mut options);
     options
+}
+
+/// The mark of the top bar, for the task bar.
+fn icon() -> egui::IconData {
+    const SIDE: u32 = 64;
+    let colours = &theme::Theme::bundled(true).colours;
+    // Left edge and top of the three bars, in pixels.
+    let bars = [(12, 14), (28, 28), (44, 40)];
+    let inside =
+        |x: u32, y: u32| bars.iter().any(|(left, top)| (*left..left + 10).contains(&x) && (*top..52).contains(&y));
+    let mut rgba = Vec::with_capacity((SIDE * SIDE * 4) as usize);
+    for y in 0..SIDE {
+        for x in 0..SIDE {
+            let colour = if inside(x, y) { colours.text } else { colours.panel };
+            rgba.extend(colour.to_array());
+        }
+    }
+    egui::IconData { rgba, width: SIDE, height: SIDE }
 }
 
 #[cfg(target_os = "linux")]

@@ -203,12 +203,13 @@ fn target_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, target: Target, thing: 
             title(cx, ui, &mut lines, "Use as training data", &format!("{words}{}", takes(current_data(cx))));
             let now = match cx.state.setup.preview.as_ref().map(|answer| &answer.event) {
                 Some(Event::Preview { rows, bad_rows, schema, .. }) => {
-                    [format::count(*rows), format::count(*bad_rows), schema.clone()]
+                    [format::count(*rows), format::count(*bad_rows), format::schema_words(schema)]
                 }
                 _ => std::array::from_fn(|_| none()),
             };
             let more = if *complete { "" } else { "+" };
-            let after = [format!("{}{more}", format::count(*rows)), format::count(*bad_rows), schema.clone()];
+            let after =
+                [format!("{}{more}", format::count(*rows)), format::count(*bad_rows), format::schema_words(schema)];
             let names = ["rows", "set aside", "read as"];
             let mut table: Vec<_> =
                 names.into_iter().zip(now.into_iter().zip(after)).map(|(n, (a, b))| (n, a, b)).collect();
@@ -271,7 +272,10 @@ pub fn verdict(thing: &Event) -> (Icon, String) {
         ),
         Event::Dataset { schema, rows, format: container, complete, .. } => {
             let more = if *complete { "" } else { "+" };
-            (icons::FILE_TEXT, format!("Drop: {schema} data, {}{more} rows, {container}", format::count(*rows)))
+            (
+                icons::FILE_TEXT,
+                format!("Drop: {}, {}{more} rows, {container}", format::schema_words(schema), format::count(*rows)),
+            )
         }
         Event::Adapter { method, rank, sites, .. } => {
             (icons::PUZZLE_PIECE, format!("Drop: {method} adapter, rank {rank}, {} sites", format::count(*sites)))

@@ -36,6 +36,8 @@ pub struct Chart<'a> {
     pub y: (f64, f64),
     /// Most labels on y.
     pub y_ticks: usize,
+    /// Labels on y where round ones would say less.
+    pub y_values: &'a [f64],
     /// Values are logarithms.
     pub log_y: bool,
     /// How a y label is written, from value and decimals.
@@ -137,7 +139,10 @@ fn axes(ui: &Ui, theme: &Theme, chart: &Chart<'_>, shown: &Shown) -> Vec<Shape> 
     let stroke = Stroke::new(1.0, c.grid);
     let mut shapes = Vec::new();
     let (low, high) = if chart.log_y { (10f64.powf(chart.y.0), 10f64.powf(chart.y.1)) } else { chart.y };
-    let (values, decimals) = ticks::ticks(low, high, chart.y_ticks);
+    let (mut values, decimals) = ticks::ticks(low, high, chart.y_ticks);
+    if !chart.y_values.is_empty() {
+        values = chart.y_values.to_vec();
+    }
     for value in values {
         let place = if chart.log_y { value.log10() } else { value };
         let y = shown.y(place).round() + 0.5;
@@ -149,7 +154,7 @@ fn axes(ui: &Ui, theme: &Theme, chart: &Chart<'_>, shown: &Shown) -> Vec<Shape> 
         let anchor = pos2(rect.left() - 6.0, y);
         text::paint_at(ui.painter(), anchor, Align2::RIGHT_CENTER, &label, Type::MonoCaption, c.text3);
     }
-    let most = ((rect.width() / 90.0) as usize).clamp(2, 8);
+    let most = ((rect.width() / 72.0) as usize).clamp(2, 10);
     let (values, _) = ticks::ticks(chart.x.0, chart.x.1, most);
     for value in values {
         let x = shown.x(value).round() + 0.5;
@@ -190,15 +195,7 @@ fn interact(ui: &Ui, theme: &Theme, chart: &Chart<'_>, shown: &mut Shown) {
     {
         shown.clicked = Some(value(shown, pointer.x));
     }
-    let (Some(origin), Some(pointer)) =
-        (ui.input(|input| input.pointer.press_origin()), shown.response.interact_pointer_pos())
-    else {
-        return;
-    };
-    let (from, to) = (origin.x.clamp(rect.left(), rect.right()), pointer.x.clamp(rect.left(), rect.right()));
-    if (from - to).abs() < 6.0 {
-        return;
-    }
+    let Some((from, to)) = dragged_span(ui, shown) else { return };
     if shown.response.dragged() {
         let area = Rect::from_min_max(pos2(from.min(to), rect.top()), pos2(from.max(to), rect.bottom()));
         let accent = theme.colours.accent;
@@ -211,6 +208,26 @@ fn interact(ui: &Ui, theme: &Theme, chart: &Chart<'_>, shown: &mut Shown) {
             shown.zoomed = Some(Some((low.max(0.0), high)));
         }
     }
+}
+
+/// From where to where a drag goes, while it lasts and in the frame in which it ends. A slip of a few points
+/// is a click.
+fn dragged_span(ui: &Ui, shown: &Shown) -> Option<(f32, f32)> {
+    let id = shown.response.id.with("drag");
+    let inside = |x: f32| x.clamp(shown.rect.left(), shown.rect.right());
+    if shown.response.dragged() {
+        let origin = ui.input(|input| input.pointer.press_origin())?.x;
+        let pointer = shown.response.interact_pointer_pos()?.x;
+        let span = (inside(origin), inside(pointer));
+        ui.data_mut(|data| data.insert_temp(id, span));
+        return ((span.0 - span.1).abs() >= 6.0).then_some(span);
+    }
+    if !shown.response.drag_stopped() {
+        return None;
+    }
+    // The origin is forgotten by egui in the frame of the release.
+    let span: (f32, f32) = ui.data_mut(|data| data.remove_temp(id))?;
+    ((span.0 - span.1).abs() >= 6.0).then_some(span)
 }
 
 /// The shape of a measured point; meaning never rests on colour alone.

@@ -8,7 +8,7 @@ use temper_protocol::{Event, RunStatus};
 #[must_use]
 pub fn say(event: &Event) -> Option<(EventKind, String)> {
     let line = match event {
-        Event::Queued { .. } => (EventKind::Run, "Waits for another run to end".to_owned()),
+        Event::Queued { .. } => (EventKind::Run, "Waits until the engine is free".to_owned()),
         Event::Preparing { stage, .. } => (EventKind::Run, sentence_case(stage)),
         Event::Started { method, trained_parameters, threads, device, resumed_from, .. } => {
             let trained = format::parameters(*trained_parameters);
@@ -71,9 +71,13 @@ pub fn kept_line(step: u64, worst: &str, delta: f64, budget: f64) -> String {
     format!("Kept sets measured, worst {worst} {delta} of {} nats", format::signed_nats(budget))
 }
 
-/// The first letter large.
+/// The first letter large, unless the first word is the name of a file, which stays as it is.
 #[must_use]
 pub fn sentence_case(text: &str) -> String {
+    let first_word = text.split_whitespace().next().unwrap_or_default().trim_end_matches(['.', ':', ',', ';']);
+    if first_word.contains(['.', '/', '\\', '_']) {
+        return text.to_owned();
+    }
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
@@ -87,6 +91,14 @@ mod tests {
         let event = Event::Eval { step: 350, split: "validation".to_owned(), loss: 1.427, best: true };
         let line = say(&event).expect("a line");
         assert_eq!(line, (EventKind::Best, "Best validation so far, 1.427 nats".to_owned()));
+    }
+
+    #[test]
+    fn a_sentence_begins_large_but_names_of_files_stay() {
+        assert_eq!(sentence_case("the engine is gone"), "The engine is gone");
+        assert_eq!(sentence_case("broken. Try again"), "Broken. Try again");
+        assert_eq!(sentence_case("pytorch_model.bin is a pickle"), "pytorch_model.bin is a pickle");
+        assert_eq!(sentence_case(""), "");
     }
 
     #[test]

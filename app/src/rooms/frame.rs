@@ -43,8 +43,10 @@ pub fn window_ui(cx: &PanelCtx<'_>, ui: &mut Ui) {
     if cx.state.drop.hovering {
         part(ui, "room", room, |ui, rect| crate::overlays::drop::drop_ui(cx, ui, rect));
     } else {
-        if let Some(problem) = &cx.state.engine.problem {
-            let height = problem::wide_height(ui, room.width(), problem, "", 1);
+        let problem = cx.state.engine.problem.as_ref().or(cx.state.runs.problem.as_ref());
+        if let Some(problem) = problem {
+            let height =
+                problem::wide_height(ui, room.width(), problem, "", usize::from(cx.state.engine.problem.is_some()));
             let band = Rect::from_min_size(room.min, vec2(room.width(), height));
             part(ui, "problem", band, |ui, rect| engine_problem(cx, ui, rect, problem));
             room.set_top(band.bottom() + GAP);
@@ -70,7 +72,10 @@ pub fn part(ui: &mut Ui, name: &str, rect: Rect, content: impl FnOnce(&mut Ui, R
 }
 
 fn engine_problem(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, problem: &temper_protocol::Problem) {
-    let ways = [Way { label: "Dismiss", price: "closes this note", primary: false, command: UiCommand::ForgetProblem }];
+    let dismiss =
+        Way { label: "Dismiss", price: "closes this note", primary: false, command: UiCommand::ForgetProblem };
+    // A store that cannot be read stays a problem until it can.
+    let ways = if cx.state.engine.problem.is_some() { vec![dismiss] } else { Vec::new() };
     let title = crate::reader::words::sentence_case(&problem.what);
     problem::wide(ui, cx.theme, rect, &title, problem, "", &ways, false, cx.out);
 }

@@ -19,7 +19,7 @@ pub fn home_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let right_width = if cx.compact { 360.0 } else { (rect.width() * 0.356).clamp(424.0, 520.0) };
     let left = rect.with_max_x(rect.right() - right_width - GAP);
     let right = rect.with_min_x(left.right() + GAP);
-    let starter_height = if cx.compact { 268.0 } else { 296.0 };
+    let starter_height = if cx.compact { 306.0 } else { 312.0 };
     let recents = cx.state.settings.recents.len().min(5) as f32;
     let recent_height = if recents > 0.0 { 36.0 + 24.0 + recents * 32.0 } else { 120.0 };
     let starter = left.with_max_y(left.top() + starter_height);
@@ -28,12 +28,16 @@ pub fn home_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     part(ui, "starter", starter, |ui, rect| starter_ui(cx, ui, rect));
     part(ui, "drop zone", zone, |ui, rect| drop_zone(cx, ui, rect));
     part(ui, "recent", recent, |ui, rect| recent_ui(cx, ui, rect));
-    let machine = right.with_max_y(right.top() + 226.0);
-    let fits = Rect::from_min_size(pos2(right.left(), machine.bottom() + GAP), vec2(right.width(), 176.0));
-    let private = right.with_min_y(fits.bottom() + GAP);
+    let machine = right.with_max_y(right.top() + 244.0);
+    let fits = Rect::from_min_size(pos2(right.left(), machine.bottom() + GAP), vec2(right.width(), 152.0));
+    let private = Rect::from_min_size(pos2(right.left(), fits.bottom() + GAP), vec2(right.width(), 98.0));
+    let keys = right.with_min_y(private.bottom() + GAP);
     part(ui, "machine", machine, |ui, rect| machine_ui(cx, ui, rect));
     part(ui, "fits", fits, |ui, rect| fits_ui(cx, ui, rect));
     part(ui, "private", private, |ui, rect| private_ui(cx, ui, rect));
+    if keys.height() > 60.0 {
+        part(ui, "keys", keys, |ui, rect| keys_ui(cx, ui, rect));
+    }
 }
 
 /// One fact of the starter: what it is called and two lines about it.
@@ -53,7 +57,9 @@ fn starter_facts(cx: &PanelCtx<'_>) -> [Fact; 4] {
         _ => ["a small Llama type".to_owned(), "part of the program".to_owned()],
     };
     let data = match cx.state.known.get("builtin:starter-data") {
-        Some(Event::Dataset { rows, schema, .. }) => [format!("{} rows", format::count(*rows)), schema.clone()],
+        Some(Event::Dataset { rows, schema, .. }) => {
+            [format!("{} rows", format::count(*rows)), format::schema_words(schema)]
+        }
         _ => ["questions and answers".to_owned(), "part of the program".to_owned()],
     };
     let lora = cx.state.methods.iter().find(|card| card.id == "lora");
@@ -114,18 +120,15 @@ fn starter_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
             text::data(ui, row, Align::Min, line, Type::Body, c.text2);
         }
     }
-    let mut below = Rows::new(Rect::from_min_max(pos2(inner.left(), top + 104.0), inner.max));
+    let mut below = Rows::new(Rect::from_min_max(pos2(inner.left(), top + 106.0), inner.max));
     let expect = example_result(cx);
     let head = below.next(18.0);
     text::line(ui, head, Align::Min, "What you will see", Type::Body, c.text2);
-    below.gap(2.0);
+    below.gap(3.0);
     for (word, line) in expect {
         let row = below.next(19.0);
         text::line(ui, row, Align::Min, word, Type::Body, c.text2);
         text::data(ui, row.with_min_x(row.left() + 84.0), Align::Min, &line, Type::Body, c.text);
-        if below.left() < 19.0 {
-            break;
-        }
     }
 }
 
@@ -206,9 +209,9 @@ fn kinds(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let c = cx.c();
     let kinds = [
         (icons::CUBE, "Models", "GGUF, safetensors"),
-        (icons::TABLE, "Data", "JSONL, CSV, Parquet"),
+        (icons::TABLE, "Data", if cx.compact { "JSONL, CSV" } else { "JSONL, CSV, Parquet" }),
         (icons::PUZZLE_PIECE, "Adapters", "PEFT, GGUF LoRA"),
-        (icons::ARCHIVE, "Projects", "folder or project.toml"),
+        (icons::ARCHIVE, "Projects", if cx.compact { "project.toml" } else { "folder or project.toml" }),
     ];
     let width = rect.width() / 4.0;
     for (index, (icon, name, files)) in kinds.into_iter().enumerate() {
@@ -430,7 +433,7 @@ fn fits_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
         text::line(ui, rows::column(head, from, to), align, name, Type::Caption, c.text2);
     }
     for (name, parameters, trained) in SIZES {
-        let row = lines.next(23.0);
+        let row = lines.next(22.0);
         // Forward, recomputed forward and backward through the inputs: six operations a parameter and
         // token, at half the rate of the plain product. Weights at 5 bits, adapter with gradient and two
         // moments in f32, and a quarter GiB for activations of one row of 512 tokens.
@@ -450,13 +453,34 @@ fn fits_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     }
 }
 
+/// A few keys, so that the palette is found; the help has all of them.
+fn keys_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
+    let c = cx.c();
+    let (_, inside) = panel::titled(ui, cx.theme, rect, "Keys worth knowing", "");
+    let mut lines = Rows::new(inside);
+    for id in [Id::Palette, Id::Train, Id::Pause, Id::Undo, Id::GoWatch, Id::Help] {
+        if lines.left() < 22.0 {
+            return;
+        }
+        let entry = crate::commands::entry(id);
+        let row = lines.next(23.0);
+        text::icon(ui.painter(), pos2(row.left() + 8.0, row.center().y), entry.icon, 16.0, c.text2);
+        let keys = entry.keys(ui.ctx()).unwrap_or_default();
+        text::line(ui, row, Align::Max, &keys, Type::MonoCaption, c.text);
+        let words = Rect::from_min_max(pos2(row.left() + 24.0, row.top()), pos2(row.right() - 90.0, row.bottom()));
+        let help = if cx.compact { "" } else { entry.help };
+        let pieces = [Piece(entry.name, Type::Body, c.text), Piece(help, Type::Body, c.text2)];
+        text::pieces(ui, words, &pieces);
+    }
+}
+
 fn private_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let c = cx.c();
     let (_, inside) = panel::titled(ui, cx.theme, rect, "Private by default", "");
     let lines = [
         "No telemetry: there is nothing to switch off.",
         "No network: the program makes no connection.",
-        "Your texts stay in your files. Projects keep hashes of them.",
+        "Your texts stay in your files; only hashes are kept.",
     ];
     let mut rows = Rows::new(inside);
     for words in lines {

@@ -68,8 +68,10 @@ impl PanelCtx<'_> {
 
 /// Shows `content` in `rect`, in a scroll area when it may be higher than that.
 pub fn scrolled(ui: &mut Ui, rect: Rect, salt: &str, content: impl FnOnce(&mut Ui, Rect)) {
-    let mut child = ui.new_child(egui::UiBuilder::new().id_salt(salt).max_rect(rect));
-    child.set_clip_rect(rect.expand2(egui::vec2(6.0, 0.0)).intersect(ui.clip_rect()));
+    // The scroll bar has its place in the margin of the card, beside the content and not on it.
+    let outer = rect.with_max_x(rect.right() + 7.0);
+    let mut child = ui.new_child(egui::UiBuilder::new().id_salt(salt).max_rect(outer));
+    child.set_clip_rect(rect.expand2(egui::vec2(7.0, 0.0)).intersect(ui.clip_rect()));
     egui::ScrollArea::vertical().id_salt(salt).auto_shrink(false).show(&mut child, |ui| {
         let top = ui.min_rect().min;
         let area = Rect::from_min_size(top, rect.size());

@@ -64,6 +64,11 @@ fn live(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, row: &RunRow) {
         None => "The length is not known yet".to_owned(),
     });
     let mut x = bar_rect.right() + 24.0;
+    if row.steps == 0 {
+        let place = Rect::from_min_max(pos2(x, rect.top()), pos2(right - 8.0, rect.bottom()));
+        text::data(ui, place, Align::Min, &preparing_words(cx, row), Type::Body, c.text2);
+        return;
+    }
     for item in items(cx, row) {
         let needed = item_width(ui, &item);
         // Memory is dropped first, then speed: they stand last.
@@ -72,6 +77,19 @@ fn live(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, row: &RunRow) {
         }
         item_ui(cx, ui, Rect::from_min_size(pos2(x, rect.top()), vec2(needed, rect.height())), &item);
         x += needed + 18.0;
+    }
+}
+
+/// What happens before the first step.
+fn preparing_words(cx: &PanelCtx<'_>, row: &RunRow) -> String {
+    let view = cx.state.runs.view.as_ref().filter(|view| view.row.run == row.run);
+    let Some(wait) = view.and_then(|view| view.preparing.as_ref()) else {
+        return "before its first step".to_owned();
+    };
+    match (wait.done, wait.total) {
+        (0, 0) => wait.stage.clone(),
+        (done, 0) => format!("{}: {} {}", wait.stage, format::count(done), wait.unit),
+        (done, total) => format!("{}: {} of {} {}", wait.stage, format::count(done), format::count(total), wait.unit),
     }
 }
 
@@ -121,7 +139,7 @@ fn items(cx: &PanelCtx<'_>, row: &RunRow) -> Vec<Item> {
         Item {
             name: "speed",
             value: format::speed(row.tokens_per_sec),
-            widest: "0,000",
+            widest: if row.tokens_per_sec < 999.5 { "000" } else { "0,000" },
             note: "tok/s".to_owned(),
             help: "Tokens a second, without padding",
             alarming: false,

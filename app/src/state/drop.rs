@@ -54,6 +54,8 @@ pub struct DropState {
     pub verdicts: Vec<Event>,
     /// Whether all answers are there.
     pub complete: bool,
+    /// What the files of an open dialog are meant for, when that is not what their kind says.
+    pub meant_for: Option<Target>,
 }
 
 /// What was just dropped, so that a second choice is one click away.

@@ -5,14 +5,13 @@ use crate::reader::events::EventKind;
 use crate::reader::ranks::Measure;
 use temper_protocol::Act;
 
-/// Parts of the right column when the window is small.
+/// Parts of the right column when the window is small; speed and memory stay below them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum SideTab {
     /// Rank microscope.
     #[default]
     Rank,
-    /// Speed, memory, phases.
-    Speed,
+
     /// Samples.
     Samples,
     /// Events.
@@ -21,14 +20,14 @@ pub enum SideTab {
 
 impl SideTab {
     /// All, in order.
-    pub const ALL: [Self; 4] = [Self::Rank, Self::Speed, Self::Samples, Self::Events];
+    pub const ALL: [Self; 3] = [Self::Rank, Self::Samples, Self::Events];
 
     /// Its name.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Rank => "Rank",
-            Self::Speed => "Speed",
+
             Self::Samples => "Samples",
             Self::Events => "Events",
         }

@@ -78,7 +78,15 @@ fn apply(style: &mut egui::Style, theme: &Theme) {
     style.spacing.item_spacing = egui::vec2(0.0, 0.0);
     style.spacing.button_padding = egui::vec2(8.0, 4.0);
     style.spacing.menu_margin = egui::Margin::same(4);
-    style.spacing.scroll = egui::style::ScrollStyle::thin();
+    style.spacing.scroll = egui::style::ScrollStyle {
+        bar_width: 8.0,
+        floating_width: 3.0,
+        dormant_handle_opacity: 0.3,
+        active_handle_opacity: 0.5,
+        active_background_opacity: 0.0,
+        interact_background_opacity: 0.0,
+        ..egui::style::ScrollStyle::floating()
+    };
     style.interaction.tooltip_delay = 0.3;
     style.interaction.selectable_labels = false;
     let visuals = &mut style.visuals;

@@ -19,6 +19,7 @@ use crate::commands::UiCommand;
 use crate::dialogs::{Pick, Picked, Picker};
 use crate::files::{Backstage, Job};
 use crate::reader::{RunSource, ViewRequest};
+use crate::state::drop::Target;
 use crate::state::settings::{ThemeChoice, ZOOM_RANGE};
 use crate::state::{Ask, Notice, Sheet, State};
 use egui::Context;
@@ -122,8 +123,18 @@ impl App {
             UiCommand::Palette(query, chosen) => self.state.sheet = Some(Sheet::Palette { query, chosen }),
             UiCommand::OpenHelp => self.state.sheet = Some(Sheet::Help),
             UiCommand::CloseSheet => self.close_sheet(),
-            UiCommand::ChooseFiles => self.services.picker.pick(Pick::Files, "Open models, data or adapters"),
-            UiCommand::ChooseFolder => self.services.picker.pick(Pick::Folder, "Open a model folder or a project"),
+            UiCommand::ChooseFiles => {
+                self.state.drop.meant_for = None;
+                self.services.picker.pick(Pick::Files, "Open models, data or adapters");
+            }
+            UiCommand::ChooseFolder => {
+                self.state.drop.meant_for = None;
+                self.services.picker.pick(Pick::Folder, "Open a model folder or a project");
+            }
+            UiCommand::ChooseKept => {
+                self.state.drop.meant_for = Some(Target::Keep);
+                self.services.picker.pick(Pick::Files, "Texts that must not be forgotten");
+            }
             UiCommand::EnterPath => self.enter_path(""),
             UiCommand::PathText(text) => {
                 if let Some(Sheet::PathEntry { text: old, .. }) = &mut self.state.sheet {
@@ -197,6 +208,7 @@ impl App {
         }
         match self.services.picker.poll() {
             Some(Picked::Paths(paths)) if !paths.is_empty() => self.drop_paths(paths),
+            Some(Picked::Paths(_)) => self.state.drop.meant_for = None,
             Some(Picked::Unavailable) => {
                 self.enter_path("This system offers no file dialog (no desktop portal answers).");
             }

@@ -106,8 +106,12 @@ impl App {
         let mut project = self.state.draft.project.clone();
         let mut placed: Vec<Dropped> = Vec::new();
         let mut data_seen = false;
+        let meant_for = self.state.drop.meant_for.take();
         for thing in things {
-            let (Some(path), (target, other)) = (path_of(thing), targets(thing)) else { continue };
+            let (Some(path), (mut target, mut other)) = (path_of(thing), targets(thing)) else { continue };
+            if meant_for.is_some() && other == meant_for {
+                std::mem::swap(&mut target, &mut other);
+            }
             let text = path.display().to_string();
             self.state.known.insert(text.clone(), thing.clone());
             let Some(target) = target else {
@@ -180,7 +184,8 @@ impl App {
             }
             _ => (Card::Preflight, "drop a model, data, an adapter or a project"),
         };
-        let what = format!("{} cannot be used: {why}", format::file_name(&path.display().to_string()));
+        // "what: why and what to do": the first part is the title, the rest stands below the path.
+        let (what, action) = why.split_once(": ").map_or((why.as_str(), action), |(what, rest)| (what, rest));
         let problem = Problem::new(Code::Refused, what, path.display().to_string(), action);
         self.state.setup.problems.insert(card, problem);
     }
@@ -246,7 +251,10 @@ impl App {
         }
         let previewed = self.state.setup.preview.as_ref().is_some_and(|answer| answer.fingerprint == data);
         let run = self.state.draft.run_fingerprint();
-        if !previewed || self.asked.preflight == run || self.state.is_training() || self.state.setup.train_wanted {
+        // Only in Setup: elsewhere nobody sees the figures, and a measurement takes all processors.
+        let elsewhere = self.state.room != Room::Setup;
+        let busy = self.state.is_training() || self.state.setup.train_wanted;
+        if !previewed || self.asked.preflight == run || elsewhere || busy {
             return;
         }
         let quiet = self.state.now_secs - self.state.draft.edited_secs;

@@ -35,8 +35,13 @@ pub fn chip(
     ui.painter().rect_filled(rect, 3.0, area);
     let mut x = rect.left() + 8.0;
     if let Some(icon) = icon {
-        text::icon(ui.painter(), pos2(x + 7.0, rect.center().y), icon, 14.0, colour);
-        x += 19.0;
+        if icon == crate::theme::icons::CIRCLE_FILL {
+            ui.painter().circle_filled(pos2(x + 4.0, rect.center().y), 3.5, colour);
+            x += 13.0;
+        } else {
+            text::icon(ui.painter(), pos2(x + 7.0, rect.center().y), icon, 14.0, colour);
+            x += 19.0;
+        }
     }
     text::line(ui, rect.with_min_x(x), Align::Min, word, Type::Caption, colour);
     width
@@ -45,7 +50,11 @@ pub fn chip(
 /// Width of a chip.
 #[must_use]
 pub fn chip_width(ui: &Ui, icon: Option<Icon>, word: &str) -> f32 {
-    let icon = if icon.is_some() { 19.0 } else { 0.0 };
+    let icon = match icon {
+        Some(crate::theme::icons::CIRCLE_FILL) => 13.0,
+        Some(_) => 19.0,
+        None => 0.0,
+    };
     (text::width(ui, word, Type::Caption) + icon + 16.0).ceil()
 }
 
@@ -71,7 +80,7 @@ pub struct Gauge<'a> {
 }
 
 /// Height of a gauge with its bar.
-pub const GAUGE_HEIGHT: f32 = 74.0;
+pub const GAUGE_HEIGHT: f32 = 78.0;
 
 /// Shows a gauge; the bar is left out where there is no share.
 pub fn gauge(ui: &mut Ui, theme: &Theme, rect: Rect, gauge: &Gauge<'_>) {
@@ -82,11 +91,11 @@ pub fn gauge(ui: &mut Ui, theme: &Theme, rect: Rect, gauge: &Gauge<'_>) {
     let colour = if gauge.alarming { gauge.colour } else { c.text };
     text::pieces(
         ui,
-        row(18.0, 28.0),
+        row(20.0, 28.0),
         &[Piece(&gauge.figure, Type::Figure, colour), Piece(gauge.unit, Type::Body, c.text2)],
     );
-    text::data(ui, row(46.0, 18.0), Align::Min, &gauge.reference, Type::Body, c.text2);
+    text::data(ui, row(50.0, 18.0), Align::Min, &gauge.reference, Type::Body, c.text2);
     if gauge.share.is_some() {
-        progress(ui, theme, row(68.0, 4.0), gauge.name, gauge.share, gauge.colour);
+        progress(ui, theme, row(73.0, 4.0), gauge.name, gauge.share, gauge.colour);
     }
 }

@@ -16,6 +16,8 @@ pub struct Field<'a> {
     pub hint: &'a str,
     /// Figures instead of words: right-aligned in JetBrains Mono.
     pub figure: bool,
+    /// A path: its end is shown while nobody types.
+    pub path: bool,
     /// Icon in front.
     pub icon: Option<Icon>,
     /// What is wrong with the value.
@@ -28,7 +30,7 @@ impl<'a> Field<'a> {
     /// A field for words.
     #[must_use]
     pub fn new(name: &'a str, value: &'a str) -> Self {
-        Self { name, value, hint: "", figure: false, icon: None, wrong: None, tooltip: "" }
+        Self { name, value, hint: "", figure: false, path: false, icon: None, wrong: None, tooltip: "" }
     }
 }
 
@@ -50,12 +52,14 @@ pub fn show(ui: &mut Ui, theme: &Theme, rect: Rect, field: Field<'_>) -> Typed {
     let c = &theme.colours;
     let id = Id::unique(("field", ui.scope_id(), field.name));
     let had_focus = ui.memory(|memory| memory.has_focus(id));
+    let kind = if field.figure { Type::Mono } else { Type::Body };
     let mut buffer: String = if had_focus {
         ui.data(|data| data.get_temp(id)).unwrap_or_else(|| field.value.to_owned())
+    } else if field.path {
+        text::path_end(ui, field.value, kind, rect.width() - 16.0)
     } else {
         field.value.to_owned()
     };
-    let kind = if field.figure { Type::Mono } else { Type::Body };
     let border = if field.wrong.is_some() {
         c.err
     } else if had_focus {
@@ -85,11 +89,13 @@ pub fn show(ui: &mut Ui, theme: &Theme, rect: Rect, field: Field<'_>) -> Typed {
     let response = ui.put(inner, edit).accessible_name(field.name);
     let entered = response.lost_focus() && ui.input(|input| input.key_pressed(egui::Key::Enter));
     let escaped = response.lost_focus() && ui.input(|input| input.key_pressed(egui::Key::Escape));
-    let changed = response.changed().then(|| buffer.clone());
+    let changed = (response.changed() && (had_focus || !field.path)).then(|| buffer.clone());
     let left = response.lost_focus() && !escaped;
-    let committed = (left && buffer != field.value).then(|| buffer.clone());
+    let committed = (left && had_focus && buffer != field.value).then(|| buffer.clone());
     if response.has_focus() {
-        ui.data_mut(|data| data.insert_temp(id, buffer));
+        // In its first frame the field shows the end of a path; what is edited is the whole.
+        let edited = if had_focus || !field.path { buffer } else { field.value.to_owned() };
+        ui.data_mut(|data| data.insert_temp(id, edited));
     } else if response.lost_focus() {
         ui.data_mut(|data| data.remove_temp::<String>(id));
     }

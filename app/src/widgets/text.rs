@@ -35,14 +35,21 @@ fn job(text: &str, kind: Type, colour: Color32, max_width: f32, max_rows: usize)
     job
 }
 
-/// Top left corner of something of `size` at `align` in `rect`, on whole pixels.
-fn place(rect: Rect, size: egui::Vec2, align: Align) -> Pos2 {
+/// Top left corner of a line at `align` in `rect`, so that lines of all families share a baseline.
+fn place(rect: Rect, galley: &Galley, kind: Type, align: Align) -> Pos2 {
+    let size = galley.size();
     let x = match align {
         Align::Min => rect.left(),
         Align::Center => rect.center().x - size.x / 2.0,
         Align::Max => rect.right() - size.x,
     };
-    pos2(x.round(), (rect.center().y - size.y / 2.0).round())
+    let first = galley.rows.first().and_then(|row| row.row.glyphs.first().map(|glyph| row.pos.y + glyph.pos.y));
+    // The letters of both families stand about 0.36 of their size around the middle of their line.
+    let y = match first {
+        Some(baseline) => (rect.center().y + 0.36 * kind.size()).round() - baseline.round(),
+        None => (rect.center().y - size.y / 2.0).round(),
+    };
+    pos2(x.round(), y)
 }
 
 fn announce(ui: &mut Ui, rect: Rect, text: &str) -> Response {
@@ -54,7 +61,7 @@ fn announce(ui: &mut Ui, rect: Rect, text: &str) -> Response {
 /// Paints a line without a word for screen readers; gives its rectangle.
 pub fn paint(painter: &Painter, rect: Rect, align: Align, text: &str, kind: Type, colour: Color32) -> Rect {
     let galley = galley(painter, text, kind, colour);
-    let pos = place(rect, galley.size(), align);
+    let pos = place(rect, &galley, kind, align);
     let size = galley.size();
     painter.galley(pos, galley, colour);
     Rect::from_min_size(pos, size)
@@ -76,19 +83,26 @@ pub fn data(ui: &mut Ui, rect: Rect, align: Align, text: &str, kind: Type, colou
     let galley = ui.painter().layout_job(job(text, kind, colour, rect.width(), 1));
     let elided = galley.elided;
     let size = galley.size();
-    let pos = place(rect, size, align);
+    let pos = place(rect, &galley, kind, align);
     ui.painter().galley(pos, galley, colour);
     let response = announce(ui, Rect::from_min_size(pos, size), text);
     if elided { response.on_hover_text(text) } else { response }
 }
 
-/// A path whose end matters more than its beginning.
-pub fn path(ui: &mut Ui, rect: Rect, text: &str, kind: Type, colour: Color32) -> Response {
+/// As much of the end of a path as fits into `room`.
+#[must_use]
+pub fn path_end(ui: &Ui, text: &str, kind: Type, room: f32) -> String {
     let mut shown = text.to_owned();
     let mut letters = text.chars();
-    while width(ui, &shown, kind) > rect.width() && letters.next().is_some() {
+    while width(ui, &shown, kind) > room && letters.next().is_some() {
         shown = format!("…{}", letters.as_str());
     }
+    shown
+}
+
+/// A path whose end matters more than its beginning.
+pub fn path(ui: &mut Ui, rect: Rect, text: &str, kind: Type, colour: Color32) -> Response {
+    let shown = path_end(ui, text, kind, rect.width());
     let painted = paint(ui.painter(), rect, Align::Min, &shown, kind, colour);
     let response = announce(ui, painted, text);
     if shown == text { response } else { response.on_hover_text(text) }
@@ -150,7 +164,7 @@ pub fn pieces(ui: &mut Ui, rect: Rect, pieces: &[Piece<'_>]) -> f32 {
             galley(ui.painter(), text, *kind, *colour)
         };
         elided |= galley.elided;
-        let pos = place(room, galley.size(), Align::Min);
+        let pos = place(room, &galley, *kind, Align::Min);
         x = pos.x + galley.size().x + PIECE_GAP;
         ui.painter().galley(pos, galley, *colour);
         if !all.is_empty() {

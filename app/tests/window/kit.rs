@@ -22,11 +22,11 @@ use temper_protocol::{Command, Event, Project, SettingType};
 use temper_store::{Point, RankRow, RunRow};
 
 /// The model of the scenes.
-pub const MODEL: &str = "/models/SmolLM2-135M-Instruct.Q4_1.gguf";
+pub(crate) const MODEL: &str = "/models/SmolLM2-135M-Instruct.Q4_1.gguf";
 /// The data of the scenes.
-pub const DATA: &str = "/data/support-tone.jsonl";
+pub(crate) const DATA: &str = "/data/support-tone.jsonl";
 /// Normal and small window.
-pub const SIZES: [(f32, f32); 2] = [(1280.0, 800.0), (1024.0, 700.0)];
+pub(crate) const SIZES: [(f32, f32); 2] = [(1280.0, 800.0), (1024.0, 700.0)];
 
 const MODULES: [(&str, u64, u64); 7] = [
     ("attn.q", 576, 576),
@@ -39,7 +39,7 @@ const MODULES: [(&str, u64, u64); 7] = [
 ];
 
 /// The scenes' model, as `inspect` says it.
-pub fn model(path: &str) -> Event {
+pub(crate) fn model(path: &str) -> Event {
     let sites = (0..30).flat_map(|layer| {
         MODULES.iter().map(move |(module, out_features, in_features)| SiteInfo {
             site: format!("layers.{layer}.{module}"),
@@ -68,7 +68,7 @@ pub fn model(path: &str) -> Event {
 }
 
 /// The bundled starter.
-pub fn starter() -> Event {
+pub(crate) fn starter() -> Event {
     match model("builtin:starter") {
         Event::Model { sites, .. } => Event::Model {
             path: PathBuf::from("builtin:starter"),
@@ -92,7 +92,7 @@ pub fn starter() -> Event {
 }
 
 /// The scenes' data, as `inspect` says it.
-pub fn dataset(path: &str) -> Event {
+pub(crate) fn dataset(path: &str) -> Event {
     Event::Dataset {
         path: PathBuf::from(path),
         format: "JSON Lines".to_owned(),
@@ -106,7 +106,7 @@ pub fn dataset(path: &str) -> Event {
 }
 
 /// An adapter, as `inspect` says it.
-pub fn adapter(path: &str) -> Event {
+pub(crate) fn adapter(path: &str) -> Event {
     Event::Adapter {
         path: PathBuf::from(path),
         format: "peft".to_owned(),
@@ -119,7 +119,7 @@ pub fn adapter(path: &str) -> Event {
 }
 
 /// The data as the model sees it.
-pub fn preview() -> Event {
+pub(crate) fn preview() -> Event {
     let histogram = vec![0, 60, 240, 520, 760, 810, 690, 540, 400, 280, 190, 120, 80, 50, 30, 20, 10, 6, 4, 2];
     let row = |line, input: &str, output: &str, tokens, trained| PreviewRow {
         line,
@@ -156,7 +156,7 @@ pub fn preview() -> Event {
 }
 
 /// What a run would need.
-pub fn preflight() -> Event {
+pub(crate) fn preflight() -> Event {
     Event::Preflight {
         fits: true,
         peak_rss_mib: 1638.0,
@@ -193,7 +193,7 @@ fn setting(key: &str, label: &str, kind: SettingType, default: &str, advanced: b
 }
 
 /// The registry of the scenes.
-pub fn methods() -> Vec<MethodCard> {
+pub(crate) fn methods() -> Vec<MethodCard> {
     let card = |id: &str, family: &str, title: &str, summary: &str, exports: &[&str], settings| MethodCard {
         id: id.to_owned(),
         kind: Kind::Adapter,
@@ -236,7 +236,7 @@ pub fn methods() -> Vec<MethodCard> {
 }
 
 /// The machine of the scenes.
-pub fn devices() -> Vec<Event> {
+pub(crate) fn devices() -> Vec<Event> {
     let device = |kind: &str, name: &str, usable, note: &str, threads, memory_mib| Event::Device {
         kind: kind.to_owned(),
         name: name.to_owned(),
@@ -261,7 +261,7 @@ pub fn devices() -> Vec<Event> {
 }
 
 /// What the scripted engine answers.
-pub fn answer(command: &Command) -> Vec<Event> {
+pub(crate) fn answer(command: &Command) -> Vec<Event> {
     let mut events = match command {
         Command::Inspect { paths } => paths.iter().map(|path| inspect(&path.display().to_string())).collect(),
         Command::Methods {} => methods().into_iter().map(Event::Method).collect(),
@@ -289,7 +289,7 @@ pub fn answer(command: &Command) -> Vec<Event> {
 }
 
 /// What `inspect` says about a path, by its name.
-pub fn inspect(path: &str) -> Event {
+pub(crate) fn inspect(path: &str) -> Event {
     match path {
         "builtin:starter" => starter(),
         _ if path.ends_with(".gguf") => model(path),
@@ -302,8 +302,20 @@ pub fn inspect(path: &str) -> Event {
     }
 }
 
+/// The window in a harness.
+pub(crate) type Window = Harness<'static, App>;
+
+/// Presses the topmost button called `name`.
+pub(crate) fn press(window: &mut Window, name: &str) {
+    use egui::accesskit::Role;
+    use egui_kittest::kittest::Queryable as _;
+    let found = window.query_all_by_role_and_label(Role::Button, name).last();
+    found.unwrap_or_else(|| panic!("there is no button called \"{name}\"")).click();
+    window.run();
+}
+
 /// A window over scripts, with everything in a temporary folder.
-pub fn stage() -> (tempfile::TempDir, Stage) {
+pub(crate) fn stage() -> (tempfile::TempDir, Stage) {
     let root = tempfile::tempdir().expect("temporary folder");
     let stage = Stage::new(root.path());
     stage.engine.reply_with(answer);
@@ -311,7 +323,7 @@ pub fn stage() -> (tempfile::TempDir, Stage) {
 }
 
 /// A harness with the window in it, settled.
-pub fn window(stage: &Stage, size: (f32, f32), dark: bool) -> Harness<'static, App> {
+pub(crate) fn window(stage: &Stage, size: (f32, f32), dark: bool) -> Harness<'static, App> {
     let app = stage.app();
     let mut harness = Harness::builder()
         .with_size(vec2(size.0, size.1))
@@ -330,14 +342,14 @@ fn egui_kittest_options() -> eframe::egui_wgpu::RendererOptions {
 }
 
 /// Carries a command out as a click would, then lets the window settle.
-pub fn send(harness: &mut Harness<'static, App>, command: UiCommand) {
+pub(crate) fn send(harness: &mut Harness<'static, App>, command: UiCommand) {
     let ctx = harness.ctx.clone();
     harness.state_mut().send(&ctx, command);
     harness.run();
 }
 
 /// The project of the scenes.
-pub fn project() -> Project {
+pub(crate) fn project() -> Project {
     let mut project = Project::new("customer-tone", MODEL, &[DATA.to_owned()], "lora");
     project.train.steps = 1200;
     project.train.batch = 4;
@@ -347,7 +359,7 @@ pub fn project() -> Project {
 }
 
 /// Opens the project of the scenes from its folder.
-pub fn open(harness: &mut Harness<'static, App>, stage: &Stage) -> PathBuf {
+pub(crate) fn open(harness: &mut Harness<'static, App>, stage: &Stage) -> PathBuf {
     let folder = stage.places.projects.join("customer-tone");
     std::fs::create_dir_all(&folder).expect("project folder");
     temper_protocol::project_file::save(&project(), &folder.join("project.toml")).expect("project file");
@@ -359,7 +371,7 @@ pub fn open(harness: &mut Harness<'static, App>, stage: &Stage) -> PathBuf {
 }
 
 /// A row of the list of runs.
-pub fn row(run: u64, status: &str, steps: u64) -> RunRow {
+pub(crate) fn row(run: u64, status: &str, steps: u64) -> RunRow {
     RunRow {
         run,
         folder: PathBuf::from(format!("runs/{run:04}")),
@@ -386,6 +398,8 @@ pub fn row(run: u64, status: &str, steps: u64) -> RunRow {
 }
 
 fn noise(step: u64) -> f64 {
+    let step = step.wrapping_add(1).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let step = (step ^ (step >> 31)).wrapping_mul(0x94D0_49BB_1331_11EB);
     let mixed = step.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 33;
     mixed as f64 / f64::from(u32::MAX >> 1) - 0.5
 }
@@ -395,7 +409,7 @@ fn loss_at(step: f64) -> f64 {
 }
 
 /// A run after `steps` steps, with numbers that agree with each other.
-pub fn view(run: u64, status: &str, steps: u64) -> RunView {
+pub(crate) fn view(run: u64, status: &str, steps: u64) -> RunView {
     let row = row(run, status, steps);
     let raw: Vec<Point> =
         (1..=steps).map(|step| Point { step, value: loss_at(step as f64) + noise(step) * 0.22 }).collect();
@@ -545,7 +559,7 @@ fn events(steps: u64) -> Vec<EventLine> {
 }
 
 /// A snapshot with this run in front.
-pub fn snapshot(folder: &std::path::Path, view: RunView, held: bool) -> RunsSnapshot {
+pub(crate) fn snapshot(folder: &std::path::Path, view: RunView, held: bool) -> RunsSnapshot {
     let mut runs = vec![view.row.clone()];
     for earlier in (1..view.row.run).rev().take(2) {
         runs.push(row(earlier, "finished", 1200));
@@ -560,6 +574,6 @@ pub fn snapshot(folder: &std::path::Path, view: RunView, held: bool) -> RunsSnap
 }
 
 /// The paths of the project's data.
-pub fn train_paths(project: &Project) -> Vec<&str> {
+pub(crate) fn train_paths(project: &Project) -> Vec<&str> {
     project.data.train.iter().map(Source::path).collect()
 }

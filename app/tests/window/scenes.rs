@@ -14,17 +14,17 @@ use temper_protocol::event::Check;
 use temper_protocol::{Code, Problem};
 
 /// A named state of the window.
-pub struct Scene {
+pub(crate) struct Scene {
     /// Name of its picture.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// Brings a fresh window into the state.
-    pub make: fn(&mut Harness<'static, App>, &Stage),
+    pub(crate) make: fn(&mut Harness<'static, App>, &Stage),
 }
 
 macro_rules! scenes {
     ($($name:ident),* $(,)?) => {
         /// Every state.
-        pub const SCENES: &[Scene] = &[$(Scene { name: stringify!($name), make: $name }),*];
+        pub(crate) const SCENES: &[Scene] = &[$(Scene { name: stringify!($name), make: $name }),*];
     };
 }
 
@@ -326,7 +326,7 @@ fn check(name: &str, measured: &str, limit: &str, over: &str, pass: bool) -> Che
 }
 
 /// A passed certificate.
-pub fn passed() -> Certificate {
+pub(crate) fn passed() -> Certificate {
     Certificate {
         target: Some(5),
         record: ExportRecord {
@@ -349,7 +349,7 @@ pub fn passed() -> Certificate {
 }
 
 /// A refused certificate.
-pub fn refused() -> Certificate {
+pub(crate) fn refused() -> Certificate {
     let mut certificate = passed();
     certificate.target = Some(7);
     certificate.record.path = PathBuf::from("/exports/customer-tone-run7-gguf-q8_0.gguf.rejected");

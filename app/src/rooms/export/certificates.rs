@@ -183,8 +183,8 @@ fn checks(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, checks: &[Check]) {
     let c = cx.c();
     let columns = |row: Rect| {
         let name =
-            Rect::from_min_max(pos2(row.left() + 24.0, row.top()), pos2(row.left() + row.width() * 0.42, row.bottom()));
-        [name, rows::column(row, 0.42, 0.58), rows::column(row, 0.59, 0.73), rows::column(row, 0.74, 1.0)]
+            Rect::from_min_max(pos2(row.left() + 24.0, row.top()), pos2(row.left() + row.width() * 0.37, row.bottom()));
+        [name, rows::column(row, 0.37, 0.55), rows::column(row, 0.56, 0.74), rows::column(row, 0.75, 1.0)]
     };
     let head = lines.next(22.0);
     for (index, name) in ["check", "measured", "limit", "over"].into_iter().enumerate() {

@@ -33,7 +33,7 @@ pub fn export_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let right = area.with_min_x(left.right() + GAP);
     let table_height = targets::height();
     let table = left.with_max_y(left.top() + table_height);
-    let how_height = 128.0;
+    let how_height = ((left.height() - table_height - 2.0 * GAP) * 0.5).max(128.0).round();
     let how = left.with_min_y(left.bottom() - how_height);
     let what = Rect::from_min_max(pos2(left.left(), table.bottom() + GAP), pos2(left.right(), how.top() - GAP));
     part(ui, "targets", table, |ui, rect| targets::targets_ui(cx, ui, rect));
@@ -108,7 +108,7 @@ fn what_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     text::line(ui, row, Align::Min, if target.is_file() { "File" } else { "Folder" }, Type::Body, c.text2);
     let place = Rect::from_min_max(pos2(row.left() + 84.0, row.top() + 1.0), pos2(row.right(), row.bottom() - 1.0));
     let tip = "Where to write; a refused export is kept under this name with .rejected";
-    let entry = field::Field { tooltip: tip, ..field::Field::new("Where to write", &out) };
+    let entry = field::Field { tooltip: tip, path: true, ..field::Field::new("Where to write", &out) };
     if let Some(text) = field::show(ui, cx.theme, place, entry).committed {
         cx.send(UiCommand::ExportOut((!text.trim().is_empty()).then(|| text.trim().to_owned())));
     }
@@ -159,7 +159,7 @@ fn how_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     ];
     let mut lines = Rows::new(inside);
     for (index, words) in steps.iter().enumerate() {
-        let row = lines.next(22.0);
+        let row = lines.next(24.0);
         text::line(ui, row.with_max_x(row.left() + 14.0), Align::Min, &(index + 1).to_string(), Type::Mono, c.text3);
         text::data(ui, row.with_min_x(row.left() + 20.0), Align::Min, words, Type::Body, c.text2);
     }

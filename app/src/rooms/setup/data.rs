@@ -93,7 +93,7 @@ fn seen(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, facts: Option<&Event>)
     let c = cx.c();
     if let Some(Event::Dataset { format: container, schema, confidence, bad_rows, columns, .. }) = facts {
         let sure = format!("confidence {confidence:.2}");
-        rows::key_value(ui, cx.theme, lines.next(22.0), KEY, "Read as", schema, &sure);
+        rows::key_value(ui, cx.theme, lines.next(22.0), KEY, "Read as", &format::schema_words(schema), &sure);
         rows::key_value(ui, cx.theme, lines.next(22.0), KEY, "File", container, "");
         rows::key_value(ui, cx.theme, lines.next(22.0), KEY, "Columns", &columns.join(", "), "");
         if *bad_rows > 0 {
@@ -137,7 +137,7 @@ fn read(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, preview: &Event) {
     };
     let c = cx.c();
     let sure = format!("confidence {confidence:.2}");
-    rows::key_value(ui, cx.theme, lines.next(22.0), KEY, "Read as", schema, &sure);
+    rows::key_value(ui, cx.theme, lines.next(22.0), KEY, "Read as", &format::schema_words(schema), &sure);
     let split = format!("{} train", format::count(*train_rows));
     rows::key_value(
         ui,
@@ -170,7 +170,7 @@ fn read(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, preview: &Event) {
     text::line(ui, row, Align::Min, "Length in tokens", Type::Strong, c.text);
     let note = format!("median {}  longest {}", format::count(*median_tokens), format::count(*longest_tokens));
     text::line(ui, row, Align::Max, &note, Type::Body, c.text2);
-    let height = lines.left().clamp(96.0, 150.0);
+    let height = (lines.left() - 5.0).clamp(96.0, 200.0);
     let place = lines.next(height);
     lengths(cx, ui, place, histogram, *longest_tokens);
 }

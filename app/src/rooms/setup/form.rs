@@ -13,8 +13,8 @@ use temper_protocol::{SettingType, Value};
 
 /// Height of a row.
 pub const ROW: f32 = 26.0;
-const LABEL: f32 = 98.0;
-const FIELD: f32 = 72.0;
+const LABEL: f32 = 86.0;
+const FIELD: f32 = 66.0;
 
 /// Name, help and price of a row.
 #[derive(Debug, Clone, Copy)]
@@ -131,9 +131,14 @@ pub fn choice(
 
 /// A row with a check box; gives the new state.
 pub fn flag(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, label: &Label<'_>, on: bool) -> Option<bool> {
-    let (place, row) = places(ui, cx, lines, &Label { note: "", ..*label }, 22.0);
+    // The name may use the width of the fields, the box stands at their right edge.
+    let row = lines.next(ROW);
+    let end = row.left() + LABEL + FIELD;
+    let name = row.with_max_x(end - 26.0);
+    text::data(ui, name, Align::Min, label.name, Type::Body, cx.c().text2);
+    let place = Rect::from_min_size(pos2(end - 14.0, row.top()), vec2(14.0, ROW));
     let response = choice::check_mark(ui, cx.theme, place, label.name, on);
-    let word = Rect::from_min_max(pos2(place.left() + 22.0, row.top()), row.max);
+    let word = Rect::from_min_max(pos2(end + 8.0, row.top()), row.max);
     text::line(ui, word, Align::Min, if on { "on" } else { "off" }, Type::Body, cx.c().text);
     response.on_hover_text(label.help).clicked().then_some(!on)
 }

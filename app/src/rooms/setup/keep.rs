@@ -50,7 +50,7 @@ pub fn keep_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
         };
         let words = format!("What the model must still know afterwards. {every}");
         let top = pos2(area.left(), lines.y);
-        lines.y += text::block(ui, top, area.width(), &words, Type::Body, cx.c().text2) + 8.0;
+        lines.y += text::block(ui, top, area.width(), &words, Type::Body, cx.c().text2) + 6.0;
         sets(cx, ui, &mut lines);
         panel::divider(ui, cx.theme, area, lines.y + 4.0);
         lines.gap(9.0);
@@ -84,7 +84,7 @@ fn sets(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows) {
     let bundled = BUNDLED.iter().map(|(path, name, note)| ((*path).to_owned(), (*name).to_owned(), (*note).to_owned()));
     let own = own.into_iter().map(|path| (path.clone(), format::plain_name(path), "yours".to_owned()));
     for (path, name, note) in bundled.chain(own) {
-        let row = lines.next(26.0);
+        let row = lines.next(24.0);
         rows::underline(ui, cx.theme, row);
         let on = probes.contains(&path);
         let loss = base_loss(cx, &path).map_or_else(|| "not yet".to_owned(), format::nats);
@@ -106,12 +106,12 @@ fn sets(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows) {
             });
         }
     }
-    lines.gap(6.0);
-    let row = lines.next(28.0);
+    lines.gap(5.0);
+    let row = lines.next(26.0);
     let button = Button::new("Add texts…").icon(icons::PLUS).tooltip("A file of texts that must not be forgotten");
     let width = button.width(ui);
     if button.show(ui, cx.theme, row.with_max_x(row.left() + width)).clicked() {
-        cx.send(UiCommand::ChooseFiles);
+        cx.send(UiCommand::ChooseKept);
     }
     let hint = row.with_min_x(row.left() + width + 10.0);
     text::data(ui, hint, Align::Min, "or drop a file, then Keep it", Type::Body, c.text3);
@@ -126,18 +126,18 @@ fn budget(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows) {
     text::line(ui, row, Align::Max, unit, Type::Body, c.text2);
     let place = row.with_max_x(row.right() - text::width(ui, unit, Type::Body) - 5.0);
     text::line(ui, place, Align::Max, &format::signed_nats(keep.budget_nats), Type::Mono, c.text);
-    let track = lines.next(22.0);
+    let track = lines.next(20.0);
     let moved = choice::slider(ui, cx.theme, track, "Forgetting budget in nats", keep.budget_nats, 0.0..=BUDGET_END);
     if let Some(budget) = moved {
         let rounded = (budget * 200.0).round() / 200.0;
         cx.edit("keep.budget_nats", |project| project.keep.budget_nats = rounded);
     }
-    let axis = lines.next(16.0);
+    let axis = lines.next(14.0);
     for (share, words) in [(0.0, "0"), (0.25, "0.05"), (0.5, "0.10"), (1.0, "0.20")] {
         let x = axis.left() + 6.0 + share * (axis.width() - 12.0);
         let width = text::width(ui, words, Type::MonoCaption);
         let left = (x - width / 2.0).clamp(axis.left(), axis.right() - width);
-        let place = Rect::from_min_size(pos2(left, axis.top()), vec2(width, 16.0));
+        let place = Rect::from_min_size(pos2(left, axis.top()), vec2(width, 14.0));
         text::paint(ui.painter(), place, Align::Min, words, Type::MonoCaption, c.text3);
     }
     lines.gap(4.0);
@@ -163,7 +163,7 @@ fn budget(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows) {
         cx.edit("keep.on_exceed", |project| (*value).clone_into(&mut project.keep.on_exceed));
     }
     lines.gap(4.0);
-    let row = label("Measure every", "Steps between measurements; 0 only at the start and the end", "steps");
+    let row = label("Interval", "Steps between measurements; 0 only at the start and the end", "steps apart");
     if let Some(steps) = form::figure(cx, ui, lines, &row, &keep.every_steps.to_string(), integer(0, 1_000_000)) {
         cx.edit("keep.every_steps", |project| {
             project.keep.every_steps = steps;

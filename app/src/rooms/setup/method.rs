@@ -17,7 +17,8 @@ use temper_protocol::{MethodCard, Project, SettingType, Value};
 
 /// Methods from which on a search is worth its place.
 const SEARCH_FROM: usize = 5;
-const TILE: f32 = 42.0;
+/// Methods up to which a tile has room for two lines of summary.
+const ROOMY_UP_TO: usize = 4;
 
 /// Shows the card.
 pub fn method_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
@@ -66,7 +67,9 @@ fn gallery(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows) {
     };
     let shown: Vec<&MethodCard> = methods.iter().filter(fits).collect();
     for card in &shown {
-        tile(cx, ui, lines.next(TILE), card);
+        let most = if methods.len() <= ROOMY_UP_TO { 36.0 } else { 18.0 };
+        let summary = text::block_height(ui, lines.area.width() - 38.0, &card.summary, Type::Body).min(most);
+        tile(cx, ui, lines.next(24.0 + summary), card);
         lines.gap(4.0);
     }
     if shown.len() < methods.len() {
@@ -110,8 +113,8 @@ fn tile(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, card: &MethodCard) {
         title.set_right(place.right() - text::width(ui, &figure, Type::Mono) - 8.0);
     }
     text::data(ui, title, Align::Min, &card.title, Type::Strong, c.text);
-    let second = inner.with_min_y(inner.bottom() - 18.0);
-    text::data(ui, second, Align::Min, &card.summary, Type::Body, c.text2);
+    let rows = ((inner.bottom() - first.bottom()) / 18.0).round() as usize;
+    text::clipped_block(ui, first.left_bottom(), inner.width(), rows, &card.summary, Type::Body, c.text2);
     let mut tip = card.summary.clone();
     if !card.paper.is_empty() {
         tip.push_str(&format!("\n{}", card.paper));

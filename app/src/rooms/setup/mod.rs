@@ -57,13 +57,13 @@ fn head(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let c = cx.c();
     let undo = cx.button(ui, Id::Undo);
     let width = undo.width(ui);
-    let place = Rect::from_min_size(pos2(rect.right() - width, rect.top()), vec2(width, 28.0));
+    let place = Rect::from_min_size(pos2(rect.right() - width - 34.0, rect.top()), vec2(width, 28.0));
     cx.press(ui, Id::Undo, undo, place);
     let entry = crate::commands::entry(Id::Redo);
     let redo = Button::icon_only(entry.icon, "Redo").weight(Weight::Normal).keys(entry.keys(ui.ctx()));
-    let second = Rect::from_min_size(pos2(place.left() - 36.0, rect.top()), vec2(28.0, 28.0));
+    let second = Rect::from_min_size(pos2(rect.right() - 28.0, rect.top()), vec2(28.0, 28.0));
     cx.press(ui, Id::Redo, redo.enabled(entry.enabled(cx.state)), second);
-    let words = rect.with_min_x(rect.left() + 4.0).with_max_x(second.left() - 12.0);
+    let words = rect.with_min_x(rect.left() + 4.0).with_max_x(place.left() - 12.0);
     let note = head_note(cx);
     let title = [Piece("Setup", Type::Room, c.text), Piece(&note, Type::Body, c.text2)];
     match &cx.state.setup.dropped {

@@ -33,7 +33,7 @@ pub fn preflight_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
         None => {
             head_ui(cx, ui, head);
             match answer.map(|answer| &answer.event) {
-                Some(Event::Preflight { .. }) => gauges(cx, ui, left.with_min_y(head.bottom() + 2.0)),
+                Some(Event::Preflight { .. }) => gauges(cx, ui, left.with_min_y(head.bottom() + 8.0)),
                 _ => waiting(cx, ui, left.with_min_y(head.bottom() + 4.0)),
             }
         }
@@ -82,6 +82,8 @@ fn waiting(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
         "Choose a model and data: then one real step is measured and memory, time and disk are known before you start."
     } else if !cx.state.draft.has_both() {
         "Choose data: then one real step is measured and memory, time and disk are known before you start."
+    } else if cx.state.jobs.find(|ask| matches!(ask, Ask::Preflight(_))).is_some() {
+        "Memory, time and disk stand here in a moment."
     } else if cx.state.setup.problems.is_empty() {
         "One real step is measured as soon as the data is read."
     } else {
@@ -174,7 +176,11 @@ fn gauges(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
             name: "Time",
             figure: time.0,
             unit: time.1,
-            reference: format!("{} a step, {} steps", format::duration(*step_secs), format::count(*max_steps)),
+            reference: if cx.compact {
+                format!("{} a step", format::duration(*step_secs))
+            } else {
+                format!("{} a step, {} steps", format::duration(*step_secs), format::count(*max_steps))
+            },
             share: None,
             colour: c.ok,
             alarming: false,
@@ -184,7 +190,7 @@ fn gauges(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
             name: "Checkpoints",
             figure: checkpoints.0,
             unit: checkpoints.1,
-            reference: of(*free_disk_mib, "disk free"),
+            reference: of(*free_disk_mib, "free"),
             share: share(*checkpoints_mib, *free_disk_mib),
             colour: tone(share(*checkpoints_mib, *free_disk_mib)),
             alarming: false,
@@ -219,7 +225,7 @@ fn gauges(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
         bar::gauge(ui, cx.theme, place, gauge);
         if index > 0 {
             let x = (left - 12.0).round() + 0.5;
-            ui.painter().vline(x, rect.top() + 2.0..=rect.top() + 72.0, Stroke::new(1.0, c.line));
+            ui.painter().vline(x, rect.top() + 2.0..=rect.top() + 76.0, Stroke::new(1.0, c.line));
         }
     }
 }

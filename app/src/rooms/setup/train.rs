@@ -21,7 +21,7 @@ const ON_SPIKE: [&str; 2] = ["roll-back", "stop"];
 pub fn main_rows(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows) {
     let project = &cx.state.draft.project;
     let train = &project.train;
-    let warmup = format!("warm-up {} steps", format::count(train.warmup_steps));
+    let warmup = format!("warm-up {}", format::count(train.warmup_steps));
     let help = "How far each step goes at most; twice as large learns faster and forgets more";
     let row = label("Learning rate", help, &warmup);
     if let Some(rate) = form::figure(cx, ui, lines, &row, &format::rate(train.lr_peak), number(0.0, 10.0)) {
@@ -35,7 +35,7 @@ pub fn main_rows(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows) {
             project.train.epochs = None;
         });
     }
-    let note = format!("rows of {} tokens", format::count(project.data.max_tokens as u64));
+    let note = format!("of {} tokens", format::count(project.data.max_tokens as u64));
     let row = label("Batch", "Rows a step takes at once; memory grows with it", &note);
     if let Some(batch) = form::figure(cx, ui, lines, &row, &train.batch.to_string(), integer(1, 4096)) {
         cx.edit("train.batch", |project| project.train.batch = batch as usize);
@@ -48,12 +48,25 @@ fn steps_note(cx: &PanelCtx<'_>) -> String {
     if let Some(epochs) = project.train.epochs {
         return format!("{} passes decide", format::plain(epochs));
     }
-    let rows = match cx.state.setup.preview.as_ref().map(|answer| &answer.event) {
-        Some(Event::Preview { train_rows, .. }) if *train_rows > 0 => *train_rows as f64,
-        _ => return String::new(),
+    let Some(Event::Preview { train_rows, rows, tokens, .. }) =
+        cx.state.setup.preview.as_ref().map(|answer| &answer.event)
+    else {
+        return String::new();
     };
-    let seen = project.train.steps as f64 * (project.train.batch * project.train.accumulate) as f64;
-    let mut note = format!("{:.1} passes", seen / rows);
+    if *train_rows == 0 || *rows == 0 {
+        return String::new();
+    }
+    let taken = project.train.steps as f64 * (project.train.batch * project.train.accumulate) as f64;
+    // A packed row holds as many rows of the data as fit into it.
+    let mean_tokens = *tokens as f64 / *rows as f64;
+    let packed = if project.data.packing && mean_tokens > 0.0 {
+        (project.data.max_tokens as f64 / mean_tokens).max(1.0)
+    } else {
+        1.0
+    };
+    let passes = taken * packed / *train_rows as f64;
+    let passes = if passes < 10.0 { format!("{passes:.1}") } else { format::count(passes.round() as u64) };
+    let mut note = format!("{passes} passes");
     if let Some(Event::Preflight { step_secs, .. }) = cx.state.setup.preflight.as_ref().map(|answer| &answer.event) {
         note.push_str(&format!(", {}", format::duration(step_secs * project.train.steps as f64)));
     }
@@ -127,7 +140,7 @@ fn run_rows(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows) {
         cx.edit("train.threads", |project| project.train.threads = threads as usize);
     }
     let row =
-        label("Recompute", "Computes activations twice instead of keeping them: a third slower, far less memory", "");
+        label("Recompute", "Computes activations twice instead of keeping them: a third slower, much less memory", "");
     if let Some(index) = form::choice(cx, ui, lines, &row, &RECOMPUTE, &train.recompute) {
         cx.edit("train.recompute", |project| RECOMPUTE[index].clone_into(&mut project.train.recompute));
     }

@@ -146,6 +146,7 @@ fn plot_loss(cx: &PanelCtx<'_>, ui: &mut Ui, plot: Rect, view: &RunView, axis: &
         x: axis.range,
         y,
         y_ticks: 5,
+        y_values: &[],
         log_y: log,
         y_label: ticks::decimals,
         x_labels: true,
@@ -155,13 +156,11 @@ fn plot_loss(cx: &PanelCtx<'_>, ui: &mut Ui, plot: Rect, view: &RunView, axis: &
     let shown = chart::show(ui, theme, plot, &chart);
     let scaled = |loss: f64| if log { loss.log10() } else { loss };
     if view.row.base_loss.is_finite() {
-        reference(
-            ui,
-            theme,
-            &shown,
-            scaled(view.row.base_loss),
-            &format!("base model {}", format::nats(view.row.base_loss)),
-        );
+        let words = format!("base model {}", format::nats(view.row.base_loss));
+        // On the other side of the best mark, so that the two labels never meet.
+        let best = shown.x(view.map.place(view.row.best_step as f64));
+        let side = if best > plot.center().x { 0.3 } else { 0.78 };
+        reference(ui, theme, &shown, scaled(view.row.base_loss), &words, side);
     }
     for point in view.validation.iter().filter(|point| point.x >= axis.range.0 && point.x <= axis.range.1) {
         chart::marker(ui, shown.at(point.x, point.y), Marker::Ring, theme.series[1], c.plot);
@@ -186,7 +185,7 @@ fn plot_loss(cx: &PanelCtx<'_>, ui: &mut Ui, plot: Rect, view: &RunView, axis: &
 }
 
 /// A dashed line with its name on it.
-fn reference(ui: &mut Ui, theme: &Theme, shown: &chart::Shown, y: f64, words: &str) {
+fn reference(ui: &mut Ui, theme: &Theme, shown: &chart::Shown, y: f64, words: &str, side: f32) {
     let c = &theme.colours;
     let place = shown.y(y).round() + 0.5;
     if place < shown.rect.top() || place > shown.rect.bottom() {
@@ -196,7 +195,7 @@ fn reference(ui: &mut Ui, theme: &Theme, shown: &chart::Shown, y: f64, words: &s
     ui.painter().extend(Shape::dashed_line(&line, Stroke::new(1.0, c.text3), 2.0, 3.0));
     let below = place + 12.0 < shown.rect.bottom();
     let centre = if below { place + 9.0 } else { place - 9.0 };
-    let label = Rect::from_center_size(pos2(shown.rect.center().x, centre), vec2(160.0, 14.0));
+    let label = Rect::from_center_size(pos2(shown.rect.left() + side * shown.rect.width(), centre), vec2(160.0, 14.0));
     text::line(ui, label, Align::Center, words, Type::Caption, c.text2);
 }
 
@@ -390,14 +389,16 @@ pub fn rates_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView, axis
         Curve { name: "rate", points: &view.lr, colour: theme.series[7], width: 1.5, dashed: false },
         Curve { name: "planned rate", points: &view.lr_planned, colour: theme.series[7], width: 1.0, dashed: true },
     ];
+    let marks = [0.0, peak];
     let chart = Chart {
         name: "Learning rate",
         sentence: "",
         x: axis.range,
         y: (0.0, (peak * 1.12).max(1e-12)),
         y_ticks: 1,
+        y_values: &marks,
         log_y: false,
-        y_label: |value, _| format::rate(value),
+        y_label: |value, _| format::rate_short(value),
         x_labels: false,
         x_label: x_label(view.request.x),
         curves: &curves,
@@ -427,7 +428,8 @@ fn norm_ui(cx: &PanelCtx<'_>, ui: &mut Ui, plot: Rect, view: &RunView, axis: &Ax
         sentence: "",
         x: axis.range,
         y: (0.0, top),
-        y_ticks: 2,
+        y_ticks: 3,
+        y_values: &[],
         log_y: false,
         y_label: ticks::decimals,
         x_labels: false,
@@ -465,16 +467,12 @@ fn rates_readout(cx: &PanelCtx<'_>, ui: &mut Ui, upper: Rect, lower: Rect, colum
     readout_row(ui, theme, row(lower.top() - 2.0, 18.0), Swatch::Line(theme.series[3], Marker::None), "norm", &norm);
     let clip = clip_norm(view);
     if clip > 0.0 {
-        let clipped = view.grad_norm.iter().filter(|point| point.y > clip).count();
-        let words = if clipped > 0 {
-            format!("clip {}; above it often", format::plain(clip))
+        let above = view.grad_norm.iter().filter(|point| point.y > clip).count();
+        let clip = format::plain(clip);
+        let words = if above > 0 {
+            format!("clip {clip}; {} above", format::count(above as u64))
         } else {
-            format!("clip {}", format::plain(clip))
-        };
-        let words = if clipped * 10 < view.grad_norm.len() && clipped > 0 {
-            format!("clip {}; {clipped} above", format::plain(clip))
-        } else {
-            words
+            format!("clip {clip}")
         };
         let place = row(lower.top() + 15.0, 16.0).with_min_x(column.left() + 20.0);
         text::data(ui, place, Align::Min, &words, Type::Caption, c.text2);

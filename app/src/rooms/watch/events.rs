@@ -57,6 +57,8 @@ pub fn events_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
         nothing(cx, ui, inside, filter, all);
         return;
     }
+    // Whole rows only: half a line at the edge reads as a fault.
+    let inside = inside.with_max_y(inside.top() + (inside.height() / ROW).floor() * ROW);
     let mut child = ui.new_child(UiBuilder::new().id_salt("event list").max_rect(inside));
     child.set_clip_rect(inside.intersect(ui.clip_rect()));
     ScrollArea::vertical().auto_shrink(false).show_rows(&mut child, ROW, shown.len(), |ui, range| {

@@ -88,7 +88,8 @@ fn plot_kept(cx: &PanelCtx<'_>, ui: &mut Ui, plot: Rect, view: &RunView, axis: &
         sentence: &sentence,
         x: axis.range,
         y,
-        y_ticks: 4,
+        y_ticks: 5,
+        y_values: &[],
         log_y: false,
         y_label: plus,
         x_labels: true,
@@ -154,12 +155,13 @@ fn readout(cx: &PanelCtx<'_>, ui: &mut Ui, column: Rect, view: &RunView, axis: &
     let kl = value_at(&worst.kl, at).map_or_else(|| format::UNKNOWN.to_owned(), format::nats);
     readout_row(ui, theme, lines.next(18.0), Swatch::Nothing, "KL to base", &kl);
     let flips = value_at(&worst.flips, at).unwrap_or(f64::NAN);
-    let words = if worst.positions > 0 && flips.is_finite() {
-        format!("{}/{}", (flips * worst.positions as f64).round(), format::count(worst.positions))
-    } else {
-        format::percent(flips)
-    };
-    readout_row(ui, theme, lines.next(18.0), Swatch::Nothing, "newly wrong", &words);
+    let row = lines.next(18.0);
+    readout_row(ui, theme, row, Swatch::Nothing, "newly wrong", &format::percent(flips));
+    if worst.positions > 0 && flips.is_finite() {
+        let wrong = format::count((flips * worst.positions as f64).round() as u64);
+        let words = format!("{wrong} of {} positions were right in the base", format::count(worst.positions));
+        ui.allocate_rect(row, egui::Sense::hover()).on_hover_text(words);
+    }
 }
 
 /// The set that forgot most at `at`.

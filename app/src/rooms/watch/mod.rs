@@ -19,13 +19,15 @@ use crate::format;
 use crate::plots::Shown;
 use crate::reader::{RunView, XAxis};
 use crate::state::watch::SideTab;
-use crate::theme::{Theme, icons};
-use crate::widgets::{choice, empty, panel};
+use crate::theme::{Theme, Type, icons};
+use crate::widgets::{choice, empty, panel, text};
 use egui::{Id as EguiId, Rect, Stroke, Ui, pos2, vec2};
 
 const GAP: f32 = 8.0;
 /// Width of the readout column beside a plot.
-pub const READOUT: f32 = 128.0;
+pub const READOUT: f32 = 140.0;
+/// The same in a small window.
+pub const SMALL_READOUT: f32 = 128.0;
 
 /// Shows the room.
 pub fn watch_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
@@ -54,6 +56,9 @@ pub fn watch_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
 }
 
 fn no_run(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
+    let head = Rect::from_min_size(rect.min + vec2(4.0, 0.0), vec2(rect.width(), 28.0));
+    text::line(ui, head, egui::Align::Min, "Watch", Type::Room, cx.c().text);
+    let rect = rect.with_min_y(rect.top() + 36.0);
     panel::surface(ui, cx.theme, rect);
     let area = Rect::from_min_size(rect.min + vec2(24.0, 24.0), vec2(rect.width().min(620.0) - 48.0, 160.0));
     let preparing = cx.state.jobs.find(|ask| matches!(ask, crate::state::Ask::Train { .. }));
@@ -86,8 +91,9 @@ fn left_column(cx: &PanelCtx<'_>, ui: &mut Ui, left: Rect, view: &RunView) {
     let scrub_height = 52.0;
     let rates_height = if cx.compact { 112.0 } else { 124.0 };
     let room = left.height() - scrub_height - rates_height - 3.0 * GAP;
-    // The plot that is watched gets the height.
-    let loss_height = (room * 0.53).max(120.0).round();
+    // The plot that is watched gets the height; what is too low to be read gives its place to it.
+    let both = room * 0.47 >= 92.0;
+    let loss_height = if both { (room * 0.53).round() } else { (room + GAP).round() };
     let loss = left.with_max_y(left.top() + loss_height);
     let rates = Rect::from_min_size(pos2(left.left(), loss.bottom() + GAP), vec2(left.width(), rates_height));
     let scrub = left.with_min_y(left.bottom() - scrub_height);
@@ -95,7 +101,7 @@ fn left_column(cx: &PanelCtx<'_>, ui: &mut Ui, left: Rect, view: &RunView) {
     let axis = Axis::new(cx, ui, view);
     part(ui, "loss", loss, |ui, rect| curves::loss_ui(cx, ui, rect, view, &axis));
     part(ui, "rates", rates, |ui, rect| curves::rates_ui(cx, ui, rect, view, &axis));
-    if kept.height() > 60.0 {
+    if both {
         part(ui, "kept", kept, |ui, rect| kept::kept_ui(cx, ui, rect, view, &axis));
     }
     part(ui, "scrub", scrub, |ui, rect| scrub::scrub_ui(cx, ui, rect, view, &axis));
@@ -126,16 +132,11 @@ fn tabs(cx: &PanelCtx<'_>, ui: &mut Ui, right: Rect, view: &RunView) {
             cx.send(UiCommand::Tab(SideTab::ALL[index]));
         }
     });
-    let area = right.with_min_y(bar.bottom() + GAP);
+    let speed = right.with_min_y(right.bottom() - 98.0);
+    let area = Rect::from_min_max(pos2(right.left(), bar.bottom() + GAP), pos2(right.right(), speed.top() - GAP));
+    part(ui, "speed", speed, |ui, rect| speed::speed_ui(cx, ui, rect, view));
     match cx.state.watch.tab {
-        SideTab::Rank => {
-            let rect = area.with_max_y((area.top() + 380.0).min(area.bottom()));
-            part(ui, "rank", rect, |ui, rect| ranks::ranks_ui(cx, ui, rect, view));
-        }
-        SideTab::Speed => {
-            let rect = area.with_max_y(area.top() + 150.0);
-            part(ui, "speed", rect, |ui, rect| speed::speed_ui(cx, ui, rect, view));
-        }
+        SideTab::Rank => part(ui, "rank", area, |ui, rect| ranks::ranks_ui(cx, ui, rect, view)),
         SideTab::Samples => part(ui, "samples", area, |ui, rect| samples::samples_ui(cx, ui, rect, view)),
         SideTab::Events => part(ui, "events", area, |ui, rect| events::events_ui(cx, ui, rect, view)),
     }
@@ -163,7 +164,10 @@ impl Axis {
         };
         let scrub = cx.state.watch.scrub.map(|step| view.map.place(step as f64));
         let hover_id = EguiId::unique("watch hover");
-        let hover = ui.data(|data| data.get_temp::<Option<f64>>(hover_id)).flatten();
+        let pass = ui.ctx().cumulative_pass_nr();
+        let seen: Option<(u64, f64)> = ui.data(|data| data.get_temp(hover_id));
+        // Only what the pointer was over in the last pass: a plot that is left forgets it by itself.
+        let hover = seen.filter(|(when, _)| when + 1 >= pass).map(|(_, place)| place);
         Self { range, live, scrub, hover, hover_id }
     }
 
@@ -196,11 +200,9 @@ impl Axis {
 
     /// What the pointer does in a plot becomes a wish.
     pub fn take(&self, cx: &PanelCtx<'_>, ui: &Ui, view: &RunView, shown: &Shown) {
-        let over = shown.response.contains_pointer();
-        if over {
-            ui.data_mut(|data| data.insert_temp(self.hover_id, shown.hover));
-        } else if self.hover.is_some() && !ui.rect_contains_pointer(shown.rect.expand(400.0)) {
-            ui.data_mut(|data| data.insert_temp(self.hover_id, None::<f64>));
+        if let Some(place) = shown.hover {
+            let pass = ui.ctx().cumulative_pass_nr();
+            ui.data_mut(|data| data.insert_temp(self.hover_id, (pass, place)));
         }
         match shown.zoomed {
             Some(Some((low, high))) => {
@@ -210,7 +212,10 @@ impl Axis {
                     cx.send(UiCommand::Zoomed(Some((first, last))));
                 }
             }
-            Some(None) => cx.send(UiCommand::Zoomed(None)),
+            Some(None) => {
+                cx.send(UiCommand::Zoomed(None));
+                cx.send(UiCommand::Scrub(None));
+            }
             None => {}
         }
         if let Some(place) = shown.clicked {
@@ -233,7 +238,7 @@ pub fn x_label(axis: XAxis) -> fn(f64) -> String {
 /// Part of a panel that is the plot, and the column beside it.
 #[must_use]
 pub fn plot_places(rect: Rect, top: f32, bottom: f32, compact: bool) -> (Rect, Rect) {
-    let readout = if compact { 116.0 } else { READOUT };
+    let readout = if compact { SMALL_READOUT } else { READOUT };
     let plot = Rect::from_min_max(
         pos2(rect.left() + crate::plots::chart::GUTTER, rect.top() + top),
         pos2(rect.right() - 12.0 - readout - 16.0, rect.bottom() - bottom),

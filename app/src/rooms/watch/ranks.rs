@@ -152,7 +152,7 @@ fn detail_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView, chosen:
             Piece(&effective, Type::Mono, c.text),
             Piece("change", Type::Body, c.text2),
             Piece(&change, Type::Mono, c.text),
-            Piece("of weight norm", Type::Body, c.text2),
+            Piece(if cx.compact { "" } else { "of weight norm" }, Type::Body, c.text2),
         ],
     );
     let split = rect.left() + rect.width() * 0.62;
@@ -165,7 +165,7 @@ fn detail_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView, chosen:
     };
     title(ui, spectrum, "singular values of the change");
     spectrum_ui(cx, ui, spectrum, row);
-    title(ui, history, "effective rank over steps");
+    title(ui, history, if history.width() > 150.0 { "effective rank over steps" } else { "effective rank" });
     history_ui(cx, ui, history, rank, view);
 }
 

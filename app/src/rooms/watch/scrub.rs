@@ -16,7 +16,7 @@ pub fn scrub_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView, axis
     panel::surface(ui, cx.theme, rect);
     let centre = pos2(rect.left() + 25.0, rect.center().y);
     text::icon(ui.painter(), centre, icons::CLOCK_COUNTER_CLOCKWISE, 20.0, c.text2);
-    let readout = if cx.compact { 116.0 } else { super::READOUT };
+    let readout = if cx.compact { super::SMALL_READOUT } else { super::READOUT };
     let right = rect.right() - 12.0 - readout - 16.0;
     let track = Rect::from_min_max(pos2(rect.left() + GUTTER, rect.top() + 10.0), pos2(right, rect.top() + 32.0));
     let width = (axis.range.1 - axis.range.0).max(1e-9);

@@ -40,18 +40,18 @@ pub fn speed_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
             "Memory",
             memory.0,
             memory.1,
-            match machine_memory(cx) {
-                Some(all) => format!("peak {} of {}", format::mib(row.peak_rss_mib), format::mib(all)),
+            match machine_memory(cx).filter(|_| !cx.compact) {
+                Some(all) => format!("peak {:.1} of {}", row.peak_rss_mib / 1024.0, format::mib(all)),
                 None => format!("peak {}", format::mib(row.peak_rss_mib)),
             },
         ),
-        ("Trained", tokens.0, tokens.1, "tokens with a loss".to_owned()),
+        ("Trained", tokens.0, tokens.1, if cx.compact { "tokens" } else { "tokens with a loss" }.to_owned()),
         (
             if row.is_active() { "Left" } else { "Took" },
             left.0,
             left.1,
             if row.is_active() {
-                format!("{} steps to go", format::count(row.max_steps.saturating_sub(row.steps)))
+                format!("{} steps", format::count(row.max_steps.saturating_sub(row.steps)))
             } else {
                 format!("{} steps", format::count(row.steps))
             },

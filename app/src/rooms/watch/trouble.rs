@@ -46,14 +46,14 @@ fn ways(cx: &PanelCtx<'_>, view: &RunView) -> Vec<Way<'static>> {
     if !view.checkpoints.is_empty() && !cx.state.is_training() {
         ways.push(Way {
             label: "Go on from the last checkpoint",
-            price: "recommended; same settings, nothing is trained twice",
+            price: "recommended; same settings",
             primary: true,
             command: UiCommand::Resume(view.row.run),
         });
     }
     ways.push(Way {
         label: "Change the settings",
-        price: "opens Setup; the next run starts from the base",
+        price: "a new run from the base",
         primary: false,
         command: UiCommand::Go(Room::Setup),
     });

@@ -1,0 +1,144 @@
+//! Export: target, place, progress, certificate passed and refused.
+
+use crate::{kit, scenes};
+use egui_kittest::kittest::Queryable as _;
+use std::path::PathBuf;
+use temper::commands::UiCommand;
+use temper::state::Room;
+use temper::testing::Stage;
+use temper_protocol::command::ExportSource;
+use temper_protocol::{Code, Command, Event, ExportFormat, Problem, RunRef, StorageType};
+
+fn is_export(command: &Command) -> bool {
+    matches!(command, Command::Export { .. })
+}
+
+fn ready(stage: &Stage) -> (kit::Window, PathBuf) {
+    let mut window = kit::window(stage, kit::SIZES[0], true);
+    let folder = kit::open(&mut window, stage);
+    stage.runs.publish(kit::snapshot(&folder, kit::view(7, "finished", 1200), false));
+    window.run();
+    kit::send(&mut window, UiCommand::Go(Room::Export));
+    (window, folder)
+}
+
+fn written(path: &str) -> Event {
+    Event::Written {
+        format: "gguf".to_owned(),
+        path: PathBuf::from(path),
+        bytes: 269_484_032,
+        sha256: "9f3c71d044ae0b52".to_owned(),
+    }
+}
+
+fn certificate(pass: bool, path: &str) -> Event {
+    let record = if pass { scenes::passed().record } else { scenes::refused().record };
+    Event::Certificate {
+        pass,
+        format: "gguf".to_owned(),
+        mean_abs_diff: 0.0007,
+        max_abs_diff: 0.011,
+        relative_diff: 1e-4,
+        top1_agreement: 1.0,
+        greedy_equal: true,
+        reasons: record.reasons,
+        checks: record.checks,
+        path: PathBuf::from(path),
+    }
+}
+
+#[test]
+fn a_target_is_written_where_it_says_and_its_certificate_passes() {
+    let (_root, stage) = kit::stage();
+    let (mut window, folder) = ready(&stage);
+    window.get_by_label("Target merged GGUF, f16").click();
+    window.run();
+    kit::press(&mut window, "Write and check");
+    let out = folder.join("exports").join("customer-tone-run7-gguf-f16.gguf");
+    match stage.engine.newest(is_export) {
+        Some(Command::Export { source, format, dtype, out: place, .. }) => {
+            assert_eq!(source, ExportSource::Run { run: RunRef::Id(7), step: None });
+            assert_eq!(format, ExportFormat::Gguf);
+            assert_eq!(dtype, Some(StorageType::F16));
+            assert_eq!(place, out);
+        }
+        other => panic!("expected an export, got {other:?}"),
+    }
+    let progress = Event::Progress { done: 148, total: 272, unit: "tensors".to_owned(), stage: "merging".to_owned() };
+    stage.engine.say(is_export, vec![progress]);
+    window.run();
+    assert!(window.query_all_by_label("148 of 272 tensors").next().is_some());
+    let path = out.display().to_string();
+    stage.engine.say(is_export, vec![written(&path), certificate(true, &path), Event::Done {}]);
+    window.run();
+    window.get_by_label("Passed: merged GGUF, f16");
+    window.get_by_label("passed");
+    assert_eq!(window.state().state.export.working, None);
+}
+
+#[test]
+fn a_refusal_says_why_and_offers_ways_out() {
+    let (_root, stage) = kit::stage();
+    let (mut window, _folder) = ready(&stage);
+    window.get_by_label("Target merged GGUF, Q8_0").click();
+    window.run();
+    kit::press(&mut window, "Write and check");
+    let path = "/exports/customer-tone-run7-gguf-q8_0.gguf.rejected";
+    stage.engine.say(is_export, vec![written(path), certificate(false, path), Event::Done {}]);
+    window.run();
+    window.get_by_label("Refused: merged GGUF, Q8_0");
+    window.get_by_label("refused");
+    assert!(window.query_all_by_label_contains("rounding erases it").next().is_some(), "the reason is said");
+    kit::press(&mut window, "Choose GGUF LoRA, 19 MiB");
+    assert_eq!(window.state().state.export.target, 1);
+}
+
+#[test]
+fn a_failed_export_is_a_problem_in_place_and_can_be_tried_again() {
+    let (_root, stage) = kit::stage();
+    let (mut window, _folder) = ready(&stage);
+    kit::press(&mut window, "Write and check");
+    let full = Problem::new(Code::Io, "the disk is full", "/exports/x, 3 of 19 MiB written", "free 16 MiB");
+    stage.engine.say(is_export, vec![Event::Error(full)]);
+    window.run();
+    window.get_by_label("Not written: the disk is full");
+    window.get_by_label("Free 16 MiB");
+    kit::press(&mut window, "Write and check");
+    assert_eq!(stage.engine.count(is_export), 2);
+    assert_eq!(window.state().state.export.problem, None);
+}
+
+#[test]
+fn a_certificate_is_made_again_on_demand() {
+    let (_root, stage) = kit::stage();
+    let (mut window, _folder) = ready(&stage);
+    window.state_mut().state.export.certificates = vec![scenes::passed()];
+    window.run();
+    kit::press(&mut window, "Check again");
+    let path = scenes::passed().record.path;
+    let is_verify = |command: &Command| matches!(command, Command::Verify { .. });
+    match stage.engine.newest(is_verify) {
+        Some(Command::Verify { path: asked, .. }) => assert_eq!(asked, path),
+        other => panic!("expected a check, got {other:?}"),
+    }
+    let again = certificate(false, &path.display().to_string());
+    stage.engine.say(is_verify, vec![again, Event::Done {}]);
+    window.run();
+    let first = window.state().state.export.certificates.first().expect("a certificate");
+    assert_eq!(first.record.pass, Some(false));
+    assert_eq!(window.state().state.export.certificates.len(), 1);
+}
+
+#[test]
+fn what_a_method_cannot_leave_as_cannot_be_chosen() {
+    let (_root, stage) = kit::stage();
+    let (mut window, folder) = ready(&stage);
+    let mut view = kit::view(7, "finished", 1200);
+    view.row.method = "full".to_owned();
+    stage.runs.publish(kit::snapshot(&folder, view, false));
+    window.run();
+    kit::send(&mut window, UiCommand::ExportTarget(3));
+    window.get_by_label("Target PEFT adapter").click();
+    window.run();
+    assert_eq!(window.state().state.export.target, 3, "full training leaves no adapter");
+}

@@ -1,0 +1,12 @@
+//! The window over a scripted engine: drop, train, pause, stop, export, errors in place, keyboard reach,
+//! names for screen readers, and words that fit their places at both sizes.
+
+mod cards;
+mod drops;
+mod exports;
+mod keyboard;
+mod kit;
+mod layout;
+mod runs;
+mod scenes;
+mod store;

@@ -1,0 +1,152 @@
+//! The store's reader thread: what an engine writes arrives as snapshots, nothing is read twice, a run is
+//! steered through the store.
+
+use crate::kit;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::Duration;
+use temper::reader::events::EventKind;
+use temper::reader::{RunSource as _, RunsSnapshot, StoreReader, ViewRequest, XAxis};
+use temper_protocol::{Act, Command, Event, project_file};
+use temper_store::{NewRun, ProjectLock, Store};
+
+struct Watcher {
+    reader: StoreReader,
+    wakes: Receiver<()>,
+}
+
+impl Watcher {
+    fn new() -> Self {
+        let (woken, wakes) = sync_channel(64);
+        let wake = move || {
+            let _full = woken.try_send(());
+        };
+        let reader = StoreReader::start(Arc::new(wake)).expect("a thread");
+        Self { reader, wakes }
+    }
+
+    /// The next snapshot that is as wanted.
+    fn wait(&mut self, wanted: impl Fn(&RunsSnapshot) -> bool) -> Arc<RunsSnapshot> {
+        loop {
+            self.wakes.recv_timeout(Duration::from_secs(30)).expect("a snapshot comes");
+            if let Some(snapshot) = self.reader.latest()
+                && wanted(&snapshot)
+            {
+                return snapshot;
+            }
+        }
+    }
+}
+
+fn request(project: &Path) -> ViewRequest {
+    ViewRequest { project: Some(project.to_path_buf()), ..ViewRequest::default() }
+}
+
+fn train(store: &Store, run: u64, steps: std::ops::RangeInclusive<u64>) {
+    for step in steps {
+        let event = Event::Step {
+            step,
+            max_steps: 1200,
+            train_loss: 3.0 - step as f64 / 100.0,
+            lr: 2e-4,
+            grad_norm: 1.0,
+            tokens_per_sec: 400.0,
+            trained_tokens: step * 300,
+            rss_mib: 1400.0,
+        };
+        store.push_event(run, &event).expect("written");
+    }
+    store.flush().expect("flushed");
+}
+
+fn new_run(store: &Store) -> u64 {
+    let settings_toml = project_file::to_text(&kit::project()).expect("project text");
+    let new = NewRun { method: "lora".to_owned(), settings_toml, max_steps: 1200, seed: 42, ..NewRun::default() };
+    store.create_run(&new).expect("a run")
+}
+
+#[test]
+fn what_an_engine_writes_arrives_as_snapshots() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let mut watcher = Watcher::new();
+    watcher.reader.look(request(folder.path()));
+    let empty = watcher.wait(|_| true);
+    assert!(empty.runs.is_empty(), "a project that never ran has no runs and no problem");
+    assert_eq!(empty.problem, None);
+
+    let lock = ProjectLock::acquire(folder.path()).expect("the project is free");
+    let store = Store::open(folder.path()).expect("a store");
+    let run = new_run(&store);
+    let eval = Event::Eval { step: 0, split: "validation".to_owned(), loss: 3.1, best: false };
+    store.push_event(run, &eval).expect("written");
+    train(&store, run, 1..=40);
+    watcher.reader.nudge();
+    let first = watcher.wait(|snapshot| snapshot.view.as_ref().is_some_and(|view| view.row.steps == 40));
+    let view = first.view.as_ref().expect("a view");
+    assert_eq!(first.holder, Some(std::process::id()));
+    assert_eq!(view.train_raw.len(), 40);
+    assert!((view.row.base_loss - 3.1).abs() < 1e-9);
+    assert!(view.sentence.starts_with("Train fell from"), "{}", view.sentence);
+    assert!(view.events.iter().any(|line| line.kind == EventKind::Validation));
+
+    train(&store, run, 41..=60);
+    watcher.reader.nudge();
+    let second = watcher.wait(|snapshot| snapshot.view.as_ref().is_some_and(|view| view.row.steps == 60));
+    let again = second.view.as_ref().expect("a view");
+    assert_eq!(again.train_raw.len(), 60);
+    assert_eq!(again.events.len(), view.events.len(), "events are not read twice");
+    drop(lock);
+    watcher.reader.nudge();
+    let third = watcher.wait(|snapshot| snapshot.holder.is_none());
+    assert_eq!(third.runs.len(), 1);
+}
+
+#[test]
+fn wishes_about_axis_and_range_are_answered() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let store = Store::open(folder.path()).expect("a store");
+    let run = new_run(&store);
+    train(&store, run, 1..=100);
+    let mut watcher = Watcher::new();
+    watcher.reader.look(ViewRequest { x: XAxis::Tokens, log_y: true, ..request(folder.path()) });
+    let snapshot = watcher.wait(|snapshot| snapshot.view.is_some());
+    let view = snapshot.view.as_ref().expect("a view");
+    assert!((view.map.place(50.0) - 15_000.0).abs() < 1e-6, "step 50 is at 15,000 tokens");
+    let last = view.train_raw.last().expect("points");
+    assert!((last.x - 30_000.0).abs() < 1e-6);
+    assert!((last.y - 2.0_f64.log10()).abs() < 1e-9, "a logarithmic axis shows logarithms");
+    watcher.reader.look(ViewRequest { steps: Some((60, 80)), ..request(folder.path()) });
+    let zoomed = watcher.wait(|snapshot| snapshot.view.as_ref().is_some_and(|view| view.request.steps.is_some()));
+    let points = &zoomed.view.as_ref().expect("a view").lr;
+    assert!(points.first().is_some_and(|point| point.x >= 59.0) && points.last().is_some_and(|point| point.x <= 81.0));
+}
+
+#[test]
+fn a_run_of_another_process_is_told_through_the_store() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let store = Store::open(folder.path()).expect("a store");
+    let run = new_run(&store);
+    train(&store, run, 1..=2);
+    let mut watcher = Watcher::new();
+    watcher.reader.look(request(folder.path()));
+    watcher.wait(|snapshot| snapshot.view.is_some());
+    let command = Command::Control { run, act: Act::Pause };
+    watcher.reader.steer(command.clone());
+    // The next answer comes after the command was written: one thread does both in turn.
+    watcher.reader.look(ViewRequest { log_y: true, ..request(folder.path()) });
+    watcher.wait(|snapshot| snapshot.view.as_ref().is_some_and(|view| view.request.log_y));
+    let told: Vec<Command> = store.take_commands().expect("commands").into_iter().map(|(_, command)| command).collect();
+    assert_eq!(told, [command]);
+}
+
+#[test]
+fn a_damaged_store_is_a_problem_not_an_empty_project() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    std::fs::write(folder.path().join(temper_store::DB_NAME), b"this is no database at all, only words").expect("file");
+    let mut watcher = Watcher::new();
+    watcher.reader.look(request(folder.path()));
+    let snapshot = watcher.wait(|_| true);
+    let problem = snapshot.problem.as_ref().expect("a problem");
+    assert!(problem.r#where.contains("temper.db"), "{problem}");
+}
