@@ -73,7 +73,8 @@ pub(crate) fn route(event: &Event) -> Routed {
                 max_steps: Some(*max_steps),
                 tokens_per_sec: Some(*tokens_per_sec),
                 peak_rss_mib: Some(*rss_mib),
-                ..RunUpdate::default()
+                // The base is measured after `started`, and says `preparing` while it is: a step ends that.
+                ..status("running")
             },
             ..Routed::default()
         },

@@ -70,7 +70,8 @@ impl Run<'_> {
         if save_due || new_best || watch.control().take_save_now() {
             self.save()?;
         }
-        if eval_due || probe_due {
+        // Early steps as well, so that the time left is known long before the first measurement.
+        if eval_due || probe_due || step.is_power_of_two() {
             watch.say(Event::Phases { step, secs: self.clock.take() });
         }
         Ok(())
