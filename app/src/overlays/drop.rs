@@ -150,9 +150,9 @@ fn title(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, words: &str, more: &s
 fn changes(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, changes: &[(&str, String, String)]) {
     let c = cx.c();
     let head = lines.next(20.0);
-    rows::table_head(ui, cx.theme, head, 12.0);
+    rows::table_head(ui, cx.theme, head, 10.0);
     text::line(ui, head, Align::Min, "what changes", Type::Caption, c.text2);
-    text::line(ui, rows::column(head, 0.0, 0.64), Align::Max, "now", Type::Caption, c.text2);
+    text::line(ui, rows::column(head, 0.0, 0.55), Align::Max, "now", Type::Caption, c.text2);
     text::line(ui, head, Align::Max, "after the drop", Type::Caption, c.text2);
     for (name, now, after) in changes {
         if lines.left() < 22.0 {
@@ -161,8 +161,8 @@ fn changes(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, changes: &[(&str, S
         let row = lines.next(24.0);
         rows::underline(ui, cx.theme, row);
         text::line(ui, rows::column(row, 0.0, 0.4), Align::Min, name, Type::Body, c.text2);
-        text::data(ui, rows::column(row, 0.34, 0.64), Align::Max, now, Type::Mono, c.text2);
-        text::data(ui, rows::column(row, 0.66, 1.0), Align::Max, after, Type::MonoMedium, c.text);
+        text::data(ui, rows::column(row, 0.3, 0.55), Align::Max, now, Type::Mono, c.text2);
+        text::data(ui, rows::column(row, 0.57, 1.0), Align::Max, after, Type::MonoMedium, c.text);
     }
 }
 
