@@ -193,8 +193,8 @@ class Window:
         found = subprocess.run(["xdotool", "search", "--sync", "--onlyvisible", "--name", "^Temper$"], check=True,
                                env=self.env, capture_output=True, text=True).stdout.split()
         self.number = found[0]
-        subprocess.run(["xdotool", "windowmove", self.number, "0", "0", "windowfocus", "--sync", self.number], check=True,
-                       env=self.env)
+        subprocess.run(["xdotool", "windowmove", self.number, "0", "0", "windowfocus", "--sync", self.number,
+                        "mousemove", "40", "600"], check=True, env=self.env)
 
     def resize(self, width, height):
         subprocess.run(["xdotool", "windowsize", "--sync", self.number, str(width), str(height)], check=True, env=self.env)

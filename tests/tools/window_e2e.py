@@ -121,6 +121,7 @@ def engines(binary):
 def set_up(stage, opened, steps, keep_every):
     """Both drops are done: lowers the steps, and waits until Train can be pressed."""
     opened.set_field("Steps", steps)
+    opened.set_field("Batch", 2)
     opened.set_field("Measure every", keep_every)
     opened.wait_enabled("Train", "push button", 60)
 
@@ -209,7 +210,7 @@ def train_and_steer(stage, opened):
 
 def export_all(stage, opened):
     opened.press("Export…", "push button")
-    opened.wait("Targets")
+    opened.wait("Targets.*")
     stage.shot(opened, "17-export-ready")
     for name in TARGETS:
         opened.press(f"Target {name}", "radio button")
