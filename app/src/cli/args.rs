@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 /// Adapt a model without making it brittle.
 #[derive(Debug, Parser)]
-#[command(name = "temper", version, about, args_conflicts_with_subcommands = true)]
+#[command(name = "temper", version, about)]
 pub(crate) struct Cli {
     /// One JSON object per line on standard output instead of text
     #[arg(long, global = true)]
