@@ -32,7 +32,7 @@ impl<'de> Deserialize<'de> for Exact {
 
 /// For `#[serde(with = "exact")]` on plain numbers.
 pub(crate) mod plain {
-    use super::{Deserialize, Deserializer, Exact, Serialize as _, Serializer};
+    use super::{Deserialize as _, Deserializer, Exact, Serialize as _, Serializer};
 
     pub(crate) fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
         Exact(*value).serialize(serializer)

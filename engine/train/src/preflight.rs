@@ -69,7 +69,7 @@ fn measure(request: &TrainRequest, watch: &Watch<'_>) -> Result<Event> {
     let train = &project.train;
     let steps = request.max_steps.unwrap_or(prepared.total_steps).min(prepared.total_steps);
     let step_secs = cost.micro_secs * train.accumulate as f64 + cost.optimiser_secs;
-    let times = |every: u64| 1.0 + if every > 0 { (steps / every) as f64 } else { 1.0 };
+    let times = |every: u64| 1.0 + steps.checked_div(every).unwrap_or(1) as f64;
     let validation = Validation::new(&prepared.validation, train.eval_rows, layout);
     let eval_tokens = validation.map_or(0, |validation| validation.positions()) as f64;
     let context = prepared.model.config.context();

@@ -79,7 +79,7 @@ pub fn load_codec(source: &ModelSource, model_path: &Path, project: &Project) ->
             })?
         }
         ModelSource::HfFolder(folder) => TextCodec::from_hf_folder(&folder.dir)?,
-        ModelSource::Random => TextCodec::from_hf_folder(model_path.parent().unwrap_or(Path::new(".")))?,
+        ModelSource::Random => TextCodec::from_hf_folder(model_path.parent().unwrap_or_else(|| Path::new(".")))?,
     };
     Ok(match &project.data.chat_template {
         Some(template) => codec.with_chat_template(template)?,

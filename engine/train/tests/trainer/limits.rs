@@ -1,9 +1,6 @@
 //! What happens when a run goes wrong: too much is forgotten, or the numbers explode.
 
-#[path = "common/fixture.rs"]
-mod fixture;
-
-use fixture::{Fixture, run, steps, warnings};
+use crate::fixture::{Fixture, run, steps, warnings};
 use temper_protocol::{Code, Event, Project, RunStatus};
 use temper_train::checkpoint::{Checkpoints, load};
 

@@ -1,10 +1,8 @@
 //! The stage driver against the whole graph, recomputation against kept activations, accumulation against
 //! one batch, packing against single rows.
 
-mod common;
-
+use crate::tiny::{lay, project, rows, tiny_model, trained};
 use candle_core::Tensor;
-use common::{lay, project, rows, tiny_model, trained};
 use temper_models::Model;
 use temper_nn::{Grads, Param};
 use temper_protocol::{Project, Value};

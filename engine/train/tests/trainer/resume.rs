@@ -1,9 +1,6 @@
 //! A run with breaks is the run without them, bit for bit.
 
-#[path = "common/fixture.rs"]
-mod fixture;
-
-use fixture::{Fixture, bytes_at, resumed, run, run_with, steps, warnings};
+use crate::fixture::{Fixture, bytes_at, resumed, run, run_with, steps, warnings};
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use temper_protocol::{Act, Code, Event, Problem, RunStatus, Value};

@@ -1,9 +1,6 @@
 //! Whole runs on a tiny model: what they say, what they leave, and how they are steered.
 
-#[path = "common/fixture.rs"]
-mod fixture;
-
-use fixture::{Fixture, run, run_with, steps, warnings};
+use crate::fixture::{Fixture, run, run_with, steps, warnings};
 use temper_protocol::{Act, Code, Event, RunStatus};
 use temper_train::{RunControl, TrainRequest, load_trained, preflight};
 

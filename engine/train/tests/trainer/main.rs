@@ -1,0 +1,8 @@
+//! Tests of the trainer on tiny models: the stage driver, whole runs, resumes, runs that go wrong.
+
+mod driver;
+mod fixture;
+mod limits;
+mod resume;
+mod session;
+mod tiny;
