@@ -2,8 +2,8 @@
 
 The program runs on a virtual screen with its real engine behind it; nothing in it knows that it is tested. Files come by
 real drops from another program, everything else by accessible names and by keys. Scenes: `whole` (an empty start to an
-exported model), `errors` (what cannot be used is said in its card), `killed` (the window dies, the run goes on, a new
-window shows and stops it), `refused` (an export that does not compare is refused). `--shots` keeps the screenshots.
+exported model, and the same model refused after it was damaged), `errors` (what cannot be used is said in its card),
+`killed` (the window dies, the run goes on, a new window shows and stops it). `--shots` keeps the screenshots.
 
     python3 tests/tools/window_e2e.py --temper BINARY --model FOLDER --data FILE --python VENV_PYTHON [--shots DIR]
 """
@@ -122,7 +122,7 @@ def set_up(stage, opened, steps, keep_every):
     """Both drops are done: lowers the steps, and waits until Train can be pressed."""
     opened.set_field("Steps", steps)
     opened.set_field("Batch", 2)
-    opened.set_field("Measure every", keep_every)
+    opened.set_field("Interval", keep_every)
     opened.wait_enabled("Train", "push button", 60)
 
 
@@ -233,6 +233,25 @@ def export_all(stage, opened):
         code, events = stage.cli("verify", folder, "--against", "last", "--project", stage.project)
         certificate = next(event for event in events if event["event"] == "certificate")
         check(f"verify {folder.name}", code == 0 and certificate["pass"], relative=certificate["relative_diff"])
+    refuse(stage, opened, models[0])
+
+
+def refuse(stage, opened, folder):
+    """A model damaged after it was written is refused, in the window and on the command line."""
+    path = folder / "model.safetensors"
+    with open(path, "r+b") as weights:
+        weights.seek(path.stat().st_size // 2)
+        weights.write(bytes(256 * 1024))
+    opened.press("Check again", "push button")
+    opened.wait("Refused: .*", seconds=120)
+    stage.shot(opened, "21-certificate-refused-dark")
+    if stage.shots:
+        opened.press("Switch to the light theme")
+        opened.wait("Switch to the dark theme")
+        stage.shot(opened, "22-certificate-refused-light")
+    code, events = stage.cli("verify", folder, "--against", "last", "--project", stage.project, ok=False)
+    certificate = next(event for event in events if event["event"] == "certificate")
+    check("a damaged export is refused", code == 1 and not certificate["pass"], reasons=certificate["reasons"])
 
 
 TARGETS = ["PEFT adapter", "merged folder, bf16"]
@@ -247,7 +266,7 @@ def errors(stage):
         bad_model.write_bytes(pickle.dumps({"weights": [1.0, 2.0]}))
         with opened.hovering([bad_model]):
             opened.wait("Not something Temper can use")
-            stage.shot(opened, "21-hover-pickle")
+            stage.shot(opened, "23-hover-pickle")
         opened.drop([bad_model])
         opened.wait("Model: has a problem", "image")
         opened.wait(".*pytorch_model.bin.*")
@@ -255,11 +274,11 @@ def errors(stage):
         bad_data.write_text('{"messages": [\nnot json at all\n' * 30)
         opened.drop([bad_data])
         opened.wait("Data: has a problem", "image", 30)
-        stage.shot(opened, "22-errors-dark")
+        stage.shot(opened, "24-errors-dark")
         opened.drop([stage.model])
         opened.wait("Model: ready", "image")
         check("a good drop takes the error away", True)
-        stage.shot(opened, "23-data-error-model-ready")
+        stage.shot(opened, "25-data-error-model-ready")
     finally:
         opened.close()
 
@@ -290,10 +309,10 @@ def killed(stage):
         opened.wait("live", "label", 60)
         shown = runs_of(project)[-1][2]
         until("the new window follows", lambda: runs_of(project)[-1][2] > shown, 60)
-        stage.shot(opened, "24-reattached")
+        stage.shot(opened, "26-reattached")
         opened.press("Stop and keep", "push button")
         opened.wait("stopped at step [0-9,]+, kept", "label", 120)
-        stage.shot(opened, "25-stopped")
+        stage.shot(opened, "27-stopped")
         number, status, step = runs_of(project)[-1]
         check("stopped and kept from the new window", (number, status) == (run, "stopped"), step=step)
     finally:
