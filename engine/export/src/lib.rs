@@ -243,7 +243,7 @@ fn folder_checks(codec: &TextCodec, folder: &Path, cases: &Cases) -> Result<Vec<
     let stops = codec.special().stop.iter().all(|id| written.special().stop.contains(id));
     Ok(vec![
         Check {
-            name: "the tokenizer gives the same tokens".to_owned(),
+            name: "same tokens from texts".to_owned(),
             measured: format!("{equal} of {texts}"),
             limit: "all".to_owned(),
             over: "probe texts".to_owned(),
@@ -266,7 +266,7 @@ fn gguf_stop_check(codec: &TextCodec, file: &Path) -> Result<Check> {
 
 fn stop_check(pass: bool, count: usize) -> Check {
     Check {
-        name: "answers end where they ended in training".to_owned(),
+        name: "same stop tokens".to_owned(),
         measured: if pass { "listed".to_owned() } else { "missing".to_owned() },
         limit: "listed".to_owned(),
         over: format!("{count} stop tokens"),
