@@ -59,7 +59,7 @@ struct JobItem {
 
 enum HeavyItem {
     Job(JobItem),
-    Run(RunItem),
+    Run(Box<RunItem>),
 }
 
 impl HeavyItem {
@@ -311,7 +311,7 @@ impl Shared {
                         if context.is_cancelled() {
                             item.live.control.request(Act::Cancel);
                         }
-                        self.queue_heavy(HeavyItem::Run(item));
+                        self.queue_heavy(HeavyItem::Run(Box::new(item)));
                     }
                     Err(problem) => self.end(req, Err(problem)),
                 },

@@ -46,7 +46,7 @@ pub(crate) fn folder_of(file: &Path) -> PathBuf {
 /// The project's folder, given as that folder or as its file; the current folder when none is given. Need
 /// not hold a project file.
 pub(crate) fn project_dir_of(project: Option<&Path>) -> Result<PathBuf, Problem> {
-    let project = absolute(project.unwrap_or(Path::new(".")), Path::new(""))?;
+    let project = absolute(project.unwrap_or_else(|| Path::new(".")), Path::new(""))?;
     Ok(if project.is_file() { folder_of(&project) } else { project })
 }
 

@@ -229,7 +229,7 @@ fn a_project_goes_from_nothing_to_a_certificate() {
     }
     let merged = Command::Export {
         project: None,
-        source: ExportSource::Adapter { path: exports.join("peft"), model: model.clone() },
+        source: ExportSource::Adapter { path: exports.join("peft"), model },
         format: ExportFormat::Hf,
         dtype: None,
         out: exports.join("again"),

@@ -206,7 +206,8 @@ fn a_listener_that_sleeps_stalls_nothing_and_loses_no_news() {
     ended.recv_timeout(crate::kit::PATIENCE).expect("the run does not wait for its listener");
     client.end_of(req);
     let events = client.of(req);
-    assert!(is_started(&events.iter().find(|event| !matches!(event, Event::Warning { .. })).expect("events")));
+    let first = events.iter().find(|event| !matches!(event, Event::Warning { .. }));
+    assert!(first.is_some_and(is_started));
     assert_eq!(events.iter().filter(|event| matches!(event, Event::Eval { .. })).count(), 10);
     let steps = events.iter().filter(|event| matches!(event, Event::Step { .. })).count() as u64;
     assert!(steps < STEPS, "a part was not kept for the listener");
