@@ -115,6 +115,15 @@ impl AdamW {
         self.moments.get(name).map_or(0, |moments| moments.steps)
     }
 
+    /// The state without copies: per parameter in the order of the names its name, shape, first and second
+    /// moment and number of steps. For a writer that streams what [`Self::to_safetensors`] holds in memory.
+    pub fn state(&self) -> impl Iterator<Item = (&str, &[usize], &[f32], &[f32], u64)> {
+        self.moments.iter().map(|(name, moments)| {
+            let Moments { steps, shape, first, second } = moments;
+            (name.as_str(), shape.as_slice(), first.as_slice(), second.as_slice(), *steps)
+        })
+    }
+
     /// The state as the bytes of a safetensors file: `first.NAME` and `second.NAME` (f32, of the parameter's
     /// shape) and `steps.NAME` (i64, one value). The settings are not in it.
     ///
