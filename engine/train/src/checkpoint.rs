@@ -13,13 +13,14 @@
 use crate::error::{Result, TrainError};
 use crate::hashes::Hashes;
 use crate::state::{STATE_SCHEMA, State};
-use crate::tensor_file::{FileSum, TensorFile, hash_file, hex, write_file, write_tensors};
-use candle_core::Tensor;
+use crate::tensor_file::{FileSum, TensorFile, Values, hash_file, hex, write_file, write_tensors};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use temper_nn::{AdamW, Bytes, Map, ParamSet};
 use temper_protocol::{Code, Problem};
 
 /// Trained parameters of adapters.
@@ -63,26 +64,26 @@ struct StateFile {
     meta: serde_json::Value,
 }
 
-/// A checkpoint that was read and whose hashes agree.
+/// A checkpoint whose hashes agree. Its files are mapped, so that a large model is never held twice.
 pub struct Loaded {
     /// Its folder.
     pub path: PathBuf,
     /// Everything but tensors.
     pub meta: Meta,
     /// Trained parameters by name.
-    pub weights: BTreeMap<String, Tensor>,
+    pub weights: TensorFile,
     /// State of the optimiser, as it wrote itself.
-    pub optimiser: Vec<u8>,
+    pub optimiser: Arc<Map>,
 }
 
 /// What a checkpoint is made of.
 pub struct Parts<'a> {
     /// Everything but tensors; `files` is filled in.
     pub meta: Meta,
-    /// Trained parameters by name.
-    pub weights: &'a BTreeMap<String, Tensor>,
-    /// State of the optimiser, as it writes itself.
-    pub optimiser: &'a [u8],
+    /// Trained parameters.
+    pub weights: &'a ParamSet,
+    /// The optimiser.
+    pub optimiser: &'a AdamW,
 }
 
 /// The checkpoints of a run.
@@ -225,8 +226,17 @@ fn write_folder(folder: &Path, parts: Parts<'_>) -> Result<u64> {
         meta.files.insert(name.to_owned(), sum.sha256);
     };
     let weights_file = if meta.whole_weights { MODEL_FILE } else { ADAPTER_FILE };
-    note(weights_file, write_tensors(&folder.join(weights_file), weights)?);
-    note(OPTIMISER_FILE, write_file(&folder.join(OPTIMISER_FILE), |writer| writer.write_all(optimiser))?);
+    let values = weights.iter().map(|param| (param.name.clone(), Values::Tensor(param.var.as_tensor())));
+    note(weights_file, write_tensors(&folder.join(weights_file), values)?);
+    // The names are those that AdamW::from_safetensors reads.
+    let moments = optimiser.state().flat_map(|(name, shape, first, second, steps)| {
+        [
+            (format!("first.{name}"), Values::Floats(first, shape)),
+            (format!("second.{name}"), Values::Floats(second, shape)),
+            (format!("steps.{name}"), Values::Count(i64::try_from(steps).unwrap_or(i64::MAX))),
+        ]
+    });
+    note(OPTIMISER_FILE, write_tensors(&folder.join(OPTIMISER_FILE), moments)?);
     let meta = serde_json::to_value(&meta).map_err(|error| Problem::internal(format!("state.json: {error}")))?;
     let file = StateFile { sha256: hash_of(&meta), meta };
     let text =
@@ -286,9 +296,8 @@ pub fn load(folder: &Path) -> Result<Loaded> {
         }
     }
     let weights_file = if meta.whole_weights { MODEL_FILE } else { ADAPTER_FILE };
-    let weights = TensorFile::open(&folder.join(weights_file))?.tensors()?;
-    let path = folder.join(OPTIMISER_FILE);
-    let optimiser = fs::read(&path).map_err(|error| TrainError::io(&path, error))?;
+    let weights = TensorFile::open(&folder.join(weights_file))?;
+    let optimiser = Bytes::map_file(&folder.join(OPTIMISER_FILE))?;
     Ok(Loaded { path: folder.to_path_buf(), meta, weights, optimiser })
 }
 

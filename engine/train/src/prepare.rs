@@ -209,8 +209,8 @@ pub fn tokens_of(batch: Batch, training: bool, seed: u64, step: u64, first_row: 
     Tokens { ids: batch.tokens.into(), targets: batch.targets.into(), ctx }
 }
 
-/// Hashes base, data, kept sets and settings on a thread of its own, so that nobody waits for a large model.
-pub struct Hashing(JoinHandle<Result<Hashes>>);
+/// Hashes the base on a thread of its own, so that nobody waits for a large model.
+pub struct Hashing(JoinHandle<Result<String>>);
 
 impl Hashing {
     /// Starts.
@@ -218,34 +218,24 @@ impl Hashing {
     /// # Errors
     /// The system gives no thread.
     pub fn start(request: &TrainRequest) -> Result<Self> {
-        let settings = hashes::of_settings(&request.project)?;
-        let base = vec![request.model_path.clone()];
-        let sources = request.data_sources.iter().map(|(path, _)| path.clone());
-        let data: Vec<PathBuf> = sources.chain(request.validation_path.clone()).collect();
-        let probes: Vec<PathBuf> = request.probes.iter().map(|(_, path)| path.clone()).collect();
-        let work = move || {
-            Ok(Hashes {
-                base: hashes::of_paths(&base)?,
-                data: hashes::of_paths(&data)?,
-                probes: hashes::of_paths(&probes)?,
-                settings,
-            })
-        };
+        let base = request.model_path.clone();
         std::thread::Builder::new()
             .name("temper-hashes".to_owned())
-            .spawn(work)
+            .spawn(move || hashes::of_paths(&[base]))
             .map(Self)
             .map_err(|error| Problem::internal(format!("no thread for hashes: {error}")).into())
     }
 
-    /// Waits for the result.
+    /// Waits for the base and hashes the rest: the data files that were read, kept sets, settings.
     ///
     /// # Errors
     /// A file that cannot be read.
-    pub fn finish(self, watch: &Watch<'_>) -> Result<Hashes> {
-        if !self.0.is_finished() {
-            watch.preparing("checking the files", 0, 0, "bytes");
-        }
-        self.0.join().map_err(|_panic| TrainError::from(Problem::internal("hashing the files failed")))?
+    pub fn finish(self, request: &TrainRequest, data_files: &[PathBuf], watch: &Watch<'_>) -> Result<Hashes> {
+        watch.preparing("checking the files", 0, 0, "bytes");
+        let probes: Vec<PathBuf> = request.probes.iter().map(|(_, path)| path.clone()).collect();
+        let (data, probes) = (hashes::of_paths(data_files)?, hashes::of_paths(&probes)?);
+        let failed = |_panic| TrainError::from(Problem::internal("hashing the model failed"));
+        let base = self.0.join().map_err(failed)??;
+        Ok(Hashes { base, data, probes, settings: hashes::of_settings(&request.project)? })
     }
 }

@@ -10,7 +10,7 @@ use crate::error::{Result, TrainError};
 use crate::eval::{AsBase, compare, counted_hidden};
 use crate::prepare::tokens_of;
 use crate::scores::Pair;
-use crate::tensor_file::{TensorFile, hash_file, hex, write_tensors};
+use crate::tensor_file::{TensorFile, Values, hash_file, hex, write_tensors};
 use crate::watch::Watch;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
@@ -190,7 +190,8 @@ impl Probes {
                 done += 1;
             }
             let file = file_name(number);
-            saved.insert(file.clone(), write_tensors(&self.folder.join(&file), &hidden)?.sha256);
+            let values = hidden.iter().map(|(name, tensor)| (name.clone(), Values::Tensor(tensor)));
+            saved.insert(file.clone(), write_tensors(&self.folder.join(&file), values)?.sha256);
         }
         drop(as_base);
         let text = serde_json::to_string(&saved).unwrap_or_default();

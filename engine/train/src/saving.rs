@@ -7,9 +7,8 @@ use crate::keep::MOST_ROLL_BACKS;
 use crate::phases::Phase;
 use crate::run::Run;
 use crate::state::STATE_SCHEMA;
-use candle_core::Tensor;
+use crate::tensor_file::TensorFile;
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Instant;
 use temper_data::Cursor;
 use temper_nn::ops::with_slice;
@@ -25,25 +24,33 @@ pub(crate) fn adamw(train: &Train) -> AdamWConfig {
     AdamWConfig { beta1: train.beta1, beta2: train.beta2, epsilon: train.epsilon, weight_decay: train.weight_decay }
 }
 
-/// Puts saved values into parameters; every parameter must be there, and nothing else.
-pub(crate) fn fill(params: &ParamSet, mut weights: BTreeMap<String, Tensor>, checkpoint: &Path) -> Result<()> {
+/// Puts saved values into parameters; every parameter must be there, and nothing else. Nothing is changed
+/// when a name does not fit.
+pub(crate) fn fill(params: &ParamSet, weights: &TensorFile) -> Result<()> {
+    let mut left = weights.names()?;
     let mut problems = Vec::new();
     for param in params {
-        match weights.remove(&param.name) {
-            None => problems.push(format!("{} is missing", param.name)),
-            Some(tensor) if tensor.dims() != param.var.dims() => {
-                problems.push(format!("{} is {:?} instead of {:?}", param.name, tensor.dims(), param.var.dims()));
-            }
-            Some(tensor) => param.var.set(&tensor)?,
+        if !left.remove(&param.name) {
+            problems.push(format!("{} is missing", param.name));
         }
     }
-    problems.extend(weights.into_keys().map(|name| format!("{name} does not belong here")));
-    if problems.is_empty() {
-        return Ok(());
+    problems.extend(left.into_iter().map(|name| format!("{name} does not belong here")));
+    let refuse = |problems: &[String]| {
+        let what = format!("the checkpoint does not fit the model and method: {}", problems.join("; "));
+        let action = "use the model and the settings that it was made with";
+        Err(Problem::new(Code::AdapterInvalid, what, weights.path().display().to_string(), action).into())
+    };
+    if !problems.is_empty() {
+        return refuse(&problems);
     }
-    let what = format!("the checkpoint does not fit the model and method: {}", problems.join("; "));
-    let action = "use the model and the settings that it was made with";
-    Err(Problem::new(Code::AdapterInvalid, what, checkpoint.display().to_string(), action).into())
+    for param in params {
+        let tensor = weights.tensor(&param.name)?;
+        if tensor.dims() != param.var.dims() {
+            return refuse(&[format!("{} is {:?} instead of {:?}", param.name, tensor.dims(), param.var.dims())]);
+        }
+        param.var.set(&tensor)?;
+    }
+    Ok(())
 }
 
 impl Run<'_> {
@@ -61,7 +68,6 @@ impl Run<'_> {
         let keep = &self.state.keep;
         // Before step 1 nothing is forgotten.
         let within = (step == 0 || keep.measured_step == step).then_some(!keep.exceeded);
-        let weights = self.attached.params.iter().map(|param| (param.name.clone(), param.var.as_tensor().clone()));
         let meta = Meta {
             schema: STATE_SCHEMA,
             method: self.request.project.method.id.clone(),
@@ -71,8 +77,7 @@ impl Run<'_> {
             state: self.state.clone(),
             files: BTreeMap::new(),
         };
-        let optimiser = self.optimiser.to_safetensors()?;
-        let parts = Parts { meta, weights: &weights.collect(), optimiser: &optimiser };
+        let parts = Parts { meta, weights: &self.attached.params, optimiser: &self.optimiser };
         let (path, bytes) = self.checkpoints.write(parts)?;
         self.saved = Some(step);
         if let Some(within) = within {
@@ -101,9 +106,9 @@ impl Run<'_> {
 
     /// Makes the run what it was at a checkpoint.
     pub(crate) fn restore(&mut self, loaded: Loaded) -> Result<()> {
-        let Loaded { path, meta, weights, optimiser } = loaded;
-        fill(&self.attached.params, weights, &path)?;
-        self.optimiser = AdamW::from_safetensors(adamw(&self.request.project.train), &optimiser)?;
+        let Loaded { meta, weights, optimiser, .. } = loaded;
+        fill(&self.attached.params, &weights)?;
+        self.optimiser = AdamW::from_safetensors(adamw(&self.request.project.train), optimiser.as_slice())?;
         self.batches.seek(meta.state.cursor)?;
         self.saved = Some(meta.state.step);
         self.state = meta.state;

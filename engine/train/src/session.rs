@@ -92,7 +92,7 @@ fn whole(request: &TrainRequest, threads: usize, watch: &Watch<'_>) -> Result<Ou
         max_steps: end_step,
         resumed_from,
     });
-    let hashes = hashing.finish(watch)?;
+    let hashes = hashing.finish(request, &prepared.files, watch)?;
     if let Some(loaded) = &resumed {
         hashes.check_same(&loaded.meta.hashes, &loaded.path)?;
     }

@@ -6,13 +6,13 @@
 use crate::error::{Result, TrainError};
 use candle_core::{DType, Device, Tensor};
 use safetensors::SafeTensors;
-use safetensors::tensor::TensorView;
 use sha2::{Digest as _, Sha256};
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use temper_nn::ops::with_slice;
 use temper_nn::{Bytes, Map};
 use temper_protocol::{Code, Problem};
 
@@ -65,22 +65,69 @@ pub(crate) fn write_file(path: &Path, body: impl FnOnce(&mut dyn Write) -> std::
     write().map_err(|error| TrainError::io(path, error))
 }
 
-/// Writes f32 tensors under their names, sorted.
+/// A tensor on its way into a file.
+pub enum Values<'a> {
+    /// f32, in main memory.
+    Tensor(&'a Tensor),
+    /// f32 values and their shape.
+    Floats(&'a [f32], &'a [usize]),
+    /// One whole number.
+    Count(i64),
+}
+
+impl Values<'_> {
+    fn dtype(&self) -> &'static str {
+        if matches!(self, Self::Count(_)) { "I64" } else { "F32" }
+    }
+
+    fn shape(&self) -> &[usize] {
+        match self {
+            Self::Tensor(tensor) => tensor.dims(),
+            Self::Floats(_, shape) => shape,
+            Self::Count(_) => &[1],
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Tensor(tensor) => tensor.elem_count() * size_of::<f32>(),
+            Self::Floats(values, _) => size_of_val(*values),
+            Self::Count(_) => size_of::<i64>(),
+        }
+    }
+
+    fn write(&self, writer: &mut dyn Write) -> Result<std::io::Result<()>> {
+        Ok(match self {
+            Self::Tensor(tensor) => with_slice(tensor, |values| write_f32(writer, values))?,
+            Self::Floats(values, _) => write_f32(writer, values),
+            Self::Count(count) => writer.write_all(&count.to_le_bytes()),
+        })
+    }
+}
+
+/// Writes tensors under their names, one at a time, so that a large model is never held twice. Whole numbers
+/// come first (they need the wider alignment), then names in order.
 ///
 /// # Errors
 /// An input or output error; a tensor that is not f32.
-pub fn write_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<FileSum> {
+pub fn write_tensors<'a>(path: &Path, tensors: impl IntoIterator<Item = (String, Values<'a>)>) -> Result<FileSum> {
+    let mut tensors: Vec<(String, Values<'_>)> = tensors.into_iter().collect();
+    let place = |(name, values): &(String, Values<'_>)| (!matches!(values, Values::Count(_)), name.clone());
+    tensors.sort_by_cached_key(place);
     let mut header = String::from("{\"__metadata__\":{\"format\":\"pt\"}");
     let mut offset = 0;
-    for (name, tensor) in tensors {
-        if tensor.dtype() != DType::F32 {
+    for (name, values) in &tensors {
+        if let Values::Tensor(tensor) = values
+            && tensor.dtype() != DType::F32
+        {
             return Err(Problem::internal(format!("tensor {name} is {:?}, not f32", tensor.dtype())).into());
         }
-        let end = offset + tensor.elem_count() * 4;
+        let end = offset + values.bytes();
         let name = serde_json::Value::from(name.as_str());
         header.push_str(&format!(
-            ",{name}:{{\"dtype\":\"F32\",\"shape\":{:?},\"data_offsets\":[{offset},{end}]}}",
-            tensor.dims()
+            ",{name}:{{\"dtype\":\"{}\",\"shape\":{:?},\"data_offsets\":[{offset},{end}]}}",
+            values.dtype(),
+            values.shape()
         ));
         offset = end;
     }
@@ -88,26 +135,22 @@ pub fn write_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<
     while header.len() % 8 != 0 {
         header.push(' ');
     }
-    // Values are fetched one tensor at a time, so that a large model is never held twice.
     let mut failed = None;
     let sum = write_file(path, |writer| {
         writer.write_all(&(header.len() as u64).to_le_bytes())?;
         writer.write_all(header.as_bytes())?;
-        for tensor in tensors.values() {
-            match tensor.flatten_all().and_then(|flat| flat.to_vec1::<f32>()) {
-                Ok(values) => write_f32(writer, &values)?,
+        for (_, values) in &tensors {
+            match values.write(writer) {
+                Ok(written) => written?,
                 Err(error) => {
                     failed = Some(error);
-                    return Ok(());
+                    break;
                 }
             }
         }
         Ok(())
     })?;
-    match failed {
-        Some(error) => Err(error.into()),
-        None => Ok(sum),
-    }
+    failed.map_or(Ok(sum), Err)
 }
 
 fn write_f32(writer: &mut dyn Write, values: &[f32]) -> std::io::Result<()> {
@@ -145,14 +188,6 @@ impl TensorFile {
         SafeTensors::deserialize(self.map.as_slice()).map_err(|error| self.damaged(error))
     }
 
-    fn tensor_of(&self, name: &str, view: &TensorView<'_>) -> Result<Tensor> {
-        if view.dtype() != safetensors::Dtype::F32 {
-            return Err(self.damaged(format!("tensor {name} is {:?}, not f32", view.dtype())));
-        }
-        let values: Vec<f32> = view.data().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-        Ok(Tensor::from_vec(values, view.shape(), &Device::Cpu)?)
-    }
-
     /// One tensor.
     ///
     /// # Errors
@@ -160,17 +195,25 @@ impl TensorFile {
     pub fn tensor(&self, name: &str) -> Result<Tensor> {
         let file = self.read()?;
         let view = file.tensor(name).map_err(|_absent| self.damaged(format!("tensor {name} is missing")))?;
-        self.tensor_of(name, &view)
+        if view.dtype() != safetensors::Dtype::F32 {
+            return Err(self.damaged(format!("tensor {name} is {:?}, not f32", view.dtype())));
+        }
+        let values: Vec<f32> = view.data().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+        Ok(Tensor::from_vec(values, view.shape(), &Device::Cpu)?)
     }
 
-    /// All tensors.
+    /// Names of all tensors, sorted.
     ///
     /// # Errors
-    /// As [`TensorFile::tensor`].
-    pub fn tensors(&self) -> Result<BTreeMap<String, Tensor>> {
-        let file = self.read()?;
-        let all = file.iter().map(|(name, view)| Ok((name.to_owned(), self.tensor_of(name, &view)?)));
-        all.collect()
+    /// The file is damaged.
+    pub fn names(&self) -> Result<BTreeSet<String>> {
+        Ok(self.read()?.names().into_iter().map(str::to_owned).collect())
+    }
+
+    /// Its path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 }
 
@@ -198,6 +241,11 @@ pub fn hash_file(path: &Path) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
+
+    fn write(path: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<FileSum> {
+        write_tensors(path, tensors.iter().map(|(name, tensor)| (name.clone(), Values::Tensor(tensor))))
+    }
 
     fn sample() -> BTreeMap<String, Tensor> {
         let tensor = |values: &[f32], shape: &[usize]| Tensor::from_slice(values, shape, &Device::Cpu).expect("tensor");
@@ -212,18 +260,18 @@ mod tests {
     fn comes_back_bit_for_bit_and_the_same_tensors_give_the_same_bytes() {
         let folder = tempfile::tempdir().expect("temp");
         let (one, two) = (folder.path().join("one"), folder.path().join("two"));
-        let sum = write_tensors(&one, &sample()).expect("writes");
-        assert_eq!(write_tensors(&two, &sample()).expect("writes"), sum);
+        let sum = write(&one, &sample()).expect("writes");
+        assert_eq!(write(&two, &sample()).expect("writes"), sum);
         assert_eq!(std::fs::read(&one).expect("reads"), std::fs::read(&two).expect("reads"));
         assert_eq!(hash_file(&one).expect("hashes"), sum.sha256);
         assert_eq!(std::fs::metadata(&one).expect("size").len(), sum.bytes);
-        let back = TensorFile::open(&one).and_then(|file| file.tensors()).expect("reads");
-        assert_eq!(back.keys().collect::<Vec<_>>(), sample().keys().collect::<Vec<_>>());
+        let back = TensorFile::open(&one).expect("opens");
+        assert!(back.names().expect("reads").iter().eq(sample().keys()));
         for (name, tensor) in sample() {
-            let read = &back[&name];
+            let read = back.tensor(&name).expect("reads");
             assert_eq!(read.dims(), tensor.dims(), "{name}");
             let values = |tensor: &Tensor| tensor.flatten_all().and_then(|flat| flat.to_vec1::<f32>()).expect("values");
-            assert_eq!(values(read), values(&tensor), "{name}");
+            assert_eq!(values(&read), values(&tensor), "{name}");
         }
     }
 
@@ -231,11 +279,11 @@ mod tests {
     fn a_cut_file_is_an_error_that_names_it() {
         let folder = tempfile::tempdir().expect("temp");
         let path = folder.path().join("weights.safetensors");
-        write_tensors(&path, &sample()).expect("writes");
+        write(&path, &sample()).expect("writes");
         let bytes = std::fs::read(&path).expect("reads");
         for length in [0, 4, 8, 60, bytes.len() - 1] {
             std::fs::write(&path, &bytes[..length]).expect("cuts");
-            let problem = Problem::from(TensorFile::open(&path).and_then(|file| file.tensors()).expect_err("cut"));
+            let problem = Problem::from(TensorFile::open(&path).and_then(|file| file.names()).expect_err("cut"));
             assert!(problem.r#where.contains("weights.safetensors"), "{problem}");
         }
     }
@@ -246,7 +294,7 @@ mod tests {
         if !full.exists() {
             return;
         }
-        let problem = Problem::from(write_tensors(full, &sample()).expect_err("no space"));
+        let problem = Problem::from(write(full, &sample()).expect_err("no space"));
         assert_eq!(problem.code, Code::Io);
         assert!(problem.r#where.contains("/dev/full") && problem.action.contains("free"), "{problem}");
     }

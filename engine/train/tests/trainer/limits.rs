@@ -115,7 +115,8 @@ fn only_finite_weights_are_kept(fixture: &Fixture, run: &str) -> usize {
     let checkpoints = Checkpoints::existing(&fixture.path(run));
     for step in checkpoints.steps() {
         let loaded = load(&checkpoints.path(step)).expect("whole");
-        for (name, tensor) in loaded.weights {
+        for name in loaded.weights.names().expect("names") {
+            let tensor = loaded.weights.tensor(&name).expect("tensor");
             let values: Vec<f32> = tensor.flatten_all().and_then(|flat| flat.to_vec1()).expect("values");
             assert!(values.iter().all(|value| value.is_finite()), "{name} at step {step}");
         }
