@@ -71,6 +71,8 @@ class Window:
         from gi.repository import Atspi
         self.atspi, self.screen = Atspi, screen
         Atspi.init()
+        # a busy machine may take long for one frame; the default is 0.8 s
+        Atspi.set_timeout(10_000, 30_000)
         self.name = pathlib.Path(binary).name
         self.python = python or sys.executable
         self.work = tempfile.mkdtemp()
@@ -173,11 +175,19 @@ class Window:
 
     def press(self, pattern, role=None, seconds=30):
         """Presses what has this name, by its first action."""
-        node = self.wait(pattern, role, seconds)
+        node = self.wait_enabled(pattern, role, seconds)
+        node.clear_cache()  # what the client remembers of this place may be of what stood there before
         action = node.get_action_iface()
         if action is None or not action.do_action(0):
-            raise Failed(f"{pattern!r} cannot be pressed")
+            raise Failed(f"{pattern!r} cannot be pressed: {'no action' if action is None else 'refused'}")
         time.sleep(0.3)
+
+    def click(self, pattern, role, across, down):
+        """Clicks into something with the pointer, at shares of its width and height; then the pointer rests elsewhere."""
+        place = self.wait(pattern, role).get_component_iface().get_extents(self.atspi.CoordType.WINDOW)
+        x, y = round(place.x + across * place.width), round(place.y + down * place.height)
+        subprocess.run(["xdotool", "mousemove", str(x), str(y), "click", "1", "mousemove", "40", "600"], check=True,
+                       env=self.env)
 
     def keys(self, *keys):
         """Presses keys by their X names, such as ctrl+k."""

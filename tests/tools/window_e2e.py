@@ -321,7 +321,65 @@ def killed(stage):
     check("no engine is left", True)
 
 
-SCENES = {"whole": whole, "errors": errors, "killed": killed}
+def showcase(stage):
+    """The bundled example with more measurements, for pictures; only on request."""
+    project = stage.work / "shop-assistant"
+    stage.cli("new", project, "--model", "builtin:starter", "--data", "builtin:starter-data")
+    (project / "project.toml").write_text(SHOWCASE)
+    opened = stage.open(project)
+    try:
+        opened.press("Setup", "page tab")
+        opened.wait("measured .*", seconds=120)
+        opened.press("Switch to the light theme")
+        opened.wait("Switch to the dark theme")
+        stage.shot(opened, "setup-light")
+        opened.press("Switch to the dark theme")
+        opened.press("Train", "push button")
+        until("most steps are done", lambda: any(step >= 106 for _, _, step in runs_of(project)), 400)
+        opened.press("Watch", "page tab")
+        opened.click("Rank by module and layer", "image", 0.6, 0.4)
+        stage.shot(opened, "watch-dark")
+        opened.press("Stop and keep", "push button")
+        opened.wait("stopped at step [0-9,]+, kept", "label", 120)
+        opened.press("Home", "page tab")
+        stage.shot(opened, "home-recent-dark")
+    finally:
+        opened.close()
+
+
+SHOWCASE = """schema = 1
+name = "shop-assistant"
+[model]
+path = "builtin:starter"
+[data]
+train = ["builtin:starter-data"]
+max_tokens = 256
+packing = true
+loss_on = "answers"
+[method]
+id = "lora"
+rank = 16
+alpha = 32
+[train]
+steps = 150
+batch = 4
+lr_peak = 8e-4
+warmup_steps = 10
+seed = 42
+checkpoint_steps = 30
+eval_steps = 10
+[keep]
+probes = ["builtin:prose", "builtin:instructions", "builtin:code", "builtin:arithmetic"]
+budget_nats = 0.8
+every_steps = 10
+[samples]
+prompts = ["How much is the brass lantern?", "Are you open on Sundays?"]
+every_steps = 30
+max_tokens = 40
+"""
+
+DEFAULT_SCENES = {"whole": whole, "errors": errors, "killed": killed}
+SCENES = {**DEFAULT_SCENES, "showcase": showcase}
 
 
 def main():
@@ -339,7 +397,7 @@ def main():
     with tempfile.TemporaryDirectory() as work:
         stage = Stage(arguments, work)
         try:
-            for name in arguments.scene or SCENES:
+            for name in arguments.scene or DEFAULT_SCENES:
                 print(f"-- {name}", flush=True)
                 SCENES[name](stage)
         except Failed as failed:
