@@ -264,7 +264,13 @@ fn verdict(cx: &PanelCtx<'_>) -> String {
             .first()
             .cloned()
             .unwrap_or_else(|| "It does not fit: lower the batch or switch recompute on.".to_owned()),
-        Some(Event::Preflight { warnings, .. }) if !warnings.is_empty() => warnings.join(" "),
+        Some(Event::Preflight { warnings, .. }) if !warnings.is_empty() => {
+            let sentences: Vec<String> = warnings
+                .iter()
+                .map(|warning| format!("{}.", crate::reader::words::sentence_case(warning.trim_end_matches('.'))))
+                .collect();
+            sentences.join(" ")
+        }
         Some(_) => match cx.state.setup.preview.as_ref().map(|answer| &answer.event) {
             Some(Event::Preview { bad_rows, .. }) if *bad_rows > 0 => {
                 format!("All checks pass. {} rows stay out of training.", format::count(*bad_rows))
