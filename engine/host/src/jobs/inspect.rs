@@ -178,7 +178,9 @@ fn native(path: &Path) -> Result<Event, Problem> {
     let mut sites = BTreeSet::new();
     let mut parameters = 0;
     let mut rank = 0;
-    for (name, tensor) in &loaded.weights {
+    let names = loaded.weights.names()?;
+    for name in &names {
+        let tensor = loaded.weights.tensor(name)?;
         parameters += tensor.elem_count() as u64;
         if let Some((site, part)) = name.rsplit_once('.') {
             sites.insert(site);
