@@ -38,6 +38,8 @@ pub struct App {
     pub(crate) started: bool,
     pub(crate) autostart: bool,
     pub(crate) close_allowed: bool,
+    /// A project was opened whose runs were not seen yet.
+    pub(crate) just_opened: bool,
     pub(crate) asked: Asked,
     /// Answers that are only useful together, by request.
     pub(crate) collected: BTreeMap<u64, Vec<Event>>,
@@ -55,6 +57,7 @@ impl App {
             started: false,
             autostart,
             close_allowed: false,
+            just_opened: false,
             asked: Asked::default(),
             collected: BTreeMap::new(),
             waiting_drops: drops,

@@ -87,6 +87,7 @@ impl App {
         self.asked.preview.clear();
         self.asked.preflight.clear();
         self.state.engine.problem = None;
+        self.just_opened = true;
         self.state.room = Room::Setup;
         self.state.sheet = None;
         self.remember(folder, None);

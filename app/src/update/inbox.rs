@@ -74,12 +74,12 @@ impl App {
             (Ask::Path(path), event) if path_of(&event).is_some() => {
                 self.state.known.insert(path.clone(), event);
             }
-            (Ask::Starter, event) => {
-                if let Some(path) = path_of(&event)
-                    && !matches!(event, Event::Unknown { .. })
-                {
-                    self.state.known.insert(path.display().to_string(), event);
-                }
+            // Asked by name, answered with the place the bundled files were unpacked to.
+            (Ask::Starter, event @ Event::Model { .. }) => {
+                self.state.known.insert("builtin:starter".to_owned(), event);
+            }
+            (Ask::Starter, event @ Event::Dataset { .. }) => {
+                self.state.known.insert("builtin:starter-data".to_owned(), event);
             }
             (Ask::Preview(fingerprint), event @ Event::Preview { .. }) => {
                 self.state.setup.preview = Some(self.answer(event, fingerprint));

@@ -249,6 +249,10 @@ impl App {
             self.state.setup.problems.remove(&Card::Data);
             self.ask(Command::Preview { project: project.clone(), rows: PREVIEW_ROWS }, Ask::Preview(data.clone()));
         }
+        // Whether another engine trains here is known with the first look into the store.
+        if self.state.draft.folder.is_some() && self.state.runs.project != self.state.draft.folder {
+            return;
+        }
         let previewed = self.state.setup.preview.as_ref().is_some_and(|answer| answer.fingerprint == data);
         let run = self.state.draft.run_fingerprint();
         // Only in Setup: elsewhere nobody sees the figures, and a measurement takes all processors.

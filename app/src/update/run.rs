@@ -177,6 +177,10 @@ impl App {
         }
         let before = self.state.live_run().map(|row| row.status.clone());
         self.state.runs = snapshot;
+        // A run that goes on without a window is what its owner wants to see first.
+        if std::mem::take(&mut self.just_opened) && self.state.live_run().is_some() {
+            self.state.room = Room::Watch;
+        }
         let now = self.state.live_run().map(|row| row.status.clone());
         if before != now {
             self.state.watch.wish = None;

@@ -364,6 +364,8 @@ pub(crate) fn open(harness: &mut Harness<'static, App>, stage: &Stage) -> PathBu
     std::fs::create_dir_all(&folder).expect("project folder");
     temper_protocol::project_file::save(&project(), &folder.join("project.toml")).expect("project file");
     send(harness, UiCommand::OpenProject(folder.clone()));
+    stage.runs.publish(RunsSnapshot { project: Some(folder.clone()), ..RunsSnapshot::default() });
+    harness.run();
     // The measurement waits for a moment of quiet.
     harness.run_steps(6);
     harness.run();

@@ -93,6 +93,21 @@ fn a_run_is_paused_resumed_saved_and_stopped_by_buttons_and_keys() {
 }
 
 #[test]
+fn a_new_window_shows_a_run_that_goes_on_and_measures_nothing_beside_it() {
+    let (_root, stage) = kit::stage();
+    let folder = stage.places.projects.join("customer-tone");
+    std::fs::create_dir_all(&folder).expect("folder");
+    temper_protocol::project_file::save(&kit::project(), &folder.join("project.toml")).expect("project");
+    let mut window = kit::window(&stage, kit::SIZES[0], true);
+    kit::send(&mut window, UiCommand::OpenProject(folder.clone()));
+    stage.runs.publish(kit::snapshot(&folder, kit::view(7, "running", 100), true));
+    window.run();
+    window.run_steps(8);
+    assert_eq!(window.state().state.room, Room::Watch);
+    assert_eq!(stage.engine.count(|command| matches!(command, Command::Preflight { .. })), 0);
+}
+
+#[test]
 fn a_run_of_another_process_is_steered_through_the_store() {
     let (_root, stage) = kit::stage();
     let mut window = kit::window(&stage, kit::SIZES[0], true);

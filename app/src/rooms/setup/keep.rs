@@ -26,7 +26,7 @@ pub const BUNDLED: [(&str, &str, &str); 4] = [
 const ON_EXCEED: [(&str, &str); 5] =
     [("warn", "warn"), ("slow-down", "slow"), ("replay", "replay"), ("roll-back", "back"), ("stop", "stop")];
 /// Right end of the budget slider, nats.
-const BUDGET_END: f64 = 0.2;
+const BUDGET_END: f64 = 0.5;
 const PROMPT_LIMIT: usize = 8;
 
 /// A kept set's name in words.
@@ -129,11 +129,12 @@ fn budget(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows) {
     let track = lines.next(20.0);
     let moved = choice::slider(ui, cx.theme, track, "Forgetting budget in nats", keep.budget_nats, 0.0..=BUDGET_END);
     if let Some(budget) = moved {
-        let rounded = (budget * 200.0).round() / 200.0;
+        let rounded = (budget * 200.0).round().max(1.0) / 200.0;
         cx.edit("keep.budget_nats", |project| project.keep.budget_nats = rounded);
     }
     let axis = lines.next(14.0);
-    for (share, words) in [(0.0, "0"), (0.25, "0.05"), (0.5, "0.10"), (1.0, "0.20")] {
+    for (value, words) in [(0.0, "0"), (0.05, "0.05"), (0.1, "0.10"), (0.2, "0.20"), (0.5, "0.50")] {
+        let share = choice::slider_share(value, 0.0, BUDGET_END) as f32;
         let x = axis.left() + 6.0 + share * (axis.width() - 12.0);
         let width = text::width(ui, words, Type::MonoCaption);
         let left = (x - width / 2.0).clamp(axis.left(), axis.right() - width);

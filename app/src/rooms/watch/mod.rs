@@ -7,6 +7,7 @@ pub mod events;
 pub mod head;
 pub mod kept;
 pub mod ranks;
+pub mod rates;
 pub mod samples;
 pub mod scrub;
 pub mod speed;
@@ -100,7 +101,7 @@ fn left_column(cx: &PanelCtx<'_>, ui: &mut Ui, left: Rect, view: &RunView) {
     let kept = Rect::from_min_max(pos2(left.left(), rates.bottom() + GAP), pos2(left.right(), scrub.top() - GAP));
     let axis = Axis::new(cx, ui, view);
     part(ui, "loss", loss, |ui, rect| curves::loss_ui(cx, ui, rect, view, &axis));
-    part(ui, "rates", rates, |ui, rect| curves::rates_ui(cx, ui, rect, view, &axis));
+    part(ui, "rates", rates, |ui, rect| rates::rates_ui(cx, ui, rect, view, &axis));
     if both {
         part(ui, "kept", kept, |ui, rect| kept::kept_ui(cx, ui, rect, view, &axis));
     }

@@ -1,0 +1,166 @@
+//! Everything a person can do in the window, as values, and the one table that names it.
+//!
+//! Place in the data flow: buttons, the palette, shortcuts and menus push [`UiCommand`]s; `update` carries
+//! them out. [`TABLE`] gives each command of general use its name, shortcut and condition: palette, menus,
+//! shortcuts and help are built from it and from nothing else.
+
+pub mod table;
+
+pub use table::{Entry, Id, TABLE, entry, pressed, search};
+
+use crate::reader::XAxis;
+use crate::reader::events::EventKind;
+use crate::reader::ranks::Measure;
+use crate::state::Room;
+use crate::state::settings::ThemeChoice;
+use crate::state::watch::SideTab;
+use std::cell::RefCell;
+use std::path::PathBuf;
+use temper_protocol::{Act, Project};
+
+/// One thing a person does.
+#[derive(Debug, Clone, PartialEq)]
+pub enum UiCommand {
+    /// To another room.
+    Go(Room),
+    /// Theme.
+    Theme(ThemeChoice),
+    /// Scale up (positive) or down.
+    Zoom(i32),
+    /// Scale 100 %.
+    ZoomReset,
+    /// Opens the palette.
+    OpenPalette,
+    /// Text in the palette, and the chosen entry.
+    Palette(String, usize),
+    /// Opens the help.
+    OpenHelp,
+    /// Closes what lies over the room.
+    CloseSheet,
+    /// Chooses files by a dialog.
+    ChooseFiles,
+    /// Chooses a folder by a dialog.
+    ChooseFolder,
+    /// Chooses texts to keep by a dialog.
+    ChooseKept,
+    /// Opens the field for a path.
+    EnterPath,
+    /// Text in the field for a path.
+    PathText(String),
+    /// Files were dropped, chosen or typed.
+    Drop(Vec<PathBuf>),
+    /// What was dropped goes elsewhere.
+    MoveDropped,
+    /// The note about the drop goes away.
+    ForgetDropped,
+    /// Opens the bundled example.
+    OpenExample {
+        /// Whether to train at once.
+        train: bool,
+    },
+    /// Opens a project.
+    OpenProject(PathBuf),
+    /// Takes a project off the list.
+    ForgetRecent(PathBuf),
+    /// An empty project.
+    NewProject,
+    /// Changes the project; edits of one key in a row are one for undo.
+    Edit(String, Box<Project>),
+    /// Takes an edit back.
+    Undo,
+    /// Makes it again.
+    Redo,
+    /// Text in the search for methods.
+    MethodQuery(String),
+    /// Text in the search for sites.
+    SiteQuery(String),
+    /// Shows or hides the rest of the settings.
+    More(bool),
+    /// Shows or hides the rows set aside.
+    ShowAside(bool),
+    /// Measures a step.
+    Measure,
+    /// Trains.
+    Train,
+    /// Folder for the new project, as typed.
+    PlaceText(String),
+    /// Creates the project there and trains.
+    ConfirmPlace,
+    /// Goes on with a run from its last checkpoint.
+    Resume(u64),
+    /// Steers the live run.
+    Act(Act),
+    /// Looks at a run.
+    Watch(u64),
+    /// Horizontal axis.
+    XAxis(XAxis),
+    /// Logarithmic losses.
+    LogY(bool),
+    /// The loss as a table.
+    AsTable(bool),
+    /// Visible steps.
+    Zoomed(Option<(u64, u64)>),
+    /// Step under the scrub line.
+    Scrub(Option<u64>),
+    /// What the rank microscope colours.
+    RankMeasure(Measure),
+    /// The site in the rank microscope.
+    Site(Option<String>),
+    /// Which prompt's answers are shown.
+    Prompt(usize),
+    /// Which events are shown.
+    Filter(Option<EventKind>),
+    /// Part of the right column.
+    Tab(SideTab),
+    /// The loss series as a file.
+    SaveCurves,
+    /// The loss series into the clipboard.
+    CopyCurves,
+    /// The run that is exported.
+    ExportRun(u64),
+    /// The target.
+    ExportTarget(usize),
+    /// Where to write.
+    ExportOut(Option<String>),
+    /// Writes the chosen target.
+    Export,
+    /// Checks an export again.
+    Verify(PathBuf),
+    /// Opens a folder in the system's file manager.
+    Reveal(PathBuf),
+    /// Text into the clipboard, and what it is.
+    Copy(String, &'static str),
+    /// Stops a request.
+    Cancel(u64),
+    /// Shows the equal command line.
+    ShowCommand,
+    /// Shows the project file.
+    ShowProjectFile,
+    /// Runs the self-test.
+    Doctor,
+    /// Forgets a problem of the engine.
+    ForgetProblem,
+    /// Closes the window.
+    Quit,
+    /// Closes the window and lets the run go on.
+    CloseKeepRunning,
+    /// Stops the run, keeps it, then closes.
+    CloseStop,
+}
+
+/// Where panels put their commands.
+#[derive(Debug, Default)]
+pub struct Outbox(RefCell<Vec<UiCommand>>);
+
+impl Outbox {
+    /// Hands a command over.
+    pub fn push(&self, command: UiCommand) {
+        self.0.borrow_mut().push(command);
+    }
+
+    /// Takes all commands, oldest first.
+    #[must_use]
+    pub fn take(&self) -> Vec<UiCommand> {
+        std::mem::take(&mut *self.0.borrow_mut())
+    }
+}
