@@ -177,6 +177,32 @@ pub fn certify(
     Ok(Certificate { checks, reasons, measured, greedy_equal })
 }
 
+fn rounding_reason(storage: &str) -> String {
+    format!(
+        "the change is small against the rounding step of {storage}: rounding erases much of it. \
+         Choose f16 or q8_0, or keep the adapter file"
+    )
+}
+
+impl Certificate {
+    /// Adds the check of hashes. Files that were changed explain every difference, so they stand first and nothing
+    /// is said about rounding.
+    pub(crate) fn add_files(&mut self, files: Check, storage: &str) {
+        if !files.pass {
+            let rounding = rounding_reason(storage);
+            self.reasons.retain(|reason| *reason != rounding);
+            self.reasons.insert(
+                0,
+                format!(
+                    "files changed after they were written ({} are the same); write the export again",
+                    files.measured
+                ),
+            );
+        }
+        self.checks.push(files);
+    }
+}
+
 fn reasons(
     checks: &[Check],
     measured: &Measured,
@@ -186,10 +212,7 @@ fn reasons(
 ) -> Vec<String> {
     let mut reasons = Vec::new();
     if measured.survival().is_some_and(|survival| survival < Limits::of(storage).survival) {
-        reasons.push(format!(
-            "the change is small against the rounding step of {storage}: rounding erases much of it. \
-             Choose f16 or q8_0, or keep the adapter file"
-        ));
+        reasons.push(rounding_reason(storage));
     }
     for check in checks.iter().filter(|check| !check.pass) {
         reasons.push(format!("{}: {} (limit {})", check.name, check.measured, check.limit));

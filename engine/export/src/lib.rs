@@ -109,7 +109,8 @@ pub fn verify(
     let sidecar = Sidecar::read(&layout.path(output::SIDECAR))?;
     let what = Written { format: sidecar.format, storage: sidecar.storage.clone(), layout };
     let mut certificate = check(model, codec, &what, cases, emit, cancelled)?;
-    certificate.checks.push(sidecar.check_files(&what.layout.hashes(single_name(sidecar.format))?));
+    let files = sidecar.check_files(&what.layout.hashes(single_name(sidecar.format))?);
+    certificate.add_files(files, &sidecar.storage);
     emit(certificate.event(sidecar.format, path));
     Ok(certificate)
 }
