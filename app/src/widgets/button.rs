@@ -216,7 +216,7 @@ impl<'a> Button<'a> {
             x += label;
         }
         if let Some(keys) = keys {
-            let colour = if self.weight == Weight::Primary { c.on_accent } else { c.text3 };
+            let colour = if self.weight == Weight::Primary && self.enabled { c.on_accent } else { c.text3 };
             let place = Rect::from_min_max(pos2(x + 8.0, rect.top()), rect.max);
             text::paint(painter, place, Align::Min, keys, Type::MonoCaption, colour);
         }
