@@ -48,6 +48,7 @@ impl RunItem {
             guarded(|| job.train(&place, &live.control, &mut |event| sink.take(event)))
         };
         let outcome = result.unwrap_or_else(|problem| sink.figures.outcome(problem));
+        drop(place);
         sink.finish(outcome, &live, projects);
     }
 
@@ -238,11 +239,12 @@ impl RunSink {
         self.outbox.push(Envelope { req: self.req, event });
     }
 
-    /// The one last event. The project is free again before anybody hears it.
+    /// The one last event. The project is free and its database closed before anybody hears it.
     fn finish(mut self, outcome: Outcome, live: &Arc<LiveRun>, projects: &Projects) {
-        let RunPlace { run, store, project_dir, .. } = self.place.clone();
+        let run = self.place.run;
         let finished = outcome.into_finished(run);
         let early = std::mem::take(&mut self.early);
+        let store = &self.place.store;
         let written = early
             .iter()
             .try_for_each(|event| store.push_event(run, event))
@@ -251,9 +253,11 @@ impl RunSink {
             .map(|()| Reached::Disk);
         self.report(written);
         projects.remove_run(live);
+        let Self { req, place, outbox, .. } = self;
+        let RunPlace { project_dir, store, .. } = place;
         drop(store);
         projects.leave(&project_dir);
-        self.say(finished);
+        outbox.push(Envelope { req, event: finished });
     }
 }
 

@@ -118,8 +118,8 @@ impl StoreError {
 }
 
 /// What to do about a damaged database.
-const SET_ASIDE: &str = "the runs' folders hold everything a resume needs: set the database aside (Temper moves it to \
-                         temper.db.damaged-1 and starts a new one), then resume a run by its folder";
+const SET_ASIDE: &str = "the runs' folders hold everything a resume needs: move temper.db out of the project's folder, \
+                         then resume a run by its folder";
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {

@@ -36,8 +36,13 @@ struct Process {
 
 impl Process {
     fn start(script: crate::kit::Script) -> Self {
+        Self::start_with(script, 1 << 16)
+    }
+
+    /// An engine whose output holds so many pieces before writing to it waits.
+    fn start_with(script: crate::kit::Script, output_room: usize) -> Self {
         let (input, engine_input) = tokio::io::duplex(1 << 16);
-        let (to_test, output) = sync_channel(1 << 16);
+        let (to_test, output) = sync_channel(output_room);
         let thread = std::thread::Builder::new()
             .name("engine process".to_owned())
             .spawn(move || {
@@ -143,6 +148,16 @@ fn shutdown_ends_an_engine_that_has_a_listener() {
     engine.send(1, Command::Shutdown {});
     assert_eq!(engine.next(), Some(Envelope { req: 1, event: Event::Done {} }));
     engine.thread.join().expect("no panic").expect("a good end");
+}
+
+#[test]
+fn a_listener_that_reads_nothing_keeps_no_engine_alive() {
+    let mut engine = Process::start_with(answers(), 0);
+    // The first answer blocks the thread that writes events: nobody takes it.
+    engine.send(1, Command::Methods {});
+    engine.send(2, Command::Shutdown {});
+    engine.thread.join().expect("no panic").expect("a good end");
+    drop(engine.output);
 }
 
 #[test]
