@@ -137,6 +137,12 @@ impl RankView {
         self.cells.iter().flatten().flatten()
     }
 
+    /// The row of the grid whose weight changed most: what is looked at until a cell is chosen.
+    #[must_use]
+    pub fn most_changed(&self) -> Option<&RankRow> {
+        self.rows().filter(|row| row.energy.is_finite()).max_by(|a, b| a.energy.total_cmp(&b.energy))
+    }
+
     /// The row of `site`.
     #[must_use]
     pub fn row(&self, site: &str) -> Option<&RankRow> {

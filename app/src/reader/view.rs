@@ -226,10 +226,10 @@ fn fill_ranks(view: &mut RunView, reader: &Reader, request: &ViewRequest) -> Res
         return Ok(());
     }
     let rows = reader.rank_at(view.row.run, request.rank_step.unwrap_or(u64::MAX))?;
-    let history = match &request.site {
-        Some(site) => reader.rank_history(view.row.run, site)?,
-        None => Vec::new(),
-    };
-    view.rank = RankView::new(rows, steps, history);
+    view.rank = RankView::new(rows, steps, Vec::new());
+    let site = request.site.clone().or_else(|| view.rank.most_changed().map(|row| row.site.clone()));
+    if let Some(site) = site {
+        view.rank.history = reader.rank_history(view.row.run, &site)?;
+    }
     Ok(())
 }

@@ -34,15 +34,20 @@ pub fn say(event: &Event) -> Option<(EventKind, String)> {
         }
         Event::Paused { .. } => (EventKind::Run, "Paused".to_owned()),
         Event::Resumed { .. } => (EventKind::Run, "Went on".to_owned()),
-        Event::Warning { text, .. } => (EventKind::Warning, text.clone()),
-        Event::Finished { status, best_step, best_loss, forgetting, problem, .. } => match (status, problem) {
+        Event::Warning { text, .. } => (EventKind::Warning, sentence_case(text)),
+        Event::Finished { status, steps, best_step, best_loss, forgetting, problem, .. } => match (status, problem) {
             (RunStatus::Failed, Some(problem)) => (EventKind::Problem, sentence_case(&problem.what)),
             (RunStatus::Failed, None) => (EventKind::Problem, "Failed".to_owned()),
             (RunStatus::Cancelled, _) => (EventKind::Run, "Cancelled; nothing new was kept".to_owned()),
             (RunStatus::Finished | RunStatus::Stopped, _) => {
                 let word = if *status == RunStatus::Finished { "Finished" } else { "Stopped and kept" };
-                let best = format!("best {} nats at step {best_step}", format::nats(*best_loss));
-                (EventKind::Run, format!("{word}: {best}, forgetting {}", format::signed_nats(*forgetting)))
+                let text = if best_loss.is_finite() && *best_step > 0 {
+                    let best = format!("best {} nats at step {best_step}", format::nats(*best_loss));
+                    format!("{word}: {best}, forgetting {}", format::signed_nats(*forgetting))
+                } else {
+                    format!("{word} before its first validation")
+                };
+                (EventKind::Run, text)
             }
         },
         Event::Written { format, bytes, .. } => {

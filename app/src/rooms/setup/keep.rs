@@ -26,7 +26,7 @@ pub const BUNDLED: [(&str, &str, &str); 4] = [
 const ON_EXCEED: [(&str, &str); 5] =
     [("warn", "warn"), ("slow-down", "slow"), ("replay", "replay"), ("roll-back", "back"), ("stop", "stop")];
 /// Right end of the budget slider, nats.
-const BUDGET_END: f64 = 0.5;
+const BUDGET_END: f64 = 1.0;
 const PROMPT_LIMIT: usize = 8;
 
 /// A kept set's name in words.
@@ -133,7 +133,7 @@ fn budget(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows) {
         cx.edit("keep.budget_nats", |project| project.keep.budget_nats = rounded);
     }
     let axis = lines.next(14.0);
-    for (value, words) in [(0.0, "0"), (0.05, "0.05"), (0.1, "0.10"), (0.2, "0.20"), (0.5, "0.50")] {
+    for (value, words) in [(0.0, "0"), (0.05, "0.05"), (0.2, "0.20"), (0.5, "0.50"), (1.0, "1.00")] {
         let share = choice::slider_share(value, 0.0, BUDGET_END) as f32;
         let x = axis.left() + 6.0 + share * (axis.width() - 12.0);
         let width = text::width(ui, words, Type::MonoCaption);

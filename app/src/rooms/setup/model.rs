@@ -65,7 +65,6 @@ fn wait(cx: &PanelCtx<'_>, ui: &mut Ui, area: Rect) {
 
 fn filled(cx: &PanelCtx<'_>, ui: &mut Ui, area: Rect, facts: Option<&Event>) {
     let Some(Event::Model {
-        path,
         architecture,
         parameters,
         layers,
@@ -87,7 +86,8 @@ fn filled(cx: &PanelCtx<'_>, ui: &mut Ui, area: Rect, facts: Option<&Event>) {
     };
     let c = cx.c();
     let mut lines = Rows::new(area.with_min_y(area.top() + 6.0));
-    let name = format::plain_name(&path.display().to_string());
+    // A bundled model is known by its name, not by where it was unpacked.
+    let name = format::plain_name(&cx.state.draft.project.model.path);
     text::data(ui, lines.next(22.0), Align::Min, &name, Type::Panel, c.text);
     let or_none = |text: &str| if text.is_empty() { "none".to_owned() } else { text.to_owned() };
     let kind = |text: &str| match text {

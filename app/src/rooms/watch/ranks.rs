@@ -93,20 +93,14 @@ fn cell_words(rank: &RankView, line: usize, column: usize) -> String {
 
 /// The cell of the chosen site, or the one that changed most.
 fn chosen_cell(cx: &PanelCtx<'_>, rank: &RankView) -> Option<(usize, usize)> {
-    let wanted = cx.state.watch.site.as_deref();
-    let mut best: Option<((usize, usize), f64)> = None;
-    for (line, cells) in rank.cells.iter().enumerate() {
-        for (column, cell) in cells.iter().enumerate() {
-            let Some(row) = cell else { continue };
-            if wanted == Some(row.site.as_str()) {
-                return Some((line, column));
-            }
-            if best.is_none_or(|(_, energy)| row.energy > energy) {
-                best = Some(((line, column), row.energy));
-            }
-        }
-    }
-    best.map(|(place, _)| place)
+    let place = |site: &str| {
+        rank.cells.iter().enumerate().find_map(|(line, cells)| {
+            let column = cells.iter().position(|cell| cell.as_ref().is_some_and(|row| row.site == site))?;
+            Some((line, column))
+        })
+    };
+    let wanted = cx.state.watch.site.as_deref().and_then(place);
+    wanted.or_else(|| place(&rank.most_changed()?.site))
 }
 
 fn scale_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, rank: &RankView, measure: Measure, low: f64, high: f64) {

@@ -41,6 +41,7 @@ pub fn speed_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
             memory.0,
             memory.1,
             match machine_memory(cx).filter(|_| !cx.compact) {
+                _ if row.peak_rss_mib <= 0.0 => "not measured yet".to_owned(),
                 Some(all) => format!("peak {:.1} of {}", row.peak_rss_mib / 1024.0, format::mib(all)),
                 None => format!("peak {}", format::mib(row.peak_rss_mib)),
             },
