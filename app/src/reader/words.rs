@@ -35,7 +35,7 @@ pub fn say(event: &Event) -> Option<(EventKind, String)> {
         Event::Paused { .. } => (EventKind::Run, "Paused".to_owned()),
         Event::Resumed { .. } => (EventKind::Run, "Went on".to_owned()),
         Event::Warning { text, .. } => (EventKind::Warning, sentence_case(text)),
-        Event::Finished { status, steps, best_step, best_loss, forgetting, problem, .. } => match (status, problem) {
+        Event::Finished { status, best_step, best_loss, forgetting, problem, .. } => match (status, problem) {
             (RunStatus::Failed, Some(problem)) => (EventKind::Problem, sentence_case(&problem.what)),
             (RunStatus::Failed, None) => (EventKind::Problem, "Failed".to_owned()),
             (RunStatus::Cancelled, _) => (EventKind::Run, "Cancelled; nothing new was kept".to_owned()),
