@@ -1,4 +1,4 @@
-// Every registered method with what it may waive of the contract, said out loud; and rules over the whole registry.
+//! Every registered method with what it may waive of the contract, said out loud; and rules over the whole registry.
 
 use std::collections::BTreeSet;
 use temper_methods::{MODULES, module_name, registry};

@@ -26,13 +26,13 @@ def check(name, ok, **facts):
         raise Failed(name)
 
 
-def write_project(folder, model, data, train=None, method=None, **tables):
+def write_project(folder, model, data_path, train=None, method=None, **tables):
     """A project.toml with the defaults of a short run; `train`, `method` and other tables replace single keys."""
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     project = {
         "model": {"path": str(model)},
-        "data": {"train": [str(path) for path in ([data] if isinstance(data, (str, pathlib.Path)) else data)],
+        "data": {"train": [str(path) for path in ([data_path] if isinstance(data_path, (str, pathlib.Path)) else data_path)],
                  "validation": 0.1, "max_tokens": 128, "packing": True, "loss_on": "answers"},
         "method": {"id": "lora", "targets": "all-linear", "rank": 16, "alpha": 32},
         "train": {"steps": 12, "batch": 1, "accumulate": 1, "lr_peak": 2e-4, "warmup_steps": 2, "seed": 42, "threads": 0,

@@ -52,7 +52,18 @@ fn start_log(engine: bool) {
 /// Carries out the task. `Ok(false)` is a failure that has been printed already.
 fn run(cli: Cli) -> Result<bool, Problem> {
     match cli.task {
-        None => window(None, cli.paths, false),
+        None => {
+            // A mistyped command would otherwise open a window with nothing in it.
+            if let Some(path) = cli.paths.iter().find(|path| !path.exists()) {
+                return Err(Problem::new(
+                    Code::Usage,
+                    format!("\"{}\" is neither a command nor a file", path.display()),
+                    "command line",
+                    "see temper --help for the commands",
+                ));
+            }
+            window(None, cli.paths, false)
+        }
         Some(Task::Engine) => temper_host::engine_main().map(|()| true),
         Some(Task::Quickstart { headless, dir }) => {
             if !headless && has_display() {

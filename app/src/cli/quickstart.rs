@@ -68,7 +68,7 @@ fn prepare_in(session: &mut Session, dir: Option<PathBuf>) -> Result<PathBuf, Pr
     if dir.join(project_file::FILE_NAME).is_file() {
         return Ok(dir);
     }
-    let copied = session.collect(Command::CopyExample { name: EXAMPLE.to_owned(), dir: dir.clone() })?;
+    let copied = session.collect(Command::CopyExample { name: EXAMPLE.to_owned(), dir })?;
     copied
         .into_iter()
         .find_map(|event| match event {

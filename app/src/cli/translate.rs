@@ -18,7 +18,7 @@ pub(crate) fn command(task: Task) -> Result<Command, Problem> {
             method,
         },
         Task::Inspect { paths } => {
-            Command::Inspect { paths: paths.iter().map(|path| absolute(path)).collect::<Result<_, _>>()? }
+            Command::Inspect { paths: paths.iter().map(|path| absolute_or_bundled(path)).collect::<Result<_, _>>()? }
         }
         Task::Preflight { project } => Command::Preflight { project: absolute(&project)? },
         Task::Train(arguments) => train(arguments)?,
@@ -122,6 +122,14 @@ fn absolute(path: &Path) -> Result<PathBuf, Problem> {
     std::path::absolute(path).map_err(|error| {
         usage(format!("the path cannot be resolved: {error}"), path.display().to_string(), "give a path that exists")
     })
+}
+
+/// A path as the engine takes it: absolute, or the name of something bundled.
+fn absolute_or_bundled(path: &Path) -> Result<PathBuf, Problem> {
+    match path.to_str() {
+        Some(name) => Ok(PathBuf::from(absolute_name(name)?)),
+        None => absolute(path),
+    }
 }
 
 /// Names of bundled things stay, paths become absolute.
