@@ -2,7 +2,7 @@
 //!
 //! Place in the data flow: models and adapters build their graphs from these and from plain candle arithmetic.
 //! On f32 tensors in main memory the kernels of [`crate::kernels`] run; on other devices and types the slow
-//! equivalents of [`reference`], made of plain candle tensors, run instead. Each operation is tested against its
+//! equivalents of [`mod@reference`], made of plain candle tensors, run instead. Each operation is tested against its
 //! reference and against finite differences.
 //!
 //! Rules that all operations keep: an input that is not tracked gets no gradient and costs nothing in the
