@@ -13,9 +13,9 @@ use temper_models::Model;
 use temper_protocol::{Problem, Project};
 
 /// Windows of each set.
-const WINDOWS: usize = 4;
+const WINDOWS: usize = 2;
 /// Tokens of a window.
-const WIDTH: usize = 128;
+const WIDTH: usize = 64;
 /// Prompts continued greedily.
 const PROMPTS: usize = 6;
 /// Tokens at the beginning of a window that make a prompt.
