@@ -5,7 +5,9 @@
 
 Trains LoRA on SmolLM2-135M with the dialogues of the kit, at 1 x 128 tokens with recomputation. `--min-gain 0.1` asks
 for a validation loss at least 10 % below the base's. From a GGUF base all four exports are judged, from a Hugging Face
-folder the adapter and the merged folder. `--max-rss MIB` bounds the peak memory of training.
+folder the adapter and the merged folder; `--greedy EXAMPLE` (the built example greedy_llama) also has the merged f32 and
+f16 files answered by candle-transformers, token for token as `temper generate` does with the adapter. `--max-rss MIB`
+bounds the peak memory of training.
 """
 import argparse
 import json
@@ -24,6 +26,42 @@ def judged(name, script, *arguments):
     done = subprocess.run([sys.executable, str(HERE / script), *map(str, arguments)], capture_output=True, text=True)
     print(done.stdout, end="")
     check(f"{script}: {name}", done.returncode == 0, said=done.stderr[-500:] if done.returncode else "")
+
+
+# Some begin a sequence that goes on in one way only, so that no rounding can turn the answer.
+PROMPTS = ["1, 2, 3, 4, 5,", "The alphabet: a, b, c, d, e,", "def fibonacci(n):\n", "10, 20, 30, 40,", "2, 4, 6, 8,",
+           "Hello, how are you?", "The sun rises in the", "A B C D E F G", "To be, or not to be,",
+           "<|im_start|>user\nTell me about the history of computers.<|im_end|>\n<|im_start|>assistant\n"]
+NEW_TOKENS = 32
+LEAST_MARGIN = 0.05
+
+
+def same_greedy_answers(args, kit, temper, model, adapter, files, work):
+    """Three prompts whose answers no rounding can turn: the same tokens from another program as from ours."""
+    tokenizer = pathlib.Path(kit["smollm2_hf"]) / "tokenizer.json"
+    (work / "prompts.json").write_text(json.dumps(PROMPTS))
+    answers = {}
+    for dtype, file in files.items():
+        done = subprocess.run([args.greedy, file, tokenizer, work / "prompts.json", str(NEW_TOKENS)],
+                              capture_output=True, text=True)
+        check(f"candle-transformers answers from the {dtype} file", done.returncode == 0, said=done.stderr[-300:])
+        answers[dtype] = [json.loads(line) for line in done.stdout.splitlines()]
+    import tokenizers
+    special = set(tokenizers.Tokenizer.from_file(str(tokenizer)).get_added_tokens_decoder())
+    clear, margins = [], []
+    for same in zip(*answers.values(), strict=True):
+        margins.append(round(min(answer["margin"] for answer in same), 3))
+        # an answer with a stop in it would be compared up to there only
+        if margins[-1] > LEAST_MARGIN and not any(special.intersection(answer["tokens"]) for answer in same):
+            clear.append(len(margins) - 1)
+    check(f"three prompts with a margin above {LEAST_MARGIN}", len(clear) >= 3, margins=margins)
+    for index in clear[:3]:
+        said = last(temper.run("generate", model, "--adapter", adapter, "--prompt", PROMPTS[index],
+                               "--max-tokens", NEW_TOKENS), "text")
+        for dtype, given in answers.items():
+            same = given[index]["text"] == said["text"] and said["tokens"] == NEW_TOKENS
+            check(f"{dtype}: {PROMPTS[index]!r}", same, tokens=said["tokens"], margin=margins[index],
+                  ours=repr(said["text"]), theirs="the same" if same else repr(given[index]["text"]))
 
 
 def body(args, work):
@@ -53,12 +91,17 @@ def body(args, work):
     judged("the merged folder", "judge_hf.py", "--model", merged, "--ours", work / "merged.safetensors")
     if args.source == "gguf":
         lora = temper.export("last", project, "gguf-lora", work / "lora.gguf")
+        files = {}
         for dtype in args.gguf_types.split(","):
             file = temper.export("last", project, "gguf", work / f"merged-{dtype}.gguf", "--dtype", dtype)
+            files[dtype] = file
             logits = work / f"gguf-{dtype}.safetensors"
             temper.logits(file, tokens, logits)
             judged(f"merged {dtype} and LoRA", "judge_gguf.py", "--base", model, "--merged", file, "--lora", lora,
                    "--ours", logits)
+        if args.greedy:
+            dense = {dtype: file for dtype, file in files.items() if dtype in ("f32", "f16")}
+            same_greedy_answers(args, kit, temper, model, adapter, dense, work)
 
 
 def main():
@@ -71,6 +114,7 @@ def main():
     parser.add_argument("--min-gain", type=float, default=0.0)
     parser.add_argument("--max-rss", type=float, default=0.0)
     parser.add_argument("--gguf-types", default="f32", help="storage types of merged GGUF files, with commas")
+    parser.add_argument("--greedy", type=pathlib.Path, help="the built example greedy_llama")
     parser.add_argument("--work", type=pathlib.Path, help="keep the files there")
     args = parser.parse_args()
     if args.work:

@@ -8,6 +8,7 @@ step (and sometimes in the middle of writing a checkpoint), `train --resume last
 the same hash, the database is whole, and every step up to the last checkpoint is still recorded with the same loss.
 """
 import argparse
+import contextlib
 import json
 import pathlib
 import random
@@ -50,7 +51,7 @@ def killed(temper, project, step, delay_lines):
 
 
 def database_is_whole(project):
-    with sqlite3.connect(f"file:{project / 'temper.db'}?mode=ro", uri=True) as database:
+    with contextlib.closing(sqlite3.connect(f"file:{project / 'temper.db'}?mode=ro", uri=True)) as database:
         return database.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
 
 
@@ -98,8 +99,9 @@ def recorded(project):
     """(first, last, number) of the steps whose training loss is in the database, for its newest run."""
     query = """SELECT MIN(b.first_step), MAX(b.last_step), SUM(b.count) FROM series s JOIN blocks b USING (series)
                WHERE s.name = 'train_loss' AND b.level = 0 GROUP BY s.run ORDER BY s.run DESC LIMIT 1"""
-    # opened for writing, so that what the killed engine left in the write-ahead log is taken in
-    with sqlite3.connect(project / "temper.db") as database:
+    # opened for writing, so that what the killed engine left in the write-ahead log is taken in; closed here and not by
+    # the garbage collector, which would remove the log while the folder is being deleted
+    with contextlib.closing(sqlite3.connect(project / "temper.db")) as database:
         return database.execute(query).fetchone() or (0, 0, 0)
 
 

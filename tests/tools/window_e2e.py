@@ -8,6 +8,7 @@ exported model, and the same model refused after it was damaged), `errors` (what
     python3 tests/tools/window_e2e.py --temper BINARY --model FOLDER --data FILE --python VENV_PYTHON [--shots DIR]
 """
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -98,7 +99,7 @@ def runs_of(project):
     path = project / "temper.db"
     if not path.exists():
         return []
-    with sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10) as store:
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)) as store:
         return store.execute(RUNS_QUERY).fetchall()
 
 

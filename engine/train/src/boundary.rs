@@ -85,17 +85,7 @@ impl Run<'_> {
         }
         let (model, watch) = (&self.model, self.watch);
         let loss = self.clock.time(Phase::Eval, || validation.loss(model, &mut || watch.check()))?;
-        let evals = &mut self.state.evals;
-        let best = evals.best_step == 0 || loss < evals.best_loss.0;
-        if best {
-            evals.best_loss = Exact(loss);
-            evals.best_step = step;
-            evals.without_improvement = 0;
-        } else {
-            evals.without_improvement += 1;
-        }
-        evals.last_loss = Exact(loss);
-        evals.last_step = step;
+        let best = self.state.evals.record(step, loss);
         watch.say(Event::Eval { step, split: "validation".to_owned(), loss, best });
         Ok(best)
     }

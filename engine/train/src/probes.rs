@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use temper_data::{Batch, ProbeSet, TextCodec};
 use temper_models::Model;
 use temper_nn::rng::Stream;
-use temper_protocol::Event;
+use temper_protocol::{Code, Event, Problem};
 
 /// Fewest windows of a set that are measured.
 const LEAST_WINDOWS: usize = 8;
@@ -105,7 +105,7 @@ impl Probes {
     /// one is left to be trained on.
     ///
     /// # Errors
-    /// A file that cannot be used.
+    /// A file that cannot be used; `replay` without a text long enough.
     pub fn load(
         files: &[(String, PathBuf)],
         codec: &TextCodec,
@@ -135,6 +135,11 @@ impl Probes {
             let positions = batches.iter().map(|batch| batch.trained_tokens as u64).sum();
             let batches = batches.into_iter().map(|batch| tokens_of(batch, false, 0, 0, 0)).collect();
             sets.push(KeptSet { name: name.clone(), batches, positions, replay: kept });
+        }
+        if replay && sets.iter().all(|set| set.replay.is_empty()) {
+            let what = "there is no kept text left to replay: a window that is measured is never trained on";
+            let action = "keep a longer text, or set keep.on_exceed to warn, slow-down, roll-back or stop";
+            return Err(Problem::new(Code::ProjectInvalid, what, "keep.on_exceed", action).into());
         }
         Ok(Self { sets, folder: run_dir.join(FOLDER), pad_id: codec.pad_id(), width })
     }

@@ -59,6 +59,24 @@ pub struct Evals {
     pub without_improvement: u64,
 }
 
+impl Evals {
+    /// Takes in a validation loss, nats per trained token, and says whether it is the best so far. A loss that is not
+    /// finite is never the best, and does not keep a later one from being it.
+    pub fn record(&mut self, step: u64, loss: f64) -> bool {
+        let best = loss.is_finite() && (self.best_step == 0 || loss < self.best_loss.0);
+        if best {
+            self.best_loss = Exact(loss);
+            self.best_step = step;
+            self.without_improvement = 0;
+        } else {
+            self.without_improvement += 1;
+        }
+        self.last_loss = Exact(loss);
+        self.last_step = step;
+        best
+    }
+}
+
 /// Bookkeeping of the kept sets.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Keep {
@@ -95,5 +113,23 @@ impl State {
             boundary_done: true,
             ended: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Evals;
+
+    #[test]
+    fn a_loss_that_is_not_finite_is_never_the_best_and_blocks_no_later_one() {
+        let mut evals = Evals::default();
+        let best: Vec<bool> = [f64::NAN, f64::INFINITY, 3.0, f64::NAN, 2.5, 2.75]
+            .into_iter()
+            .zip(5..)
+            .map(|(loss, step)| evals.record(step, loss))
+            .collect();
+        assert_eq!(best, [false, false, true, false, true, false]);
+        assert_eq!((evals.best_step, evals.best_loss.0, evals.without_improvement), (9, 2.5, 1));
+        assert_eq!((evals.last_step, evals.last_loss.0), (10, 2.75));
     }
 }

@@ -99,6 +99,16 @@ fn replay_mixes_in_text_that_is_not_measured() {
     assert!(replayed < warned - 0.1, "replay {replayed}, warn {warned}");
 }
 
+#[test]
+fn replay_without_text_to_replay_is_refused_with_the_other_choices() {
+    let fixture = Fixture::new();
+    std::fs::write(fixture.path("prose.txt"), "The harbour was quiet. ".repeat(30)).expect("text");
+    let request = fixture.request(forgetful(&fixture, "replay"), "run");
+    let error = temper_train::train(&request, &temper_train::RunControl::new(), &mut |_| ()).expect_err("refused");
+    let problem = temper_protocol::Problem::from(error);
+    assert!(problem.action.contains("roll-back") && problem.r#where == "keep.on_exceed", "{problem}");
+}
+
 /// A project whose numbers explode.
 fn explosive(fixture: &Fixture, on_spike: &str) -> Project {
     let mut project = forgetful(fixture, "warn");
