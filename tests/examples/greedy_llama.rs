@@ -8,6 +8,7 @@ use anyhow::{Context as _, anyhow, bail};
 use candle_core::quantized::gguf_file;
 use candle_core::{Device, Tensor};
 use candle_transformers::models::quantized_llama::ModelWeights;
+use std::io::Write as _;
 use std::path::Path;
 use tokenizers::Tokenizer;
 
@@ -54,7 +55,8 @@ fn main() -> anyhow::Result<()> {
             input = vec![token];
         }
         let text = tokenizer.decode(&answer, true).map_err(|error| anyhow!("{prompt}: {error}"))?;
-        println!("{}", serde_json::json!({ "prompt": prompt, "tokens": answer, "text": text, "margin": margin }));
+        let line = serde_json::json!({ "prompt": prompt, "tokens": answer, "text": text, "margin": margin });
+        writeln!(std::io::stdout(), "{line}")?;
     }
     Ok(())
 }

@@ -155,11 +155,55 @@ pub(crate) enum Task {
         #[arg(long)]
         out: PathBuf,
     },
+    /// Measure how fast and how lean the engine is on this machine
+    Bench {
+        /// What to measure
+        #[command(subcommand)]
+        what: Bench,
+    },
     /// Devices, threads, memory and a self-test
     Doctor,
     /// The engine process (started by the window)
     #[command(hide = true)]
     Engine,
+}
+
+/// What `bench` measures.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bench {
+    /// Training steps on random tokens, beside the machine's matrix products on the same shapes
+    Train {
+        /// A folder, a GGUF file or a bundled model
+        #[arg(long, default_value = "builtin:starter")]
+        model: String,
+        /// Storage of the base: auto keeps what the file has, or f32, f16, bf16
+        #[arg(long, default_value = "auto")]
+        base: String,
+        /// Method id
+        #[arg(long, default_value = "lora")]
+        method: String,
+        /// Rank, for methods that have one; their default when absent
+        #[arg(long)]
+        rank: Option<usize>,
+        /// Another setting of the method, such as targets=q_proj; may be repeated
+        #[arg(long, value_name = "KEY=VALUE")]
+        set: Vec<String>,
+        /// Rows a step
+        #[arg(long, default_value_t = 4)]
+        batch: usize,
+        /// Tokens a row
+        #[arg(long, default_value_t = 256)]
+        seq: usize,
+        /// Steps; the first is not counted
+        #[arg(long, default_value_t = 8)]
+        steps: u64,
+        /// Threads; 0 chooses
+        #[arg(long, default_value_t = 0)]
+        threads: usize,
+        /// Compute activations again in the backward pass
+        #[arg(long)]
+        recompute: bool,
+    },
 }
 
 /// A model with adapters.

@@ -2,6 +2,7 @@
 //! lines where there is none.
 
 use crate::cli::drive::print_line;
+use crate::cli::figures;
 use crate::cli::runs::{duration, nats, signed};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
@@ -61,6 +62,10 @@ impl Human {
             | Event::Finished { .. } => self.run_event(event),
             Event::Written { .. } | Event::Certificate { .. } => self.export_event(event),
             Event::Text { .. } => self.text(event),
+            Event::Bench { .. } => {
+                self.finish();
+                figures::bench(event);
+            }
             _ => self.answer(event),
         }
     }

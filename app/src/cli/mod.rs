@@ -2,6 +2,7 @@
 
 mod args;
 mod drive;
+mod figures;
 mod human;
 mod quickstart;
 mod runs;

@@ -1,6 +1,6 @@
 //! From the grammar of the command line to one protocol command.
 
-use crate::cli::args::{ModelArgs, Task, TrainArgs};
+use crate::cli::args::{Bench, ModelArgs, Task, TrainArgs};
 use std::path::{Path, PathBuf};
 use temper_protocol::command::ExportSource;
 use temper_protocol::{Code, Command, ExportFormat, GenerateLimits, ModelRef, Problem, RunRef, StorageType};
@@ -59,19 +59,31 @@ pub(crate) fn command(task: Task) -> Result<Command, Problem> {
         Task::Logits { model, tokens, out } => {
             Command::Logits { model: model_ref(model)?.1, tokens: absolute(&tokens)?, out: absolute(&out)? }
         }
+        Task::Bench { what } => bench(what)?,
         Task::Doctor => Command::Doctor {},
         other => return Err(Problem::internal(format!("{other:?} is not a single command"))),
     })
 }
 
+/// `key=value` pairs of `--set`; `example` shows how one looks.
+fn pairs(set: Vec<String>, example: &str) -> Result<Vec<(String, String)>, Problem> {
+    let pair = |pair: String| match pair.split_once('=') {
+        Some((key, value)) => Ok((key.trim().to_owned(), value.trim().to_owned())),
+        None => Err(usage(format!("\"{pair}\" has no value"), "--set", format!("write it as in --set {example}"))),
+    };
+    set.into_iter().map(pair).collect()
+}
+
+fn bench(what: Bench) -> Result<Command, Problem> {
+    let Bench::Train { model, base, method, rank, set, batch, seq, steps, threads, recompute } = what;
+    let mut set = pairs(set, "targets=q_proj")?;
+    set.extend(rank.map(|rank| ("rank".to_owned(), rank.to_string())));
+    let model = absolute_name(&model)?;
+    Ok(Command::BenchTrain { model, base, method, set, batch, seq, steps, threads, recompute })
+}
+
 fn train(arguments: TrainArgs) -> Result<Command, Problem> {
-    let mut set = Vec::new();
-    for pair in arguments.set {
-        let (key, value) = pair.split_once('=').ok_or_else(|| {
-            usage(format!("\"{pair}\" has no value"), "--set", "write --set table.key=value, such as train.steps=100")
-        })?;
-        set.push((key.trim().to_owned(), value.trim().to_owned()));
-    }
+    let set = pairs(arguments.set, "train.steps=100")?;
     Ok(Command::Train {
         project: absolute(&arguments.project)?,
         set,

@@ -108,12 +108,15 @@ pub fn certify(
         *done += 1;
         if progress(*done, total) { Ok(()) } else { Err(crate::ExportError::Cancelled) }
     };
-    for (_, tokens) in &cases.windows {
-        let base = compare_case::base_logits(model, tokens)?;
-        let trained = compare_case::trained_logits(model, tokens)?;
-        let written = second.logits(tokens)?;
-        measured.add(&trained, &written, Some(&base));
-        step(&mut done)?;
+    let windows: Vec<&[u32]> = cases.windows.iter().map(|(_, tokens)| tokens.as_slice()).collect();
+    for side_by_side in together(&windows, model.config.vocab_size()) {
+        let written = second.logits(side_by_side)?;
+        for (tokens, written) in side_by_side.iter().zip(&written) {
+            let base = compare_case::base_logits(model, tokens)?;
+            let trained = compare_case::trained_logits(model, tokens)?;
+            measured.add(&trained, written, Some(&base));
+            step(&mut done)?;
+        }
     }
     let mut unequal = Vec::new();
     let mut tokens_compared = 0;
@@ -177,6 +180,17 @@ pub fn certify(
     Ok(Certificate { checks, reasons, measured, greedy_equal })
 }
 
+/// Logits of windows that are asked for at once: 128 MiB of them.
+const MOST_LOGITS: usize = 1 << 25;
+
+/// Cuts `windows` into runs of equal length that the second opinion can answer for together.
+fn together<'a>(windows: &'a [&'a [u32]], vocabulary: usize) -> impl Iterator<Item = &'a [&'a [u32]]> {
+    windows.chunk_by(|one, next| one.len() == next.len()).flat_map(move |same| {
+        let logits = same.first().map_or(1, |window| window.len() * vocabulary).max(1);
+        same.chunks((MOST_LOGITS / logits).max(1))
+    })
+}
+
 fn rounding_reason(storage: &str) -> String {
     format!(
         "the change is small against the rounding step of {storage}: rounding erases much of it. \
@@ -220,4 +234,19 @@ fn reasons(
     reasons.extend(unequal);
     reasons.extend(second.notes().iter().cloned());
     reasons
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_are_asked_for_together_when_they_are_equally_long_and_not_too_many() {
+        let (long, short) = (vec![0; 1 << 10], vec![0; 8]);
+        let windows: Vec<&[u32]> = vec![&long, &long, &long, &short, &short, &long];
+        let lengths = |vocabulary: usize| -> Vec<usize> { together(&windows, vocabulary).map(<[_]>::len).collect() };
+        assert_eq!(lengths(1 << 14), [2, 1, 2, 1], "two long windows have as many logits as are allowed");
+        assert_eq!(lengths(100), [3, 2, 1]);
+        assert_eq!(lengths(1 << 30), [1, 1, 1, 1, 1, 1]);
+    }
 }

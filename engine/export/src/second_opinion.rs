@@ -84,14 +84,14 @@ impl SecondOpinion {
         Ok(Self { reader: Reader::Own(Box::new(own()?)), chat: None, notes: vec![note] })
     }
 
-    /// Logits after each token.
+    /// Logits after each token of each of `windows`, which are equally long.
     ///
     /// # Errors
     /// A failing tensor operation.
-    pub fn logits(&self, tokens: &[u32]) -> Result<Vec<Vec<f32>>> {
+    pub fn logits(&self, windows: &[&[u32]]) -> Result<Vec<Vec<Vec<f32>>>> {
         match &self.reader {
-            Reader::Independent(oracle) => oracle.logits(tokens),
-            Reader::Own(model) => compare_case::trained_logits(model, tokens),
+            Reader::Independent(oracle) => oracle.logits(windows),
+            Reader::Own(model) => windows.iter().map(|tokens| compare_case::trained_logits(model, tokens)).collect(),
         }
     }
 

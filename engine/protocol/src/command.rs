@@ -177,6 +177,28 @@ pub enum Command {
         /// Project folder or file.
         project: PathBuf,
     },
+    /// Measures training steps on random tokens: `bench`, then `done`.
+    BenchTrain {
+        /// Model path or builtin name.
+        model: String,
+        /// Storage of the base: `auto`, `f32`, `f16` or `bf16`.
+        base: String,
+        /// Method id.
+        method: String,
+        /// Settings of the method, as in project.toml's [method].
+        #[serde(default)]
+        set: Vec<(String, String)>,
+        /// Rows a step.
+        batch: usize,
+        /// Tokens a row.
+        seq: usize,
+        /// Steps, of which the first is not counted.
+        steps: u64,
+        /// Threads; 0 chooses.
+        threads: usize,
+        /// Whether activations are computed again in the backward pass.
+        recompute: bool,
+    },
     /// Lists the registry: `method` events, then `done`.
     Methods {},
     /// Trains: `started`, then the run's events, then one `finished`.

@@ -448,6 +448,39 @@ pub enum Event {
         #[serde(default)]
         max_steps: u64,
     },
+    /// What a bench measured: medians over its steps, the first left out.
+    Bench {
+        /// Which bench: `train`.
+        what: String,
+        /// Steps counted.
+        steps: u64,
+        /// Threads.
+        threads: u64,
+        /// Tokens a step.
+        tokens_per_step: u64,
+        /// Tokens a second.
+        tokens_per_sec: f64,
+        /// Seconds a step.
+        step_secs: f64,
+        /// Processor seconds a step, all threads.
+        cpu_secs_per_step: f64,
+        /// Highest resident memory, pages of mapped files included.
+        peak_rss_mib: f64,
+        /// Useful operations a step, 10^9: recomputation not counted.
+        useful_gflop_per_step: f64,
+        /// Useful operations a second, 10^9.
+        useful_gflops: f64,
+        /// What libraries' matrix products reach on the same shapes in the same process, 10^9 a second.
+        gemm_gflops: f64,
+        /// useful_gflops / gemm_gflops.
+        gemm_fraction: f64,
+        /// Pages the system had to hand out, a step.
+        page_faults_per_step: f64,
+        /// Seconds a step by phase.
+        phase_secs: BTreeMap<String, f64>,
+        /// Loss of every step, nats a token, the first included.
+        losses: Vec<f64>,
+    },
     /// Generated text; streaming when `stop_reason` is empty.
     Text {
         /// Which model answered.

@@ -108,6 +108,12 @@ impl Driver {
         Self { embed, blocks, head: model.head.params(), lowest, recompute }
     }
 
+    /// Number of the lowest block that gradients reach; the number of blocks when only the head is trained.
+    #[must_use]
+    pub fn lowest_block(&self) -> usize {
+        self.lowest.saturating_sub(1)
+    }
+
     /// Whether activations are computed again in the backward pass.
     #[must_use]
     pub fn recomputes(&self) -> bool {

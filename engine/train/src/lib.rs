@@ -9,6 +9,7 @@
 //! what is on the disk, [`eval`] and [`probes`] measure, [`trained`] loads a result.
 
 pub mod attach;
+pub mod bench;
 mod boundary;
 pub mod checkpoint;
 pub mod control;

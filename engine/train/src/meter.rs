@@ -50,6 +50,13 @@ impl Meter {
         self.peak_rss_mib
     }
 
+    /// Pages that this process has had to be given since it began, without reading a disk; 0 where the system does not
+    /// say.
+    #[must_use]
+    pub fn page_faults() -> u64 {
+        page_faults()
+    }
+
     /// Processor seconds of all threads since the start.
     #[must_use]
     pub fn cpu_secs(&self) -> f64 {
@@ -103,18 +110,21 @@ mod system {
         std::fs::write("/proc/self/clear_refs", "5").is_ok()
     }
 
+    /// Field `index` of `/proc/self/stat`, counted from 1 behind the program's name, which stands in brackets and may
+    /// hold spaces.
+    fn stat(index: usize) -> Option<u64> {
+        let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+        let after_name = stat.get(stat.rfind(')')? + 1..)?;
+        after_name.split_whitespace().nth(index - 1)?.parse().ok()
+    }
+
     pub(super) fn cpu_secs() -> f64 {
-        let ticks = || -> Option<f64> {
-            let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-            // The second field is the program's name in brackets and may hold spaces; user and system time
-            // are the 12th and 13th after it.
-            let after_name = stat.get(stat.rfind(')')? + 1..)?;
-            let mut fields = after_name.split_whitespace().skip(11);
-            let user: f64 = fields.next()?.parse().ok()?;
-            let kernel: f64 = fields.next()?.parse().ok()?;
-            Some(user + kernel)
-        };
-        ticks().unwrap_or(0.0) / TICKS_PER_SEC
+        let ticks = stat(12).zip(stat(13)).map_or(0, |(user, kernel)| user + kernel);
+        ticks as f64 / TICKS_PER_SEC
+    }
+
+    pub(super) fn page_faults() -> u64 {
+        stat(8).unwrap_or(0)
     }
 }
 
@@ -142,9 +152,13 @@ mod system {
     pub(super) fn cpu_secs() -> f64 {
         this_process(|process| process.accumulated_cpu_time() as f64 / 1000.0).unwrap_or(0.0)
     }
+
+    pub(super) fn page_faults() -> u64 {
+        0
+    }
 }
 
-use system::{cpu_secs, kernel_peak_mib, reset_kernel_peak, rss_mib};
+use system::{cpu_secs, kernel_peak_mib, page_faults, reset_kernel_peak, rss_mib};
 
 #[cfg(test)]
 mod tests {
@@ -161,6 +175,15 @@ mod tests {
         drop(block);
         assert!(during > before + 50.0, "{before} then {during}");
         assert!(meter.peak_rss_mib() >= during - 1.0);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn fresh_memory_costs_page_faults() {
+        let before = Meter::page_faults();
+        let block = vec![1_u8; 32 << 20];
+        assert_eq!(std::hint::black_box(&block).last(), Some(&1));
+        assert!(Meter::page_faults() >= before + 16, "{before} then {}", Meter::page_faults());
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The independent graph: candle-transformers' llama, dense or on GGUF blocks, fed one token at a time.
+//! The independent graph: candle-transformers' llama, dense or on GGUF blocks. It answers for the last token of what it
+//! is fed alone, so that windows are fed one token at a time, several windows side by side.
 
 use crate::error::{ExportError, Result};
 use crate::independent::files::Tensors;
@@ -85,13 +86,21 @@ impl Oracle {
         Ok(Self { llama, config })
     }
 
-    /// Logits (vocabulary) after each token of `tokens`.
+    /// Logits (vocabulary) after each token of each of `windows`, which are equally long.
     ///
     /// # Errors
     /// A failing tensor operation.
-    pub fn logits(&self, tokens: &[u32]) -> Result<Vec<Vec<f32>>> {
+    pub fn logits(&self, windows: &[&[u32]]) -> Result<Vec<Vec<Vec<f32>>>> {
         let mut cache = Cache::new(true, DType::F32, &self.config, &Device::Cpu)?;
-        tokens.iter().enumerate().map(|(position, token)| self.step(*token, position, &mut cache)).collect()
+        let width = windows.iter().map(|window| window.len()).min().unwrap_or(0);
+        let mut logits = vec![Vec::with_capacity(width); windows.len()];
+        for position in 0..width {
+            let column: Vec<u32> = windows.iter().filter_map(|window| window.get(position).copied()).collect();
+            let input = Tensor::new(column.as_slice(), &Device::Cpu)?.unsqueeze(1)?;
+            let answers = self.llama.forward(&input, position, &mut cache)?.to_vec2()?;
+            logits.iter_mut().zip(answers).for_each(|(window, answer)| window.push(answer));
+        }
+        Ok(logits)
     }
 
     /// The greedy continuation of `prompt`, at most `count` tokens.
@@ -100,24 +109,17 @@ impl Oracle {
     /// A failing tensor operation.
     pub fn greedy(&self, prompt: &[u32], count: usize) -> Result<Vec<u32>> {
         let mut cache = Cache::new(true, DType::F32, &self.config, &Device::Cpu)?;
-        let mut last = Vec::new();
-        for (position, token) in prompt.iter().enumerate() {
-            last = self.step(*token, position, &mut cache)?;
-        }
-        let mut answer = Vec::new();
-        while answer.len() < count && !last.is_empty() {
-            let token = best(&last);
+        let mut answer: Vec<u32> = Vec::new();
+        let (mut input, mut position) = (prompt.to_vec(), 0);
+        while answer.len() < count && !input.is_empty() {
+            let tensor = Tensor::new(input.as_slice(), &Device::Cpu)?.unsqueeze(0)?;
+            let logits: Vec<f32> = self.llama.forward(&tensor, position, &mut cache)?.flatten_all()?.to_vec1()?;
+            position += input.len();
+            let token = best(&logits);
             answer.push(token);
-            if answer.len() < count {
-                last = self.step(token, prompt.len() + answer.len() - 1, &mut cache)?;
-            }
+            input = vec![token];
         }
         Ok(answer)
-    }
-
-    fn step(&self, token: u32, position: usize, cache: &mut Cache) -> Result<Vec<f32>> {
-        let input = Tensor::new(&[[token]], &Device::Cpu)?;
-        Ok(self.llama.forward(&input, position, cache)?.flatten_all()?.to_vec1()?)
     }
 }
 

@@ -3,6 +3,7 @@
 //! Place in the data flow: the intake thread asks [`Program`] what a command means; the jobs it returns
 //! call the other engine crates and emit what they say.
 
+mod bench;
 mod cases;
 mod doctor;
 mod evaluate;
@@ -91,6 +92,13 @@ impl Workshop for Program {
                 kept.clear();
                 train::preflight(builtins, &project, context)
             }),
+            Command::BenchTrain { model, base, method, set, batch, seq, steps, threads, recompute } => {
+                let order = bench::Order { model, base, method, set, batch, seq, steps, threads, recompute };
+                self.heavy(move |builtins, kept, context| {
+                    kept.clear();
+                    bench::train(builtins, order, context)
+                })
+            }
             Command::Generate { project, model, prompt, chat, limits } => {
                 generate::check(&limits)?;
                 self.heavy(move |builtins, kept, context| {

@@ -1,0 +1,46 @@
+//! The figures of a bench in words.
+
+use crate::cli::drive::print_line;
+use temper_protocol::Event;
+
+/// Prints what a bench measured, one figure a line, each with its unit.
+pub(crate) fn bench(event: &Event) {
+    let Event::Bench {
+        steps,
+        threads,
+        tokens_per_step,
+        tokens_per_sec,
+        step_secs,
+        cpu_secs_per_step,
+        peak_rss_mib,
+        useful_gflop_per_step,
+        useful_gflops,
+        gemm_gflops,
+        gemm_fraction,
+        page_faults_per_step,
+        phase_secs,
+        losses,
+        ..
+    } = event
+    else {
+        return;
+    };
+    let first_and_last = losses.first().zip(losses.last());
+    let mut lines = vec![
+        format!(
+            "medians of {steps} steps of {tokens_per_step} tokens on {threads} threads, after one that is not counted"
+        ),
+        format!("  speed         {tokens_per_sec:.1} tokens/s, {step_secs:.3} s a step"),
+        format!("  processor     {cpu_secs_per_step:.2} s a step"),
+        format!("  memory        {peak_rss_mib:.0} MiB at the peak, mapped model included"),
+        format!("  useful work   {useful_gflop_per_step:.0} GFLOP a step, {useful_gflops:.1} GFLOP/s"),
+        format!("  the limit     {gemm_gflops:.1} GFLOP/s: the faster of two libraries on the same products"),
+        format!("  reached       {:.1} % of it", 100.0 * gemm_fraction),
+        format!("  page faults   {page_faults_per_step:.0} a step"),
+    ];
+    lines.extend(phase_secs.iter().map(|(phase, secs)| format!("  {phase:<13} {secs:.3} s a step")));
+    if let Some((first, last)) = first_and_last {
+        lines.push(format!("  loss          {first:.4} to {last:.4}"));
+    }
+    lines.iter().for_each(|line| print_line(line));
+}

@@ -1,0 +1,201 @@
+//! `bench train`: what an optimiser step costs, beside what this machine's matrix products allow.
+//!
+//! Place in the data flow: the host calls [`train`]; real stages, real method and real optimiser run on random
+//! tokens, so that the figure depends on no data set. The reference rate is measured right after the steps, in
+//! the same process, with products of other people's libraries over the step's own list of shapes.
+
+mod products;
+
+use crate::attach::{Attached, attach};
+use crate::control::RunControl;
+use crate::driver::{Driver, Tokens};
+use crate::error::Result;
+use crate::meter::Meter;
+use crate::phases::{Phase, PhaseClock};
+use crate::prepare::load_base;
+use crate::saving::adamw;
+use crate::threads::{on_pool, threads_for};
+use crate::watch::Watch;
+use products::{Products, reference_rate};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+use temper_models::Model;
+use temper_nn::ops::IGNORE;
+use temper_nn::rng::Stream;
+use temper_nn::{AdamW, ForwardContext, Grads};
+use temper_protocol::{Code, Event, Problem, Project};
+
+/// Token ids are drawn below this, as the reference script does.
+const TOKEN_RANGE: u64 = 40_000;
+const GIGA: f64 = 1e9;
+
+/// What is to be measured. The project names model, storage of the base, method, batch, threads, seed and whether
+/// activations are recomputed; its data is not read.
+#[derive(Debug, Clone)]
+pub struct BenchRequest {
+    /// Method settings are complete.
+    pub project: Project,
+    /// The base.
+    pub model_path: PathBuf,
+    /// Tokens per row.
+    pub width: usize,
+    /// Steps, of which the first is left out of the figures.
+    pub steps: u64,
+}
+
+/// Runs the steps and answers with [`Event::Bench`]. Writes nothing.
+///
+/// # Errors
+/// Model or method that cannot be used; a stop or cancel.
+pub fn train(request: &BenchRequest, control: &RunControl, emit: &mut dyn FnMut(Event)) -> Result<Event> {
+    let threads = threads_for(request.project.train.threads);
+    on_pool(0, threads, control, emit, |watch| measure(request, threads, watch))
+}
+
+/// One measured step.
+struct StepCost {
+    secs: f64,
+    cpu_secs: f64,
+    page_faults: f64,
+}
+
+fn measure(request: &BenchRequest, threads: usize, watch: &Watch<'_>) -> Result<Event> {
+    let project = &request.project;
+    if request.steps < 2 || request.width < 2 {
+        let action = "take at least 2 steps of at least 2 tokens: the first step is not counted";
+        return Err(Problem::new(Code::Usage, "there is nothing to measure", "bench train", action).into());
+    }
+    let mut meter = Meter::start();
+    watch.preparing("reading the model", 0, 0, "bytes");
+    let mut model = load_base(project, &request.model_path, &mut |stage, done, total| {
+        watch.preparing(stage, done, total, "bytes");
+    })?;
+    check_width(&model, request.width, &request.model_path)?;
+    let attached = attach(&mut model, project)?;
+    let tokens = random_tokens(&model, project.train.batch, request.width, project.train.seed);
+    let recompute = project.train.recompute == "on";
+    let driver = Driver::new(&model, recompute);
+    let mut optimiser = AdamW::new(adamw(&project.train));
+    let mut clock = PhaseClock::default();
+    let (mut costs, mut losses) = (Vec::new(), Vec::new());
+    for step in 1..=request.steps {
+        watch.preparing("measuring steps", step - 1, request.steps, "steps");
+        watch.check()?;
+        let (cost, loss) =
+            one_step(&mut model, &attached, &driver, &tokens, &mut optimiser, project, &mut clock, &mut meter)?;
+        losses.push(loss);
+        if step == 1 {
+            clock.take();
+        } else {
+            costs.push(cost);
+        }
+    }
+    let peak_rss_mib = meter.peak_rss_mib();
+    let count = costs.len() as f64;
+    let phases = clock.take().into_iter().map(|(phase, secs)| (phase, secs / count)).collect();
+    let median = |of: fn(&StepCost) -> f64| median(costs.iter().map(of).collect());
+    let (secs, cpu_secs) = (median(|cost| cost.secs), median(|cost| cost.cpu_secs));
+    let products = Products::of(&model, &attached.params, &driver, project.train.batch, request.width);
+    let useful_gflop = products.useful_flop() / GIGA;
+    drop((optimiser, tokens, driver));
+    watch.preparing("measuring this machine's matrix products", 0, 0, "shapes");
+    let gemm_gflops = reference_rate(&products, watch)? / GIGA;
+    let useful_gflops = useful_gflop / secs;
+    let tokens_per_step = (project.train.batch * request.width) as f64;
+    Ok(Event::Bench {
+        what: "train".to_owned(),
+        steps: request.steps - 1,
+        threads: threads as u64,
+        tokens_per_step: tokens_per_step as u64,
+        tokens_per_sec: tokens_per_step / secs,
+        step_secs: secs,
+        cpu_secs_per_step: cpu_secs,
+        peak_rss_mib,
+        useful_gflop_per_step: useful_gflop,
+        useful_gflops,
+        gemm_gflops,
+        gemm_fraction: useful_gflops / gemm_gflops,
+        page_faults_per_step: median(|cost| cost.page_faults),
+        phase_secs: phases,
+        losses,
+    })
+}
+
+fn check_width(model: &Model, width: usize, path: &Path) -> Result<()> {
+    let context = model.config.context();
+    if width <= context {
+        return Ok(());
+    }
+    let what = format!("rows of {width} tokens are longer than the {context} that the model reads");
+    Err(Problem::new(Code::Usage, what, path.display().to_string(), "take a smaller --seq").into())
+}
+
+/// Rows of random tokens in which every position but the last is trained, as a language model's rows are.
+fn random_tokens(model: &Model, batch: usize, width: usize, seed: u64) -> Tokens {
+    let range = TOKEN_RANGE.min(model.config.vocab_size() as u64);
+    let mut stream = Stream::new(seed, "bench.tokens");
+    let ids: Vec<u32> = (0..batch * width).map(|_| stream.below(range) as u32).collect();
+    let mut targets = Vec::with_capacity(ids.len());
+    for row in ids.chunks(width) {
+        targets.extend_from_slice(row.get(1..).unwrap_or_default());
+        targets.push(IGNORE);
+    }
+    let ctx = ForwardContext { training: true, seed, ..ForwardContext::plain(batch, width) };
+    Tokens { ids: ids.into(), targets: targets.into(), ctx }
+}
+
+#[expect(clippy::too_many_arguments, reason = "the parts of a training step")]
+fn one_step(
+    model: &mut Model,
+    attached: &Attached,
+    driver: &Driver,
+    tokens: &Tokens,
+    optimiser: &mut AdamW,
+    project: &Project,
+    clock: &mut PhaseClock,
+    meter: &mut Meter,
+) -> Result<(StepCost, f64)> {
+    let (started, cpu_before, faults_before) = (Instant::now(), meter.cpu_secs(), Meter::page_faults());
+    let trained = tokens.targets.iter().filter(|target| **target != IGNORE).count().max(1) as f64;
+    let mut grads = Grads::new();
+    let micro = driver.micro_step(model, tokens, (1.0 / trained, 1.0), &mut grads, clock)?;
+    let optimising = Instant::now();
+    for site in model.sites() {
+        site.map_grads(&mut grads)?;
+    }
+    if project.train.clip_norm > 0.0 {
+        grads.clip_global_norm(project.train.clip_norm)?;
+    }
+    optimiser.step(&attached.params, &grads, project.train.lr_peak)?;
+    drop(grads);
+    clock.add(Phase::Optimiser, optimising);
+    let cost = StepCost {
+        secs: started.elapsed().as_secs_f64(),
+        cpu_secs: meter.cpu_secs() - cpu_before,
+        page_faults: (Meter::page_faults() - faults_before) as f64,
+    };
+    Ok((cost, micro.loss_sum / trained))
+}
+
+/// The middle value; the mean of the two middle ones.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match (values.len() % 2, values.get(middle)) {
+        (_, None) => f64::NAN,
+        (1, Some(value)) => *value,
+        (_, Some(value)) => (value + values.get(middle.wrapping_sub(1)).unwrap_or(value)) / 2.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::median;
+
+    #[test]
+    fn the_median_is_the_middle_or_the_mean_of_the_two_in_the_middle() {
+        assert_eq!(median(vec![5.0, 1.0, 3.0]), 3.0);
+        assert_eq!(median(vec![4.0, 1.0, 3.0, 2.0]), 2.5);
+        assert!(median(Vec::new()).is_nan());
+    }
+}
