@@ -78,16 +78,18 @@ pub fn ranks_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
     detail_ui(cx, ui, detail, view, chosen);
 }
 
+/// A cell in words: module, layer, and what was measured there.
 fn cell_words(rank: &RankView, line: usize, column: usize) -> String {
+    let module = rank.modules.get(line).map_or("", String::as_str);
+    let layer = rank.layers.get(column).copied().unwrap_or_default();
     match rank.cells.get(line).and_then(|cells| cells.get(column)).and_then(Option::as_ref) {
         Some(row) => format!(
-            "{}: rank {}, effective {:.1}, change {}",
-            row.site,
+            "{module}, layer {layer}: rank {}, effective rank {:.1}, change {} of the weight norm",
             row.rank,
             row.effective_rank,
             format::percent(row.energy)
         ),
-        None => "not adapted".to_owned(),
+        None => format!("{module}, layer {layer}: not adapted"),
     }
 }
 
