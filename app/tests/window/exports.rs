@@ -142,3 +142,28 @@ fn what_a_method_cannot_leave_as_cannot_be_chosen() {
     window.run();
     assert_eq!(window.state().state.export.target, 3, "full training leaves no adapter");
 }
+
+#[test]
+fn a_destroyed_change_is_said_in_words_and_figures_have_their_thousands() {
+    let (_root, stage) = kit::stage();
+    let (mut window, _folder) = ready(&stage);
+    let mut destroyed = scenes::refused();
+    let check = |name: &str, measured: &str, over: &str| temper_protocol::event::Check {
+        name: name.to_owned(),
+        measured: measured.to_owned(),
+        limit: "70 %".to_owned(),
+        over: over.to_owned(),
+        pass: false,
+    };
+    destroyed.record.checks = vec![
+        check("same best token", "4.1 %", "4096 positions"),
+        check("share of the change that survives", "-830.0 %", "4096 positions"),
+    ];
+    destroyed.record.reasons = vec!["share of the change that survives: -830.0 % (limit 70 %)".to_owned()];
+    window.state_mut().state.export.certificates = vec![destroyed];
+    window.run();
+    window.get_by_label("none");
+    assert!(window.query_all_by_label_contains("None of the change survives").next().is_some());
+    assert!(window.query_all_by_label_contains("830").next().is_none());
+    assert_eq!(window.query_all_by_label("4,096 positions").count(), 2);
+}

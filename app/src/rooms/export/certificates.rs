@@ -2,6 +2,7 @@
 
 use crate::commands::UiCommand;
 use crate::format;
+use crate::reader::checks;
 use crate::reader::snapshot::ExportRecord;
 use crate::rooms::{PanelCtx, scrolled};
 use crate::state::Ask;
@@ -106,11 +107,7 @@ fn title_of(record: &ExportRecord, target: Option<usize>) -> String {
 }
 
 fn why(record: &ExportRecord) -> String {
-    let sentences: Vec<String> = record
-        .reasons
-        .iter()
-        .map(|reason| format!("{}.", crate::reader::words::sentence_case(reason.trim_end_matches('.'))))
-        .collect();
+    let sentences: Vec<String> = record.reasons.iter().map(|text| checks::reason(&record.checks, text)).collect();
     sentences.join(" ")
 }
 
@@ -174,12 +171,12 @@ fn certificate_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, certificate: &Cert
         pos2(rect.right() - 12.0, rect.bottom() - 4.0),
     );
     let mut lines = Rows::new(body);
-    checks(cx, ui, &mut lines, &record.checks);
+    table(cx, ui, &mut lines, &record.checks);
     verdict(cx, ui, &mut lines, record);
     foot(cx, ui, &mut lines, record);
 }
 
-fn checks(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, checks: &[Check]) {
+fn table(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, made: &[Check]) {
     let c = cx.c();
     let columns = |row: Rect| {
         let name =
@@ -192,7 +189,7 @@ fn checks(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, checks: &[Check]) {
         text::line(ui, columns(head)[index], align, name, Type::Caption, c.text2);
     }
     rows::underline(ui, cx.theme, head);
-    for check in checks {
+    for check in made {
         let row = lines.next(ROW);
         rows::underline(ui, cx.theme, row);
         let (icon, colour) = if check.pass { (icons::CHECK_BOLD, c.ok) } else { (icons::X_BOLD, c.err) };
@@ -200,9 +197,10 @@ fn checks(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, checks: &[Check]) {
         let [name, measured, limit, over] = columns(row);
         let kind = if check.pass { Type::Body } else { Type::Strong };
         text::data(ui, name, Align::Min, &crate::reader::words::sentence_case(&check.name), kind, c.text);
-        text::data(ui, measured, Align::Max, &check.measured, Type::Mono, if check.pass { c.text } else { c.err });
-        text::data(ui, limit, Align::Max, &check.limit, Type::Mono, c.text2);
-        text::data(ui, over, Align::Max, &check.over, Type::Body, c.text2);
+        let colour = if check.pass { c.text } else { c.err };
+        text::data(ui, measured, Align::Max, &checks::measured(check), Type::Mono, colour);
+        text::data(ui, limit, Align::Max, &format::figures(&check.limit), Type::Mono, c.text2);
+        text::data(ui, over, Align::Max, &format::figures(&check.over), Type::Body, c.text2);
     }
 }
 
