@@ -1,12 +1,16 @@
-//! Watch: what is said before anything was measured, events as sentences, the heat map by keyboard.
+//! Watch: what is said before anything was measured, events as sentences, the heat map by keyboard, plots as files,
+//! labels clear of curves.
 
 use crate::{kit, scenes};
 use egui::Key;
 use egui::accesskit::Role;
+use egui::epaint::Shape;
+use egui::{Pos2, Rect};
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 use temper::commands::UiCommand;
 use temper::reader::RunView;
 use temper::reader::events::{EventKind, EventLine};
+use temper::screen::Plot;
 use temper::state::Room;
 use temper::testing::{NOW_MILLIS, Stage};
 
@@ -117,4 +121,111 @@ fn a_cell_of_the_heat_map_is_reached_and_moved_by_keyboard() {
         let name = focused_cell(&window).expect("the focus stays in the map");
         assert!(name.starts_with(&format!("{module}, layer {layer}: ")), "{name}");
     }
+}
+
+/// A finished run whose folder is a temporary one.
+fn finished_in(folder: &std::path::Path) -> RunView {
+    let mut view = kit::view(7, "finished", 1200);
+    view.row.folder = folder.to_path_buf();
+    view
+}
+
+#[test]
+fn every_plot_is_saved_as_a_picture_of_its_panel() {
+    for size in kit::SIZES {
+        let (root, stage) = kit::stage();
+        let mut window = kit::window(&stage, size, true);
+        let folder = kit::open(&mut window, &stage);
+        stage.runs.publish(kit::snapshot(&folder, finished_in(root.path()), false));
+        window.run();
+        // From another room: the palette reaches it from everywhere.
+        kit::send(&mut window, UiCommand::Go(Room::Home));
+        for (plot, name) in [
+            (Plot::Loss, "loss.png"),
+            (Plot::Rates, "rates.png"),
+            (Plot::Forgetting, "forgetting.png"),
+            (Plot::Ranks, "ranks.png"),
+        ] {
+            kit::send(&mut window, UiCommand::SavePicture(plot));
+            window.run_steps(8);
+            let path = root.path().join(name);
+            let picture = image::open(&path).unwrap_or_else(|error| panic!("{name}: {error}")).to_rgba8();
+            assert!(picture.width() > 300 && picture.height() > 90, "{name}: {:?}", picture.dimensions());
+            assert!(picture.width() < size.0 as u32 && picture.height() < size.1 as u32, "only the panel");
+            let top = picture.get_pixel(0, 0).0;
+            let bottom = picture.get_pixel(0, picture.height() - 1).0;
+            let row = |pixel: [u8; 4]| u32::from(pixel[0]) * 256 + u32::from(pixel[1]);
+            assert_eq!(row(bottom) - row(top) + 1, picture.height(), "the rows of the panel, without a gap");
+        }
+    }
+}
+
+#[test]
+fn forgetting_and_ranks_are_saved_as_tables() {
+    let (root, stage) = kit::stage();
+    let mut window = watching(&stage, finished_in(root.path()));
+    kit::press(&mut window, "Forgetting: save");
+    kit::press(&mut window, "Save forgetting as CSV");
+    let text = std::fs::read_to_string(root.path().join("forgetting.csv")).expect("a table");
+    let mut lines = text.lines();
+    assert_eq!(lines.next(), Some("set,step,loss_delta,kl,newly_wrong_share"));
+    assert!(lines.next().is_some_and(|line| line.starts_with("prose,0,0,")), "{text}");
+    assert_eq!(text.lines().count(), 1 + 4 * 25, "four sets, measured 25 times");
+    kit::press(&mut window, "Ranks: save");
+    kit::press(&mut window, "Save ranks as CSV");
+    let text = std::fs::read_to_string(root.path().join("ranks.csv")).expect("a table");
+    assert_eq!(text.lines().count(), 1 + 210, "seven modules in thirty layers");
+    assert!(text.contains("\nlayers.17.attn.v,1200,16,"), "{}", text.lines().nth(1).unwrap_or_default());
+}
+
+/// Painted words that begin with one of these, and the pieces of all painted lines.
+fn collect(shape: &Shape, words: &mut Vec<(String, Rect)>, pieces: &mut Vec<(Pos2, Pos2)>) {
+    match shape {
+        Shape::Vec(shapes) => shapes.iter().for_each(|shape| collect(shape, words, pieces)),
+        Shape::Text(text) => {
+            let line = text.galley.text();
+            if ["best, step", "base model", "budget "].iter().any(|start| line.starts_with(start)) {
+                words.push((line.to_owned(), text.galley.mesh_bounds.translate(text.pos.to_vec2())));
+            }
+        }
+        // Curves have many points; rings, ticks and dashes have few.
+        Shape::Path(path) if path.points.len() > 8 && !path.closed => {
+            pieces.extend(path.points.windows(2).map(|pair| (pair[0], pair[1])));
+        }
+        // A curve of more points than pixels is a band: its height at each place.
+        Shape::Band(band) => {
+            let piece =
+                |point: &egui::epaint::BandPoint| (Pos2::new(point.x, point.y.min), Pos2::new(point.x, point.y.max));
+            pieces.extend(band.points.iter().map(piece));
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn labels_in_plots_stand_where_no_curve_goes() {
+    let mut seen = 0;
+    for (status, steps) in [("running", 412), ("running", 120), ("finished", 1200), ("stopped", 700)] {
+        for size in kit::SIZES {
+            let (_root, stage) = kit::stage();
+            let mut window = kit::window(&stage, size, true);
+            let folder = kit::open(&mut window, &stage);
+            stage.runs.publish(kit::snapshot(&folder, kit::view(7, status, steps), status == "running"));
+            window.run();
+            kit::send(&mut window, UiCommand::Go(Room::Watch));
+            let (mut words, mut pieces) = (Vec::new(), Vec::new());
+            for clipped in &window.output().shapes {
+                collect(&clipped.shape, &mut words, &mut pieces);
+            }
+            assert!(pieces.len() > 100, "curves are drawn");
+            for (line, ink) in &words {
+                seen += 1;
+                let inside =
+                    |(from, to): &&(Pos2, Pos2)| (0..=4).any(|part| ink.contains(from.lerp(*to, part as f32 / 4.0)));
+                let crossing = pieces.iter().filter(inside).count();
+                assert_eq!(crossing, 0, "\"{line}\" at {ink:?}, {status} {steps}, {}", size.0);
+            }
+        }
+    }
+    assert!(seen >= 20, "{seen} labels");
 }

@@ -62,7 +62,12 @@ fn certificates(cx: &PanelCtx<'_>) -> Vec<Certificate> {
     let stored = cx.state.runs.view.as_ref().map(|view| view.exports.as_slice()).unwrap_or_default();
     for record in stored.iter().rev() {
         if record.pass.is_some() && !known.iter().any(|other| other.record.path == record.path) {
-            known.push(Certificate { target: None, record: record.clone(), secs: 0.0 });
+            known.push(Certificate {
+                target: None,
+                run: cx.state.watched().map(|row| row.run),
+                record: record.clone(),
+                secs: 0.0,
+            });
         }
     }
     known.retain(|certificate| certificate.record.pass.is_some());
@@ -172,7 +177,7 @@ fn certificate_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, certificate: &Cert
     );
     let mut lines = Rows::new(body);
     table(cx, ui, &mut lines, &record.checks);
-    verdict(cx, ui, &mut lines, record);
+    verdict(cx, ui, &mut lines, certificate);
     foot(cx, ui, &mut lines, record);
 }
 
@@ -204,8 +209,9 @@ fn table(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, made: &[Check]) {
     }
 }
 
-fn verdict(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, record: &ExportRecord) {
+fn verdict(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, certificate: &Certificate) {
     let c = cx.c();
+    let record = &certificate.record;
     let why = why(record);
     let passed = record.pass == Some(true);
     if !why.is_empty() {
@@ -221,8 +227,20 @@ fn verdict(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, record: &ExportReco
     }
     let row = lines.next(34.0);
     text::line(ui, row.with_max_y(row.top() + 28.0), Align::Min, "Do", Type::Strong, c.text);
-    let run = crate::update::export_run(cx.state);
     let mut x = row.left() + 36.0;
+    if checks::is_damaged(&record.checks) {
+        // What was written was good: another target would not mend a file that was changed afterwards.
+        let size = if record.bytes > 0 { format!(", {}", format::bytes(record.bytes)) } else { String::new() };
+        let label = format!("Write it again{size}");
+        let button = Button::new(&label).icon(icons::ARROW_CLOCKWISE).enabled(cx.state.export.working.is_none());
+        let button = button.tooltip("Writes the same target to the same place, over the changed files, and checks it");
+        let place = Rect::from_min_size(pos2(x, row.top()), vec2(button.width(ui), 28.0));
+        if button.show(ui, cx.theme, place).clicked() {
+            cx.send(UiCommand::WriteAgain(Box::new(certificate.clone())));
+        }
+        return;
+    }
+    let run = crate::update::export_run(cx.state);
     // The ways out: the change alone loses nothing, wider numbers lose less.
     for index in [0, 1, 5] {
         let (Some(target), Some(run)) = (TARGETS.get(index), run) else { continue };

@@ -1,9 +1,11 @@
 //! The forgetting meter: loss on kept material minus that of the base, per set, with the budget.
 
 use super::curves::{Swatch, readout_row};
-use super::{Axis, plot_places, x_label};
+use super::{Axis, plot_menu, plot_places, x_label};
+use crate::commands::Id;
 use crate::format;
 use crate::plots::chart::{self, Chart, Curve, Marker};
+use crate::plots::labels::{self, Obstacles};
 use crate::reader::snapshot::{KeptSet, value_at};
 use crate::reader::{Measured, RunView, Verdict};
 use crate::rooms::PanelCtx;
@@ -34,6 +36,7 @@ pub fn kept_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView, axis:
         nothing(cx, ui, inside, view);
         return;
     }
+    let head = plot_menu(cx, ui, head, "Forgetting: save", &[Id::SaveForgetting, Id::ForgettingPicture]);
     standing(cx, ui, head, view, budget);
     let (plot, column) = plot_places(rect, 32.0, 24.0, cx.compact);
     plot_kept(cx, ui, plot, view, axis, budget);
@@ -147,7 +150,7 @@ fn plot_kept(cx: &PanelCtx<'_>, ui: &mut Ui, plot: Rect, view: &RunView, axis: &
     };
     let shown = chart::show(ui, theme, plot, &chart);
     if budget.is_finite() {
-        budget_line(cx, ui, &shown, plot, budget);
+        budget_line(cx, ui, &shown, view, budget);
     }
     let zero = shown.y(0.0).round() + 0.5;
     ui.painter().hline(plot.x_range(), zero, Stroke::new(1.0, c.line2));
@@ -162,8 +165,8 @@ fn plot_kept(cx: &PanelCtx<'_>, ui: &mut Ui, plot: Rect, view: &RunView, axis: &
     axis.take(cx, ui, view, &shown);
 }
 
-fn budget_line(cx: &PanelCtx<'_>, ui: &mut Ui, shown: &chart::Shown, plot: Rect, budget: f64) {
-    let (theme, c) = (cx.theme, cx.c());
+fn budget_line(cx: &PanelCtx<'_>, ui: &mut Ui, shown: &chart::Shown, view: &RunView, budget: f64) {
+    let (theme, c, plot) = (cx.theme, cx.c(), shown.rect);
     let y = shown.y(budget).round() + 0.5;
     if y > plot.bottom() {
         return;
@@ -173,9 +176,12 @@ fn budget_line(cx: &PanelCtx<'_>, ui: &mut Ui, shown: &chart::Shown, plot: Rect,
     let line = [pos2(plot.left(), y), pos2(plot.right(), y)];
     ui.painter().extend(Shape::dashed_line(&line, Stroke::new(1.5, c.err), 5.0, 3.0));
     let words = format!("budget {}", format::signed_nats(budget));
-    let label = Rect::from_min_size(pos2(plot.left() + 8.0, y - 17.0), vec2(120.0, 16.0));
-    let label = if label.top() < plot.top() { label.translate(vec2(0.0, 19.0)) } else { label };
-    text::line(ui, label, Align::Min, &words, Type::Caption, c.err);
+    let size = vec2(text::width(ui, &words, Type::Caption).ceil(), 14.0);
+    let curves: Vec<&[egui_plot::PlotPoint]> = view.kept.iter().map(|set| set.delta.as_slice()).collect();
+    let mut obstacles = Obstacles { shown, curves: &curves, taken: Vec::new() };
+    if let Some(label) = obstacles.place(labels::along(plot, y, size)) {
+        text::line(ui, label, Align::Min, &words, Type::Caption, c.err);
+    }
 }
 
 fn readout(cx: &PanelCtx<'_>, ui: &mut Ui, column: Rect, view: &RunView, axis: &Axis) {

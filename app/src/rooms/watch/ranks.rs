@@ -1,6 +1,6 @@
 //! The rank microscope: where the change is, how many directions it uses, and how that came about.
 
-use crate::commands::UiCommand;
+use crate::commands::{Id, UiCommand};
 use crate::format;
 use crate::plots::heat::{self, Heat};
 use crate::plots::ticks;
@@ -33,6 +33,7 @@ pub fn ranks_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
         empty::show(ui, cx.theme, inside, icons::ROWS, "Not measured yet", words, &[]);
         return;
     }
+    let head = super::plot_menu(cx, ui, head, "Ranks: save", &[Id::SaveRanks, Id::RanksPicture]);
     let measure = cx.state.watch.measure;
     let names: Vec<&str> = Measure::ALL.iter().map(|measure| measure.name()).collect();
     let width = choice::segments_width(ui, &names, Type::Caption);
