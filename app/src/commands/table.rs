@@ -173,7 +173,9 @@ fn can_export(state: &State) -> Option<&'static str> {
     } else if state.export.working.is_some() {
         Some("an export is being written")
     } else {
-        None
+        let target = crate::state::export::TARGETS.get(state.export.target);
+        let hindered = target.is_some_and(|target| crate::update::target_hindrance(state, target).is_some());
+        hindered.then_some("the chosen target is not possible for this run")
     }
 }
 

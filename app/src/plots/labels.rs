@@ -70,13 +70,15 @@ fn touches(label: Rect, from: Pos2, to: Pos2) -> bool {
     enters <= leaves
 }
 
-/// Places around a marked point for a label of `size`, nearest first: above, below, then further away.
+/// Places around a marked point for a label of `size`, nearest first: beside it, above, below, then further away.
 pub fn around(point: Pos2, size: egui::Vec2) -> impl Iterator<Item = Rect> {
+    let beside = [-size.x - 12.0, 12.0].map(|across| pos2(point.x + across, point.y - size.y / 2.0));
+    let beside = beside.into_iter().map(move |corner| Rect::from_min_size(corner, size));
     let steps = [-26.0, 12.0, -46.0, 32.0, -70.0, 56.0, -96.0, 84.0, -124.0, 112.0];
     let sides = [-size.x - 4.0, 8.0, -size.x / 2.0, -size.x - 60.0, 56.0];
-    steps.into_iter().flat_map(move |down| {
+    beside.chain(steps.into_iter().flat_map(move |down| {
         sides.into_iter().map(move |across| Rect::from_min_size(pos2(point.x + across, point.y + down), size))
-    })
+    }))
 }
 
 /// Places on a level line for a label of `size`, below it and above it, from the right to the left.
@@ -92,7 +94,7 @@ pub fn along(rect: Rect, y: f32, size: egui::Vec2) -> impl Iterator<Item = Rect>
 pub fn leader(ui: &Ui, mark: Pos2, radius: f32, label: Rect, colour: Color32) {
     let end = pos2(mark.x.clamp(label.left(), label.right()), mark.y.clamp(label.top(), label.bottom()));
     let way = end - mark;
-    if way.length() > radius + 4.0 {
+    if way.length() > radius + 8.0 {
         ui.painter().line_segment([mark + way.normalized() * (radius + 1.0), end], Stroke::new(1.0, colour));
     }
 }

@@ -18,10 +18,24 @@ fn is_destroyed(check: &Check) -> bool {
     check.name == SURVIVAL && share.parse::<f64>().is_ok_and(|share| share <= 0.0 || share.is_nan())
 }
 
+/// A figure of the engine's: powers of ten that are no smaller than a thousandth become decimals.
+fn figure(text: &str) -> String {
+    match text.parse::<f64>() {
+        Ok(value) if text.contains('e') && (1e-3..1e4).contains(&value.abs()) => format::plain(value),
+        _ => format::figures(text),
+    }
+}
+
 /// What was measured, as the table shows it.
 #[must_use]
 pub fn measured(check: &Check) -> String {
-    if is_destroyed(check) { "none".to_owned() } else { format::figures(&check.measured) }
+    if is_destroyed(check) { "none".to_owned() } else { figure(&check.measured) }
+}
+
+/// The limit, as the table shows it.
+#[must_use]
+pub fn limit(check: &Check) -> String {
+    figure(&check.limit)
 }
 
 /// Whether the files of an export are no longer what was written.
@@ -34,10 +48,13 @@ pub fn is_damaged(checks: &[Check]) -> bool {
 #[must_use]
 pub fn reason(checks: &[Check], text: &str) -> String {
     let text = text.trim_end_matches('.');
-    let of_destroyed = |check: &&Check| is_destroyed(check) && text.starts_with(&format!("{}: ", check.name));
-    match checks.iter().find(of_destroyed) {
+    let is_of = |check: &&Check| text == format!("{}: {} (limit {})", check.name, check.measured, check.limit);
+    match checks.iter().find(is_of) {
+        Some(check) if is_destroyed(check) => {
+            format!("None of the change survives; the limit is {}.", limit(check))
+        }
         Some(check) => {
-            format!("None of the change survives; the limit is {}.", format::figures(&check.limit))
+            format!("{}: {}, the limit is {}.", words::sentence_case(&check.name), measured(check), limit(check))
         }
         None => format!("{}.", words::sentence_case(&format::figures(text))),
     }
@@ -73,7 +90,11 @@ mod tests {
     fn other_reasons_stay_as_they_are_with_readable_figures() {
         let checks = [check(SURVIVAL, "12.5 %", "90 %", false)];
         let said = reason(&checks, "share of the change that survives: 12.5 % (limit 90 %)");
-        assert_eq!(said, "Share of the change that survives: 12.5 % (limit 90 %).");
+        assert_eq!(said, "Share of the change that survives: 12.5 %, the limit is 90 %.");
+        let relative = check("largest logit difference, relative", "3.1e-1", "5e-2", false);
+        assert_eq!((measured(&relative), limit(&relative)), ("0.31".to_owned(), "0.05".to_owned()));
+        let exact = check("largest logit difference, relative", "6.6e-7", "1e-3", true);
+        assert_eq!((measured(&exact), limit(&exact)), ("6.6e-7".to_owned(), "0.001".to_owned()));
         assert_eq!(reason(&checks, "compared over 12288 tokens."), "Compared over 12,288 tokens.");
     }
 

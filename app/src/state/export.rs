@@ -1,6 +1,7 @@
 //! The room Export: what can be written, what is chosen, what came out.
 
 use crate::reader::snapshot::ExportRecord;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use temper_protocol::{ExportFormat, Problem, StorageType};
 
@@ -144,6 +145,8 @@ pub struct Export {
     pub out: Option<String>,
     /// Target of the request that is being worked on.
     pub working: Option<usize>,
+    /// Why a merged GGUF cannot be written, by model path as the engine is asked about it.
+    pub no_gguf: BTreeMap<String, String>,
     /// Results of this session, newest first.
     pub certificates: Vec<Certificate>,
     /// Why the last export or check failed.

@@ -81,7 +81,9 @@ impl App {
             (Ask::Starter, event @ Event::Dataset { .. }) => {
                 self.state.known.insert("builtin:starter-data".to_owned(), event);
             }
+            (Ask::Preview(_), event @ Event::Warning { .. }) => self.collected.entry(req).or_default().push(event),
             (Ask::Preview(fingerprint), event @ Event::Preview { .. }) => {
+                self.learn_exports(req);
                 self.state.setup.preview = Some(self.answer(event, fingerprint));
             }
             (Ask::Preflight(fingerprint), event @ Event::Preflight { .. }) => {
@@ -96,6 +98,20 @@ impl App {
             (Ask::Export(_) | Ask::Verify(_), event) => self.take_export_event(req, ask, event),
             _ => {}
         }
+    }
+
+    /// What a preview said about the ways in which its model can leave.
+    fn learn_exports(&mut self, req: u64) {
+        let model = self.state.draft.resolve(&self.state.draft.project.model.path);
+        let said = self.collected.remove(&req).unwrap_or_default();
+        let reason = said.into_iter().find_map(|event| match event {
+            Event::Warning { code, text, .. } if code == "no_merged_gguf" => Some(text),
+            _ => None,
+        });
+        match reason {
+            Some(reason) => self.state.export.no_gguf.insert(model, reason),
+            None => self.state.export.no_gguf.remove(&model),
+        };
     }
 
     /// What a run says that cannot wait for the store: that it exists, and that it ended.

@@ -12,7 +12,7 @@ mod tables;
 mod write;
 
 pub use run::export_run;
-pub use write::{command_line, export_out};
+pub use write::{command_line, export_out, target_hindrance};
 
 use crate::app::App;
 use crate::client::{EngineLauncher, Wake};

@@ -2,11 +2,11 @@
 
 use crate::app::App;
 use crate::commands::UiCommand;
-use crate::state::export::TARGETS;
+use crate::state::export::{TARGETS, TargetKind};
 use crate::state::{Ask, Sheet, State};
 use std::path::PathBuf;
 use temper_protocol::command::ExportSource;
-use temper_protocol::{Command, RunRef, project_file};
+use temper_protocol::{Command, ExportFormat, RunRef, project_file};
 
 impl App {
     /// Carries out what concerns files that leave the window.
@@ -70,6 +70,23 @@ impl App {
             self.state.export.working = Some(self.state.export.target);
         }
     }
+}
+
+/// Why `target` cannot be written from the run that is exported; nothing when it can.
+#[must_use]
+pub fn target_hindrance(state: &State, target: &TargetKind) -> Option<String> {
+    let row = super::export_run(state)?;
+    let card = state.methods.iter().find(|card| card.id == row.method);
+    if card.is_some_and(|card| !card.exports_as.iter().any(|format| format == target.format.name())) {
+        return Some("this method does not leave in that form".to_owned());
+    }
+    if target.format != ExportFormat::Gguf {
+        return None;
+    }
+    // The run's own model, where its settings are known.
+    let view = state.runs.view.as_ref().filter(|view| view.row.run == row.run);
+    let settings = view.and_then(|view| view.settings.as_ref()).unwrap_or(&state.draft.project);
+    state.export.no_gguf.get(&state.draft.resolve(&settings.model.path)).cloned()
 }
 
 /// Where the chosen export goes: as typed, or `exports/NAME-runN-FORMAT` in the project folder.

@@ -201,3 +201,30 @@ fn a_damaged_export_is_written_again_in_its_place() {
     let known: Vec<_> = window.state().state.export.certificates.iter().map(|known| known.record.pass).collect();
     assert_eq!(known, [Some(true)], "the new certificate takes the place of the refused one");
 }
+
+#[test]
+fn a_tokenizer_without_a_name_in_gguf_greys_the_merged_targets_and_says_why() {
+    let (_root, stage) = kit::stage();
+    let why = "its way of splitting text has no name in GGUF; export to hf";
+    stage.engine.reply_with(move |command| {
+        let mut events = kit::answer(command);
+        if matches!(command, Command::Preview { .. }) {
+            let (code, text) = ("no_merged_gguf".to_owned(), why.to_owned());
+            events.insert(0, Event::Warning { code, text, step: 0 });
+        }
+        events
+    });
+    let (mut window, _folder) = ready(&stage);
+    assert_eq!(window.query_all_by_label("not possible").count(), 3, "three merged GGUF targets");
+    assert!(window.query_all_by_label_contains(why).next().is_some(), "the reason stands in the room");
+    window.get_by_label("Target merged GGUF, f16").click();
+    window.run();
+    assert_eq!(window.state().state.export.target, 0, "what is not possible cannot be chosen");
+    kit::send(&mut window, UiCommand::ExportTarget(5));
+    window.key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::E);
+    window.run();
+    assert_eq!(stage.engine.count(is_export), 0, "nor written by its key");
+    window.get_by_label("Target GGUF LoRA").click();
+    window.run();
+    assert_eq!(window.state().state.export.target, 1, "the adapter needs no tokenizer");
+}

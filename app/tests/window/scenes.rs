@@ -57,6 +57,7 @@ scenes![
     no_samples,
     export_empty,
     export_ready,
+    export_no_gguf,
     exporting,
     export_passed,
     export_refused,
@@ -331,6 +332,14 @@ fn export_ready(window: &mut Window, stage: &Stage) {
     run(window, stage, "finished", 1200);
     kit::send(window, UiCommand::Go(Room::Export));
     kit::send(window, UiCommand::ExportTarget(5));
+}
+
+fn export_no_gguf(window: &mut Window, stage: &Stage) {
+    export_ready(window, stage);
+    let why = "its way of splitting text has no name in GGUF; export to hf, or start from a GGUF base, whose tokenizer \
+               is copied";
+    window.state_mut().state.export.no_gguf.insert(kit::MODEL.to_owned(), why.to_owned());
+    kit::send(window, UiCommand::ExportTarget(2));
 }
 
 fn exporting(window: &mut Window, stage: &Stage) {

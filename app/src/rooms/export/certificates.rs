@@ -204,7 +204,7 @@ fn table(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, made: &[Check]) {
         text::data(ui, name, Align::Min, &crate::reader::words::sentence_case(&check.name), kind, c.text);
         let colour = if check.pass { c.text } else { c.err };
         text::data(ui, measured, Align::Max, &checks::measured(check), Type::Mono, colour);
-        text::data(ui, limit, Align::Max, &format::figures(&check.limit), Type::Mono, c.text2);
+        text::data(ui, limit, Align::Max, &checks::limit(check), Type::Mono, c.text2);
         text::data(ui, over, Align::Max, &format::figures(&check.over), Type::Body, c.text2);
     }
 }

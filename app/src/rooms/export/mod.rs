@@ -31,7 +31,7 @@ pub fn export_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let left_width = if cx.compact { 470.0 } else { (area.width() * 0.466).round() };
     let left = area.with_max_x(area.left() + left_width);
     let right = area.with_min_x(left.right() + GAP);
-    let table_height = targets::height();
+    let table_height = targets::height(cx, ui, left_width);
     let table = left.with_max_y(left.top() + table_height);
     let how_height = ((left.height() - table_height - 2.0 * GAP) * 0.5).max(128.0).round();
     let how = left.with_min_y(left.bottom() - how_height);

@@ -2,37 +2,42 @@
 
 use crate::commands::UiCommand;
 use crate::rooms::PanelCtx;
-use crate::state::export::{TARGETS, TargetKind};
+use crate::state::export::TARGETS;
 use crate::theme::{Icon, Type, icons};
-use crate::update::export_run;
+use crate::update::{export_run, target_hindrance};
 use crate::widgets::button::focus_ring;
 use crate::widgets::rows::{self, Rows};
 use crate::widgets::text;
 use crate::widgets::{choice, panel};
 use egui::{Align, Color32, Rect, Ui, pos2, vec2};
+use temper_protocol::ExportFormat;
 
 const ROW: f32 = 28.0;
 
 /// Height of the panel.
 #[must_use]
-pub fn height() -> f32 {
-    panel::HEAD + 22.0 + ROW * TARGETS.len() as f32 + 4.0
+pub fn height(cx: &PanelCtx<'_>, ui: &Ui, width: f32) -> f32 {
+    let inner = width - 2.0 * panel::MARGIN;
+    let reason = reason(cx).map_or(0.0, |words| text::block_height(ui, inner, &words, Type::Body) + 8.0);
+    panel::HEAD + 22.0 + ROW * TARGETS.len() as f32 + 4.0 + reason
+}
+
+/// Why some targets are greyed, in a sentence, when that is about the model: what a method cannot do stands in its card.
+fn reason(cx: &PanelCtx<'_>) -> Option<String> {
+    let merged = TARGETS.iter().find(|target| target.format == ExportFormat::Gguf)?;
+    let why = target_hindrance(cx.state, merged)?;
+    Some(format!("Merged GGUF is not possible: {}.", why.trim_end_matches('.')))
 }
 
 /// Result of a target: icon, word, colour.
-fn result(cx: &PanelCtx<'_>, index: usize, target: &TargetKind) -> (Option<Icon>, &'static str, Color32) {
+fn result(cx: &PanelCtx<'_>, index: usize, hindrance: Option<&str>) -> (Option<Icon>, &'static str, Color32) {
     let c = cx.c();
     let export = &cx.state.export;
     if export.working == Some(index) {
         return (Some(icons::DOTS_THREE), "writing", c.info);
     }
-    let run = export_run(cx.state);
-    let exports = run.is_some_and(|row| {
-        let card = cx.state.methods.iter().find(|card| card.id == row.method);
-        card.is_none_or(|card| card.exports_as.iter().any(|format| format == target.format.name()))
-    });
-    if !exports {
-        return (Some(icons::PROHIBIT), "not with this method", c.text3);
+    if hindrance.is_some() {
+        return (Some(icons::PROHIBIT), "not possible", c.text3);
     }
     let done = export.certificates.iter().find(|known| known.target == Some(index)).and_then(|known| known.record.pass);
     match done {
@@ -66,6 +71,10 @@ pub fn targets_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
         text::line(ui, columns(head)[index], align, name, Type::Caption, c.text2);
     }
     let run = export_run(cx.state);
+    let all_rows = lines.y + ROW * TARGETS.len() as f32;
+    if let Some(words) = reason(cx) {
+        text::block(ui, pos2(inside.left(), all_rows + 5.0), inside.width(), &words, Type::Body, c.text2);
+    }
     for (index, target) in TARGETS.iter().enumerate() {
         let row = lines.next(ROW);
         let chosen = cx.state.export.target == index;
@@ -82,26 +91,26 @@ pub fn targets_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
         rows::underline(ui, cx.theme, row);
         choice::radio_mark(ui, cx.theme, pos2(row.left() + 7.0, row.center().y), chosen);
         let [name, opens, size, result_place] = columns(row);
-        let (icon, word, colour) = result(cx, index, target);
-        let usable = word != "not with this method";
+        let hindrance = target_hindrance(cx.state, target);
+        let (icon, word, colour) = result(cx, index, hindrance.as_deref());
+        let usable = hindrance.is_none();
         let name_colour = if usable { c.text } else { c.text3 };
         text::data(ui, name, Align::Min, target.name, if chosen { Type::Strong } else { Type::Body }, name_colour);
-        text::data(ui, opens, Align::Min, target.opens_in, Type::Body, c.text2);
+        let opens_colour = if usable { c.text2 } else { c.text3 };
+        text::data(ui, opens, Align::Min, target.opens_in, Type::Body, opens_colour);
         if let Some(run) = run {
             let mib = target.bytes(run.model_parameters, run.trained_parameters) as f64 / 1_048_576.0;
             let figure = if mib < 10.0 { format!("{mib:.1}") } else { crate::format::count(mib.round() as u64) };
             text::line(ui, size, Align::Max, &figure, Type::Mono, name_colour);
         }
-        let shown = if usable { word } else { "not possible" };
-        let width = text::width(ui, shown, Type::Body);
-        text::line(ui, result_place, Align::Max, shown, Type::Body, colour);
+        let width = text::width(ui, word, Type::Body);
+        text::line(ui, result_place, Align::Max, word, Type::Body, colour);
         if let Some(icon) = icon {
             text::icon(ui.painter(), pos2(result_place.right() - width - 13.0, row.center().y), icon, 16.0, colour);
         }
-        let tip = if usable {
-            format!("{}: opens in {}", target.name, target.opens_in)
-        } else {
-            "This method does not leave in that form".to_owned()
+        let tip = match &hindrance {
+            None => format!("{}: opens in {}", target.name, target.opens_in),
+            Some(reason) => format!("Not possible: {reason}"),
         };
         if response.on_hover_text(tip).clicked() && usable {
             cx.send(UiCommand::ExportTarget(index));

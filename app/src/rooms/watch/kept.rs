@@ -63,9 +63,9 @@ fn standing(cx: &PanelCtx<'_>, ui: &mut Ui, head: Rect, view: &RunView, budget: 
     if head.width() <= width {
         return;
     }
-    let place = Rect::from_min_max(pos2(head.right() - width, head.center().y - 10.0), head.right_center());
-    bar::chip(ui, place.left_center() + vec2(0.0, 10.0), Some(icon), &word, colour, area);
-    let place = place.with_max_y(place.top() + 20.0);
+    let left = pos2(head.right() - width, head.center().y);
+    bar::chip(ui, left, Some(icon), &word, colour, area);
+    let place = Rect::from_min_size(left - vec2(0.0, 10.0), vec2(width, 20.0));
     ui.allocate_rect(place, egui::Sense::hover()).on_hover_text(standing_words(view, verdict, step));
 }
 

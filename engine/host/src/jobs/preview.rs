@@ -42,6 +42,16 @@ pub(super) fn preview(builtins: &Builtins, project: &Path, rows: usize, context:
         Err(DataError::Cancelled) => return Err(crate::job::cancelled()),
         other => other?,
     };
+    // Known before the training, not only when the export is refused. A GGUF base's tokenizer is copied as it is.
+    if !matches!(source, ModelSource::Gguf(_))
+        && let Err(error) = codec.gguf_parts()
+    {
+        let problem = Problem::from(error);
+        // The list of all names that there are belongs to the refusal of an export, not to a note beside a table.
+        let what = problem.what.split(" (named are").next().unwrap_or_default();
+        let text = format!("{what}; {}", problem.action);
+        context.emit(Event::Warning { code: "no_merged_gguf".to_owned(), text, step: 0 });
+    }
     for text in &data.warnings {
         context.emit(Event::Warning { code: "data".to_owned(), text: text.clone(), step: 0 });
     }
