@@ -6,6 +6,7 @@
 use crate::commands::{self, Outbox, UiCommand};
 use crate::overlays;
 use crate::rooms::{PanelCtx, frame};
+use crate::screen::Pictures;
 use crate::state::{Sheet, State};
 use crate::theme::Theme;
 use crate::update::Services;
@@ -44,6 +45,8 @@ pub struct App {
     /// Answers that are only useful together, by request.
     pub(crate) collected: BTreeMap<u64, Vec<Event>>,
     waiting_drops: Vec<PathBuf>,
+    /// Pictures of plots on their way to the disk.
+    pub(crate) pictures: Pictures,
 }
 
 impl App {
@@ -61,6 +64,7 @@ impl App {
             asked: Asked::default(),
             collected: BTreeMap::new(),
             waiting_drops: drops,
+            pictures: Pictures::default(),
         }
     }
 
@@ -145,6 +149,29 @@ impl App {
             }
             self.look();
             ctx.request_repaint();
+        }
+        if ctx.current_pass_index() == 0 {
+            self.take_picture(&ctx);
+        }
+    }
+
+    /// Takes the picture that is wanted, once nothing covers its plot any more.
+    fn take_picture(&mut self, ctx: &Context) {
+        let Some((plot, frames)) = self.pictures.wanted else { return };
+        ctx.request_repaint();
+        if frames > 0 {
+            self.pictures.wanted = Some((plot, frames - 1));
+            return;
+        }
+        self.pictures.wanted = None;
+        let folder = self.state.watched().map(|row| row.folder.clone());
+        match (plot.place(ctx), folder) {
+            (Some(part), Some(folder)) => {
+                let path = folder.join(format!("{}.png", plot.stem()));
+                let receiver = self.pictures.receiver(ctx, part, path);
+                self.services.screen.shoot(ctx, receiver);
+            }
+            _ => self.notice("This plot is not shown now: make the window larger and save it again"),
         }
     }
 

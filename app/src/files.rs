@@ -4,6 +4,7 @@
 //! [`Done`]; the UI thread never touches a disk. Tests use [`Inline`], which does the same at once.
 
 use crate::client::Wake;
+use crate::screen::{self, Taken};
 use crate::state::settings::Settings;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -89,6 +90,8 @@ pub enum Job {
         /// What.
         text: String,
     },
+    /// Cuts a plot out of a frame and writes it as PNG.
+    WritePicture(Taken),
     /// Reads the start of dropped or typed paths: only whether they exist.
     Exists(PathBuf),
 }
@@ -293,6 +296,13 @@ fn perform(places: &Places, job: Job) -> Option<Done> {
             Ok(()) => Done::Written { path },
             Err(error) => Done::Failed(io_problem("the file cannot be written", &path, &error)),
         }),
+        Job::WritePicture(Taken { frame, part, path }) => Some(match screen::png(&frame, part) {
+            Ok(bytes) => match write_whole(&path, &bytes) {
+                Ok(()) => Done::Written { path },
+                Err(error) => Done::Failed(io_problem("the picture cannot be written", &path, &error)),
+            },
+            Err(why) => Done::Failed(Problem::internal(format!("the picture cannot be made: {why}"))),
+        }),
         Job::Exists(path) => {
             let exists = path.exists();
             Some(Done::Exists { path, exists })
@@ -318,9 +328,9 @@ fn free_folder(parent: &Path, name: &str) -> PathBuf {
 }
 
 /// Writes by a temporary name, so that a reader never sees half a file.
-fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
+fn write_whole(path: &Path, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
     let temporary = path.with_extension("part");
-    std::fs::write(&temporary, text)?;
+    std::fs::write(&temporary, bytes)?;
     std::fs::rename(&temporary, path)
 }
 

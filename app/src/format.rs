@@ -181,6 +181,56 @@ pub fn percent(share: f64) -> String {
     }
 }
 
+/// A text from elsewhere with its figures written as everywhere in the window: whole numbers of five digits and more,
+/// and sizes, get commas (years and ports do not), MiB from a thousand on become GiB. Parts of names, decimals,
+/// exponents and hashes stay.
+#[must_use]
+pub fn figures(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len() + 8);
+    let mut rest = text;
+    while let Some(start) = rest.find(|letter: char| letter.is_ascii_digit()) {
+        let (before, tail) = rest.split_at(start);
+        let length = tail.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(tail.len());
+        let (digits, after) = tail.split_at(length);
+        shown.push_str(before);
+        let joined = |letter: char| letter.is_alphanumeric() || "._-+/\\:#,".contains(letter);
+        // A sign or a point in front belongs to another kind of number; a point behind may end the sentence.
+        let free_before = before.chars().next_back().or_else(|| shown.chars().next_back()).is_none_or(|l| !joined(l));
+        let mut following = after.chars();
+        let free_after = match following.next() {
+            Some('.' | ',' | ':') => following.next().is_none_or(char::is_whitespace),
+            Some(letter) => !joined(letter),
+            None => true,
+        };
+        match digits.parse::<u64>() {
+            Ok(value) if free_before && free_after => {
+                if let Some(behind) = after.strip_prefix(" MiB").filter(|_| value >= 1000) {
+                    shown.push_str(&mib(value as f64));
+                    rest = behind;
+                    continue;
+                }
+                let counts = after.starts_with(' ') && !after.trim_start().is_empty();
+                let grouped = value >= 10_000 || (value >= 1000 && counts);
+                shown.push_str(&if grouped { count(value) } else { digits.to_owned() });
+            }
+            _ => shown.push_str(digits),
+        }
+        rest = after;
+    }
+    shown.push_str(rest);
+    shown
+}
+
+/// The name of a kind of device: `CPU`, `CUDA`, `Metal`.
+#[must_use]
+pub fn device_kind(kind: &str) -> String {
+    match kind {
+        "metal" => "Metal".to_owned(),
+        "vulkan" => "Vulkan".to_owned(),
+        short => short.to_uppercase(),
+    }
+}
+
 /// How long ago: `just now`, `14 s ago`, `2 h ago`, `3 days ago`
 #[must_use]
 pub fn ago(then_millis: i64, now_millis: i64) -> String {
@@ -259,6 +309,29 @@ mod tests {
         assert_eq!(percent(0.9981), "99.8 %");
         assert_eq!(percent(0.61), "61 %");
         assert_eq!(percent(1.0), "100 %");
+    }
+
+    #[test]
+    fn figures_in_texts_from_elsewhere_look_as_ours() {
+        for (text, shown) in [
+            ("4096 positions", "4,096 positions"),
+            ("8 prompts, 12345 tokens", "8 prompts, 12,345 tokens"),
+            ("AVX2, FMA, AVX-512; 21345 MiB free", "AVX2, FMA, AVX-512; 20.8 GiB free"),
+            ("412 MiB free", "412 MiB free"),
+            ("1.3e-4", "1.3e-4"),
+            ("0.00071", "0.00071"),
+            ("-830.0 %", "-830.0 %"),
+            ("model-00001-of-00002.safetensors, 9f3c71d0 44ae", "model-00001-of-00002.safetensors, 9f3c71d0 44ae"),
+            ("layers.12.mlp.up got 100000.", "layers.12.mlp.up got 100,000."),
+            ("128 of 210 tensors", "128 of 210 tensors"),
+            ("2048", "2048"),
+            ("already 4,096 rows", "already 4,096 rows"),
+            ("", ""),
+        ] {
+            assert_eq!(figures(text), shown);
+        }
+        assert_eq!(device_kind("metal"), "Metal");
+        assert_eq!(device_kind("cpu"), "CPU");
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod overlays;
 pub mod plots;
 pub mod reader;
 pub mod rooms;
+pub mod screen;
 pub mod state;
 pub mod testing;
 pub mod theme;

@@ -5,6 +5,7 @@ use crate::client::EngineLauncher;
 use crate::dialogs::{Pick, Picked, Picker};
 use crate::files::{Inline, Places};
 use crate::reader::{RunSource, RunsSnapshot, ViewRequest};
+use crate::screen::{Screen, Shot};
 use crate::state::{Clock, State};
 use crate::update::Services;
 use parking_lot::Mutex;
@@ -167,6 +168,19 @@ impl Picker for FakePicker {
     }
 }
 
+/// A screen of one colour a row, so that a picture tells which rows of the frame it is from.
+struct FakeScreen;
+
+impl Screen for FakeScreen {
+    fn shoot(&mut self, ctx: &egui::Context, done: Shot) {
+        let size = ctx.content_rect().size() * ctx.pixels_per_point();
+        let (width, height) = (size.x as usize, size.y as usize);
+        let row = |y: usize| egui::Color32::from_rgb((y / 256) as u8, (y % 256) as u8, 0);
+        let pixels = (0..height).flat_map(|y| std::iter::repeat_n(row(y), width)).collect();
+        done(Arc::new(egui::ColorImage::new([width, height], pixels)));
+    }
+}
+
 /// A window over scripts.
 #[derive(Clone)]
 pub struct Stage {
@@ -201,6 +215,7 @@ impl Stage {
             runs: Box::new(self.runs.clone()),
             files: Box::new(Inline::new(self.places.clone())),
             picker: Box::new(self.picker.clone()),
+            screen: Box::new(FakeScreen),
             wake: Arc::new(|| {}),
             looked: ViewRequest::default(),
             waiting: Vec::new(),

@@ -8,6 +8,7 @@ use crate::client::{EngineLauncher, Wake};
 use crate::dialogs::SystemPicker;
 use crate::files::{Places, Threaded};
 use crate::reader::{StoreReader, ViewRequest};
+use crate::screen::SystemScreen;
 use crate::state::{Clock, State};
 use crate::theme;
 use crate::update::Services;
@@ -44,7 +45,7 @@ pub fn run(options: WindowOptions) -> Result<(), Problem> {
         "wgpu" => &[Renderer::Wgpu],
         _ => &[Renderer::Wgpu, Renderer::Glow],
     };
-    let mut last = None;
+    let mut errors = Vec::new();
     for renderer in renderers {
         let (project, drops, engine) = (project.clone(), drops.clone(), engine.clone());
         let shown = eframe::run_native(
@@ -56,17 +57,39 @@ pub fn run(options: WindowOptions) -> Result<(), Problem> {
             Ok(()) => return Ok(()),
             Err(error) => {
                 tracing::warn!("the window cannot be shown with {renderer}: {error}");
-                last = Some(error);
+                errors.push(format!("{renderer}: {error}"));
             }
         }
     }
-    let why = last.map_or_else(|| "no renderer was tried".to_owned(), |error| error.to_string());
-    Err(Problem::new(
-        Code::NotFound,
-        format!("the window cannot be shown: {why}"),
-        "DISPLAY or WAYLAND_DISPLAY",
-        "run it on a desktop, or use the command line: temper --help",
-    ))
+    Err(no_window(&errors, has_display()))
+}
+
+/// Whether there is anything to open a window on.
+fn has_display() -> bool {
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    !cfg!(target_os = "linux") || is_set("DISPLAY") || is_set("WAYLAND_DISPLAY") || is_set("WAYLAND_SOCKET")
+}
+
+/// Why there is no window, what each renderer said, and what to do: a missing display is another matter than missing
+/// drivers.
+fn no_window(errors: &[String], has_display: bool) -> Problem {
+    let why = errors.join("; ");
+    if has_display {
+        Problem::new(
+            Code::NotFound,
+            format!("the window cannot be shown: {why}"),
+            "the graphics drivers of this machine",
+            "install a Vulkan or OpenGL driver (Mesa has both for the processor as well), or use the command line: \
+             temper --help",
+        )
+    } else {
+        Problem::new(
+            Code::NotFound,
+            format!("the window cannot be shown: {why}"),
+            "DISPLAY or WAYLAND_DISPLAY, neither is set",
+            "run it on a desktop, or use the command line: temper --help",
+        )
+    }
 }
 
 fn native_options(renderer: Renderer) -> NativeOptions {
@@ -139,6 +162,7 @@ fn create(
         runs: Box::new(StoreReader::start(wake.clone())?),
         files: Box::new(Threaded::start(places.clone(), wake.clone())?),
         picker: Box::new(SystemPicker::new(wake.clone())),
+        screen: Box::new(SystemScreen),
         wake,
         looked: ViewRequest::default(),
         waiting: Vec::new(),
@@ -150,4 +174,19 @@ fn create(
         app.send(ctx, crate::commands::UiCommand::OpenProject(project));
     }
     Ok(app)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_driver_is_told_from_a_missing_display_and_every_renderer_is_heard() {
+        let errors = ["wgpu: no adapter".to_owned(), "glow: no context".to_owned()];
+        let drivers = no_window(&errors, true);
+        assert!(drivers.what.contains("no adapter") && drivers.what.contains("no context"), "{}", drivers.what);
+        assert!(drivers.r#where.contains("drivers") && drivers.action.contains("OpenGL"));
+        let display = no_window(&errors, false);
+        assert!(display.r#where.contains("DISPLAY") && display.action.contains("desktop"));
+    }
 }

@@ -70,6 +70,10 @@ pub(crate) enum Task {
     Runs {
         /// Project folder or its project.toml
         project: PathBuf,
+        /// Replace a damaged run database by a new one: the damaged file is kept, and runs are listed from what can
+        /// be read of it and from their folders
+        #[arg(long)]
+        repair: bool,
     },
     /// One run with its settings and measurements
     Show {

@@ -14,6 +14,10 @@ use clap::error::ErrorKind;
 use std::process::ExitCode;
 use temper_protocol::{Code, Problem};
 
+/// Memory that cannot be had ends the program with a word, not with an abort.
+#[global_allocator]
+static ALLOCATOR: temper_host::memory::Allocator = temper_host::memory::Allocator;
+
 /// Runs the program and returns its exit code: 0 success, 2 usage, 1 any other failure.
 pub(crate) fn main() -> ExitCode {
     let json_asked = std::env::args_os().any(|argument| argument == "--json");
@@ -74,7 +78,13 @@ fn run(cli: Cli) -> Result<bool, Problem> {
                 quickstart::run(cli.json, dir)
             }
         }
-        Some(Task::Runs { project }) => runs::list(cli.json, &project),
+        Some(Task::Runs { project, repair: true }) => {
+            let command = translate::command(Task::Runs { project: project.clone(), repair: true })?;
+            let repaired = drive::Session::open(cli.json)?.carry_out(command)?;
+            // As JSON the answer holds the runs already.
+            Ok(repaired && (cli.json || runs::list(false, &project)?))
+        }
+        Some(Task::Runs { project, repair: false }) => runs::list(cli.json, &project),
         Some(Task::Show { run, project }) => runs::show(cli.json, &run, project.as_deref()),
         Some(Task::Methods { id, family }) => drive::Session::open(cli.json)?.methods(id.as_deref(), family.as_deref()),
         Some(task) => {

@@ -2,8 +2,8 @@
 
 use crate::cli::drive::{print_json, print_line};
 use std::path::{Path, PathBuf};
-use temper_protocol::{Code, Event, Problem, RunRef};
-use temper_store::{Reader, RunRow};
+use temper_protocol::{Code, Problem, RunRef};
+use temper_store::Reader;
 
 /// Prints every run of a project, newest first.
 ///
@@ -15,7 +15,7 @@ pub(crate) fn list(json: bool, project: &Path) -> Result<bool, Problem> {
     let rows = reader.runs()?;
     if json {
         for row in &rows {
-            print_json(&event(row));
+            print_json(&row.to_event());
         }
         return Ok(true);
     }
@@ -67,7 +67,7 @@ pub(crate) fn show(json: bool, run: &str, project: Option<&Path>) -> Result<bool
         )
     })?;
     if json {
-        print_json(&event(row));
+        print_json(&row.to_event());
         return Ok(true);
     }
     print_line(&format!("run {}: {} ({})", row.run, row.status, row.method));
@@ -113,27 +113,6 @@ fn project_of_run(run: &Path) -> Result<PathBuf, Problem> {
     absolute.parent().and_then(Path::parent).map(Path::to_path_buf).ok_or_else(|| {
         Problem::new(Code::NotFound, "this folder is no run", run.display().to_string(), "give PROJECT/runs/NUMBER")
     })
-}
-
-fn event(row: &RunRow) -> Event {
-    Event::Run {
-        run: row.run,
-        path: row.folder.clone(),
-        method: row.method.clone(),
-        status: row.status.clone(),
-        steps: row.steps,
-        max_steps: row.max_steps,
-        best_step: row.best_step,
-        base_loss: row.base_loss,
-        final_loss: row.final_loss,
-        best_loss: row.best_loss,
-        forgetting: row.forgetting,
-        tokens_per_sec: row.tokens_per_sec,
-        peak_rss_mib: row.peak_rss_mib,
-        wall_secs: row.wall_secs,
-        adapter: row.adapter.clone(),
-        settings: row.settings_toml.clone(),
-    }
 }
 
 /// Nats with three decimals, or a dash where nothing was measured.

@@ -57,8 +57,10 @@ pub(crate) fn command(task: Task) -> Result<Command, Problem> {
             against: against.map(|text| RunRef::parse(&text).0),
         },
         Task::Logits { model, tokens, out } => {
-            Command::Logits { model: model_ref(model)?.1, tokens: absolute(&tokens)?, out: absolute(&out)? }
+            let (project, model) = model_ref(model)?;
+            Command::Logits { project, model, tokens: absolute(&tokens)?, out: absolute(&out)? }
         }
+        Task::Runs { project, .. } => Command::Repair { project: absolute(&project)? },
         Task::Bench { what } => bench(what)?,
         Task::Doctor => Command::Doctor {},
         other => return Err(Problem::internal(format!("{other:?} is not a single command"))),

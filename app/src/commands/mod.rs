@@ -11,7 +11,9 @@ pub use table::{Entry, Id, TABLE, entry, pressed, search};
 use crate::reader::XAxis;
 use crate::reader::events::EventKind;
 use crate::reader::ranks::Measure;
+use crate::screen::Plot;
 use crate::state::Room;
+use crate::state::export::Certificate;
 use crate::state::settings::ThemeChoice;
 use crate::state::watch::SideTab;
 use std::cell::RefCell;
@@ -114,6 +116,10 @@ pub enum UiCommand {
     Tab(SideTab),
     /// The loss series as a file.
     SaveCurves,
+    /// The series of a plot that is not among the curves, as a file.
+    SaveTable(Plot),
+    /// A plot as a picture.
+    SavePicture(Plot),
     /// The loss series into the clipboard.
     CopyCurves,
     /// The run that is exported.
@@ -124,6 +130,8 @@ pub enum UiCommand {
     ExportOut(Option<String>),
     /// Writes the chosen target.
     Export,
+    /// Writes an export again in its place.
+    WriteAgain(Box<Certificate>),
     /// Checks an export again.
     Verify(PathBuf),
     /// Opens a folder in the system's file manager.

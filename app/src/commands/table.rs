@@ -1,6 +1,7 @@
 //! The table of commands: name, help, icon, shortcut, condition, effect.
 
 use super::{Outbox, UiCommand};
+use crate::screen::Plot;
 use crate::state::settings::ThemeChoice;
 use crate::state::{Room, State};
 use crate::theme::Icon;
@@ -36,6 +37,12 @@ pub enum Id {
     ResetZoom,
     CopyCurves,
     SaveCurves,
+    SaveForgetting,
+    SaveRanks,
+    LossPicture,
+    RatesPicture,
+    ForgettingPicture,
+    RanksPicture,
     Export,
     ShowCommand,
     ShowProjectFile,
@@ -140,6 +147,16 @@ fn can_continue(state: &State) -> Option<&'static str> {
 
 fn needs_run(state: &State) -> Option<&'static str> {
     state.watched().is_none().then_some("there is no run")
+}
+
+fn needs_kept(state: &State) -> Option<&'static str> {
+    let measured = state.runs.view.as_ref().is_some_and(|view| view.kept_step.is_some());
+    if measured { None } else { Some("no kept set was measured") }
+}
+
+fn needs_ranks(state: &State) -> Option<&'static str> {
+    let measured = state.runs.view.as_ref().is_some_and(|view| !view.rank.steps.is_empty());
+    if measured { None } else { Some("no rank was measured") }
 }
 
 fn needs_scrub(state: &State) -> Option<&'static str> {
@@ -308,6 +325,42 @@ pub static TABLE: &[Entry] = entries![
         needs_run,
         |_| { UiCommand::SaveCurves }
     ),
+    (
+        SaveForgetting,
+        "Save forgetting as CSV",
+        "Writes loss, KL and newly wrong of every kept set beside the run",
+        ROWS,
+        None,
+        needs_kept,
+        |_| { UiCommand::SaveTable(Plot::Forgetting) }
+    ),
+    (
+        SaveRanks,
+        "Save ranks as CSV",
+        "Writes rank, effective rank and change of every layer beside the run",
+        ROWS,
+        None,
+        needs_ranks,
+        |_| { UiCommand::SaveTable(Plot::Ranks) }
+    ),
+    (LossPicture, "Save loss as PNG", "A picture of this plot beside the run", FLOPPY_DISK, None, needs_run, |_| {
+        UiCommand::SavePicture(Plot::Loss)
+    }),
+    (RatesPicture, "Save rates as PNG", "A picture of this plot beside the run", FLOPPY_DISK, None, needs_run, |_| {
+        UiCommand::SavePicture(Plot::Rates)
+    }),
+    (
+        ForgettingPicture,
+        "Save forgetting as PNG",
+        "A picture of this plot beside the run",
+        FLOPPY_DISK,
+        None,
+        needs_run,
+        |_| { UiCommand::SavePicture(Plot::Forgetting) }
+    ),
+    (RanksPicture, "Save ranks as PNG", "A picture of this plot beside the run", FLOPPY_DISK, None, needs_run, |_| {
+        UiCommand::SavePicture(Plot::Ranks)
+    }),
     (
         Export,
         "Write and check",

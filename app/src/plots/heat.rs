@@ -1,9 +1,10 @@
 //! A heat map of modules by layers: one mesh, a cell can be pointed at, clicked, and walked with arrows.
 
 use crate::theme::{Theme, Type};
+use crate::widgets::button::focus_ring;
 use crate::widgets::text;
 use egui::{
-    Align, EventFilter, Key, Mesh, Pos2, Rect, Role, Sense, Shape, Stroke, StrokeKind, Ui, WidgetInfo, pos2, vec2,
+    Align, EventFilter, Id, Key, Mesh, Pos2, Rect, Role, Sense, Shape, Stroke, StrokeKind, Ui, WidgetInfo, pos2, vec2,
 };
 
 /// What to draw.
@@ -16,7 +17,7 @@ pub struct Heat<'a> {
     pub columns: &'a [u64],
     /// Share of the scale, by row and column; nothing where nothing was measured.
     pub share: &'a dyn Fn(usize, usize) -> Option<f32>,
-    /// Words about a cell.
+    /// Words about a cell: module, layer, value.
     pub words: &'a dyn Fn(usize, usize) -> String,
     /// The chosen cell.
     pub chosen: Option<(usize, usize)>,
@@ -69,16 +70,66 @@ pub fn show(ui: &mut Ui, theme: &Theme, rect: Rect, heat: &Heat<'_>) -> Option<(
             text::paint(ui.painter(), label, Align::Center, &number.to_string(), Type::MonoCaption, c.text3);
         }
     }
-    let picked = interact(ui, rect, heat, (lines, columns));
-    if let Some((line, column)) = heat.chosen.filter(|(line, column)| *line < lines && *column < columns) {
-        let frame = cell(line, column).expand(2.0);
+    let held = heat.chosen.filter(|(line, column)| *line < lines && *column < columns).unwrap_or((0, 0));
+    let place = cell(held.0, held.1);
+    let by_key = keyboard(ui, theme, place, heat, held, (lines, columns));
+    let picked = pointer(ui, rect, heat, (lines, columns)).or(by_key);
+    if heat.chosen == Some(held) {
+        let frame = place.expand(2.0);
         ui.painter().rect_stroke(frame, 2.0, Stroke::new(2.0, c.cell_frame), StrokeKind::Middle);
     }
     picked
 }
 
-fn interact(ui: &mut Ui, rect: Rect, heat: &Heat<'_>, (lines, columns): (usize, usize)) -> Option<(usize, usize)> {
-    let response = ui.allocate_rect(rect, Sense::click());
+/// The cell that has the keyboard: one stop of the Tab key for the whole map, moved by arrows, Home and End.
+fn keyboard_id(ui: &Ui, name: &str) -> Id {
+    Id::unique(("heat cell", ui.scope_id(), name))
+}
+
+fn keyboard(
+    ui: &Ui,
+    theme: &Theme,
+    place: Rect,
+    heat: &Heat<'_>,
+    held: (usize, usize),
+    (lines, columns): (usize, usize),
+) -> Option<(usize, usize)> {
+    // Only focus is sensed here: clicks are those of the map under it.
+    let response = ui.interact(place, keyboard_id(ui, heat.name), Sense::FOCUSABLE);
+    response.widget_info(|| WidgetInfo::labeled(Role::GridCell, true, (heat.words)(held.0, held.1)));
+    if !response.has_focus() {
+        return None;
+    }
+    let filter = EventFilter { horizontal_arrows: true, vertical_arrows: true, ..EventFilter::default() };
+    ui.memory_mut(|memory| memory.set_focus_lock_filter(response.id, filter));
+    focus_ring(ui, theme, place.expand(3.0), 3.0);
+    let presses = |key| ui.input(|input| input.num_presses(key));
+    let measured = |cell: &(usize, usize)| (heat.share)(cell.0, cell.1).is_some();
+    let mut at = held;
+    // Each press goes to the next cell with a value; where there is none the walk stays.
+    for _ in 0..presses(Key::ArrowLeft) {
+        at = (0..at.1).rev().map(|column| (at.0, column)).find(measured).unwrap_or(at);
+    }
+    for _ in 0..presses(Key::ArrowRight) {
+        at = (at.1 + 1..columns).map(|column| (at.0, column)).find(measured).unwrap_or(at);
+    }
+    for _ in 0..presses(Key::ArrowUp) {
+        at = (0..at.0).rev().map(|line| (line, at.1)).find(measured).unwrap_or(at);
+    }
+    for _ in 0..presses(Key::ArrowDown) {
+        at = (at.0 + 1..lines).map(|line| (line, at.1)).find(measured).unwrap_or(at);
+    }
+    if presses(Key::Home) > 0 {
+        at = (0..columns).map(|column| (at.0, column)).find(measured).unwrap_or(at);
+    }
+    if presses(Key::End) > 0 {
+        at = (0..columns).rev().map(|column| (at.0, column)).find(measured).unwrap_or(at);
+    }
+    (at != held).then_some(at)
+}
+
+fn pointer(ui: &mut Ui, rect: Rect, heat: &Heat<'_>, (lines, columns): (usize, usize)) -> Option<(usize, usize)> {
+    let response = ui.allocate_rect(rect, Sense::CLICK);
     response.widget_info(|| WidgetInfo::labeled(Role::Image, true, heat.name));
     let cell_at = |pointer: Pos2| {
         let share = |value: f32, from: f32, length: f32| ((value - from) / length).clamp(0.0, 0.999_9);
@@ -91,27 +142,8 @@ fn interact(ui: &mut Ui, rect: Rect, heat: &Heat<'_>, (lines, columns): (usize, 
         && let Some(pointer) = response.interact_pointer_pos()
     {
         picked = Some(cell_at(pointer));
-        response.request_focus();
-    }
-    if response.has_focus() {
-        let filter = EventFilter { horizontal_arrows: true, vertical_arrows: true, ..EventFilter::default() };
-        ui.memory_mut(|memory| memory.set_focus_lock_filter(response.id, filter));
-        let (line, column) = heat.chosen.unwrap_or((0, 0));
-        let pressed = |key| ui.input(|input| input.key_pressed(key));
-        let walked = if pressed(Key::ArrowLeft) {
-            (line, column.saturating_sub(1))
-        } else if pressed(Key::ArrowRight) {
-            (line, (column + 1).min(columns - 1))
-        } else if pressed(Key::ArrowUp) {
-            (line.saturating_sub(1), column)
-        } else if pressed(Key::ArrowDown) {
-            ((line + 1).min(lines - 1), column)
-        } else {
-            (line, column)
-        };
-        if walked != (line, column) {
-            picked = Some(walked);
-        }
+        let id = keyboard_id(ui, heat.name);
+        ui.memory_mut(|memory| memory.request_focus(id));
     }
     if let Some(pointer) = response.hover_pos() {
         let (line, column) = cell_at(pointer);

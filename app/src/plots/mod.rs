@@ -2,6 +2,7 @@
 
 pub mod chart;
 pub mod heat;
+pub mod labels;
 pub mod ticks;
 
 pub use chart::{Chart, Curve, Shown};

@@ -1,9 +1,10 @@
 //! Series of the store turned into curves of a plot: smoothing, thinning, logarithms, the schedule to come.
 
 use super::snapshot::StepMap;
+use crate::format;
 use egui_plot::PlotPoint;
 use temper_protocol::project::Train;
-use temper_store::Point;
+use temper_store::{Point, RunRow};
 
 /// Weight of the past in the smoothed curve, for series of a few hundred points and more.
 const SMOOTHING: f64 = 0.95;
@@ -88,7 +89,7 @@ pub fn planned_rate(train: &Train, steps: u64, step: u64) -> f64 {
 
 /// What a curve did, in a sentence: from, to, and for how long validation has not improved.
 #[must_use]
-pub fn sentence(train: &[Point], validation: &[Point], best_step: u64, now: u64) -> String {
+pub fn sentence(train: &[Point], validation: &[Point], row: &RunRow) -> String {
     let (Some(first), Some(last)) = (train.first(), train.last()) else {
         return String::new();
     };
@@ -104,14 +105,20 @@ pub fn sentence(train: &[Point], validation: &[Point], best_step: u64, now: u64)
     } else {
         format!("Train {verb} from {:.2} to {:.2}.", first.value, last.value)
     };
-    if validation.len() > 1 {
-        let since = now.saturating_sub(best_step);
-        let newest = validation.last().map_or(0, |point| point.step);
-        if newest > best_step {
-            text.push_str(&format!(" Validation has not improved for {since} steps."));
-        } else {
-            text.push_str(" Validation is at its best.");
-        }
+    // The base was validated before step 1: that is no validation of what was trained.
+    let newest = validation.last().map_or(0, |point| point.step);
+    if validation.is_empty() {
+        text.push_str(" There are no validation rows.");
+    } else if newest == 0 {
+        text.push_str(if row.is_active() { " Not validated yet." } else { " It ended before its first validation." });
+    } else if row.best_step == 0 {
+        text.push_str(" No validation gave a number.");
+    } else if newest > row.best_step {
+        let since = row.steps.saturating_sub(row.best_step);
+        let steps = if since == 1 { "step" } else { "steps" };
+        text.push_str(&format!(" Validation has not improved for {} {steps}.", format::count(since)));
+    } else {
+        text.push_str(" Validation is at its best.");
     }
     text
 }
@@ -158,8 +165,24 @@ mod tests {
     fn the_sentence_says_what_happened() {
         let train = line(&[2.91, 2.0, 1.35]);
         let validation = vec![Point { step: 1, value: 2.0 }, Point { step: 2, value: 2.1 }];
-        let text = sentence(&train, &validation, 1, 63);
+        let row = RunRow { best_step: 1, steps: 63, ..RunRow::default() };
+        let text = sentence(&train, &validation, &row);
         assert_eq!(text, "Train fell from 2.91 to 1.35. Validation has not improved for 62 steps.");
-        assert_eq!(sentence(&[], &[], 0, 0), "");
+        assert_eq!(sentence(&[], &[], &row), "");
+    }
+
+    #[test]
+    fn a_run_without_a_validation_has_no_best_one() {
+        let train = line(&[2.91, 2.0, 1.35]);
+        let base = vec![Point { step: 0, value: 2.9 }];
+        let row = |status: &str| RunRow { status: status.to_owned(), steps: 3, ..RunRow::default() };
+        let text = |status: &str| sentence(&train, &base, &row(status));
+        assert_eq!(text("stopped"), "Train fell from 2.91 to 1.35. It ended before its first validation.");
+        assert_eq!(text("running"), "Train fell from 2.91 to 1.35. Not validated yet.");
+        let broken = vec![Point { step: 0, value: 2.9 }, Point { step: 2, value: f64::NAN }];
+        let text = sentence(&train, &broken, &row("stopped"));
+        assert_eq!(text, "Train fell from 2.91 to 1.35. No validation gave a number.");
+        let text = sentence(&train, &[], &row("running"));
+        assert_eq!(text, "Train fell from 2.91 to 1.35. There are no validation rows.");
     }
 }

@@ -76,6 +76,8 @@ pub struct EventLog {
     pub exports: Vec<ExportRecord>,
     /// Positions measured by kept set.
     pub positions: Vec<(String, u64)>,
+    /// Step of the newest measurement of the kept sets.
+    kept_step: Option<u64>,
     budget_nats: f64,
     worst: Option<(u64, String, f64)>,
 }
@@ -119,6 +121,7 @@ impl EventLog {
                     // What came after the checkpoint was dropped from the store as well.
                     Arc::make_mut(&mut self.lines).retain(|line| line.step <= *resumed_from);
                     self.checkpoints.retain(|mark| mark.step <= *resumed_from);
+                    self.kept_step = self.kept_steps_up_to(*resumed_from);
                     for sample in &mut self.samples {
                         sample.answers.retain(|(step, _)| step <= resumed_from);
                     }
@@ -134,6 +137,7 @@ impl EventLog {
                     Some(known) => known.1 = *positions,
                     None => self.positions.push((set.clone(), *positions)),
                 }
+                self.kept_step = Some(*step);
                 return self.kept(stored, *step, set, *loss_delta);
             }
             Event::Written { format, path, bytes, sha256 } => {
@@ -156,9 +160,15 @@ impl EventLog {
             }
             _ => {}
         }
-        if let Some((kind, text)) = words::say(&stored.event) {
+        if let Some((kind, text)) = words::say(&stored.event, self.kept_step) {
             self.line(stored, kind, text);
         }
+    }
+
+    /// Step of the newest line about kept sets that is left after a return to `step`.
+    fn kept_steps_up_to(&self, step: u64) -> Option<u64> {
+        let kept = self.lines.iter().filter(|line| line.kind == EventKind::Kept && line.step <= step);
+        kept.map(|line| line.step).max()
     }
 
     fn sample(&mut self, stored: &StoredEvent, step: u64, prompt: &str, text: &str) {

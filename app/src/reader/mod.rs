@@ -4,14 +4,17 @@
 //! notices changes twice a second while something runs, and publishes immutable [`RunsSnapshot`]s. The UI
 //! thread asks with a [`ViewRequest`] and takes the newest snapshot; it never touches a disk or waits.
 
+pub mod checks;
 pub mod curves;
 pub mod events;
+pub mod forgetting;
 pub mod ranks;
 pub mod snapshot;
 pub mod thread;
 pub mod view;
 pub mod words;
 
+pub use forgetting::{Measured, Verdict};
 pub use snapshot::{RunView, RunsSnapshot, ViewRequest, XAxis};
 pub use thread::StoreReader;
 

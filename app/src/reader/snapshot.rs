@@ -164,6 +164,8 @@ pub struct RunView {
     pub checkpoints: Vec<CheckpointMark>,
     /// Kept sets in the project's order.
     pub kept: Vec<KeptSet>,
+    /// Step of their newest measurement; 0 is the base, nothing before that.
+    pub kept_step: Option<u64>,
     /// Seconds by phase since the start, largest first.
     pub phases: Vec<(String, f64)>,
     /// Resident memory now, MiB.

@@ -196,7 +196,13 @@ impl Worker {
         if version == self.version && holder == self.holder && !self.due {
             return Ok(None);
         }
-        let runs = reader.runs()?;
+        let mut runs = reader.runs()?;
+        for row in &mut runs {
+            // The base forgets nothing by definition; a run that measured no more is not known to have kept anything.
+            if row.forgetting == 0.0 && super::view::kept_step(&reader.series_names(row.run)?) == Some(0) {
+                row.forgetting = f64::NAN;
+            }
+        }
         let wanted = self.request.run;
         let row = runs.iter().find(|row| Some(row.run) == wanted).or_else(|| runs.first());
         let view = match row {

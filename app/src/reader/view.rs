@@ -101,6 +101,7 @@ impl RunCache {
             order.iter().position(known).unwrap_or(order.len())
         };
         names.sort_by(|a, b| place(a).cmp(&place(b)).then_with(|| a.cmp(b)));
+        view.kept_step = kept_step(&source.series);
         for name in names {
             let series = |measure: &str| source.points(&format!("probe/{name}/{measure}"), None);
             let losses = series("loss")?;
@@ -115,6 +116,13 @@ impl RunCache {
         }
         Ok(())
     }
+}
+
+/// Step of the newest measurement of the kept sets among the series of a run.
+#[must_use]
+pub fn kept_step(series: &[SeriesMeta]) -> Option<u64> {
+    let is_kept = |meta: &&SeriesMeta| meta.name.starts_with("probe/") && meta.name.ends_with("/loss_delta");
+    series.iter().filter(is_kept).map(|meta| meta.last_step).max()
 }
 
 /// Steps to tokens or to seconds of work.
@@ -195,7 +203,7 @@ fn fill_losses(view: &mut RunView, source: &Source<'_>) -> Result<(), StoreError
     view.non_finite = raw.iter().filter(|point| !point.value.is_finite()).map(|point| point.step).collect();
     let smoothed = curves::smooth(&raw);
     let validation: Vec<Point> = source.points("loss/validation", None)?;
-    view.sentence = curves::sentence(&smoothed, &validation, view.row.best_step, view.row.steps);
+    view.sentence = curves::sentence(&smoothed, &validation, &view.row);
     view.train_smooth = curves::place(&curves::thin(smoothed, CURVE_POINTS), &view.map, log_y);
     view.train_raw = curves::place(&curves::thin(raw, CURVE_POINTS), &view.map, log_y);
     view.validation = curves::place(&validation, &view.map, log_y);

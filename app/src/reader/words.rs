@@ -4,16 +4,17 @@ use super::events::EventKind;
 use crate::format;
 use temper_protocol::{Event, RunStatus};
 
-/// The line of an event, or nothing when it has none of its own.
+/// The line of an event, or nothing when it has none of its own. `kept_step` is the step of the newest measurement
+/// of the kept sets, 0 for the base.
 #[must_use]
-pub fn say(event: &Event) -> Option<(EventKind, String)> {
+pub fn say(event: &Event, kept_step: Option<u64>) -> Option<(EventKind, String)> {
     let line = match event {
         Event::Queued { .. } => (EventKind::Run, "Waits until the engine is free".to_owned()),
         Event::Preparing { stage, .. } => (EventKind::Run, sentence_case(stage)),
         Event::Started { method, trained_parameters, threads, device, resumed_from, .. } => {
             let trained = format::parameters(*trained_parameters);
             let text = if *resumed_from > 0 {
-                format!("Went on from step {resumed_from}: {method}, {trained} parameters trained")
+                format!("Went on from step {}: {method}, {trained} parameters trained", format::count(*resumed_from))
             } else {
                 format!("Started: {method}, {trained} parameters trained, {device}, {threads} threads")
             };
@@ -41,13 +42,18 @@ pub fn say(event: &Event) -> Option<(EventKind, String)> {
             (RunStatus::Cancelled, _) => (EventKind::Run, "Cancelled; nothing new was kept".to_owned()),
             (RunStatus::Finished | RunStatus::Stopped, _) => {
                 let word = if *status == RunStatus::Finished { "Finished" } else { "Stopped and kept" };
-                let text = if best_loss.is_finite() && *best_step > 0 {
-                    let best = format!("best {} nats at step {best_step}", format::nats(*best_loss));
-                    format!("{word}: {best}, forgetting {}", format::signed_nats(*forgetting))
+                let best = if best_loss.is_finite() && *best_step > 0 {
+                    format!("best {} nats at step {}", format::nats(*best_loss), format::count(*best_step))
                 } else {
-                    format!("{word} before its first validation")
+                    "there was no validation".to_owned()
                 };
-                (EventKind::Run, text)
+                let kept = match kept_step {
+                    Some(0) | None => "forgetting was not measured".to_owned(),
+                    Some(step) => {
+                        format!("forgetting {} at step {}", format::signed_nats(*forgetting), format::count(step))
+                    }
+                };
+                (EventKind::Run, format!("{word}: {best}, {kept}"))
             }
         },
         Event::Written { format, bytes, .. } => {
@@ -76,15 +82,58 @@ pub fn kept_line(step: u64, worst: &str, delta: f64, budget: f64) -> String {
     format!("Kept sets measured, worst {worst} {delta} of {} nats", format::signed_nats(budget))
 }
 
-/// The first letter large, unless the first word is the name of a file, which stays as it is.
+/// Whether a text begins with the name of a file, a setting or a layer, whose letters must stay as they are.
+fn begins_with_name(text: &str) -> bool {
+    let first_word = text.split_whitespace().next().unwrap_or_default().trim_end_matches(['.', ':', ',', ';']);
+    first_word.contains(['.', '/', '\\', '_'])
+}
+
+/// The first letter large, unless the first word is a name, which stays as it is.
 #[must_use]
 pub fn sentence_case(text: &str) -> String {
-    let first_word = text.split_whitespace().next().unwrap_or_default().trim_end_matches(['.', ':', ',', ';']);
-    if first_word.contains(['.', '/', '\\', '_']) {
+    if begins_with_name(text) {
         return text.to_owned();
     }
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+/// Ends of names of files.
+const FILE_ENDS: [&str; 13] = [
+    ".json",
+    ".jsonl",
+    ".csv",
+    ".tsv",
+    ".txt",
+    ".md",
+    ".parquet",
+    ".gguf",
+    ".safetensors",
+    ".bin",
+    ".pt",
+    ".toml",
+    ".model",
+];
+/// Parts of a project file.
+const SECTIONS: [&str; 7] = ["model.", "data.", "method.", "train.", "keep.", "samples.", "export."];
+
+/// A text as a sentence: it begins with a large letter even where its first word is a name, which then gets a word
+/// before it that says what it is.
+#[must_use]
+pub fn sentence(text: &str) -> String {
+    let text = text.trim();
+    if !begins_with_name(text) || !text.starts_with(|letter: char| letter.is_lowercase() || "./\\".contains(letter)) {
+        return sentence_case(text);
+    }
+    let name = text.split_whitespace().next().unwrap_or_default().trim_end_matches(['.', ':', ',', ';']);
+    let what = if name.contains(['/', '\\']) || FILE_ENDS.iter().any(|end| name.ends_with(end)) {
+        "File"
+    } else if SECTIONS.iter().any(|section| name.starts_with(section)) {
+        "Setting"
+    } else {
+        "Part"
+    };
+    format!("{what} {text}")
 }
 
 #[cfg(test)]
@@ -94,7 +143,7 @@ mod tests {
     #[test]
     fn a_best_validation_is_said_as_such() {
         let event = Event::Eval { step: 350, split: "validation".to_owned(), loss: 1.427, best: true };
-        let line = say(&event).expect("a line");
+        let line = say(&event, None).expect("a line");
         assert_eq!(line, (EventKind::Best, "Best validation so far, 1.427 nats".to_owned()));
     }
 
@@ -107,8 +156,50 @@ mod tests {
     }
 
     #[test]
+    fn every_line_begins_large_whatever_its_first_word_is() {
+        for (text, shown) in [
+            ("more is forgotten than allowed: +0.061 nats", "More is forgotten than allowed: +0.061 nats"),
+            ("notes.txt: 3 rows are too long", "File notes.txt: 3 rows are too long"),
+            ("/a/b/checkpoints/50 is skipped", "File /a/b/checkpoints/50 is skipped"),
+            ("train.lr_peak is far above the usual", "Setting train.lr_peak is far above the usual"),
+            ("layers.3.attn.q got no gradient", "Part layers.3.attn.q got no gradient"),
+            ("12 rows were cut", "12 rows were cut"),
+            ("  the run had not written a checkpoint", "The run had not written a checkpoint"),
+            ("", ""),
+        ] {
+            assert_eq!(sentence(text), shown);
+            assert!(!sentence(text).starts_with(char::is_lowercase));
+        }
+    }
+
+    #[test]
     fn a_step_has_no_line() {
         let step = Event::Phases { step: 1, secs: std::collections::BTreeMap::new() };
-        assert_eq!(say(&step), None);
+        assert_eq!(say(&step, None), None);
+    }
+
+    #[test]
+    fn an_end_before_the_first_measurements_says_that_there_were_none() {
+        let ended = |best_step, best_loss, forgetting| Event::Finished {
+            run: 1,
+            status: RunStatus::Stopped,
+            steps: 12,
+            best_step,
+            base_loss: 2.9,
+            final_loss: 2.9,
+            best_loss,
+            forgetting,
+            tokens_per_sec: 1.0,
+            cpu_secs_per_step: 1.0,
+            peak_rss_mib: 1.0,
+            wall_secs: 1.0,
+            adapter: None,
+            problem: None,
+        };
+        let words = |event: &Event, kept| say(event, kept).expect("a line").1;
+        let early = "Stopped and kept: there was no validation, forgetting was not measured";
+        assert_eq!(words(&ended(0, f64::NAN, 0.0), Some(0)), early);
+        let late = "Stopped and kept: best 1.427 nats at step 1,150, forgetting +0.041 at step 1,200";
+        assert_eq!(words(&ended(1150, 1.427, 0.041), Some(1200)), late);
     }
 }

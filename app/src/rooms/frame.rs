@@ -252,9 +252,9 @@ fn fact(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, right: f32, icon: Icon, word
 fn device_words(cx: &PanelCtx<'_>) -> (String, String) {
     match cx.state.device() {
         Some(Event::Device { kind, name, note, threads, .. }) => {
-            let kind = kind.to_uppercase();
+            let kind = format::device_kind(kind);
             let words = if *threads > 0 { format!("{kind}, {threads} threads") } else { kind };
-            (words, format!("{name}. {note}"))
+            (words, format!("{name}. {}", format::figures(note)))
         }
         _ => ("Device not tested".to_owned(), "The self-test on Home says what this machine can do".to_owned()),
     }

@@ -3,11 +3,13 @@
 use super::PanelCtx;
 use crate::commands::{self, Id};
 use crate::format;
+use crate::reader::{Measured, Verdict};
 use crate::state::Ask;
 use crate::theme::{Type, icons};
 use crate::widgets::button::Weight;
 use crate::widgets::{Button, bar, text};
 use egui::{Align, Rect, Stroke, Ui, pos2, vec2};
+use std::borrow::Cow;
 use temper_protocol::Event;
 use temper_store::RunRow;
 
@@ -17,7 +19,7 @@ struct Item {
     value: String,
     widest: &'static str,
     note: String,
-    help: &'static str,
+    help: Cow<'static, str>,
     alarming: bool,
 }
 
@@ -100,7 +102,7 @@ fn items(cx: &PanelCtx<'_>, row: &RunRow) -> Vec<Item> {
         Some(if view.request.log_y { 10f64.powf(last) } else { last })
     });
     let budget = view.and_then(|view| view.settings.as_ref()).map(|settings| settings.keep.budget_nats);
-    let forgetting = view.map_or(f64::NAN, |view| worst_now(view));
+    let measured = view.map_or(Measured::Never, |view| Measured::of(view));
     let step_secs = view.map_or(f64::NAN, |view| view.step_secs);
     let left = row.max_steps.saturating_sub(row.steps) as f64 * step_secs;
     let mut items = vec![
@@ -109,7 +111,7 @@ fn items(cx: &PanelCtx<'_>, row: &RunRow) -> Vec<Item> {
             value: format::count(row.steps),
             widest: "1,000",
             note: if row.max_steps > 0 { format!("/ {}", format::count(row.max_steps)) } else { String::new() },
-            help: "Optimiser steps done, of those planned",
+            help: Cow::Borrowed("Optimiser steps done, of those planned"),
             alarming: false,
         },
         Item {
@@ -117,23 +119,16 @@ fn items(cx: &PanelCtx<'_>, row: &RunRow) -> Vec<Item> {
             value: loss.map_or_else(|| format::UNKNOWN.to_owned(), format::nats),
             widest: "0.000",
             note: "nats".to_owned(),
-            help: "Smoothed train loss, nats per trained token",
+            help: Cow::Borrowed("Smoothed train loss, nats per trained token"),
             alarming: false,
         },
-        Item {
-            name: "forgetting",
-            value: format::signed_nats(forgetting),
-            widest: "+0.000",
-            note: budget.map_or_else(String::new, |budget| format!("of {} nats", format::signed_nats(budget))),
-            help: "Worst kept set: its loss minus that of the base, and the budget",
-            alarming: budget.is_some_and(|budget| forgetting > budget),
-        },
+        forgetting_item(measured, budget, row.steps),
         Item {
             name: "left",
             value: format::duration(left),
             widest: "00 min",
             note: String::new(),
-            help: "Time until the last step, at the speed so far",
+            help: Cow::Borrowed("Time until the last step, at the speed so far"),
             alarming: false,
         },
         Item {
@@ -141,7 +136,7 @@ fn items(cx: &PanelCtx<'_>, row: &RunRow) -> Vec<Item> {
             value: format::speed(row.tokens_per_sec),
             widest: if row.tokens_per_sec < 999.5 { "000" } else { "0,000" },
             note: "tok/s".to_owned(),
-            help: "Tokens a second, without padding",
+            help: Cow::Borrowed("Tokens a second, without padding"),
             alarming: false,
         },
     ];
@@ -153,18 +148,37 @@ fn items(cx: &PanelCtx<'_>, row: &RunRow) -> Vec<Item> {
             value: format::mib(view.rss_mib),
             widest: "0.0 GiB",
             note: machine_memory(cx).map_or_else(String::new, |mib| format!("of {}", format::mib(mib))),
-            help: "Memory of the engine, and of this machine",
+            help: Cow::Borrowed("Memory of the engine, and of this machine"),
             alarming: false,
         });
     }
     items
 }
 
-/// Worst kept set minus base at the newest measurement.
-#[must_use]
-pub fn worst_now(view: &crate::reader::RunView) -> f64 {
-    let last = view.kept.iter().filter_map(|set| set.delta.last().map(|point| point.y));
-    last.fold(f64::NAN, f64::max)
+/// Forgetting as it was measured last; before the first measurement the bar says that there was none.
+fn forgetting_item(measured: Measured, budget: Option<f64>, steps: u64) -> Item {
+    let (note, help) = match measured {
+        Measured::After { step, .. } => (
+            budget.map_or_else(String::new, |budget| format!("of {} nats", format::signed_nats(budget))),
+            format!(
+                "Worst kept set, measured at step {}: its loss minus that of the base, and the budget",
+                format::count(step)
+            ),
+        ),
+        Measured::OnBase | Measured::Never => (
+            "not measured yet".to_owned(),
+            "What is forgotten is known from the first measurement of the kept sets on".to_owned(),
+        ),
+    };
+    let verdict = measured.verdict(budget.unwrap_or(f64::INFINITY), steps, false);
+    Item {
+        name: "forgetting",
+        value: format::signed_nats(measured.worst_nats()),
+        widest: "+0.000",
+        note,
+        help: Cow::Owned(help),
+        alarming: matches!(verdict, Verdict::Over | Verdict::NoNumber),
+    }
 }
 
 /// Memory of this machine, MiB.
@@ -184,7 +198,7 @@ fn item_width(ui: &Ui, item: &Item) -> f32 {
 
 fn item_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, item: &Item) {
     let c = cx.c();
-    let name = text::line(ui, rect, Align::Min, item.name, Type::Body, c.text2).on_hover_text(item.help);
+    let name = text::line(ui, rect, Align::Min, item.name, Type::Body, c.text2).on_hover_text(item.help.as_ref());
     let reserved = text::width(ui, &item.value, Type::MonoMedium).max(text::width(ui, item.widest, Type::MonoMedium));
     let value = Rect::from_min_size(pos2(name.rect.right() + 6.0, rect.top()), vec2(reserved, rect.height()));
     let colour = if item.alarming { c.err } else { c.text };

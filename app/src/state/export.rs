@@ -1,6 +1,7 @@
 //! The room Export: what can be written, what is chosen, what came out.
 
 use crate::reader::snapshot::ExportRecord;
+use std::path::PathBuf;
 use temper_protocol::{ExportFormat, Problem, StorageType};
 
 /// A line of the table of targets.
@@ -105,10 +106,31 @@ impl TargetKind {
 pub struct Certificate {
     /// The target, when it is one of the table.
     pub target: Option<usize>,
+    /// The run it is of, where that is known.
+    pub run: Option<u64>,
     /// What was written and measured.
     pub record: ExportRecord,
     /// Wall time of writing and comparing, seconds.
     pub secs: f64,
+}
+
+impl Certificate {
+    /// The target that it was written as: the one asked for, else the one of this format whose name ends the file's.
+    #[must_use]
+    pub fn target_index(&self) -> Option<usize> {
+        let name = self.place().file_name()?.to_string_lossy().into_owned();
+        let stem = name.strip_suffix(".gguf").unwrap_or(&name).to_owned();
+        let of_format = |(_, target): &(usize, &TargetKind)| target.format.name() == self.record.format;
+        let named = TARGETS.iter().enumerate().filter(of_format).find(|(_, target)| stem.ends_with(&target.suffix()));
+        self.target.or_else(|| Some(named.or_else(|| TARGETS.iter().enumerate().find(of_format))?.0))
+    }
+
+    /// Where it lies, or would lie had it passed.
+    #[must_use]
+    pub fn place(&self) -> PathBuf {
+        let path = self.record.path.display().to_string();
+        path.strip_suffix(".rejected").map_or_else(|| self.record.path.clone(), PathBuf::from)
+    }
 }
 
 /// The room Export.
@@ -139,6 +161,21 @@ mod tests {
         assert_eq!(bytes(2), 2_000_000);
         assert_eq!(bytes(4), 4_000_000);
         assert_eq!(bytes(7), 1_062_500);
+    }
+
+    #[test]
+    fn an_export_is_known_by_what_its_name_ends_with() {
+        let certificate = |format: &str, path: &str| Certificate {
+            target: None,
+            run: None,
+            record: ExportRecord { format: format.to_owned(), path: PathBuf::from(path), ..ExportRecord::default() },
+            secs: 0.0,
+        };
+        assert_eq!(certificate("gguf", "/e/tone-run7-gguf-q8_0.gguf.rejected").target_index(), Some(7));
+        assert_eq!(certificate("hf", "/e/tone-run7-hf-f16").target_index(), Some(3));
+        assert_eq!(certificate("hf", "/e/other-name").target_index(), Some(2), "the first of its format");
+        assert_eq!(certificate("mlx", "/e/other-name").target_index(), None);
+        assert_eq!(certificate("gguf", "/e/a.gguf.rejected").place(), PathBuf::from("/e/a.gguf"));
     }
 
     #[test]

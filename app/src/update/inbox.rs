@@ -137,12 +137,13 @@ impl App {
     fn take_export_event(&mut self, req: u64, ask: &Ask, event: Event) {
         let secs = self.state.jobs.get(req).map_or(0.0, |running| self.state.now_secs - running.since_secs);
         let at_millis = self.state.clock.now_millis();
+        let run = super::export_run(&self.state).map(|row| row.run);
         let export = &mut self.state.export;
         match event {
             Event::Written { format, path, bytes, sha256 } => {
                 export.certificates.retain(|known| known.record.path != path);
                 let record = ExportRecord { format, path, bytes, sha256, at_millis, ..ExportRecord::default() };
-                export.certificates.insert(0, Certificate { target: export.working, record, secs });
+                export.certificates.insert(0, Certificate { target: export.working, run, record, secs });
             }
             Event::Certificate { pass, format, reasons, checks, path, .. } => {
                 let index = match ask {
@@ -152,7 +153,7 @@ impl App {
                 let index = index.unwrap_or_else(|| {
                     let place = if let Ask::Verify(asked) = ask { asked.clone() } else { path.clone() };
                     let record = ExportRecord { format, path: place, at_millis, ..ExportRecord::default() };
-                    export.certificates.insert(0, Certificate { target: export.working, record, secs });
+                    export.certificates.insert(0, Certificate { target: export.working, run, record, secs });
                     0
                 });
                 let mut known = export.certificates.remove(index);

@@ -8,6 +8,7 @@ mod disk;
 mod inbox;
 mod project;
 mod run;
+mod tables;
 mod write;
 
 pub use run::export_run;
@@ -19,6 +20,7 @@ use crate::commands::UiCommand;
 use crate::dialogs::{Pick, Picked, Picker};
 use crate::files::{Backstage, Job};
 use crate::reader::{RunSource, ViewRequest};
+use crate::screen::Screen;
 use crate::state::drop::Target;
 use crate::state::settings::{ThemeChoice, ZOOM_RANGE};
 use crate::state::{Ask, Notice, Sheet, State};
@@ -46,6 +48,8 @@ pub struct Services {
     pub files: Box<dyn Backstage>,
     /// File dialogs.
     pub picker: Box<dyn Picker>,
+    /// The window's pixels.
+    pub screen: Box<dyn Screen>,
     /// Wakes the window.
     pub wake: Wake,
     /// What the store was last asked for.
@@ -203,6 +207,9 @@ impl App {
         }
         self.drain_engine(ctx);
         self.drain_files(ctx);
+        for taken in self.pictures.arrived() {
+            self.services.files.send(Job::WritePicture(taken));
+        }
         if let Some(snapshot) = self.services.runs.latest() {
             self.take_snapshot(snapshot);
         }

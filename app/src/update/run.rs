@@ -46,13 +46,28 @@ impl App {
             UiCommand::Filter(filter) => watch.filter = filter,
             UiCommand::Tab(tab) => watch.tab = tab,
             UiCommand::CopyCurves => {
-                if let Some(text) = super::write::curves_csv(&self.state) {
+                if let Some(text) = super::tables::curves_csv(&self.state) {
                     ctx.copy_text(text);
                     self.notice("Curves copied as CSV");
                 }
             }
+            UiCommand::SaveTable(plot) => {
+                if let (Some(text), Some(row)) = (super::tables::csv(&self.state, plot), self.state.watched()) {
+                    let path = row.folder.join(format!("{}.csv", plot.stem()));
+                    self.services.files.send(Job::WriteText { path, text });
+                }
+            }
+            UiCommand::SavePicture(plot) => {
+                if let Some(tab) = plot.tab() {
+                    watch.tab = tab;
+                }
+                // The palette reaches it from every room; the plot must be drawn to be taken.
+                self.state.room = Room::Watch;
+                self.state.sheet = None;
+                self.pictures.want(plot);
+            }
             UiCommand::SaveCurves => {
-                if let (Some(text), Some(row)) = (super::write::curves_csv(&self.state), self.state.watched()) {
+                if let (Some(text), Some(row)) = (super::tables::curves_csv(&self.state), self.state.watched()) {
                     let path = row.folder.join("curves.csv");
                     self.services.files.send(Job::WriteText { path, text });
                 }

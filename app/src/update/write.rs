@@ -2,7 +2,6 @@
 
 use crate::app::App;
 use crate::commands::UiCommand;
-use crate::reader::snapshot::value_at;
 use crate::state::export::TARGETS;
 use crate::state::{Ask, Sheet, State};
 use std::path::PathBuf;
@@ -23,6 +22,13 @@ impl App {
             }
             UiCommand::ExportOut(out) => self.state.export.out = out,
             UiCommand::Export => self.export(),
+            UiCommand::WriteAgain(certificate) => {
+                let Some(target) = certificate.target_index() else { return };
+                self.state.export.run = certificate.run.or(self.state.export.run);
+                self.state.export.target = target;
+                self.state.export.out = Some(certificate.place().display().to_string());
+                self.export();
+            }
             UiCommand::Verify(path) => {
                 self.state.export.problem = None;
                 let project = self.state.draft.folder.clone();
@@ -111,32 +117,6 @@ pub fn command_line(state: &State) -> String {
             text
         }
     }
-}
-
-/// The curves of the watched run as comma-separated values.
-pub(super) fn curves_csv(state: &State) -> Option<String> {
-    let view = state.runs.view.as_ref()?;
-    let mut text = String::from("step,train_loss,train_loss_smoothed,validation_loss,learning_rate,gradient_norm\n");
-    let unlog = |value: f64| if view.request.log_y { 10f64.powf(value) } else { value };
-    let cell = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
-    let exact = |points: &[egui_plot::PlotPoint], x: f64| {
-        points.iter().find(|point| (point.x - x).abs() < 1e-9).map(|point| point.y)
-    };
-    let mut places: Vec<f64> = view.train_raw.iter().chain(&view.validation).map(|point| point.x).collect();
-    places.sort_by(f64::total_cmp);
-    places.dedup();
-    for x in places {
-        text.push_str(&format!(
-            "{},{},{},{},{},{}\n",
-            view.map.step(x).round(),
-            cell(exact(&view.train_raw, x).map(unlog)),
-            cell(value_at(&view.train_smooth, x).map(unlog)),
-            cell(exact(&view.validation, x).map(unlog)),
-            cell(value_at(&view.lr, x)),
-            cell(exact(&view.grad_norm, x)),
-        ));
-    }
-    Some(text)
 }
 
 #[cfg(test)]

@@ -142,3 +142,62 @@ fn what_a_method_cannot_leave_as_cannot_be_chosen() {
     window.run();
     assert_eq!(window.state().state.export.target, 3, "full training leaves no adapter");
 }
+
+#[test]
+fn a_destroyed_change_is_said_in_words_and_figures_have_their_thousands() {
+    let (_root, stage) = kit::stage();
+    let (mut window, _folder) = ready(&stage);
+    let mut destroyed = scenes::refused();
+    let check = |name: &str, measured: &str, over: &str| temper_protocol::event::Check {
+        name: name.to_owned(),
+        measured: measured.to_owned(),
+        limit: "70 %".to_owned(),
+        over: over.to_owned(),
+        pass: false,
+    };
+    destroyed.record.checks = vec![
+        check("same best token", "4.1 %", "4096 positions"),
+        check("share of the change that survives", "-830.0 %", "4096 positions"),
+    ];
+    destroyed.record.reasons = vec!["share of the change that survives: -830.0 % (limit 70 %)".to_owned()];
+    window.state_mut().state.export.certificates = vec![destroyed];
+    window.run();
+    window.get_by_label("none");
+    assert!(window.query_all_by_label_contains("None of the change survives").next().is_some());
+    assert!(window.query_all_by_label_contains("830").next().is_none());
+    assert_eq!(window.query_all_by_label("4,096 positions").count(), 2);
+}
+
+#[test]
+fn a_damaged_export_is_written_again_in_its_place() {
+    let (_root, stage) = kit::stage();
+    let (mut window, _folder) = ready(&stage);
+    let mut damaged = scenes::passed();
+    damaged.record.pass = Some(false);
+    damaged.target = None;
+    damaged.record.checks.push(temper_protocol::event::Check {
+        name: "files are as they were written".to_owned(),
+        measured: "0 of 1".to_owned(),
+        limit: "all".to_owned(),
+        over: "files".to_owned(),
+        pass: false,
+    });
+    let path = damaged.record.path.clone();
+    window.state_mut().state.export.certificates = vec![damaged];
+    window.run();
+    assert!(window.query_all_by_label_contains("Choose GGUF LoRA").next().is_none(), "another target mends nothing");
+    kit::press(&mut window, "Write it again, 257 MiB");
+    match stage.engine.newest(is_export) {
+        Some(Command::Export { source, format, dtype, out, .. }) => {
+            assert_eq!(source, ExportSource::Run { run: RunRef::Id(7), step: None });
+            assert_eq!((format, dtype), (ExportFormat::Gguf, Some(StorageType::F16)));
+            assert_eq!(out, path);
+        }
+        other => panic!("expected an export, got {other:?}"),
+    }
+    let again = path.display().to_string();
+    stage.engine.say(is_export, vec![written(&again), certificate(true, &again), Event::Done {}]);
+    window.run();
+    let known: Vec<_> = window.state().state.export.certificates.iter().map(|known| known.record.pass).collect();
+    assert_eq!(known, [Some(true)], "the new certificate takes the place of the refused one");
+}

@@ -424,7 +424,7 @@ pub(crate) fn view(run: u64, status: &str, steps: u64) -> RunView {
     let mut view = RunView {
         settings: Some(project()),
         request: ViewRequest::default(),
-        sentence: curves::sentence(&smoothed, &validation, row.best_step, steps),
+        sentence: curves::sentence(&smoothed, &validation, &row),
         train_raw: curves::place(&curves::thin(raw, 1400), &map, false),
         train_smooth: curves::place(&smoothed, &map, false),
         validation: curves::place(&validation, &map, false),
@@ -458,6 +458,7 @@ pub(crate) fn view(run: u64, status: &str, steps: u64) -> RunView {
         })
         .collect();
     view.kept = kept(steps);
+    view.kept_step = Some(steps / 50 * 50);
     view.phases =
         [("backward", 46.0), ("forward", 31.0), ("probes", 11.0), ("optimiser", 6.0), ("saves", 4.0), ("data", 2.0)]
             .map(|(name, share)| (name.to_owned(), share * 8.5))

@@ -136,3 +136,22 @@ fn a_window_far_too_small_scrolls_instead_of_breaking() {
     let all = words(&window.output().shapes);
     assert!(all.iter().any(|words| words.text == "Train"), "scrolling brings it into view");
 }
+
+#[test]
+fn the_most_used_settings_need_no_scrolling_in_a_small_window() {
+    use egui_kittest::kittest::Queryable as _;
+    let (_root, stage) = kit::stage();
+    let mut window = kit::window(&stage, kit::SIZES[1], true);
+    kit::open(&mut window, &stage);
+    let strip = window.get_by_label("Pre-flight").rect().top();
+    for name in ["Rank", "Alpha", "Learning rate", "Steps", "Batch"] {
+        let field = window.get_by_role_and_label(egui::accesskit::Role::TextInput, name).rect();
+        assert!(field.bottom() < strip - 14.0, "{name} is at {field:?}, the pre-flight begins at {strip}");
+    }
+    // The list chooses the method, as the tiles of a large window do.
+    window.get_by_role_and_label(egui::accesskit::Role::ComboBox, "Method").click();
+    window.run();
+    window.get_by_role_and_label(egui::accesskit::Role::MenuItem, "Full training").click();
+    window.run();
+    assert_eq!(window.state().state.draft.project.method.id, "full");
+}

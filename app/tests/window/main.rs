@@ -10,3 +10,4 @@ mod layout;
 mod runs;
 mod scenes;
 mod store;
+mod watch;

@@ -46,6 +46,8 @@ scenes![
     watch_empty,
     preparing,
     training,
+    early,
+    stopped_early,
     scrubbed,
     table,
     paused,
@@ -220,6 +222,7 @@ fn preparing(window: &mut Window, stage: &Stage) {
     view.train_raw.clear();
     view.validation.clear();
     view.kept.clear();
+    view.kept_step = None;
     view.rank = temper::reader::ranks::RankView::default();
     view.samples.clear();
     view.phases.clear();
@@ -242,6 +245,27 @@ fn preparing(window: &mut Window, stage: &Stage) {
 
 fn training(window: &mut Window, stage: &Stage) {
     run(window, stage, "running", 412);
+}
+
+/// Before the first validation and the first measurement of the kept sets.
+pub(crate) fn early_view(status: &str) -> temper::reader::RunView {
+    let mut view = kit::view(7, status, 30);
+    view.row.best_loss = f64::NAN;
+    view.row.forgetting = f64::NAN;
+    view.rank = temper::reader::ranks::RankView::default();
+    view
+}
+
+fn early(window: &mut Window, stage: &Stage) {
+    let folder = run(window, stage, "running", 30);
+    stage.runs.publish(kit::snapshot(&folder, early_view("running"), true));
+    window.run();
+}
+
+fn stopped_early(window: &mut Window, stage: &Stage) {
+    let folder = run(window, stage, "stopped", 30);
+    stage.runs.publish(kit::snapshot(&folder, early_view("stopped"), false));
+    window.run();
 }
 
 fn scrubbed(window: &mut Window, stage: &Stage) {
@@ -293,6 +317,7 @@ fn no_samples(window: &mut Window, stage: &Stage) {
         settings.keep.probes.clear();
     }
     view.kept.clear();
+    view.kept_step = None;
     view.rank = temper::reader::ranks::RankView::default();
     stage.runs.publish(kit::snapshot(&folder, view, true));
     window.run();
@@ -329,6 +354,7 @@ fn check(name: &str, measured: &str, limit: &str, over: &str, pass: bool) -> Che
 pub(crate) fn passed() -> Certificate {
     Certificate {
         target: Some(5),
+        run: Some(7),
         record: ExportRecord {
             format: "gguf".to_owned(),
             path: PathBuf::from("/exports/customer-tone-run7-gguf-f16.gguf"),

@@ -64,7 +64,7 @@ fn json_lines_keep_their_line_numbers_and_lose_only_broken_lines() {
     assert_eq!(container, Container::JsonLines);
     assert_eq!(found, rows(&[(1, "a"), (4, "b"), (5, "bare"), (10, "end")]));
     assert_eq!(bad.iter().map(|(line, _)| *line).collect::<Vec<_>>(), vec![3, 6, 7, 8, 9]);
-    assert!(bad[0].1.contains("not valid JSON"));
+    assert_eq!(bad[0].1, "the row is not valid JSON: key must be a string (character 2 of the row)");
     assert!(bad[2].1.contains("not UTF-8"));
     assert!(bad[4].1.contains("empty"));
 }

@@ -11,12 +11,13 @@
 //! No thread waits for a listener; a panic in a job ends that job and nothing else.
 
 use crate::job::{Job, JobContext, PlannedRun, RunAgain, RunPlace, Work, Workshop, cancelled, guarded};
+use crate::memory;
 use crate::outbox::{Outbox, Waker};
 use crate::projects::{Projects, Times};
 use crate::queue::Queue;
-use crate::run::RunItem;
+use crate::run::{Figures, RunItem};
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -27,6 +28,10 @@ use temper_train::Want;
 
 /// The graph of a deep model is walked by recursion.
 const ENGINE_STACK: usize = 64 << 20;
+/// The thread that says that memory ran out writes a row and a few lines.
+const MEMORY_STACK: usize = 1 << 20;
+/// How long that thread waits for a lock; whoever waits inside the allocator may hold it for good.
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 /// Requests that may wait.
 const QUEUE_LIMIT: usize = 256;
 
@@ -34,6 +39,7 @@ const QUEUE_LIMIT: usize = 256;
 pub struct Host {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
+    memory: Option<JoinHandle<()>>,
 }
 
 struct Shared {
@@ -48,6 +54,8 @@ struct Shared {
     /// Heavy work that waits or goes on.
     heavy_work: AtomicUsize,
     shutdown: AtomicBool,
+    /// Whether the thread that waits for a shortage of memory is to end.
+    closed: AtomicBool,
     times: Times,
 }
 
@@ -77,9 +85,10 @@ impl Host {
     /// # Errors
     /// A problem when the system gives no threads.
     pub fn start(workshop: Box<dyn Workshop>, times: Times) -> Result<Self, Problem> {
+        let outbox = Arc::new(Outbox::new());
         let shared = Arc::new(Shared {
-            outbox: Arc::new(Outbox::new()),
-            projects: Projects::default(),
+            projects: Projects::new(Arc::clone(&outbox)),
+            outbox,
             workshop,
             intake: Queue::new(QUEUE_LIMIT),
             heavy: Queue::new(QUEUE_LIMIT),
@@ -87,9 +96,12 @@ impl Host {
             open: Mutex::new(BTreeMap::new()),
             heavy_work: AtomicUsize::new(0),
             shutdown: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
             times,
         });
-        let mut host = Self { shared, threads: Vec::new() };
+        let mut host = Self { shared, threads: Vec::new(), memory: None };
+        host.spawn("memory", MEMORY_STACK, Shared::watch_memory)?;
+        host.memory = host.threads.pop();
         host.spawn("intake", ENGINE_STACK, Shared::take_in)?;
         host.spawn("engine", ENGINE_STACK, Shared::do_heavy)?;
         host.spawn("requests", ENGINE_STACK, Shared::do_light)?;
@@ -171,6 +183,11 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
+        if memory::ran_out() {
+            // Some thread waits inside the allocator and will never be joined: the process ends as it is.
+            self.shared.outbox.close();
+            return;
+        }
         self.shared.intake.close();
         self.shared.projects.steer_all(Act::Stop);
         for flag in self.shared.open.lock().values() {
@@ -199,11 +216,40 @@ impl Drop for Host {
         if let Some(writer) = writer {
             join(writer);
         }
+        self.shared.closed.store(true, Ordering::Release);
+        if let Some(memory) = self.memory.take() {
+            memory.thread().unpark();
+            join(memory);
+        }
         self.shared.outbox.close();
     }
 }
 
 impl Shared {
+    /// The thread that does nothing until an allocation fails.
+    fn watch_memory(&self) {
+        let Some(bytes) = memory::wait_for_shortage(&self.closed) else { return };
+        let mut of_runs = BTreeSet::new();
+        for (live, store) in self.projects.live_within(LOCK_PATIENCE) {
+            of_runs.insert(live.req);
+            let Some(figures) = live.figures.try_lock_for(LOCK_PATIENCE) else { continue };
+            let finished = figures.out_of_memory(live.run, bytes).into_finished(live.run);
+            if let Err(error) = store.push_event(live.run, &finished).and_then(|()| store.flush()) {
+                tracing::error!(%error, run = live.run, "the end of the run is not on record");
+            }
+            self.say(live.req, finished);
+        }
+        let Some(mut open) = self.open.try_lock_for(LOCK_PATIENCE) else { return };
+        for req in open.keys().filter(|req| !of_runs.contains(req)) {
+            let action = "close other programs, or use a smaller model or shorter texts, and try again";
+            self.say(*req, Event::Error(memory::problem(bytes, "working on a request", "engine", action)));
+        }
+        open.clear();
+        drop(open);
+        self.shutdown.store(true, Ordering::Release);
+        memory::said();
+    }
+
     fn say(&self, req: u64, event: Event) {
         self.outbox.push(Envelope { req, event });
     }
@@ -361,9 +407,14 @@ impl Shared {
         });
         match registered {
             Ok(before) => {
-                let live = self.projects.add_run(&project_dir, before.run, req);
-                let place = RunPlace { run: before.run, run_dir: before.folder.clone(), project_dir, store };
+                let place = RunPlace {
+                    run: before.run,
+                    run_dir: before.folder.clone(),
+                    project_dir: project_dir.clone(),
+                    store,
+                };
                 let before = again.is_some().then_some(before);
+                let live = self.projects.add_run(&project_dir, place.run, req, Figures::waiting(before.as_ref()));
                 Ok(RunItem { req, live, place, before, job })
             }
             Err(problem) => {

@@ -16,6 +16,7 @@ pub mod host;
 pub mod job;
 pub mod jobs;
 mod local;
+pub mod memory;
 mod names;
 mod outbox;
 mod projects;

@@ -120,7 +120,7 @@ impl FoundRun {
         Self { run: row.run, folder: row.folder.clone(), row: Some(row) }
     }
 
-    fn of_folder(folder: PathBuf) -> Self {
+    pub(crate) fn of_folder(folder: PathBuf) -> Self {
         let run = folder.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok()).unwrap_or(0);
         Self { run, folder, row: None }
     }
@@ -177,7 +177,7 @@ fn run_folder_of(path: &Path) -> PathBuf {
 }
 
 /// Folders `runs/NNNN` with checkpoints, by rising number.
-fn run_folders(project_dir: &Path) -> Vec<PathBuf> {
+pub(crate) fn run_folders(project_dir: &Path) -> Vec<PathBuf> {
     let mut numbered: Vec<(u64, PathBuf)> = std::fs::read_dir(project_dir.join("runs"))
         .into_iter()
         .flatten()

@@ -4,13 +4,17 @@
 //! thread leaves it when the run has ended; in between the project is locked, its database is open, and
 //! the writer thread looks after it: flushes, heartbeat, commands that a window left there.
 
+use crate::memory;
+use crate::outbox::Outbox;
+use crate::run::Figures;
 use parking_lot::{Condvar, Mutex};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use temper_protocol::{Act, Command, Problem};
-use temper_store::{ProjectLock, Store};
+use temper_protocol::{Act, Command, Envelope, Event, Problem};
+use temper_store::{MEMORY_LOW, ProjectLock, Store};
 use temper_train::RunControl;
 
 /// How often the writer thread does what.
@@ -47,6 +51,10 @@ pub(crate) struct LiveRun {
     pub(crate) req: u64,
     /// How it is steered.
     pub(crate) control: RunControl,
+    /// How far it is.
+    pub(crate) figures: Mutex<Figures>,
+    /// Whether it has been said that little memory is free.
+    warned_of_memory: AtomicBool,
 }
 
 struct OpenProject {
@@ -64,10 +72,11 @@ struct Book {
 }
 
 /// All projects with runs.
-#[derive(Default)]
 pub(crate) struct Projects {
     book: Mutex<Book>,
     changed: Condvar,
+    /// For what a run says while its own thread is at work.
+    outbox: Arc<Outbox>,
 }
 
 /// One name per folder, however it was written.
@@ -76,6 +85,11 @@ pub(crate) fn key(project_dir: &Path) -> PathBuf {
 }
 
 impl Projects {
+    /// No projects yet; what the writer thread has to say goes to `outbox`.
+    pub(crate) fn new(outbox: Arc<Outbox>) -> Self {
+        Self { book: Mutex::default(), changed: Condvar::new(), outbox }
+    }
+
     /// Locks and opens a project, or joins those who have. What an earlier engine left behind is marked as
     /// interrupted.
     pub(crate) fn enter(&self, project_dir: &Path) -> Result<Arc<Store>, Problem> {
@@ -112,8 +126,15 @@ impl Projects {
     }
 
     /// Registers a run so that it can be steered.
-    pub(crate) fn add_run(&self, project_dir: &Path, run: u64, req: u64) -> Arc<LiveRun> {
-        let live = Arc::new(LiveRun { project: key(project_dir), run, req, control: RunControl::new() });
+    pub(crate) fn add_run(&self, project_dir: &Path, run: u64, req: u64, figures: Figures) -> Arc<LiveRun> {
+        let live = Arc::new(LiveRun {
+            project: key(project_dir),
+            run,
+            req,
+            control: RunControl::new(),
+            figures: Mutex::new(figures),
+            warned_of_memory: AtomicBool::new(false),
+        });
         self.book.lock().runs.push(Arc::clone(&live));
         self.changed.notify_all();
         live
@@ -148,6 +169,16 @@ impl Projects {
         for live in &self.book.lock().runs {
             live.control.request(act);
         }
+    }
+
+    /// Every run that waits or goes on, with its database; waits for nobody longer than `longest`.
+    pub(crate) fn live_within(&self, longest: Duration) -> Vec<(Arc<LiveRun>, Arc<Store>)> {
+        let Some(book) = self.book.try_lock_for(longest) else { return Vec::new() };
+        let with_store = |live: &Arc<LiveRun>| {
+            let open = book.projects.get(&live.project)?;
+            Some((Arc::clone(live), Arc::clone(&open.store)))
+        };
+        book.runs.iter().filter_map(with_store).collect()
     }
 
     /// Tells the writer thread to end when everything is written.
@@ -188,6 +219,9 @@ impl Projects {
                     beat(key, store, &runs, pid);
                 }
             }
+            if heartbeat {
+                self.warn_of_memory(&stores, &runs);
+            }
             if flush {
                 flush_at = now + times.flush;
                 self.close_written();
@@ -200,6 +234,28 @@ impl Projects {
             if let Err(error) = open.store.flush() {
                 tracing::error!(%error, "the last entries of the run database could not be written");
             }
+        }
+    }
+
+    /// Says once per run that little memory is free, on record first: should the system kill this process, the next
+    /// engine knows why.
+    fn warn_of_memory(&self, stores: &[(PathBuf, Arc<Store>)], runs: &[Arc<LiveRun>]) {
+        let free_mib = temper_train::meter::free_memory_mib();
+        // 0 is "not known".
+        if free_mib <= 0.0 || free_mib >= memory::LOW_MIB {
+            return;
+        }
+        for live in runs {
+            let Some((_, store)) = stores.iter().find(|(key, _)| *key == live.project) else { continue };
+            if live.warned_of_memory.swap(true, Ordering::AcqRel) {
+                continue;
+            }
+            let step = live.figures.lock().steps();
+            let event = Event::Warning { code: MEMORY_LOW.to_owned(), text: memory::low(free_mib), step };
+            if let Err(error) = store.push_event(live.run, &event).and_then(|()| store.flush()) {
+                tracing::warn!(%error, "the warning about memory is not on record");
+            }
+            self.outbox.push(Envelope { req: live.req, event });
         }
     }
 

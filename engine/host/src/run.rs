@@ -36,18 +36,19 @@ impl RunItem {
             req,
             place: place.clone(),
             outbox: Arc::clone(outbox),
+            live: Arc::clone(&live),
             again: before.is_some(),
-            figures: Figures::new(before.as_ref()),
             unwritable: false,
             early: Vec::new(),
             hashed: false,
         };
+        *live.figures.lock() = Figures::begun(before.as_ref());
         let result = if live.control.poll() >= Want::Stop {
             Err(withdrawn(place.run))
         } else {
             guarded(|| job.train(&place, &live.control, &mut |event| sink.take(event)))
         };
-        let outcome = result.unwrap_or_else(|problem| sink.figures.outcome(problem));
+        let outcome = result.unwrap_or_else(|problem| live.figures.lock().outcome(problem));
         drop(place);
         sink.finish(outcome, &live, projects);
     }
@@ -65,7 +66,11 @@ fn withdrawn(run: u64) -> Problem {
 
 /// What is known of a run while it goes on, for the case that it cannot say so itself any more.
 #[derive(Debug)]
-struct Figures {
+pub(crate) struct Figures {
+    /// Whether its turn has come.
+    begun: bool,
+    /// What is being prepared; empty once it trains.
+    stage: String,
     steps: u64,
     best_step: u64,
     base_loss: f64,
@@ -79,11 +84,18 @@ struct Figures {
 }
 
 impl Figures {
+    /// Of a run whose turn has not come.
+    pub(crate) fn waiting(before: Option<&RunRow>) -> Self {
+        Self { begun: false, ..Self::begun(before) }
+    }
+
     /// Nothing is known of a new run; one that goes on has what it had.
-    fn new(before: Option<&RunRow>) -> Self {
+    fn begun(before: Option<&RunRow>) -> Self {
         let nothing = RunRow::default();
         let before = before.unwrap_or(&nothing);
         Self {
+            begun: true,
+            stage: String::new(),
             steps: before.steps,
             best_step: before.best_step,
             base_loss: before.base_loss,
@@ -97,9 +109,35 @@ impl Figures {
         }
     }
 
+    /// Optimiser steps done.
+    pub(crate) fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// The end of a run that got no memory: `bytes` were asked for, by whomever.
+    pub(crate) fn out_of_memory(&self, run: u64, bytes: usize) -> Outcome {
+        if !self.begun {
+            return self.outcome(withdrawn(run));
+        }
+        let doing = match (self.stage.as_str(), self.steps) {
+            ("", steps) => format!("training, after step {steps}"),
+            (stage, 0) => stage.to_owned(),
+            (stage, steps) => format!("{stage}, after step {steps}"),
+        };
+        let action = "lower train.batch or data.max_tokens, set train.recompute = \"on\", or close other programs; then \
+                      go on with: temper train PROJECT --resume last. Its checkpoints are whole";
+        self.outcome(crate::memory::problem(bytes, &doing, format!("run {run}"), action))
+    }
+
     fn note(&mut self, event: &Event) {
         match event {
+            Event::Preparing { stage, .. } => stage.clone_into(&mut self.stage),
             Event::Started { resumed_from, .. } => self.steps = *resumed_from,
+            Event::Step { step, .. } if !self.stage.is_empty() => {
+                self.stage.clear();
+                self.steps = *step;
+                self.note(event);
+            }
             Event::Step { step, tokens_per_sec, rss_mib, .. } => {
                 self.steps = *step;
                 self.tokens_per_sec = *tokens_per_sec;
@@ -158,8 +196,8 @@ struct RunSink {
     req: u64,
     place: RunPlace,
     outbox: Arc<Outbox>,
+    live: Arc<LiveRun>,
     again: bool,
-    figures: Figures,
     /// Whether the person has been told that the database cannot be written.
     unwritable: bool,
     /// What a resumed run says before it has cut back what it will do again.
@@ -174,7 +212,7 @@ impl RunSink {
             tracing::error!(?event, "a run tried to end itself");
             return;
         }
-        self.figures.note(&event);
+        self.live.figures.lock().note(&event);
         let written = self.write(&event);
         self.say(event);
         self.report(written);
@@ -229,7 +267,11 @@ impl RunSink {
                      written as soon as it can be"
                 );
                 tracing::warn!(run = self.place.run, "{text}");
-                self.say(Event::Warning { code: "database_not_written".to_owned(), text, step: self.figures.steps });
+                self.say(Event::Warning {
+                    code: "database_not_written".to_owned(),
+                    text,
+                    step: self.live.figures.lock().steps(),
+                });
             }
             Err(_) => {}
         }

@@ -199,6 +199,12 @@ pub enum Command {
         /// Whether activations are computed again in the backward pass.
         recompute: bool,
     },
+    /// Sets a damaged run database aside and starts a new one with everything that can still be read and every
+    /// run whose folder is there: `warning` events, a `run` event each, then `done`. A whole database stays.
+    Repair {
+        /// Project folder or file.
+        project: PathBuf,
+    },
     /// Lists the registry: `method` events, then `done`.
     Methods {},
     /// Trains: `started`, then the run's events, then one `finished`.
@@ -283,6 +289,9 @@ pub enum Command {
     },
     /// Logits for external judges: `written`, then `done`.
     Logits {
+        /// Project for `run:ID` adapters.
+        #[serde(default)]
+        project: Option<PathBuf>,
         /// Model and adapters.
         model: ModelRef,
         /// A safetensors file of `<case>.input_ids`.

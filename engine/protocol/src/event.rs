@@ -551,6 +551,9 @@ pub enum Event {
         adapter: Option<PathBuf>,
         /// The frozen project as text.
         settings: String,
+        /// Why it failed or was interrupted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        problem: Option<Problem>,
     },
     /// A device.
     Device {

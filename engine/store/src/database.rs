@@ -127,6 +127,13 @@ pub(crate) fn open_reading_as(file: &Path, immutable: bool) -> Result<Reading, S
     Ok(Reading { connection, note })
 }
 
+/// Opens a file that was set aside, whatever is in it: immutable, schema not looked at.
+pub(crate) fn open_raw(file: &Path) -> Result<Connection, StoreError> {
+    let uri = format!("file:{}?immutable=1", percent_encoded(file)?);
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(uri, flags).map_err(|error| StoreError::sql(file, error))
+}
+
 /// A path as SQLite's URI wants it: `?`, `#` and `%` would end or change it.
 fn percent_encoded(file: &Path) -> Result<String, StoreError> {
     let text = file.to_str().ok_or_else(|| StoreError::Io {

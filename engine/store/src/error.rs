@@ -58,6 +58,12 @@ pub enum StoreError {
         /// The file that was being written.
         file: PathBuf,
     },
+    /// The system gives no memory for reading or writing the database.
+    #[error("there is not enough memory to read or write the run database")]
+    OutOfMemory {
+        /// The database.
+        file: PathBuf,
+    },
     /// The folder or file cannot be written.
     #[error("the project folder cannot be written")]
     ReadOnly {
@@ -93,12 +99,22 @@ impl StoreError {
     pub(crate) fn sql(file: &Path, source: rusqlite::Error) -> Self {
         use rusqlite::ErrorCode;
         let file = file.to_path_buf();
+        if matches!(
+            source,
+            rusqlite::Error::InvalidColumnType(..)
+                | rusqlite::Error::FromSqlConversionFailure(..)
+                | rusqlite::Error::IntegralValueOutOfRange(..)
+                | rusqlite::Error::Utf8Error(..)
+        ) {
+            return Self::Damaged { file, what: source.to_string() };
+        }
         match source.sqlite_error_code() {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
                 Self::Damaged { file, what: source.to_string() }
             }
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked { file },
             Some(ErrorCode::DiskFull) => Self::DiskFull { file },
+            Some(ErrorCode::OutOfMemory) => Self::OutOfMemory { file },
             Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => Self::ReadOnly { file },
             _ => Self::Sql { file, source },
         }
@@ -117,19 +133,35 @@ impl StoreError {
     }
 }
 
-/// What to do about a damaged database.
-const SET_ASIDE: &str = "the runs' folders hold everything a resume needs: move temper.db out of the project's folder, \
-                         then resume a run by its folder";
+/// What to do about a damaged or lost database.
+fn repair(file: &Path) -> String {
+    let project = file.parent().unwrap_or(file).display();
+    format!(
+        "repair it with: temper runs \"{project}\" --repair. The damaged file is kept beside the new one, and the runs' \
+         folders hold everything a resume needs"
+    )
+}
+
+/// Whether runs are there that the database could know.
+fn has_run_folders(file: &Path) -> bool {
+    file.with_file_name("runs").read_dir().is_ok_and(|mut entries| entries.next().is_some())
+}
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         let what = error.to_string();
         let at = |file: &Path| file.display().to_string();
         match &error {
+            StoreError::Missing { file } if has_run_folders(file) => Self::new(
+                Code::NotFound,
+                "the run database is missing, but there are folders of runs",
+                at(file),
+                format!("list them again with: temper runs \"{}\" --repair", at(file.parent().unwrap_or(file))),
+            ),
             StoreError::Missing { file } => {
                 Self::new(Code::NotFound, what, at(file), "train the project once, then look again")
             }
-            StoreError::Damaged { file, .. } => Self::new(Code::Io, what, at(file), SET_ASIDE),
+            StoreError::Damaged { file, .. } => Self::new(Code::Io, what, at(file), repair(file)),
             StoreError::Newer { file, .. } => Self::new(Code::Io, what, at(file), "open it with a newer Temper"),
             StoreError::Older { file, .. } => Self::new(
                 Code::Io,
@@ -145,6 +177,9 @@ impl From<StoreError> for Problem {
             ),
             StoreError::Locked { file } => {
                 Self::new(Code::Busy, what, at(file), "close the program that holds it open and try again")
+            }
+            StoreError::OutOfMemory { file } => {
+                Self::new(Code::OutOfMemory, what, at(file), "close other programs and try again")
             }
             StoreError::DiskFull { file } => Self::new(
                 Code::Io,
@@ -165,7 +200,7 @@ impl From<StoreError> for Problem {
                 Self::new(Code::Io, what, at(file), "check that the path exists and can be read and written")
             }
             StoreError::Sql { file, .. } => {
-                Self::new(Code::Io, what, at(file), "check the disk; if it goes on, set the database aside")
+                Self::new(Code::Io, what, at(file), format!("check the disk; if it goes on, {}", repair(file)))
             }
         }
     }

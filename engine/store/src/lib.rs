@@ -8,8 +8,8 @@
 //! Points of a series live in blocks with a pyramid of minima and maxima above them (see [`Reader::points`]),
 //! so that a plot of any width costs about the same to read, whatever the length of the run.
 //!
-//! Nothing that a resume needs is only here: a damaged database can be set aside
-//! ([`Store::open_or_set_aside`]) and runs go on from their folders.
+//! Nothing that a resume needs is only here: a damaged database can be set aside, what is readable of it goes into
+//! a new one ([`Store::repair`]), and runs go on from their folders.
 
 mod block;
 mod commands;
@@ -23,6 +23,7 @@ mod pyramid;
 mod reader;
 mod route;
 mod rows;
+mod salvage;
 mod series;
 mod store;
 mod tensorboard;
@@ -35,7 +36,8 @@ pub use jsonl_export::export_jsonl;
 pub use lock::{LOCK_NAME, ProjectLock};
 pub use reader::Reader;
 pub use rows::{
-    ACTIVE_STATUSES, FileRow, INTERRUPTED, NewRun, Point, RankRow, RunRow, RunUpdate, SeriesMeta, StoredEvent,
+    ACTIVE_STATUSES, FileRow, INTERRUPTED, MEMORY_LOW, NewRun, Point, RankRow, RunRow, RunUpdate, SeriesMeta,
+    StoredEvent,
 };
-pub use store::Store;
+pub use store::{Repair, Store};
 pub use tensorboard::export_tensorboard;

@@ -9,6 +9,7 @@ use crate::lock::ProjectLock;
 use crate::pyramid::{PointCursor, SeriesReading};
 use crate::rows::{FileRow, INTERRUPTED, Point, RankRow, RunRow, SeriesMeta, StoredEvent};
 use crate::series::{signed, unsigned};
+use crate::store::runs::interruption;
 use crate::store::{absolute, full_path, problem_from};
 use rusqlite::{Connection, OptionalExtension as _, Params, Row, params};
 use std::cell::Cell;
@@ -97,6 +98,7 @@ impl Reader {
         if runs.iter().any(RunRow::is_active) && ProjectLock::holder(&self.project_dir).is_none() {
             for run in runs.iter_mut().filter(|run| run.is_active()) {
                 INTERRUPTED.clone_into(&mut run.status);
+                run.problem = interruption(&self.connection, run.run).ok();
             }
         }
     }

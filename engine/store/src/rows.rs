@@ -13,6 +13,10 @@ pub const ACTIVE_STATUSES: [&str; 4] = ["queued", "preparing", "running", "pause
 /// Status of a run whose engine went away before it ended; it can go on from its last checkpoint.
 pub const INTERRUPTED: &str = "interrupted";
 
+/// Code of the warning that little memory is free. A run whose engine went away after it was probably ended by the
+/// system for its memory.
+pub const MEMORY_LOW: &str = "memory_low";
+
 /// A run that is about to begin.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct NewRun {
@@ -132,6 +136,30 @@ impl RunRow {
     #[must_use]
     pub fn is_active(&self) -> bool {
         ACTIVE_STATUSES.contains(&self.status.as_str())
+    }
+
+    /// The row as the `run` event.
+    #[must_use]
+    pub fn to_event(&self) -> Event {
+        Event::Run {
+            run: self.run,
+            path: self.folder.clone(),
+            method: self.method.clone(),
+            status: self.status.clone(),
+            steps: self.steps,
+            max_steps: self.max_steps,
+            best_step: self.best_step,
+            base_loss: self.base_loss,
+            final_loss: self.final_loss,
+            best_loss: self.best_loss,
+            forgetting: self.forgetting,
+            tokens_per_sec: self.tokens_per_sec,
+            peak_rss_mib: self.peak_rss_mib,
+            wall_secs: self.wall_secs,
+            adapter: self.adapter.clone(),
+            settings: self.settings_toml.clone(),
+            problem: self.problem.clone(),
+        }
     }
 }
 

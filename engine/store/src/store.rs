@@ -3,7 +3,8 @@
 //! Place in the data flow: the host's jobs push events from the engine thread, the host's writer thread
 //! flushes. Pushing only takes a short lock on a list, so that training never waits for a disk.
 
-mod runs;
+mod repair;
+pub(crate) mod runs;
 
 use crate::database;
 use crate::error::StoreError;
@@ -30,6 +31,19 @@ pub struct Store {
     pending: Mutex<Pending>,
     /// Locked before `pending` wherever both are held.
     inner: Mutex<Inner>,
+}
+
+/// What a repair did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repair {
+    /// Where the damaged database went; it is kept as it was.
+    pub aside: PathBuf,
+    /// Runs whose row could be read.
+    pub runs: u64,
+    /// Events of these runs.
+    pub events: u64,
+    /// Points of their series.
+    pub points: u64,
 }
 
 /// What waits for the next flush.
@@ -61,7 +75,7 @@ impl Store {
     /// Opens the database in `project_dir`; creates it when there is none, migrates an older one.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`] when the file is no database ([`Self::open_or_set_aside`] helps),
+    /// [`StoreError::Damaged`] when the file is no database ([`Self::repair`] helps),
     /// [`StoreError::Newer`], [`StoreError::ReadOnly`], [`StoreError::DiskFull`] and others of the disk.
     pub fn open(project_dir: &Path) -> Result<Self, StoreError> {
         let project_dir = absolute(project_dir)?;
@@ -88,52 +102,6 @@ impl Store {
                 last_steps: BTreeMap::new(),
             }),
         })
-    }
-
-    /// Opens the database after checking every page of it; a damaged one is moved to
-    /// `temper.db.damaged-N` and a new one started. Returns where the damaged one went.
-    ///
-    /// To be called only when a person asked for it, with the project locked.
-    ///
-    /// # Errors
-    /// As [`Self::open`], but never [`StoreError::Damaged`].
-    pub fn open_or_set_aside(project_dir: &Path) -> Result<(Self, Option<PathBuf>), StoreError> {
-        let file = database::file_of(project_dir);
-        let checked = Self::open(project_dir).and_then(|store| {
-            store.check_pages()?;
-            Ok(store)
-        });
-        match checked {
-            Ok(store) => return Ok((store, None)),
-            Err(StoreError::Damaged { .. }) => {}
-            Err(other) => return Err(other),
-        }
-        let name =
-            |number: u32, ending: &str| project_dir.join(format!("{}.damaged-{number}{ending}", database::DB_NAME));
-        let number = (1..).find(|number| !name(*number, "").exists()).unwrap_or(u32::MAX);
-        for ending in ["-wal", "-shm", ""] {
-            let from = project_dir.join(format!("{}{ending}", database::DB_NAME));
-            if from.exists() {
-                std::fs::rename(&from, name(number, ending)).map_err(|error| StoreError::io(&from, error))?;
-            }
-        }
-        let aside = name(number, "");
-        tracing::warn!(database = %file.display(), aside = %aside.display(), "damaged database set aside");
-        Ok((Self::open(project_dir)?, Some(aside)))
-    }
-
-    /// Asks SQLite to look at every page.
-    fn check_pages(&self) -> Result<(), StoreError> {
-        let verdict: String = self
-            .inner
-            .lock()
-            .connection
-            .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
-            .map_err(|error| self.sql(error))?;
-        if verdict == "ok" {
-            return Ok(());
-        }
-        Err(StoreError::Damaged { file: self.file.clone(), what: verdict })
     }
 
     /// Why the write-ahead log could not be had; `None` when it could.

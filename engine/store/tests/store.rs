@@ -173,6 +173,28 @@ fn events_become_series_ranks_and_columns_of_the_run() {
     drop(lock);
     assert_eq!(reader.run(run).expect("reads").expect("the run").status, "interrupted");
     assert_eq!(store.mark_interrupted().expect("marks"), 1);
+    let row = reader.run(run).expect("reads").expect("the run");
+    let reason = row.problem.expect("a reason");
+    assert!(row.status == "interrupted" && reason.action.contains("--resume 1"), "{reason}");
+    assert_eq!(reason.code, Code::Internal, "nothing is known of it");
+}
+
+#[test]
+fn a_run_that_was_killed_when_memory_was_short_says_so() {
+    let folder = tempfile::tempdir().expect("folder");
+    let store = Store::open(folder.path()).expect("store");
+    let run = half_a_run(&store);
+    let low = Event::Warning { code: temper_store::MEMORY_LOW.to_owned(), text: "low".to_owned(), step: 150 };
+    store.push_event(run, &low).expect("pushes");
+    store.flush().expect("flushes");
+    let reader = Reader::open(folder.path()).expect("reader");
+    let reason = |run: u64| reader.run(run).expect("reads").expect("the run").problem.expect("a reason");
+    assert_eq!(reason(run).code, Code::OutOfMemory, "seen before any engine has marked it");
+    store.mark_interrupted().expect("marks");
+    assert_eq!(reason(run).code, Code::OutOfMemory);
+    store.truncate_after(run, 100).expect("goes on");
+    assert!(reader.run(run).expect("reads").expect("the run").status == "interrupted", "no engine holds the project");
+    assert_eq!(reason(run).code, Code::Internal, "the warning was after step 100");
 }
 
 #[test]
@@ -188,6 +210,7 @@ fn a_resumed_run_forgets_what_came_after_its_checkpoint() {
     assert!(failed.problem.is_some());
     let version = reader.data_version().expect("version");
 
+    let _lock = ProjectLock::acquire(folder.path()).expect("lock");
     store.truncate_after(run, 100).expect("truncates");
     assert_ne!(reader.data_version().expect("version"), version, "a reader notices");
     let row = reader.run(run).expect("reads").expect("the run");
@@ -343,10 +366,11 @@ fn a_damaged_database_is_set_aside_only_when_asked() {
     {
         let store = Store::open(folder.path()).expect("store");
         half_a_run(&store);
-        let (_store, aside) = Store::open_or_set_aside(folder.path()).expect("a whole one stays");
-        assert_eq!(aside, None);
+        let (_store, repair) = Store::repair(folder.path()).expect("a whole one stays");
+        assert_eq!(repair, None);
     }
     damage(&file);
+    let damaged = std::fs::read(&file).expect("reads");
     let error = Store::open(folder.path())
         .err()
         .or_else(|| Reader::open(folder.path()).and_then(|reader| reader.runs().map(|_runs| ())).err());
@@ -355,13 +379,81 @@ fn a_damaged_database_is_set_aside_only_when_asked() {
     let problem = Problem::from(error);
     assert_eq!(problem.code, Code::Io);
     assert!(problem.action.contains("runs' folders hold everything a resume needs"), "{problem}");
+    assert!(problem.action.contains("--repair"), "{problem}");
+    assert_eq!(std::fs::read(&file).expect("reads"), damaged, "nothing was changed unasked");
 
-    let (store, aside) = Store::open_or_set_aside(folder.path()).expect("starts anew");
-    let aside = aside.expect("the damaged one");
-    assert!(aside.ends_with("temper.db.damaged-1") && aside.is_file());
+    let (store, repair) = Store::repair(folder.path()).expect("starts anew");
+    let aside = repair.expect("a repair").aside;
+    assert!(aside.ends_with("temper.db.damaged-1"));
+    assert_eq!(std::fs::read(&aside).expect("reads"), damaged, "the old one is kept as it was");
     assert_eq!(store.create_run(&new_run()).expect("run"), 2, "the folder of run 1 is still there");
     drop(store);
     std::fs::write(&file, b"this is no database at all, whatever its name says").expect("writes");
-    let (_store, aside) = Store::open_or_set_aside(folder.path()).expect("starts anew");
-    assert!(aside.expect("the second one").ends_with("temper.db.damaged-2"));
+    let (_store, repair) = Store::repair(folder.path()).expect("starts anew");
+    assert!(repair.expect("the second one").aside.ends_with("temper.db.damaged-2"));
+}
+
+/// Everything that a window would read of a run.
+fn read_all(project: &Path, run: u64) -> (usize, usize) {
+    let reader = Reader::open(project).expect("reader");
+    let points = reader
+        .series_names(run)
+        .expect("series")
+        .iter()
+        .map(|meta| {
+            let points = reader.points(run, &meta.name, 0, u64::MAX, 1_000_000).expect("points");
+            assert!(points.windows(2).all(|pair| pair[0].step < pair[1].step), "{} is out of order", meta.name);
+            assert_eq!(points.len() as u64, meta.count, "{} promises what it does not hold", meta.name);
+            points.len()
+        })
+        .sum();
+    let events = reader.events_after(run, 0, 100_000).expect("events").len();
+    for step in reader.rank_steps(run).expect("steps") {
+        reader.rank_at(run, step).expect("ranks");
+    }
+    (points, events)
+}
+
+#[test]
+fn whichever_page_is_damaged_the_rest_is_kept() {
+    let folder = tempfile::tempdir().expect("folder");
+    {
+        let store = Store::open(folder.path()).expect("store");
+        let run = half_a_run(&store);
+        (151..=1500).for_each(|at| store.push_event(run, &step(at, at as f64)).expect("pushes"));
+        store.flush().expect("flushes");
+    }
+    let file = folder.path().join(temper_store::DB_NAME);
+    let whole = std::fs::read(&file).expect("reads");
+    let page_bytes = 4096;
+    let everything = read_all(folder.path(), 1);
+    let pages = whole.len() / page_bytes;
+    assert!(pages > 20, "{pages} pages");
+    let (mut runs_kept, mut points_kept, mut repairs) = (0, 0, 0);
+    for page in 0..pages {
+        let mut bytes = whole.clone();
+        bytes[page * page_bytes..(page + 1) * page_bytes].fill(0x5a);
+        for name in [".temper.lock", "temper.db-wal", "temper.db-shm"] {
+            let _absent = std::fs::remove_file(folder.path().join(name));
+        }
+        std::fs::write(&file, &bytes).expect("writes");
+        let (store, repair) = Store::repair(folder.path()).expect("repairs");
+        drop(store);
+        repairs += usize::from(repair.is_some());
+        let rows = Reader::open(folder.path()).expect("reader").runs().expect("runs");
+        if let Some(row) = rows.first() {
+            assert_eq!((row.run, row.steps, row.seed), (1, 1500, u64::MAX - 3));
+            runs_kept += 1;
+            let (points, events) = read_all(folder.path(), 1);
+            assert!(points <= everything.0 && events <= everything.1);
+            points_kept += points;
+        }
+        if let Some(repair) = repair {
+            assert_eq!(std::fs::read(&repair.aside).expect("reads"), bytes, "page {page}");
+            std::fs::remove_file(&repair.aside).expect("removes");
+        }
+    }
+    assert!(repairs * 10 > pages * 8, "{repairs} of {pages} damages were noticed");
+    assert!(runs_kept * 10 > pages * 8, "{runs_kept} of {pages} times the run was kept");
+    assert!(points_kept > everything.0 * pages * 7 / 10, "{points_kept} points of {}", everything.0 * pages);
 }

@@ -60,7 +60,7 @@ enum Kept {
     Graph { inputs: Inputs, output: Flow },
     /// A block without a graph: its input (batch, width, hidden), and what its backward pass needs unless that is
     /// computed again.
-    Fused { block: FusedBlock, input: Tensor, kept: Option<BlockKept> },
+    Fused { block: Box<FusedBlock>, input: Tensor, kept: Option<Box<BlockKept>> },
 }
 
 /// The differentiable fields of a flow as variables.
@@ -221,7 +221,7 @@ impl Driver {
                 let (hidden, keep) = fused_forward(&block, &input, &tokens.ctx, trained && !self.recompute)?;
                 flow = Flow::new(hidden);
                 if trained {
-                    kept.push((stage, Kept::Fused { block, input, kept: keep }));
+                    kept.push((stage, Kept::Fused { block: Box::new(block), input, kept: keep.map(Box::new) }));
                 }
             } else if !trained {
                 flow = block.forward(flow, &tokens.ctx)?.detach();
@@ -248,7 +248,7 @@ impl Driver {
         stage: usize,
         block: &FusedBlock,
         input: &Tensor,
-        kept: Option<BlockKept>,
+        kept: Option<Box<BlockKept>>,
         gradient: FlowGradient,
         ctx: &ForwardContext,
         grads: &mut Grads,
@@ -259,7 +259,7 @@ impl Driver {
         let wanted = stage + 1 > self.lowest;
         with_slice(input, |x| {
             let kept = match kept {
-                Some(kept) => kept,
+                Some(kept) => *kept,
                 None => block.recompute(x, &ctx.positions)?,
             };
             block.backward(x, &ctx.positions, kept, &mut values, wanted, grads)

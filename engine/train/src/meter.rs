@@ -64,6 +64,12 @@ impl Meter {
     }
 }
 
+/// Memory that this process holds now, pages of mapped files included, MiB; 0 when it cannot be told.
+#[must_use]
+pub fn resident_mib() -> f64 {
+    rss_mib()
+}
+
 /// Memory that this process could still take, MiB: what the system calls available, cut to the limit of
 /// the container when there is one. 0 when it cannot be told.
 #[must_use]
@@ -76,7 +82,8 @@ pub fn free_memory_mib() -> f64 {
     {
         free = free.min(limits.free_memory);
     }
-    free as f64 / MIB
+    let free = free as f64 / MIB;
+    address_space_left_mib().map_or(free, |left| free.min(left))
 }
 
 /// Disk space left where `folder` is or will be, MiB; 0 when it cannot be told.
@@ -104,6 +111,14 @@ mod system {
 
     pub(super) fn kernel_peak_mib() -> Option<f64> {
         status_mib("VmHWM:")
+    }
+
+    /// What a limit on the address space (`ulimit -v`) leaves; `None` without a limit.
+    pub(super) fn address_space_left_mib() -> Option<f64> {
+        let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+        let line = limits.lines().find_map(|line| line.strip_prefix("Max address space"))?;
+        let limit: f64 = line.split_whitespace().next()?.parse().ok()?;
+        Some((limit / super::MIB - status_mib("VmSize:")?).max(0.0))
     }
 
     pub(super) fn reset_kernel_peak() -> bool {
@@ -145,6 +160,10 @@ mod system {
         None
     }
 
+    pub(super) fn address_space_left_mib() -> Option<f64> {
+        None
+    }
+
     pub(super) fn reset_kernel_peak() -> bool {
         false
     }
@@ -158,7 +177,7 @@ mod system {
     }
 }
 
-use system::{cpu_secs, kernel_peak_mib, page_faults, reset_kernel_peak, rss_mib};
+use system::{address_space_left_mib, cpu_secs, kernel_peak_mib, page_faults, reset_kernel_peak, rss_mib};
 
 #[cfg(test)]
 mod tests {

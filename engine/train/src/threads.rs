@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::watch::Watch;
 use std::sync::mpsc::sync_channel;
 use temper_nn::kernels::memory::KeepFreed;
-use temper_protocol::{Act, Event, Problem};
+use temper_protocol::{Act, Code, Event, Problem};
 
 /// Events that may wait for the listener.
 const QUEUE: usize = 256;
@@ -48,7 +48,10 @@ pub(crate) fn on_pool<T: Send>(
     emit: &mut dyn FnMut(Event),
     work: impl FnOnce(&Watch<'_>) -> Result<T> + Send,
 ) -> Result<T> {
-    let no_threads = |error: &dyn std::fmt::Display| Problem::internal(format!("no threads for the run: {error}"));
+    let no_threads = |error: &dyn std::fmt::Display| {
+        let what = format!("the system gives no threads for the run, or no memory for them: {error}");
+        Problem::new(Code::OutOfMemory, what, format!("run {run}"), "close other programs, or set train.threads lower")
+    };
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .stack_size(STACK_BYTES)

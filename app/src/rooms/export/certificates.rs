@@ -2,6 +2,7 @@
 
 use crate::commands::UiCommand;
 use crate::format;
+use crate::reader::checks;
 use crate::reader::snapshot::ExportRecord;
 use crate::rooms::{PanelCtx, scrolled};
 use crate::state::Ask;
@@ -61,7 +62,12 @@ fn certificates(cx: &PanelCtx<'_>) -> Vec<Certificate> {
     let stored = cx.state.runs.view.as_ref().map(|view| view.exports.as_slice()).unwrap_or_default();
     for record in stored.iter().rev() {
         if record.pass.is_some() && !known.iter().any(|other| other.record.path == record.path) {
-            known.push(Certificate { target: None, record: record.clone(), secs: 0.0 });
+            known.push(Certificate {
+                target: None,
+                run: cx.state.watched().map(|row| row.run),
+                record: record.clone(),
+                secs: 0.0,
+            });
         }
     }
     known.retain(|certificate| certificate.record.pass.is_some());
@@ -106,11 +112,7 @@ fn title_of(record: &ExportRecord, target: Option<usize>) -> String {
 }
 
 fn why(record: &ExportRecord) -> String {
-    let sentences: Vec<String> = record
-        .reasons
-        .iter()
-        .map(|reason| format!("{}.", crate::reader::words::sentence_case(reason.trim_end_matches('.'))))
-        .collect();
+    let sentences: Vec<String> = record.reasons.iter().map(|text| checks::reason(&record.checks, text)).collect();
     sentences.join(" ")
 }
 
@@ -174,12 +176,12 @@ fn certificate_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, certificate: &Cert
         pos2(rect.right() - 12.0, rect.bottom() - 4.0),
     );
     let mut lines = Rows::new(body);
-    checks(cx, ui, &mut lines, &record.checks);
-    verdict(cx, ui, &mut lines, record);
+    table(cx, ui, &mut lines, &record.checks);
+    verdict(cx, ui, &mut lines, certificate);
     foot(cx, ui, &mut lines, record);
 }
 
-fn checks(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, checks: &[Check]) {
+fn table(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, made: &[Check]) {
     let c = cx.c();
     let columns = |row: Rect| {
         let name =
@@ -192,7 +194,7 @@ fn checks(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, checks: &[Check]) {
         text::line(ui, columns(head)[index], align, name, Type::Caption, c.text2);
     }
     rows::underline(ui, cx.theme, head);
-    for check in checks {
+    for check in made {
         let row = lines.next(ROW);
         rows::underline(ui, cx.theme, row);
         let (icon, colour) = if check.pass { (icons::CHECK_BOLD, c.ok) } else { (icons::X_BOLD, c.err) };
@@ -200,14 +202,16 @@ fn checks(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, checks: &[Check]) {
         let [name, measured, limit, over] = columns(row);
         let kind = if check.pass { Type::Body } else { Type::Strong };
         text::data(ui, name, Align::Min, &crate::reader::words::sentence_case(&check.name), kind, c.text);
-        text::data(ui, measured, Align::Max, &check.measured, Type::Mono, if check.pass { c.text } else { c.err });
-        text::data(ui, limit, Align::Max, &check.limit, Type::Mono, c.text2);
-        text::data(ui, over, Align::Max, &check.over, Type::Body, c.text2);
+        let colour = if check.pass { c.text } else { c.err };
+        text::data(ui, measured, Align::Max, &checks::measured(check), Type::Mono, colour);
+        text::data(ui, limit, Align::Max, &format::figures(&check.limit), Type::Mono, c.text2);
+        text::data(ui, over, Align::Max, &format::figures(&check.over), Type::Body, c.text2);
     }
 }
 
-fn verdict(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, record: &ExportRecord) {
+fn verdict(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, certificate: &Certificate) {
     let c = cx.c();
+    let record = &certificate.record;
     let why = why(record);
     let passed = record.pass == Some(true);
     if !why.is_empty() {
@@ -223,8 +227,20 @@ fn verdict(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, record: &ExportReco
     }
     let row = lines.next(34.0);
     text::line(ui, row.with_max_y(row.top() + 28.0), Align::Min, "Do", Type::Strong, c.text);
-    let run = crate::update::export_run(cx.state);
     let mut x = row.left() + 36.0;
+    if checks::is_damaged(&record.checks) {
+        // What was written was good: another target would not mend a file that was changed afterwards.
+        let size = if record.bytes > 0 { format!(", {}", format::bytes(record.bytes)) } else { String::new() };
+        let label = format!("Write it again{size}");
+        let button = Button::new(&label).icon(icons::ARROW_CLOCKWISE).enabled(cx.state.export.working.is_none());
+        let button = button.tooltip("Writes the same target to the same place, over the changed files, and checks it");
+        let place = Rect::from_min_size(pos2(x, row.top()), vec2(button.width(ui), 28.0));
+        if button.show(ui, cx.theme, place).clicked() {
+            cx.send(UiCommand::WriteAgain(Box::new(certificate.clone())));
+        }
+        return;
+    }
+    let run = crate::update::export_run(cx.state);
     // The ways out: the change alone loses nothing, wider numbers lose less.
     for index in [0, 1, 5] {
         let (Some(target), Some(run)) = (TARGETS.get(index), run) else { continue };

@@ -54,7 +54,7 @@ pub(super) fn machine_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
             "cpu" => "Processor",
             _ => "Graphics",
         };
-        let note = if note.is_empty() { name.clone() } else { note.clone() };
+        let note = if note.is_empty() { name.clone() } else { format::figures(note) };
         rows::key_value(ui, cx.theme, row, 84.0, key, &value, &note);
         if *memory_mib > 0.0 {
             let row = lines.next(22.0);
@@ -109,11 +109,12 @@ fn selftest_ui(
     let (icon, colour) = if *pass { (icons::CHECK_CIRCLE, c.ok) } else { (icons::X_CIRCLE, c.err) };
     text::icon(ui.painter(), pos2(lines.area.left() + 8.0, lines.y + 9.0), icon, 16.0, colour);
     let width = lines.area.width() - 22.0;
+    let said = crate::reader::words::sentence_case(&format::figures(said));
     lines.y +=
-        text::clipped_block(ui, pos2(lines.area.left() + 22.0, lines.y), width, 2, said, Type::Body, c.text) + 2.0;
+        text::clipped_block(ui, pos2(lines.area.left() + 22.0, lines.y), width, 2, &said, Type::Body, c.text) + 2.0;
     for (name, figure, unit) in [
         ("Speed", format::speed(*tokens_per_sec), "tokens a second, small model"),
-        ("Products", format!("{gemm_gflops:.0}"), "billion operations a second"),
+        ("Products", format::count(gemm_gflops.round().max(0.0) as u64), "billion operations a second"),
     ] {
         if lines.left() < 18.0 {
             return;

@@ -110,7 +110,10 @@ fn example_result(cx: &PanelCtx<'_>) -> Vec<(&'static str, String)> {
     if let Some(result) = example.and_then(|recent| recent.result.as_ref())
         && let (Some(base), Some(best)) = (result.base_loss, result.best_loss)
     {
-        let forgetting = result.forgetting.map_or_else(|| format::UNKNOWN.to_owned(), format::signed_nats);
+        let forgetting = match result.forgetting {
+            Some(nats) => format!("{} nats on the worst kept set", format::signed_nats(nats)),
+            None => "was not measured".to_owned(),
+        };
         return vec![
             (
                 "loss",
@@ -120,7 +123,7 @@ fn example_result(cx: &PanelCtx<'_>) -> Vec<(&'static str, String)> {
                     format::nats(best)
                 ),
             ),
-            ("forgetting", format!("{forgetting} nats on the worst kept set")),
+            ("forgetting", forgetting),
             ("time", format::duration(result.wall_secs)),
         ];
     }

@@ -133,15 +133,16 @@ fn recent_row(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, recent: &Recent) {
         Some(result) => {
             let loss = match (result.base_loss, result.best_loss) {
                 (Some(base), Some(best)) => format!("{} to {}", format::nats(base), format::nats(best)),
-                _ => format::UNKNOWN.to_owned(),
+                _ => "not validated".to_owned(),
             };
-            (loss, result.forgetting.map_or_else(|| format::UNKNOWN.to_owned(), format::signed_nats))
+            (loss, result.forgetting.map_or_else(|| "not measured".to_owned(), format::signed_nats))
         }
         None => ("no run yet".to_owned(), String::new()),
     };
-    let kind = if recent.result.is_some() { Type::Mono } else { Type::Body };
-    text::data(ui, column(0.52, 0.74), Align::Max, &loss, kind, c.text);
-    text::data(ui, column(0.74, 0.88), Align::Max, &forgetting, Type::Mono, c.text);
+    // Figures stand in the mono face, words in the text face.
+    let kind = |cell: &str| if cell.contains(|letter: char| letter.is_ascii_digit()) { Type::Mono } else { Type::Body };
+    text::data(ui, column(0.52, 0.74), Align::Max, &loss, kind(&loss), c.text);
+    text::data(ui, column(0.74, 0.88), Align::Max, &forgetting, kind(&forgetting), c.text);
     let ago = format::ago(recent.opened_millis, cx.state.clock.now_millis());
     text::data(ui, column(0.885, 1.0), Align::Max, &ago, Type::Body, c.text2);
     if response.on_hover_text(recent.path.display().to_string()).clicked() {

@@ -38,13 +38,23 @@ fn places(ui: &mut Ui, cx: &PanelCtx<'_>, lines: &mut Rows, label: &Label<'_>, f
         row
     } else {
         let row = lines.next(ROW);
-        text::line(ui, row, Align::Min, label.name, Type::Body, c.text2).on_hover_text(label.help);
+        let name = text::line(ui, row, Align::Min, label.name, Type::Body, c.text2);
+        name.on_hover_text(if label.note.is_empty() {
+            label.help.to_owned()
+        } else {
+            format!("{}\n{}", label.help, label.note)
+        });
         row
     };
     let field = Rect::from_min_size(pos2(row.left() + LABEL, row.center().y - 11.0), vec2(field_width, 22.0));
     let note = Rect::from_min_max(pos2(field.right() + 8.0, row.top()), row.max);
-    if !label.note.is_empty() && note.width() > 20.0 {
-        text::data(ui, note, Align::Min, label.note, Type::Body, c.text3);
+    // A note of several parts loses the last ones where the column is narrow; the tooltip of the name has them all.
+    let mut shown = label.note;
+    while !shown.is_empty() && text::width(ui, shown, Type::Body) > note.width() {
+        shown = shown.rsplit_once(", ").map_or("", |(first, _)| first);
+    }
+    if !shown.is_empty() {
+        text::line(ui, note, Align::Min, shown, Type::Body, c.text3);
     }
     (field, row)
 }

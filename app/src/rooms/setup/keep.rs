@@ -96,7 +96,11 @@ fn sets(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows) {
         let words = place.with_min_x(place.left() + 22.0);
         let pieces = [text::Piece(&name, Type::Body, c.text), text::Piece(&note, Type::Body, c.text3)];
         text::pieces(ui, words, &pieces);
-        if response.on_hover_text(&path).clicked() {
+        let tip = match path.strip_prefix("builtin:") {
+            Some(_) => format!("{name}: {note}; texts that are part of the program"),
+            None => path.clone(),
+        };
+        if response.on_hover_text(tip).clicked() {
             cx.edit("", |project| {
                 if on {
                     project.keep.probes.retain(|probe| *probe != path);

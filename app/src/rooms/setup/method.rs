@@ -28,8 +28,12 @@ pub fn method_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     scrolled(ui, inside, "method card", |ui, area| {
         let used = card_problem(cx, ui, area, Card::Method);
         let mut lines = Rows::new(area.with_min_y(area.top() + used + 8.0));
-        gallery(cx, ui, &mut lines);
-        if let Some(method) = method {
+        if let Some(method) = method.filter(|_| cx.compact) {
+            short(cx, ui, &mut lines, method);
+        } else {
+            gallery(cx, ui, &mut lines);
+        }
+        if let Some(method) = method.filter(|_| !cx.compact) {
             panel::divider(ui, cx.theme, area, lines.y + 4.0);
             lines.gap(10.0);
             settings(cx, ui, &mut lines, method);
@@ -178,6 +182,39 @@ fn current_preset(project: &Project, card: &MethodCard) -> Option<usize> {
     })
 }
 
+/// The card in a small window: the methods as a list, and the settings that everybody looks at in two columns, so that
+/// none of them has to be scrolled to.
+fn short(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, card: &MethodCard) {
+    let project = &cx.state.draft.project;
+    let row = lines.next(26.0);
+    let presets: Vec<&str> = PRESETS.iter().map(|preset| preset.0).collect();
+    let width = choice::segments_width(ui, &presets, Type::Body);
+    let place = Rect::from_min_size(pos2(row.right() - width, row.top() + 1.0), vec2(width, 24.0));
+    if let Some(index) = choice::segments(ui, cx.theme, place, "Preset", &presets, current_preset(project, card)) {
+        cx.edit("", |project| apply_preset(project, card, index));
+    }
+    let titles: Vec<String> = cx.state.methods.iter().map(|method| method.title.clone()).collect();
+    let chosen = cx.state.methods.iter().position(|method| method.id == card.id);
+    let list = Rect::from_min_max(row.min + vec2(0.0, 1.0), pos2(place.left() - 12.0, row.bottom() - 1.0));
+    if let Some(new) = choice::select(ui, cx.theme, list, "Method", &titles, chosen)
+        .filter(|index| Some(*index) != chosen)
+        .and_then(|index| cx.state.methods.get(index))
+    {
+        cx.edit("", |project| switch(project, Some(card), new, &new.id));
+    }
+    text::data(ui, lines.next(20.0), Align::Min, &card.summary, Type::Body, cx.c().text2);
+    lines.gap(4.0);
+    let (left, right) = lines.rest().split_left_right_at_fraction(0.5);
+    let mut own = Rows::new(left.with_max_x(left.right() - 8.0));
+    for setting in card.settings.iter().filter(|setting| !setting.advanced && setting.key != "targets") {
+        one(cx, ui, &mut own, card, setting);
+    }
+    let mut run = Rows::new(right.with_min_x(right.left() + 8.0));
+    train::main_rows(cx, ui, &mut run);
+    lines.y = own.y.max(run.y);
+    more_ui(cx, ui, lines, card);
+}
+
 fn settings(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, card: &MethodCard) {
     let c = cx.c();
     let project = &cx.state.draft.project;
@@ -190,11 +227,17 @@ fn settings(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, card: &MethodCard)
         cx.edit("", |project| apply_preset(project, card, index));
     }
     lines.gap(4.0);
-    let more = cx.state.setup.more;
     for setting in card.settings.iter().filter(|setting| !setting.advanced && setting.key != "targets") {
         one(cx, ui, lines, card, setting);
     }
     train::main_rows(cx, ui, lines);
+    more_ui(cx, ui, lines, card);
+}
+
+/// The link to the rest of the settings, and the rest when it is open.
+fn more_ui(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, card: &MethodCard) {
+    let c = cx.c();
+    let more = cx.state.setup.more;
     let hidden = card.settings.iter().filter(|setting| setting.advanced).count() + train::MORE_ROWS;
     let row = lines.next(26.0);
     let button = Button::new(if more { "Less" } else { "Show" }).weight(Weight::Link).name("More settings");

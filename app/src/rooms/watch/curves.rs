@@ -1,9 +1,10 @@
 //! The loss: curves, marks, readout, and the same as a table.
 
-use super::{Axis, plot_places, x_label};
+use super::{Axis, plot_menu, plot_places, x_label};
 use crate::commands::{Id, UiCommand};
 use crate::format;
 use crate::plots::chart::{self, Chart, Curve, Marker};
+use crate::plots::labels::{self, Obstacles};
 use crate::plots::ticks;
 use crate::reader::snapshot::value_at;
 use crate::reader::{RunView, XAxis};
@@ -12,7 +13,7 @@ use crate::theme::{Theme, Type, icons};
 use crate::widgets::rows::{self, Rows};
 use crate::widgets::text;
 use crate::widgets::{Button, bar, choice, panel};
-use egui::{Align, Color32, Popup, Rect, Shape, Stroke, Ui, pos2, vec2};
+use egui::{Align, Color32, Rect, Shape, Stroke, Ui, pos2, vec2};
 use egui_plot::PlotPoint;
 
 const X_AXES: [(XAxis, &str); 3] = [(XAxis::Step, "step"), (XAxis::Tokens, "tokens"), (XAxis::Time, "time")];
@@ -66,18 +67,9 @@ pub fn loss_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView, axis:
 
 fn controls(cx: &PanelCtx<'_>, ui: &mut Ui, head: Rect) {
     let c = cx.c();
-    let menu = Rect::from_min_size(pos2(head.right() - 20.0, head.top() + 4.0), vec2(20.0, 20.0));
-    let response = Button::icon_only(icons::DOTS_THREE, "Copy, save, reset").show(ui, cx.theme, menu);
-    Popup::menu(&response).width(240.0).show(|ui| {
-        for id in [Id::CopyCurves, Id::SaveCurves, Id::ResetZoom] {
-            let (row, _) = ui.allocate_exact_size(vec2(240.0, 28.0), egui::Sense::hover());
-            let button = cx.button(ui, id).weight(crate::widgets::button::Weight::Quiet).left();
-            if cx.press(ui, id, button, row).clicked() {
-                ui.close();
-            }
-        }
-    });
-    let table = Rect::from_min_size(pos2(menu.left() - 24.0, menu.top()), vec2(20.0, 20.0));
+    let ids = [Id::CopyCurves, Id::SaveCurves, Id::LossPicture, Id::ResetZoom];
+    let menu = plot_menu(cx, ui, head, "Loss: copy, save, reset", &ids);
+    let table = Rect::from_min_size(pos2(menu.right() - 20.0, head.top() + 4.0), vec2(20.0, 20.0));
     let on = cx.state.watch.as_table;
     let name = if on { "Show the curves" } else { "Show as a table" };
     if Button::icon_only(icons::TABLE, name).selected(on).show(ui, cx.theme, table).clicked() {
@@ -85,7 +77,7 @@ fn controls(cx: &PanelCtx<'_>, ui: &mut Ui, head: Rect) {
     }
     let names: Vec<&str> = X_AXES.iter().map(|(_, name)| *name).collect();
     let width = choice::segments_width(ui, &names, Type::Caption);
-    let x_place = Rect::from_min_size(pos2(table.left() - 8.0 - width, menu.top()), vec2(width, 20.0));
+    let x_place = Rect::from_min_size(pos2(table.left() - 8.0 - width, table.top()), vec2(width, 20.0));
     let chosen = X_AXES.iter().position(|(axis, _)| *axis == cx.state.watch.x);
     if let Some(index) = choice::segments(ui, cx.theme, x_place, "Horizontal axis", &names, chosen) {
         cx.send(UiCommand::XAxis(X_AXES[index].0));
@@ -100,7 +92,7 @@ fn controls(cx: &PanelCtx<'_>, ui: &mut Ui, head: Rect) {
     );
     let names = ["linear", "log"];
     let width = choice::segments_width(ui, &names, Type::Caption);
-    let y_place = Rect::from_min_size(pos2(x_place.left() - 26.0 - width, menu.top()), vec2(width, 20.0));
+    let y_place = Rect::from_min_size(pos2(x_place.left() - 26.0 - width, table.top()), vec2(width, 20.0));
     if y_place.left() - 14.0 < head.left() {
         return;
     }
@@ -156,13 +148,10 @@ fn plot_loss(cx: &PanelCtx<'_>, ui: &mut Ui, plot: Rect, view: &RunView, axis: &
     };
     let shown = chart::show(ui, theme, plot, &chart);
     let scaled = |loss: f64| if log { loss.log10() } else { loss };
-    if view.row.base_loss.is_finite() {
-        let words = format!("base model {}", format::nats(view.row.base_loss));
-        // On the other side of the best mark, so that the two labels never meet.
-        let best = shown.x(view.map.place(view.row.best_step as f64));
-        let side = if best > plot.center().x { 0.3 } else { 0.78 };
-        reference(ui, theme, &shown, scaled(view.row.base_loss), &words, side);
-    }
+    let drawn: [&[PlotPoint]; 3] = [&view.train_raw, &view.train_smooth, &view.validation];
+    // The lowest points of the plot belong to the marks of checkpoints.
+    let marks = plot.with_min_y(plot.bottom() - 9.0);
+    let mut obstacles = Obstacles { shown: &shown, curves: &drawn, taken: vec![marks] };
     for point in view.validation.iter().filter(|point| point.x >= axis.range.0 && point.x <= axis.range.1) {
         chart::marker(ui, shown.at(point.x, point.y), Marker::Ring, theme.series[1], c.plot);
     }
@@ -173,7 +162,11 @@ fn plot_loss(cx: &PanelCtx<'_>, ui: &mut Ui, plot: Rect, view: &RunView, axis: &
             triangle(ui, pos2(x, plot.bottom()), if best { c.ok } else { c.text3 });
         }
     }
-    best_mark(cx, ui, view, &shown, scaled);
+    best_mark(cx, ui, view, &mut obstacles, scaled);
+    if view.row.base_loss.is_finite() {
+        let words = format!("base model {}", format::nats(view.row.base_loss));
+        reference(ui, theme, &mut obstacles, scaled(view.row.base_loss), &words);
+    }
     for step in &view.non_finite {
         let x = shown.x(view.map.place(*step as f64)).round() + 0.5;
         if (plot.left()..=plot.right()).contains(&x) {
@@ -186,18 +179,19 @@ fn plot_loss(cx: &PanelCtx<'_>, ui: &mut Ui, plot: Rect, view: &RunView, axis: &
 }
 
 /// A dashed line with its name on it.
-fn reference(ui: &mut Ui, theme: &Theme, shown: &chart::Shown, y: f64, words: &str, side: f32) {
+fn reference(ui: &mut Ui, theme: &Theme, obstacles: &mut Obstacles<'_>, y: f64, words: &str) {
     let c = &theme.colours;
-    let place = shown.y(y).round() + 0.5;
-    if place < shown.rect.top() || place > shown.rect.bottom() {
+    let rect = obstacles.shown.rect;
+    let place = obstacles.shown.y(y).round() + 0.5;
+    if place < rect.top() || place > rect.bottom() {
         return;
     }
-    let line = [pos2(shown.rect.left(), place), pos2(shown.rect.right(), place)];
+    let line = [pos2(rect.left(), place), pos2(rect.right(), place)];
     ui.painter().extend(Shape::dashed_line(&line, Stroke::new(1.0, c.text3), 2.0, 3.0));
-    let below = place + 12.0 < shown.rect.bottom();
-    let centre = if below { place + 9.0 } else { place - 9.0 };
-    let label = Rect::from_center_size(pos2(shown.rect.left() + side * shown.rect.width(), centre), vec2(160.0, 14.0));
-    text::line(ui, label, Align::Center, words, Type::Caption, c.text2);
+    let size = vec2(text::width(ui, words, Type::Caption).ceil(), 14.0);
+    if let Some(label) = obstacles.place(labels::along(rect, place, size)) {
+        text::line(ui, label, Align::Min, words, Type::Caption, c.text2);
+    }
 }
 
 fn triangle(ui: &Ui, bottom: egui::Pos2, colour: Color32) {
@@ -205,25 +199,28 @@ fn triangle(ui: &Ui, bottom: egui::Pos2, colour: Color32) {
     ui.painter().add(Shape::convex_polygon(points, colour, Stroke::NONE));
 }
 
-fn best_mark(cx: &PanelCtx<'_>, ui: &mut Ui, view: &RunView, shown: &chart::Shown, scaled: impl Fn(f64) -> f64) {
+/// The ring at the best validation, and its label where no curve goes, with a line between the two.
+fn best_mark(
+    cx: &PanelCtx<'_>,
+    ui: &mut Ui,
+    view: &RunView,
+    obstacles: &mut Obstacles<'_>,
+    scaled: impl Fn(f64) -> f64,
+) {
     let (step, loss) = (view.row.best_step, view.row.best_loss);
     if step == 0 || !loss.is_finite() {
         return;
     }
     let c = cx.c();
-    let at = shown.at(view.map.place(step as f64), scaled(loss));
-    if !shown.rect.contains(at) {
+    let at = obstacles.shown.at(view.map.place(step as f64), scaled(loss));
+    if !obstacles.shown.rect.contains(at) {
         return;
     }
     ui.painter().circle_stroke(at, 5.0, Stroke::new(2.0, c.ok));
     let words = format!("best, step {} {}", format::count(step), format::nats(loss));
-    let width = text::width(ui, &words, Type::Caption);
-    let right = at.x - width > shown.rect.left() + 8.0;
-    let left_edge = if right { at.x - width - 2.0 } else { at.x + 8.0 };
-    let top =
-        if at.y - 34.0 > shown.rect.top() + 14.0 { at.y - 34.0 } else { (at.y + 12.0).min(shown.rect.bottom() - 22.0) };
-    let label = Rect::from_min_size(pos2(left_edge, top), vec2(width, 16.0));
-    if label.right() < shown.rect.right() {
+    let size = vec2(text::width(ui, &words, Type::Caption).ceil(), 14.0);
+    if let Some(label) = obstacles.place(labels::around(at, size)) {
+        labels::leader(ui, at, 5.0, label, c.ok);
         ui.painter().rect_filled(label.expand2(vec2(3.0, 0.0)), 0.0, c.plot);
         text::line(ui, label, Align::Min, &words, Type::Caption, c.ok);
     }

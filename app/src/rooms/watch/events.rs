@@ -43,7 +43,7 @@ pub fn events_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
     let filter = cx.state.watch.filter;
     let all = view.events.len();
     let shown: Vec<&EventLine> = view.events.iter().rev().filter(|line| fits(filter, line)).collect();
-    let note = if filter.is_some() { format!("{} of {all}", shown.len()) } else { all.to_string() };
+    let note = if filter.is_some() { format!("{} of {all}", shown.len()) } else { format::count(all as u64) };
     let (head, inside) = panel::titled(ui, cx.theme, rect, "Events", &note);
     let mut names = vec!["all kinds".to_owned()];
     names.extend(FILTERS.iter().map(|kind| kind.name().to_owned()));
@@ -77,7 +77,7 @@ fn row_ui(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, line: &EventLine) {
     text::paint(ui.painter(), step, Align::Max, &format::count(line.step), Type::Mono, c.text3);
     text::icon(ui.painter(), pos2(row.left() + 56.0, row.center().y), icon, 15.0, colour);
     let words = row.with_min_x(row.left() + 74.0);
-    text::data(ui, words, Align::Min, &line.text, Type::Body, c.text);
+    text::data(ui, words, Align::Min, &crate::reader::words::sentence(&line.text), Type::Body, c.text);
 }
 
 fn nothing(cx: &PanelCtx<'_>, ui: &mut Ui, inside: Rect, filter: Option<EventKind>, all: usize) {

@@ -1,11 +1,13 @@
 //! The forgetting meter: loss on kept material minus that of the base, per set, with the budget.
 
-use super::curves::{Swatch, readout_head, readout_row};
-use super::{Axis, plot_places, x_label};
+use super::curves::{Swatch, readout_row};
+use super::{Axis, plot_menu, plot_places, x_label};
+use crate::commands::Id;
 use crate::format;
 use crate::plots::chart::{self, Chart, Curve, Marker};
-use crate::reader::RunView;
+use crate::plots::labels::{self, Obstacles};
 use crate::reader::snapshot::{KeptSet, value_at};
+use crate::reader::{Measured, RunView, Verdict};
 use crate::rooms::PanelCtx;
 use crate::rooms::setup::keep::words_of;
 use crate::theme::{Theme, Type, icons};
@@ -34,20 +36,62 @@ pub fn kept_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView, axis:
         nothing(cx, ui, inside, view);
         return;
     }
-    let worst = crate::rooms::status::worst_now(view);
-    let c = cx.c();
-    let (icon, word, colour, area) = if worst > budget {
-        (icons::WARNING, "over budget", c.err, c.err_bg)
-    } else {
-        (icons::CHECK_CIRCLE, "within budget", c.ok, c.ok_bg)
-    };
-    let width = bar::chip_width(ui, Some(icon), word);
-    if head.width() > width {
-        bar::chip(ui, pos2(head.right() - width, head.center().y), Some(icon), word, colour, area);
-    }
+    let head = plot_menu(cx, ui, head, "Forgetting: save", &[Id::SaveForgetting, Id::ForgettingPicture]);
+    standing(cx, ui, head, view, budget);
     let (plot, column) = plot_places(rect, 32.0, 24.0, cx.compact);
     plot_kept(cx, ui, plot, view, axis, budget);
     readout(cx, ui, column, view, axis);
+}
+
+/// The verdict in the head, with the step it is from: nothing is called kept before it was measured.
+fn standing(cx: &PanelCtx<'_>, ui: &mut Ui, head: Rect, view: &RunView, budget: f64) {
+    let c = cx.c();
+    let ended = !view.row.is_active();
+    let measured = Measured::of(view);
+    let verdict = measured.verdict(budget, view.row.steps, ended);
+    let step = if let Measured::After { step, .. } = measured { step } else { 0 };
+    let at = format::count(step);
+    let (icon, word, colour, area) = match verdict {
+        Verdict::NotMeasured if ended => (icons::WARNING, "never measured".to_owned(), c.warn, c.warn_bg),
+        Verdict::NotMeasured => (icons::DOTS_THREE, "not measured yet".to_owned(), c.text2, c.raised),
+        Verdict::Within => (icons::CHECK_CIRCLE, format!("within budget at step {at}"), c.ok, c.ok_bg),
+        Verdict::Stale => (icons::WARNING, format!("not measured since step {at}"), c.warn, c.warn_bg),
+        Verdict::Over => (icons::WARNING, format!("over budget at step {at}"), c.err, c.err_bg),
+        Verdict::NoNumber => (icons::X_CIRCLE, format!("no number at step {at}"), c.err, c.err_bg),
+    };
+    let width = bar::chip_width(ui, Some(icon), &word);
+    if head.width() <= width {
+        return;
+    }
+    let place = Rect::from_min_max(pos2(head.right() - width, head.center().y - 10.0), head.right_center());
+    bar::chip(ui, place.left_center() + vec2(0.0, 10.0), Some(icon), &word, colour, area);
+    let place = place.with_max_y(place.top() + 20.0);
+    ui.allocate_rect(place, egui::Sense::hover()).on_hover_text(standing_words(view, verdict, step));
+}
+
+/// The verdict in a sentence: what was measured when, and what was not.
+fn standing_words(view: &RunView, verdict: Verdict, step: u64) -> String {
+    let every = view.settings.as_ref().map_or(0, |settings| settings.keep.every_steps);
+    let rhythm = match every {
+        0 => "The kept sets are measured again at the end.".to_owned(),
+        every => format!("The kept sets are measured every {} steps and at the end.", format::count(every)),
+    };
+    let (steps, at) = (format::count(view.row.steps), format::count(step));
+    match verdict {
+        Verdict::NotMeasured if view.row.is_active() => {
+            format!("So far only the base was measured, before step 1. {rhythm}")
+        }
+        Verdict::NotMeasured => {
+            format!("Only the base was measured, before step 1: the run ended at step {steps}. {rhythm}")
+        }
+        Verdict::Stale => format!(
+            "At step {at} the run was within its budget; it ended at step {steps} without another measurement, so what \
+             the last {} steps forgot is not known.",
+            format::count(view.row.steps.saturating_sub(step))
+        ),
+        Verdict::NoNumber => format!("At step {at} the loss of a kept set was not a number."),
+        Verdict::Within | Verdict::Over => format!("Measured at step {at}. {rhythm}"),
+    }
 }
 
 fn nothing(cx: &PanelCtx<'_>, ui: &mut Ui, inside: Rect, view: &RunView) {
@@ -82,7 +126,15 @@ fn plot_kept(cx: &PanelCtx<'_>, ui: &mut Ui, plot: Rect, view: &RunView, axis: &
             dashed: false,
         })
         .collect();
-    let sentence = format!("worst set {} nats", format::signed_nats(crate::rooms::status::worst_now(view)));
+    let sentence = match Measured::of(view) {
+        Measured::After { step, worst_nats } => format!(
+            "worst set {} nats at step {}, budget {}",
+            format::signed_nats(worst_nats),
+            format::count(step),
+            format::signed_nats(budget)
+        ),
+        Measured::OnBase | Measured::Never => "not measured yet, only on the base".to_owned(),
+    };
     let chart = Chart {
         name: "Forgetting",
         sentence: &sentence,
@@ -98,7 +150,7 @@ fn plot_kept(cx: &PanelCtx<'_>, ui: &mut Ui, plot: Rect, view: &RunView, axis: &
     };
     let shown = chart::show(ui, theme, plot, &chart);
     if budget.is_finite() {
-        budget_line(cx, ui, &shown, plot, budget);
+        budget_line(cx, ui, &shown, view, budget);
     }
     let zero = shown.y(0.0).round() + 0.5;
     ui.painter().hline(plot.x_range(), zero, Stroke::new(1.0, c.line2));
@@ -113,8 +165,8 @@ fn plot_kept(cx: &PanelCtx<'_>, ui: &mut Ui, plot: Rect, view: &RunView, axis: &
     axis.take(cx, ui, view, &shown);
 }
 
-fn budget_line(cx: &PanelCtx<'_>, ui: &mut Ui, shown: &chart::Shown, plot: Rect, budget: f64) {
-    let (theme, c) = (cx.theme, cx.c());
+fn budget_line(cx: &PanelCtx<'_>, ui: &mut Ui, shown: &chart::Shown, view: &RunView, budget: f64) {
+    let (theme, c, plot) = (cx.theme, cx.c(), shown.rect);
     let y = shown.y(budget).round() + 0.5;
     if y > plot.bottom() {
         return;
@@ -124,16 +176,19 @@ fn budget_line(cx: &PanelCtx<'_>, ui: &mut Ui, shown: &chart::Shown, plot: Rect,
     let line = [pos2(plot.left(), y), pos2(plot.right(), y)];
     ui.painter().extend(Shape::dashed_line(&line, Stroke::new(1.5, c.err), 5.0, 3.0));
     let words = format!("budget {}", format::signed_nats(budget));
-    let label = Rect::from_min_size(pos2(plot.left() + 8.0, y - 17.0), vec2(120.0, 16.0));
-    let label = if label.top() < plot.top() { label.translate(vec2(0.0, 19.0)) } else { label };
-    text::line(ui, label, Align::Min, &words, Type::Caption, c.err);
+    let size = vec2(text::width(ui, &words, Type::Caption).ceil(), 14.0);
+    let curves: Vec<&[egui_plot::PlotPoint]> = view.kept.iter().map(|set| set.delta.as_slice()).collect();
+    let mut obstacles = Obstacles { shown, curves: &curves, taken: Vec::new() };
+    if let Some(label) = obstacles.place(labels::along(plot, y, size)) {
+        text::line(ui, label, Align::Min, &words, Type::Caption, c.err);
+    }
 }
 
 fn readout(cx: &PanelCtx<'_>, ui: &mut Ui, column: Rect, view: &RunView, axis: &Axis) {
     let theme = cx.theme;
     let mut lines = Rows::new(column);
-    readout_head(cx, ui, lines.next(18.0), view, axis, "nats");
     let at = axis.reading();
+    measured_head(cx, ui, lines.next(18.0), view, at);
     for (index, set) in view.kept.iter().enumerate() {
         if lines.left() < 20.0 {
             return;
@@ -162,6 +217,25 @@ fn readout(cx: &PanelCtx<'_>, ui: &mut Ui, column: Rect, view: &RunView, axis: &
         let words = format!("{wrong} of {} positions were right in the base", format::count(worst.positions));
         ui.allocate_rect(row, egui::Sense::hover()).on_hover_text(words);
     }
+}
+
+/// "at step 350": the step of the measurement that the values are from, which is not always the step looked at.
+fn measured_head(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, view: &RunView, at: f64) {
+    let c = cx.c();
+    let newest = view.kept.iter().filter_map(|set| set.delta.iter().rev().find(|point| point.x <= at + 1e-9));
+    let place = newest.map(|point| point.x).fold(f64::NAN, f64::max);
+    text::line(ui, row, Align::Max, "nats", Type::Caption, c.text2);
+    if !place.is_finite() {
+        return;
+    }
+    let step = view.map.step(place).round().max(0.0) as u64;
+    if step == 0 {
+        text::line(ui, row, Align::Min, "the base", Type::Caption, c.text2);
+        return;
+    }
+    let figure = format::count(step);
+    let pieces = [text::Piece("at step", Type::Caption, c.text2), text::Piece(&figure, Type::MonoCaption, c.text)];
+    text::pieces(ui, row, &pieces);
 }
 
 /// The set that forgot most at `at`.

@@ -15,14 +15,16 @@ pub mod trouble;
 
 use super::PanelCtx;
 use super::frame::part;
-use crate::commands::UiCommand;
+use crate::commands::{Id, UiCommand};
 use crate::format;
 use crate::plots::Shown;
 use crate::reader::{RunView, XAxis};
+use crate::screen::Plot;
 use crate::state::watch::SideTab;
 use crate::theme::{Theme, Type, icons};
-use crate::widgets::{choice, empty, panel, text};
-use egui::{Id as EguiId, Rect, Stroke, Ui, pos2, vec2};
+use crate::widgets::button::Weight;
+use crate::widgets::{Button, choice, empty, panel, text};
+use egui::{Id as EguiId, Popup, Rect, Stroke, Ui, pos2, vec2};
 
 const GAP: f32 = 8.0;
 /// Width of the readout column beside a plot.
@@ -100,10 +102,19 @@ fn left_column(cx: &PanelCtx<'_>, ui: &mut Ui, left: Rect, view: &RunView) {
     let scrub = left.with_min_y(left.bottom() - scrub_height);
     let kept = Rect::from_min_max(pos2(left.left(), rates.bottom() + GAP), pos2(left.right(), scrub.top() - GAP));
     let axis = Axis::new(cx, ui, view);
-    part(ui, "loss", loss, |ui, rect| curves::loss_ui(cx, ui, rect, view, &axis));
-    part(ui, "rates", rates, |ui, rect| rates::rates_ui(cx, ui, rect, view, &axis));
+    part(ui, "loss", loss, |ui, rect| {
+        Plot::Loss.leave_place(ui.ctx(), rect);
+        curves::loss_ui(cx, ui, rect, view, &axis);
+    });
+    part(ui, "rates", rates, |ui, rect| {
+        Plot::Rates.leave_place(ui.ctx(), rect);
+        rates::rates_ui(cx, ui, rect, view, &axis);
+    });
     if both {
-        part(ui, "kept", kept, |ui, rect| kept::kept_ui(cx, ui, rect, view, &axis));
+        part(ui, "kept", kept, |ui, rect| {
+            Plot::Forgetting.leave_place(ui.ctx(), rect);
+            kept::kept_ui(cx, ui, rect, view, &axis);
+        });
     }
     part(ui, "scrub", scrub, |ui, rect| scrub::scrub_ui(cx, ui, rect, view, &axis));
 }
@@ -118,10 +129,15 @@ fn right_column(cx: &PanelCtx<'_>, ui: &mut Ui, right: Rect, view: &RunView) {
     let speed = Rect::from_min_size(pos2(right.left(), rank.bottom() + GAP), vec2(right.width(), speed_height));
     let samples = Rect::from_min_size(pos2(right.left(), speed.bottom() + GAP), vec2(right.width(), sample_height));
     let events = right.with_min_y(samples.bottom() + GAP);
-    part(ui, "rank", rank, |ui, rect| ranks::ranks_ui(cx, ui, rect, view));
+    part(ui, "rank", rank, |ui, rect| rank_panel(cx, ui, rect, view));
     part(ui, "speed", speed, |ui, rect| speed::speed_ui(cx, ui, rect, view));
     part(ui, "samples", samples, |ui, rect| samples::samples_ui(cx, ui, rect, view));
     part(ui, "events", events, |ui, rect| events::events_ui(cx, ui, rect, view));
+}
+
+fn rank_panel(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
+    Plot::Ranks.leave_place(ui.ctx(), rect);
+    ranks::ranks_ui(cx, ui, rect, view);
 }
 
 fn tabs(cx: &PanelCtx<'_>, ui: &mut Ui, right: Rect, view: &RunView) {
@@ -137,7 +153,7 @@ fn tabs(cx: &PanelCtx<'_>, ui: &mut Ui, right: Rect, view: &RunView) {
     let area = Rect::from_min_max(pos2(right.left(), bar.bottom() + GAP), pos2(right.right(), speed.top() - GAP));
     part(ui, "speed", speed, |ui, rect| speed::speed_ui(cx, ui, rect, view));
     match cx.state.watch.tab {
-        SideTab::Rank => part(ui, "rank", area, |ui, rect| ranks::ranks_ui(cx, ui, rect, view)),
+        SideTab::Rank => part(ui, "rank", area, |ui, rect| rank_panel(cx, ui, rect, view)),
         SideTab::Samples => part(ui, "samples", area, |ui, rect| samples::samples_ui(cx, ui, rect, view)),
         SideTab::Events => part(ui, "events", area, |ui, rect| events::events_ui(cx, ui, rect, view)),
     }
@@ -224,6 +240,22 @@ impl Axis {
             cx.send(UiCommand::Scrub(Some(step)));
         }
     }
+}
+
+/// The menu of a plot at the right end of its head: save, copy, reset. Gives what is left of the head.
+pub fn plot_menu(cx: &PanelCtx<'_>, ui: &mut Ui, head: Rect, name: &str, ids: &[Id]) -> Rect {
+    let place = Rect::from_min_size(pos2(head.right() - 20.0, head.top() + 4.0), vec2(20.0, 20.0));
+    let response = Button::icon_only(icons::DOTS_THREE, name).show(ui, cx.theme, place);
+    Popup::menu(&response).width(240.0).show(|ui| {
+        for id in ids {
+            let (row, _) = ui.allocate_exact_size(vec2(240.0, 28.0), egui::Sense::hover());
+            let button = cx.button(ui, *id).weight(Weight::Quiet).left();
+            if cx.press(ui, *id, button, row).clicked() {
+                ui.close();
+            }
+        }
+    });
+    head.with_max_x(place.left() - 4.0)
 }
 
 /// How a place on the axis is written.

@@ -1,6 +1,6 @@
 //! The rank microscope: where the change is, how many directions it uses, and how that came about.
 
-use crate::commands::UiCommand;
+use crate::commands::{Id, UiCommand};
 use crate::format;
 use crate::plots::heat::{self, Heat};
 use crate::plots::ticks;
@@ -33,6 +33,7 @@ pub fn ranks_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
         empty::show(ui, cx.theme, inside, icons::ROWS, "Not measured yet", words, &[]);
         return;
     }
+    let head = super::plot_menu(cx, ui, head, "Ranks: save", &[Id::SaveRanks, Id::RanksPicture]);
     let measure = cx.state.watch.measure;
     let names: Vec<&str> = Measure::ALL.iter().map(|measure| measure.name()).collect();
     let width = choice::segments_width(ui, &names, Type::Caption);
@@ -78,16 +79,18 @@ pub fn ranks_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
     detail_ui(cx, ui, detail, view, chosen);
 }
 
+/// A cell in words: module, layer, and what was measured there.
 fn cell_words(rank: &RankView, line: usize, column: usize) -> String {
+    let module = rank.modules.get(line).map_or("", String::as_str);
+    let layer = rank.layers.get(column).copied().unwrap_or_default();
     match rank.cells.get(line).and_then(|cells| cells.get(column)).and_then(Option::as_ref) {
         Some(row) => format!(
-            "{}: rank {}, effective {:.1}, change {}",
-            row.site,
+            "{module}, layer {layer}: rank {}, effective rank {:.1}, change {} of the weight norm",
             row.rank,
             row.effective_rank,
             format::percent(row.energy)
         ),
-        None => "not adapted".to_owned(),
+        None => format!("{module}, layer {layer}: not adapted"),
     }
 }
 

@@ -1,7 +1,8 @@
 //! Learning rate and gradient norm, under the loss on the same axis.
 
 use super::curves::{Swatch, readout_row, visible};
-use super::{Axis, plot_places, x_label};
+use super::{Axis, plot_menu, plot_places, x_label};
+use crate::commands::Id;
 use crate::format;
 use crate::plots::chart::{self, Chart, Curve, Marker};
 use crate::plots::ticks;
@@ -15,7 +16,8 @@ use egui::{Align, Rect, Shape, Stroke, Ui, pos2, vec2};
 /// Shows learning rate and gradient norm.
 pub fn rates_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView, axis: &Axis) {
     let theme = cx.theme;
-    panel::titled(ui, theme, rect, "Learning rate and gradient norm", "");
+    let (head, _) = panel::titled(ui, theme, rect, "Learning rate and gradient norm", "");
+    plot_menu(cx, ui, head, "Rates: save", &[Id::SaveCurves, Id::RatesPicture]);
     if view.lr.is_empty() {
         let place = Rect::from_min_size(rect.min + vec2(12.0, 32.0), vec2(rect.width() - 24.0, 20.0));
         text::line(ui, place, Align::Min, "Shown from the first step on.", Type::Body, cx.c().text2);

@@ -160,6 +160,14 @@ fn row_of(value: Value) -> Result<Row, String> {
 fn parse_row(bytes: &[u8]) -> Result<Row, String> {
     let text = std::str::from_utf8(bytes)
         .map_err(|error| format!("the row is not UTF-8 (byte {} of the row)", error.valid_up_to() + 1))?;
-    let value = serde_json::from_str(text).map_err(|error| format!("the row is not valid JSON: {error}"))?;
+    let value = serde_json::from_str(text).map_err(|error| json_reason(&error))?;
     row_of(value)
+}
+
+/// Why a row is no JSON. The library counts lines from the row's own begin; the reader names the file's line.
+fn json_reason(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let reason = text.rsplit_once(" at line ").map_or(text.as_str(), |(reason, _place)| reason);
+    let line = if error.line() > 1 { format!("line {}, ", error.line()) } else { String::new() };
+    format!("the row is not valid JSON: {reason} ({line}character {} of the row)", error.column())
 }

@@ -14,6 +14,7 @@ mod load;
 mod logits;
 mod new_project;
 mod preview;
+mod repair;
 mod request;
 mod train;
 
@@ -79,6 +80,7 @@ impl Workshop for Program {
             Command::Preview { project, rows } => {
                 self.light(move |builtins, context| preview::preview(builtins, &project, rows, context))
             }
+            Command::Repair { project } => self.light(move |_, context| repair::repair(&project, context)),
             Command::Methods {} => Ok(Work::Answer(
                 temper_methods::registry().iter().map(|method| Event::Method(method.declared().card())).collect(),
             )),
@@ -115,8 +117,8 @@ impl Workshop for Program {
                     evaluate::evaluate(&loaded, &data, &path, &metrics, context)
                 })
             }
-            Command::Logits { model, tokens, out } => self.heavy(move |builtins, kept, context| {
-                let loaded = kept.load(builtins, None, &model, context)?;
+            Command::Logits { project, model, tokens, out } => self.heavy(move |builtins, kept, context| {
+                let loaded = kept.load(builtins, project.as_deref(), &model, context)?;
                 logits::logits(&loaded, &tokens, &out, context)
             }),
             Command::Export { project, source, format, dtype, out } => self.heavy(move |builtins, kept, context| {

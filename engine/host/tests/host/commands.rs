@@ -258,14 +258,46 @@ fn a_project_goes_from_nothing_to_a_certificate() {
     let ids = candle_core::Tensor::new(&[[5_i64, 9, 300, 7]], &candle_core::Device::Cpu).expect("tensor");
     candle_core::safetensors::save(&std::collections::HashMap::from([("a.input_ids", ids)]), &tokens).expect("saves");
     let out = bench.path("logits.safetensors");
-    let run = project.join("runs").join("0001").display().to_string();
-    let adapted = ModelRef { adapters: vec![run], ..adapted };
-    bench.ask(Command::Logits { model: adapted, tokens, out: out.clone() }).expect("computes");
+    let adapted = ModelRef { adapters: vec!["run:1".to_owned()], ..adapted };
+    let project = Some(project);
+    bench.ask(Command::Logits { project, model: adapted, tokens, out: out.clone() }).expect("computes");
     let logits = candle_core::safetensors::load(&out, &candle_core::Device::Cpu).expect("loads");
     assert_eq!(logits["a.logits"].dims(), [1, 4, 4096]);
     let change = (&logits["a.logits"] - &logits["a.base_logits"]).expect("same shape");
     let change = change.abs().and_then(|change| change.max_all()).and_then(|max| max.to_scalar::<f32>()).expect("max");
     assert!(change > 1e-3, "the adapter changes something: {change}");
+}
+
+#[test]
+fn a_lost_database_is_filled_from_the_folders_of_the_runs() {
+    let mut bench = Bench::new();
+    let project = bench.project("lost");
+    bench.ask(train(&project, None, None)).expect("trains");
+    let before = Reader::open(&project).expect("reader").run(1).expect("reads").expect("the run");
+    let whole = bench.ask(Command::Repair { project: project.clone() }).expect("looks");
+    assert!(matches!(&whole[..], [Event::Warning { code, .. }, Event::Run { run: 1, .. }] if code == "database_whole"));
+
+    let file = project.join(temper_store::DB_NAME);
+    std::fs::write(&file, b"no database at all").expect("writes");
+    let problem = bench.refused(train(&project, None, None));
+    assert!(problem.action.contains("--repair"), "{problem}");
+    let events = bench.ask(Command::Repair { project: project.clone() }).expect("repairs");
+    let codes: Vec<&str> = events
+        .iter()
+        .filter_map(|event| if let Event::Warning { code, .. } = event { Some(code.as_str()) } else { None })
+        .collect();
+    assert_eq!(codes, ["database_set_aside", "run_adopted"]);
+    assert_eq!(std::fs::read(project.join("temper.db.damaged-1")).expect("kept"), b"no database at all");
+    let after = Reader::open(&project).expect("reader").run(1).expect("reads").expect("the run");
+    let told = |row: &temper_store::RunRow| {
+        let figures = (row.status.clone(), row.steps, row.best_step, row.max_steps, row.seed, row.method.clone());
+        (figures, row.base_loss.to_bits(), row.best_loss.to_bits(), row.folder.clone(), row.adapter.clone())
+    };
+    assert_eq!(told(&after), told(&before));
+    assert_eq!(after.settings_toml, std::fs::read_to_string(after.folder.join("project.toml")).expect("frozen"));
+    std::fs::remove_file(&file).expect("removes");
+    let problem = Problem::from(Reader::open(&project).expect_err("lost"));
+    assert!(problem.what.contains("missing") && problem.action.contains("--repair"), "{problem}");
 }
 
 fn parameters_of(inspected: &[Event]) -> &u64 {

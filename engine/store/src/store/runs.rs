@@ -5,11 +5,12 @@
 
 use super::{Inner, Store, immediate, now_millis};
 use crate::error::StoreError;
-use crate::rows::{ACTIVE_STATUSES, INTERRUPTED, NewRun, RunUpdate};
+use crate::rows::{ACTIVE_STATUSES, INTERRUPTED, MEMORY_LOW, NewRun, RunUpdate};
 use crate::series::{SeriesCache, signed, unsigned};
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, Transaction, params, params_from_iter};
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
+use temper_protocol::{Code, Problem};
 
 impl Store {
     /// Creates a run and its folder, `runs/NNNN` in the project unless `new` names another one.
@@ -255,21 +256,48 @@ impl Store {
     /// # Errors
     /// Those of the disk.
     pub fn mark_interrupted(&self) -> Result<usize, StoreError> {
-        let [queued, preparing, running, paused] = ACTIVE_STATUSES;
-        self.inner
-            .lock()
-            .connection
-            .execute(
-                "UPDATE runs SET status = ?1 WHERE status IN (?2, ?3, ?4, ?5)",
-                params![INTERRUPTED, queued, preparing, running, paused],
-            )
-            .map_err(|error| self.sql(error))
+        let mut inner = self.inner.lock();
+        let transaction = immediate(&mut inner.connection).map_err(|error| self.sql(error))?;
+        let left: Vec<u64> = transaction
+            .prepare("SELECT run FROM runs WHERE status IN (?1, ?2, ?3, ?4)")
+            .and_then(|mut statement| {
+                statement
+                    .query_map(params_from_iter(ACTIVE_STATUSES), |row| row.get(0).map(unsigned))
+                    .and_then(Iterator::collect)
+            })
+            .map_err(|error| self.sql(error))?;
+        for run in &left {
+            let problem = Some(interruption(&transaction, *run).map_err(|error| self.sql(error))?);
+            let status = Some(INTERRUPTED.to_owned());
+            self.write_update(&transaction, *run, &RunUpdate { status, problem, ..RunUpdate::default() })?;
+        }
+        transaction.commit().map_err(|error| self.sql(error))?;
+        Ok(left.len())
     }
 
     /// A path as it is kept: relative to the project when it lies inside, so that a project can move.
     fn stored_path(&self, path: &Path) -> String {
         stored_path(&self.project_dir, path)
     }
+}
+
+/// Why a run is over that nobody ended, as far as its last words tell.
+pub(crate) fn interruption(connection: &Connection, run: u64) -> rusqlite::Result<Problem> {
+    let memory_was_low: bool = connection
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM events
+                 WHERE run = ?1 AND kind = 'warning' AND json_extract(json, '$.code') = ?2
+                   AND id > coalesce((SELECT max(id) FROM events WHERE run = ?1 AND kind = 'started'), 0))",
+        )?
+        .query_row(params![signed(run), MEMORY_LOW], |row| row.get(0))?;
+    let (code, what, first) = if memory_was_low {
+        let what = "memory was short, then the engine was gone: most likely the system ended it for its memory";
+        (Code::OutOfMemory, what, "close other programs, or lower train.batch or data.max_tokens; then ")
+    } else {
+        (Code::Internal, "the engine was gone before the run had ended: killed, or the machine went off", "")
+    };
+    let action = format!("{first}go on from the last checkpoint with: temper train PROJECT --resume {run}");
+    Ok(Problem::new(code, what, format!("run {run}"), action))
 }
 
 /// Folder of run `run` inside a project.

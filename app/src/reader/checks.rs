@@ -1,0 +1,85 @@
+//! Certificates in words for people: the engine's figures with thousands, powers of two, and shares that mean something.
+//!
+//! Place in the data flow: the engine's checks stay as they are stored; the room Export shows what stands here.
+
+use super::words;
+use crate::format;
+use temper_protocol::event::Check;
+
+/// The engine's name of the share of the trained change that is left: 1 less the difference over the change, so below
+/// zero once what was written is further from the trained model than the base is.
+const SURVIVAL: &str = "share of the change that survives";
+/// The engine's name of the comparison of hashes.
+const FILES: &str = "files are as they were written";
+
+/// Whether `check` measured a share of the change and found nothing of it left.
+fn is_destroyed(check: &Check) -> bool {
+    let share = check.measured.trim_end_matches('%').trim().replace(',', "");
+    check.name == SURVIVAL && share.parse::<f64>().is_ok_and(|share| share <= 0.0 || share.is_nan())
+}
+
+/// What was measured, as the table shows it.
+#[must_use]
+pub fn measured(check: &Check) -> String {
+    if is_destroyed(check) { "none".to_owned() } else { format::figures(&check.measured) }
+}
+
+/// Whether the files of an export are no longer what was written.
+#[must_use]
+pub fn is_damaged(checks: &[Check]) -> bool {
+    checks.iter().any(|check| check.name == FILES && !check.pass)
+}
+
+/// A reason of a certificate as a sentence.
+#[must_use]
+pub fn reason(checks: &[Check], text: &str) -> String {
+    let text = text.trim_end_matches('.');
+    let of_destroyed = |check: &&Check| is_destroyed(check) && text.starts_with(&format!("{}: ", check.name));
+    match checks.iter().find(of_destroyed) {
+        Some(check) => {
+            format!("None of the change survives; the limit is {}.", format::figures(&check.limit))
+        }
+        None => format!("{}.", words::sentence_case(&format::figures(text))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(name: &str, measured: &str, limit: &str, pass: bool) -> Check {
+        Check {
+            name: name.to_owned(),
+            measured: measured.to_owned(),
+            limit: limit.to_owned(),
+            over: "4096 positions".to_owned(),
+            pass,
+        }
+    }
+
+    #[test]
+    fn a_destroyed_change_is_none_not_minus_eight_hundred_per_cent() {
+        let destroyed = check(SURVIVAL, "-830.0 %", "90 %", false);
+        assert_eq!(measured(&destroyed), "none");
+        let checks = [destroyed];
+        let said = reason(&checks, "share of the change that survives: -830.0 % (limit 90 %)");
+        assert_eq!(said, "None of the change survives; the limit is 90 %.");
+        assert_eq!(measured(&check(SURVIVAL, "-0.0 %", "90 %", false)), "none");
+        assert_eq!(measured(&check(SURVIVAL, "12.5 %", "90 %", false)), "12.5 %");
+        assert_eq!(measured(&check("same best token", "0.0 %", "98 %", false)), "0.0 %");
+    }
+
+    #[test]
+    fn other_reasons_stay_as_they_are_with_readable_figures() {
+        let checks = [check(SURVIVAL, "12.5 %", "90 %", false)];
+        let said = reason(&checks, "share of the change that survives: 12.5 % (limit 90 %)");
+        assert_eq!(said, "Share of the change that survives: 12.5 % (limit 90 %).");
+        assert_eq!(reason(&checks, "compared over 12288 tokens."), "Compared over 12,288 tokens.");
+    }
+
+    #[test]
+    fn only_changed_files_are_damage() {
+        assert!(is_damaged(&[check(FILES, "3 of 4", "all", false)]));
+        assert!(!is_damaged(&[check(FILES, "4 of 4", "all", true), check(SURVIVAL, "-3 %", "90 %", false)]));
+    }
+}

@@ -1,0 +1,231 @@
+//! Watch: what is said before anything was measured, events as sentences, the heat map by keyboard, plots as files,
+//! labels clear of curves.
+
+use crate::{kit, scenes};
+use egui::Key;
+use egui::accesskit::Role;
+use egui::epaint::Shape;
+use egui::{Pos2, Rect};
+use egui_kittest::kittest::{NodeT as _, Queryable as _};
+use temper::commands::UiCommand;
+use temper::reader::RunView;
+use temper::reader::events::{EventKind, EventLine};
+use temper::screen::Plot;
+use temper::state::Room;
+use temper::testing::{NOW_MILLIS, Stage};
+
+/// The room with this run in it.
+fn watching(stage: &Stage, view: RunView) -> kit::Window {
+    let mut window = kit::window(stage, kit::SIZES[0], true);
+    let folder = kit::open(&mut window, stage);
+    let held = view.row.is_active();
+    stage.runs.publish(kit::snapshot(&folder, view, held));
+    window.run();
+    kit::send(&mut window, UiCommand::Go(Room::Watch));
+    window
+}
+
+fn shows(window: &kit::Window, words: &str) -> bool {
+    window.query_all_by_label_contains(words).next().is_some()
+}
+
+#[test]
+fn nothing_is_within_budget_before_it_was_measured() {
+    let (_root, stage) = kit::stage();
+    let window = watching(&stage, scenes::early_view("running"));
+    assert!(shows(&window, "not measured yet"));
+    assert!(!shows(&window, "within budget"));
+    assert!(!shows(&window, "over budget"));
+    let plot = "Forgetting: not measured yet, only on the base";
+    assert!(shows(&window, plot), "the plot says so too");
+    assert!(shows(&window, "the base"), "the readout names what its zeros are from");
+}
+
+#[test]
+fn a_verdict_names_the_step_it_is_from() {
+    let (_root, stage) = kit::stage();
+    let window = watching(&stage, kit::view(7, "running", 412));
+    assert!(shows(&window, "within budget at step 400"));
+    let mut over = kit::view(7, "running", 412);
+    if let Some(settings) = &mut over.settings {
+        settings.keep.budget_nats = 0.01;
+    }
+    let (_root, stage) = kit::stage();
+    let window = watching(&stage, over);
+    assert!(shows(&window, "over budget at step 400"));
+    let (_root, stage) = kit::stage();
+    let window = watching(&stage, kit::view(7, "stopped", 412));
+    assert!(shows(&window, "not measured since step 400"), "it ended at 412");
+    assert!(!shows(&window, "within budget"));
+}
+
+#[test]
+fn a_run_stopped_before_its_first_validation_has_no_best_step() {
+    let (_root, stage) = kit::stage();
+    let window = watching(&stage, scenes::early_view("stopped"));
+    assert!(shows(&window, "It ended before its first validation."));
+    assert!(shows(&window, "never measured"));
+    assert!(!shows(&window, "best"), "nothing is called best");
+    assert!(!shows(&window, "step 0"));
+}
+
+#[test]
+fn events_are_sentences_whatever_the_engine_wrote() {
+    let (_root, stage) = kit::stage();
+    let mut view = kit::view(7, "running", 412);
+    let line =
+        |text: &str| EventLine { step: 400, at_millis: NOW_MILLIS, kind: EventKind::Warning, text: text.to_owned() };
+    view.events = vec![line("more is forgotten than allowed"), line("notes.txt: 3 rows are too long")].into();
+    let window = watching(&stage, view);
+    window.get_by_label("More is forgotten than allowed");
+    window.get_by_label("File notes.txt: 3 rows are too long");
+}
+
+/// The name of the cell that has the keyboard, if one has.
+fn focused_cell(window: &kit::Window) -> Option<String> {
+    let nodes = window.root().children_recursive();
+    let cell = nodes.into_iter().find(|node| node.is_focused() && node.accesskit_node().role() == Role::GridCell)?;
+    cell.accesskit_node().label()
+}
+
+#[test]
+fn a_cell_of_the_heat_map_is_reached_and_moved_by_keyboard() {
+    let (_root, stage) = kit::stage();
+    let mut window = watching(&stage, kit::view(7, "running", 412));
+    let mut presses = 0;
+    while focused_cell(&window).is_none() {
+        assert!(presses < 80, "Tab reaches no cell");
+        window.key_press(Key::Tab);
+        window.run();
+        presses += 1;
+    }
+    kit::send(&mut window, UiCommand::Site(Some("layers.17.attn.v".to_owned())));
+    let name = focused_cell(&window).expect("a cell");
+    assert!(name.starts_with("attn.v, layer 17: rank 16, effective rank "), "{name}");
+    assert!(name.contains("change "), "{name}");
+    for (key, site) in [
+        (Key::ArrowRight, "layers.18.attn.v"),
+        (Key::ArrowDown, "layers.18.attn.o"),
+        (Key::ArrowLeft, "layers.17.attn.o"),
+        (Key::ArrowUp, "layers.17.attn.v"),
+        (Key::End, "layers.29.attn.v"),
+        (Key::ArrowRight, "layers.29.attn.v"),
+        (Key::Home, "layers.0.attn.v"),
+    ] {
+        window.key_press(key);
+        window.run();
+        assert_eq!(window.state().state.watch.site.as_deref(), Some(site), "{key:?}");
+        assert_eq!(stage.runs.0.lock().request.site.as_deref(), Some(site), "its history is asked for");
+        let (_, rest) = site.split_once('.').expect("a site");
+        let (layer, module) = rest.split_once('.').expect("a layer");
+        let name = focused_cell(&window).expect("the focus stays in the map");
+        assert!(name.starts_with(&format!("{module}, layer {layer}: ")), "{name}");
+    }
+}
+
+/// A finished run whose folder is a temporary one.
+fn finished_in(folder: &std::path::Path) -> RunView {
+    let mut view = kit::view(7, "finished", 1200);
+    view.row.folder = folder.to_path_buf();
+    view
+}
+
+#[test]
+fn every_plot_is_saved_as_a_picture_of_its_panel() {
+    for size in kit::SIZES {
+        let (root, stage) = kit::stage();
+        let mut window = kit::window(&stage, size, true);
+        let folder = kit::open(&mut window, &stage);
+        stage.runs.publish(kit::snapshot(&folder, finished_in(root.path()), false));
+        window.run();
+        // From another room: the palette reaches it from everywhere.
+        kit::send(&mut window, UiCommand::Go(Room::Home));
+        for (plot, name) in [
+            (Plot::Loss, "loss.png"),
+            (Plot::Rates, "rates.png"),
+            (Plot::Forgetting, "forgetting.png"),
+            (Plot::Ranks, "ranks.png"),
+        ] {
+            kit::send(&mut window, UiCommand::SavePicture(plot));
+            window.run_steps(8);
+            let path = root.path().join(name);
+            let picture = image::open(&path).unwrap_or_else(|error| panic!("{name}: {error}")).to_rgba8();
+            assert!(picture.width() > 300 && picture.height() > 90, "{name}: {:?}", picture.dimensions());
+            assert!(picture.width() < size.0 as u32 && picture.height() < size.1 as u32, "only the panel");
+            let top = picture.get_pixel(0, 0).0;
+            let bottom = picture.get_pixel(0, picture.height() - 1).0;
+            let row = |pixel: [u8; 4]| u32::from(pixel[0]) * 256 + u32::from(pixel[1]);
+            assert_eq!(row(bottom) - row(top) + 1, picture.height(), "the rows of the panel, without a gap");
+        }
+    }
+}
+
+#[test]
+fn forgetting_and_ranks_are_saved_as_tables() {
+    let (root, stage) = kit::stage();
+    let mut window = watching(&stage, finished_in(root.path()));
+    kit::press(&mut window, "Forgetting: save");
+    kit::press(&mut window, "Save forgetting as CSV");
+    let text = std::fs::read_to_string(root.path().join("forgetting.csv")).expect("a table");
+    let mut lines = text.lines();
+    assert_eq!(lines.next(), Some("set,step,loss_delta,kl,newly_wrong_share"));
+    assert!(lines.next().is_some_and(|line| line.starts_with("prose,0,0,")), "{text}");
+    assert_eq!(text.lines().count(), 1 + 4 * 25, "four sets, measured 25 times");
+    kit::press(&mut window, "Ranks: save");
+    kit::press(&mut window, "Save ranks as CSV");
+    let text = std::fs::read_to_string(root.path().join("ranks.csv")).expect("a table");
+    assert_eq!(text.lines().count(), 1 + 210, "seven modules in thirty layers");
+    assert!(text.contains("\nlayers.17.attn.v,1200,16,"), "{}", text.lines().nth(1).unwrap_or_default());
+}
+
+/// Painted words that begin with one of these, and the pieces of all painted lines.
+fn collect(shape: &Shape, words: &mut Vec<(String, Rect)>, pieces: &mut Vec<(Pos2, Pos2)>) {
+    match shape {
+        Shape::Vec(shapes) => shapes.iter().for_each(|shape| collect(shape, words, pieces)),
+        Shape::Text(text) => {
+            let line = text.galley.text();
+            if ["best, step", "base model", "budget "].iter().any(|start| line.starts_with(start)) {
+                words.push((line.to_owned(), text.galley.mesh_bounds.translate(text.pos.to_vec2())));
+            }
+        }
+        // Curves have many points; rings, ticks and dashes have few.
+        Shape::Path(path) if path.points.len() > 8 && !path.closed => {
+            pieces.extend(path.points.windows(2).map(|pair| (pair[0], pair[1])));
+        }
+        // A curve of more points than pixels is a band: its height at each place.
+        Shape::Band(band) => {
+            let piece =
+                |point: &egui::epaint::BandPoint| (Pos2::new(point.x, point.y.min), Pos2::new(point.x, point.y.max));
+            pieces.extend(band.points.iter().map(piece));
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn labels_in_plots_stand_where_no_curve_goes() {
+    let mut seen = 0;
+    for (status, steps) in [("running", 412), ("running", 120), ("finished", 1200), ("stopped", 700)] {
+        for size in kit::SIZES {
+            let (_root, stage) = kit::stage();
+            let mut window = kit::window(&stage, size, true);
+            let folder = kit::open(&mut window, &stage);
+            stage.runs.publish(kit::snapshot(&folder, kit::view(7, status, steps), status == "running"));
+            window.run();
+            kit::send(&mut window, UiCommand::Go(Room::Watch));
+            let (mut words, mut pieces) = (Vec::new(), Vec::new());
+            for clipped in &window.output().shapes {
+                collect(&clipped.shape, &mut words, &mut pieces);
+            }
+            assert!(pieces.len() > 100, "curves are drawn");
+            for (line, ink) in &words {
+                seen += 1;
+                let inside =
+                    |(from, to): &&(Pos2, Pos2)| (0..=4).any(|part| ink.contains(from.lerp(*to, part as f32 / 4.0)));
+                let crossing = pieces.iter().filter(inside).count();
+                assert_eq!(crossing, 0, "\"{line}\" at {ink:?}, {status} {steps}, {}", size.0);
+            }
+        }
+    }
+    assert!(seen >= 20, "{seen} labels");
+}
