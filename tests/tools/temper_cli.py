@@ -83,7 +83,10 @@ class Temper:
 
     def export(self, run, project, form, out, *extra):
         """Exports and demands a passed certificate."""
-        events = self.run("export", run, "--project", project, "--format", form, "--out", out, *extra)
+        # a refused certificate is exit code 1 as well: the check below says why
+        events = self.run("export", run, "--project", project, "--format", form, "--out", out, *extra, ok=False)
+        problem = last(events, "error")
+        check(f"export as {form}", problem is None, problem=problem)
         certificate = last(events, "certificate")
         check(f"certificate of {form} {' '.join(extra)}", certificate and certificate["pass"],
               relative=certificate and certificate.get("relative_diff"), reasons=certificate and certificate.get("reasons"))

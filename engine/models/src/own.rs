@@ -6,6 +6,7 @@ use candle_core::{Tensor, Var};
 use parking_lot::RwLock;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use temper_nn::fused::FusedNorm;
 use temper_nn::ops::{EmbeddingTable, HeadTable};
 use temper_nn::{FrozenWeight, Param, Role};
 
@@ -33,6 +34,13 @@ impl Norm {
             Some(var) if self.enabled.load(Ordering::Relaxed) => var.as_tensor(),
             _ => &self.frozen,
         }
+    }
+
+    /// The norm as part of a fused half.
+    pub(crate) fn fused(&self, eps: f64) -> Result<FusedNorm> {
+        let trained = self.trained.is_some() && self.enabled.load(Ordering::Relaxed);
+        let name = trained.then(|| self.name.clone());
+        Ok(FusedNorm { name, weight: self.weight().contiguous()?, eps })
     }
 
     pub(crate) fn promote(&mut self) -> Result<()> {

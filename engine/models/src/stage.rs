@@ -6,7 +6,7 @@
 use crate::Result;
 use candle_core::Tensor;
 use std::collections::BTreeMap;
-use temper_nn::{ForwardContext, LinearSite, Param};
+use temper_nn::{ForwardContext, FusedBlock, LinearSite, Param};
 
 /// What stages hand to each other.
 #[derive(Debug, Clone)]
@@ -70,6 +70,14 @@ pub trait Stage: Send + Sync {
     /// # Errors
     /// Shapes that do not fit.
     fn forward(&self, flow: Flow, ctx: &ForwardContext) -> Result<Flow>;
+
+    /// Its arithmetic without a graph, for this batch; `None` when something on it needs one.
+    ///
+    /// # Errors
+    /// A failing tensor operation.
+    fn fused(&self, _ctx: &ForwardContext) -> Result<Option<FusedBlock>> {
+        Ok(None)
+    }
 
     /// Runs it without gradient on the next tokens of one text; `ctx` has their positions, `cache` what was before.
     ///

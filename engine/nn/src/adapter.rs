@@ -7,6 +7,7 @@
 //! [`crate::SlotAdapter`].
 
 use crate::context::ForwardContext;
+use crate::fused::FusedLowRank;
 use crate::param::{Grads, Param};
 use crate::site::Layer;
 use crate::{NnError, Result};
@@ -26,6 +27,11 @@ pub trait Adapter: Send + Sync {
     /// # Errors
     /// Shapes that do not fit.
     fn forward(&self, x: &Tensor, below: Layer<'_>, ctx: &ForwardContext) -> Result<Tensor>;
+
+    /// The change as a plain chain of two factors, when it is nothing else: then the layer can be part of a fused half.
+    fn plain_chain(&self, _ctx: &ForwardContext) -> Option<FusedLowRank> {
+        None
+    }
 
     /// Adds the change to a weight. `false`, with the weight untouched, when the change depends on the
     /// input and no weight can hold it.

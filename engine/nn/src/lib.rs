@@ -3,7 +3,7 @@
 //! Place in the data flow: the numerics below models, methods and trainer. Activations and parameters are candle
 //! tensors (f32); weights that are not trained are [`FrozenWeight`]s over the bytes of the model file. The layers,
 //! from the bottom: [`bytes`] and [`storage`] (what files hold), [`kernels`] and [`gemm`] (arithmetic on slices),
-//! [`ops`] (differentiable operations), [`param`] and [`optim`] (what is trained and how); above them [`site`] (linear
+//! [`ops`] (differentiable operations), [`fused`] (halves of a block without a graph), [`param`] and [`optim`] (what is trained and how); above them [`site`] (linear
 //! layers with adapters made of [`slots`]).
 
 pub mod adapter;
@@ -11,6 +11,7 @@ pub mod bytes;
 pub mod context;
 pub mod error;
 pub mod frozen;
+pub mod fused;
 pub mod gemm;
 pub mod gradcheck;
 pub mod kernels;
@@ -30,6 +31,7 @@ pub use bytes::{Bytes, Map};
 pub use context::ForwardContext;
 pub use error::{NnError, Result};
 pub use frozen::{CpuBackend, FrozenBackend, FrozenWeight, set_backend};
+pub use fused::FusedBlock;
 pub use ops::FrozenLinear;
 pub use optim::{AdamW, AdamWConfig};
 pub use param::{Grads, Param, ParamSet, Role};

@@ -7,6 +7,7 @@
 use crate::adapter::{Adapter, AdapterExport, MergedWeight};
 use crate::context::ForwardContext;
 use crate::frozen::FrozenWeight;
+use crate::fused::{FusedFactor, FusedLinear, FusedWeight};
 use crate::ops::{FrozenLinear, linear, linear_trained};
 use crate::param::{Grads, Param, Role};
 use crate::slot_adapter::SlotAdapter;
@@ -15,8 +16,8 @@ use crate::telemetry::{self, SiteTelemetry};
 use crate::{NnError, Result};
 use candle_core::{Tensor, Var};
 use rayon::prelude::*;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// The weight of a linear layer, (out, in).
 pub enum Weight {
@@ -242,6 +243,46 @@ impl LinearSite {
         }
     }
 
+    /// The layer as part of a fused half; `None` when something on it needs a graph.
+    ///
+    /// # Errors
+    /// A failing tensor operation.
+    pub fn fused(&self, ctx: &ForwardContext) -> Result<Option<FusedLinear>> {
+        let enabled = self.enabled.load(Ordering::Relaxed);
+        let weight = if enabled { &self.weight } else { self.origin.as_ref().unwrap_or(&self.weight) };
+        let low_rank = match (enabled, self.adapters.as_slice()) {
+            (false, _) | (true, []) => None,
+            (true, [adapter]) => match adapter.plain_chain(ctx) {
+                Some(chain) if adapter.extra_loss()?.is_none() => Some(chain),
+                _ => return Ok(None),
+            },
+            (true, _) => return Ok(None),
+        };
+        Ok(Some(match weight {
+            // A bias that is tracked belongs to a graph.
+            Weight::Frozen(layer) if layer.bias.as_ref().is_some_and(Tensor::track_op) => return Ok(None),
+            Weight::Frozen(layer) => FusedLinear {
+                weight: FusedWeight::Frozen(Arc::clone(&layer.weight)),
+                bias: match &layer.bias {
+                    Some(bias) => Some(FusedFactor { name: None, value: bias.contiguous()? }),
+                    None => None,
+                },
+                low_rank,
+            },
+            Weight::Trained { weight, bias } => {
+                let own = |key: &str, var: &Var| FusedFactor {
+                    name: Some(format!("{}.{key}", self.name)),
+                    value: var.as_tensor().clone(),
+                };
+                FusedLinear {
+                    weight: FusedWeight::Trained(own("weight", weight)),
+                    bias: bias.as_ref().map(|bias| own("bias", bias)),
+                    low_rank,
+                }
+            }
+        }))
+    }
+
     /// Everything that is trained here: the weight itself (`<site>.weight`, `<site>.bias`) if it was
     /// promoted, then the adapters' parameters.
     #[must_use]
@@ -419,7 +460,6 @@ mod tests {
     use crate::rng::Stream;
     use crate::slots::Scale;
     use candle_core::Device;
-    use std::sync::Arc;
 
     fn random(name: &str, shape: &[usize], std: f64) -> Tensor {
         let mut values = vec![0f32; shape.iter().product()];

@@ -7,6 +7,7 @@
 
 use crate::adapter::{Adapter, AdapterExport, MergedWeight};
 use crate::context::ForwardContext;
+use crate::fused::{FusedFactor, FusedLowRank};
 use crate::ops::{Dropout, linear_low_rank, low_rank};
 use crate::param::{Param, Role};
 use crate::rng::Stream;
@@ -118,6 +119,13 @@ impl Held {
         }
     }
 
+    fn fused(&self) -> FusedFactor {
+        match self {
+            Self::Trained { name, var, .. } => FusedFactor { name: Some(name.clone()), value: var.as_tensor().clone() },
+            Self::Frozen(value) => FusedFactor { name: None, value: value.clone() },
+        }
+    }
+
     fn param(&self) -> Option<Param> {
         match self {
             Self::Trained { name, var, role, group } => Some(Param {
@@ -169,6 +177,13 @@ impl Adapter for SlotAdapter {
             Some(layer) => linear_low_rank(x, layer, &a, &b, scale, dropout),
             None => Ok((below.forward(x, ctx)? + low_rank(x, &a, &b, scale, dropout)?)?),
         }
+    }
+
+    fn plain_chain(&self, ctx: &ForwardContext) -> Option<FusedLowRank> {
+        let factors = self.factors.as_ref()?;
+        let (Base::Original, HeldCore::None) = (self.slots.base, &factors.core) else { return None };
+        let scale = self.slots.scale.value(factors.rank) as f32;
+        Some(FusedLowRank { a: factors.a.fused(), b: factors.b.fused(), scale, dropout: self.dropout(ctx) })
     }
 
     fn merge_into(&self, weight: &mut MergedWeight) -> Result<bool> {

@@ -4,7 +4,8 @@
 //! pass keeps each stage's input; a stage's graph is either kept as well or built again when backward
 //! arrives there (Chen et al. 2016, "Training deep nets with sublinear memory cost", with one segment per
 //! stage). Backward starts at the head, hands the gradient of each stage's input to the stage below through
-//! [`seed_gradient`], drops each graph at once and stops at the lowest stage that trains anything.
+//! [`seed_gradient`], drops each graph at once and stops at the lowest stage that trains anything. A block that carries
+//! nothing but plain changes has no graph at all: it is a [`FusedBlock`], whose backward pass is called directly.
 
 use crate::error::Result;
 use crate::phases::{Phase, PhaseClock};
@@ -14,7 +15,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 use temper_models::{Flow, Model};
-use temper_nn::ops::seed_gradient;
+use temper_nn::fused::{BlockKept, FusedBlock};
+use temper_nn::ops::{seed_gradient, with_slice};
 use temper_nn::{ForwardContext, Grads, Param};
 
 /// The tokens of one forward pass.
@@ -46,6 +48,8 @@ pub struct Driver {
     /// of blocks the head.
     lowest: usize,
     recompute: bool,
+    /// Whether blocks that allow it are run without a graph.
+    fuse: bool,
 }
 
 /// What the forward pass keeps of a block.
@@ -54,6 +58,9 @@ enum Kept {
     Input(Flow),
     /// Its graph.
     Graph { inputs: Inputs, output: Flow },
+    /// A block without a graph: its input (batch, width, hidden), and what its backward pass needs unless that is
+    /// computed again.
+    Fused { block: Box<FusedBlock>, input: Tensor, kept: Option<Box<BlockKept>> },
 }
 
 /// The differentiable fields of a flow as variables.
@@ -105,7 +112,14 @@ impl Driver {
         } else {
             0
         };
-        Self { embed, blocks, head: model.head.params(), lowest, recompute }
+        Self { embed, blocks, head: model.head.params(), lowest, recompute, fuse: true }
+    }
+
+    /// The same with every block run as a graph of single operations: what fused blocks are compared with.
+    #[must_use]
+    pub fn unfused(mut self) -> Self {
+        self.fuse = false;
+        self
     }
 
     /// Number of the lowest block that gradients reach; the number of blocks when only the head is trained.
@@ -156,6 +170,10 @@ impl Driver {
             let (inputs, output) = match kept {
                 Kept::Graph { inputs, output } => (inputs, output),
                 Kept::Input(input) => self.run(model, stage, input, &tokens.ctx)?,
+                Kept::Fused { block, input, kept } => {
+                    gradient = self.fused_backward(stage, &block, &input, kept, gradient, &tokens.ctx, grads)?;
+                    continue;
+                }
             };
             if let Some(extra) = &output.extra_loss {
                 extra_loss += f64::from(extra.to_scalar::<f32>()?);
@@ -194,7 +212,18 @@ impl Driver {
         let mut extra_loss = 0.0;
         for (stage, block) in model.blocks.iter().enumerate() {
             flow.extra_loss = None;
-            if stage + 1 < self.lowest {
+            let trained = stage + 1 >= self.lowest;
+            if self.fuse
+                && flow.side.is_empty()
+                && let Some(block) = block.fused(&tokens.ctx)?
+            {
+                let input = flow.hidden;
+                let (hidden, keep) = fused_forward(&block, &input, &tokens.ctx, trained && !self.recompute)?;
+                flow = Flow::new(hidden);
+                if trained {
+                    kept.push((stage, Kept::Fused { block: Box::new(block), input, kept: keep.map(Box::new) }));
+                }
+            } else if !trained {
                 flow = block.forward(flow, &tokens.ctx)?.detach();
                 if let Some(extra) = &flow.extra_loss {
                     extra_loss += f64::from(extra.to_scalar::<f32>()?);
@@ -212,6 +241,33 @@ impl Driver {
         Ok((embedded, kept, flow, extra_loss))
     }
 
+    /// Gradient of the input of a block without a graph.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one block's backward pass")]
+    fn fused_backward(
+        &self,
+        stage: usize,
+        block: &FusedBlock,
+        input: &Tensor,
+        kept: Option<Box<BlockKept>>,
+        gradient: FlowGradient,
+        ctx: &ForwardContext,
+        grads: &mut Grads,
+    ) -> Result<FlowGradient> {
+        let Some(hidden) = gradient.hidden else { return Ok(FlowGradient::default()) };
+        let mut values = hidden.flatten_all()?.to_vec1::<f32>()?;
+        drop(hidden);
+        let wanted = stage + 1 > self.lowest;
+        with_slice(input, |x| {
+            let kept = match kept {
+                Some(kept) => *kept,
+                None => block.recompute(x, &ctx.positions)?,
+            };
+            block.backward(x, &ctx.positions, kept, &mut values, wanted, grads)
+        })??;
+        let hidden = wanted.then(|| Tensor::from_vec(values, input.dims(), input.device())).transpose()?;
+        Ok(FlowGradient { hidden, side: BTreeMap::new() })
+    }
+
     /// Runs a block so that its graph is recorded, from variables when a stage below needs their gradients.
     fn run(&self, model: &Model, stage: usize, input: Flow, ctx: &ForwardContext) -> Result<(Inputs, Flow)> {
         let Some(block) = model.blocks.get(stage) else {
@@ -220,6 +276,17 @@ impl Driver {
         let (inputs, input) = if stage + 1 > self.lowest { Inputs::track(input)? } else { (Inputs::default(), input) };
         Ok((inputs, block.forward(input, ctx)?))
     }
+}
+
+/// Hidden states after a block without a graph, and what its backward pass needs with `keep`.
+fn fused_forward(
+    block: &FusedBlock,
+    input: &Tensor,
+    ctx: &ForwardContext,
+    keep: bool,
+) -> Result<(Tensor, Option<BlockKept>)> {
+    let (values, kept) = with_slice(input, |x| block.forward(x, &ctx.positions, keep))??;
+    Ok((Tensor::from_vec(values, input.dims(), input.device())?, kept))
 }
 
 /// The scalar whose backward pass gives the fields of `output` their gradients and its extra loss the
@@ -258,7 +325,10 @@ fn seed_of(output: &Flow, gradient: &FlowGradient, extra_scale: f64) -> Result<O
 pub fn hidden(model: &Model, ids: &Arc<[u32]>, ctx: &ForwardContext) -> Result<Tensor> {
     let mut flow = model.embed.forward(ids, ctx)?.detach();
     for block in &model.blocks {
-        flow = block.forward(flow, ctx)?.detach();
+        flow = match block.fused(ctx)? {
+            Some(block) if flow.side.is_empty() => Flow::new(fused_forward(&block, &flow.hidden, ctx, false)?.0),
+            _ => block.forward(flow, ctx)?.detach(),
+        };
     }
     Ok(flow.hidden)
 }

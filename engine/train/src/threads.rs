@@ -4,6 +4,7 @@ use crate::control::RunControl;
 use crate::error::Result;
 use crate::watch::Watch;
 use std::sync::mpsc::sync_channel;
+use temper_nn::kernels::memory::KeepFreed;
 use temper_protocol::{Act, Code, Event, Problem};
 
 /// Events that may wait for the listener.
@@ -57,6 +58,7 @@ pub(crate) fn on_pool<T: Send>(
         .thread_name(|index| format!("temper-train-{index}"))
         .build()
         .map_err(|error| no_threads(&error))?;
+    let _keep = KeepFreed::begin();
     let (sender, receiver) = sync_channel(QUEUE);
     std::thread::scope(|scope| {
         let inside = move || {

@@ -8,6 +8,7 @@ use crate::weights::Weights;
 use crate::{LlamaConfig, ModelError, Result};
 use candle_core::Tensor;
 use std::sync::Arc;
+use temper_nn::fused::{AttentionHalf, FusedBlock, MlpHalf};
 use temper_nn::ops::{self, AttentionSpec};
 use temper_nn::{ForwardContext, FrozenLinear, LinearSite, Param};
 
@@ -132,6 +133,37 @@ impl Stage for BlockStage {
             }
         }
         Ok(flow)
+    }
+
+    fn fused(&self, ctx: &ForwardContext) -> Result<Option<FusedBlock>> {
+        let site = |site: &LinearSite| site.fused(ctx);
+        let (Some(q), Some(k), Some(v), Some(o)) = (site(&self.q)?, site(&self.k)?, site(&self.v)?, site(&self.o)?)
+        else {
+            return Ok(None);
+        };
+        let (Some(gate), Some(up), Some(down)) = (site(&self.gate)?, site(&self.up)?, site(&self.down)?) else {
+            return Ok(None);
+        };
+        let Shape { heads, kv_heads, head_dim, rms_eps, .. } = self.shape;
+        let norm = |norm: &Norm| norm.fused(rms_eps);
+        let longest = length(&ctx.positions);
+        let table = self.rope.table(longest);
+        let attention = AttentionHalf {
+            norm: norm(&self.attn_norm)?,
+            q,
+            k,
+            v,
+            o,
+            table: table.up_to(longest),
+            pairs: table.half(),
+            spec: self.attention_spec(Arc::clone(&ctx.borders)),
+            batch: ctx.batch,
+            heads,
+            kv_heads,
+            features: head_dim,
+        };
+        let mlp = MlpHalf { norm: norm(&self.mlp_norm)?, gate, up, down, activation: ops::Gate::Silu };
+        Ok(Some(FusedBlock { attention, mlp }))
     }
 
     fn forward_cached(&self, mut flow: Flow, ctx: &ForwardContext, cache: &mut StageCache) -> Result<Flow> {

@@ -89,10 +89,17 @@ pub(crate) fn forward(
     sizes: Sizes,
     accumulate: bool,
 ) -> Vec<f32> {
-    let Sizes { n, cols, rows, rank } = sizes;
+    let Sizes { n, rows, rank, .. } = sizes;
+    let u = inner(x, a, mask, sizes);
+    gemm::gemm_nt(&u, b, y, n, rows, rank, scale, accumulate);
+    u
+}
+
+/// `drop(x) Aᵀ` (n, rank).
+pub(crate) fn inner(x: &[f32], a: &[f32], mask: Option<&Mask<'_>>, sizes: Sizes) -> Vec<f32> {
+    let Sizes { n, cols, rank, .. } = sizes;
     let mut u = vec![0f32; n * rank];
     with_dropped(x, mask, cols, |x| gemm::gemm_nt(x, a, &mut u, n, rank, cols, 1.0, false));
-    gemm::gemm_nt(&u, b, y, n, rows, rank, scale, accumulate);
     u
 }
 

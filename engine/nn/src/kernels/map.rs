@@ -40,24 +40,16 @@ pub(crate) fn map2(x: &[f32], y: &[f32], f: impl Fn(f32, f32) -> f32 + Sync) -> 
     z
 }
 
-/// `(u, v) = f(x, y, z)`. Mark `f` `#[inline(always)]`.
-pub(crate) fn map3_to_2(
-    x: &[f32],
-    y: &[f32],
-    z: &[f32],
-    f: impl Fn(f32, f32, f32) -> (f32, f32) + Sync,
-) -> (Vec<f32>, Vec<f32>) {
-    let (mut u, mut v) = (vec![0f32; x.len()], vec![0f32; x.len()]);
-    let inputs = x.par_chunks(PIECE).zip(y.par_chunks(PIECE).zip(z.par_chunks(PIECE)));
-    u.par_chunks_mut(PIECE).zip(v.par_chunks_mut(PIECE)).zip(inputs).for_each(|((u, v), (x, (y, z)))| {
+/// `(x, y) = f(x, y, z)` where they lie. Mark `f` `#[inline(always)]`.
+pub(crate) fn replace_2(x: &mut [f32], y: &mut [f32], z: &[f32], f: impl Fn(f32, f32, f32) -> (f32, f32) + Sync) {
+    x.par_chunks_mut(PIECE).zip(y.par_chunks_mut(PIECE).zip(z.par_chunks(PIECE))).for_each(|(x, (y, z))| {
         simd(
             #[inline(always)]
             || {
-                for ((u, v), (&x, (&y, &z))) in u.iter_mut().zip(v).zip(x.iter().zip(y.iter().zip(z))) {
-                    (*u, *v) = f(x, y, z);
+                for (x, (y, &z)) in x.iter_mut().zip(y.iter_mut().zip(z)) {
+                    (*x, *y) = f(*x, *y, z);
                 }
             },
         );
     });
-    (u, v)
 }

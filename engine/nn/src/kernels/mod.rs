@@ -13,6 +13,7 @@ pub(crate) mod head;
 pub(crate) mod low_rank;
 pub(crate) mod map;
 pub mod math;
+pub mod memory;
 pub(crate) mod norm;
 pub mod reduce;
 pub(crate) mod rotary;

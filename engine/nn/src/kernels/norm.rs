@@ -4,7 +4,7 @@
 //! are computed again in the backward pass: cheaper than keeping them.
 
 use super::reduce::{dot_lanes, sum_lanes};
-use super::simd;
+use super::{scratch, simd};
 use rayon::prelude::*;
 
 /// Rows per piece of work. Fixed, because gradients of weights are summed piece by piece.
@@ -49,45 +49,60 @@ pub(crate) fn rms_norm(x: &[f32], weight: &[f32], eps: f64) -> Vec<f32> {
     y
 }
 
-/// Gradients of [`rms_norm`] for the output gradient `g`. With i = 1/√(mean(x²)+eps) and D features:
-/// `dx = i·(g∘w) - x · i³/D · Σ(g∘w∘x)`, `dw = Σ_rows g∘x·i`.
+/// Gradients of [`rms_norm`] for the output gradient `g`; see [`rms_norm_backward_add`].
 pub(crate) fn rms_norm_backward(x: &[f32], weight: &[f32], g: &[f32], eps: f64, wants: (bool, bool)) -> NormGradients {
+    let mut dx = wants.0.then(|| vec![0f32; x.len()]);
+    let weight = rms_norm_backward_add(x, weight, g, eps, dx.as_deref_mut(), wants.1);
+    NormGradients { input: dx, weight, bias: None }
+}
+
+/// Adds the gradient of the input of [`rms_norm`] to `dx` for the output gradient `g`, and returns that of the weight
+/// when it is wanted. With i = 1/√(mean(x²)+eps) and D features:
+/// `dx = i·(g∘w) - x · i³/D · Σ(g∘w∘x)`, `dw = Σ_rows g∘x·i`.
+pub(crate) fn rms_norm_backward_add(
+    x: &[f32],
+    weight: &[f32],
+    g: &[f32],
+    eps: f64,
+    dx: Option<&mut [f32]>,
+    want_weight: bool,
+) -> Option<Vec<f32>> {
     let features = weight.len().max(1);
     let piece = PIECE_ROWS * features;
-    let mut dx = wants.0.then(|| vec![0f32; x.len()]);
     let count = x.len().div_ceil(piece);
-    let mut partial = wants.1.then(|| vec![0f32; count * features]);
-    pieces_of(dx.as_mut(), piece, count)
+    let mut partial = want_weight.then(|| vec![0f32; count * features]);
+    pieces_of(dx, piece, count)
         .into_par_iter()
-        .zip(pieces_of(partial.as_mut(), features, count))
+        .zip(pieces_of(partial.as_deref_mut(), features, count))
         .zip(x.par_chunks(piece).zip(g.par_chunks(piece)))
         .for_each(|((mut dx, mut partial), (x, g))| {
-            simd(
-                #[inline(always)]
-                || {
-                    for (row, (x, g)) in x.chunks_exact(features).zip(g.chunks_exact(features)).enumerate() {
-                        let inverse = inverse_rms(x, eps);
-                        if let Some(partial) = &mut partial {
-                            for (sum, (&x, &g)) in partial.iter_mut().zip(x.iter().zip(g)) {
-                                *sum += g * (x * inverse);
+            scratch::with(features, |weighted| {
+                simd(
+                    #[inline(always)]
+                    || {
+                        for (row, (x, g)) in x.chunks_exact(features).zip(g.chunks_exact(features)).enumerate() {
+                            let inverse = inverse_rms(x, eps);
+                            if let Some(partial) = &mut partial {
+                                for (sum, (&x, &g)) in partial.iter_mut().zip(x.iter().zip(g)) {
+                                    *sum += g * (x * inverse);
+                                }
+                            }
+                            if let Some(dx) = &mut dx {
+                                let dx = &mut dx[row * features..(row + 1) * features];
+                                for (weighted, (&g, &w)) in weighted.iter_mut().zip(g.iter().zip(weight)) {
+                                    *weighted = g * w;
+                                }
+                                let along = dot_lanes(weighted, x) * inverse * inverse / features as f32;
+                                for (dx, (&weighted, &x)) in dx.iter_mut().zip(weighted.iter().zip(x)) {
+                                    *dx += inverse * (weighted - along * x);
+                                }
                             }
                         }
-                        if let Some(dx) = &mut dx {
-                            let dx = &mut dx[row * features..(row + 1) * features];
-                            for (dx, (&g, &w)) in dx.iter_mut().zip(g.iter().zip(weight)) {
-                                *dx = g * w;
-                            }
-                            let along = dot_lanes(dx, x) * inverse * inverse / features as f32;
-                            for (dx, &x) in dx.iter_mut().zip(x) {
-                                *dx = inverse * (*dx - along * x);
-                            }
-                        }
-                    }
-                },
-            );
+                    },
+                );
+            });
         });
-    let weight = partial.map(|partial| sum_pieces(&partial, features));
-    NormGradients { input: dx, weight, bias: None }
+    partial.map(|partial| sum_pieces(&partial, features))
 }
 
 /// Mean and 1/√(variance + eps) of a row.
@@ -159,10 +174,10 @@ pub(crate) fn layer_norm_backward(
     let mut dx = wants.0.then(|| vec![0f32; x.len()]);
     let mut weight_parts = wants.1.then(|| vec![0f32; count * features]);
     let mut bias_parts = wants.2.then(|| vec![0f32; count * features]);
-    pieces_of(dx.as_mut(), piece, count)
+    pieces_of(dx.as_deref_mut(), piece, count)
         .into_par_iter()
-        .zip(pieces_of(weight_parts.as_mut(), features, count))
-        .zip(pieces_of(bias_parts.as_mut(), features, count))
+        .zip(pieces_of(weight_parts.as_deref_mut(), features, count))
+        .zip(pieces_of(bias_parts.as_deref_mut(), features, count))
         .zip(x.par_chunks(piece).zip(g.par_chunks(piece)))
         .for_each(|(((mut dx, mut weight_part), mut bias_part), (x, g))| {
             simd(
@@ -203,7 +218,7 @@ pub(crate) fn layer_norm_backward(
 }
 
 /// `count` pieces of a buffer that may not be wanted.
-fn pieces_of(buffer: Option<&mut Vec<f32>>, piece: usize, count: usize) -> Vec<Option<&mut [f32]>> {
+fn pieces_of(buffer: Option<&mut [f32]>, piece: usize, count: usize) -> Vec<Option<&mut [f32]>> {
     match buffer {
         Some(buffer) => buffer.chunks_mut(piece).map(Some).collect(),
         None => (0..count).map(|_| None).collect(),

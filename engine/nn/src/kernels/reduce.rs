@@ -52,6 +52,18 @@ pub(crate) fn sum_lanes(x: &[f32]) -> f32 {
     fold(lanes) + rest.iter().sum::<f32>()
 }
 
+/// Sum over the rows of `values` (rows, `features`), in their order.
+#[must_use]
+pub(crate) fn sum_of_rows(values: &[f32], features: usize) -> Vec<f32> {
+    let mut sum = vec![0f32; features];
+    for row in values.chunks_exact(features.max(1)) {
+        for (sum, value) in sum.iter_mut().zip(row) {
+            *sum += value;
+        }
+    }
+    sum
+}
+
 /// Largest value, minus infinity for an empty slice. Callers inline it into a [`simd`] body.
 #[inline(always)]
 pub(crate) fn max_lanes(x: &[f32]) -> f32 {

@@ -21,44 +21,39 @@ pub(crate) struct Pairs {
     pub turn: f32,
 }
 
-/// Rotates `x` (positions, heads, features): position n by row `positions[n]` of `table` (cosines, then sines).
-/// Features beyond 2·half pass through.
-pub(crate) fn rotate(x: &[f32], table: &[f32], positions: &[u32], pairs: Pairs) -> Vec<f32> {
+/// Rotates `values` (positions, heads, features) where they lie: position n by row `positions[n]` of `table` (cosines,
+/// then sines). Features beyond 2·half stay.
+pub(crate) fn rotate_in_place(values: &mut [f32], table: &[f32], positions: &[u32], pairs: Pairs) {
     let Pairs { heads, features, half, turn } = pairs;
-    let mut y = vec![0f32; x.len()];
     let per_position = heads * features;
     if per_position == 0 {
-        return y;
+        return;
     }
-    let piece = PIECE_POSITIONS * per_position;
-    let inputs = x.par_chunks(piece).zip(positions.par_chunks(PIECE_POSITIONS));
-    y.par_chunks_mut(piece).zip(inputs).for_each(|(y, (x, positions))| {
+    let pieces = values.par_chunks_mut(PIECE_POSITIONS * per_position).zip(positions.par_chunks(PIECE_POSITIONS));
+    pieces.for_each(|(values, positions)| {
         simd(
             #[inline(always)]
             || {
-                let places = y.chunks_exact_mut(per_position).zip(x.chunks_exact(per_position));
-                for ((y, x), &position) in places.zip(positions) {
+                for (place, &position) in values.chunks_exact_mut(per_position).zip(positions) {
                     let row = &table[position as usize * 2 * half..][..2 * half];
                     let (cosines, sines) = row.split_at(half);
-                    for (y, x) in y.chunks_exact_mut(features).zip(x.chunks_exact(features)) {
-                        let (x_pairs, x_rest) = x.split_at(2 * half);
-                        let (y_pairs, y_rest) = y.split_at_mut(2 * half);
-                        y_rest.copy_from_slice(x_rest);
-                        let (x_first, x_second) = x_pairs.split_at(half);
-                        let (y_first, y_second) = y_pairs.split_at_mut(half);
+                    for head in place.chunks_exact_mut(features) {
+                        let (first, second) = head[..2 * half].split_at_mut(half);
                         let angles = cosines.iter().zip(sines);
-                        let inputs = x_first.iter().zip(x_second).zip(angles);
-                        for ((y_first, y_second), ((&first, &second), (&cosine, &sine))) in
-                            y_first.iter_mut().zip(y_second).zip(inputs)
-                        {
+                        for ((first, second), (&cosine, &sine)) in first.iter_mut().zip(second).zip(angles) {
                             let sine = turn * sine;
-                            *y_first = first * cosine - second * sine;
-                            *y_second = second * cosine + first * sine;
+                            (*first, *second) = (*first * cosine - *second * sine, *second * cosine + *first * sine);
                         }
                     }
                 }
             },
         );
     });
+}
+
+/// [`rotate_in_place`] of a copy.
+pub(crate) fn rotate(x: &[f32], table: &[f32], positions: &[u32], pairs: Pairs) -> Vec<f32> {
+    let mut y = x.to_vec();
+    rotate_in_place(&mut y, table, positions, pairs);
     y
 }

@@ -1,4 +1,4 @@
-//! Activations, alone and as gates.
+//! Gates, alone and as gates.
 //!
 //! Place in the data flow: the middle of each block's feed-forward half.
 //!
@@ -22,7 +22,7 @@ const CUBIC: f32 = 0.044_715;
 /// # Errors
 /// Only what candle reports.
 pub fn silu(x: &Tensor) -> Result<Tensor> {
-    unary(x, Activation::Silu)
+    unary(x, Gate::Silu)
 }
 
 /// GELU in its exact form, `x/2 · (1 + erf(x/√2))`.
@@ -30,7 +30,7 @@ pub fn silu(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// Only what candle reports.
 pub fn gelu(x: &Tensor) -> Result<Tensor> {
-    unary(x, Activation::Gelu)
+    unary(x, Gate::Gelu)
 }
 
 /// GELU in its tanh form, `x/2 · (1 + tanh(√(2/π) (x + 0.044715 x³)))`.
@@ -38,7 +38,7 @@ pub fn gelu(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// Only what candle reports.
 pub fn gelu_tanh(x: &Tensor) -> Result<Tensor> {
-    unary(x, Activation::GeluTanh)
+    unary(x, Gate::GeluTanh)
 }
 
 /// `silu(gate) · up`.
@@ -46,7 +46,7 @@ pub fn gelu_tanh(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// Shapes that differ.
 pub fn gated_silu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
-    gated(gate, up, Activation::Silu)
+    gated(gate, up, Gate::Silu)
 }
 
 /// `gelu_tanh(gate) · up`.
@@ -54,17 +54,21 @@ pub fn gated_silu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// Shapes that differ.
 pub fn gated_gelu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
-    gated(gate, up, Activation::GeluTanh)
+    gated(gate, up, Gate::GeluTanh)
 }
 
-#[derive(Clone, Copy)]
-enum Activation {
+/// The function of a gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gate {
+    /// `x · sigmoid(x)`.
     Silu,
+    /// GELU in its exact form.
     Gelu,
+    /// GELU in its tanh form.
     GeluTanh,
 }
 
-impl Activation {
+impl Gate {
     fn reference(self, x: &Tensor) -> Result<Tensor> {
         match self {
             Self::Silu => reference::silu(x),
@@ -102,14 +106,14 @@ fn gelu_tanh_pair(x: f32) -> (f32, f32) {
     (x * half, half + 0.5 * x * (1.0 - t * t) * SQRT_2_OVER_PI * (1.0 + 3.0 * CUBIC * square))
 }
 
-fn unary(x: &Tensor, activation: Activation) -> Result<Tensor> {
+fn unary(x: &Tensor, activation: Gate) -> Result<Tensor> {
     if !has_kernel(&[x]) {
         return activation.reference(x);
     }
     Ok(x.contiguous()?.apply_op1(Unary(activation))?)
 }
 
-struct Unary(Activation);
+struct Unary(Gate);
 
 impl CustomOp1 for Unary {
     fn name(&self) -> &'static str {
@@ -119,13 +123,13 @@ impl CustomOp1 for Unary {
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
         let x = slice(x, layout)?;
         let y = match self.0 {
-            Activation::Silu => map::map(x, silu_of),
-            Activation::Gelu => map::map(
+            Gate::Silu => map::map(x, silu_of),
+            Gate::Gelu => map::map(
                 x,
                 #[inline(always)]
                 |x| gelu_pair(x).0,
             ),
-            Activation::GeluTanh => map::map(
+            Gate::GeluTanh => map::map(
                 x,
                 #[inline(always)]
                 |x| gelu_tanh_pair(x).0,
@@ -138,19 +142,19 @@ impl CustomOp1 for Unary {
         let gradient = gradient.contiguous()?;
         let (values, g) = (Values::of(x)?, Values::of(&gradient)?);
         let dx = match self.0 {
-            Activation::Silu => map::map2(
+            Gate::Silu => map::map2(
                 &values,
                 &g,
                 #[inline(always)]
                 |x, g| g * silu_pair(x).1,
             ),
-            Activation::Gelu => map::map2(
+            Gate::Gelu => map::map2(
                 &values,
                 &g,
                 #[inline(always)]
                 |x, g| g * gelu_pair(x).1,
             ),
-            Activation::GeluTanh => map::map2(
+            Gate::GeluTanh => map::map2(
                 &values,
                 &g,
                 #[inline(always)]
@@ -161,7 +165,7 @@ impl CustomOp1 for Unary {
     }
 }
 
-fn gated(gate: &Tensor, up: &Tensor, activation: Activation) -> Result<Tensor> {
+fn gated(gate: &Tensor, up: &Tensor, activation: Gate) -> Result<Tensor> {
     expect_shape("the second operand of the gate", up, gate.dims())?;
     if !has_kernel(&[gate, up]) {
         return Ok((activation.reference(gate)? * up)?);
@@ -169,7 +173,7 @@ fn gated(gate: &Tensor, up: &Tensor, activation: Activation) -> Result<Tensor> {
     Ok(gate.contiguous()?.apply_op2(&up.contiguous()?, Gated(activation))?)
 }
 
-struct Gated(Activation);
+struct Gated(Gate);
 
 impl CustomOp2 for Gated {
     fn name(&self) -> &'static str {
@@ -183,27 +187,7 @@ impl CustomOp2 for Gated {
         up: &CpuStorage,
         up_layout: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let (gate, up) = (slice(gate, gate_layout)?, slice(up, up_layout)?);
-        let y = match self.0 {
-            Activation::Silu => map::map2(
-                gate,
-                up,
-                #[inline(always)]
-                |x, u| silu_of(x) * u,
-            ),
-            Activation::Gelu => map::map2(
-                gate,
-                up,
-                #[inline(always)]
-                |x, u| gelu_pair(x).0 * u,
-            ),
-            Activation::GeluTanh => map::map2(
-                gate,
-                up,
-                #[inline(always)]
-                |x, u| gelu_tanh_pair(x).0 * u,
-            ),
-        };
+        let y = gate_forward(self.0, slice(gate, gate_layout)?, slice(up, up_layout)?);
         output(y, gate_layout.shape().clone())
     }
 
@@ -216,33 +200,62 @@ impl CustomOp2 for Gated {
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
         let gradient = gradient.contiguous()?;
         let (x, u, g) = (Values::of(gate)?, Values::of(up)?, Values::of(&gradient)?);
-        // Both gradients in one pass over memory: the operands are usually tracked together.
-        let (dx, du) = match self.0 {
-            Activation::Silu => map::map3_to_2(
-                &x,
-                &u,
-                &g,
-                #[inline(always)]
-                |x, u, g| chain(silu_pair(x), u, g),
-            ),
-            Activation::Gelu => map::map3_to_2(
-                &x,
-                &u,
-                &g,
-                #[inline(always)]
-                |x, u, g| chain(gelu_pair(x), u, g),
-            ),
-            Activation::GeluTanh => map::map3_to_2(
-                &x,
-                &u,
-                &g,
-                #[inline(always)]
-                |x, u, g| chain(gelu_tanh_pair(x), u, g),
-            ),
-        };
+        let (mut dx, mut du) = (x.to_vec(), u.to_vec());
+        gate_backward(self.0, &mut dx, &mut du, &g);
         let dx = gate.track_op().then(|| tensor(dx, gate.dims())).transpose()?;
         let du = up.track_op().then(|| tensor(du, up.dims())).transpose()?;
         Ok((dx, du))
+    }
+}
+
+/// `f(gate) ∘ up`.
+pub(crate) fn gate_forward(activation: Gate, gate: &[f32], up: &[f32]) -> Vec<f32> {
+    match activation {
+        Gate::Silu => map::map2(
+            gate,
+            up,
+            #[inline(always)]
+            |x, u| silu_of(x) * u,
+        ),
+        Gate::Gelu => map::map2(
+            gate,
+            up,
+            #[inline(always)]
+            |x, u| gelu_pair(x).0 * u,
+        ),
+        Gate::GeluTanh => map::map2(
+            gate,
+            up,
+            #[inline(always)]
+            |x, u| gelu_tanh_pair(x).0 * u,
+        ),
+    }
+}
+
+/// Turns both sides of a gate into their gradients for the output gradient `g`, in one pass over memory.
+pub(crate) fn gate_backward(activation: Gate, gate: &mut [f32], up: &mut [f32], g: &[f32]) {
+    match activation {
+        Gate::Silu => map::replace_2(
+            gate,
+            up,
+            g,
+            #[inline(always)]
+            |x, u, g| chain(silu_pair(x), u, g),
+        ),
+        Gate::Gelu => map::replace_2(
+            gate,
+            up,
+            g,
+            #[inline(always)]
+            |x, u, g| chain(gelu_pair(x), u, g),
+        ),
+        Gate::GeluTanh => map::replace_2(
+            gate,
+            up,
+            g,
+            #[inline(always)]
+            |x, u, g| chain(gelu_tanh_pair(x), u, g),
+        ),
     }
 }
 

@@ -38,7 +38,7 @@ impl AttentionSpec {
         Some(start..end)
     }
 
-    fn sight(&self) -> Sight {
+    pub(crate) fn sight(&self) -> Sight {
         Sight { causal: self.causal, window: self.window.unwrap_or(usize::MAX), scale: self.scale }
     }
 

@@ -40,6 +40,19 @@ impl Dropout {
         (self.rows.get(place / width).copied().unwrap_or(u64::MAX), (place % width) as u32)
     }
 
+    /// Calls `work` with the mask that the kernels take; none without dropout.
+    pub(crate) fn with_mask<R>(dropout: Option<&Self>, work: impl FnOnce(Option<&Mask<'_>>) -> R) -> R {
+        match dropout.filter(|dropout| dropout.p > 0.0) {
+            None => work(None),
+            Some(dropout) => work(Some(&Mask {
+                threshold: rng::drop_threshold(dropout.p),
+                factor: 1.0 / (1.0 - dropout.p),
+                key: dropout.key,
+                place: &|place| dropout.place(place),
+            })),
+        }
+    }
+
     fn check(&self, positions: usize) -> Result<()> {
         if !(0.0..1.0).contains(&self.p) {
             return Err(NnError::Value(format!("a dropout of {} is not in [0, 1)", self.p)));
@@ -134,19 +147,6 @@ impl LowRank {
         let dropout = dropout.filter(|dropout| dropout.p > 0.0);
         Self { base, scale, dropout, tracked: true, kept: Mutex::default() }
     }
-
-    /// Calls `work` with the mask of this operation.
-    fn with_mask<R>(&self, work: impl FnOnce(Option<&Mask<'_>>) -> R) -> R {
-        match &self.dropout {
-            None => work(None),
-            Some(dropout) => work(Some(&Mask {
-                threshold: rng::drop_threshold(dropout.p),
-                factor: 1.0 / (1.0 - dropout.p),
-                key: dropout.key,
-                place: &|place| dropout.place(place),
-            })),
-        }
-    }
 }
 
 fn sizes(x: &[f32], a: &Shape, b: &Shape) -> candle_core::Result<Sizes> {
@@ -176,7 +176,9 @@ impl CustomOp3 for LowRank {
             backend().matmul_nt(&base.weight, x, sizes.n, &mut y, started).candle()?;
         }
         let accumulate = self.base.is_some();
-        let u = self.with_mask(|mask| low_rank::forward(x, a, b, self.scale, mask, &mut y, sizes, accumulate));
+        let u = Dropout::with_mask(self.dropout.as_ref(), |mask| {
+            low_rank::forward(x, a, b, self.scale, mask, &mut y, sizes, accumulate)
+        });
         if self.tracked {
             *self.kept.lock() = u;
         }
@@ -202,7 +204,7 @@ impl CustomOp3 for LowRank {
         let wants = (a.track_op(), b.track_op());
         let kept = self.kept.lock();
         let (scale, dx_slice) = (self.scale, dx.as_deref_mut());
-        let gradients = self.with_mask(|mask| {
+        let gradients = Dropout::with_mask(self.dropout.as_ref(), |mask| {
             low_rank::backward(&x_values, &a_values, &b_values, &kept, &g, scale, mask, dx_slice, wants, sizes)
         });
         let dx = dx.map(|values| tensor(values, x.dims())).transpose()?;

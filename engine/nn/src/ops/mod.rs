@@ -20,7 +20,8 @@ mod rotary;
 mod seed;
 mod softmax;
 
-pub use activation::{gated_gelu, gated_silu, gelu, gelu_tanh, silu};
+pub use activation::{Gate, gated_gelu, gated_silu, gelu, gelu_tanh, silu};
+pub(crate) use activation::{gate_backward, gate_forward};
 pub use attention::{AttentionSpec, attention, attention_cached};
 pub use embedding::{EmbeddingTable, embedding};
 pub use head::{HeadTable, IGNORE, head_cross_entropy, head_logits};

@@ -1,9 +1,9 @@
 //! The stage driver against the whole graph, recomputation against kept activations, accumulation against
 //! one batch, packing against single rows.
 
-use crate::tiny::{lay, project, rows, tiny_model, trained};
+use crate::tiny::{lay, project, rows, tiny_config, tiny_model, trained};
 use candle_core::Tensor;
-use temper_models::Model;
+use temper_models::{LlamaConfig, Model};
 use temper_nn::{Grads, Param};
 use temper_protocol::{Project, Value};
 use temper_train::attach::attach;
@@ -12,7 +12,10 @@ use temper_train::phases::PhaseClock;
 
 /// A model with a method on it whose parameters are all away from 0, so that every gradient matters.
 fn adapted(project: &Project, tied: bool) -> (Model, Vec<Param>) {
-    let mut model = tiny_model(tied);
+    adapt(tiny_model(tied), project)
+}
+
+fn adapt(mut model: Model, project: &Project) -> (Model, Vec<Param>) {
     let params = attach(&mut model, project).expect("attaches").params.as_slice().to_vec();
     for param in &params {
         let mut noise = vec![0_f32; param.elements()];
@@ -28,8 +31,11 @@ fn lora(dropout: f64) -> Project {
 }
 
 fn drive(model: &Model, batches: &[Tokens], recompute: bool) -> (f64, Grads) {
+    drive_with(&Driver::new(model, recompute), model, batches)
+}
+
+fn drive_with(driver: &Driver, model: &Model, batches: &[Tokens]) -> (f64, Grads) {
     let tokens: usize = batches.iter().map(trained).sum();
-    let driver = Driver::new(model, recompute);
     let (mut grads, mut loss) = (Grads::new(), 0.0);
     for batch in batches {
         let scales = (1.0 / tokens as f64, 1.0 / batches.len() as f64);
@@ -82,6 +88,30 @@ fn stages_give_the_gradients_of_the_whole_graph() {
             assert!((mean - f64::from(scaled.to_scalar::<f32>().expect("scalar"))).abs() < 1e-5, "{method}");
             let difference = difference(&whole, &staged);
             assert!(difference < 1e-5, "{method}, tied {tied}, recompute {recompute}: {difference}");
+        }
+    }
+}
+
+#[test]
+fn fused_blocks_and_graphs_agree_with_biases_windows_and_parts_that_are_not_trained() {
+    let partly = [("rank", Value::Integer(3)), ("targets", Value::Text("q_proj,down_proj".to_owned()))];
+    let upper = [("rank", Value::Integer(2)), ("layers", Value::Text("1".to_owned()))];
+    for project in [lora(0.2), project("lora", &partly), project("lora", &upper), project("full", &[])] {
+        let config = LlamaConfig { attention_bias: true, mlp_bias: true, sliding_window: Some(6), ..tiny_config(true) };
+        let (model, params) = adapt(Model::random(&config, 7).expect("model"), &project);
+        let batch = mixed_batch();
+        assert!(
+            model.blocks.iter().all(|block| block.fused(&batch.ctx).expect("fuses").is_some()),
+            "nothing was fused"
+        );
+        for recompute in [false, true] {
+            let graphs = Driver::new(&model, recompute).unfused();
+            let (loss, grads) = drive_with(&graphs, &model, std::slice::from_ref(&batch));
+            let (fused_loss, fused_grads) = drive(&model, std::slice::from_ref(&batch), recompute);
+            assert_eq!(fused_grads.len(), params.len());
+            assert!((loss - fused_loss).abs() < 1e-6, "{loss} {fused_loss}");
+            let difference = difference(&grads, &fused_grads);
+            assert!(difference < 1e-5, "{}: {difference}", project.method.id);
         }
     }
 }

@@ -13,9 +13,12 @@ pub(crate) const VOCABULARY: usize = 61;
 
 /// A llama with three blocks, grouped-query attention and, if asked for, a tied head.
 pub(crate) fn tiny_model(tied: bool) -> Model {
-    let config =
-        LlamaConfig { intermediate_size: 48, kv_heads: 2, tied, context: 64, ..LlamaConfig::new(VOCABULARY, 32, 3, 4) };
-    Model::random(&config, 7).expect("a tiny model")
+    Model::random(&tiny_config(tied), 7).expect("a tiny model")
+}
+
+/// Its shape.
+pub(crate) fn tiny_config(tied: bool) -> LlamaConfig {
+    LlamaConfig { intermediate_size: 48, kv_heads: 2, tied, context: 64, ..LlamaConfig::new(VOCABULARY, 32, 3, 4) }
 }
 
 /// A project with the given method and settings.

@@ -1,0 +1,164 @@
+//! A linear layer of a fused half: a frozen or trained weight, with or without a plain low-rank change.
+
+use super::add_gradient;
+use crate::frozen::{FrozenWeight, backend};
+use crate::kernels::low_rank::{self, Sizes};
+use crate::kernels::reduce;
+use crate::ops::{Dropout, Values};
+use crate::{Grads, Result, gemm};
+use candle_core::Tensor;
+use std::sync::Arc;
+
+/// `y = x Wᵀ + bias + scale · (drop(x) Aᵀ) Bᵀ`.
+pub struct FusedLinear {
+    /// (out, in).
+    pub weight: FusedWeight,
+    /// (out).
+    pub bias: Option<FusedFactor>,
+    /// The change.
+    pub low_rank: Option<FusedLowRank>,
+}
+
+/// The weight of a layer.
+pub enum FusedWeight {
+    /// As the file has it.
+    Frozen(Arc<FrozenWeight>),
+    /// In f32, trained.
+    Trained(FusedFactor),
+}
+
+/// A tensor, trained when it has a name.
+pub struct FusedFactor {
+    /// Name of the parameter.
+    pub name: Option<String>,
+    /// Contiguous f32 values.
+    pub value: Tensor,
+}
+
+/// A plain chain of two factors.
+pub struct FusedLowRank {
+    /// (rank, in).
+    pub a: FusedFactor,
+    /// (out, rank).
+    pub b: FusedFactor,
+    /// Factor in front.
+    pub scale: f32,
+    /// On the input of the change.
+    pub dropout: Option<Dropout>,
+}
+
+impl FusedWeight {
+    fn dims(&self) -> Result<(usize, usize)> {
+        Ok(match self {
+            Self::Frozen(weight) => (weight.rows, weight.cols),
+            Self::Trained(factor) => factor.value.dims2()?,
+        })
+    }
+}
+
+impl FusedLowRank {
+    fn sizes(&self, n: usize) -> Result<Sizes> {
+        let ((rank, cols), (rows, _)) = (self.a.value.dims2()?, self.b.value.dims2()?);
+        Ok(Sizes { n, cols, rows, rank })
+    }
+}
+
+impl FusedLinear {
+    /// Output features.
+    ///
+    /// # Errors
+    /// A trained weight that is no matrix.
+    pub fn out_features(&self) -> Result<usize> {
+        Ok(self.weight.dims()?.0)
+    }
+
+    /// The output (n, out) for `x` (n, in) in a buffer of its own, and `drop(x) Aᵀ` (n, rank) of the change, empty
+    /// without one.
+    pub(crate) fn forward_new(&self, x: &[f32], n: usize) -> Result<(Vec<f32>, Vec<f32>)> {
+        let mut out = vec![0f32; n * self.out_features()?];
+        let inner = self.forward(x, n, &mut out, false)?;
+        Ok((out, inner))
+    }
+
+    /// Writes the output to `out` (n, out), or adds it with `accumulate`.
+    pub(crate) fn forward(&self, x: &[f32], n: usize, out: &mut [f32], accumulate: bool) -> Result<Vec<f32>> {
+        let (rows, cols) = self.weight.dims()?;
+        if let Some(bias) = &self.bias {
+            let bias = Values::of(&bias.value)?;
+            for row in out.chunks_exact_mut(rows.max(1)) {
+                for (out, bias) in row.iter_mut().zip(bias.iter()) {
+                    *out = if accumulate { *out + bias } else { *bias };
+                }
+            }
+        }
+        let started = accumulate || self.bias.is_some();
+        match &self.weight {
+            FusedWeight::Frozen(weight) => backend().matmul_nt(weight, x, n, out, started)?,
+            FusedWeight::Trained(factor) => {
+                gemm::gemm_nt(x, &Values::of(&factor.value)?, out, n, rows, cols, 1.0, started);
+            }
+        }
+        self.inner(x, n, Some(out))
+    }
+
+    /// `drop(x) Aᵀ`; with `out` the change is added to it.
+    fn inner(&self, x: &[f32], n: usize, out: Option<&mut [f32]>) -> Result<Vec<f32>> {
+        let Some(change) = &self.low_rank else { return Ok(Vec::new()) };
+        let sizes = change.sizes(n)?;
+        let (a, b) = (Values::of(&change.a.value)?, Values::of(&change.b.value)?);
+        Ok(Dropout::with_mask(change.dropout.as_ref(), |mask| match out {
+            Some(out) => low_rank::forward(x, &a, &b, change.scale, mask, out, sizes, true),
+            None => low_rank::inner(x, &a, mask, sizes),
+        }))
+    }
+
+    /// `drop(x) Aᵀ` alone, for a layer whose output is not needed again.
+    pub(crate) fn inner_only(&self, x: &[f32], n: usize) -> Result<Vec<f32>> {
+        self.inner(x, n, None)
+    }
+
+    /// For the output gradient `g` (n, out): the gradient of the input into `dx` (n, in), added with `accumulate`, none
+    /// without `dx`; those of everything trained into `grads`. `inner` is what forward returned.
+    #[expect(clippy::too_many_arguments, reason = "operands of one product")]
+    pub(crate) fn backward(
+        &self,
+        x: &[f32],
+        inner: &[f32],
+        g: &[f32],
+        n: usize,
+        mut dx: Option<&mut [f32]>,
+        accumulate: bool,
+        grads: &mut Grads,
+    ) -> Result<()> {
+        let (rows, cols) = self.weight.dims()?;
+        if let Some(FusedFactor { name: Some(name), value }) = &self.bias {
+            add_gradient(grads, Some(name), Some(reduce::sum_of_rows(g, rows)), value.dims())?;
+        }
+        match &self.weight {
+            FusedWeight::Frozen(weight) => {
+                if let Some(dx) = dx.as_deref_mut() {
+                    backend().matmul_nn(weight, g, n, dx, accumulate)?;
+                }
+            }
+            FusedWeight::Trained(FusedFactor { name, value }) => {
+                if let Some(dx) = dx.as_deref_mut() {
+                    gemm::gemm_nn(g, &Values::of(value)?, dx, n, cols, rows, 1.0, accumulate);
+                }
+                if name.is_some() {
+                    let mut dw = vec![0f32; rows * cols];
+                    gemm::gemm_tn(g, x, &mut dw, rows, cols, n, 1.0, false);
+                    add_gradient(grads, name.as_deref(), Some(dw), value.dims())?;
+                }
+            }
+        }
+        let Some(change) = &self.low_rank else { return Ok(()) };
+        let (sizes, wants) = (change.sizes(n)?, (change.a.name.is_some(), change.b.name.is_some()));
+        let (a, b) = (Values::of(&change.a.value)?, Values::of(&change.b.value)?);
+        let gradients = Dropout::with_mask(change.dropout.as_ref(), |mask| {
+            low_rank::backward(x, &a, &b, inner, g, change.scale, mask, dx, wants, sizes)
+        });
+        drop((a, b));
+        add_gradient(grads, change.a.name.as_deref(), gradients.a, change.a.value.dims())?;
+        add_gradient(grads, change.b.name.as_deref(), gradients.b, change.b.value.dims())
+    }
+}

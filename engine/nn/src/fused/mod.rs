@@ -1,0 +1,127 @@
+//! Whole halves of a block as one piece of arithmetic, forward and backward, without a graph.
+//!
+//! Place in the data flow: a stage that carries nothing but frozen or trained weights and plain low-rank changes hands
+//! out a [`FusedBlock`]; the trainer runs that instead of the graph of single operations. The arithmetic is that of
+//! [`crate::ops`], from the same kernels; what is saved is the graph's copies: residual sums are added in place, inputs
+//! shared by several layers collect their gradient in one buffer, no gradient starts as zeros, and cheap values
+//! (norms, gates) are computed again instead of being kept. A stage with anything else on it is run as a graph.
+
+mod attention;
+mod linear;
+mod mlp;
+
+pub use attention::{AttentionHalf, AttentionKept};
+pub use linear::{FusedFactor, FusedLinear, FusedLowRank, FusedWeight};
+pub use mlp::{MlpHalf, MlpKept};
+
+use crate::kernels::norm;
+use crate::ops::Values;
+use crate::{Grads, Result};
+use candle_core::{Device, Tensor};
+
+/// A block: `h = x + attention(norm(x))`, `y = h + mlp(norm(h))`.
+pub struct FusedBlock {
+    /// First half.
+    pub attention: AttentionHalf,
+    /// Second half.
+    pub mlp: MlpHalf,
+}
+
+/// What the backward pass of a block needs beside its input.
+pub struct BlockKept {
+    attention: AttentionKept,
+    /// Hidden states between the halves.
+    middle: Vec<f32>,
+    mlp: MlpKept,
+}
+
+impl FusedBlock {
+    /// Output (positions, hidden) for `x` (positions, hidden); what backward needs with `keep`.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn forward(&self, x: &[f32], positions: &[u32], keep: bool) -> Result<(Vec<f32>, Option<BlockKept>)> {
+        let (middle, attention) = self.attention.forward(x, positions)?;
+        let attention = keep.then_some(attention);
+        let (gates, mut gated) = self.mlp.gates(&middle)?;
+        let mut y = middle.clone();
+        let mlp = self.mlp.finish(gates, &mut gated, &mut y)?;
+        let kept = attention.map(|attention| BlockKept { attention, middle, mlp });
+        Ok((y, kept))
+    }
+
+    /// What backward needs, without the output: the last product is left out.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn recompute(&self, x: &[f32], positions: &[u32]) -> Result<BlockKept> {
+        let (middle, attention) = self.attention.forward(x, positions)?;
+        let (gates, mut gated) = self.mlp.gates(&middle)?;
+        let mlp = self.mlp.keep(gates, &mut gated)?;
+        Ok(BlockKept { attention, middle, mlp })
+    }
+
+    /// Turns `gradient` (positions, hidden) of the output into that of the input, and adds those of all trained
+    /// parameters to `grads`. Without `input` the gradient of the input is not computed and `gradient` left undefined.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn backward(
+        &self,
+        x: &[f32],
+        positions: &[u32],
+        kept: BlockKept,
+        gradient: &mut [f32],
+        input: bool,
+        grads: &mut Grads,
+    ) -> Result<()> {
+        let BlockKept { attention, middle, mlp } = kept;
+        self.mlp.backward(&middle, mlp, gradient, grads)?;
+        drop(middle);
+        self.attention.backward(x, positions, attention, gradient, input, grads)
+    }
+}
+
+/// An RMS norm at the entry of a half.
+pub struct FusedNorm {
+    /// Name of the weight when it is trained.
+    pub name: Option<String>,
+    /// (features).
+    pub weight: Tensor,
+    /// Added to the mean square.
+    pub eps: f64,
+}
+
+impl FusedNorm {
+    pub(crate) fn forward(&self, x: &[f32]) -> Result<Vec<f32>> {
+        Ok(norm::rms_norm(x, &Values::of(&self.weight)?, self.eps))
+    }
+
+    /// Adds the gradient of the input to `gradient` for the output gradient `g`; not at all without `input`.
+    pub(crate) fn backward(
+        &self,
+        x: &[f32],
+        g: &[f32],
+        gradient: &mut [f32],
+        input: bool,
+        grads: &mut Grads,
+    ) -> Result<()> {
+        let values = Values::of(&self.weight)?;
+        let dx = input.then_some(gradient);
+        let weight = norm::rms_norm_backward_add(x, &values, g, self.eps, dx, self.name.is_some());
+        add_gradient(grads, self.name.as_deref(), weight, self.weight.dims())
+    }
+}
+
+/// Adds a parameter's gradient; nothing for what is not trained.
+pub(crate) fn add_gradient(
+    grads: &mut Grads,
+    name: Option<&str>,
+    values: Option<Vec<f32>>,
+    dims: &[usize],
+) -> Result<()> {
+    match (name, values) {
+        (Some(name), Some(values)) => grads.add(name, &Tensor::from_vec(values, dims, &Device::Cpu)?),
+        _ => Ok(()),
+    }
+}

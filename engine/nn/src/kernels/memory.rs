@@ -1,0 +1,75 @@
+//! Freed memory stays with the process while a run lasts.
+//!
+//! Place in the data flow: the trainer holds a [`KeepFreed`] around its steps. Each step frees and asks for the same
+//! large buffers; where the allocator returns them to the system in between, the system has to clear tens of thousands
+//! of pages a step. Only the allocator of glibc needs telling; others keep pages of their own accord.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+static HOLDERS: AtomicUsize = AtomicUsize::new(0);
+
+/// While one of these lives, freed memory is kept for the next step; the last one gives it back.
+#[derive(Debug)]
+pub struct KeepFreed(());
+
+impl KeepFreed {
+    /// Begins.
+    #[must_use]
+    pub fn begin() -> Self {
+        if HOLDERS.fetch_add(1, Ordering::SeqCst) == 0 {
+            allocator::keep();
+        }
+        Self(())
+    }
+}
+
+impl Drop for KeepFreed {
+    fn drop(&mut self) {
+        if HOLDERS.fetch_sub(1, Ordering::SeqCst) == 1 {
+            allocator::give_back();
+        }
+    }
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod allocator {
+    use libc::c_int;
+
+    /// Buffers from this size on are usually asked of the system one by one.
+    const USUAL_MMAP_THRESHOLD: c_int = 128 << 10;
+    /// Free memory at the end of the heap that is usually kept.
+    const USUAL_TRIM_THRESHOLD: c_int = 128 << 10;
+    /// The heap grows by steps of this size.
+    const TOP_PAD: c_int = 16 << 20;
+
+    fn set(options: &[(c_int, c_int)]) {
+        for (option, value) in options {
+            #[expect(unsafe_code, reason = "the C library's allocator is told through a C call")]
+            // SAFETY: mallopt takes two integers, may be called at any time and from any thread, and leaves everything
+            // allocated as it is; an option it does not know is refused by its return value, which changes nothing.
+            unsafe {
+                libc::mallopt(*option, *value);
+            }
+        }
+    }
+
+    pub(super) fn keep() {
+        set(&[(libc::M_MMAP_THRESHOLD, c_int::MAX), (libc::M_TRIM_THRESHOLD, c_int::MAX), (libc::M_TOP_PAD, TOP_PAD)]);
+    }
+
+    pub(super) fn give_back() {
+        set(&[(libc::M_MMAP_THRESHOLD, USUAL_MMAP_THRESHOLD), (libc::M_TRIM_THRESHOLD, USUAL_TRIM_THRESHOLD)]);
+        #[expect(unsafe_code, reason = "the C library's allocator is told through a C call")]
+        // SAFETY: malloc_trim takes a number, may be called at any time, and frees nothing that is in use.
+        unsafe {
+            libc::malloc_trim(0);
+        }
+    }
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+mod allocator {
+    pub(super) fn keep() {}
+
+    pub(super) fn give_back() {}
+}
