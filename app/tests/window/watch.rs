@@ -65,6 +65,7 @@ fn a_run_stopped_before_its_first_validation_has_no_best_step() {
     let window = watching(&stage, scenes::early_view("stopped"));
     assert!(shows(&window, "It ended before its first validation."));
     assert!(shows(&window, "never measured"));
+    assert!(shows(&window, "The run ended before its first validation and its first measurement"), "of ranks");
     assert!(!shows(&window, "best"), "nothing is called best");
     assert!(!shows(&window, "step 0"));
 }
@@ -202,6 +203,17 @@ fn collect(shape: &Shape, words: &mut Vec<(String, Rect)>, pieces: &mut Vec<(Pos
     }
 }
 
+/// Horizontal place of the line at the newest step of a live run.
+fn live_line(shape: &Shape, accent: egui::Color32) -> Option<f32> {
+    match shape {
+        Shape::LineSegment { points: [from, to], stroke } => {
+            let upright = (from.x - to.x).abs() < 0.1 && (from.y - to.y).abs() > 60.0;
+            (upright && stroke.color == accent && stroke.width > 1.5).then_some(from.x)
+        }
+        _ => None,
+    }
+}
+
 #[test]
 fn labels_in_plots_stand_where_no_curve_goes() {
     let mut seen = 0;
@@ -214,6 +226,10 @@ fn labels_in_plots_stand_where_no_curve_goes() {
             window.run();
             kit::send(&mut window, UiCommand::Go(Room::Watch));
             let (mut words, mut pieces) = (Vec::new(), Vec::new());
+            let accent = temper::theme::Theme::bundled(true).colours.accent;
+            let shapes = &window.output().shapes;
+            let live_lines: Vec<f32> = shapes.iter().filter_map(|clipped| live_line(&clipped.shape, accent)).collect();
+            assert_eq!(live_lines.is_empty(), status != "running", "a live run has its line");
             for clipped in &window.output().shapes {
                 collect(&clipped.shape, &mut words, &mut pieces);
             }
@@ -222,7 +238,8 @@ fn labels_in_plots_stand_where_no_curve_goes() {
                 seen += 1;
                 let inside =
                     |(from, to): &&(Pos2, Pos2)| (0..=4).any(|part| ink.contains(from.lerp(*to, part as f32 / 4.0)));
-                let crossing = pieces.iter().filter(inside).count();
+                let lines = live_lines.iter().filter(|x| ink.x_range().contains(**x)).count();
+                let crossing = pieces.iter().filter(inside).count() + lines;
                 assert_eq!(crossing, 0, "\"{line}\" at {ink:?}, {status} {steps}, {}", size.0);
             }
         }

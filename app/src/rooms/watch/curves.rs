@@ -151,14 +151,17 @@ fn plot_loss(cx: &PanelCtx<'_>, ui: &mut Ui, plot: Rect, view: &RunView, axis: &
     let drawn: [&[PlotPoint]; 3] = [&view.train_raw, &view.train_smooth, &view.validation];
     // The lowest points of the plot belong to the marks of checkpoints.
     let marks = plot.with_min_y(plot.bottom() - 9.0);
-    let mut obstacles = Obstacles { shown: &shown, curves: &drawn, taken: vec![marks] };
+    let mut taken = axis.kept_clear(&shown, view.row.is_active());
+    taken.push(marks);
+    let mut obstacles = Obstacles { shown: &shown, curves: &drawn, taken };
     for point in view.validation.iter().filter(|point| point.x >= axis.range.0 && point.x <= axis.range.1) {
         chart::marker(ui, shown.at(point.x, point.y), Marker::Ring, theme.series[1], c.plot);
     }
     for mark in &view.checkpoints {
         let x = shown.x(view.map.place(mark.step as f64));
         if (plot.left()..=plot.right()).contains(&x) {
-            let best = mark.step == view.row.best_step;
+            // Before the first validation the best step is 0, where a checkpoint lies: it is not the best of anything.
+            let best = mark.step > 0 && mark.step == view.row.best_step;
             triangle(ui, pos2(x, plot.bottom()), if best { c.ok } else { c.text3 });
         }
     }

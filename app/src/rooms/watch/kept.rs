@@ -150,7 +150,7 @@ fn plot_kept(cx: &PanelCtx<'_>, ui: &mut Ui, plot: Rect, view: &RunView, axis: &
     };
     let shown = chart::show(ui, theme, plot, &chart);
     if budget.is_finite() {
-        budget_line(cx, ui, &shown, view, budget);
+        budget_line(cx, ui, &shown, view, axis, budget);
     }
     let zero = shown.y(0.0).round() + 0.5;
     ui.painter().hline(plot.x_range(), zero, Stroke::new(1.0, c.line2));
@@ -165,7 +165,7 @@ fn plot_kept(cx: &PanelCtx<'_>, ui: &mut Ui, plot: Rect, view: &RunView, axis: &
     axis.take(cx, ui, view, &shown);
 }
 
-fn budget_line(cx: &PanelCtx<'_>, ui: &mut Ui, shown: &chart::Shown, view: &RunView, budget: f64) {
+fn budget_line(cx: &PanelCtx<'_>, ui: &mut Ui, shown: &chart::Shown, view: &RunView, axis: &Axis, budget: f64) {
     let (theme, c, plot) = (cx.theme, cx.c(), shown.rect);
     let y = shown.y(budget).round() + 0.5;
     if y > plot.bottom() {
@@ -178,7 +178,7 @@ fn budget_line(cx: &PanelCtx<'_>, ui: &mut Ui, shown: &chart::Shown, view: &RunV
     let words = format!("budget {}", format::signed_nats(budget));
     let size = vec2(text::width(ui, &words, Type::Caption).ceil(), 14.0);
     let curves: Vec<&[egui_plot::PlotPoint]> = view.kept.iter().map(|set| set.delta.as_slice()).collect();
-    let mut obstacles = Obstacles { shown, curves: &curves, taken: Vec::new() };
+    let mut obstacles = Obstacles { shown, curves: &curves, taken: axis.kept_clear(shown, view.row.is_active()) };
     if let Some(label) = obstacles.place(labels::along(plot, y, size)) {
         text::line(ui, label, Align::Min, &words, Type::Caption, c.err);
     }

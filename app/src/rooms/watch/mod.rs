@@ -194,6 +194,17 @@ impl Axis {
         self.hover.or(self.scrub).unwrap_or(self.live)
     }
 
+    /// Places of the scrub line and the live line in a plot: labels keep clear of them.
+    #[must_use]
+    pub fn kept_clear(&self, shown: &Shown, active: bool) -> Vec<Rect> {
+        let places = [active.then_some(self.live), self.scrub].into_iter().flatten();
+        let strip = |place: f64| {
+            let x = shown.x(place);
+            Rect::from_min_max(pos2(x - 1.5, shown.rect.top()), pos2(x + 1.5, shown.rect.bottom()))
+        };
+        places.map(strip).collect()
+    }
+
     /// Draws scrub line, live line and the line under the pointer through a plot.
     pub fn lines(&self, ui: &Ui, theme: &Theme, shown: &Shown, active: bool) {
         let c = &theme.colours;

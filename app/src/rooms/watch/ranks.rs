@@ -28,9 +28,16 @@ pub fn ranks_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
     let note = if rank.steps.is_empty() { String::new() } else { format!("step {}", format::count(rank.step)) };
     let (head, inside) = panel::titled(ui, cx.theme, rect, "Rank microscope", &note);
     if rank.modules.is_empty() {
-        let words =
-            "Which layers the change goes to, and how many directions it uses, is shown from the first measurement on.";
-        empty::show(ui, cx.theme, inside, icons::ROWS, "Not measured yet", words, &[]);
+        let (title, words) = if view.row.is_active() {
+            (
+                "Not measured yet",
+                "Which layers the change goes to, and how many directions it uses, is shown from the first validation \
+                 or measurement of the kept sets on.",
+            )
+        } else {
+            ("Never measured", "The run ended before its first validation and its first measurement of the kept sets.")
+        };
+        empty::show(ui, cx.theme, inside, icons::ROWS, title, words, &[]);
         return;
     }
     let head = super::plot_menu(cx, ui, head, "Ranks: save", &[Id::SaveRanks, Id::RanksPicture]);
