@@ -3,9 +3,12 @@
 
     bad_input_test.py --temper PROGRAM [--only WORD]
 
-Every case is run, then the failed ones are listed. A crash (panic, signal) is never an answer.
+Every case is run, then the failed ones are listed. A crash (panic, signal) is never an answer. Full disks are small
+mounted ones where mounting is allowed (in a namespace of mounts of this script's own), memory that runs out is a limit on
+the address space.
 """
 import argparse
+import hashlib
 import json
 import os
 import pathlib
@@ -246,28 +249,108 @@ def values_out_of_range(bench):
     bench.refused("train", bench.project(bench.model(), where="third", method={"id": "lorra"}), says=["lora"])
 
 
-@case
-def disk_full_while_writing(bench):
-    folder = bench.work / "small"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], capture_output=True).returncode == 0
-    limit = None
-    if not mounted:
+class SmallDisk:
+    """A folder on a disk of its own that can be made small and large again; without the right to mount, a limit on the
+    size of a file stands in for the full disk."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        folder.mkdir(parents=True)
+        self.mounted = run_quietly("mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", folder)
+        print(f"   full disk by {'a mounted tmpfs' if self.mounted else 'RLIMIT_FSIZE'}", flush=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_error):
+        if self.mounted:
+            subprocess.run(["umount", "-l", str(self.folder)], check=True)
+
+    def full(self, left):
+        """From now on `left` more bytes fit. Gives what a process must do first where nothing is mounted."""
+        if self.mounted:
+            used = shutil.disk_usage(self.folder).used
+            subprocess.run(["mount", "-o", f"remount,size={(used + left) // 1024}k", str(self.folder)], check=True)
+            return None
+
         def limit():
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
-    try:
-        # AdamW's state of every parameter is more than the disk holds
-        project = bench.project(bench.model(), where="small/project", method={"id": "full"})
-        project_text = (project / "project.toml").read_text().replace('targets = "all-linear"\nrank = 16\nalpha = 32\n', "")
-        (project / "project.toml").write_text(project_text)
-        bench.refused("train", project, says=["space|full|disk|large"], preexec=limit)
-        left = [path for path in project.rglob("*") if re.search(r"\.(tmp|part|partial)$", path.name)]
-        assert not left, f"half-written files stay: {left[:3]}"
-        assert (project / "project.toml").read_text() == project_text
-    finally:
-        if mounted:
-            subprocess.run(["umount", "-l", str(folder)], check=True)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (left, left))
+        return limit
+
+    def roomy(self):
+        if self.mounted:
+            subprocess.run(["mount", "-o", "remount,size=64m", str(self.folder)], check=True)
+
+
+def run_quietly(*words):
+    return subprocess.run([str(word) for word in words], capture_output=True).returncode == 0
+
+
+def whole_checkpoints(project):
+    """Steps of the checkpoints of run 1; each must have the bytes that its state.json promises."""
+    steps = []
+    for folder in sorted((project / "runs/0001/checkpoints").iterdir()):
+        assert folder.name.startswith("step-"), f"{folder.name} is left over"
+        for name, digest in json.loads((folder / "state.json").read_text())["meta"]["files"].items():
+            assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest, f"{folder.name}/{name} is damaged"
+        steps.append(int(folder.name.removeprefix("step-")))
+    return steps
+
+
+def half_written(folder):
+    return [path for path in folder.rglob("*") if re.search(r"\.(tmp|part|partial)$|unfinished", path.name)]
+
+
+def final_hash(events):
+    done = temper_cli.last(events, "finished")
+    assert done and done["status"] == "finished", done
+    return temper_cli.sha256_of_folder(done["adapter"])
+
+
+@case
+def disk_full_while_writing_a_checkpoint(bench):
+    model, keys = bench.model(), {"steps": 12, "checkpoint_steps": 2, "keep_checkpoints": 20}
+    wanted = final_hash(bench.temper.run("train", bench.project(model, where="reference", train=keys)))
+    with SmallDisk(bench.work / "small") as disk:
+        project = bench.project(model, where="small/project", train=keys)
+        text = (project / "project.toml").read_text()
+        bench.temper.run("train", project, "--max-steps", 4)
+        before = whole_checkpoints(project)
+        assert before == [0, 2, 4] or before == [2, 4], before
+        limit = disk.full(left=200_000)
+        bench.refused("train", project, "--resume", "last", says=["space|full|disk|large", "resume"], preexec=limit)
+        assert not half_written(project), half_written(project)[:3]
+        assert whole_checkpoints(project) == before, "earlier checkpoints changed"
+        assert (project / "project.toml").read_text() == text
+        disk.roomy()
+        after = bench.temper.run("train", project, "--resume", "last")
+        assert temper_cli.last(after, "started")["resumed_from"] == 4
+        assert final_hash(after) == wanted, "the run is not what it would have been"
+
+
+@case
+def disk_full_while_writing_an_export(bench):
+    of_folder = bench.project(bench.model())
+    of_gguf = bench.project(tiny_model.write_gguf(bench.work / "tiny.gguf"), where="from-gguf")
+    trains(bench, of_folder)
+    trains(bench, of_gguf)
+    exports = (("peft", "peft", of_folder), ("hf", "hf", of_folder), ("gguf", "merged.gguf", of_folder),
+               ("gguf-lora", "lora.gguf", of_gguf))
+    with SmallDisk(bench.work / "small") as disk:
+        for form, name, project in exports:
+            out = disk.folder / name
+            limit = disk.full(left=50_000)
+            words = ("export", "last", "--project", project, "--format", form, "--out", out)
+            bench.refused(*words, says=["space|full|disk|large"], preexec=limit)
+            left = [path for path in disk.folder.iterdir() if disk.mounted or path.stat().st_size]
+            assert not out.exists() and not left, f"{form}: {left} is left over"
+            disk.roomy()
+            certificate = temper_cli.last(bench.temper.run(*words), "certificate")
+            assert certificate["pass"], certificate
+            shutil.rmtree(out) if out.is_dir() else out.unlink()
+            for file in disk.folder.iterdir():
+                file.unlink()
 
 
 @case
@@ -305,11 +388,194 @@ def two_engines_on_one_project(bench):
         first.wait()
 
 
+def address_space(mib):
+    """For a process that must live within so much address space."""
+    return lambda: resource.setrlimit(resource.RLIMIT_AS, (mib << 20, mib << 20))
+
+
 @case
 def out_of_memory_is_said_before_it_happens(bench):
-    project = bench.project(bench.model(), train={"batch": 4096, "accumulate": 64, "recompute": "off"},
-                            data={"max_tokens": 100_000, "packing": True})
-    bench.refused("train", project, says=["memory|context|max_tokens"], timeout=300)
+    rows = [{"text": f"Row {row} has words" + " and words" * 50} for row in range(5000)]
+    bench.data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    project = bench.project(bench.model(), train={"batch": 4096, "recompute": "off"})
+    error = bench.refused("train", project, says=["memory", "train.batch", r"needs about \d+ MiB", r"only \d+ MiB in all"],
+                          preexec=address_space(3000))
+    assert error["code"] == "out_of_memory", error
+
+
+@case
+def whatever_the_limit_of_memory_there_is_an_answer(bench):
+    model, outcomes = bench.model(), {}
+    # below, not even the system's loader can start the program
+    for mib in range(150, 1500, 90):
+        project = bench.project(model, where=f"within-{mib}")
+        words = bench.temper.command("train", project)
+        done = subprocess.run(words, capture_output=True, text=True, timeout=60, preexec_fn=address_space(mib))
+        events = temper_cli.events_of(done.stdout)
+        end = temper_cli.last(events, "error") or temper_cli.last(events, "finished")
+        assert end, f"{mib} MiB: exit code {done.returncode}, nothing said: {done.stderr[-500:]}"
+        problem = end if end["event"] == "error" else end.get("problem")
+        assert done.returncode == (1 if problem else 0), f"{mib} MiB: exit code {done.returncode}"
+        if problem:
+            assert problem["what"] and problem["where"] and problem["action"], problem
+            assert problem["code"] == "out_of_memory" or "memory" in problem["what"], f"{mib} MiB: {problem}"
+            trains(bench, project)
+        outcomes[mib] = problem["what"][:60] if problem else "finished"
+    assert len(set(outcomes.values())) >= 3, f"the limits do not bite: {outcomes}"
+    done = subprocess.run(bench.temper.command("generate", model, "--prompt", "x"), capture_output=True, text=True,
+                          preexec_fn=address_space(min(m for m, o in outcomes.items() if "while" in o)))
+    error = temper_cli.last(temper_cli.events_of(done.stdout), "error")
+    assert done.returncode == 0 or error["code"] == "out_of_memory", f"{done.stdout[-500:]} {done.stderr[-300:]}"
+
+
+@case
+def out_of_memory_in_the_middle_of_a_run(bench):
+    model = bench.model(max_position_embeddings=4096)
+    rows = [{"text": f"Row {row} is short."} for row in range(60)]
+    validation = bench.work / "validation.jsonl"
+    validation.write_text("".join(json.dumps(row) + "\n" for row in rows[:10]))
+    # one row needs more than all before it; where it comes is fixed by the seed
+    rows[30] = {"text": "word and " * 3000}
+    bench.data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = {"train": {"steps": 40, "checkpoint_steps": 2},
+                "data": {"validation": str(validation), "max_tokens": 3000, "packing": False, "loss_on": "everything"}}
+    reference = temper_cli.write_project(bench.work / "reference", model, bench.data, **settings)
+    wanted = final_hash(bench.temper.run("train", reference))
+    project = temper_cli.write_project(bench.work / "project", model, bench.data, **settings)
+    process = bench.temper.start("train", project, stderr=subprocess.PIPE)
+    events = []
+    for line in process.stdout:
+        events.append(json.loads(line))
+        if events[-1]["event"] == "checkpoint" and temper_cli.last(events[:-1], "checkpoint") is None:
+            status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
+            now = int(re.search(r"VmSize:\s+(\d+)", status)[1]) * 1024
+            resource.prlimit(process.pid, resource.RLIMIT_AS, (now, now))
+    process.wait()
+    log = process.stderr.read()
+    process.stdout.close(), process.stderr.close()
+    done = events[-1]
+    assert process.returncode == 1 and done["event"] == "finished", f"exit code {process.returncode}: {done} {log[-500:]}"
+    assert done["status"] == "failed" and done["problem"]["code"] == "out_of_memory", done
+    assert re.search(r"step \d+.*refused .* more.*MiB in use", done["problem"]["what"]), done["problem"]
+    last = whole_checkpoints(project)[-1]
+    run = temper_cli.last(bench.temper.run("runs", project), "run")
+    assert run["status"] == "failed" and run["steps"] >= last and run["problem"] == done["problem"], run
+    after = bench.temper.run("train", project, "--resume", "last")
+    assert temper_cli.last(after, "started")["resumed_from"] == last
+    assert final_hash(after) == wanted, "the run is not what it would have been"
+
+
+@case
+def killed_by_the_system(bench):
+    project = bench.project(bench.model(), train={"steps": 3000, "checkpoint_steps": 5})
+    process = bench.temper.start("train", project, stderr=subprocess.DEVNULL)
+    for line in process.stdout:
+        event = json.loads(line)
+        if event.get("event") == "checkpoint" and event["step"] >= 5:
+            break
+    process.kill()
+    process.stdout.close()
+    process.wait()
+
+    def only_run():
+        return temper_cli.last(bench.temper.run("runs", project), "run")
+    run = only_run()
+    assert run["status"] == "interrupted" and run["steps"] >= 5, run
+    assert "--resume 1" in run["problem"]["action"], run["problem"]
+    last = whole_checkpoints_but_unfinished(project)[-1]
+    after = bench.temper.run("train", project, "--resume", "last", "--max-steps", last + 5)
+    assert temper_cli.last(after, "started")["resumed_from"] == last, temper_cli.last(after, "started")
+    run = only_run()
+    assert run["status"] == "finished" and run["steps"] == last + 5 and "problem" not in run, run
+    # the next engine, not only the next reader, marks what a killed one left
+    process = bench.temper.start("train", project, "--resume", "last", stderr=subprocess.DEVNULL)
+    for line in process.stdout:
+        if json.loads(line).get("event") == "step":
+            break
+    process.kill()
+    process.stdout.close()
+    process.wait()
+    bench.temper.run("train", project, "--max-steps", 1)
+    statuses = {event["run"]: event["status"] for event in bench.temper.run("runs", project) if event["event"] == "run"}
+    assert statuses == {1: "interrupted", 2: "finished"}, statuses
+
+
+def whole_checkpoints_but_unfinished(project):
+    """As after a kill: what was being written may be there under its temporary name, and is no checkpoint."""
+    folder = project / "runs/0001/checkpoints"
+    for path in folder.glob(".*"):
+        assert path.name.startswith((".unfinished-", ".replaced-")), path.name
+    return sorted(int(path.name.removeprefix("step-")) for path in folder.glob("step-*"))
+
+
+def damaged(kind, whole):
+    """Bytes of a database after an accident."""
+    broken = bytearray(whole)
+    if kind == "cut":
+        return broken[:len(broken) // 2 - 100]
+    if kind == "header":
+        broken[:100] = b"not a database at all".ljust(100, b"!")
+    if kind == "pages":
+        broken[4096:4096 * 5] = os.urandom(4096 * 4)
+    return broken
+
+
+@case
+def damaged_database(bench):
+    model = bench.model()
+    for kind in ("cut", "header", "pages"):
+        project = bench.project(model, where=kind)
+        steps = temper_cli.last(trains(bench, project), "finished")["steps"]
+        file = project / "temper.db"
+        content = damaged(kind, file.read_bytes())
+        file.write_bytes(content)
+        before = listing(project)
+        error = bench.refused("runs", project, says=["damaged", "--repair", str(project)])
+        assert error["where"].endswith("temper.db"), error
+        bench.refused("train", project, says=["damaged", "--repair"])
+        assert file.read_bytes() == content, "the file was changed before anybody asked for it"
+        new = set(listing(project)) - set(before)
+        assert not [name for name in new if name.startswith("runs/")], f"a refused run left {new}"
+        events = bench.temper.run("runs", project, "--repair")
+        warning = next(event for event in events if event.get("code") == "database_set_aside")
+        kept = project / "temper.db.damaged-1"
+        assert str(kept) in warning["text"] and kept.read_bytes() == content, warning
+        runs = {event["run"]: event for event in bench.temper.run("runs", project) if event["event"] == "run"}
+        assert runs[1]["status"] == "finished" and runs[1]["steps"] == steps, runs
+        trains(bench, project)
+        assert temper_cli.last(bench.temper.run("runs", project, "--repair"), "warning")["code"] == "database_whole"
+        assert not (project / "temper.db.damaged-2").exists()
+
+
+@case
+def lost_database(bench):
+    project = bench.project(bench.model())
+    trains(bench, project)
+    for name in ("temper.db", "temper.db-wal", "temper.db-shm"):
+        (project / name).unlink(missing_ok=True)
+    bench.refused("runs", project, says=["missing", "--repair"])
+    events = bench.temper.run("runs", project, "--repair")
+    assert temper_cli.last(events, "run")["status"] == "finished", events
+
+
+@case
+def broken_rows_are_named_once(bench):
+    bench.data.write_text("{]\n" * 3)
+    error = bench.refused("train", bench.project(bench.model()), says=[r"data\.jsonl line 2"])
+    assert len(re.findall(r"\bline 2\b", json.dumps(error))) == 1, error
+    assert "at line 1 column" not in json.dumps(error), error
+
+
+@case
+def logits_find_the_run_of_another_folder(bench):
+    project = bench.project(bench.model())
+    trains(bench, project)
+    tokens, out = bench.work / "tokens.safetensors", bench.work / "logits.safetensors"
+    temper_cli.write_tokens(tiny_model.STARTER / "tokenizer.json", tokens)
+    words = ("logits", bench.work / "model", "--adapter", "run:1", "--tokens", tokens, "--out", out)
+    bench.refused(*words, says=["run"])
+    bench.temper.run(*words, "--project", project)
+    assert out.is_file()
 
 
 @case
@@ -328,7 +594,15 @@ def usage_errors_have_exit_code_2(bench):
         assert done.returncode == 2, f"{words}: exit code {done.returncode}"
 
 
+def with_mounts_of_its_own():
+    """Starts this script again where its mounts are seen by nobody else and vanish with it."""
+    if os.geteuid() == 0 and "BAD_INPUT_MOUNTS" not in os.environ and run_quietly("unshare", "-m", "true"):
+        os.environ["BAD_INPUT_MOUNTS"] = "own"
+        os.execvp("unshare", ["unshare", "-m", sys.executable, *sys.argv])
+
+
 def main():
+    with_mounts_of_its_own()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--temper", type=pathlib.Path, required=True)
     parser.add_argument("--only", default="", help="cases whose name contains this")
@@ -341,7 +615,7 @@ def main():
             try:
                 function(Bench(args.temper, pathlib.Path(work)))
                 print(f"[PASS] {name}", flush=True)
-            except (AssertionError, temper_cli.Failed, subprocess.TimeoutExpired, KeyError) as error:
+            except (AssertionError, temper_cli.Failed, subprocess.SubprocessError, LookupError, TypeError, OSError) as error:
                 failed.append(name)
                 print(f"[FAIL] {name}: {str(error)[:1200]}", flush=True)
     print(f"{len(failed)} of {len(CASES)} cases failed" if failed else "every case got its answer")

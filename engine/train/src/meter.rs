@@ -86,6 +86,22 @@ pub fn free_memory_mib() -> f64 {
     address_space_left_mib().map_or(free, |left| free.min(left))
 }
 
+/// Memory that this process could have at best, MiB: all that is built in, cut to the limit of the container and of
+/// the address space. 0 when it cannot be told.
+#[must_use]
+pub fn most_memory_mib() -> f64 {
+    let Ok(mut system) = sysinfo::System::new() else { return 0.0 };
+    system.refresh_memory();
+    let mut most = system.total_memory().saturating_add(system.total_swap());
+    if let Some(limits) = system.cgroup_limits()
+        && limits.total_memory > 0
+    {
+        most = most.min(limits.total_memory.saturating_add(limits.free_swap));
+    }
+    let most = most as f64 / MIB;
+    address_space_left_mib().map_or(most, |left| most.min(left))
+}
+
 /// Disk space left where `folder` is or will be, MiB; 0 when it cannot be told.
 #[must_use]
 pub fn free_disk_mib(folder: &Path) -> f64 {

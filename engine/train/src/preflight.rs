@@ -4,7 +4,7 @@ use crate::control::RunControl;
 use crate::driver::{Driver, Tokens, kept_bytes_per_token};
 use crate::error::Result;
 use crate::eval::Validation;
-use crate::meter::{Meter, free_disk_mib, free_memory_mib};
+use crate::meter::{Meter, free_disk_mib, free_memory_mib, most_memory_mib};
 use crate::phases::PhaseClock;
 use crate::prepare::{Prepared, prepare, tokens_of};
 use crate::request::TrainRequest;
@@ -16,7 +16,7 @@ use std::time::Instant;
 use temper_data::{Example, eval_batches};
 use temper_models::Model;
 use temper_nn::{AdamW, Grads};
-use temper_protocol::{Event, StorageType};
+use temper_protocol::{Code, Event, Problem, StorageType};
 
 const MIB: f64 = 1024.0 * 1024.0;
 /// Each number of a parameter and of its two moments takes four bytes in a checkpoint.
@@ -54,7 +54,7 @@ fn measure(request: &TrainRequest, watch: &Watch<'_>) -> Result<Event> {
     let layout = layout(project, prepared.max_tokens, prepared.codec.pad_id());
     let longest = longest_batch(prepared.loader.examples(), project.data.packing, layout);
     let Some(tokens) = longest else {
-        return Err(temper_protocol::Problem::internal("the data has no row to measure with").into());
+        return Err(Problem::internal("the data has no row to measure with").into());
     };
     watch.preparing("measuring a step", 0, 0, "steps");
     let wanted_mib = expected_mib(request, &prepared, &tokens);
@@ -142,6 +142,33 @@ fn expected_mib(request: &TrainRequest, prepared: &Prepared, tokens: &Tokens) ->
         blocks * per_block
     };
     (trained + activations) / MIB
+}
+
+/// Refuses a run whose step would take more memory than there is at all, and warns when it takes more than is free.
+///
+/// # Errors
+/// The problem with both figures.
+pub(crate) fn check_memory(request: &TrainRequest, prepared: &Prepared, watch: &Watch<'_>) -> Result<()> {
+    let project = &request.project;
+    let layout = layout(project, prepared.max_tokens, prepared.codec.pad_id());
+    let longest = longest_batch(prepared.loader.examples(), project.data.packing, layout);
+    let Some(tokens) = longest else { return Ok(()) };
+    let (wanted_mib, free_mib, most_mib) =
+        (expected_mib(request, prepared, &tokens), free_memory_mib(), most_memory_mib());
+    let remedy = "lower train.batch or data.max_tokens, or set train.recompute = \"on\"";
+    if most_mib > 0.0 && wanted_mib > most_mib {
+        let what = format!(
+            "a step needs about {wanted_mib:.0} MiB of memory beside the model, and there are only {most_mib:.0} MiB in all"
+        );
+        let place = format!("train.batch = {}, {} tokens a step", project.train.batch, tokens.ids.len());
+        return Err(Problem::new(Code::OutOfMemory, what, place, remedy).into());
+    }
+    if free_mib > 0.0 && wanted_mib > free_mib {
+        let text =
+            format!("a step needs about {wanted_mib:.0} MiB of memory, and {free_mib:.0} MiB are free: {remedy}");
+        watch.warn("memory_tight", text);
+    }
+    Ok(())
 }
 
 /// The batch with the most tokens: the longest rows, packed as the project packs.

@@ -67,6 +67,7 @@ fn whole(request: &TrainRequest, threads: usize, watch: &Watch<'_>) -> Result<Ou
     for (code, text) in std::mem::take(&mut prepared.warnings) {
         watch.warn(&code, text);
     }
+    crate::preflight::check_memory(request, &prepared, watch)?;
     let resumed = match &request.resume {
         Some(from) => find_resume(from, &request.run_dir, watch)?,
         None => None,

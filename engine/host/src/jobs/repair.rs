@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use temper_protocol::{Code, Event, Problem};
 use temper_store::{INTERRUPTED, NewRun, ProjectLock, Reader, RunUpdate, Store};
 use temper_train::checkpoint::{self, Checkpoints};
+use temper_train::state::State;
 
 /// Repairs and says what was found.
 pub(super) fn repair(project: &Path, context: &JobContext) -> Result<(), Problem> {
@@ -35,7 +36,18 @@ pub(super) fn repair(project: &Path, context: &JobContext) -> Result<(), Problem
         warn("database_set_aside", text);
     }
     store.mark_interrupted()?;
-    let known: BTreeSet<PathBuf> = Reader::open(&dir)?.runs()?.iter().map(|row| key(&row.folder)).collect();
+    let rows = Reader::open(&dir)?.runs()?;
+    if repaired.is_some() {
+        for row in rows.iter().filter(|row| row.status == INTERRUPTED) {
+            // What the damaged database could not be told stands in the checkpoints.
+            if let (Some(newest), _) = Checkpoints::existing(&row.folder).newest_valid()
+                && newest.meta.state.step > row.steps
+            {
+                store.update_run(row.run, &known_from(&newest.meta.state, &row.folder))?;
+            }
+        }
+    }
+    let known: BTreeSet<PathBuf> = rows.iter().map(|row| key(&row.folder)).collect();
     let unknown: Vec<PathBuf> =
         names::run_folders(&dir).into_iter().filter(|folder| !known.contains(&key(folder))).collect();
     for folder in &unknown {
@@ -75,8 +87,14 @@ fn adopt(store: &Store, folder: &Path) -> Result<u64, Problem> {
         hashes: BTreeMap::new(),
     };
     let run = store.adopt_run(found.run, &new)?;
+    store.update_run(run, &known_from(&state, folder))?;
+    Ok(run)
+}
+
+/// What a checkpoint knows of its run.
+fn known_from(state: &State, folder: &Path) -> RunUpdate {
     let ended = state.ended.is_some();
-    let update = RunUpdate {
+    RunUpdate {
         status: Some(if ended { "finished" } else { INTERRUPTED }.to_owned()),
         steps: Some(state.step),
         best_step: Some(state.evals.best_step),
@@ -86,7 +104,5 @@ fn adopt(store: &Store, folder: &Path) -> Result<u64, Problem> {
         forgetting: Some(state.keep.forgetting.0),
         adapter: if ended { checkpoint::resolve(folder).ok() } else { None },
         ..RunUpdate::default()
-    };
-    store.update_run(run, &update)?;
-    Ok(run)
+    }
 }

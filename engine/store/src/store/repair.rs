@@ -31,7 +31,7 @@ impl Store {
         }
         let file = database::file_of(project_dir);
         let aside = set_aside(project_dir)?;
-        tracing::warn!(database = %file.display(), aside = %aside.display(), "damaged database set aside");
+        tracing::info!(database = %file.display(), aside = %aside.display(), "damaged database set aside");
         match refill(project_dir, &aside) {
             Ok((store, repair)) => Ok((store, Some(repair))),
             Err(error) => {
