@@ -52,13 +52,14 @@ pub(crate) fn on_pool<T: Send>(
         let what = format!("the system gives no threads for the run, or no memory for them: {error}");
         Problem::new(Code::OutOfMemory, what, format!("run {run}"), "close other programs, or set train.threads lower")
     };
+    // Before the threads, which shall share one heap.
+    let _keep = KeepFreed::begin();
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .stack_size(STACK_BYTES)
         .thread_name(|index| format!("temper-train-{index}"))
         .build()
         .map_err(|error| no_threads(&error))?;
-    let _keep = KeepFreed::begin();
     let (sender, receiver) = sync_channel(QUEUE);
     std::thread::scope(|scope| {
         let inside = move || {

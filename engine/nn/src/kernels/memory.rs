@@ -35,8 +35,8 @@ impl Drop for KeepFreed {
 mod allocator {
     use libc::c_int;
 
-    /// Buffers from this size on are usually asked of the system one by one.
-    const USUAL_MMAP_THRESHOLD: c_int = 128 << 10;
+    /// Buffers that may usually be asked of the system one by one.
+    const USUAL_MMAP_MAX: c_int = 65_536;
     /// Free memory at the end of the heap that is usually kept.
     const USUAL_TRIM_THRESHOLD: c_int = 128 << 10;
     /// The heap grows by steps of this size.
@@ -54,11 +54,17 @@ mod allocator {
     }
 
     pub(super) fn keep() {
-        set(&[(libc::M_MMAP_THRESHOLD, c_int::MAX), (libc::M_TRIM_THRESHOLD, c_int::MAX), (libc::M_TOP_PAD, TOP_PAD)]);
+        set(&[
+            // A second heap is unmapped whenever it is empty, so new threads share the first one.
+            (libc::M_ARENA_MAX, 1),
+            (libc::M_MMAP_MAX, 0),
+            (libc::M_TRIM_THRESHOLD, c_int::MAX),
+            (libc::M_TOP_PAD, TOP_PAD),
+        ]);
     }
 
     pub(super) fn give_back() {
-        set(&[(libc::M_MMAP_THRESHOLD, USUAL_MMAP_THRESHOLD), (libc::M_TRIM_THRESHOLD, USUAL_TRIM_THRESHOLD)]);
+        set(&[(libc::M_MMAP_MAX, USUAL_MMAP_MAX), (libc::M_TRIM_THRESHOLD, USUAL_TRIM_THRESHOLD)]);
         #[expect(unsafe_code, reason = "the C library's allocator is told through a C call")]
         // SAFETY: malloc_trim takes a number, may be called at any time, and frees nothing that is in use.
         unsafe {

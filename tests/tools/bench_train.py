@@ -1,0 +1,85 @@
+#!/usr/bin/env python3
+"""Speed and memory of a training step beside PyTorch + transformers + PEFT on the same machine, in turn.
+
+    bench_train.py --temper PROGRAM --model HF_FOLDER [--gguf FILE] [--rounds 3] [--steps 8] [--case WORD ...]
+
+Each round measures every case with both programs, one after the other, so that a noisy machine disturbs both; a case is
+the median of its rounds, and what is printed are ratios with their smallest and largest value. Run it on an idle machine.
+Needs the judges' Python (torch, transformers, peft). Random tokens, every position trained, two threads.
+"""
+import argparse
+import json
+import pathlib
+import re
+import statistics
+import subprocess
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+
+# name: (arguments of temper bench train, arguments of peft_baseline.py train; none when there is no counterpart)
+CASES = {
+    "LoRA 16, 4 x 256": (["--rank", 16], ["--rank", 16]),
+    "LoRA 16, 4 x 256, recomputed": (["--rank", 16, "--recompute"], ["--rank", 16, "--ckpt"]),
+    "full, 4 x 256": (["--method", "full"], ["--rank", 0]),
+    "LoRA 16 over Q4_1, 4 x 256, recomputed": (["--rank", 16, "--recompute"], None),
+}
+
+
+def ours(args, model, extra):
+    words = ["bench", "train", "--model", model, "--batch", 4, "--seq", 256, "--steps", args.steps, "--threads", 2, *extra]
+    done = subprocess.run([str(args.temper), *map(str, words), "--json"], capture_output=True, text=True)
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    found = [event for event in events if event["event"] == "bench"]
+    if not found:
+        raise SystemExit(f"temper {words}: {done.stdout[-500:]}{done.stderr[-500:]}")
+    return found[0]
+
+
+def theirs(args, extra):
+    words = ["train", args.model, "--bs", 4, "--seq", 256, "--steps", args.steps, "--threads", 2, *extra]
+    done = subprocess.run([sys.executable, str(HERE / "peft_baseline.py"), *map(str, words)], capture_output=True, text=True)
+    line = re.search(r"tokens_per_s ([\d.]+) cpu_s_per_step ([\d.]+) peak_rss_mib (\d+)", done.stdout)
+    if not line:
+        raise SystemExit(f"peft_baseline.py {words}: {done.stdout[-500:]}{done.stderr[-1500:]}")
+    return {"tokens_per_sec": float(line[1]), "peak_rss_mib": float(line[3])}
+
+
+def spread(values, digits=2):
+    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--temper", type=pathlib.Path, required=True)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--gguf")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=8, help="the first is not counted")
+    parser.add_argument("--case", action="append", help="only cases whose name contains it")
+    args = parser.parse_args()
+    chosen = {name: case for name, case in CASES.items() if not args.case or any(word in name for word in args.case)}
+    figures = {name: [] for name in chosen}
+    for _ in range(args.rounds):
+        for name, (own, reference) in chosen.items():
+            if "Q4_1" in name and not args.gguf:
+                continue
+            mine = ours(args, args.gguf if "Q4_1" in name else args.model, own)
+            other = theirs(args, reference) if reference is not None else None
+            figures[name].append((mine, other))
+            print(json.dumps({"case": name, "ours": {key: mine[key] for key in (
+                "tokens_per_sec", "peak_rss_mib", "gemm_gflops", "gemm_fraction", "page_faults_per_step")},
+                "theirs": other}), flush=True)
+    for name, rounds in figures.items():
+        if not rounds:
+            continue
+        print(f"{name}: {spread([mine['tokens_per_sec'] for mine, _ in rounds], 1)} tokens/s, "
+              f"{spread([mine['peak_rss_mib'] for mine, _ in rounds], 0)} MiB, "
+              f"{spread([mine['gemm_fraction'] for mine, _ in rounds])} of the matrix products' rate")
+        if rounds[0][1]:
+            print(f"    of PEFT's: speed {spread([m['tokens_per_sec'] / p['tokens_per_sec'] for m, p in rounds])}, "
+                  f"memory {spread([m['peak_rss_mib'] / p['peak_rss_mib'] for m, p in rounds])}")
+
+
+if __name__ == "__main__":
+    main()
