@@ -147,12 +147,12 @@ pub fn png(frame: &ColorImage, part: Rect) -> Result<Vec<u8>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use egui::{Color32, pos2};
+    use egui::pos2;
 
     #[test]
     fn a_part_is_cut_out_pixel_for_pixel() {
-        let pixels = (0..12u8).map(|index| Color32::from_rgb(index, 2 * index, 200)).collect();
-        let frame = ColorImage::new([4, 3], pixels);
+        let rgb: Vec<u8> = (0..12u8).flat_map(|index| [index, 2 * index, 200]).collect();
+        let frame = ColorImage::from_rgb([4, 3], &rgb);
         let file = png(&frame, Rect::from_min_max(pos2(1.0, 1.0), pos2(3.0, 9.0))).expect("a picture");
         let read = image::load_from_memory(&file).expect("a PNG file").to_rgba8();
         assert_eq!(read.dimensions(), (2, 2), "what lies outside the frame is left out");
@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_part_outside_the_frame_is_refused() {
-        let frame = ColorImage::new([2, 2], vec![Color32::WHITE; 4]);
+        let frame = ColorImage::from_rgb([2, 2], &[255; 12]);
         assert!(png(&frame, Rect::from_min_max(pos2(5.0, 0.0), pos2(9.0, 2.0))).is_err());
         assert!(png(&frame, Rect::NAN).is_err());
     }

@@ -175,9 +175,9 @@ impl Screen for FakeScreen {
     fn shoot(&mut self, ctx: &egui::Context, done: Shot) {
         let size = ctx.content_rect().size() * ctx.pixels_per_point();
         let (width, height) = (size.x as usize, size.y as usize);
-        let row = |y: usize| egui::Color32::from_rgb((y / 256) as u8, (y % 256) as u8, 0);
-        let pixels = (0..height).flat_map(|y| std::iter::repeat_n(row(y), width)).collect();
-        done(Arc::new(egui::ColorImage::new([width, height], pixels)));
+        let row = |y: usize| [(y / 256) as u8, (y % 256) as u8, 0];
+        let rgb: Vec<u8> = (0..height).flat_map(|y| std::iter::repeat_n(row(y), width)).flatten().collect();
+        done(Arc::new(egui::ColorImage::from_rgb([width, height], &rgb)));
     }
 }
 

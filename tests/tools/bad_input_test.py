@@ -416,9 +416,11 @@ def whatever_the_limit_of_memory_there_is_an_answer(bench):
         assert end, f"{mib} MiB: exit code {done.returncode}, nothing said: {done.stderr[-500:]}"
         problem = end if end["event"] == "error" else end.get("problem")
         assert done.returncode == (1 if problem else 0), f"{mib} MiB: exit code {done.returncode}"
+        new = problem and not any(problem["what"][:30] == other[:30] for other in outcomes.values())
         if problem:
             assert problem["what"] and problem["where"] and problem["action"], problem
             assert problem["code"] == "out_of_memory" or "memory" in problem["what"], f"{mib} MiB: {problem}"
+        if new:
             trains(bench, project)
         outcomes[mib] = problem["what"][:60] if problem else "finished"
     assert len(set(outcomes.values())) >= 3, f"the limits do not bite: {outcomes}"
@@ -430,38 +432,33 @@ def whatever_the_limit_of_memory_there_is_an_answer(bench):
 
 @case
 def out_of_memory_in_the_middle_of_a_run(bench):
-    model = bench.model(max_position_embeddings=4096)
-    rows = [{"text": f"Row {row} is short."} for row in range(60)]
-    validation = bench.work / "validation.jsonl"
-    validation.write_text("".join(json.dumps(row) + "\n" for row in rows[:10]))
-    # one row needs more than all before it; where it comes is fixed by the seed
-    rows[30] = {"text": "word and " * 3000}
-    bench.data.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    settings = {"train": {"steps": 40, "checkpoint_steps": 2},
-                "data": {"validation": str(validation), "max_tokens": 3000, "packing": False, "loss_on": "everything"}}
-    reference = temper_cli.write_project(bench.work / "reference", model, bench.data, **settings)
-    wanted = final_hash(bench.temper.run("train", reference))
-    project = temper_cli.write_project(bench.work / "project", model, bench.data, **settings)
-    process = bench.temper.start("train", project, stderr=subprocess.PIPE)
-    events = []
+    keys = {"steps": 5000, "checkpoint_steps": 2, "batch": 16}
+    project, reference = (bench.project(bench.model(), where=where, train=keys) for where in ("project", "reference"))
+    # every buffer comes from the system and goes back to it, so that a limit set in mid-run is met at once
+    env = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}
+    process = bench.temper.start("train", project, stderr=subprocess.PIPE, env=env)
+    events, limited = [], False
     for line in process.stdout:
         events.append(json.loads(line))
-        if events[-1]["event"] == "checkpoint" and temper_cli.last(events[:-1], "checkpoint") is None:
+        if events[-1]["event"] == "checkpoint" and events[-1]["step"] >= 2 and not limited:
+            limited = True
             status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
-            now = int(re.search(r"VmSize:\s+(\d+)", status)[1]) * 1024
-            resource.prlimit(process.pid, resource.RLIMIT_AS, (now, now))
+            limit = (int(re.search(r"VmSize:\s+(\d+)", status)[1]) << 10) - (4 << 20)
+            resource.prlimit(process.pid, resource.RLIMIT_AS, (limit, limit))
     process.wait()
     log = process.stderr.read()
     process.stdout.close(), process.stderr.close()
     done = events[-1]
     assert process.returncode == 1 and done["event"] == "finished", f"exit code {process.returncode}: {done} {log[-500:]}"
     assert done["status"] == "failed" and done["problem"]["code"] == "out_of_memory", done
-    assert re.search(r"step \d+.*refused .* more.*MiB in use", done["problem"]["what"]), done["problem"]
-    last = whole_checkpoints(project)[-1]
+    assert re.search(r"training, after step \d+: .* refused \d+ .* more, with \d+ MiB in use", done["problem"]["what"]), done
+    last = whole_checkpoints_but_unfinished(project)[-1]
     run = temper_cli.last(bench.temper.run("runs", project), "run")
     assert run["status"] == "failed" and run["steps"] >= last and run["problem"] == done["problem"], run
-    after = bench.temper.run("train", project, "--resume", "last")
+    after = bench.temper.run("train", project, "--resume", "last", "--max-steps", last + 4)
     assert temper_cli.last(after, "started")["resumed_from"] == last
+    assert whole_checkpoints(project)[-1] == last + 4
+    wanted = final_hash(bench.temper.run("train", reference, "--max-steps", last + 4))
     assert final_hash(after) == wanted, "the run is not what it would have been"
 
 

@@ -75,9 +75,11 @@ pub fn around(point: Pos2, size: egui::Vec2) -> impl Iterator<Item = Rect> {
     let beside = [-size.x - 12.0, 12.0].map(|across| pos2(point.x + across, point.y - size.y / 2.0));
     let beside = beside.into_iter().map(move |corner| Rect::from_min_size(corner, size));
     let steps = [-26.0, 12.0, -46.0, 32.0, -70.0, 56.0, -96.0, 84.0, -124.0, 112.0];
-    let sides = [-size.x - 4.0, 8.0, -size.x / 2.0, -size.x - 60.0, 56.0];
+    let sides = [-size.x - 4.0, 8.0, -0.5 * size.x, -0.8 * size.x, -0.2 * size.x, -0.65 * size.x, -0.35 * size.x]
+        .into_iter()
+        .chain([-size.x - 60.0, 56.0]);
     beside.chain(steps.into_iter().flat_map(move |down| {
-        sides.into_iter().map(move |across| Rect::from_min_size(pos2(point.x + across, point.y + down), size))
+        sides.clone().map(move |across| Rect::from_min_size(pos2(point.x + across, point.y + down), size))
     }))
 }
 

@@ -20,6 +20,9 @@ const SEARCH_FROM: usize = 5;
 /// Methods up to which a tile has room for two lines of summary.
 const ROOMY_UP_TO: usize = 4;
 
+/// Width of the method's own settings in a small window: name, field, and a note such as "+75 MiB".
+const OWN_COLUMN: f32 = 212.0;
+
 /// Shows the card.
 pub fn method_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let method = cx.state.method();
@@ -204,12 +207,14 @@ fn short(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, card: &MethodCard) {
     }
     text::data(ui, lines.next(20.0), Align::Min, &card.summary, Type::Body, cx.c().text2);
     lines.gap(4.0);
-    let (left, right) = lines.rest().split_left_right_at_fraction(0.5);
-    let mut own = Rows::new(left.with_max_x(left.right() - 8.0));
+    // The method's own notes are short; those of the run ("1.1 passes") need more room.
+    let rest = lines.rest();
+    let middle = rest.left() + OWN_COLUMN.min(rest.width() / 2.0);
+    let mut own = Rows::new(rest.with_max_x(middle));
     for setting in card.settings.iter().filter(|setting| !setting.advanced && setting.key != "targets") {
         one(cx, ui, &mut own, card, setting);
     }
-    let mut run = Rows::new(right.with_min_x(right.left() + 8.0));
+    let mut run = Rows::new(rest.with_min_x(middle + 12.0));
     train::main_rows(cx, ui, &mut run);
     lines.y = own.y.max(run.y);
     more_ui(cx, ui, lines, card);
