@@ -124,9 +124,15 @@ impl Figures {
             (stage, 0) => stage.to_owned(),
             (stage, steps) => format!("{stage}, after step {steps}"),
         };
-        let action = "lower train.batch or data.max_tokens, set train.recompute = \"on\", or close other programs; then \
-                      go on with: temper train PROJECT --resume last. Its checkpoints are whole";
-        self.outcome(crate::memory::problem(bytes, &doing, format!("run {run}"), action))
+        let then = if self.steps == 0 {
+            "then start the run again".to_owned()
+        } else {
+            format!("then go on with: temper train PROJECT --resume {run}. Its checkpoints are whole")
+        };
+        let action = format!(
+            "lower train.batch or data.max_tokens, set train.recompute = \"on\", or close other programs; {then}"
+        );
+        self.outcome(crate::memory::problem(bytes, &doing, format!("run {run}"), &action))
     }
 
     fn note(&mut self, event: &Event) {

@@ -2,7 +2,8 @@
 //!
 //! Place in the data flow: the window (or the command line) builds a [`Command`], the engine answers
 //! with [`Event`]s, and both agree on [`Project`], the text file that says what will run. This crate
-//! holds plain data only: no tensors, no windows, no threads.
+//! holds plain data only: no tensors, no windows, no threads. The one thing here that only engine crates exchange is
+//! [`GgufTokenizer`], which two of them need and neither owns.
 //!
 //! `--json` on the command line prints [`Event`] values unchanged, so the serialised form of every
 //! type here is a public contract: fields may be added, never renamed.
@@ -11,6 +12,7 @@ pub mod client;
 pub mod command;
 pub mod event;
 pub mod event_parts;
+pub mod gguf_tokenizer;
 pub mod method;
 pub mod problem;
 pub mod project;
@@ -20,6 +22,7 @@ pub mod setting;
 pub use client::{EngineClient, Envelope, Request};
 pub use command::{Act, Command, ExportFormat, GenerateLimits, ModelRef, RunRef, StorageType};
 pub use event::{Event, RunStatus};
+pub use gguf_tokenizer::GgufTokenizer;
 pub use method::{Declared, Kind, MethodCard, Paper, SeriesDef, Waiver};
 pub use problem::{Code, Problem};
 pub use project::Project;

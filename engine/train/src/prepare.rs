@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use temper_data::{
-    Batch, BatchSettings, DataError, Dataset, Example, GgufTokenizer, LoadRequest, Loader, TextCodec, ValidationSource,
+    Batch, BatchSettings, DataError, Dataset, Example, LoadRequest, Loader, TextCodec, ValidationSource,
 };
 use temper_models::gguf::gguf_tokenizer_parts;
 use temper_models::{Model, ModelSource};
@@ -57,26 +57,7 @@ pub fn load_codec(source: &ModelSource, model_path: &Path, project: &Project) ->
                 let place = model_path.display().to_string();
                 return Err(Problem::new(Code::TokenizerInvalid, what, place, action).into());
             };
-            TextCodec::from_gguf(GgufTokenizer {
-                place: parts.place,
-                model: parts.model,
-                pre: parts.pre,
-                tokens: parts.tokens,
-                token_types: parts.token_types,
-                scores: parts.scores,
-                merges: parts.merges,
-                bos: parts.bos,
-                eos: parts.eos,
-                unk: parts.unk,
-                pad: parts.pad,
-                eot: parts.eot,
-                eom: parts.eom,
-                add_bos: parts.add_bos,
-                add_eos: parts.add_eos,
-                add_space_prefix: parts.add_space_prefix,
-                chat_template: parts.chat_template,
-                named_templates: parts.named_templates,
-            })?
+            TextCodec::from_gguf(parts)?
         }
         ModelSource::HfFolder(folder) => TextCodec::from_hf_folder(&folder.dir)?,
         ModelSource::Random => TextCodec::from_hf_folder(model_path.parent().unwrap_or_else(|| Path::new(".")))?,

@@ -9,53 +9,12 @@ use super::{Parts, SpecialTokens, TextCodec};
 use crate::DataError;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use temper_protocol::GgufTokenizer;
 
 const NORMAL: i32 = 1;
 const UNKNOWN: i32 = 2;
 const CONTROL: i32 = 3;
 const USER_DEFINED: i32 = 4;
-
-/// The tokenizer's part of a GGUF file's metadata (keys `tokenizer.ggml.*` and `tokenizer.chat_template*`).
-#[derive(Debug, Clone, Default)]
-pub struct GgufTokenizer {
-    /// File, for messages.
-    pub place: String,
-    /// `model`: `gpt2` or `llama`.
-    pub model: String,
-    /// `pre`: name of the pre-tokenizer of byte-level vocabularies.
-    pub pre: String,
-    /// `tokens`, by id.
-    pub tokens: Vec<String>,
-    /// `token_type`, by id: 1 normal, 2 unknown, 3 control, 4 user defined, 5 unused, 6 byte. Empty when
-    /// the file has none.
-    pub token_types: Vec<i32>,
-    /// `scores`, by id; needed by `llama`.
-    pub scores: Vec<f32>,
-    /// `merges`, "left right", best first; needed by `gpt2`.
-    pub merges: Vec<String>,
-    /// `bos_token_id`.
-    pub bos: Option<u32>,
-    /// `eos_token_id`.
-    pub eos: Option<u32>,
-    /// `unknown_token_id`.
-    pub unk: Option<u32>,
-    /// `padding_token_id`.
-    pub pad: Option<u32>,
-    /// `eot_token_id`.
-    pub eot: Option<u32>,
-    /// `eom_token_id`.
-    pub eom: Option<u32>,
-    /// `add_bos_token`.
-    pub add_bos: Option<bool>,
-    /// `add_eos_token`.
-    pub add_eos: Option<bool>,
-    /// `add_space_prefix`.
-    pub add_space_prefix: Option<bool>,
-    /// `tokenizer.chat_template`.
-    pub chat_template: Option<String>,
-    /// `tokenizer.chat_template.NAME`.
-    pub named_templates: Vec<(String, String)>,
-}
 
 impl TextCodec {
     /// A codec from a GGUF file's metadata.

@@ -14,10 +14,10 @@ mod stream;
 mod template;
 mod to_gguf;
 
-pub use gguf::GgufTokenizer;
 pub use python::TemplateDate;
 pub use special::{SpecialTokens, TemplateOrigin, TokenizerKind};
 pub use stream::StreamDecoder;
+pub use temper_protocol::GgufTokenizer;
 pub use template::{ChatMessage, PLAIN_TEMPLATE, Rendered};
 
 use crate::{DataError, hash};

@@ -19,7 +19,7 @@ mod writer;
 pub use config::{config_from_gguf, gguf_metadata, rope_factor_tensor};
 pub use ggml_type::GgmlType;
 pub use reader::{Entry, GgufFile, GgufTensor};
-pub use tokenizer::{GgufTokenizerParts, gguf_tokenizer_parts};
+pub use tokenizer::gguf_tokenizer_parts;
 pub use value::{Array, Value, ValueType};
 pub use writer::{GgufTensorSink, GgufWriter};
 

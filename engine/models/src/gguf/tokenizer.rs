@@ -2,54 +2,13 @@
 
 use super::{Array, GgufFile};
 use crate::{ModelError, Result};
-
-/// Tokenizer metadata of a GGUF file. The fields are those of the data crate's `GgufTokenizer`, which makes a
-/// tokenizer of them.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct GgufTokenizerParts {
-    /// File, for messages.
-    pub place: String,
-    /// `tokenizer.ggml.model`: `gpt2` (byte-level BPE), `llama` (SentencePiece) and others.
-    pub model: String,
-    /// `tokenizer.ggml.pre`: which pre-tokenizer. Empty if not stated.
-    pub pre: String,
-    /// Tokens by id.
-    pub tokens: Vec<String>,
-    /// Type of each token: 1 normal, 2 unknown, 3 control, 4 user defined, 5 unused, 6 byte. Empty if not stated.
-    pub token_types: Vec<i32>,
-    /// Score of each token (SentencePiece). Empty if not stated.
-    pub scores: Vec<f32>,
-    /// Merges of BPE, `left right`. Empty if not stated.
-    pub merges: Vec<String>,
-    /// Beginning of a text.
-    pub bos: Option<u32>,
-    /// End of a text.
-    pub eos: Option<u32>,
-    /// Unknown token.
-    pub unk: Option<u32>,
-    /// Padding.
-    pub pad: Option<u32>,
-    /// End of a turn.
-    pub eot: Option<u32>,
-    /// End of a message.
-    pub eom: Option<u32>,
-    /// Whether a text begins with the beginning token.
-    pub add_bos: Option<bool>,
-    /// Whether a text ends with the end token.
-    pub add_eos: Option<bool>,
-    /// Whether a space is put before a text.
-    pub add_space_prefix: Option<bool>,
-    /// `tokenizer.chat_template`.
-    pub chat_template: Option<String>,
-    /// Named templates, `tokenizer.chat_template.NAME`, in the order of the file.
-    pub named_templates: Vec<(String, String)>,
-}
+use temper_protocol::GgufTokenizer;
 
 /// Reads the tokenizer metadata; none if the file has no tokenizer.
 ///
 /// # Errors
 /// A value has another type than it must have, or the lists have different lengths.
-pub fn gguf_tokenizer_parts(file: &GgufFile) -> Result<Option<GgufTokenizerParts>> {
+pub fn gguf_tokenizer_parts(file: &GgufFile) -> Result<Option<GgufTokenizer>> {
     let Some(model) = file.get_string("tokenizer.ggml.model")? else { return Ok(None) };
     let key = |name: &str| format!("tokenizer.ggml.{name}");
     let texts = |name: &str| {
@@ -81,7 +40,7 @@ pub fn gguf_tokenizer_parts(file: &GgufFile) -> Result<Option<GgufTokenizerParts
             named_templates.push((name.to_owned(), text.to_owned()));
         }
     }
-    Ok(Some(GgufTokenizerParts {
+    Ok(Some(GgufTokenizer {
         place: file.path().display().to_string(),
         model,
         pre: file.get_string(&key("pre"))?.unwrap_or_default(),
