@@ -72,6 +72,9 @@ if [[ $mode == all ]]; then
     stage "bad input" "$python" tests/tools/bad_input_test.py --temper "$BIN/temper"
     stage "kills" "$python" tests/tools/kill_test.py --temper "$BIN/temper" --model builtin:starter \
         --data builtin:starter-data --repeat 12 --steps 16
+    # the window as a person uses it, on a virtual screen, seen as a screen reader sees it
+    stage "window" /usr/bin/python3 tests/tools/window_e2e.py --temper "$BIN/temper" --model assets/starter \
+        --data assets/starter/data.jsonl --python "$python"
     stage "real model" "$python" tests/tools/e2e_model.py --temper "$BIN/temper" --kit "$CACHE/kit/kit.json" \
         --source gguf --steps 12
 fi
