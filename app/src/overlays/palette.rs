@@ -25,12 +25,15 @@ pub fn palette_ui(cx: &PanelCtx<'_>, ui: &mut Ui, query: &str, chosen: usize) {
         let list = Rect::from_min_max(pos2(rect.left() + 1.0, rect.top() + 46.0), rect.max - vec2(1.0, 5.0));
         ui.painter().hline(rect.left() + 1.0..=rect.right() - 1.0, list.top() - 0.5, Stroke::new(1.0, cx.c().line));
         let clicked = list_ui(cx, ui, list, &hits, moved, moved != chosen);
-        let run = if entered { Some(moved) } else { clicked };
-        if let Some(entry) = run.and_then(|index| hits.get(index)) {
-            if entry.enabled(cx.state) {
-                cx.send(UiCommand::CloseSheet);
-                cx.send((entry.make)(cx.state));
-            }
+        // Letters and Enter may come in one frame of a busy machine: what counts is what was typed, not the list before.
+        let run = match (&typed, entered) {
+            (Some(text), true) => commands::search(text).first().copied(),
+            (None, true) => hits.get(moved).copied(),
+            (_, false) => clicked.and_then(|index| hits.get(index)).copied(),
+        };
+        if let Some(entry) = run.filter(|entry| entry.enabled(cx.state)) {
+            cx.send(UiCommand::CloseSheet);
+            cx.send((entry.make)(cx.state));
         } else if let Some(text) = typed {
             cx.send(UiCommand::Palette(text, 0));
         } else if moved != chosen {

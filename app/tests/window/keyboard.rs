@@ -67,6 +67,37 @@ fn arrows_choose_in_the_palette_and_escape_closes_it() {
 }
 
 #[test]
+fn letters_and_enter_in_one_frame_run_what_was_typed() {
+    let (_root, stage) = kit::stage();
+    let mut window = kit::window(&stage, kit::SIZES[0], true);
+    window.key_press_modifiers(Modifiers::COMMAND, Key::K);
+    window.run();
+    let enter = |pressed| egui::Event::Key {
+        key: Key::Enter,
+        physical_key: None,
+        pressed,
+        repeat: false,
+        modifiers: Modifiers::NONE,
+    };
+    // A busy machine hands a whole word and Enter over at once.
+    for event in [egui::Event::Text("Go to Export".to_owned()), enter(true), enter(false)] {
+        window.input_mut().events.push(event);
+    }
+    window.run();
+    assert_eq!(window.state().state.room, Room::Export, "not the first command of the list before");
+    assert_eq!(window.state().state.sheet, None);
+    // What cannot be done leaves the palette open, with every letter.
+    window.key_press_modifiers(Modifiers::COMMAND, Key::K);
+    window.run();
+    for event in [egui::Event::Text("Pause".to_owned()), enter(true), enter(false)] {
+        window.input_mut().events.push(event);
+    }
+    window.run();
+    let open = Some(Sheet::Palette { query: "Pause".to_owned(), chosen: 0 });
+    assert_eq!(window.state().state.sheet, open);
+}
+
+#[test]
 fn shortcuts_do_what_the_table_says() {
     let (_root, stage) = kit::stage();
     let mut window = kit::window(&stage, kit::SIZES[0], true);
