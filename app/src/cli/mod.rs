@@ -20,6 +20,7 @@ static ALLOCATOR: temper_host::memory::Allocator = temper_host::memory::Allocato
 
 /// Runs the program and returns its exit code: 0 success, 2 usage, 1 any other failure.
 pub(crate) fn main() -> ExitCode {
+    temper_host::memory::one_heap();
     let json_asked = std::env::args_os().any(|argument| argument == "--json");
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

@@ -40,6 +40,11 @@ thread_local! {
     static DEALS_WITH_IT: Cell<bool> = const { Cell::new(false) };
 }
 
+/// To be called first in the program, before it starts a thread; see [`temper_nn::kernels::memory::one_heap`].
+pub fn one_heap() {
+    temper_nn::kernels::memory::one_heap();
+}
+
 /// The system's allocator, with an orderly end when it has nothing more to give. For `#[global_allocator]`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Allocator;

@@ -52,7 +52,6 @@ pub(crate) fn on_pool<T: Send>(
         let what = format!("the system gives no threads for the run, or no memory for them: {error}");
         Problem::new(Code::OutOfMemory, what, format!("run {run}"), "close other programs, or set train.threads lower")
     };
-    // Before the threads, which shall share one heap.
     let _keep = KeepFreed::begin();
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(threads)

@@ -8,6 +8,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 static HOLDERS: AtomicUsize = AtomicUsize::new(0);
 
+/// All threads share one heap from here on: to be called once, before the process starts any. Heaps of threads are
+/// unmapped whenever they are empty and hold nothing larger than 64 MiB, so that a trained embedding's gradient would be
+/// given back to the system and cleared again at every step.
+pub fn one_heap() {
+    allocator::one_heap();
+}
+
 /// While one of these lives, freed memory is kept for the next step; the last one gives it back.
 #[derive(Debug)]
 pub struct KeepFreed(());
@@ -53,14 +60,12 @@ mod allocator {
         }
     }
 
+    pub(super) fn one_heap() {
+        set(&[(libc::M_ARENA_MAX, 1)]);
+    }
+
     pub(super) fn keep() {
-        set(&[
-            // A second heap is unmapped whenever it is empty, so new threads share the first one.
-            (libc::M_ARENA_MAX, 1),
-            (libc::M_MMAP_MAX, 0),
-            (libc::M_TRIM_THRESHOLD, c_int::MAX),
-            (libc::M_TOP_PAD, TOP_PAD),
-        ]);
+        set(&[(libc::M_MMAP_MAX, 0), (libc::M_TRIM_THRESHOLD, c_int::MAX), (libc::M_TOP_PAD, TOP_PAD)]);
     }
 
     pub(super) fn give_back() {
@@ -75,6 +80,8 @@ mod allocator {
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 mod allocator {
+    pub(super) fn one_heap() {}
+
     pub(super) fn keep() {}
 
     pub(super) fn give_back() {}
