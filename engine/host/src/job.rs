@@ -161,6 +161,9 @@ pub(crate) fn cancelled() -> Problem {
     Problem::new(Code::Cancelled, "cancelled", "this request", "ask again when you want it")
 }
 
+/// What libraries say in a panic when the system gives them no thread or no memory.
+const REFUSED: [&str; 3] = ["failed to spawn", "Resource temporarily unavailable", "Cannot allocate memory"];
+
 /// Runs `work` and turns a panic into a problem: the engine lives on.
 pub(crate) fn guarded<T>(work: impl FnOnce() -> Result<T, Problem>) -> Result<T, Problem> {
     match std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
@@ -172,6 +175,15 @@ pub(crate) fn guarded<T>(work: impl FnOnce() -> Result<T, Problem>) -> Result<T,
                 .or_else(|| payload.downcast_ref::<&str>().copied())
                 .unwrap_or("unknown panic");
             tracing::error!(text, "a job panicked");
+            if REFUSED.iter().any(|words| text.contains(words)) {
+                return Err(Problem::new(
+                    Code::OutOfMemory,
+                    format!("memory ran out: the system refused a thread, or the memory for it ({text})"),
+                    "engine",
+                    "close other programs, or lower train.batch, data.max_tokens or train.threads; a run can go on from \
+                     its last checkpoint",
+                ));
+            }
             Err(Problem::new(
                 Code::Internal,
                 format!("the engine hit a fault of its own: {text}"),
@@ -179,5 +191,17 @@ pub(crate) fn guarded<T>(work: impl FnOnce() -> Result<T, Problem>) -> Result<T,
                 "please report it with the log file; a run can go on from its last checkpoint",
             ))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_thread_is_no_fault_of_the_program() {
+        let code = |text: &'static str| guarded::<()>(|| std::panic::panic_any(text)).expect_err("panics").code;
+        assert_eq!(code("failed to spawn pool worker: Os { code: 11, kind: WouldBlock }"), Code::OutOfMemory);
+        assert_eq!(code("index out of bounds"), Code::Internal);
     }
 }
