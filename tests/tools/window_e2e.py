@@ -100,7 +100,10 @@ def runs_of(project):
     if not path.exists():
         return []
     with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)) as store:
-        return store.execute(RUNS_QUERY).fetchall()
+        try:
+            return store.execute(RUNS_QUERY).fetchall()
+        except sqlite3.OperationalError:
+            return []  # the moment between the file and its tables
 
 
 RUNS_QUERY = "SELECT run, status, steps FROM runs ORDER BY run"
