@@ -6,7 +6,7 @@
 //! The process ends by itself after that; if it cannot, the allocation fails as it always did: by an abort.
 //!
 //! A system that hands out memory it does not have and kills processes later (Linux without limits) gives no such
-//! moment. For that there is a warning when little is free ([`LOW_MIB`]), which tells the next engine why the run
+//! moment. For that there is a warning when little is free (100 MiB), which tells the next engine why the run
 //! was interrupted.
 
 use parking_lot::Mutex;

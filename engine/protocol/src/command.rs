@@ -185,7 +185,7 @@ pub enum Command {
         base: String,
         /// Method id.
         method: String,
-        /// Settings of the method, as in project.toml's [method].
+        /// Settings of the method, as in project.toml's `[method]`.
         #[serde(default)]
         set: Vec<(String, String)>,
         /// Rows a step.
