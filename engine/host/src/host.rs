@@ -233,6 +233,9 @@ impl Shared {
         for (live, store) in self.projects.live_within(LOCK_PATIENCE) {
             of_runs.insert(live.req);
             let Some(figures) = live.figures.try_lock_for(LOCK_PATIENCE) else { continue };
+            if live.ended.swap(true, Ordering::AcqRel) {
+                continue;
+            }
             let finished = figures.out_of_memory(live.run, bytes).into_finished(live.run);
             if let Err(error) = store.push_event(live.run, &finished).and_then(|()| store.flush()) {
                 tracing::error!(%error, run = live.run, "the end of the run is not on record");

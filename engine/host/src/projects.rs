@@ -53,6 +53,8 @@ pub(crate) struct LiveRun {
     pub(crate) control: RunControl,
     /// How far it is.
     pub(crate) figures: Mutex<Figures>,
+    /// Whether its one last event has been said, or is about to be.
+    pub(crate) ended: AtomicBool,
     /// Whether it has been said that little memory is free.
     warned_of_memory: AtomicBool,
 }
@@ -133,6 +135,7 @@ impl Projects {
             req,
             control: RunControl::new(),
             figures: Mutex::new(figures),
+            ended: AtomicBool::new(false),
             warned_of_memory: AtomicBool::new(false),
         });
         self.book.lock().runs.push(Arc::clone(&live));

@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use temper_protocol::{Code, Envelope, Event, Problem, RunStatus};
 use temper_store::{RunRow, RunUpdate, StoreError};
 use temper_train::{Outcome, Want};
@@ -218,6 +219,9 @@ impl RunSink {
             tracing::error!(?event, "a run tried to end itself");
             return;
         }
+        if self.live.ended.load(Ordering::Acquire) {
+            return;
+        }
         self.live.figures.lock().note(&event);
         let written = self.write(&event);
         self.say(event);
@@ -290,6 +294,11 @@ impl RunSink {
     /// The one last event. The project is free and its database closed before anybody hears it.
     fn finish(mut self, outcome: Outcome, live: &Arc<LiveRun>, projects: &Projects) {
         let run = self.place.run;
+        if live.ended.swap(true, Ordering::AcqRel) {
+            // The thread that watches memory has said how it ended.
+            projects.remove_run(live);
+            return;
+        }
         let finished = outcome.into_finished(run);
         let early = std::mem::take(&mut self.early);
         let store = &self.place.store;

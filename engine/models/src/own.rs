@@ -121,6 +121,7 @@ impl Table {
         let mut trained = self.0.trained.write();
         if trained.is_none() {
             *trained = Some(Var::from_tensor(&self.0.frozen.to_tensor()?)?);
+            self.0.frozen.bytes().let_go();
         }
         Ok(())
     }

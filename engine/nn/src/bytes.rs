@@ -132,6 +132,24 @@ impl Bytes {
         matches!(self.source, Source::Mapped(_))
     }
 
+    /// Tells the system that these bytes are not needed soon: pages of a mapped file leave memory, and are read again
+    /// when somebody looks. Owned bytes stay.
+    pub fn let_go(&self) {
+        #[cfg(unix)]
+        if let Source::Mapped(map) = &self.source
+            && let Some(map) = &map.map
+        {
+            #[expect(unsafe_code, reason = "the advice could lose changes to a map, of which there are none")]
+            // SAFETY: the map is read only and backed by its file, so a dropped page comes back with the same bytes. The
+            // range lies within the map: it was checked when it was made.
+            let advised = unsafe {
+                map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, self.range.start, self.range.len())
+            };
+            // Advice may be refused; then the pages stay.
+            drop(advised);
+        }
+    }
+
     /// A part of these bytes, counted from their start.
     ///
     /// # Errors
@@ -166,6 +184,8 @@ mod tests {
         assert!(middle.is_mapped());
         assert!(middle.slice(1..5).is_err(), "a cut may not reach beyond its parent");
         assert!(Bytes::mapped(&map, 4..9).is_err());
+        middle.let_go();
+        assert_eq!(middle.as_slice(), [2, 3, 4, 5], "what was let go is read again");
     }
 
     #[test]

@@ -322,6 +322,7 @@ impl LinearSite {
             Some(bias) => Some(Var::from_tensor(&bias.copy()?.detach())?),
             None => None,
         };
+        layer.weight.bytes().let_go();
         let frozen = std::mem::replace(&mut self.weight, Weight::Trained { weight, bias });
         self.origin = Some(frozen);
         Ok(())

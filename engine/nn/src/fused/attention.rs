@@ -51,7 +51,16 @@ pub struct AttentionKept {
 impl AttentionHalf {
     fn sizes(&self, n: usize) -> Result<Sizes> {
         let width = n / self.batch.max(1);
+        let outputs = [(&self.q, self.heads), (&self.k, self.kv_heads), (&self.v, self.kv_heads)];
+        for (layer, heads) in outputs {
+            let found = layer.out_features()?;
+            if found != heads * self.features {
+                let what = format!("{found} features do not fit {heads} heads of {}", self.features);
+                return Err(NnError::Shape(what));
+            }
+        }
         let fits = self.spec.borders.len() == self.batch
+            && 2 * self.pairs <= self.features
             && width * self.batch == n
             && self.kv_heads > 0
             && self.heads.is_multiple_of(self.kv_heads)
@@ -61,7 +70,7 @@ impl AttentionHalf {
                     && borders.last().is_some_and(|&end| end as usize <= width)
             });
         if !fits {
-            return Err(NnError::Value(format!("{n} positions do not fit {} rows and their borders", self.batch)));
+            return Err(NnError::Shape(format!("{n} positions do not fit {} rows and their borders", self.batch)));
         }
         let Self { heads, kv_heads, features, .. } = *self;
         Ok(Sizes { queries: width, keys: width, heads, kv_heads, features })

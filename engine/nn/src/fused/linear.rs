@@ -105,6 +105,9 @@ impl FusedLinear {
     fn inner(&self, x: &[f32], n: usize, out: Option<&mut [f32]>) -> Result<Vec<f32>> {
         let Some(change) = &self.low_rank else { return Ok(Vec::new()) };
         let sizes = change.sizes(n)?;
+        if let Some(dropout) = &change.dropout {
+            dropout.check(n)?;
+        }
         let (a, b) = (Values::of(&change.a.value)?, Values::of(&change.b.value)?);
         Ok(Dropout::with_mask(change.dropout.as_ref(), |mask| match out {
             Some(out) => low_rank::forward(x, &a, &b, change.scale, mask, out, sizes, true),

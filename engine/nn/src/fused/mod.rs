@@ -44,7 +44,7 @@ impl FusedBlock {
         let (middle, attention) = self.attention.forward(x, positions)?;
         let attention = keep.then_some(attention);
         let (gates, mut gated) = self.mlp.gates(&middle)?;
-        let mut y = middle.clone();
+        let (mut y, middle) = if keep { (middle.clone(), middle) } else { (middle, Vec::new()) };
         let mlp = self.mlp.finish(gates, &mut gated, &mut y)?;
         let kept = attention.map(|attention| BlockKept { attention, middle, mlp });
         Ok((y, kept))

@@ -4,9 +4,10 @@
 //! large buffers; where the allocator returns them to the system in between, the system has to clear tens of thousands
 //! of pages a step. Only the allocator of glibc needs telling; others keep pages of their own accord.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use parking_lot::Mutex;
 
-static HOLDERS: AtomicUsize = AtomicUsize::new(0);
+/// How many there are; held while the allocator is told, so that what it was told last is right.
+static HOLDERS: Mutex<usize> = Mutex::new(0);
 
 /// All threads share one heap from here on: to be called once, before the process starts any. Heaps of threads are
 /// unmapped whenever they are empty and hold nothing larger than 64 MiB, so that a trained embedding's gradient would be
@@ -23,16 +24,20 @@ impl KeepFreed {
     /// Begins.
     #[must_use]
     pub fn begin() -> Self {
-        if HOLDERS.fetch_add(1, Ordering::SeqCst) == 0 {
+        let mut holders = HOLDERS.lock();
+        if *holders == 0 {
             allocator::keep();
         }
+        *holders += 1;
         Self(())
     }
 }
 
 impl Drop for KeepFreed {
     fn drop(&mut self) {
-        if HOLDERS.fetch_sub(1, Ordering::SeqCst) == 1 {
+        let mut holders = HOLDERS.lock();
+        *holders -= 1;
+        if *holders == 0 {
             allocator::give_back();
         }
     }
@@ -46,7 +51,11 @@ mod allocator {
     const USUAL_MMAP_MAX: c_int = 65_536;
     /// Free memory at the end of the heap that is usually kept.
     const USUAL_TRIM_THRESHOLD: c_int = 128 << 10;
-    /// The heap grows by steps of this size.
+    /// As a trim threshold: free memory at the end of the heap stays, however much it is.
+    const NEVER: c_int = -1;
+    /// What the heap usually grows by beyond what is asked for.
+    const USUAL_TOP_PAD: c_int = 128 << 10;
+    /// The same while a run lasts.
     const TOP_PAD: c_int = 16 << 20;
 
     fn set(options: &[(c_int, c_int)]) {
@@ -65,11 +74,15 @@ mod allocator {
     }
 
     pub(super) fn keep() {
-        set(&[(libc::M_MMAP_MAX, 0), (libc::M_TRIM_THRESHOLD, c_int::MAX), (libc::M_TOP_PAD, TOP_PAD)]);
+        set(&[(libc::M_MMAP_MAX, 0), (libc::M_TRIM_THRESHOLD, NEVER), (libc::M_TOP_PAD, TOP_PAD)]);
     }
 
     pub(super) fn give_back() {
-        set(&[(libc::M_MMAP_MAX, USUAL_MMAP_MAX), (libc::M_TRIM_THRESHOLD, USUAL_TRIM_THRESHOLD)]);
+        set(&[
+            (libc::M_MMAP_MAX, USUAL_MMAP_MAX),
+            (libc::M_TRIM_THRESHOLD, USUAL_TRIM_THRESHOLD),
+            (libc::M_TOP_PAD, USUAL_TOP_PAD),
+        ]);
         #[expect(unsafe_code, reason = "the C library's allocator is told through a C call")]
         // SAFETY: malloc_trim takes a number, may be called at any time, and frees nothing that is in use.
         unsafe {

@@ -53,7 +53,7 @@ impl Dropout {
         }
     }
 
-    fn check(&self, positions: usize) -> Result<()> {
+    pub(crate) fn check(&self, positions: usize) -> Result<()> {
         if !(0.0..1.0).contains(&self.p) {
             return Err(NnError::Value(format!("a dropout of {} is not in [0, 1)", self.p)));
         }

@@ -64,13 +64,23 @@ fn companion(file: &Path, ending: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Renames a database with its companions.
+/// Renames a database with its companions, or nothing: a database without its log would lack its newest rows.
 fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
+    let mut moved: Vec<(PathBuf, PathBuf)> = Vec::new();
     for ending in ENDINGS {
-        let from = companion(from, ending);
-        if from.exists() {
-            std::fs::rename(&from, companion(to, ending)).map_err(|error| StoreError::io(&from, error))?;
+        let (from, to) = (companion(from, ending), companion(to, ending));
+        if !from.exists() {
+            continue;
         }
+        if let Err(error) = std::fs::rename(&from, &to) {
+            for (from, to) in moved.into_iter().rev() {
+                if let Err(error) = std::fs::rename(&to, &from) {
+                    tracing::error!(%error, file = %to.display(), "cannot be put back");
+                }
+            }
+            return Err(StoreError::io(&from, error));
+        }
+        moved.push((from, to));
     }
     Ok(())
 }
@@ -79,7 +89,8 @@ fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
 fn set_aside(project_dir: &Path) -> Result<PathBuf, StoreError> {
     let file = database::file_of(project_dir);
     let name = |number: u32| companion(&file, &format!(".damaged-{number}"));
-    let aside = (1..).map(name).find(|aside| !aside.exists()).unwrap_or_else(|| name(0));
+    let free = |aside: &PathBuf| ENDINGS.iter().all(|ending| !companion(aside, ending).exists());
+    let aside = (1..).map(name).find(free).unwrap_or_else(|| name(0));
     rename(&file, &aside)?;
     Ok(aside)
 }

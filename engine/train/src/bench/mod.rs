@@ -27,6 +27,8 @@ use temper_protocol::{Code, Event, Problem, Project};
 
 /// Token ids are drawn below this, as the reference script does.
 const TOKEN_RANGE: u64 = 40_000;
+/// Most tokens a step.
+const MOST_TOKENS: usize = 1 << 24;
 const GIGA: f64 = 1e9;
 
 /// What is to be measured. The project names model, storage of the base, method, batch, threads, seed and whether
@@ -61,8 +63,10 @@ struct StepCost {
 
 fn measure(request: &BenchRequest, threads: usize, watch: &Watch<'_>) -> Result<Event> {
     let project = &request.project;
-    if request.steps < 2 || request.width < 2 {
-        let action = "take at least 2 steps of at least 2 tokens: the first step is not counted";
+    let tokens = project.train.batch.checked_mul(request.width);
+    if request.steps < 2 || request.width < 2 || tokens.is_none_or(|tokens| tokens == 0 || tokens > MOST_TOKENS) {
+        let action = "take at least 2 steps (the first is not counted) of at least 1 row of 2 tokens, at most 16 million \
+                      tokens a step";
         return Err(Problem::new(Code::Usage, "there is nothing to measure", "bench train", action).into());
     }
     let mut meter = Meter::start();
@@ -82,7 +86,7 @@ fn measure(request: &BenchRequest, threads: usize, watch: &Watch<'_>) -> Result<
         watch.preparing("measuring steps", step - 1, request.steps, "steps");
         watch.check()?;
         let (cost, loss) =
-            one_step(&mut model, &attached, &driver, &tokens, &mut optimiser, project, &mut clock, &mut meter)?;
+            one_step(step, &mut model, &attached, &driver, &tokens, &mut optimiser, project, &mut clock, &mut meter)?;
         losses.push(loss);
         if step == 1 {
             clock.take();
@@ -146,6 +150,7 @@ fn random_tokens(model: &Model, batch: usize, width: usize, seed: u64) -> Tokens
 
 #[expect(clippy::too_many_arguments, reason = "the parts of a training step")]
 fn one_step(
+    step: u64,
     model: &mut Model,
     attached: &Attached,
     driver: &Driver,
@@ -168,11 +173,14 @@ fn one_step(
     }
     optimiser.step(&attached.params, &grads, project.train.lr_peak)?;
     drop(grads);
+    for site in model.sites_mut() {
+        site.after_step(step)?;
+    }
     clock.add(Phase::Optimiser, optimising);
     let cost = StepCost {
         secs: started.elapsed().as_secs_f64(),
         cpu_secs: meter.cpu_secs() - cpu_before,
-        page_faults: (Meter::page_faults() - faults_before) as f64,
+        page_faults: Meter::page_faults().saturating_sub(faults_before) as f64,
     };
     Ok((cost, micro.loss_sum / trained))
 }
