@@ -180,7 +180,8 @@ def drop_both(stage, opened):
 
 
 def train_and_steer(stage, opened):
-    set_up(stage, opened, stage.arguments.steps, 5)
+    # long enough that Pause is pressed in time, pictures included
+    set_up(stage, opened, stage.arguments.steps, stage.arguments.steps // 4)
     project = stage.home / "Temper" / "first"
     opened.press("Train", "push button")
     opened.wait("Where shall this project live.")
@@ -198,7 +199,7 @@ def train_and_steer(stage, opened):
     stage.shot(opened, "13-paused")
     check("paused in the store", paused[1] == "paused", run=paused[0], step=paused[2])
     opened.press("Go on", "push button")
-    opened.wait("finished", "label", 240)
+    opened.wait("finished", "label", 400)
     status, steps = runs_of(project)[-1][1:]
     check("the run finished", (status, steps) == ("finished", stage.arguments.steps), status=status, steps=steps)
     stage.shot(opened, "14-finished-dark")
@@ -393,10 +394,11 @@ def main():
     parser.add_argument("--model", required=True)
     parser.add_argument("--data", required=True)
     parser.add_argument("--python", default=sys.executable, help="a Python with python-xlib, for the drops")
-    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--steps", type=int, help="of the first scene; 100, with pictures 400")
     parser.add_argument("--shots", help="keep screenshots in this folder")
     parser.add_argument("--scene", choices=SCENES, action="append", help="only these scenes")
     arguments = parser.parse_args()
+    arguments.steps = arguments.steps or (400 if arguments.shots else 100)
     window.in_session()
     begin = time.monotonic()
     with tempfile.TemporaryDirectory() as work:
