@@ -2,6 +2,7 @@
 
 use crate::cli::drive::print_line;
 use temper_protocol::Event;
+use temper_protocol::event::{Figure, Figures};
 
 /// Prints what a bench measured, one figure a line, each with its unit.
 pub(crate) fn bench(event: &Event) {
@@ -43,4 +44,41 @@ pub(crate) fn bench(event: &Event) {
         lines.push(format!("  loss          {first:.4} to {last:.4}"));
     }
     lines.iter().for_each(|line| print_line(line));
+}
+
+/// Prints a table: text to the left, numbers to the right, .
+pub(crate) fn table(table: &Figures) {
+    let cells: Vec<Vec<String>> = table.rows.iter().map(|row| row.iter().map(cell).collect()).collect();
+    let widths: Vec<usize> = table
+        .columns
+        .iter()
+        .enumerate()
+        .map(|(column, name)| {
+            let cells = cells.iter().filter_map(|row| row.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0).max(name.chars().count())
+        })
+        .collect();
+    print_line(&table.text);
+    let numeric = |column: usize| {
+        table.rows.iter().any(|row| matches!(row.get(column), Some(Figure::Number(_))))
+    };
+    let line = |cells: &[String]| {
+        let padded = cells.iter().zip(&widths).enumerate().map(|(column, (cell, width))| {
+            if numeric(column) { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+        });
+        format!("  {}", padded.collect::<Vec<_>>().join("  ")).trim_end().to_owned()
+    };
+    print_line(&line(&table.columns));
+    cells.iter().for_each(|row| print_line(&line(row)));
+}
+
+fn cell(figure: &Figure) -> String {
+    match figure {
+        Figure::Text(text) => text.clone(),
+        Figure::Missing => "-".to_owned(),
+        Figure::Number(value) if value.fract() == 0.0 || value.abs() >= 1000.0 => format!("{value:.0}"),
+        Figure::Number(value) if value.abs() >= 100.0 => format!("{value:.1}"),
+        Figure::Number(value) if value.abs() >= 1.0 => format!("{value:.2}"),
+        Figure::Number(value) => format!("{value:.4}"),
+    }
 }

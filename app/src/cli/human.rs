@@ -66,6 +66,10 @@ impl Human {
                 self.finish();
                 figures::bench(event);
             }
+            Event::Figures(table) => {
+                self.finish();
+                figures::table(table);
+            }
             _ => self.answer(event),
         }
     }

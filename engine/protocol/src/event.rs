@@ -1,6 +1,6 @@
 //! Everything the engine says, as values. `--json` prints them unchanged, one per line.
 
-pub use crate::event_parts::{Check, PreviewRow, QuarantineRow, SiteInfo};
+pub use crate::event_parts::{Check, Figure, Figures, PreviewRow, QuarantineRow, SiteInfo};
 use crate::{MethodCard, Problem};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
@@ -481,6 +481,8 @@ pub enum Event {
         /// Loss of every step, nats a token, the first included.
         losses: Vec<f64>,
     },
+    /// What any other bench measured, as a table.
+    Figures(Figures),
     /// Generated text; streaming when `stop_reason` is empty.
     Text {
         /// Which model answered.

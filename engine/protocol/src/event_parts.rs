@@ -56,3 +56,46 @@ pub struct QuarantineRow {
     /// Why.
     pub reason: String,
 }
+
+/// A table of measured figures.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Figures {
+    /// Which bench: `ops`, `data`, `load`, `scale`, `ui`.
+    pub what: String,
+    /// What was measured and how, in one or two sentences.
+    pub text: String,
+    /// Names of the columns, units included: `tokens/s`, `peak memory, MiB`.
+    pub columns: Vec<String>,
+    /// Row by row, a cell for each column.
+    pub rows: Vec<Vec<Figure>>,
+}
+
+/// A cell of [`Figures`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Figure {
+    /// A measured number.
+    Number(f64),
+    /// A name or a remark.
+    Text(String),
+    /// Nothing was measured here; `null` in JSON.
+    Missing,
+}
+
+impl From<f64> for Figure {
+    fn from(value: f64) -> Self {
+        if value.is_finite() { Self::Number(value) } else { Self::Missing }
+    }
+}
+
+impl From<&str> for Figure {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Figure {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
