@@ -138,6 +138,21 @@ impl Default for GenerateLimits {
     }
 }
 
+/// Rows of a data file for a bench of training steps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BenchRows {
+    /// Data path or builtin name.
+    pub data: String,
+    /// Whether several rows are put into one.
+    #[serde(default)]
+    pub pack: bool,
+    /// Fewest and most tokens of a row; rows of other lengths are left out.
+    pub row_tokens: (usize, usize),
+    /// File to write what each step was fed.
+    #[serde(default)]
+    pub dump: Option<PathBuf>,
+}
+
 /// One thing a person can do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
@@ -198,6 +213,48 @@ pub enum Command {
         threads: usize,
         /// Whether activations are computed again in the backward pass.
         recompute: bool,
+        /// Rows of a data file instead of random tokens.
+        #[serde(default)]
+        rows: Option<BenchRows>,
+    },
+    /// Measures reading, tokenising, packing and waiting for batches: `figures`, then `done`.
+    BenchData {
+        /// Model path or builtin name; its tokenizer is used.
+        model: String,
+        /// Data path or builtin name.
+        data: String,
+        /// Rows a batch.
+        batch: usize,
+        /// Longest row, tokens.
+        seq: usize,
+        /// Most threads; 0 chooses.
+        threads: usize,
+    },
+    /// Measures how long models take to their first logits and a project to its first step: `figures`, then `done`.
+    BenchLoad {
+        /// Model paths or builtin names.
+        models: Vec<String>,
+        /// Project folder or file; a copy of it is trained for one step.
+        #[serde(default)]
+        project: Option<PathBuf>,
+        /// Threads; 0 chooses.
+        threads: usize,
+    },
+    /// Measures training steps while threads, row length, batch, layers or model grow, each case in a process of its
+    /// own: `figures`, then `done`.
+    BenchScale {
+        /// Model paths or builtin names; the first is used for everything but the comparison of models.
+        models: Vec<String>,
+        /// Which tables: `threads`, `length`, `batch`, `layers`, `models`; all when empty.
+        #[serde(default)]
+        tables: Vec<String>,
+        /// Fewer and smaller cases.
+        #[serde(default)]
+        quick: bool,
+        /// Steps of a case, of which the first is not counted.
+        steps: u64,
+        /// Most threads; 0 chooses.
+        threads: usize,
     },
     /// Sets a damaged run database aside and starts a new one with everything that can still be read and every
     /// run whose folder is there: `warning` events, a `run` event each, then `done`. A whole database stays.

@@ -17,6 +17,7 @@ use crate::probes::Probes;
 use crate::request::TrainRequest;
 use crate::samples::Prompts;
 use crate::schedule::Schedule;
+use crate::start::Start;
 use crate::state::State;
 use crate::watch::Watch;
 use std::collections::BTreeMap;
@@ -50,6 +51,7 @@ pub(crate) struct Run<'a> {
     pub(crate) schedule: Schedule,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) hashes: Hashes,
+    pub(crate) start: Start,
     /// The run after the last whole optimiser step.
     pub(crate) state: State,
     /// Steps of the whole run.
