@@ -198,6 +198,9 @@ pub enum Command {
         threads: usize,
         /// Whether activations are computed again in the backward pass.
         recompute: bool,
+        /// Whether the outputs of frozen blocks are kept, as from a run's second epoch on.
+        #[serde(default)]
+        keep_prefix: bool,
     },
     /// Sets a damaged run database aside and starts a new one with everything that can still be read and every
     /// run whose folder is there: `warning` events, a `run` event each, then `done`. A whole database stays.

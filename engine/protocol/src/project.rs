@@ -166,8 +166,12 @@ pub struct Train {
     pub seed: u64,
     /// Threads; 0 is physical cores less one for the window.
     pub threads: usize,
+    /// `auto`, `cpu`, `cuda`, `metal`; auto takes a card that the build has and that works.
+    pub device: String,
     /// `auto`, `on`, `off`.
     pub recompute: String,
+    /// Most disk that the outputs of frozen blocks may take between epochs, MiB; 0 computes them every time.
+    pub prefix_cache_mib: u64,
     /// Steps between checkpoints; 0 only at the end.
     pub checkpoint_steps: u64,
     /// Checkpoints kept beside best and last.
@@ -270,7 +274,9 @@ impl Default for Train {
             clip_norm: 1.0,
             seed: 42,
             threads: 0,
+            device: auto(),
             recompute: "auto".to_owned(),
+            prefix_cache_mib: 4096,
             checkpoint_steps: 50,
             keep_checkpoints: 2,
             eval_steps: 50,

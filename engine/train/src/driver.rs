@@ -14,10 +14,10 @@ use candle_core::{Tensor, Var};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
-use temper_models::{Flow, Model};
+use temper_models::{Flow, Model, Stage};
 use temper_nn::fused::{BlockKept, FusedBlock};
 use temper_nn::ops::{seed_gradient, with_slice};
-use temper_nn::{ForwardContext, Grads, Param};
+use temper_nn::{device, ForwardContext, Grads, Param};
 
 /// The tokens of one forward pass.
 #[derive(Debug, Clone)]
@@ -28,6 +28,8 @@ pub struct Tokens {
     pub targets: Arc<[u32]>,
     /// Shape, positions and borders.
     pub ctx: ForwardContext,
+    /// Numbers of the examples in the order of their segments, row by row; empty for text that is none.
+    pub examples: Arc<[u32]>,
 }
 
 /// What a micro-step measured.
@@ -134,6 +136,26 @@ impl Driver {
         self.recompute
     }
 
+    /// Hidden states (batch, width, hidden) that the lowest trained block is given: what may be kept between epochs.
+    /// `None` when every block is trained, or a block below passes on more than hidden states.
+    ///
+    /// # Errors
+    /// Shapes that do not fit, or tokens outside the vocabulary.
+    pub fn prefix(&self, model: &Model, tokens: &Tokens) -> Result<Option<Tensor>> {
+        let frozen = self.lowest_block();
+        if frozen == 0 {
+            return Ok(None);
+        }
+        let mut flow = model.embed.forward(&tokens.ids, &tokens.ctx)?.detach();
+        for block in model.blocks.iter().take(frozen) {
+            flow = plain_forward(block.as_ref(), flow, &tokens.ctx, self.fuse)?;
+            if !flow.side.is_empty() || flow.extra_loss.is_some() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(flow.hidden))
+    }
+
     /// Runs one micro-step: adds the gradients of `scale · (sum of losses) + extra_scale · (extra losses)` to
     /// `grads`.
     ///
@@ -143,12 +165,28 @@ impl Driver {
         &self,
         model: &Model,
         tokens: &Tokens,
+        scales: (f64, f64),
+        grads: &mut Grads,
+        clock: &mut PhaseClock,
+    ) -> Result<MicroLoss> {
+        self.micro_step_from(None, model, tokens, scales, grads, clock)
+    }
+
+    /// As [`Self::micro_step`], with the hidden states of [`Self::prefix`] where they are known.
+    ///
+    /// # Errors
+    /// As [`Self::micro_step`].
+    pub fn micro_step_from(
+        &self,
+        prefix: Option<Tensor>,
+        model: &Model,
+        tokens: &Tokens,
         (scale, extra_scale): (f64, f64),
         grads: &mut Grads,
         clock: &mut PhaseClock,
     ) -> Result<MicroLoss> {
         let start = Instant::now();
-        let (embedded, kept, last, mut extra_loss) = self.forward(model, tokens)?;
+        let (embedded, kept, last, mut extra_loss) = self.forward(prefix, model, tokens)?;
         let inputs_needed = self.lowest <= self.blocks.len();
         let (inputs, hidden) = if inputs_needed {
             let (inputs, flow) = Inputs::track(last)?;
@@ -204,16 +242,26 @@ impl Driver {
     /// Up to the head: the embedding's graph when it is trained, what was kept of each block that is, the
     /// last block's output, and the extra losses of blocks that are not visited again.
     #[expect(clippy::type_complexity, reason = "the four parts are taken apart at once by the only caller")]
-    fn forward(&self, model: &Model, tokens: &Tokens) -> Result<(Option<Flow>, Vec<(usize, Kept)>, Flow, f64)> {
-        let output = model.embed.forward(&tokens.ids, &tokens.ctx)?;
-        let mut flow = output.detach();
-        let embedded = (self.lowest == 0).then_some(output);
+    fn forward(
+        &self,
+        prefix: Option<Tensor>,
+        model: &Model,
+        tokens: &Tokens,
+    ) -> Result<(Option<Flow>, Vec<(usize, Kept)>, Flow, f64)> {
+        let (first, mut flow, embedded) = match prefix {
+            Some(hidden) => (self.lowest_block(), Flow::new(hidden.to_device(&device::current())?), None),
+            None => {
+                let output = model.embed.forward(&tokens.ids, &tokens.ctx)?;
+                (0, output.detach(), (self.lowest == 0).then_some(output))
+            }
+        };
         let mut kept = Vec::with_capacity(self.blocks.len());
         let mut extra_loss = 0.0;
-        for (stage, block) in model.blocks.iter().enumerate() {
+        for (stage, block) in model.blocks.iter().enumerate().skip(first) {
             flow.extra_loss = None;
             let trained = stage + 1 >= self.lowest;
             if self.fuse
+                && flow.hidden.device().is_cpu()
                 && flow.side.is_empty()
                 && let Some(block) = block.fused(&tokens.ctx)?
             {
@@ -289,6 +337,18 @@ fn fused_forward(
     Ok((Tensor::from_vec(values, input.dims(), input.device())?, kept))
 }
 
+/// Runs a block that nothing is asked of but its output.
+fn plain_forward(block: &dyn Stage, flow: Flow, ctx: &ForwardContext, fuse: bool) -> Result<Flow> {
+    if fuse
+        && flow.hidden.device().is_cpu()
+        && flow.side.is_empty()
+        && let Some(block) = block.fused(ctx)?
+    {
+        return Ok(Flow::new(fused_forward(&block, &flow.hidden, ctx, false)?.0));
+    }
+    Ok(block.forward(flow, ctx)?.detach())
+}
+
 /// The scalar whose backward pass gives the fields of `output` their gradients and its extra loss the
 /// gradient `extra_scale`. `None` when nothing of it is wanted or nothing is tracked.
 fn seed_of(output: &Flow, gradient: &FlowGradient, extra_scale: f64) -> Result<Option<Tensor>> {
@@ -325,10 +385,7 @@ fn seed_of(output: &Flow, gradient: &FlowGradient, extra_scale: f64) -> Result<O
 pub fn hidden(model: &Model, ids: &Arc<[u32]>, ctx: &ForwardContext) -> Result<Tensor> {
     let mut flow = model.embed.forward(ids, ctx)?.detach();
     for block in &model.blocks {
-        flow = match block.fused(ctx)? {
-            Some(block) if flow.side.is_empty() => Flow::new(fused_forward(&block, &flow.hidden, ctx, false)?.0),
-            _ => block.forward(flow, ctx)?.detach(),
-        };
+        flow = plain_forward(block.as_ref(), flow, ctx, true)?;
     }
     Ok(flow.hidden)
 }

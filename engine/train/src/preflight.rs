@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::eval::Validation;
 use crate::meter::{Meter, free_disk_mib, free_memory_mib, most_memory_mib};
 use crate::phases::PhaseClock;
+use crate::prefix::needed_mib;
 use crate::prepare::{Prepared, prepare, tokens_of};
 use crate::request::TrainRequest;
 use crate::saving::adamw;
@@ -81,8 +82,11 @@ fn measure(request: &TrainRequest, watch: &Watch<'_>) -> Result<Event> {
     let trained_parameters = prepared.attached.params.elements() as u64;
     let checkpoint_mib = trained_parameters as f64 * CHECKPOINT_BYTES / MIB;
     let checkpoints_mib = checkpoint_mib * (train.keep_checkpoints + 4) as f64;
+    let driver = Driver::new(&prepared.model, true);
+    let prefix_mib = needed_mib(&prepared.loader, train, prepared.total_steps, &prepared.model, &driver);
+    let prefix_mib = if prefix_mib <= train.prefix_cache_mib as f64 { prefix_mib } else { 0.0 };
     let export_mib = project.export.formats.iter().map(|format| export_mib(format, request, &prepared)).sum::<f64>();
-    let disk_mib = checkpoints_mib + export_mib;
+    let disk_mib = checkpoints_mib + export_mib + prefix_mib;
     // What the scratch state holds is free again when the run starts.
     let held = if measured { cost.memory_taken_mib } else { 0.0 };
     let (free_memory_mib, free_disk_mib) = (free_memory_mib() + held, free_disk_mib(&request.run_dir));

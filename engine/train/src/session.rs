@@ -8,6 +8,7 @@ use crate::exact::Exact;
 use crate::hashes::Hashes;
 use crate::meter::{Meter, free_memory_mib};
 use crate::phases::PhaseClock;
+use crate::prefix::PrefixCache;
 use crate::prepare::{Hashing, Prepared, prepare};
 use crate::probes::{Probes, windows_for};
 use crate::request::{Outcome, TrainRequest};
@@ -24,9 +25,10 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-use temper_data::Prefetcher;
+use temper_data::{Loader, Prefetcher};
 use temper_models::Model;
 use temper_nn::AdamW;
+use temper_nn::device::{self, DeviceKind};
 use temper_protocol::{Code, Event, Problem, Project, RunStatus, project_file};
 
 /// Batches made ahead.
@@ -54,6 +56,20 @@ pub fn train(request: &TrainRequest, control: &RunControl, emit: &mut dyn FnMut(
     })
 }
 
+/// Sets where the run computes; says why that is the processor where a card was to be expected.
+fn choose_device(wanted: &str, watch: &Watch<'_>) -> Result<DeviceKind> {
+    let refused = |why: String| {
+        let action = "set train.device = \"auto\", or use a build with that device";
+        Problem::new(Code::Usage, why, format!("train.device = \"{wanted}\""), action)
+    };
+    let (kind, device, why) = device::choose(wanted).map_err(refused)?;
+    device::set(device);
+    if let Some(why) = why {
+        watch.warn("device", why);
+    }
+    Ok(kind)
+}
+
 /// A run that was ended before its first step.
 fn unstarted(status: RunStatus) -> Outcome {
     Outcome { status, problem: None, ..Outcome::failed(Problem::internal("")) }
@@ -62,6 +78,7 @@ fn unstarted(status: RunStatus) -> Outcome {
 fn whole(request: &TrainRequest, threads: usize, watch: &Watch<'_>) -> Result<Outcome> {
     let started = Instant::now();
     let mut meter = Meter::start();
+    let device = choose_device(&request.project.train.device, watch)?;
     let hashing = Hashing::start(request)?;
     let mut prepared = prepare(request, watch)?;
     for (code, text) in std::mem::take(&mut prepared.warnings) {
@@ -89,7 +106,7 @@ fn whole(request: &TrainRequest, threads: usize, watch: &Watch<'_>) -> Result<Ou
         trained_parameters: prepared.attached.params.elements() as u64,
         seed: request.project.train.seed,
         threads,
-        device: "cpu".to_owned(),
+        device: device.name().to_owned(),
         max_steps: end_step,
         resumed_from,
     });
@@ -217,6 +234,7 @@ fn assemble<'a>(
     let driver = Driver::new(&model, recomputes(project, &model, max_tokens));
     let examples = std::sync::Arc::clone(loader.examples());
     let state = State::new(project.train.seed, loader.cursor());
+    let prefix = prefix_cache(request, &loader, (&model, &driver), total_steps, watch);
     Ok(Run {
         request,
         watch,
@@ -230,6 +248,7 @@ fn assemble<'a>(
         probes,
         prompts,
         driver,
+        prefix,
         optimiser: AdamW::new(adamw(&project.train)),
         schedule: Schedule::new(&project.train, total_steps),
         checkpoints,
@@ -243,6 +262,21 @@ fn assemble<'a>(
         clock: PhaseClock::default(),
         meter: std::mem::take(meter),
         totals: Totals::default(),
+    })
+}
+
+/// A place for the outputs of frozen blocks, when the run comes by its examples more than once.
+fn prefix_cache(
+    request: &TrainRequest,
+    loader: &Loader,
+    parts: (&Model, &Driver),
+    total_steps: u64,
+    watch: &Watch<'_>,
+) -> Option<PrefixCache> {
+    let kept = PrefixCache::for_run(&request.run_dir, loader, &request.project.train, total_steps, parts);
+    kept.unwrap_or_else(|why| {
+        watch.warn("prefix_cache", why);
+        None
     })
 }
 
