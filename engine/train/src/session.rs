@@ -325,7 +325,9 @@ impl Run<'_> {
             self.watch.warn("no_improvement", text);
         }
         let steps = self.totals.steps.max(1) as f64;
-        let Exact(forgetting) = self.state.keep.forgetting;
+        // Before the first measurement after step 1 there is only the base's own zero, which says nothing.
+        let measured = self.state.step == 0 || self.state.keep.measured_step > 0;
+        let Exact(forgetting) = if measured { self.state.keep.forgetting } else { Exact(f64::NAN) };
         Outcome {
             status,
             steps: self.state.step,

@@ -13,7 +13,7 @@ use egui::{Align, Rect, Role, Sense, Stroke, Ui, WidgetInfo, pos2, vec2};
 /// Colour of each phase by name, so that it stays when the order changes.
 fn series_of(phase: &str) -> usize {
     match phase {
-        "forward" => 0,
+        "forward" | "prefix" => 0,
         "backward" => 6,
         "optimiser" => 2,
         "data" => 7,
