@@ -12,6 +12,7 @@
 use crate::driver::{Driver, Tokens};
 use crate::error::{Result, TrainError};
 use crate::meter::free_disk_mib;
+use crate::phases::{Phase, PhaseClock};
 use candle_core::{Device, Tensor};
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
@@ -162,13 +163,19 @@ impl PrefixCache {
     ///
     /// # Errors
     /// The file cannot be read or written; shapes that do not fit.
-    pub fn states(&mut self, model: &Model, driver: &Driver, tokens: &Tokens) -> Result<Option<Tensor>> {
-        if let Some(hidden) = self.load(tokens)? {
+    pub fn states(
+        &mut self,
+        model: &Model,
+        driver: &Driver,
+        tokens: &Tokens,
+        clock: &mut PhaseClock,
+    ) -> Result<Option<Tensor>> {
+        if let Some(hidden) = clock.time(Phase::Prefix, || self.load(tokens))? {
             return Ok(Some(hidden));
         }
-        let hidden = driver.prefix(model, tokens)?;
+        let hidden = clock.time(Phase::Forward, || driver.prefix(model, tokens))?;
         if let Some(hidden) = &hidden {
-            self.store(tokens, hidden)?;
+            clock.time(Phase::Prefix, || self.store(tokens, hidden))?;
         }
         Ok(hidden)
     }

@@ -223,11 +223,8 @@ impl Run<'_> {
 
     /// What the frozen blocks make of a batch, where that is kept. A cache that fails ends with a word; the run goes on.
     fn prefix_states(&mut self, tokens: &Tokens) -> Result<Option<Tensor>> {
-        let started = Instant::now();
         let Some(cache) = self.prefix.as_mut().filter(|cache| cache.fits(&self.driver)) else { return Ok(None) };
-        let states = cache.states(&self.model, &self.driver, tokens);
-        self.clock.add(Phase::Prefix, started);
-        match states {
+        match cache.states(&self.model, &self.driver, tokens, &mut self.clock) {
             Err(TrainError::Problem(problem)) => {
                 self.watch.warn("prefix_cache", format!("{}; they are computed again from here", problem.what));
                 self.prefix = None;

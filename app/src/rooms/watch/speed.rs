@@ -13,10 +13,10 @@ use egui::{Align, Rect, Role, Sense, Stroke, Ui, WidgetInfo, pos2, vec2};
 /// Colour of each phase by name, so that it stays when the order changes.
 fn series_of(phase: &str) -> usize {
     match phase {
-        "forward" | "prefix" => 0,
+        "forward" => 0,
         "backward" => 6,
         "optimiser" => 2,
-        "data" => 7,
+        "data" | "prefix" => 7,
         "eval" => 5,
         "probes" => 1,
         "saves" => 3,

@@ -174,10 +174,9 @@ fn one_step(
     let trained = tokens.targets.iter().filter(|target| **target != IGNORE).count().max(1) as f64;
     let mut grads = Grads::new();
     let prefix = match cache {
-        Some(cache) => cache.states(model, driver, tokens)?,
+        Some(cache) => cache.states(model, driver, tokens, clock)?,
         None => None,
     };
-    clock.add(Phase::Prefix, started);
     let micro = driver.micro_step_from(prefix, model, tokens, (1.0 / trained, 1.0), &mut grads, clock)?;
     let optimising = Instant::now();
     for site in model.sites() {

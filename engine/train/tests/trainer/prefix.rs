@@ -6,6 +6,7 @@ use temper_nn::ops::with_slice;
 use temper_protocol::{Event, Project, RunStatus, Value};
 use temper_train::attach::attach;
 use temper_train::driver::{Driver, Tokens};
+use temper_train::phases::PhaseClock;
 use temper_train::prefix::PrefixCache;
 
 /// Rows with their example numbers as one batch of single rows, or packed into one row.
@@ -46,7 +47,7 @@ fn states_come_back_whatever_row_an_example_is_packed_into() {
 
     let first = batch(&lengths, &[2, 0, 3], true);
     assert!(cache.load(&first).expect("reads").is_none(), "nothing was met yet");
-    let computed = cache.states(&model, &driver, &first).expect("computes").expect("states");
+    let computed = cache.states(&model, &driver, &first, &mut PhaseClock::default()).expect("computes").expect("states");
     let again = cache.load(&first).expect("reads").expect("met");
     assert_eq!(at_examples(&first, &computed), at_examples(&first, &again));
 
