@@ -11,7 +11,8 @@ mkdir -p "$toolkit/bin" "$toolkit/include" "$toolkit/lib64"
 cat >"$toolkit/bin/nvcc" <<'NVCC'
 #!/usr/bin/env bash
 case " $* " in
-    *" --version "*) echo "Cuda compilation tools, release 13.0, V13.0.88"; exit ;;
+    # cudarc reads the fourth line
+    *" --version "*) printf 'nvcc\n\n\nCuda compilation tools, release 13.0, V13.0.88\n'; exit ;;
     *" --list-gpu-code "*) echo sm_80; exit ;;
 esac
 folder= sources=()

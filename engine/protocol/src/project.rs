@@ -168,8 +168,10 @@ pub struct Train {
     pub threads: usize,
     /// `auto`, `cpu`, `cuda`, `metal`; auto takes a card that the build has and that works.
     pub device: String,
-    /// `auto`, `on`, `off`.
+    /// `auto`, `on`, `off`; auto keeps the activations of as many blocks as fit into `kept_mib`.
     pub recompute: String,
+    /// Most memory for kept activations, MiB; 0 is half of what is free.
+    pub kept_mib: u64,
     /// Most disk that the outputs of frozen blocks may take between epochs, MiB; 0 computes them every time.
     pub prefix_cache_mib: u64,
     /// Steps between checkpoints; 0 only at the end.
@@ -276,6 +278,7 @@ impl Default for Train {
             threads: 0,
             device: auto(),
             recompute: "auto".to_owned(),
+            kept_mib: 0,
             prefix_cache_mib: 4096,
             checkpoint_steps: 50,
             keep_checkpoints: 2,

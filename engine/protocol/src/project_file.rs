@@ -37,6 +37,7 @@ const TABLES: &[(&str, &[&str])] = &[
             "threads",
             "device",
             "recompute",
+            "kept_mib",
             "prefix_cache_mib",
             "checkpoint_steps",
             "keep_checkpoints",

@@ -17,7 +17,7 @@ use std::time::Instant;
 use temper_models::{Flow, Model, Stage};
 use temper_nn::fused::{BlockKept, FusedBlock};
 use temper_nn::ops::{seed_gradient, with_slice};
-use temper_nn::{device, ForwardContext, Grads, Param};
+use temper_nn::{ForwardContext, Grads, Param, device};
 
 /// The tokens of one forward pass.
 #[derive(Debug, Clone)]
@@ -49,7 +49,8 @@ pub struct Driver {
     /// Lowest stage with something to train: 0 the embedding, 1 the first block, one more than the number
     /// of blocks the head.
     lowest: usize,
-    recompute: bool,
+    /// Blocks from here up keep their activations; those below compute them again in the backward pass.
+    kept_from: usize,
     /// Whether blocks that allow it are run without a graph.
     fuse: bool,
 }
@@ -104,9 +105,18 @@ impl Inputs {
 }
 
 impl Driver {
-    /// A driver of `model` as it is now: to be made anew when parameters come or go.
+    /// A driver of `model` as it is now: to be made anew when parameters come or go. All blocks keep their activations,
+    /// or with `recompute` none.
     #[must_use]
     pub fn new(model: &Model, recompute: bool) -> Self {
+        Self::keeping(model, if recompute { 0 } else { model.blocks.len() })
+    }
+
+    /// The same with activations kept in the `kept_blocks` highest blocks: those whose backward pass comes first, so that
+    /// their memory is free again before the others need theirs. The result is the same bit for bit.
+    #[must_use]
+    pub fn keeping(model: &Model, kept_blocks: usize) -> Self {
+        let kept_from = model.blocks.len().saturating_sub(kept_blocks);
         let embed = model.embed.params();
         let blocks: Vec<Vec<Param>> = model.blocks.iter().map(|block| block.params()).collect();
         let lowest = if embed.is_empty() {
@@ -114,7 +124,7 @@ impl Driver {
         } else {
             0
         };
-        Self { embed, blocks, head: model.head.params(), lowest, recompute, fuse: true }
+        Self { embed, blocks, head: model.head.params(), lowest, kept_from, fuse: true }
     }
 
     /// The same with every block run as a graph of single operations: what fused blocks are compared with.
@@ -128,12 +138,6 @@ impl Driver {
     #[must_use]
     pub fn lowest_block(&self) -> usize {
         self.lowest.saturating_sub(1)
-    }
-
-    /// Whether activations are computed again in the backward pass.
-    #[must_use]
-    pub fn recomputes(&self) -> bool {
-        self.recompute
     }
 
     /// Hidden states (batch, width, hidden) that the lowest trained block is given: what may be kept between epochs.
@@ -266,7 +270,7 @@ impl Driver {
                 && let Some(block) = block.fused(&tokens.ctx)?
             {
                 let input = flow.hidden;
-                let (hidden, keep) = fused_forward(&block, &input, &tokens.ctx, trained && !self.recompute)?;
+                let (hidden, keep) = fused_forward(&block, &input, &tokens.ctx, trained && stage >= self.kept_from)?;
                 flow = Flow::new(hidden);
                 if trained {
                     kept.push((stage, Kept::Fused { block: Box::new(block), input, kept: keep.map(Box::new) }));
@@ -276,7 +280,7 @@ impl Driver {
                 if let Some(extra) = &flow.extra_loss {
                     extra_loss += f64::from(extra.to_scalar::<f32>()?);
                 }
-            } else if self.recompute {
+            } else if stage < self.kept_from {
                 kept.push((stage, Kept::Input(flow.clone())));
                 // The graph that the trained parameters record dies here, before the next block's begins.
                 flow = block.forward(flow, &tokens.ctx)?.detach();

@@ -52,7 +52,9 @@ struct Segment {
 /// Disk that the cache of a run would take, MiB: 0 when every block is trained or no example comes twice.
 #[must_use]
 pub fn needed_mib(loader: &Loader, train: &Train, total_steps: u64, model: &Model, driver: &Driver) -> f64 {
-    if driver.lowest_block() == 0 || train.prefix_cache_mib == 0 || total_steps <= loader.steps_per_epoch(train.accumulate)
+    if driver.lowest_block() == 0
+        || train.prefix_cache_mib == 0
+        || total_steps <= loader.steps_per_epoch(train.accumulate)
     {
         return 0.0;
     }

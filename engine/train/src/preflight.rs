@@ -10,7 +10,7 @@ use crate::prefix::needed_mib;
 use crate::prepare::{Prepared, prepare, tokens_of};
 use crate::request::TrainRequest;
 use crate::saving::adamw;
-use crate::session::{kept_windows, layout, recomputes};
+use crate::session::{kept_blocks, kept_windows, layout};
 use crate::threads::{on_pool, threads_for};
 use crate::watch::Watch;
 use std::time::Instant;
@@ -134,17 +134,20 @@ fn measure(request: &TrainRequest, watch: &Watch<'_>) -> Result<Event> {
 }
 
 /// Memory that a step takes beside the mapped model, by count: value, gradient and two moments of every
-/// trained number, and activations of all blocks or, recomputed, of one and every block's input.
+/// trained number, activations of the blocks that keep them and, where others compute them again, of one more and every
+/// block's input.
 fn expected_mib(request: &TrainRequest, prepared: &Prepared, tokens: &Tokens) -> f64 {
     let model = &prepared.model;
     let (blocks, positions) = (model.blocks.len() as f64, tokens.ids.len() as f64);
     let trained = prepared.attached.params.elements() as f64 * 16.0;
     let per_block = kept_bytes_per_token(model) * positions;
-    let activations = if recomputes(&request.project, model, prepared.max_tokens) {
+    let kept = kept_blocks(&request.project, model, prepared.max_tokens) as f64;
+    let again = if kept < blocks {
         2.0 * per_block + blocks * positions * model.config.hidden_size() as f64 * 4.0
     } else {
-        blocks * per_block
+        0.0
     };
+    let activations = kept * per_block + again;
     (trained + activations) / MIB
 }
 
@@ -203,7 +206,7 @@ fn one_step(
     watch: &Watch<'_>,
 ) -> Result<Cost> {
     let (model, project) = (&prepared.model, &request.project);
-    let driver = Driver::new(model, recomputes(project, model, prepared.max_tokens));
+    let driver = Driver::keeping(model, kept_blocks(project, model, prepared.max_tokens));
     let mut clock = PhaseClock::default();
     let mut grads = Grads::new();
     // The first pass reads the model's pages and grows the buffers; the second is what a step costs.

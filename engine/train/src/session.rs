@@ -33,7 +33,7 @@ use temper_protocol::{Code, Event, Problem, Project, RunStatus, project_file};
 
 /// Batches made ahead.
 const PREFETCH: usize = 3;
-/// Share of the free memory that kept activations may take before they are recomputed.
+/// Share of the free memory that kept activations may take where the project names no limit.
 const KEPT_SHARE: f64 = 0.5;
 /// What a run started from, in its folder.
 const RUN_FILE: &str = "run.json";
@@ -176,16 +176,18 @@ fn freeze(request: &TrainRequest, hashes: &Hashes) -> Result<()> {
     Ok(())
 }
 
-/// Whether activations are recomputed: the project's choice, or whether they would take more than half of
-/// the free memory. The result is the same bit for bit either way.
-pub(crate) fn recomputes(project: &Project, model: &Model, max_tokens: usize) -> bool {
-    match project.train.recompute.as_str() {
-        "on" => true,
-        "off" => false,
+/// How many blocks keep their activations: the project's choice, or as many as fit into its limit of memory. The result
+/// is the same bit for bit either way.
+pub(crate) fn kept_blocks(project: &Project, model: &Model, max_tokens: usize) -> usize {
+    let train = &project.train;
+    let blocks = model.blocks.len();
+    match train.recompute.as_str() {
+        "on" => 0,
+        "off" => blocks,
         _ => {
-            let tokens = (project.train.batch * max_tokens) as f64;
-            let bytes = driver::kept_bytes_per_token(model) * tokens * model.blocks.len() as f64;
-            bytes > KEPT_SHARE * free_memory_mib() * 1024.0 * 1024.0
+            let limit_mib = if train.kept_mib == 0 { KEPT_SHARE * free_memory_mib() } else { train.kept_mib as f64 };
+            let per_block = driver::kept_bytes_per_token(model) * (train.batch * max_tokens) as f64;
+            ((limit_mib * 1024.0 * 1024.0 / per_block.max(1.0)) as usize).min(blocks)
         }
     }
 }
@@ -231,7 +233,7 @@ fn assemble<'a>(
     if validation.is_none() {
         watch.warn("no_validation", "there are no validation rows: the newest checkpoint counts as the best");
     }
-    let driver = Driver::new(&model, recomputes(project, &model, max_tokens));
+    let driver = Driver::keeping(&model, kept_blocks(project, &model, max_tokens));
     let examples = std::sync::Arc::clone(loader.examples());
     let state = State::new(project.train.seed, loader.cursor());
     let prefix = prefix_cache(request, &loader, (&model, &driver), total_steps, watch);

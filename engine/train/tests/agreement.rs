@@ -41,7 +41,8 @@ fn batch(model: &Model, step: u64) -> Tokens {
     let mut stream = Stream::new(step, "agreement");
     let vocabulary = model.config.vocab_size() as u64;
     // A few ids only, so that fifty steps can learn their order.
-    let ids: Vec<u32> = (0..BATCH * WIDTH).map(|place| ((place as u64 * 7 + stream.below(3)) % vocabulary) as u32).collect();
+    let ids: Vec<u32> =
+        (0..BATCH * WIDTH).map(|place| ((place as u64 * 7 + stream.below(3)) % vocabulary) as u32).collect();
     let borders = [0, 17, 44];
     let mut targets = vec![IGNORE; ids.len()];
     for row in 0..BATCH {
@@ -87,6 +88,7 @@ fn train(method: &str, way: Way) -> (Vec<f64>, Vec<f32>) {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "the figures are read with --nocapture")]
 fn fifty_steps_agree_whatever_computes_them() {
     for method in ["lora", "full"] {
         let (losses, end) = train(method, PLAIN);

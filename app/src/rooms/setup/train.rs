@@ -10,7 +10,7 @@ use temper_protocol::Event;
 use temper_protocol::project::Validation;
 
 /// Rows behind "more", for the words of the link.
-pub const MORE_ROWS: usize = 22;
+pub const MORE_ROWS: usize = 23;
 
 const SCHEDULES: [&str; 4] = ["cosine", "linear", "constant", "wsd"];
 const LOSS_ON: [&str; 3] = ["answers", "last-answer", "everything"];
@@ -148,6 +148,13 @@ fn run_rows(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows) {
         label("Recompute", "Computes activations twice instead of keeping them: a third slower, much less memory", "");
     if let Some(index) = form::choice(cx, ui, lines, &row, &RECOMPUTE, &train.recompute) {
         cx.edit("train.recompute", |project| RECOMPUTE[index].clone_into(&mut project.train.recompute));
+    }
+    if train.recompute == "auto" {
+        let help = "Memory for activations that are kept instead of computed again; 0 takes half of what is free";
+        let row = label("Kept memory", help, "MiB, 0 is auto");
+        if let Some(mib) = form::figure(cx, ui, lines, &row, &train.kept_mib.to_string(), integer(0, 1 << 30)) {
+            cx.edit("train.kept_mib", |project| project.train.kept_mib = mib);
+        }
     }
     let help = "Disk for the outputs of blocks that are not trained: later passes over the data begin there; 0 never";
     let row = label("Frozen blocks", help, "MiB, 0 is off");

@@ -45,7 +45,8 @@ impl MlpHalf {
     fn chunk(&self, x: &[f32]) -> usize {
         let n = x.len() / self.width();
         let drops = |layer: &FusedLinear| layer.low_rank.as_ref().is_some_and(|change| change.dropout.is_some());
-        let parts = if [&self.gate, &self.up, &self.down].into_iter().any(drops) { 1 } else { n.div_ceil(CHUNK_POSITIONS) };
+        let parts =
+            if [&self.gate, &self.up, &self.down].into_iter().any(drops) { 1 } else { n.div_ceil(CHUNK_POSITIONS) };
         (n.div_ceil(parts.max(1)) * self.width()).max(1)
     }
 

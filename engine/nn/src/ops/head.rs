@@ -3,7 +3,9 @@
 //! Place in the data flow: the last stage of every language model. Positions without a target cost nothing; the
 //! logits exist chunk by chunk only (see [`crate::kernels`]).
 
-use super::{IntoCandle as _, Values, expect_shape, has_kernel, linear_trained, output, reference, slice, tensor, beside};
+use super::{
+    IntoCandle as _, Values, beside, expect_shape, has_kernel, linear_trained, output, reference, slice, tensor,
+};
 use crate::error::shape_error;
 use crate::frozen::FrozenWeight;
 use crate::kernels::head::{Head, Problem};

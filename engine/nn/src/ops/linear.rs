@@ -3,7 +3,9 @@
 //! Place in the data flow: the plain products of all models; with an adapter the fused form in
 //! [`super::low_rank`] takes over.
 
-use super::{IntoCandle as _, Values, expect_shape, has_kernel, output, reference, rows_and_features, slice, tensor, beside};
+use super::{
+    IntoCandle as _, Values, beside, expect_shape, has_kernel, output, reference, rows_and_features, slice, tensor,
+};
 use crate::frozen::{FrozenWeight, backend};
 use crate::{Result, gemm};
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Shape, Tensor};

@@ -7,7 +7,9 @@
 //! Models" (2021), eq. 3: `h = W0 x + (α/r) B A x`.
 
 use super::linear::{fill_bias, split_bias, with_features};
-use super::{FrozenLinear, IntoCandle as _, Values, expect_shape, has_kernel, output, reference, rows_and_features, beside};
+use super::{
+    FrozenLinear, IntoCandle as _, Values, beside, expect_shape, has_kernel, output, reference, rows_and_features,
+};
 use super::{slice, tensor};
 use crate::error::shape_error;
 use crate::frozen::{FrozenWeight, backend};

@@ -5,7 +5,7 @@
 //! Zhang, Sennrich, "Root Mean Square Layer Normalization" (2019); Ba, Kiros, Hinton, "Layer Normalization"
 //! (2016).
 
-use super::{Values, expect_shape, has_kernel, output, reference, rows_and_features, slice, tensor, beside};
+use super::{Values, beside, expect_shape, has_kernel, output, reference, rows_and_features, slice, tensor};
 use crate::Result;
 use crate::kernels::norm::{self, NormGradients};
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Shape, Tensor};

@@ -9,7 +9,7 @@ mod products;
 use crate::attach::{Attached, attach};
 use crate::control::RunControl;
 use crate::driver::{Driver, Tokens};
-use crate::error::Result;
+use crate::error::{Result, TrainError};
 use crate::meter::Meter;
 use crate::phases::{Phase, PhaseClock};
 use crate::prefix::PrefixCache;
@@ -84,9 +84,11 @@ fn measure(request: &BenchRequest, threads: usize, watch: &Watch<'_>) -> Result<
     let recompute = project.train.recompute == "on";
     let driver = Driver::new(&model, recompute);
     let mut optimiser = AdamW::new(adamw(&project.train));
+    let folder =
+        tempfile::tempdir().map_err(|error| TrainError::io(Path::new("the folder for temporary files"), error))?;
     let mut cache = if request.keep_prefix && driver.lowest_block() > 0 {
         let rows = vec![request.width; project.train.batch];
-        Some(PrefixCache::create(&std::env::temp_dir(), &rows, &model, &driver)?)
+        Some(PrefixCache::create(folder.path(), &rows, &model, &driver)?)
     } else {
         None
     };
@@ -95,8 +97,17 @@ fn measure(request: &BenchRequest, threads: usize, watch: &Watch<'_>) -> Result<
     for step in 1..=request.steps {
         watch.preparing("measuring steps", step - 1, request.steps, "steps");
         watch.check()?;
-        let (cost, loss) =
-            one_step(step, &mut model, &attached, (&driver, cache.as_mut()), &tokens, &mut optimiser, project, &mut clock, &mut meter)?;
+        let (cost, loss) = one_step(
+            step,
+            &mut model,
+            &attached,
+            (&driver, cache.as_mut()),
+            &tokens,
+            &mut optimiser,
+            project,
+            &mut clock,
+            &mut meter,
+        )?;
         losses.push(loss);
         if step == 1 {
             clock.take();
@@ -109,7 +120,8 @@ fn measure(request: &BenchRequest, threads: usize, watch: &Watch<'_>) -> Result<
     let phases = clock.take().into_iter().map(|(phase, secs)| (phase, secs / count)).collect();
     let median = |of: fn(&StepCost) -> f64| median(costs.iter().map(of).collect());
     let (secs, cpu_secs) = (median(|cost| cost.secs), median(|cost| cost.cpu_secs));
-    let products = Products::of(&model, &attached.params, &driver, cache.is_some(), (project.train.batch, request.width));
+    let products =
+        Products::of(&model, &attached.params, &driver, cache.is_some(), (project.train.batch, request.width));
     let useful_gflop = products.useful_flop() / GIGA;
     drop((optimiser, tokens, driver));
     watch.preparing("measuring this machine's matrix products", 0, 0, "shapes");

@@ -47,7 +47,8 @@ fn states_come_back_whatever_row_an_example_is_packed_into() {
 
     let first = batch(&lengths, &[2, 0, 3], true);
     assert!(cache.load(&first).expect("reads").is_none(), "nothing was met yet");
-    let computed = cache.states(&model, &driver, &first, &mut PhaseClock::default()).expect("computes").expect("states");
+    let computed =
+        cache.states(&model, &driver, &first, &mut PhaseClock::default()).expect("computes").expect("states");
     let again = cache.load(&first).expect("reads").expect("met");
     assert_eq!(at_examples(&first, &computed), at_examples(&first, &again));
 
