@@ -207,6 +207,9 @@ pub(crate) enum Bench {
         /// Compute activations again in the backward pass
         #[arg(long)]
         recompute: bool,
+        /// Keep the outputs of frozen blocks on disk, as from the second epoch on
+        #[arg(long, conflicts_with = "data")]
+        keep_prefix: bool,
         /// Rows of a data file instead of random tokens, with the answer mask of a project
         #[arg(long, value_name = "FILE")]
         data: Option<String>,

@@ -90,6 +90,7 @@ fn bench(what: Bench) -> Result<Command, Problem> {
             steps,
             threads,
             recompute,
+            keep_prefix,
             data,
             pack,
             row_tokens,
@@ -106,7 +107,7 @@ fn bench(what: Bench) -> Result<Command, Problem> {
                 }
                 None => None,
             };
-            Command::BenchTrain { model, base, method, set, batch, seq, steps, threads, recompute, rows }
+            Command::BenchTrain { model, base, method, set, batch, seq, steps, threads, recompute, keep_prefix, rows }
         }
         Bench::Data { model, data, batch, seq, threads } => {
             Command::BenchData { model: absolute_name(&model)?, data: absolute_name(&data)?, batch, seq, threads }

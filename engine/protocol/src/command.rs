@@ -213,6 +213,9 @@ pub enum Command {
         threads: usize,
         /// Whether activations are computed again in the backward pass.
         recompute: bool,
+        /// Whether the outputs of frozen blocks are kept, as from a run's second epoch on.
+        #[serde(default)]
+        keep_prefix: bool,
         /// Rows of a data file instead of random tokens.
         #[serde(default)]
         rows: Option<BenchRows>,

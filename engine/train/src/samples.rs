@@ -73,7 +73,8 @@ impl Prompts {
     }
 
     fn key(&self, start: &Start, ids: &[u32]) -> String {
-        let prompt = Tokens { ids: ids.into(), targets: Vec::new().into(), ctx: ForwardContext::plain(1, ids.len()) };
+        let ctx = ForwardContext::plain(1, ids.len());
+        let prompt = Tokens { ids: ids.into(), targets: [].into(), ctx, examples: [].into() };
         let Limits { max_tokens, stop } = &self.limits;
         start.key(&format!("answer of at most {max_tokens} tokens up to {stop:?}"), [&prompt])
     }

@@ -28,16 +28,16 @@ pub struct Start {
 }
 
 impl Start {
-    /// The start of a run of `request` by the program with hash `program` on a base that came from a `format`.
-    /// Without that hash nothing is remembered: another build may compute other digits.
+    /// The start of a run of `request` by the program with hash `program` on a base that came from a `format`, on
+    /// `device`. Without that hash nothing is remembered: another build may compute other digits.
     #[must_use]
-    pub fn new(request: &TrainRequest, hashes: &Hashes, program: &str, format: &str) -> Self {
+    pub fn new(request: &TrainRequest, hashes: &Hashes, program: &str, format: &str, device: &str) -> Self {
         let folder = request.base_cache_dir.clone().filter(|_| !program.is_empty());
         let project = &request.project;
         // A random base depends on the seed, one from files does not.
         let seed = if request.is_random() { project.train.seed.to_string() } else { String::new() };
         let base = format!(
-            "{program}\0{}\0{} {format}\0{seed}\0{} threads, {}",
+            "{program}\0{}\0{} {format}\0{seed}\0{} threads, {device}, {}",
             hashes.base,
             project.model.base,
             rayon::current_num_threads(),
@@ -90,7 +90,7 @@ fn key<'a>(parts: &[&str], tokens: impl IntoIterator<Item = &'a Tokens>) -> Stri
     };
     parts.iter().for_each(|part| add(part.as_bytes()));
     let numbers = |numbers: &[u32]| numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<u8>>();
-    for Tokens { ids, targets, ctx } in tokens {
+    for Tokens { ids, targets, ctx, .. } in tokens {
         add(&(ctx.batch as u64).to_le_bytes());
         add(&(ctx.width as u64).to_le_bytes());
         add(&numbers(ids));
@@ -125,7 +125,8 @@ mod tests {
     }
 
     fn tokens(ids: &[u32]) -> Tokens {
-        Tokens { ids: ids.into(), targets: ids.into(), ctx: ForwardContext::plain(1, ids.len()) }
+        let ctx = ForwardContext::plain(1, ids.len());
+        Tokens { ids: ids.into(), targets: ids.into(), ctx, examples: [].into() }
     }
 
     #[test]
@@ -135,7 +136,7 @@ mod tests {
         let keys = |change: &dyn Fn(&mut TrainRequest), hashes: &Hashes, program: &str, tokens: &Tokens| {
             let mut request = request();
             change(&mut request);
-            let start = Start::new(&request, hashes, program, "gguf");
+            let start = Start::new(&request, hashes, program, "gguf", "cpu");
             (start.base_key("hidden", [tokens]), start.key("loss", [tokens]))
         };
         let (base, loss) = keys(&|_| (), &hashes, "program", &usual);

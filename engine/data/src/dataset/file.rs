@@ -9,6 +9,7 @@ use crate::{DataError, cache, hash, random};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::time::Instant;
 use temper_protocol::event::PreviewRow;
 
 /// Rows handled together: enough to keep all threads busy, few enough to stay in memory.
@@ -107,6 +108,31 @@ struct Reader<'a> {
     container: Container,
 }
 
+/// Whether rows are worked on by one thread or by all: by whichever was faster on the rows before. A tokenizer asks
+/// for memory several times a token, and where all threads share one heap, several of them can be slower than one.
+/// The rows that come out are the same either way.
+#[derive(Debug, Default)]
+struct Pace {
+    /// Bytes a second of one thread.
+    one: Option<f64>,
+    /// Bytes a second of all threads.
+    all: Option<f64>,
+}
+
+impl Pace {
+    fn wants_all(&self) -> bool {
+        match (self.one, self.all) {
+            (None, _) => false,
+            (Some(_), None) => rayon::current_num_threads() > 1,
+            (Some(one), Some(all)) => all > one,
+        }
+    }
+
+    fn note(&mut self, all: bool, bytes_per_sec: f64) {
+        *(if all { &mut self.all } else { &mut self.one }) = Some(bytes_per_sec);
+    }
+}
+
 /// What became of one row.
 enum Outcome {
     Rows { key: u64, sample: Box<(String, String)>, rows: Vec<crate::tokens::Tokens>, repairs: u32 },
@@ -134,10 +160,12 @@ impl Reader<'_> {
             from_cache: false,
         };
         let mut whole: Vec<(u64, Row)> = Vec::new();
+        let mut pace = Pace::default();
         loop {
             if cancel() {
                 return Err(DataError::Cancelled);
             }
+            let read = source.bytes_read();
             let (rows, more) = self.next_rows(source.as_mut(), &mut out)?;
             if out.plan.is_none() && !rows.is_empty() {
                 let first: Vec<Row> = rows.iter().map(|(_, row)| row.clone()).collect();
@@ -148,7 +176,15 @@ impl Reader<'_> {
                 if is_threaded(&plan) {
                     whole.extend(rows);
                 } else {
-                    let outcomes = rows.into_par_iter().map(|(line, row)| (line, self.work(row, &plan))).collect();
+                    let (all, begun) = (pace.wants_all(), Instant::now());
+                    let work = |(line, row)| (line, self.work(row, &plan));
+                    let outcomes: Vec<_> = if all {
+                        rows.into_par_iter().map(work).collect()
+                    } else {
+                        rows.into_iter().map(work).collect()
+                    };
+                    let bytes = source.bytes_read() - read;
+                    pace.note(all, bytes as f64 / begun.elapsed().as_secs_f64().max(f64::MIN_POSITIVE));
                     self.collect(outcomes, &mut out);
                 }
             }
@@ -256,5 +292,24 @@ impl Reader<'_> {
         }
         let mixed = ids.iter().fold(key, |state, id| random::mix(state ^ u64::from(*id)).wrapping_add(1));
         random::combine(&[key, mixed])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Pace;
+
+    #[test]
+    fn the_faster_way_is_taken_once_both_were_tried() {
+        let pool = |threads: usize| rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+        let mut pace = Pace::default();
+        assert!(!pace.wants_all());
+        pace.note(false, 100.0);
+        assert!(pool(2).install(|| pace.wants_all()), "the other way is tried");
+        assert!(!pool(1).install(|| pace.wants_all()), "there is no other way");
+        pace.note(true, 150.0);
+        assert!(pace.wants_all());
+        pace.note(true, 80.0);
+        assert!(!pace.wants_all(), "what was measured last counts");
     }
 }

@@ -25,6 +25,7 @@ pub(super) struct Order {
     pub(super) steps: u64,
     pub(super) threads: usize,
     pub(super) recompute: bool,
+    pub(super) keep_prefix: bool,
     pub(super) rows: Option<BenchRows>,
 }
 
@@ -50,7 +51,8 @@ pub(super) fn train(builtins: &Builtins, order: Order, context: &JobContext) -> 
         }),
         None => None,
     };
-    let request = BenchRequest { project, model_path, width: order.seq, steps: order.steps, rows };
+    let keep_prefix = order.keep_prefix;
+    let request = BenchRequest { project, model_path, width: order.seq, steps: order.steps, keep_prefix, rows };
     let answer = with_control(context, |control, emit| Ok(temper_train::bench::train(&request, control, emit)?))?;
     context.emit(answer);
     Ok(())

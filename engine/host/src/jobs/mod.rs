@@ -97,8 +97,21 @@ impl Workshop for Program {
                 kept.clear();
                 train::preflight(builtins, &project, context)
             }),
-            Command::BenchTrain { model, base, method, set, batch, seq, steps, threads, recompute, rows } => {
-                let order = bench::Order { model, base, method, set, batch, seq, steps, threads, recompute, rows };
+            Command::BenchTrain {
+                model,
+                base,
+                method,
+                set,
+                batch,
+                seq,
+                steps,
+                threads,
+                recompute,
+                keep_prefix,
+                rows,
+            } => {
+                let order =
+                    bench::Order { model, base, method, set, batch, seq, steps, threads, recompute, keep_prefix, rows };
                 self.heavy(move |builtins, kept, context| {
                     kept.clear();
                     bench::train(builtins, order, context)

@@ -81,14 +81,17 @@ pub(super) struct Products {
 }
 
 impl Products {
-    /// Counts the products of a step.
-    pub(super) fn of(model: &Model, params: &ParamSet, driver: &Driver, load: Load) -> Self {
+    /// Counts the products of a step; those of the frozen blocks below not, where their outputs are kept.
+    pub(super) fn of(model: &Model, params: &ParamSet, driver: &Driver, keeps_prefix: bool, load: Load) -> Self {
         let Load { tokens, trained, pairs, .. } = load;
         let mut products = Self::default();
         let lowest = driver.lowest_block();
         let config = model.config.as_llama();
         for (block, stage) in model.blocks.iter().enumerate() {
             let below_all = block < lowest;
+            if below_all && keeps_prefix {
+                continue;
+            }
             for site in stage.sites() {
                 let (out, inp) = (site.out_features(), site.in_features());
                 products.add(tokens, inp, out, Right::Transposed);
@@ -232,7 +235,7 @@ mod tests {
         let ctx = ForwardContext { borders: Arc::new(vec![vec![0, 3, 5], vec![0, 4]]), ..ForwardContext::plain(2, 5) };
         let mut targets = [IGNORE; 10];
         (targets[1], targets[6]) = (7, 8);
-        let load = Load::of(&Tokens { ids: [1; 10].into(), targets: targets.into(), ctx });
+        let load = Load::of(&Tokens { ids: [1; 10].into(), targets: targets.into(), ctx, examples: [].into() });
         assert_eq!(load, Load { tokens: 9, trained: 2, pairs: 6 + 3 + 10, positions: 10 });
     }
 

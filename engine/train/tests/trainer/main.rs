@@ -4,6 +4,7 @@ mod bench;
 mod driver;
 mod fixture;
 mod limits;
+mod prefix;
 mod remembered;
 mod resume;
 mod session;
