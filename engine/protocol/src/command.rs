@@ -181,7 +181,7 @@ pub enum Command {
     BenchTrain {
         /// Model path or builtin name.
         model: String,
-        /// Storage of the base: `auto`, `f32`, `f16` or `bf16`.
+        /// Storage of the base: `auto`, `f32`, `f16`, `bf16`, `int8` or `nf4`.
         base: String,
         /// Method id.
         method: String,
@@ -198,6 +198,9 @@ pub enum Command {
         threads: usize,
         /// Whether activations are computed again in the backward pass.
         recompute: bool,
+        /// How the optimiser keeps its moments: `f32` or `int8`; `f32` when absent.
+        #[serde(default)]
+        optim_state: Option<String>,
     },
     /// Sets a damaged run database aside and starts a new one with everything that can still be read and every
     /// run whose folder is there: `warning` events, a `run` event each, then `done`. A whole database stays.

@@ -8,7 +8,7 @@ use crate::meter::{Meter, free_disk_mib, free_memory_mib, most_memory_mib};
 use crate::phases::PhaseClock;
 use crate::prepare::{Prepared, prepare, tokens_of};
 use crate::request::TrainRequest;
-use crate::saving::adamw;
+use crate::saving::{adamw, moment_storage};
 use crate::session::{kept_windows, layout, recomputes};
 use crate::threads::{on_pool, threads_for};
 use crate::watch::Watch;
@@ -19,8 +19,8 @@ use temper_nn::{AdamW, Grads};
 use temper_protocol::{Code, Event, Problem, StorageType};
 
 const MIB: f64 = 1024.0 * 1024.0;
-/// Each number of a parameter and of its two moments takes four bytes in a checkpoint.
-const CHECKPOINT_BYTES: f64 = 12.0;
+/// Bytes of a trained number itself, in memory and in a checkpoint; its gradient takes as many.
+const VALUE_BYTES: f64 = 4.0;
 /// Passes over the data above which a person is told.
 const MANY_EPOCHS: f64 = 20.0;
 
@@ -79,7 +79,8 @@ fn measure(request: &TrainRequest, watch: &Watch<'_>) -> Result<Event> {
     let total_secs = step_secs * steps as f64 + cost.forward_secs_per_token * measuring;
 
     let trained_parameters = prepared.attached.params.elements() as u64;
-    let checkpoint_mib = trained_parameters as f64 * CHECKPOINT_BYTES / MIB;
+    let moment_bytes = moment_storage(&project.train).bytes_per_value();
+    let checkpoint_mib = trained_parameters as f64 * (VALUE_BYTES + moment_bytes) / MIB;
     let checkpoints_mib = checkpoint_mib * (train.keep_checkpoints + 4) as f64;
     let export_mib = project.export.formats.iter().map(|format| export_mib(format, request, &prepared)).sum::<f64>();
     let disk_mib = checkpoints_mib + export_mib;
@@ -134,7 +135,8 @@ fn measure(request: &TrainRequest, watch: &Watch<'_>) -> Result<Event> {
 fn expected_mib(request: &TrainRequest, prepared: &Prepared, tokens: &Tokens) -> f64 {
     let model = &prepared.model;
     let (blocks, positions) = (model.blocks.len() as f64, tokens.ids.len() as f64);
-    let trained = prepared.attached.params.elements() as f64 * 16.0;
+    let bytes = 2.0 * VALUE_BYTES + moment_storage(&request.project.train).bytes_per_value();
+    let trained = prepared.attached.params.elements() as f64 * bytes;
     let per_block = kept_bytes_per_token(model) * positions;
     let activations = if recomputes(&request.project, model, prepared.max_tokens) {
         2.0 * per_block + blocks * positions * model.config.hidden_size() as f64 * 4.0
