@@ -181,7 +181,7 @@ pub enum Command {
     BenchTrain {
         /// Model path or builtin name.
         model: String,
-        /// Storage of the base: `auto`, `f32`, `f16` or `bf16`.
+        /// Storage of the base: `auto`, `f32`, `f16`, `bf16`, `int8` or `nf4`.
         base: String,
         /// Method id.
         method: String,
@@ -201,6 +201,9 @@ pub enum Command {
         /// Whether the outputs of frozen blocks are kept, as from a run's second epoch on.
         #[serde(default)]
         keep_prefix: bool,
+        /// How the optimiser keeps its moments: `f32` or `int8`; `f32` when absent.
+        #[serde(default)]
+        optim_state: Option<String>,
     },
     /// Sets a damaged run database aside and starts a new one with everything that can still be read and every
     /// run whose folder is there: `warning` events, a `run` event each, then `done`. A whole database stays.

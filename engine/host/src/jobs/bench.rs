@@ -23,16 +23,19 @@ pub(super) struct Order {
     pub(super) threads: usize,
     pub(super) recompute: bool,
     pub(super) keep_prefix: bool,
+    pub(super) optim_state: Option<String>,
 }
 
 /// Carries the order out.
 pub(super) fn train(builtins: &Builtins, order: Order, context: &JobContext) -> Result<(), Problem> {
     let plain = Project::new("bench", &order.model, &["builtin:starter-data".to_owned()], &order.method);
-    let set: Vec<(String, String)> =
+    let mut set: Vec<(String, String)> =
         order.set.iter().map(|(key, value)| (format!("method.{key}"), value.clone())).collect();
+    // Through the file's own checks, so that a wrong word names the right ones.
+    set.push(("model.base".to_owned(), order.base));
+    set.extend(order.optim_state.map(|state| ("train.optim_state".to_owned(), state)));
     let text = project_file::to_text(&plain)?;
     let mut project = project_file::parse_with(&text, Path::new("--set"), &set)?;
-    project.model.base = order.base;
     project.train.batch = order.batch;
     project.train.threads = order.threads;
     project.train.recompute = if order.recompute { "on" } else { "off" }.to_owned();

@@ -94,9 +94,9 @@ impl Workshop for Program {
                 kept.clear();
                 train::preflight(builtins, &project, context)
             }),
-            Command::BenchTrain { model, base, method, set, batch, seq, steps, threads, recompute, keep_prefix } => {
+            Command::BenchTrain { model, base, method, set, batch, seq, steps, threads, recompute, optim_state, keep_prefix } => {
                 let order =
-                    bench::Order { model, base, method, set, batch, seq, steps, threads, recompute, keep_prefix };
+                    bench::Order { model, base, method, set, batch, seq, steps, threads, recompute, optim_state, keep_prefix };
                 self.heavy(move |builtins, kept, context| {
                     kept.clear();
                     bench::train(builtins, order, context)
