@@ -88,13 +88,21 @@ pub fn of_settings(project: &Project) -> Result<String> {
 /// # Errors
 /// A file that cannot be read.
 pub fn of_paths(paths: &[PathBuf]) -> Result<String> {
+    of_paths_with(paths, &hash_file)
+}
+
+/// The same with the content of each file hashed by `hash`.
+///
+/// # Errors
+/// A file that cannot be read.
+pub(crate) fn of_paths_with(paths: &[PathBuf], hash_of: &dyn Fn(&Path) -> Result<String>) -> Result<String> {
     let mut hash = Sha256::new();
     for (index, path) in paths.iter().enumerate() {
         let mut files = Vec::new();
         collect(path, "", &mut files)?;
         files.sort();
         for (name, file) in files {
-            hash.update(format!("{index}\0{name}\0{}\n", hash_file(&file)?));
+            hash.update(format!("{index}\0{name}\0{}\n", hash_of(&file)?));
         }
     }
     Ok(hex(&hash.finalize()))
