@@ -180,7 +180,7 @@ pub(crate) enum Bench {
         /// A folder, a GGUF file or a bundled model
         #[arg(long, default_value = "builtin:starter")]
         model: String,
-        /// Storage of the base: auto keeps what the file has, or f32, f16, bf16
+        /// Storage of the base: auto keeps what the file has, or f32, f16, bf16, int8, nf4
         #[arg(long, default_value = "auto")]
         base: String,
         /// Method id
@@ -210,6 +210,9 @@ pub(crate) enum Bench {
         /// Keep the outputs of frozen blocks on disk, as from the second epoch on
         #[arg(long, conflicts_with = "data")]
         keep_prefix: bool,
+        /// How the optimiser keeps its moments: f32 or int8
+        #[arg(long)]
+        optim_state: Option<String>,
         /// Rows of a data file instead of random tokens, with the answer mask of a project
         #[arg(long, value_name = "FILE")]
         data: Option<String>,

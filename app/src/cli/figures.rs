@@ -43,7 +43,9 @@ pub(crate) fn bench(event: &Event) {
     ];
     if *padding_share > 0.0 || *trained_tokens_per_step < 0.9 * *tokens_per_step as f64 {
         let padding = 100.0 * padding_share;
-        lines.push(format!("  rows          {trained_tokens_per_step:.0} tokens a step trained, {padding:.1} % padding"));
+        lines.push(format!(
+            "  rows          {trained_tokens_per_step:.0} tokens a step trained, {padding:.1} % padding"
+        ));
     }
     lines.extend(phase_secs.iter().map(|(phase, secs)| format!("  {phase:<13} {secs:.3} s a step")));
     if let Some((first, last)) = first_and_last {

@@ -2,7 +2,7 @@
 
 use crate::cli::args::{Bench, ModelArgs, Task, TrainArgs};
 use std::path::{Path, PathBuf};
-use temper_protocol::command::{BenchRows, ExportSource};
+use temper_protocol::command::{BenchRows, ExportSource, TrainBench};
 use temper_protocol::{Code, Command, ExportFormat, GenerateLimits, ModelRef, Problem, RunRef, StorageType};
 
 /// The command for `task`.
@@ -91,6 +91,7 @@ fn bench(what: Bench) -> Result<Command, Problem> {
             threads,
             recompute,
             keep_prefix,
+            optim_state,
             data,
             pack,
             row_tokens,
@@ -107,7 +108,20 @@ fn bench(what: Bench) -> Result<Command, Problem> {
                 }
                 None => None,
             };
-            Command::BenchTrain { model, base, method, set, batch, seq, steps, threads, recompute, keep_prefix, rows }
+            Command::BenchTrain(TrainBench {
+                model,
+                base,
+                method,
+                set,
+                batch,
+                seq,
+                steps,
+                threads,
+                recompute,
+                keep_prefix,
+                optim_state,
+                rows,
+            })
         }
         Bench::Data { model, data, batch, seq, threads } => {
             Command::BenchData { model: absolute_name(&model)?, data: absolute_name(&data)?, batch, seq, threads }

@@ -153,6 +153,39 @@ pub struct BenchRows {
     pub dump: Option<PathBuf>,
 }
 
+/// What a bench of training steps measures.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrainBench {
+    /// Model path or builtin name.
+    pub model: String,
+    /// Storage of the base, as in project.toml's `[model]`.
+    pub base: String,
+    /// Method id.
+    pub method: String,
+    /// Settings of the method, as in project.toml's `[method]`.
+    #[serde(default)]
+    pub set: Vec<(String, String)>,
+    /// Rows a step.
+    pub batch: usize,
+    /// Tokens a row.
+    pub seq: usize,
+    /// Steps, of which the first is not counted.
+    pub steps: u64,
+    /// Threads; 0 chooses.
+    pub threads: usize,
+    /// Whether activations are computed again in the backward pass.
+    pub recompute: bool,
+    /// Whether the outputs of frozen blocks are kept, as from a run's second epoch on.
+    #[serde(default)]
+    pub keep_prefix: bool,
+    /// How the optimiser keeps its moments: `f32` or `int8`; `f32` when absent.
+    #[serde(default)]
+    pub optim_state: Option<String>,
+    /// Rows of a data file instead of random tokens.
+    #[serde(default)]
+    pub rows: Option<BenchRows>,
+}
+
 /// One thing a person can do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
@@ -193,33 +226,7 @@ pub enum Command {
         project: PathBuf,
     },
     /// Measures training steps on random tokens: `bench`, then `done`.
-    BenchTrain {
-        /// Model path or builtin name.
-        model: String,
-        /// Storage of the base: `auto`, `f32`, `f16` or `bf16`.
-        base: String,
-        /// Method id.
-        method: String,
-        /// Settings of the method, as in project.toml's `[method]`.
-        #[serde(default)]
-        set: Vec<(String, String)>,
-        /// Rows a step.
-        batch: usize,
-        /// Tokens a row.
-        seq: usize,
-        /// Steps, of which the first is not counted.
-        steps: u64,
-        /// Threads; 0 chooses.
-        threads: usize,
-        /// Whether activations are computed again in the backward pass.
-        recompute: bool,
-        /// Whether the outputs of frozen blocks are kept, as from a run's second epoch on.
-        #[serde(default)]
-        keep_prefix: bool,
-        /// Rows of a data file instead of random tokens.
-        #[serde(default)]
-        rows: Option<BenchRows>,
-    },
+    BenchTrain(TrainBench),
     /// Measures reading, tokenising, packing and waiting for batches: `figures`, then `done`.
     BenchData {
         /// Model path or builtin name; its tokenizer is used.

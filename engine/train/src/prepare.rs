@@ -75,7 +75,7 @@ pub fn load_codec(source: &ModelSource, model_path: &Path, project: &Project) ->
 /// Everything that can be wrong with a model file.
 pub fn load_base(project: &Project, model_path: &Path, progress: &mut dyn FnMut(&str, u64, u64)) -> Result<Model> {
     if project.model.path.starts_with("random:") {
-        return Ok(Model::random_from_file(model_path, project.train.seed)?);
+        return Ok(Model::random_from_file(model_path, project.train.seed, project.model.base.parse()?)?);
     }
     Ok(Model::load(model_path, project.model.base.parse()?, progress)?)
 }
@@ -100,6 +100,7 @@ pub fn prepare(request: &TrainRequest, watch: &Watch<'_>) -> Result<Prepared> {
         return Err(Problem::new(Code::TokenizerInvalid, what, place, action).into());
     }
     let mut warnings = Vec::new();
+    warnings.extend(how_held(&model).map(|text| ("base".to_owned(), text)));
     let context = model.config.context();
     let max_tokens = project.data.max_tokens.min(context);
     if max_tokens < project.data.max_tokens {
@@ -149,6 +150,30 @@ pub fn prepare(request: &TrainRequest, watch: &Watch<'_>) -> Result<Prepared> {
         trained_tokens,
         warnings,
     })
+}
+
+/// What a person should know of a base that was rounded while it was read.
+fn how_held(model: &Model) -> Option<String> {
+    let held = model.held();
+    if !held.linear.is_memory_only() {
+        return None;
+    }
+    let (linear, table, mib) = (held.linear.name(), held.table.name(), |bytes: u64| bytes as f64 / f64::from(1 << 20));
+    let mut text = format!(
+        "linear weights are held as {linear} ({} bits a value), the embedding as {table}, norms as f32: {:.0} MiB in \
+         memory, {:.0} in the file",
+        held.linear.bits_per_value(),
+        mib(held.bytes),
+        mib(held.source_bytes)
+    );
+    if let Some(stored) = model.main_storage().filter(|stored| !stored.is_float()) {
+        let (stored, bits) = (stored.name(), stored.bits_per_value());
+        text.push_str(&format!(
+            "; the file has {stored} ({bits} bits), so they are rounded a second time: model.base = \"auto\" would keep \
+             them as they are"
+        ));
+    }
+    Some(text)
 }
 
 fn load_data(request: &TrainRequest, codec: &TextCodec, max_tokens: usize, watch: &Watch<'_>) -> Result<Dataset> {

@@ -119,7 +119,7 @@ fn whole(request: &TrainRequest, threads: usize, watch: &Watch<'_>) -> Result<Ou
     if let Some(ended) = resumed.as_ref().and_then(|loaded| loaded.meta.state.ended.clone()) {
         watch.warn("already_finished", format!("the run has ended already: {ended}"));
     }
-    let start = Start::new(request, &hashes, &program, prepared.model.source.format(), device.name());
+    let start = Start::new(request, &hashes, &program, prepared.model.source.format());
     let mut run = assemble(request, watch, prepared, checkpoints, (hashes, start), &mut meter)?;
     run.end_step = end_step;
     let begun = match resumed {

@@ -28,20 +28,21 @@ pub struct Start {
 }
 
 impl Start {
-    /// The start of a run of `request` by the program with hash `program` on a base that came from a `format`, on
-    /// `device`. Without that hash nothing is remembered: another build may compute other digits.
+    /// The start of a run of `request` by the program with hash `program` on a base that came from a `format`.
+    /// Without that hash nothing is remembered: another build may compute other digits.
     #[must_use]
-    pub fn new(request: &TrainRequest, hashes: &Hashes, program: &str, format: &str, device: &str) -> Self {
+    pub fn new(request: &TrainRequest, hashes: &Hashes, program: &str, format: &str) -> Self {
         let folder = request.base_cache_dir.clone().filter(|_| !program.is_empty());
         let project = &request.project;
         // A random base depends on the seed, one from files does not.
         let seed = if request.is_random() { project.train.seed.to_string() } else { String::new() };
         let base = format!(
-            "{program}\0{}\0{} {format}\0{seed}\0{} threads, {device}, {}",
+            "{program}\0{}\0{} {format}\0{seed}\0{} threads, {}, {:?}",
             hashes.base,
             project.model.base,
             rayon::current_num_threads(),
             std::env::consts::ARCH,
+            temper_nn::device::current().location(),
         );
         Self { cache: BaseCache::new(folder), method: method_of(project), base, base_hash: hashes.base.clone() }
     }
@@ -136,7 +137,7 @@ mod tests {
         let keys = |change: &dyn Fn(&mut TrainRequest), hashes: &Hashes, program: &str, tokens: &Tokens| {
             let mut request = request();
             change(&mut request);
-            let start = Start::new(&request, hashes, program, "gguf", "cpu");
+            let start = Start::new(&request, hashes, program, "gguf");
             (start.base_key("hidden", [tokens]), start.key("loss", [tokens]))
         };
         let (base, loss) = keys(&|_| (), &hashes, "program", &usual);

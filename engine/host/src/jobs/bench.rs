@@ -8,35 +8,22 @@ use crate::builtin::Builtins;
 use crate::job::JobContext;
 use crate::names;
 use std::path::Path;
-use temper_protocol::command::BenchRows;
+use temper_protocol::command::{BenchRows, TrainBench};
 use temper_protocol::{Act, Code, Event, Problem, Project, project_file};
 use temper_train::RunControl;
 use temper_train::bench::rows::RowsRequest;
 use temper_train::bench::{BenchRequest, DataBenchRequest};
 
-/// What a person asked for.
-pub(super) struct Order {
-    pub(super) model: String,
-    pub(super) base: String,
-    pub(super) method: String,
-    pub(super) set: Vec<(String, String)>,
-    pub(super) batch: usize,
-    pub(super) seq: usize,
-    pub(super) steps: u64,
-    pub(super) threads: usize,
-    pub(super) recompute: bool,
-    pub(super) keep_prefix: bool,
-    pub(super) rows: Option<BenchRows>,
-}
-
 /// Carries the order out.
-pub(super) fn train(builtins: &Builtins, order: Order, context: &JobContext) -> Result<(), Problem> {
+pub(super) fn train(builtins: &Builtins, order: TrainBench, context: &JobContext) -> Result<(), Problem> {
     let plain = Project::new("bench", &order.model, &["builtin:starter-data".to_owned()], &order.method);
-    let set: Vec<(String, String)> =
+    let mut set: Vec<(String, String)> =
         order.set.iter().map(|(key, value)| (format!("method.{key}"), value.clone())).collect();
+    // Through the file's own checks, so that a wrong word names the right ones.
+    set.push(("model.base".to_owned(), order.base));
+    set.extend(order.optim_state.map(|state| ("train.optim_state".to_owned(), state)));
     let text = project_file::to_text(&plain)?;
     let mut project = project_file::parse_with(&text, Path::new("--set"), &set)?;
-    project.model.base = order.base;
     project.train.batch = order.batch;
     project.train.threads = order.threads;
     project.train.recompute = if order.recompute { "on" } else { "off" }.to_owned();
@@ -51,8 +38,14 @@ pub(super) fn train(builtins: &Builtins, order: Order, context: &JobContext) -> 
         }),
         None => None,
     };
-    let keep_prefix = order.keep_prefix;
-    let request = BenchRequest { project, model_path, width: order.seq, steps: order.steps, keep_prefix, rows };
+    let request = BenchRequest {
+        project,
+        model_path,
+        width: order.seq,
+        steps: order.steps,
+        keep_prefix: order.keep_prefix,
+        rows,
+    };
     let answer = with_control(context, |control, emit| Ok(temper_train::bench::train(&request, control, emit)?))?;
     context.emit(answer);
     Ok(())

@@ -97,26 +97,10 @@ impl Workshop for Program {
                 kept.clear();
                 train::preflight(builtins, &project, context)
             }),
-            Command::BenchTrain {
-                model,
-                base,
-                method,
-                set,
-                batch,
-                seq,
-                steps,
-                threads,
-                recompute,
-                keep_prefix,
-                rows,
-            } => {
-                let order =
-                    bench::Order { model, base, method, set, batch, seq, steps, threads, recompute, keep_prefix, rows };
-                self.heavy(move |builtins, kept, context| {
-                    kept.clear();
-                    bench::train(builtins, order, context)
-                })
-            }
+            Command::BenchTrain(order) => self.heavy(move |builtins, kept, context| {
+                kept.clear();
+                bench::train(builtins, order, context)
+            }),
             Command::BenchData { model, data, batch, seq, threads } => {
                 let order = bench::DataOrder { model, data, batch, seq, threads };
                 self.heavy(move |builtins, kept, context| {

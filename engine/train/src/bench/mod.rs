@@ -105,8 +105,7 @@ fn measure(request: &BenchRequest, threads: usize, watch: &Watch<'_>) -> Result<
     let folder =
         tempfile::tempdir().map_err(|error| TrainError::io(Path::new("the folder for temporary files"), error))?;
     let mut cache = if request.keep_prefix && driver.lowest_block() > 0 {
-        let rows = vec![request.width; project.train.batch];
-        Some(PrefixCache::create(folder.path(), &rows, &model, &driver)?)
+        Some(PrefixCache::create(folder.path(), &source.lengths(), &model, &driver)?)
     } else {
         None
     };
@@ -187,6 +186,14 @@ enum Source {
 }
 
 impl Source {
+    /// Tokens of each example.
+    fn lengths(&self) -> Vec<usize> {
+        match self {
+            Self::Random(tokens) => vec![tokens.ctx.width; tokens.ctx.batch],
+            Self::Rows(rows) => rows.lengths.clone(),
+        }
+    }
+
     fn next(&mut self, step: u64) -> Result<Tokens> {
         match self {
             Self::Random(tokens) => Ok(tokens.clone()),

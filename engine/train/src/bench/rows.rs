@@ -42,6 +42,8 @@ pub struct RowsRequest {
 
 /// The stream of steps.
 pub(super) struct Rows {
+    /// Tokens of each example.
+    pub(super) lengths: Vec<usize>,
     batches: Prefetcher,
     seed: u64,
     dump: Option<(PathBuf, BufWriter<File>)>,
@@ -105,6 +107,7 @@ impl Rows {
             seed,
             pad_id: codec.pad_id(),
         };
+        let lengths = examples.iter().map(|example| example.ids.len()).collect();
         let batches = Prefetcher::spawn(Loader::new(Arc::new(examples), settings)?, PREFETCH)?;
         let dump = match &wanted.dump {
             Some(path) => {
@@ -113,7 +116,7 @@ impl Rows {
             }
             None => None,
         };
-        Ok(Self { batches, seed, dump })
+        Ok(Self { lengths, batches, seed, dump })
     }
 
     /// The next batch.

@@ -13,8 +13,14 @@ fn request(fixture: &Fixture, width: usize, row_tokens: std::ops::RangeInclusive
     project.train.recompute = "off".to_owned();
     let dump = Some(fixture.path("fed.jsonl"));
     let rows = RowsRequest { path: fixture.path("rows.jsonl"), row_tokens, packing: true, dump };
-    let (model_path, rows) = (fixture.path("model/config.json"), Some(rows));
-    BenchRequest { project, model_path, width, steps: 3, keep_prefix: false, rows }
+    BenchRequest {
+        project,
+        model_path: fixture.path("model/config.json"),
+        width,
+        steps: 3,
+        keep_prefix: false,
+        rows: Some(rows),
+    }
 }
 
 #[test]
