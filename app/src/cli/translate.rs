@@ -77,11 +77,15 @@ fn pairs(set: Vec<String>, example: &str) -> Result<Vec<(String, String)>, Probl
 }
 
 fn bench(what: Bench) -> Result<Command, Problem> {
-    let Bench::Train { model, base, method, rank, set, batch, seq, steps, threads, recompute } = what;
-    let mut set = pairs(set, "targets=q_proj")?;
-    set.extend(rank.map(|rank| ("rank".to_owned(), rank.to_string())));
-    let model = absolute_name(&model)?;
-    Ok(Command::BenchTrain { model, base, method, set, batch, seq, steps, threads, recompute })
+    match what {
+        Bench::Train { model, base, method, rank, set, batch, seq, steps, threads, recompute } => {
+            let mut set = pairs(set, "targets=q_proj")?;
+            set.extend(rank.map(|rank| ("rank".to_owned(), rank.to_string())));
+            let model = absolute_name(&model)?;
+            Ok(Command::BenchTrain { model, base, method, set, batch, seq, steps, threads, recompute })
+        }
+        Bench::Ops { threads, op } => Ok(Command::BenchOps { threads, only: op }),
+    }
 }
 
 fn train(arguments: TrainArgs) -> Result<Command, Problem> {

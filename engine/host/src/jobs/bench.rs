@@ -1,4 +1,4 @@
-//! `bench train`: how fast and how lean a training step is on this machine.
+//! `bench train` and `bench ops`: how fast and how lean a training step and its operations are on this machine.
 //!
 //! Place in the data flow: from the command's few values to a project without data, which the trainer measures.
 
@@ -39,16 +39,27 @@ pub(super) fn train(builtins: &Builtins, order: Order, context: &JobContext) -> 
     let model_path = names::model_path(builtins, &order.model, Path::new("."))?;
     let request = BenchRequest { project, model_path, width: order.seq, steps: order.steps };
     let control = RunControl::new();
-    let answer = temper_train::bench::train(&request, &control, &mut |event| {
-        if context.is_cancelled() {
-            control.request(Act::Cancel);
-        }
-        // There is no run that could be preparing.
-        context.emit(match event {
-            Event::Preparing { stage, done, total, unit, .. } => Event::Progress { done, total, unit, stage },
-            other => other,
-        });
-    })?;
+    let answer = temper_train::bench::train(&request, &control, &mut |event| hand_on(event, &control, context))?;
     context.emit(answer);
     Ok(())
+}
+
+/// Measures the operations whose name contains `only`.
+pub(super) fn ops(threads: usize, only: Option<&str>, context: &JobContext) -> Result<(), Problem> {
+    let control = RunControl::new();
+    let answer = temper_train::bench::ops(threads, only, &control, &mut |event| hand_on(event, &control, context))?;
+    context.emit(answer);
+    Ok(())
+}
+
+/// Emits what a bench says, and tells it when the request was cancelled.
+fn hand_on(event: Event, control: &RunControl, context: &JobContext) {
+    if context.is_cancelled() {
+        control.request(Act::Cancel);
+    }
+    // There is no run that could be preparing.
+    context.emit(match event {
+        Event::Preparing { stage, done, total, unit, .. } => Event::Progress { done, total, unit, stage },
+        other => other,
+    });
 }

@@ -8,6 +8,8 @@
 pub mod adamw;
 pub(crate) mod attention;
 pub(crate) mod blocks;
+pub(crate) mod channels;
+pub(crate) mod conv;
 pub(crate) mod frozen;
 pub(crate) mod head;
 pub(crate) mod low_rank;
@@ -15,12 +17,14 @@ pub(crate) mod map;
 pub mod math;
 pub mod memory;
 pub(crate) mod norm;
+pub(crate) mod pool;
 pub mod reduce;
 pub(crate) mod rotary;
 pub(crate) mod scratch;
 pub(crate) mod softmax;
 pub(crate) mod super_blocks;
 pub mod threads;
+pub(crate) mod window;
 
 /// Runs `work` compiled for the best instruction set this machine has (AVX2 and FMA where present).
 /// `work` must be marked `#[inline(always)]`, as must all it calls, else it is compiled for the baseline.

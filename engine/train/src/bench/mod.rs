@@ -1,9 +1,11 @@
-//! `bench train`: what an optimiser step costs, beside what this machine's matrix products allow.
+//! `bench train`: what an optimiser step costs, beside what this machine's matrix products allow. `bench ops` is a
+//! neighbour.
 //!
 //! Place in the data flow: the host calls [`train`]; real stages, real method and real optimiser run on random
 //! tokens, so that the figure depends on no data set. The reference rate is measured right after the steps, in
 //! the same process, with products of other people's libraries over the step's own list of shapes.
 
+mod ops;
 mod products;
 
 use crate::attach::{Attached, attach};
@@ -16,6 +18,7 @@ use crate::prepare::load_base;
 use crate::saving::adamw;
 use crate::threads::{on_pool, threads_for};
 use crate::watch::Watch;
+pub use ops::ops;
 use products::{Products, reference_rate};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
