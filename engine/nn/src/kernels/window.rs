@@ -59,6 +59,11 @@ impl Window {
         self.kernel == (1, 1) && self.stride == (1, 1) && self.padding == (0, 0)
     }
 
+    /// Whether the windows lie side by side on the map, none reaching beyond it.
+    pub(crate) fn is_tiling(&self) -> bool {
+        self.kernel == self.stride && self.padding == (0, 0)
+    }
+
     /// Calls `work` for every run of `tap` within the output rows `rows`; places in the output count from the first of
     /// those rows.
     #[inline(always)]
@@ -81,13 +86,28 @@ impl Window {
 /// `work(a, b)` for pairs of a run: `outputs` as they follow each other, `inputs` `stride` apart.
 #[inline(always)]
 pub(crate) fn over_pairs(outputs: &mut [f32], inputs: &[f32], stride: usize, mut work: impl FnMut(&mut f32, f32)) {
-    if stride == 1 {
-        for (a, &b) in outputs.iter_mut().zip(inputs) {
-            work(a, b);
+    match stride {
+        1 => {
+            for (a, &b) in outputs.iter_mut().zip(inputs) {
+                work(a, b);
+            }
         }
-    } else {
-        for (a, &b) in outputs.iter_mut().zip(inputs.iter().step_by(stride)) {
-            work(a, b);
+        2 => {
+            // In pairs, which the compiler takes apart many at a time; the last input may stand alone.
+            let (pairs, _) = inputs.as_chunks::<2>();
+            let paired = pairs.len().min(outputs.len());
+            let (outputs, last) = outputs.split_at_mut(paired);
+            for (a, &[b, _]) in outputs.iter_mut().zip(pairs) {
+                work(a, b);
+            }
+            for (a, &b) in last.iter_mut().zip(inputs.iter().skip(2 * paired)) {
+                work(a, b);
+            }
+        }
+        _ => {
+            for (a, &b) in outputs.iter_mut().zip(inputs.iter().step_by(stride)) {
+                work(a, b);
+            }
         }
     }
 }
@@ -109,6 +129,27 @@ pub(crate) fn over_pairs_back(inputs: &mut [f32], outputs: &[f32], stride: usize
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pairs_are_the_same_for_every_stride() {
+        for stride in 1..4 {
+            for length in 0..9usize {
+                // The last input is the last value there is, or has others after it.
+                for rest in 0..3 {
+                    let inputs = (0..(length.max(1) - 1) * stride + 1 + rest).map(|i| i as f32).collect::<Vec<_>>();
+                    let mut outputs = vec![0f32; length];
+                    over_pairs(&mut outputs, &inputs, stride, |a, b| *a += b);
+                    let expected = (0..length).map(|i| (i * stride) as f32).collect::<Vec<_>>();
+                    assert_eq!(outputs, expected, "{stride} {length}");
+                    let mut back = vec![0f32; inputs.len()];
+                    over_pairs_back(&mut back, &outputs, stride, |a, b| *a += b);
+                    let kept = (0..length).map(|i| back[i * stride]).collect::<Vec<_>>();
+                    assert_eq!(kept, expected, "{stride} {length}");
+                    assert_eq!(back.iter().sum::<f32>(), expected.iter().sum::<f32>());
+                }
+            }
+        }
+    }
 
     #[test]
     fn runs_cover_exactly_what_lies_inside_the_map() {

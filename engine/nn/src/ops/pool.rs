@@ -79,11 +79,11 @@ impl CustomOp1 for Pool {
         output(y, (batch, channels, self.window.out.0, self.window.out.1))
     }
 
-    fn bwd(&self, x: &Tensor, _y: &Tensor, gradient: &Tensor) -> candle_core::Result<Option<Tensor>> {
+    fn bwd(&self, x: &Tensor, y: &Tensor, gradient: &Tensor) -> candle_core::Result<Option<Tensor>> {
         let gradient = gradient.contiguous()?;
         let (g, maps) = (Values::of(&gradient)?, self.maps.0 * self.maps.1);
         let dx = match self.kind {
-            Kind::Max => kernel::max_backward(&Values::of(x)?, &g, maps, &self.window),
+            Kind::Max => kernel::max_backward(&Values::of(x)?, &Values::of(y)?, &g, maps, &self.window),
             Kind::Average => kernel::average_backward(&g, maps, &self.window),
         };
         Ok(Some(tensor(dx, x.dims())?))
@@ -106,7 +106,9 @@ impl CustomOp1 for GlobalAverage {
     }
 
     fn bwd(&self, x: &Tensor, _y: &Tensor, gradient: &Tensor) -> candle_core::Result<Option<Tensor>> {
-        let gradient = gradient.contiguous()?;
-        Ok(Some(tensor(kernel::mean_backward(&Values::of(&gradient)?, self.area), x.dims())?))
+        // One value for a whole map: a view of it is enough, what adds gradients up reads it many times.
+        let (batch, channels) = self.maps;
+        let share = (gradient.detach() / self.area.max(1) as f64)?;
+        Ok(Some(share.reshape((batch, channels, 1, 1))?.broadcast_as(x.dims())?))
     }
 }

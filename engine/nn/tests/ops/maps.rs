@@ -93,6 +93,9 @@ fn pools_give_the_gradients_of_their_references() {
         ([1, 3, 7, 9], (3, 2), slide((2, 1), (1, 1))),
         ([2, 1, 5, 6], (3, 3), Slide::even(1, 2)),
         ([1, 2, 4, 5], (4, 5), Slide::even(1, 0)),
+        // Side by side, two wide and three wide, with rests at the right and below.
+        ([1, 2, 7, 9], (3, 2), slide((3, 2), (0, 0))),
+        ([1, 2, 7, 10], (2, 3), slide((2, 3), (0, 0))),
     ] {
         let x = normal("x", &dims);
         let expected = |x: &[Tensor]| reference::avg_pool2d(&x[0], kernel, slide);
