@@ -32,7 +32,7 @@ RULES = [
     ("matrix products of head and loss", "product", r"kernels::head"),
     ("matrix products of adapters", "product", r"kernels::low_rank"),
     ("matrix products of linear layers", "product", r""),
-    ("clearing, copying and mapping memory", "leaf", r"^mem(cpy|move|set)|^__mem|alloc|libc"),
+    ("clearing, copying and mapping memory", "leaf", r"^_*mem|alloc|libc"),
     ("waiting for the other thread", "any", r"wait_until|sleep|^sched_yield|Barrier"),
     ("exponentials and sums of head and loss", "any", r"kernels::head"),
     ("exponentials and sums of attention", "any", r"kernels::attention"),

@@ -207,6 +207,9 @@ pub(crate) enum Bench {
         /// Compute activations again in the backward pass
         #[arg(long)]
         recompute: bool,
+        /// Keep the outputs of frozen blocks on disk, as from the second epoch on
+        #[arg(long)]
+        keep_prefix: bool,
     },
     /// Every operation forward and backward, beside the same in plain candle tensors
     Ops {

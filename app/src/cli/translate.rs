@@ -78,11 +78,11 @@ fn pairs(set: Vec<String>, example: &str) -> Result<Vec<(String, String)>, Probl
 
 fn bench(what: Bench) -> Result<Command, Problem> {
     match what {
-        Bench::Train { model, base, method, rank, set, batch, seq, steps, threads, recompute } => {
+        Bench::Train { model, base, method, rank, set, batch, seq, steps, threads, recompute, keep_prefix } => {
             let mut set = pairs(set, "targets=q_proj")?;
             set.extend(rank.map(|rank| ("rank".to_owned(), rank.to_string())));
             let model = absolute_name(&model)?;
-            Ok(Command::BenchTrain { model, base, method, set, batch, seq, steps, threads, recompute })
+            Ok(Command::BenchTrain { model, base, method, set, batch, seq, steps, threads, recompute, keep_prefix })
         }
         Bench::Ops { threads, op } => Ok(Command::BenchOps { threads, only: op }),
     }

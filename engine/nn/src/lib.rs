@@ -10,6 +10,7 @@ pub mod adapter;
 pub mod bench;
 pub mod bytes;
 pub mod context;
+pub mod device;
 pub mod error;
 pub mod frozen;
 pub mod fused;

@@ -198,6 +198,9 @@ pub enum Command {
         threads: usize,
         /// Whether activations are computed again in the backward pass.
         recompute: bool,
+        /// Whether the outputs of frozen blocks are kept, as from a run's second epoch on.
+        #[serde(default)]
+        keep_prefix: bool,
     },
     /// Measures every operation beside plain candle tensors: `figures`, then `done`.
     BenchOps {

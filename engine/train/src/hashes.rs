@@ -48,7 +48,7 @@ impl Hashes {
 }
 
 /// Hash over the settings that decide the weights. Names, paths (their contents have hashes of their own),
-/// threads, recomputation, samples, retention and export do not.
+/// threads, device, recomputation, caches, samples, retention and export do not.
 ///
 /// # Errors
 /// Settings that cannot be written as JSON.
@@ -68,8 +68,15 @@ pub fn of_settings(project: &Project) -> Result<String> {
     project.keep.probes.clear();
     project.samples = temper_protocol::project::Samples::default();
     project.export = temper_protocol::project::Export::default();
-    let text = serde_json::to_string(&project)
-        .map_err(|error| Problem::internal(format!("the settings cannot be written: {error}")))?;
+    let unwritten = |error| Problem::internal(format!("the settings cannot be written: {error}"));
+    let mut settings = serde_json::to_value(&project).map_err(unwritten)?;
+    if let Some(train) = settings.get_mut("train").and_then(serde_json::Value::as_object_mut) {
+        // These came after the first runs and decide no weights: with them left out, older runs can still be resumed.
+        for key in ["device", "kept_mib", "prefix_cache_mib"] {
+            train.shift_remove(key);
+        }
+    }
+    let text = settings.to_string();
     Ok(hex(&Sha256::digest(text.as_bytes())))
 }
 
@@ -141,6 +148,9 @@ mod tests {
         assert_eq!(same, hash(&|p| p.model.path = "elsewhere/model.gguf".to_owned()));
         assert_eq!(same, hash(&|p| p.train.threads = 3));
         assert_eq!(same, hash(&|p| p.samples.prompts.push("hello".to_owned())));
+        assert_eq!(same, hash(&|p| p.train.prefix_cache_mib = 0));
+        assert_eq!(same, hash(&|p| p.train.kept_mib = 700));
+        assert_eq!(same, hash(&|p| p.train.device = "cpu".to_owned()));
         assert_ne!(same, hash(&|p| p.train.lr_peak *= 2.0));
         assert_ne!(same, hash(&|p| p.train.seed += 1));
         assert_ne!(same, hash(&|p| p.method.id = "full".to_owned()));

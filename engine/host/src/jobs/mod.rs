@@ -94,8 +94,9 @@ impl Workshop for Program {
                 kept.clear();
                 train::preflight(builtins, &project, context)
             }),
-            Command::BenchTrain { model, base, method, set, batch, seq, steps, threads, recompute } => {
-                let order = bench::Order { model, base, method, set, batch, seq, steps, threads, recompute };
+            Command::BenchTrain { model, base, method, set, batch, seq, steps, threads, recompute, keep_prefix } => {
+                let order =
+                    bench::Order { model, base, method, set, batch, seq, steps, threads, recompute, keep_prefix };
                 self.heavy(move |builtins, kept, context| {
                     kept.clear();
                     bench::train(builtins, order, context)

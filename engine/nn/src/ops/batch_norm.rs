@@ -6,7 +6,7 @@
 //!
 //! Ioffe, Szegedy, "Batch Normalization" (2015), algorithm 1 and the gradients of section 3.
 
-use super::{Values, expect_shape, has_kernel, output, reference, slice, tensor};
+use super::{Values, beside, expect_shape, has_kernel, output, reference, slice, tensor};
 use crate::error::shape_error;
 use crate::kernels::channels::{self, Gradients, Maps, Scales};
 use crate::{NnError, Result};
@@ -56,7 +56,8 @@ pub fn batch_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Resul
     if !has_kernel(&[x, weight, bias]) {
         let values = x.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
         let (mean, variance) = channels::moments(&values, maps);
-        return Ok((reference::batch_norm(x, weight, bias, eps)?, ChannelStatistics { mean, variance }));
+        let y = reference::batch_norm(x, &beside(x, weight)?, &beside(x, bias)?, eps)?;
+        return Ok((y, ChannelStatistics { mean, variance }));
     }
     let x = x.contiguous()?;
     let (mean, variance) = channels::moments(&Values::of(&x)?, maps);
@@ -82,7 +83,7 @@ pub fn batch_norm_frozen(
         return shape_error(format!("{means} means and {variances} variances for {} channels", maps.channels));
     }
     if !has_kernel(&[x, weight, bias]) {
-        return reference::batch_norm_frozen(x, weight, bias, statistics, eps);
+        return reference::batch_norm_frozen(x, &beside(x, weight)?, &beside(x, bias)?, statistics, eps);
     }
     apply(&x.contiguous()?, weight, bias, statistics, eps, maps, false)
 }

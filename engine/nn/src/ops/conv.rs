@@ -4,7 +4,7 @@
 //! gradient and costs nothing in the backward pass.
 
 use super::linear::split_bias;
-use super::{Values, expect_shape, has_kernel, output, reference, slice, tensor};
+use super::{Values, beside, expect_shape, has_kernel, output, reference, slice, tensor};
 use crate::error::shape_error;
 use crate::kernels::conv::Conv;
 use crate::kernels::window::Window;
@@ -62,7 +62,8 @@ pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, slide: Slide, 
     }
     let window = slide.over((height, width), (down, across))?;
     if !has_kernel(&[x, weight]) || bias.is_some_and(|bias| !has_kernel(&[bias])) {
-        return reference::conv2d(x, weight, bias, slide, groups);
+        let bias = bias.map(|bias| beside(x, bias)).transpose()?;
+        return reference::conv2d(x, &beside(x, weight)?, bias.as_ref(), slide, groups);
     }
     let (fused, added) = split_bias(bias);
     let bias = fused.map(Tensor::contiguous).transpose()?;

@@ -3,7 +3,9 @@
 //! Place in the data flow: the last stage of every language model. Positions without a target cost nothing; the
 //! logits exist chunk by chunk only (see [`crate::kernels`]).
 
-use super::{IntoCandle as _, Values, expect_shape, has_kernel, linear_trained, output, reference, slice, tensor};
+use super::{
+    IntoCandle as _, Values, beside, expect_shape, has_kernel, linear_trained, output, reference, slice, tensor,
+};
 use crate::error::shape_error;
 use crate::frozen::FrozenWeight;
 pub use crate::kernels::head::SKIP_POSITIONS;
@@ -73,12 +75,11 @@ pub struct HeadOptions {
     /// part of each position's gradient, its probability (less 1 where it is the target), is at most this. 0 leaves
     /// nothing out. The loss stays as it is. What a position's gradient for its hidden state loses is at most
     /// Σ p·|w| over the tokens w of probability p ≤ `negligible`, so at most the probability mass of those times the
-    /// longest row of the head; with 2⁻¹² that mass is a few thousandths once a model is sure of most tokens.
+    /// longest row of the head.
     /// With a frozen head the gradient is summed while the probabilities are not yet known: there a token is left out
     /// only if its share of what was summed so far is that small, which its final probability cannot exceed.
     ///
-    /// Wijmans, Huval, Hertzberg, Koltun, Krähenbühl, "Cut Your Losses in Large-Vocabulary Language Models" (2024),
-    /// section 4.3.
+    /// Wijmans, Huval, Hertzberg, Koltun, Krähenbühl, "Cut Your Losses in Large-Vocabulary Language Models" (2024).
     pub negligible: f32,
 }
 
@@ -112,10 +113,11 @@ pub fn head_cross_entropy_with(
     };
     if !kernel {
         let weight = match head {
-            HeadTable::Frozen(weight) => weight.to_tensor()?.to_dtype(hidden.dtype())?.to_device(hidden.device())?,
-            HeadTable::Trained(weight) => weight.clone(),
+            HeadTable::Frozen(weight) => weight.on(hidden.device())?.to_dtype(hidden.dtype())?,
+            HeadTable::Trained(weight) => beside(hidden, weight)?,
         };
-        return reference::head_cross_entropy(hidden, &weight, targets, bias);
+        let bias = bias.map(|bias| beside(hidden, bias)).transpose()?;
+        return reference::head_cross_entropy(hidden, &weight, targets, bias.as_ref());
     }
     let trained = Trained::new(targets);
     let bias = bias.map(Tensor::contiguous).transpose()?;
