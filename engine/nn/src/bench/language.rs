@@ -219,7 +219,7 @@ fn rotary(sizes: &Sizes) -> Result<Pair> {
     let values =
         Tensor::from_slice(&table.up_to(sizes.width)[..sizes.width * 2 * half], (sizes.width, 2 * half), &Device::Cpu)?;
     let values = values.repeat((sizes.rows, 1))?;
-    let part = |start: usize| Ok::<_, candle_core::Error>(values.narrow(D::Minus1, start, half)?.contiguous()?);
+    let part = |start: usize| values.narrow(D::Minus1, start, half)?.contiguous();
     let (cosines, sines) = (part(0)?, part(half)?);
     trained(
         &[normal("x", &[sizes.rows, sizes.width, sizes.heads, sizes.head_features])?],

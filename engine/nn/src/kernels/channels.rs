@@ -53,7 +53,7 @@ pub(crate) fn moments(x: &[f32], maps: Maps) -> (Vec<f32>, Vec<f32>) {
 impl Maps {
     /// The maps of a channel, image by image.
     #[inline(always)]
-    fn of<'a>(self, x: &'a [f32], channel: usize) -> impl Iterator<Item = &'a [f32]> {
+    fn of(self, x: &[f32], channel: usize) -> impl Iterator<Item = &[f32]> {
         let step = self.channels * self.area;
         (0..self.batch).map(move |image| &x[image * step + channel * self.area..][..self.area])
     }

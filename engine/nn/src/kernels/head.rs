@@ -330,12 +330,12 @@ fn live_tokens(weights: &[f32], width: usize, limit: impl Fn(usize) -> f32) -> V
                     for (most, weight) in most.iter_mut().zip(weights) {
                         let above = weight.abs() - limit;
                         // A NaN is kept: it must not vanish from the gradient.
-                        *most = if above <= *most { *most } else { above };
+                        *most = if above > *most || above.is_nan() { above } else { *most };
                     }
                 },
             );
         }
-        let live = most.iter().enumerate().filter(|(_, above)| !(**above <= 0.0));
+        let live = most.iter().enumerate().filter(|(_, above)| **above > 0.0 || above.is_nan());
         live.map(|(token, _)| token).collect()
     })
 }
