@@ -29,7 +29,9 @@ pub use attention::{AttentionSpec, attention, attention_cached};
 pub use batch_norm::{ChannelStatistics, batch_norm, batch_norm_frozen};
 pub use conv::{Slide, conv2d};
 pub use embedding::{EmbeddingTable, embedding};
-pub use head::{HeadOptions, HeadTable, IGNORE, SKIP_POSITIONS, head_cross_entropy, head_cross_entropy_with, head_logits};
+pub use head::{
+    HeadOptions, HeadTable, IGNORE, SKIP_POSITIONS, head_cross_entropy, head_cross_entropy_with, head_logits,
+};
 pub use linear::{FrozenLinear, linear, linear_trained};
 pub use low_rank::{Dropout, linear_low_rank, low_rank};
 pub use norm::{layer_norm, rms_norm};
