@@ -75,7 +75,10 @@ pub struct HeadOptions {
     /// part of each position's gradient, its probability (less 1 where it is the target), is at most this. 0 leaves
     /// nothing out. The loss stays as it is. What a position's gradient for its hidden state loses is at most
     /// Σ p·|w| over the tokens w of probability p ≤ `negligible`, so at most the probability mass of those times the
-    /// longest row of the head.
+    /// longest row of the head. That is not little: over 2,048 tokens of chat, SmolLM2-135M has 7.6 % of its vocabulary
+    /// left in an average block with 2⁻¹², which leaves out 2.0 % of the probability and changes the gradient of a
+    /// position by a tenth of its length in the mean (2⁻¹⁴: 17 %, 0.8 %, a twentieth). Hence off by default.
+    ///
     /// With a frozen head the gradient is summed while the probabilities are not yet known: there a token is left out
     /// only if its share of what was summed so far is that small, which its final probability cannot exceed.
     ///
