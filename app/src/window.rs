@@ -7,6 +7,7 @@ use crate::app::App;
 use crate::client::{EngineLauncher, Wake};
 use crate::dialogs::SystemPicker;
 use crate::files::{Places, Threaded};
+use crate::probe::{Driven, Probe};
 use crate::reader::{StoreReader, ViewRequest};
 use crate::screen::SystemScreen;
 use crate::state::{Clock, State};
@@ -15,6 +16,7 @@ use crate::update::Services;
 use eframe::{NativeOptions, Renderer, egui_wgpu, wgpu};
 use egui::{Context, ViewportBuilder, ViewportId};
 use std::path::PathBuf;
+use std::time::Duration;
 use temper_protocol::{Code, Problem};
 
 /// How the window shall open.
@@ -27,7 +29,14 @@ pub struct WindowOptions {
     pub autostart: bool,
     /// Starts the engine.
     pub engine: EngineLauncher,
+    /// What `temper bench ui` does with the window; nothing otherwise.
+    pub probe: Option<Probe>,
 }
+
+/// Distance of frames that news of the engine ask for: twenty a second are enough to read.
+const NEWS_INTERVAL: Duration = Duration::from_millis(50);
+/// The same for answers of the store and the disk, which come seldom. Not zero: egui draws twice then.
+const ANSWER_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Smallest and first size of the window.
 const FIRST_SIZE: [f32; 2] = [1280.0, 800.0];
@@ -38,7 +47,7 @@ const SMALLEST_SIZE: [f32; 2] = [900.0, 620.0];
 /// # Errors
 /// A [`Problem`] when neither renderer can show a window, such as when there is no display.
 pub fn run(options: WindowOptions) -> Result<(), Problem> {
-    let WindowOptions { project, drops, autostart, engine } = options;
+    let WindowOptions { project, drops, autostart, engine, probe } = options;
     let wanted = std::env::var("TEMPER_RENDERER").unwrap_or_default().to_lowercase();
     let renderers: &[Renderer] = match wanted.as_str() {
         "glow" => &[Renderer::Glow],
@@ -48,10 +57,19 @@ pub fn run(options: WindowOptions) -> Result<(), Problem> {
     let mut errors = Vec::new();
     for renderer in renderers {
         let (project, drops, engine) = (project.clone(), drops.clone(), engine.clone());
+        let probe = probe.clone();
         let shown = eframe::run_native(
             "temper",
             native_options(*renderer),
-            Box::new(move |cc| Ok(Box::new(create(&cc.egui_ctx, project, drops, autostart, engine)?))),
+            Box::new(move |cc| {
+                let places = probe.as_ref().map_or_else(Places::of_user, |probe| probe.places.clone());
+                let app = create(&cc.egui_ctx, project, drops, autostart, engine, places)?;
+                let program: Box<dyn eframe::App> = match probe {
+                    Some(probe) => Box::new(Driven::new(&cc.egui_ctx, app, probe)),
+                    None => Box::new(app),
+                };
+                Ok(program)
+            }),
         );
         match shown {
             Ok(()) => return Ok(()),
@@ -151,19 +169,22 @@ fn create(
     drops: Vec<PathBuf>,
     autostart: bool,
     launcher: EngineLauncher,
+    places: Places,
 ) -> Result<App, Problem> {
     theme::install(ctx);
-    let waker = ctx.clone();
-    let wake: Wake = std::sync::Arc::new(move || waker.request_repaint_of(ViewportId::ROOT));
-    let places = Places::of_user();
+    let waker = |after: Duration| -> Wake {
+        let ctx = ctx.clone();
+        std::sync::Arc::new(move || ctx.request_repaint_after_for(after, ViewportId::ROOT))
+    };
+    let wake = waker(ANSWER_INTERVAL);
     let services = Services {
         launcher,
         client: None,
         runs: Box::new(StoreReader::start(wake.clone())?),
         files: Box::new(Threaded::start(places.clone(), wake.clone())?),
-        picker: Box::new(SystemPicker::new(wake.clone())),
+        picker: Box::new(SystemPicker::new(wake)),
         screen: Box::new(SystemScreen),
-        wake,
+        wake: waker(NEWS_INTERVAL),
         looked: ViewRequest::default(),
         waiting: Vec::new(),
     };

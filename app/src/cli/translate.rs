@@ -77,7 +77,9 @@ fn pairs(set: Vec<String>, example: &str) -> Result<Vec<(String, String)>, Probl
 }
 
 fn bench(what: Bench) -> Result<Command, Problem> {
-    let Bench::Train { model, base, method, rank, set, batch, seq, steps, threads, recompute } = what;
+    let Bench::Train { model, base, method, rank, set, batch, seq, steps, threads, recompute } = what else {
+        return Err(Problem::internal(format!("{what:?} is not a single command")));
+    };
     let mut set = pairs(set, "targets=q_proj")?;
     set.extend(rank.map(|rank| ("rank".to_owned(), rank.to_string())));
     let model = absolute_name(&model)?;
@@ -147,7 +149,7 @@ fn absolute_or_bundled(path: &Path) -> Result<PathBuf, Problem> {
 }
 
 /// Names of bundled things stay, paths become absolute.
-fn absolute_name(name: &str) -> Result<String, Problem> {
+pub(crate) fn absolute_name(name: &str) -> Result<String, Problem> {
     if name.starts_with("builtin:") {
         return Ok(name.to_owned());
     }

@@ -206,7 +206,7 @@ impl Worker {
         let wanted = self.request.run;
         let row = runs.iter().find(|row| Some(row.run) == wanted).or_else(|| runs.first());
         let view = match row {
-            Some(row) => Some(Arc::new(self.cache.build(reader, row, &self.request)?)),
+            Some(row) => Some(Arc::new(self.cache.build(reader, row, &runs, &self.request)?)),
             None => None,
         };
         // A run whose engine is gone changes no more.
