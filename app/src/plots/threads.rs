@@ -68,7 +68,6 @@ pub fn mesh(threads: &[Thread<'_>], transform: &PlotTransform, pixel: f32, width
 }
 
 /// The lines as one shape, `width` pixels wide; as lines when the frame becomes an SVG.
-#[must_use]
 pub fn shape(ui: &Ui, threads: &[Thread<'_>], transform: &PlotTransform, width: f32) -> Shape {
     let pixel = 1.0 / ui.pixels_per_point();
     if !svg::is_wanted(ui.ctx()) {

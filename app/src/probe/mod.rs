@@ -9,7 +9,7 @@
 mod cost;
 mod script;
 
-pub use cost::{Cost, Costs, Report, Share, thread_cpu};
+pub use cost::{Cost, Costs, Report, Share, process_cpu, thread_cpu};
 
 use crate::app::App;
 use crate::commands::UiCommand;
@@ -74,6 +74,8 @@ pub struct Driven {
     said: bool,
     warm: u32,
     counted_since: Option<Instant>,
+    /// Processor time of the whole program at that moment.
+    process_before: Option<Duration>,
 }
 
 impl Driven {
@@ -96,6 +98,7 @@ impl Driven {
             said: false,
             warm: 0,
             counted_since: None,
+            process_before: None,
         }
     }
 
@@ -168,13 +171,18 @@ impl Driven {
                     self.warm += 1;
                     if self.warm > WARM_FRAMES {
                         self.counted_since = Some(Instant::now());
+                        self.process_before = process_cpu();
                     }
                 }
                 if !self.said && self.counted_since.is_some_and(|since| since.elapsed().as_secs_f64() >= secs) {
                     self.said = true;
                     let (threads, points) = self.drawn();
                     let report = self.costs.report();
-                    self.say(&json!({"frames": report, "other_runs": threads, "points": points}));
+                    let program = process_cpu().zip(self.process_before).map(|(now, before)| now - before);
+                    let program_ms = program.map(|spent| spent.as_secs_f64() * 1e3 / report.frames.max(1) as f64);
+                    self.say(&json!({
+                        "frames": report, "other_runs": threads, "points": points, "program_ms": program_ms,
+                    }));
                     self.close(ctx);
                 }
             }

@@ -49,7 +49,7 @@ impl Script {
             180..240 => moved(sweep(loss, frame - 180, 60)),
             300..304 => {
                 moved(within(loss, 0.45, 0.5));
-                raw.events.push(button(within(loss, 0.45, 0.5), frame % 2 == 0));
+                raw.events.push(button(within(loss, 0.45, 0.5), frame.is_multiple_of(2)));
             }
             304..364 => moved(sweep(kept, frame - 304, 60)),
             364..424 => moved(sweep(ranks, frame - 364, 60)),
@@ -68,7 +68,7 @@ impl Script {
             485 => raw.events.push(button(within(loss, 0.2, 0.5), true)),
             486..545 => moved(within(loss, 0.2 + 0.006 * (frame - 486) as f32, 0.5)),
             545 => raw.events.push(button(within(loss, 0.55, 0.5), false)),
-            546..550 => raw.events.push(button(within(loss, 0.45, 0.5), frame % 2 == 0)),
+            546..550 => raw.events.push(button(within(loss, 0.45, 0.5), frame.is_multiple_of(2))),
             _ => moved(sweep(loss, frame - 550, ROUND - 550)),
         }
     }

@@ -169,7 +169,7 @@ fn every_plot_is_saved_as_shapes_that_scale() {
         (Plot::Loss, "loss.svg", "base model 2.914"),
         (Plot::Rates, "rates.svg", "Learning rate and gradient norm"),
         (Plot::Forgetting, "forgetting.svg", "budget +0.050"),
-        (Plot::Ranks, "ranks.svg", "attn.q"),
+        (Plot::Ranks, "ranks.svg", "gate"),
     ] {
         kit::send(&mut window, UiCommand::SavePicture(plot, Format::Svg));
         window.run_steps(8);

@@ -4,12 +4,15 @@ use crate::cli::own_program;
 use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 use temper_protocol::{Code, Problem};
 
 /// Longest wait for a line of a window or of a training run.
 const PATIENCE: Duration = Duration::from_secs(180);
+
+/// Lines that may wait to be read: a run must never wait for the bench.
+const LINES: usize = 65_536;
 
 /// A child that ends with this value.
 pub(super) struct Started {
@@ -30,12 +33,13 @@ impl Started {
         let since = Instant::now();
         let mut child = Command::new(own_program()?)
             .args(arguments)
+            .env("TEMPER_LOG", std::env::var_os("TEMPER_LOG").unwrap_or_else(|| "error".into()))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
             .map_err(failed)?;
         let output = child.stdout.take().ok_or_else(|| Problem::internal(format!("{name} has no output")))?;
-        let (said, lines) = channel();
+        let (said, lines) = sync_channel(LINES);
         std::thread::Builder::new()
             .name("bench-lines".to_owned())
             .spawn(move || {

@@ -47,8 +47,8 @@ pub(crate) fn run(json: bool, arguments: &UiArgs) -> Result<bool, Problem> {
         ));
     }
     let work = tempfile::tempdir().map_err(|error| {
-        let folder = std::env::temp_dir().display().to_string();
-        Problem::new(Code::Io, format!("no temporary folder: {error}"), folder, "make room there or set TMPDIR")
+        let place = "the folder for temporary files";
+        Problem::new(Code::Io, format!("no temporary folder: {error}"), place, "make room there or set TMPDIR")
     })?;
     let bench = Bench { json, arguments, home: work.path().join("home"), project: work.path().join("runs") };
     let mut rows = Rows::default();
@@ -164,6 +164,7 @@ impl Bench<'_> {
         rows.plain("the same, worst", worst_ms, "ms");
         rows.plain("of it tessellation, 99 of 100 below", report.tessellation.p99_ms, "ms");
         rows.plain("with renderer and window system, 99 of 100 below", report.all.p99_ms, "ms");
+        rows.plain("all threads of the program, mean: a software renderer draws on some", number("program_ms"), "ms");
         rows.plain("frames drawn", report.frames as f64, "");
         rows.plain("other runs in the plot", number("other_runs"), "");
         rows.plain("points drawn a frame", number("points"), "");

@@ -5,7 +5,7 @@
 
 use std::f64::consts::PI;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use temper_protocol::{Event, Problem, Project, RunStatus, project_file};
@@ -171,7 +171,7 @@ fn finished(run: u64, points: u64) -> Event {
 
 /// A training run as the store sees one: steps go on until this is dropped.
 pub(super) struct Live {
-    stop: Option<Sender<()>>,
+    stop: Option<SyncSender<()>>,
     thread: Option<JoinHandle<Result<(), StoreError>>>,
 }
 
@@ -183,7 +183,7 @@ impl Live {
     pub(super) fn start(folder: &Path, run: u64, points: u64) -> Result<Self, Problem> {
         let lock = ProjectLock::acquire(folder)?;
         let store = Store::open(folder)?;
-        let (stop, stopped) = channel();
+        let (stop, stopped) = sync_channel(1);
         let work = move || {
             let _held = lock;
             let mut step = points;

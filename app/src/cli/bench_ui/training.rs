@@ -3,7 +3,7 @@
 //! Place in the data flow: the run is `temper train` in a process of its own, read as lines of JSON; the window opens
 //! the same project and follows the run through the store, as a person would.
 
-use super::child::Started;
+use super::child::{Started, processor_secs};
 use super::{Bench, Rows, SETTLE, TRAINING_PERCENT, median, project};
 use std::ffi::OsString;
 use std::path::Path;
@@ -30,13 +30,14 @@ pub(super) fn measure(bench: &Bench<'_>, folder: &Path, rows: &mut Rows) -> Resu
     training.wait(tokens)?;
     std::thread::sleep(SETTLE);
     let (mut alone, mut watched, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    let mut used = Vec::new();
     for round in 0..bench.arguments.rounds.max(1) {
         // Every second round the other way round: a machine that gets slower or faster favours neither.
         let (without, with) = if round % 2 == 0 {
             let without = rate(&mut training, bench.seconds())?;
-            (without, beside_window(bench, folder, &mut training)?)
+            (without, beside_window(bench, folder, &mut training, &mut used)?)
         } else {
-            let with = beside_window(bench, folder, &mut training)?;
+            let with = beside_window(bench, folder, &mut training, &mut used)?;
             (rate(&mut training, bench.seconds())?, with)
         };
         alone.push(without);
@@ -47,15 +48,24 @@ pub(super) fn measure(bench: &Bench<'_>, folder: &Path, rows: &mut Rows) -> Resu
     rows.limit("speed that training loses to the open Watch room", lost, TRAINING_PERCENT, "%");
     rows.plain("training alone, median", median(&mut alone), "tokens/s");
     rows.plain("training watched, median", median(&mut watched), "tokens/s");
+    rows.plain("processor use of the open Watch room, software renderer included", median(&mut used), "%");
     Ok(())
 }
 
-/// The run's speed while the window shows it.
-fn beside_window(bench: &Bench<'_>, folder: &Path, training: &mut Started) -> Result<f64, Problem> {
+/// The run's speed while the window shows it; `used` gets the window's processor use meanwhile, per cent of one.
+fn beside_window(
+    bench: &Bench<'_>,
+    folder: &Path,
+    training: &mut Started,
+    used: &mut Vec<f64>,
+) -> Result<f64, Problem> {
     let mut window = bench.window("idle", Some(folder), Some(1))?;
     window.wait(|line| line.contains("opened").then_some(()))?;
     std::thread::sleep(SETTLE);
+    let processor = || processor_secs(window.pid()).unwrap_or(f64::NAN);
+    let (since, before) = (Instant::now(), processor());
     let rate = rate(training, bench.seconds())?;
+    used.push(100.0 * (processor() - before) / since.elapsed().as_secs_f64());
     drop(window);
     std::thread::sleep(PAUSE);
     Ok(rate)

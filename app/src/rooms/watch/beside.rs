@@ -115,17 +115,17 @@ pub fn chooser(cx: &PanelCtx<'_>, ui: &mut Ui, place: Rect, view: &RunView) {
         list_head(cx, ui, head);
         let rows: Vec<_> = cx.state.runs.runs.iter().filter(|row| row.run != view.row.run).collect();
         let height = (rows.len() as f32 * ROW).min(12.0 * ROW);
-        ScrollArea::vertical().id_salt("other runs").max_height(height).auto_shrink(false).show_rows(
-            ui,
-            ROW,
-            rows.len(),
-            |ui, range| {
+        ScrollArea::vertical()
+            .id_salt("other runs")
+            .max_height(height)
+            .min_scrolled_height(0.0)
+            .auto_shrink(false)
+            .show_rows(ui, ROW, rows.len(), |ui, range| {
                 for row in rows.get(range).unwrap_or_default() {
                     let (place, _) = ui.allocate_exact_size(vec2(WIDTH - 12.0, ROW), Sense::hover());
                     list_row(cx, ui, place.with_min_x(place.left() + 8.0), row, chosen.contains(&row.run));
                 }
-            },
-        );
+            });
     });
 }
 
@@ -144,7 +144,7 @@ fn list_head(cx: &PanelCtx<'_>, ui: &mut Ui, head: Rect) {
         if button.show(ui, cx.theme, place).clicked() {
             cx.send(UiCommand::BesideAll(on));
         }
-        right = place.left() - 4.0;
+        right = place.left() - 12.0;
     }
 }
 
