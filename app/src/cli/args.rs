@@ -274,6 +274,69 @@ pub(crate) enum Bench {
         #[arg(long, default_value_t = 0)]
         threads: usize,
     },
+    /// Every operation forward and backward, beside the same in plain candle tensors
+    Ops {
+        /// Threads; 0 chooses
+        #[arg(long, default_value_t = 0)]
+        threads: usize,
+        /// Only operations whose name contains this
+        #[arg(long, value_name = "WORD")]
+        op: Option<String>,
+    },
+    /// What the window costs: a frame, the start, when idle, and a training run beside it (needs a display)
+    Ui(UiArgs),
+    /// The window as `bench ui` opens it
+    #[command(hide = true)]
+    UiWindow(UiWindowArgs),
+}
+
+/// What `bench ui` takes.
+#[derive(Debug, Args)]
+pub(crate) struct UiArgs {
+    /// Runs in the project's database, all drawn in one plot
+    #[arg(long, default_value_t = 50)]
+    pub(crate) runs: u64,
+    /// Steps of each run
+    #[arg(long, default_value_t = 100_000)]
+    pub(crate) points: u64,
+    /// Seconds of each measurement
+    #[arg(long, default_value_t = 20.0)]
+    pub(crate) seconds: f64,
+    /// Starts of the program that are timed
+    #[arg(long, default_value_t = 7)]
+    pub(crate) starts: usize,
+    /// Rounds of training with and without the window
+    #[arg(long, default_value_t = 3)]
+    pub(crate) rounds: usize,
+    /// Model that is trained meanwhile: a folder, a GGUF file or a bundled model
+    #[arg(long, default_value = "builtin:starter")]
+    pub(crate) model: String,
+    /// Threads of that training; 0 leaves one processor free, as runs do
+    #[arg(long, default_value_t = 0)]
+    pub(crate) threads: usize,
+    /// Only these measurements: frames, start, idle, training
+    #[arg(long, value_delimiter = ',', value_parser = ["frames", "start", "idle", "training"])]
+    pub(crate) only: Vec<String>,
+}
+
+/// What `bench ui` tells the window.
+#[derive(Debug, Args)]
+pub(crate) struct UiWindowArgs {
+    /// start, idle or frames
+    #[arg(long, value_parser = ["start", "idle", "frames"])]
+    pub(crate) plan: String,
+    /// Folder for settings and files of the window
+    #[arg(long, value_name = "DIR")]
+    pub(crate) home: PathBuf,
+    /// Project to open
+    #[arg(long, value_name = "DIR")]
+    pub(crate) project: Option<PathBuf>,
+    /// Run to open
+    #[arg(long)]
+    pub(crate) run: Option<u64>,
+    /// Seconds of the script
+    #[arg(long, default_value_t = 20.0)]
+    pub(crate) seconds: f64,
 }
 
 /// A model with adapters.

@@ -134,6 +134,8 @@ fn bench(what: Bench) -> Result<Command, Problem> {
         Bench::Scale { model, table, quick, steps, threads } => {
             Command::BenchScale { models: names(model)?, tables: table, quick, steps, threads }
         }
+        Bench::Ops { threads, op } => Command::BenchOps { threads, only: op },
+        what => return Err(Problem::internal(format!("{what:?} is not a single command"))),
     })
 }
 
@@ -209,7 +211,7 @@ fn absolute_or_bundled(path: &Path) -> Result<PathBuf, Problem> {
 }
 
 /// Names of bundled things stay, paths become absolute.
-fn absolute_name(name: &str) -> Result<String, Problem> {
+pub(crate) fn absolute_name(name: &str) -> Result<String, Problem> {
     if name.starts_with("builtin:") {
         return Ok(name.to_owned());
     }
