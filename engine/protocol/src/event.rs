@@ -1,24 +1,10 @@
 //! Everything the engine says, as values. `--json` prints them unchanged, one per line.
 
-pub use crate::event_parts::{Check, Figure, Figures, PreviewRow, QuarantineRow, SiteInfo};
+pub use crate::event_parts::{Check, Figure, Figures, PreviewRow, QuarantineRow, RunStatus, SiteInfo};
 use crate::{MethodCard, Problem};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-
-/// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RunStatus {
-    /// All steps done, or early stop.
-    Finished,
-    /// Stopped by the person; kept and exportable.
-    Stopped,
-    /// Cancelled; nothing new kept.
-    Cancelled,
-    /// Ended by an error.
-    Failed,
-}
 
 /// JSON has no not-a-number: it is written as null and read back as NaN.
 fn nan_if_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {

@@ -1,7 +1,21 @@
-//! Rows of tables that events carry.
+//! Rows of tables that events carry, and how a run ended.
 
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunStatus {
+    /// All steps done, or early stop.
+    Finished,
+    /// Stopped by the person; kept and exportable.
+    Stopped,
+    /// Cancelled; nothing new kept.
+    Cancelled,
+    /// Ended by an error.
+    Failed,
+}
 
 /// An adaptable linear layer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

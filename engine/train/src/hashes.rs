@@ -170,15 +170,19 @@ mod tests {
     }
 
     #[test]
-    fn the_optimiser_state_of_before_there_was_a_choice_hashes_as_it_did() {
+    fn settings_of_before_there_was_a_choice_hash_as_they_did() {
         let mut project = Project::new("", "", &[], "lora");
         project.train.recompute.clear();
         project.train.keep_checkpoints = 0;
         project.keep.probes.clear();
         project.export = temper_protocol::project::Export::default();
-        let text = serde_json::to_string(&project).expect("text");
-        let before = text.replace("\"optim_state\":\"f32\",", "");
-        assert!(before.len() < text.len());
+        let settings = serde_json::to_value(&project).expect("settings");
+        let mut before = serde_json::to_string(&project).expect("text");
+        for later in ["device", "kept_mib", "prefix_cache_mib", "optim_state"] {
+            let entry = format!("\"{later}\":{},", settings["train"][later]);
+            assert!(before.contains(&entry), "{entry}");
+            before = before.replace(&entry, "");
+        }
         assert_eq!(of_settings(&project).expect("hash"), hex(&Sha256::digest(before.as_bytes())));
     }
 
