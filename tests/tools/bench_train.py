@@ -21,6 +21,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 CASES = {
     "LoRA 16, 4 x 256": (["--rank", 16], ["--rank", 16]),
     "LoRA 16, 4 x 256, recomputed": (["--rank", 16, "--recompute"], ["--rank", 16, "--ckpt"]),
+    "LoRA 16 on the last 8 of 30 layers, 4 x 256, later epochs": (
+        ["--rank", 16, "--set", "layers=22-", "--keep-prefix"], ["--rank", 16, "--last", 8]),
     "full, 4 x 256": (["--method", "full"], ["--rank", 0]),
     "LoRA 16 over Q4_1, 4 x 256, recomputed": (["--rank", 16, "--recompute"], None),
 }

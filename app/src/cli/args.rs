@@ -210,6 +210,9 @@ pub(crate) enum Bench {
         /// How the optimiser keeps its moments: f32 or int8
         #[arg(long)]
         optim_state: Option<String>,
+        /// Keep the outputs of frozen blocks on disk, as from the second epoch on
+        #[arg(long)]
+        keep_prefix: bool,
     },
 }
 

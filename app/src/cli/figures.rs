@@ -59,9 +59,7 @@ pub(crate) fn table(table: &Figures) {
         })
         .collect();
     print_line(&table.text);
-    let numeric = |column: usize| {
-        table.rows.iter().any(|row| matches!(row.get(column), Some(Figure::Number(_))))
-    };
+    let numeric = |column: usize| table.rows.iter().any(|row| matches!(row.get(column), Some(Figure::Number(_))));
     let line = |cells: &[String]| {
         let padded = cells.iter().zip(&widths).enumerate().map(|(column, (cell, width))| {
             if numeric(column) { format!("{cell:>width$}") } else { format!("{cell:<width$}") }

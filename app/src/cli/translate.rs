@@ -77,11 +77,36 @@ fn pairs(set: Vec<String>, example: &str) -> Result<Vec<(String, String)>, Probl
 }
 
 fn bench(what: Bench) -> Result<Command, Problem> {
-    let Bench::Train { model, base, method, rank, set, batch, seq, steps, threads, recompute, optim_state } = what;
+    let Bench::Train {
+        model,
+        base,
+        method,
+        rank,
+        set,
+        batch,
+        seq,
+        steps,
+        threads,
+        recompute,
+        optim_state,
+        keep_prefix,
+    } = what;
     let mut set = pairs(set, "targets=q_proj")?;
     set.extend(rank.map(|rank| ("rank".to_owned(), rank.to_string())));
     let model = absolute_name(&model)?;
-    Ok(Command::BenchTrain { model, base, method, set, batch, seq, steps, threads, recompute, optim_state })
+    Ok(Command::BenchTrain {
+        model,
+        base,
+        method,
+        set,
+        batch,
+        seq,
+        steps,
+        threads,
+        recompute,
+        optim_state,
+        keep_prefix,
+    })
 }
 
 fn train(arguments: TrainArgs) -> Result<Command, Problem> {

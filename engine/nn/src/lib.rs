@@ -9,6 +9,7 @@
 pub mod adapter;
 pub mod bytes;
 pub mod context;
+pub mod device;
 pub mod error;
 pub mod frozen;
 pub mod fused;

@@ -201,6 +201,9 @@ pub enum Command {
         /// How the optimiser keeps its moments: `f32` or `int8`; `f32` when absent.
         #[serde(default)]
         optim_state: Option<String>,
+        /// Whether the outputs of frozen blocks are kept, as from a run's second epoch on.
+        #[serde(default)]
+        keep_prefix: bool,
     },
     /// Sets a damaged run database aside and starts a new one with everything that can still be read and every
     /// run whose folder is there: `warning` events, a `run` event each, then `done`. A whole database stays.

@@ -169,8 +169,14 @@ pub struct Train {
     pub seed: u64,
     /// Threads; 0 is physical cores less one for the window.
     pub threads: usize,
-    /// `auto`, `on`, `off`.
+    /// `auto`, `cpu`, `cuda`, `metal`; auto takes a card that the build has and that works.
+    pub device: String,
+    /// `auto`, `on`, `off`; auto keeps the activations of as many blocks as fit into `kept_mib`.
     pub recompute: String,
+    /// Most memory for kept activations, MiB; 0 is half of what is free.
+    pub kept_mib: u64,
+    /// Most disk that the outputs of frozen blocks may take between epochs, MiB; 0 computes them every time.
+    pub prefix_cache_mib: u64,
     /// Steps between checkpoints; 0 only at the end.
     pub checkpoint_steps: u64,
     /// Checkpoints kept beside best and last.
@@ -274,7 +280,10 @@ impl Default for Train {
             clip_norm: 1.0,
             seed: 42,
             threads: 0,
+            device: auto(),
             recompute: "auto".to_owned(),
+            kept_mib: 0,
+            prefix_cache_mib: 4096,
             checkpoint_steps: 50,
             keep_checkpoints: 2,
             eval_steps: 50,

@@ -6,7 +6,7 @@ use crate::driver::{Tokens, hidden};
 use crate::error::Result;
 use crate::prepare::tokens_of;
 use crate::scores::{Mean, Pair, compare_positions, ratio, score_positions};
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use temper_data::{Example, eval_batches};
 use temper_models::Model;
 use temper_nn::ops::{IGNORE, with_slice};
@@ -106,7 +106,7 @@ pub fn counted_hidden(model: &Model, tokens: &Tokens) -> Result<(Tensor, Vec<u32
     let counted = tokens.targets.iter().zip(0_u32..).filter(|(target, _)| **target != IGNORE);
     let (targets, places): (Vec<u32>, Vec<u32>) = counted.map(|(target, place)| (*target, place)).unzip();
     let (batch, width, features) = hidden.dims3()?;
-    let places = Tensor::from_vec(places, targets.len(), &Device::Cpu)?;
+    let places = Tensor::from_vec(places, targets.len(), hidden.device())?;
     Ok((hidden.reshape((batch * width, features))?.index_select(&places, 0)?, targets))
 }
 

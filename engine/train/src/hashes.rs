@@ -48,8 +48,8 @@ impl Hashes {
 }
 
 /// Hash over the settings that decide the weights. Names, paths (their contents have hashes of their own),
-/// threads, recomputation, samples, retention and export do not. Settings that came later count only where they differ
-/// from how everything was before them, so that older checkpoints can still be resumed.
+/// threads, device, recomputation, caches, samples, retention and export do not. Settings that came later count only
+/// where they differ from how everything was before them, so that older checkpoints can still be resumed.
 ///
 /// # Errors
 /// Settings that cannot be written as JSON.
@@ -69,15 +69,20 @@ pub fn of_settings(project: &Project) -> Result<String> {
     project.keep.probes.clear();
     project.samples = temper_protocol::project::Samples::default();
     project.export = temper_protocol::project::Export::default();
-    let mut settings = serde_json::to_value(&project)
-        .map_err(|error| Problem::internal(format!("the settings cannot be written: {error}")))?;
-    if project.train.optim_state == "f32"
-        && let Some(train) = settings.get_mut("train").and_then(serde_json::Value::as_object_mut)
-    {
-        // In place: the order of the others is part of the hash.
-        train.shift_remove("optim_state");
+    let unwritten = |error| Problem::internal(format!("the settings cannot be written: {error}"));
+    let mut settings = serde_json::to_value(&project).map_err(unwritten)?;
+    if let Some(train) = settings.get_mut("train").and_then(serde_json::Value::as_object_mut) {
+        // These came after the first runs and decide no weights: with them left out, older runs can still be resumed.
+        for key in ["device", "kept_mib", "prefix_cache_mib"] {
+            train.shift_remove(key);
+        }
+        // This one decides weights where it is not what all runs had before there was a choice.
+        if project.train.optim_state == "f32" {
+            train.shift_remove("optim_state");
+        }
     }
-    Ok(hex(&Sha256::digest(settings.to_string().as_bytes())))
+    let text = settings.to_string();
+    Ok(hex(&Sha256::digest(text.as_bytes())))
 }
 
 /// Hash over files and folders: of each file its name inside the folder given and the hash of its content,
@@ -148,6 +153,9 @@ mod tests {
         assert_eq!(same, hash(&|p| p.model.path = "elsewhere/model.gguf".to_owned()));
         assert_eq!(same, hash(&|p| p.train.threads = 3));
         assert_eq!(same, hash(&|p| p.samples.prompts.push("hello".to_owned())));
+        assert_eq!(same, hash(&|p| p.train.prefix_cache_mib = 0));
+        assert_eq!(same, hash(&|p| p.train.kept_mib = 700));
+        assert_eq!(same, hash(&|p| p.train.device = "cpu".to_owned()));
         assert_ne!(same, hash(&|p| p.train.lr_peak *= 2.0));
         assert_ne!(same, hash(&|p| p.train.seed += 1));
         assert_ne!(same, hash(&|p| p.method.id = "full".to_owned()));
@@ -164,8 +172,12 @@ mod tests {
         project.keep.probes.clear();
         project.export = temper_protocol::project::Export::default();
         let text = serde_json::to_string(&project).expect("text");
-        let before = text.replace("\"optim_state\":\"f32\",", "");
-        assert!(before.len() < text.len());
+        let train = serde_json::to_value(&project.train).expect("values");
+        let before = ["optim_state", "device", "kept_mib", "prefix_cache_mib"].iter().fold(text, |text, key| {
+            let without = text.replace(&format!("\"{key}\":{},", train[key]), "");
+            assert!(without.len() < text.len(), "{key}");
+            without
+        });
         assert_eq!(of_settings(&project).expect("hash"), hex(&Sha256::digest(before.as_bytes())));
     }
 

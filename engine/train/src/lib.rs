@@ -22,6 +22,7 @@ pub mod hashes;
 pub mod keep;
 pub mod meter;
 pub mod phases;
+pub mod prefix;
 pub mod preflight;
 pub mod prepare;
 pub mod probes;

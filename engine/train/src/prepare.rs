@@ -212,7 +212,7 @@ pub fn tokens_of(batch: Batch, training: bool, seed: u64, step: u64, first_row: 
         positions: batch.positions.into(),
         borders: Arc::new(batch.borders),
     };
-    Tokens { ids: batch.tokens.into(), targets: batch.targets.into(), ctx }
+    Tokens { ids: batch.tokens.into(), targets: batch.targets.into(), ctx, examples: batch.examples.into() }
 }
 
 /// Hashes the base on a thread of its own, so that nobody waits for a large model.

@@ -8,6 +8,7 @@ use crate::exact::Exact;
 use crate::hashes::Hashes;
 use crate::meter::{Meter, free_memory_mib};
 use crate::phases::PhaseClock;
+use crate::prefix::PrefixCache;
 use crate::prepare::{Hashing, Prepared, prepare};
 use crate::probes::{Probes, windows_for};
 use crate::request::{Outcome, TrainRequest};
@@ -24,14 +25,15 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-use temper_data::Prefetcher;
+use temper_data::{Loader, Prefetcher};
 use temper_models::Model;
 use temper_nn::AdamW;
+use temper_nn::device::{self, DeviceKind};
 use temper_protocol::{Code, Event, Problem, Project, RunStatus, project_file};
 
 /// Batches made ahead.
 const PREFETCH: usize = 3;
-/// Share of the free memory that kept activations may take before they are recomputed.
+/// Share of the free memory that kept activations may take where the project names no limit.
 const KEPT_SHARE: f64 = 0.5;
 /// What a run started from, in its folder.
 const RUN_FILE: &str = "run.json";
@@ -54,6 +56,20 @@ pub fn train(request: &TrainRequest, control: &RunControl, emit: &mut dyn FnMut(
     })
 }
 
+/// Sets where the run computes; says why that is the processor where a card was to be expected.
+fn choose_device(wanted: &str, watch: &Watch<'_>) -> Result<DeviceKind> {
+    let refused = |why: String| {
+        let action = "set train.device = \"auto\", or use a build with that device";
+        Problem::new(Code::Usage, why, format!("train.device = \"{wanted}\""), action)
+    };
+    let (kind, device, why) = device::choose(wanted).map_err(refused)?;
+    device::set(device);
+    if let Some(why) = why {
+        watch.warn("device", why);
+    }
+    Ok(kind)
+}
+
 /// A run that was ended before its first step.
 fn unstarted(status: RunStatus) -> Outcome {
     Outcome { status, problem: None, ..Outcome::failed(Problem::internal("")) }
@@ -62,6 +78,7 @@ fn unstarted(status: RunStatus) -> Outcome {
 fn whole(request: &TrainRequest, threads: usize, watch: &Watch<'_>) -> Result<Outcome> {
     let started = Instant::now();
     let mut meter = Meter::start();
+    let device = choose_device(&request.project.train.device, watch)?;
     let hashing = Hashing::start(request)?;
     let mut prepared = prepare(request, watch)?;
     for (code, text) in std::mem::take(&mut prepared.warnings) {
@@ -89,7 +106,7 @@ fn whole(request: &TrainRequest, threads: usize, watch: &Watch<'_>) -> Result<Ou
         trained_parameters: prepared.attached.params.elements() as u64,
         seed: request.project.train.seed,
         threads,
-        device: "cpu".to_owned(),
+        device: device.name().to_owned(),
         max_steps: end_step,
         resumed_from,
     });
@@ -159,16 +176,18 @@ fn freeze(request: &TrainRequest, hashes: &Hashes) -> Result<()> {
     Ok(())
 }
 
-/// Whether activations are recomputed: the project's choice, or whether they would take more than half of
-/// the free memory. The result is the same bit for bit either way.
-pub(crate) fn recomputes(project: &Project, model: &Model, max_tokens: usize) -> bool {
-    match project.train.recompute.as_str() {
-        "on" => true,
-        "off" => false,
+/// How many blocks keep their activations: the project's choice, or as many as fit into its limit of memory. The result
+/// is the same bit for bit either way.
+pub(crate) fn kept_blocks(project: &Project, model: &Model, max_tokens: usize) -> usize {
+    let train = &project.train;
+    let blocks = model.blocks.len();
+    match train.recompute.as_str() {
+        "on" => 0,
+        "off" => blocks,
         _ => {
-            let tokens = (project.train.batch * max_tokens) as f64;
-            let bytes = driver::kept_bytes_per_token(model) * tokens * model.blocks.len() as f64;
-            bytes > KEPT_SHARE * free_memory_mib() * 1024.0 * 1024.0
+            let limit_mib = if train.kept_mib == 0 { KEPT_SHARE * free_memory_mib() } else { train.kept_mib as f64 };
+            let per_block = driver::kept_bytes_per_token(model) * (train.batch * max_tokens) as f64;
+            ((limit_mib * 1024.0 * 1024.0 / per_block.max(1.0)) as usize).min(blocks)
         }
     }
 }
@@ -214,9 +233,10 @@ fn assemble<'a>(
     if validation.is_none() {
         watch.warn("no_validation", "there are no validation rows: the newest checkpoint counts as the best");
     }
-    let driver = Driver::new(&model, recomputes(project, &model, max_tokens));
+    let driver = Driver::keeping(&model, kept_blocks(project, &model, max_tokens));
     let examples = std::sync::Arc::clone(loader.examples());
     let state = State::new(project.train.seed, loader.cursor());
+    let prefix = prefix_cache(request, &loader, (&model, &driver), total_steps, watch);
     Ok(Run {
         request,
         watch,
@@ -230,6 +250,7 @@ fn assemble<'a>(
         probes,
         prompts,
         driver,
+        prefix,
         optimiser: AdamW::new(adamw(&project.train)),
         schedule: Schedule::new(&project.train, total_steps),
         checkpoints,
@@ -243,6 +264,21 @@ fn assemble<'a>(
         clock: PhaseClock::default(),
         meter: std::mem::take(meter),
         totals: Totals::default(),
+    })
+}
+
+/// A place for the outputs of frozen blocks, when the run comes by its examples more than once.
+fn prefix_cache(
+    request: &TrainRequest,
+    loader: &Loader,
+    parts: (&Model, &Driver),
+    total_steps: u64,
+    watch: &Watch<'_>,
+) -> Option<PrefixCache> {
+    let kept = PrefixCache::for_run(&request.run_dir, loader, &request.project.train, total_steps, parts);
+    kept.unwrap_or_else(|why| {
+        watch.warn("prefix_cache", why);
+        None
     })
 }
 
@@ -291,7 +327,9 @@ impl Run<'_> {
             self.watch.warn("no_improvement", text);
         }
         let steps = self.totals.steps.max(1) as f64;
-        let Exact(forgetting) = self.state.keep.forgetting;
+        // Before the first measurement after step 1 there is only the base's own zero, which says nothing.
+        let measured = self.state.step == 0 || self.state.keep.measured_step > 0;
+        let Exact(forgetting) = if measured { self.state.keep.forgetting } else { Exact(f64::NAN) };
         Outcome {
             status,
             steps: self.state.step,

@@ -23,6 +23,7 @@ pub(super) struct Order {
     pub(super) threads: usize,
     pub(super) recompute: bool,
     pub(super) optim_state: Option<String>,
+    pub(super) keep_prefix: bool,
 }
 
 /// Carries the order out.
@@ -40,7 +41,8 @@ pub(super) fn train(builtins: &Builtins, order: Order, context: &JobContext) -> 
     project.train.recompute = if order.recompute { "on" } else { "off" }.to_owned();
     complete_settings(&mut project)?;
     let model_path = names::model_path(builtins, &order.model, Path::new("."))?;
-    let request = BenchRequest { project, model_path, width: order.seq, steps: order.steps };
+    let request =
+        BenchRequest { project, model_path, width: order.seq, steps: order.steps, keep_prefix: order.keep_prefix };
     let control = RunControl::new();
     let answer = temper_train::bench::train(&request, &control, &mut |event| {
         if context.is_cancelled() {

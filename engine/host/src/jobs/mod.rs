@@ -94,9 +94,32 @@ impl Workshop for Program {
                 kept.clear();
                 train::preflight(builtins, &project, context)
             }),
-            Command::BenchTrain { model, base, method, set, batch, seq, steps, threads, recompute, optim_state } => {
-                let order =
-                    bench::Order { model, base, method, set, batch, seq, steps, threads, recompute, optim_state };
+            Command::BenchTrain {
+                model,
+                base,
+                method,
+                set,
+                batch,
+                seq,
+                steps,
+                threads,
+                recompute,
+                optim_state,
+                keep_prefix,
+            } => {
+                let order = bench::Order {
+                    model,
+                    base,
+                    method,
+                    set,
+                    batch,
+                    seq,
+                    steps,
+                    threads,
+                    recompute,
+                    optim_state,
+                    keep_prefix,
+                };
                 self.heavy(move |builtins, kept, context| {
                     kept.clear();
                     bench::train(builtins, order, context)

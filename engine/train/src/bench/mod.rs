@@ -9,9 +9,10 @@ mod products;
 use crate::attach::{Attached, attach};
 use crate::control::RunControl;
 use crate::driver::{Driver, Tokens};
-use crate::error::Result;
+use crate::error::{Result, TrainError};
 use crate::meter::Meter;
 use crate::phases::{Phase, PhaseClock};
+use crate::prefix::PrefixCache;
 use crate::prepare::load_base;
 use crate::saving::adamw;
 use crate::threads::{on_pool, threads_for};
@@ -43,6 +44,9 @@ pub struct BenchRequest {
     pub width: usize,
     /// Steps, of which the first is left out of the figures.
     pub steps: u64,
+    /// Whether the outputs of frozen blocks are kept on disk, as from a run's second epoch on: the first step, which is
+    /// not counted, fills the cache, the others read it.
+    pub keep_prefix: bool,
 }
 
 /// Runs the steps and answers with [`Event::Bench`]. Writes nothing.
@@ -80,13 +84,30 @@ fn measure(request: &BenchRequest, threads: usize, watch: &Watch<'_>) -> Result<
     let recompute = project.train.recompute == "on";
     let driver = Driver::new(&model, recompute);
     let mut optimiser = AdamW::new(adamw(&project.train));
+    let folder =
+        tempfile::tempdir().map_err(|error| TrainError::io(Path::new("the folder for temporary files"), error))?;
+    let mut cache = if request.keep_prefix && driver.lowest_block() > 0 {
+        let rows = vec![request.width; project.train.batch];
+        Some(PrefixCache::create(folder.path(), &rows, &model, &driver)?)
+    } else {
+        None
+    };
     let mut clock = PhaseClock::default();
     let (mut costs, mut losses) = (Vec::new(), Vec::new());
     for step in 1..=request.steps {
         watch.preparing("measuring steps", step - 1, request.steps, "steps");
         watch.check()?;
-        let (cost, loss) =
-            one_step(step, &mut model, &attached, &driver, &tokens, &mut optimiser, project, &mut clock, &mut meter)?;
+        let (cost, loss) = one_step(
+            step,
+            &mut model,
+            &attached,
+            (&driver, cache.as_mut()),
+            &tokens,
+            &mut optimiser,
+            project,
+            &mut clock,
+            &mut meter,
+        )?;
         losses.push(loss);
         if step == 1 {
             clock.take();
@@ -99,7 +120,8 @@ fn measure(request: &BenchRequest, threads: usize, watch: &Watch<'_>) -> Result<
     let phases = clock.take().into_iter().map(|(phase, secs)| (phase, secs / count)).collect();
     let median = |of: fn(&StepCost) -> f64| median(costs.iter().map(of).collect());
     let (secs, cpu_secs) = (median(|cost| cost.secs), median(|cost| cost.cpu_secs));
-    let products = Products::of(&model, &attached.params, &driver, project.train.batch, request.width);
+    let products =
+        Products::of(&model, &attached.params, &driver, cache.is_some(), (project.train.batch, request.width));
     let useful_gflop = products.useful_flop() / GIGA;
     drop((optimiser, tokens, driver));
     watch.preparing("measuring this machine's matrix products", 0, 0, "shapes");
@@ -145,7 +167,7 @@ fn random_tokens(model: &Model, batch: usize, width: usize, seed: u64) -> Tokens
         targets.push(IGNORE);
     }
     let ctx = ForwardContext { training: true, seed, ..ForwardContext::plain(batch, width) };
-    Tokens { ids: ids.into(), targets: targets.into(), ctx }
+    Tokens { ids: ids.into(), targets: targets.into(), ctx, examples: (0..batch as u32).collect() }
 }
 
 #[expect(clippy::too_many_arguments, reason = "the parts of a training step")]
@@ -153,7 +175,7 @@ fn one_step(
     step: u64,
     model: &mut Model,
     attached: &Attached,
-    driver: &Driver,
+    (driver, cache): (&Driver, Option<&mut PrefixCache>),
     tokens: &Tokens,
     optimiser: &mut AdamW,
     project: &Project,
@@ -163,7 +185,11 @@ fn one_step(
     let (started, cpu_before, faults_before) = (Instant::now(), meter.cpu_secs(), Meter::page_faults());
     let trained = tokens.targets.iter().filter(|target| **target != IGNORE).count().max(1) as f64;
     let mut grads = Grads::new();
-    let micro = driver.micro_step(model, tokens, (1.0 / trained, 1.0), &mut grads, clock)?;
+    let prefix = match cache {
+        Some(cache) => cache.states(model, driver, tokens, clock)?,
+        None => None,
+    };
+    let micro = driver.micro_step_from(prefix, model, tokens, (1.0 / trained, 1.0), &mut grads, clock)?;
     let optimising = Instant::now();
     for site in model.sites() {
         site.map_grads(&mut grads)?;

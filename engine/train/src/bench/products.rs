@@ -51,14 +51,24 @@ pub(super) struct Products {
 }
 
 impl Products {
-    /// Counts the products of a step over `batch` rows of `width` tokens, all but the last of each row trained.
-    pub(super) fn of(model: &Model, params: &ParamSet, driver: &Driver, batch: usize, width: usize) -> Self {
+    /// Counts the products of a step over `batch` rows of `width` tokens, all but the last of each row trained; those of
+    /// the frozen blocks below not, where their outputs are kept.
+    pub(super) fn of(
+        model: &Model,
+        params: &ParamSet,
+        driver: &Driver,
+        keeps_prefix: bool,
+        (batch, width): (usize, usize),
+    ) -> Self {
         let tokens = batch * width;
         let mut products = Self::default();
         let lowest = driver.lowest_block();
         let config = model.config.as_llama();
         for (block, stage) in model.blocks.iter().enumerate() {
             let below_all = block < lowest;
+            if below_all && keeps_prefix {
+                continue;
+            }
             for site in stage.sites() {
                 let (out, inp) = (site.out_features(), site.in_features());
                 products.add(tokens, inp, out, Right::Transposed);

@@ -3,6 +3,7 @@
 mod driver;
 mod fixture;
 mod limits;
+mod prefix;
 mod resume;
 mod session;
 mod tiny;
