@@ -284,8 +284,8 @@ fn check_ranges(project: &Project, name: &str) -> Result<(), Problem> {
     }
     choice("data.loss_on", &project.data.loss_on, &["answers", "last-answer", "everything"])?;
     choice("train.schedule", &train.schedule, &["constant", "linear", "cosine", "wsd"])?;
-    choice("train.optim_state", &train.optim_state, &["f32", "int8"])?;
     choice("train.device", &train.device, &["auto", "cpu", "cuda", "metal"])?;
+    choice("train.optim_state", &train.optim_state, &["f32", "int8"])?;
     choice("train.recompute", &train.recompute, &["auto", "on", "off"])?;
     choice("train.on_spike", &train.on_spike, &["stop", "roll-back"])?;
     choice("keep.on_exceed", &project.keep.on_exceed, &["warn", "slow-down", "replay", "roll-back", "stop"])?;

@@ -72,17 +72,14 @@ pub fn of_settings(project: &Project) -> Result<String> {
     let unwritten = |error| Problem::internal(format!("the settings cannot be written: {error}"));
     let mut settings = serde_json::to_value(&project).map_err(unwritten)?;
     if let Some(train) = settings.get_mut("train").and_then(serde_json::Value::as_object_mut) {
-        // These came after the first runs and decide no weights: with them left out, older runs can still be resumed.
-        for key in ["device", "kept_mib", "prefix_cache_mib"] {
+        let later = ["device", "kept_mib", "prefix_cache_mib"];
+        let as_before = (project.train.optim_state == "f32").then_some("optim_state");
+        for key in later.into_iter().chain(as_before) {
+            // In place: the order of the others is part of the hash.
             train.shift_remove(key);
         }
-        // This one decides weights where it is not what all runs had before there was a choice.
-        if project.train.optim_state == "f32" {
-            train.shift_remove("optim_state");
-        }
     }
-    let text = settings.to_string();
-    Ok(hex(&Sha256::digest(text.as_bytes())))
+    Ok(hex(&Sha256::digest(settings.to_string().as_bytes())))
 }
 
 /// Hash over files and folders: of each file its name inside the folder given and the hash of its content,
@@ -91,13 +88,21 @@ pub fn of_settings(project: &Project) -> Result<String> {
 /// # Errors
 /// A file that cannot be read.
 pub fn of_paths(paths: &[PathBuf]) -> Result<String> {
+    of_paths_with(paths, &hash_file)
+}
+
+/// The same with the content of each file hashed by `hash`.
+///
+/// # Errors
+/// A file that cannot be read.
+pub(crate) fn of_paths_with(paths: &[PathBuf], hash_of: &dyn Fn(&Path) -> Result<String>) -> Result<String> {
     let mut hash = Sha256::new();
     for (index, path) in paths.iter().enumerate() {
         let mut files = Vec::new();
         collect(path, "", &mut files)?;
         files.sort();
         for (name, file) in files {
-            hash.update(format!("{index}\0{name}\0{}\n", hash_file(&file)?));
+            hash.update(format!("{index}\0{name}\0{}\n", hash_of(&file)?));
         }
     }
     Ok(hex(&hash.finalize()))

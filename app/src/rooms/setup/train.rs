@@ -14,8 +14,8 @@ pub const MORE_ROWS: usize = 24;
 
 const SCHEDULES: [&str; 4] = ["cosine", "linear", "constant", "wsd"];
 const LOSS_ON: [&str; 3] = ["answers", "last-answer", "everything"];
-const OPTIM_STATE: [&str; 2] = ["f32", "int8"];
 const DEVICES: [&str; 4] = ["auto", "cpu", "cuda", "metal"];
+const OPTIM_STATE: [&str; 2] = ["f32", "int8"];
 const RECOMPUTE: [&str; 3] = ["auto", "on", "off"];
 const ON_SPIKE: [&str; 2] = ["roll-back", "stop"];
 

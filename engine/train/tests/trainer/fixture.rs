@@ -95,6 +95,7 @@ impl Fixture {
             validation_path: None,
             probes: if keeps { vec![("prose".to_owned(), self.path("prose.txt"))] } else { Vec::new() },
             cache_dir: None,
+            base_cache_dir: None,
             resume: None,
             max_steps: None,
         }
