@@ -79,8 +79,8 @@ Every weight becomes trained: linear layers and their biases, the embedding, the
 16-bit base is unpacked to 32-bit floats first.
 
 ## What it costs
-Sixteen bytes per trained number (weight, gradient, two moments of the optimiser), against half a byte to four
-bytes for a frozen one, and a checkpoint as large as the model.
+Sixteen bytes per trained number (weight, gradient, two moments of the optimiser; ten where train.optim_state
+is int8), against half a byte to four bytes for a frozen one, and a checkpoint as large as the model.
 
 ## When to use it
 To train a new model from random weights; to teach much new knowledge or a new language to a small model; as the
