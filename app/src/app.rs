@@ -4,9 +4,11 @@
 //! commands are carried out after the frame was drawn.
 
 use crate::commands::{self, Outbox, UiCommand};
+use crate::files::Job;
 use crate::overlays;
+use crate::plots::svg;
 use crate::rooms::{PanelCtx, frame};
-use crate::screen::Pictures;
+use crate::screen::{Format, Pictures, Wanted};
 use crate::state::{Sheet, State};
 use crate::theme::Theme;
 use crate::update::Services;
@@ -157,15 +159,27 @@ impl App {
 
     /// Takes the picture that is wanted, once nothing covers its plot any more.
     fn take_picture(&mut self, ctx: &Context) {
-        let Some((plot, frames)) = self.pictures.wanted else { return };
+        let Some(Wanted { plot, format, frames }) = self.pictures.wanted else { return };
         ctx.request_repaint();
         if frames > 0 {
-            self.pictures.wanted = Some((plot, frames - 1));
+            self.pictures.wanted = Some(Wanted { plot, format, frames: frames - 1 });
+            svg::want(ctx, format == Format::Svg);
             return;
         }
         self.pictures.wanted = None;
+        svg::want(ctx, false);
         let folder = self.state.watched().map(|row| row.folder.clone());
         match (plot.place(ctx), folder) {
+            (Some(part), Some(folder)) if format == Format::Svg => {
+                let ground = Theme::bundled(self.state.dark).colours.window;
+                let text = ctx.graphics(|layers| {
+                    let shapes =
+                        layers.get(egui::LayerId::background()).into_iter().flat_map(|list| list.all_entries());
+                    svg::svg(shapes, part, ground)
+                });
+                let path = folder.join(format!("{}.svg", plot.stem()));
+                self.services.files.send(Job::WriteText { path, text });
+            }
             (Some(part), Some(folder)) => {
                 let path = folder.join(format!("{}.png", plot.stem()));
                 let receiver = self.pictures.receiver(ctx, part, path);

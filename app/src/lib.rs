@@ -14,6 +14,7 @@ pub mod files;
 pub mod format;
 pub mod overlays;
 pub mod plots;
+pub mod probe;
 pub mod reader;
 pub mod rooms;
 pub mod screen;

@@ -1,7 +1,8 @@
-//! Pictures of plots: what the window shows of a panel, cut out and written as PNG.
+//! Pictures of plots: what the window shows of a panel, cut out and written as PNG or SVG.
 //!
-//! Place in the data flow: each plot leaves its place while it is drawn; the window asks a [`Screen`] for the pixels of
-//! the whole frame, and the thread for files cuts the plot out, encodes and writes it. No frame waits for any of it.
+//! Place in the data flow: each plot leaves its place while it is drawn; for a PNG the window asks a [`Screen`] for the
+//! pixels of the whole frame, and the thread for files cuts the plot out, encodes and writes it. An SVG is made of the
+//! shapes of the frame (see [`crate::plots::svg`]). No frame waits for a disk.
 
 use crate::state::watch::SideTab;
 use egui::{ColorImage, Context, Id, Rect};
@@ -88,11 +89,29 @@ pub struct Taken {
     pub path: PathBuf,
 }
 
+/// How a picture of a plot is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Pixels.
+    Png,
+    /// Shapes that scale.
+    Svg,
+}
+
+/// A picture that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub(crate) plot: Plot,
+    pub(crate) format: Format,
+    /// Frames until it is taken: a menu over the plot must be gone first.
+    pub(crate) frames: u8,
+}
+
 /// Pictures on their way from the renderer to the disk.
 #[derive(Debug, Clone, Default)]
 pub struct Pictures {
-    /// The plot that is wanted, and the frames until it is taken: a menu over it must be gone first.
-    pub(crate) wanted: Option<(Plot, u8)>,
+    /// The plot that is wanted, if any.
+    pub(crate) wanted: Option<Wanted>,
     taken: Arc<Mutex<Vec<Taken>>>,
 }
 
@@ -101,8 +120,8 @@ const FRAMES: u8 = 3;
 
 impl Pictures {
     /// Wants a picture of `plot`.
-    pub(crate) fn want(&mut self, plot: Plot) {
-        self.wanted = Some((plot, FRAMES));
+    pub(crate) fn want(&mut self, plot: Plot, format: Format) {
+        self.wanted = Some(Wanted { plot, format, frames: FRAMES });
     }
 
     /// What has arrived since the last call.

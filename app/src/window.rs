@@ -1,12 +1,15 @@
 //! Opens the window: renderer, window system, threads behind it.
 //!
-//! wgpu first, glow where there is no usable adapter; `TEMPER_RENDERER=wgpu` or `glow` decides by hand. On
-//! Linux the window uses X11 whenever DISPLAY is set, because winit reports no dropped files on Wayland.
+//! wgpu first, glow where there is no usable adapter. Where there is no graphics processor at all it is the other way
+//! round: drawing by the processor takes a fifth of the time with glow. `TEMPER_RENDERER=wgpu` or `glow` decides by hand.
+//! On Linux the window uses X11 whenever DISPLAY is set, because winit reports no dropped files on Wayland.
 
 use crate::app::App;
 use crate::client::{EngineLauncher, Wake};
 use crate::dialogs::SystemPicker;
 use crate::files::{Places, Threaded};
+use crate::probe::{Driven, Probe};
+use crate::reader::thread::{DRAWN_BY_PROCESSOR_INTERVAL, LIVE_INTERVAL};
 use crate::reader::{StoreReader, ViewRequest};
 use crate::screen::SystemScreen;
 use crate::state::{Clock, State};
@@ -15,6 +18,7 @@ use crate::update::Services;
 use eframe::{NativeOptions, Renderer, egui_wgpu, wgpu};
 use egui::{Context, ViewportBuilder, ViewportId};
 use std::path::PathBuf;
+use std::time::Duration;
 use temper_protocol::{Code, Problem};
 
 /// How the window shall open.
@@ -27,7 +31,14 @@ pub struct WindowOptions {
     pub autostart: bool,
     /// Starts the engine.
     pub engine: EngineLauncher,
+    /// What `temper bench ui` does with the window; nothing otherwise.
+    pub probe: Option<Probe>,
 }
+
+/// Distance of frames that news of the engine ask for: twenty a second are enough to read.
+const NEWS_INTERVAL: Duration = Duration::from_millis(50);
+/// The same for answers of the store and the disk, which come seldom. Not zero: egui draws twice then.
+const ANSWER_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Smallest and first size of the window.
 const FIRST_SIZE: [f32; 2] = [1280.0, 800.0];
@@ -38,20 +49,30 @@ const SMALLEST_SIZE: [f32; 2] = [900.0, 620.0];
 /// # Errors
 /// A [`Problem`] when neither renderer can show a window, such as when there is no display.
 pub fn run(options: WindowOptions) -> Result<(), Problem> {
-    let WindowOptions { project, drops, autostart, engine } = options;
+    let WindowOptions { project, drops, autostart, engine, probe } = options;
     let wanted = std::env::var("TEMPER_RENDERER").unwrap_or_default().to_lowercase();
     let renderers: &[Renderer] = match wanted.as_str() {
         "glow" => &[Renderer::Glow],
         "wgpu" => &[Renderer::Wgpu],
-        _ => &[Renderer::Wgpu, Renderer::Glow],
+        _ if has_graphics_processor() => &[Renderer::Wgpu, Renderer::Glow],
+        _ => &[Renderer::Glow, Renderer::Wgpu],
     };
     let mut errors = Vec::new();
     for renderer in renderers {
         let (project, drops, engine) = (project.clone(), drops.clone(), engine.clone());
+        let probe = probe.clone();
         let shown = eframe::run_native(
             "temper",
             native_options(*renderer),
-            Box::new(move |cc| Ok(Box::new(create(&cc.egui_ctx, project, drops, autostart, engine)?))),
+            Box::new(move |cc| {
+                let places = probe.as_ref().map_or_else(Places::of_user, |probe| probe.places.clone());
+                let app = create(&cc.egui_ctx, project, drops, autostart, engine, places)?;
+                let program: Box<dyn eframe::App> = match probe {
+                    Some(probe) => Box::new(Driven::new(&cc.egui_ctx, app, probe)),
+                    None => Box::new(app),
+                };
+                Ok(program)
+            }),
         );
         match shown {
             Ok(()) => return Ok(()),
@@ -62,6 +83,19 @@ pub fn run(options: WindowOptions) -> Result<(), Problem> {
         }
     }
     Err(no_window(&errors, has_display()))
+}
+
+/// Whether a graphics processor is likely there. A wrong answer costs speed only: either renderer draws on both.
+fn has_graphics_processor() -> bool {
+    if !cfg!(target_os = "linux") {
+        return true;
+    }
+    let nodes = ["/dev/nvidiactl", "/dev/dxg", "/dev/kgsl-3d0", "/dev/mali0"];
+    let render = || {
+        let cards = std::fs::read_dir("/dev/dri").ok()?;
+        Some(cards.flatten().any(|node| node.file_name().to_string_lossy().starts_with("renderD")))
+    };
+    nodes.iter().any(|node| std::path::Path::new(node).exists()) || render() == Some(true)
 }
 
 /// Whether there is anything to open a window on.
@@ -151,19 +185,23 @@ fn create(
     drops: Vec<PathBuf>,
     autostart: bool,
     launcher: EngineLauncher,
+    places: Places,
 ) -> Result<App, Problem> {
     theme::install(ctx);
-    let waker = ctx.clone();
-    let wake: Wake = std::sync::Arc::new(move || waker.request_repaint_of(ViewportId::ROOT));
-    let places = Places::of_user();
+    let waker = |after: Duration| -> Wake {
+        let ctx = ctx.clone();
+        std::sync::Arc::new(move || ctx.request_repaint_after_for(after, ViewportId::ROOT))
+    };
+    let wake = waker(ANSWER_INTERVAL);
+    let live_interval = if has_graphics_processor() { LIVE_INTERVAL } else { DRAWN_BY_PROCESSOR_INTERVAL };
     let services = Services {
         launcher,
         client: None,
-        runs: Box::new(StoreReader::start(wake.clone())?),
+        runs: Box::new(StoreReader::start_every(wake.clone(), live_interval)?),
         files: Box::new(Threaded::start(places.clone(), wake.clone())?),
-        picker: Box::new(SystemPicker::new(wake.clone())),
+        picker: Box::new(SystemPicker::new(wake)),
         screen: Box::new(SystemScreen),
-        wake,
+        wake: waker(NEWS_INTERVAL),
         looked: ViewRequest::default(),
         waiting: Vec::new(),
     };

@@ -180,7 +180,7 @@ pub(crate) enum Bench {
         /// A folder, a GGUF file or a bundled model
         #[arg(long, default_value = "builtin:starter")]
         model: String,
-        /// Storage of the base: auto keeps what the file has, or f32, f16, bf16
+        /// Storage of the base: auto keeps what the file has, or f32, f16, bf16, int8, nf4
         #[arg(long, default_value = "auto")]
         base: String,
         /// Method id
@@ -210,6 +210,69 @@ pub(crate) enum Bench {
         /// Keep the outputs of frozen blocks on disk, as from the second epoch on
         #[arg(long)]
         keep_prefix: bool,
+        /// How the optimiser keeps its moments: f32 or int8
+        #[arg(long)]
+        optim_state: Option<String>,
+        /// Rows of a data file instead of random tokens, with the answer mask of a project
+        #[arg(long, value_name = "FILE")]
+        data: Option<String>,
+        /// Put several rows of the data into one of --seq tokens
+        #[arg(long, requires = "data")]
+        pack: bool,
+        /// Only rows of the data with so many tokens; 2 to --seq when absent
+        #[arg(long, requires = "data", value_name = "FROM-TO")]
+        row_tokens: Option<String>,
+        /// Write the rows of every step as a line of JSON
+        #[arg(long, requires = "data", value_name = "FILE")]
+        dump_rows: Option<PathBuf>,
+    },
+    /// Reading, tokenising, packing, and waiting for batches
+    Data {
+        /// A folder, a GGUF file or a bundled model, for its tokenizer
+        #[arg(long, default_value = "builtin:starter")]
+        model: String,
+        /// Data file, folder or bundled data
+        #[arg(long, default_value = "builtin:starter-data")]
+        data: String,
+        /// Rows a batch
+        #[arg(long, default_value_t = 8)]
+        batch: usize,
+        /// Longest row, tokens
+        #[arg(long, default_value_t = 512)]
+        seq: usize,
+        /// Most threads; 0 chooses
+        #[arg(long, default_value_t = 0)]
+        threads: usize,
+    },
+    /// A model to its first logits, and a project to its first step without and with what was remembered
+    Load {
+        /// A folder, a GGUF file or a bundled model; may be repeated
+        #[arg(long)]
+        model: Vec<String>,
+        /// Project folder; a copy of it is trained for one step, twice
+        #[arg(long, value_name = "DIR")]
+        project: Option<PathBuf>,
+        /// Threads; 0 chooses
+        #[arg(long, default_value_t = 0)]
+        threads: usize,
+    },
+    /// Training steps while threads, row length, batch, layers and model grow, beside what is expected
+    Scale {
+        /// A folder, a GGUF file or a bundled model; may be repeated, the first is used for most tables
+        #[arg(long, default_value = "builtin:starter")]
+        model: Vec<String>,
+        /// Only this table: threads, length, batch, layers or models; may be repeated
+        #[arg(long)]
+        table: Vec<String>,
+        /// Fewer and smaller cases
+        #[arg(long)]
+        quick: bool,
+        /// Steps of a case; the first is not counted
+        #[arg(long, default_value_t = 4)]
+        steps: u64,
+        /// Most threads; 0 chooses
+        #[arg(long, default_value_t = 0)]
+        threads: usize,
     },
     /// Every operation forward and backward, beside the same in plain candle tensors
     Ops {
@@ -220,6 +283,60 @@ pub(crate) enum Bench {
         #[arg(long, value_name = "WORD")]
         op: Option<String>,
     },
+    /// What the window costs: a frame, the start, when idle, and a training run beside it (needs a display)
+    Ui(UiArgs),
+    /// The window as `bench ui` opens it
+    #[command(hide = true)]
+    UiWindow(UiWindowArgs),
+}
+
+/// What `bench ui` takes.
+#[derive(Debug, Args)]
+pub(crate) struct UiArgs {
+    /// Runs in the project's database, all drawn in one plot
+    #[arg(long, default_value_t = 50)]
+    pub(crate) runs: u64,
+    /// Steps of each run
+    #[arg(long, default_value_t = 100_000)]
+    pub(crate) points: u64,
+    /// Seconds of each measurement
+    #[arg(long, default_value_t = 20.0)]
+    pub(crate) seconds: f64,
+    /// Starts of the program that are timed
+    #[arg(long, default_value_t = 7)]
+    pub(crate) starts: usize,
+    /// Rounds of training with and without the window
+    #[arg(long, default_value_t = 3)]
+    pub(crate) rounds: usize,
+    /// Model that is trained meanwhile: a folder, a GGUF file or a bundled model
+    #[arg(long, default_value = "builtin:starter")]
+    pub(crate) model: String,
+    /// Threads of that training; 0 leaves one processor free, as runs do
+    #[arg(long, default_value_t = 0)]
+    pub(crate) threads: usize,
+    /// Only these measurements: frames, start, idle, training
+    #[arg(long, value_delimiter = ',', value_parser = ["frames", "start", "idle", "training"])]
+    pub(crate) only: Vec<String>,
+}
+
+/// What `bench ui` tells the window.
+#[derive(Debug, Args)]
+pub(crate) struct UiWindowArgs {
+    /// start, idle or frames
+    #[arg(long, value_parser = ["start", "idle", "frames"])]
+    pub(crate) plan: String,
+    /// Folder for settings and files of the window
+    #[arg(long, value_name = "DIR")]
+    pub(crate) home: PathBuf,
+    /// Project to open
+    #[arg(long, value_name = "DIR")]
+    pub(crate) project: Option<PathBuf>,
+    /// Run to open
+    #[arg(long)]
+    pub(crate) run: Option<u64>,
+    /// Seconds of the script
+    #[arg(long, default_value_t = 20.0)]
+    pub(crate) seconds: f64,
 }
 
 /// A model with adapters.

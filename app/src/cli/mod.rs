@@ -1,6 +1,7 @@
 //! The command line: grammar, one engine in this process, and the two ways to print what it says.
 
 mod args;
+mod bench_ui;
 mod drive;
 mod figures;
 mod human;
@@ -8,7 +9,7 @@ mod quickstart;
 mod runs;
 mod translate;
 
-use args::{Cli, Task};
+use args::{Bench, Cli, Task};
 use clap::Parser as _;
 use clap::error::ErrorKind;
 use std::process::ExitCode;
@@ -88,6 +89,8 @@ fn run(cli: Cli) -> Result<bool, Problem> {
         Some(Task::Runs { project, repair: false }) => runs::list(cli.json, &project),
         Some(Task::Show { run, project }) => runs::show(cli.json, &run, project.as_deref()),
         Some(Task::Methods { id, family }) => drive::Session::open(cli.json)?.methods(id.as_deref(), family.as_deref()),
+        Some(Task::Bench { what: Bench::Ui(arguments) }) => bench_ui::run(cli.json, &arguments),
+        Some(Task::Bench { what: Bench::UiWindow(arguments) }) => bench_ui::window::run(arguments),
         Some(task) => {
             let command = translate::command(task)?;
             drive::Session::open(cli.json)?.carry_out(command)
@@ -108,17 +111,21 @@ fn window(
     drops: Vec<std::path::PathBuf>,
     autostart: bool,
 ) -> Result<bool, Problem> {
-    let program = std::env::current_exe().map_err(|error| {
+    let engine = temper::client::EngineLauncher::child(own_program()?, log_file());
+    let options = temper::window::WindowOptions { project, drops, autostart, engine, probe: None };
+    temper::window::run(options).map(|()| true)
+}
+
+/// The file of this program.
+fn own_program() -> Result<std::path::PathBuf, Problem> {
+    std::env::current_exe().map_err(|error| {
         Problem::new(
             Code::Io,
             format!("this program cannot find itself: {error}"),
             "engine",
             "start it by its full path",
         )
-    })?;
-    let engine = temper::client::EngineLauncher::child(program, log_file());
-    let options = temper::window::WindowOptions { project, drops, autostart, engine };
-    temper::window::run(options).map(|()| true)
+    })
 }
 
 /// Where the engine's error stream goes; nowhere when there is no folder for it.

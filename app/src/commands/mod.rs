@@ -11,7 +11,7 @@ pub use table::{Entry, Id, TABLE, entry, pressed, search};
 use crate::reader::XAxis;
 use crate::reader::events::EventKind;
 use crate::reader::ranks::Measure;
-use crate::screen::Plot;
+use crate::screen::{Format, Plot};
 use crate::state::Room;
 use crate::state::export::Certificate;
 use crate::state::settings::ThemeChoice;
@@ -114,12 +114,18 @@ pub enum UiCommand {
     Filter(Option<EventKind>),
     /// Part of the right column.
     Tab(SideTab),
+    /// Draws another run behind the loss, or not any more.
+    Beside(u64, bool),
+    /// Draws all other runs behind the loss, or none.
+    BesideAll(bool),
+    /// Pixels that the plots are wide.
+    PlotPx(u32),
     /// The loss series as a file.
     SaveCurves,
     /// The series of a plot that is not among the curves, as a file.
     SaveTable(Plot),
     /// A plot as a picture.
-    SavePicture(Plot),
+    SavePicture(Plot, Format),
     /// The loss series into the clipboard.
     CopyCurves,
     /// The run that is exported.
@@ -144,6 +150,8 @@ pub enum UiCommand {
     ShowCommand,
     /// Shows the project file.
     ShowProjectFile,
+    /// Replaces a damaged run database by what can be read of it.
+    Repair,
     /// Runs the self-test.
     Doctor,
     /// Forgets a problem of the engine.

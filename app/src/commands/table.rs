@@ -1,9 +1,9 @@
 //! The table of commands: name, help, icon, shortcut, condition, effect.
 
 use super::{Outbox, UiCommand};
-use crate::screen::Plot;
+use crate::screen::{Format, Plot};
 use crate::state::settings::ThemeChoice;
-use crate::state::{Room, State};
+use crate::state::{Ask, Room, State};
 use crate::theme::Icon;
 use crate::theme::icons;
 use egui::{Key, KeyboardShortcut, Modifiers};
@@ -35,6 +35,8 @@ pub enum Id {
     Continue,
     Live,
     ResetZoom,
+    BesideAll,
+    BesideNone,
     CopyCurves,
     SaveCurves,
     SaveForgetting,
@@ -43,6 +45,11 @@ pub enum Id {
     RatesPicture,
     ForgettingPicture,
     RanksPicture,
+    LossVector,
+    RatesVector,
+    ForgettingVector,
+    RanksVector,
+    Repair,
     Export,
     ShowCommand,
     ShowProjectFile,
@@ -165,6 +172,24 @@ fn needs_scrub(state: &State) -> Option<&'static str> {
 
 fn needs_zoom(state: &State) -> Option<&'static str> {
     state.watch.steps.is_none().then_some("the whole run is shown")
+}
+
+fn needs_others(state: &State) -> Option<&'static str> {
+    (state.runs.runs.len() < 2).then_some("the project has no other run")
+}
+
+fn needs_beside(state: &State) -> Option<&'static str> {
+    state.watch.beside.is_empty().then_some("no other run is drawn")
+}
+
+fn needs_damage(state: &State) -> Option<&'static str> {
+    if !state.is_database_damaged() {
+        Some("the run database is not damaged")
+    } else if state.jobs.find(|ask| *ask == Ask::Repair).is_some() {
+        Some("it is being repaired")
+    } else {
+        None
+    }
 }
 
 fn can_export(state: &State) -> Option<&'static str> {
@@ -315,6 +340,18 @@ pub static TABLE: &[Entry] = entries![
         needs_zoom,
         |_| { UiCommand::Zoomed(None) }
     ),
+    (
+        BesideAll,
+        "Draw all other runs",
+        "Their smoothed train losses, as thin lines behind this run's",
+        CHART_LINE,
+        None,
+        needs_others,
+        |_| { UiCommand::BesideAll(true) }
+    ),
+    (BesideNone, "Draw this run only", "Takes the other runs out of the loss plot", X, None, needs_beside, |_| {
+        UiCommand::BesideAll(false)
+    }),
     (CopyCurves, "Copy curves as CSV", "Step, loss, rate and norm into the clipboard", COPY, None, needs_run, |_| {
         UiCommand::CopyCurves
     }),
@@ -346,10 +383,10 @@ pub static TABLE: &[Entry] = entries![
         |_| { UiCommand::SaveTable(Plot::Ranks) }
     ),
     (LossPicture, "Save loss as PNG", "A picture of this plot beside the run", FLOPPY_DISK, None, needs_run, |_| {
-        UiCommand::SavePicture(Plot::Loss)
+        UiCommand::SavePicture(Plot::Loss, Format::Png)
     }),
     (RatesPicture, "Save rates as PNG", "A picture of this plot beside the run", FLOPPY_DISK, None, needs_run, |_| {
-        UiCommand::SavePicture(Plot::Rates)
+        UiCommand::SavePicture(Plot::Rates, Format::Png)
     }),
     (
         ForgettingPicture,
@@ -358,11 +395,56 @@ pub static TABLE: &[Entry] = entries![
         FLOPPY_DISK,
         None,
         needs_run,
-        |_| { UiCommand::SavePicture(Plot::Forgetting) }
+        |_| { UiCommand::SavePicture(Plot::Forgetting, Format::Png) }
     ),
     (RanksPicture, "Save ranks as PNG", "A picture of this plot beside the run", FLOPPY_DISK, None, needs_run, |_| {
-        UiCommand::SavePicture(Plot::Ranks)
+        UiCommand::SavePicture(Plot::Ranks, Format::Png)
     }),
+    (
+        LossVector,
+        "Save loss as SVG",
+        "This plot as shapes that scale, beside the run",
+        FLOPPY_DISK,
+        None,
+        needs_run,
+        |_| { UiCommand::SavePicture(Plot::Loss, Format::Svg) }
+    ),
+    (
+        RatesVector,
+        "Save rates as SVG",
+        "This plot as shapes that scale, beside the run",
+        FLOPPY_DISK,
+        None,
+        needs_run,
+        |_| { UiCommand::SavePicture(Plot::Rates, Format::Svg) }
+    ),
+    (
+        ForgettingVector,
+        "Save forgetting as SVG",
+        "This plot as shapes that scale, beside the run",
+        FLOPPY_DISK,
+        None,
+        needs_run,
+        |_| { UiCommand::SavePicture(Plot::Forgetting, Format::Svg) }
+    ),
+    (
+        RanksVector,
+        "Save ranks as SVG",
+        "This plot as shapes that scale, beside the run",
+        FLOPPY_DISK,
+        None,
+        needs_run,
+        |_| { UiCommand::SavePicture(Plot::Ranks, Format::Svg) }
+    ),
+    (
+        Repair,
+        "Repair the run database",
+        "Keeps the damaged file aside and lists the runs from what can be read and from their folders",
+        SHIELD_CHECK,
+        None,
+        needs_damage,
+        |_| { UiCommand::Repair }
+    ),
     (
         Export,
         "Write and check",

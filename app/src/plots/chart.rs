@@ -3,6 +3,7 @@
 //! The visible range is part of the window's state, so plots that share an axis always agree. Dragging
 //! zooms along x, a double click shows everything again, Ctrl and the wheel zoom around the pointer.
 
+use super::threads::{self, Thread};
 use super::ticks;
 use crate::theme::{Theme, Type};
 use crate::widgets::text;
@@ -48,6 +49,8 @@ pub struct Chart<'a> {
     pub x_label: fn(f64) -> String,
     /// Curves, back to front.
     pub curves: &'a [Curve<'a>],
+    /// Thin lines behind them.
+    pub behind: &'a [Thread<'a>],
 }
 
 /// A drawn chart.
@@ -94,6 +97,8 @@ pub fn show(ui: &mut Ui, theme: &Theme, rect: Rect, chart: &Chart<'_>) -> Shown 
     let c = &theme.colours;
     ui.painter().rect_filled(rect, 0.0, c.plot);
     let grid = ui.painter().add(Shape::Noop);
+    let inside = ui.painter().with_clip_rect(rect.intersect(ui.clip_rect()));
+    let behind = inside.add(Shape::Noop);
     let id = Id::unique(("chart", ui.scope_id(), chart.name));
     let mut child = ui.new_child(UiBuilder::new().id_salt(chart.name).max_rect(rect));
     let inner = Plot::new(chart.name)
@@ -116,7 +121,8 @@ pub fn show(ui: &mut Ui, theme: &Theme, rect: Rect, chart: &Chart<'_>) -> Shown 
             plot.set_plot_bounds_y(chart.y.0..=chart.y.1);
             for curve in chart.curves {
                 let style = if curve.dashed { LineStyle::Dashed { length: 4.0 } } else { LineStyle::Solid };
-                let line = Line::new(curve.name, PlotPoints::Borrowed(curve.points)).color(curve.colour);
+                let points = threads::visible(curve.points, chart.x.0, chart.x.1);
+                let line = Line::new(curve.name, PlotPoints::Borrowed(points)).color(curve.colour);
                 plot.line(line.width(curve.width).style(style).allow_hover(false));
             }
         });
@@ -126,6 +132,9 @@ pub fn show(ui: &mut Ui, theme: &Theme, rect: Rect, chart: &Chart<'_>) -> Shown 
         if chart.sentence.is_empty() { chart.name.to_owned() } else { format!("{}: {}", chart.name, chart.sentence) };
     response.widget_info(|| WidgetInfo::labeled(Role::Image, true, &name));
     let mut shown = Shown { rect, transform: inner.transform, hover: None, zoomed: None, clicked: None, response };
+    if !chart.behind.is_empty() {
+        inside.set(behind, threads::shape(ui, chart.behind, &shown.transform, 1.0));
+    }
     let shapes = axes(ui, theme, chart, &shown);
     ui.painter().set(grid, Shape::Vec(shapes));
     interact(ui, theme, chart, &mut shown);

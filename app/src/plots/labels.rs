@@ -1,6 +1,7 @@
 //! Places for words on a plot: where they cross no curve, with a line to what they name when they stand apart from it.
 
 use super::chart::Shown;
+use super::threads;
 use egui::{Color32, Pos2, Rect, Stroke, Ui, pos2, vec2};
 use egui_plot::PlotPoint;
 
@@ -18,7 +19,10 @@ impl Obstacles<'_> {
     /// How many pieces of curves go through `label`.
     #[must_use]
     pub fn crossings(&self, label: Rect) -> usize {
-        let pieces = self.curves.iter().flat_map(|points| points.windows(2));
+        // Only the points over the label's width: a plot asks this for dozens of places in every frame.
+        let value = |x: f32| self.shown.transform.value_from_position(pos2(x, label.center().y)).x;
+        let (low, high) = (value(label.left()), value(label.right()));
+        let pieces = self.curves.iter().flat_map(|points| threads::visible(points, low, high).windows(2));
         let places = pieces.filter_map(|pair| match pair {
             [from, to] => Some((self.shown.at(from.x, from.y), self.shown.at(to.x, to.y))),
             _ => None,

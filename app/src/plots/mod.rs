@@ -3,6 +3,9 @@
 pub mod chart;
 pub mod heat;
 pub mod labels;
+pub mod svg;
+pub mod threads;
 pub mod ticks;
 
 pub use chart::{Chart, Curve, Shown};
+pub use threads::Thread;

@@ -9,25 +9,38 @@ use temper_store::{Point, RunRow};
 /// Weight of the past in the smoothed curve, for series of a few hundred points and more.
 const SMOOTHING: f64 = 0.95;
 
-/// Points per curve that a plot gets: more than it has pixels.
-pub const CURVE_POINTS: usize = 1400;
+/// Exponential moving average without the bias of its start, one point after another.
+#[derive(Debug, Clone)]
+pub struct Average {
+    keep: f64,
+    sum: f64,
+    weight: f64,
+}
 
-/// Exponential moving average without the bias of its start; gaps (no number) are left out.
+impl Average {
+    /// For a series of `count` points: a short run would be smoothed away, its memory is a tenth of its length.
+    #[must_use]
+    pub fn over(count: usize) -> Self {
+        let memory = (count as f64 / 10.0).clamp(2.0, 1.0 / (1.0 - SMOOTHING));
+        Self { keep: 1.0 - 1.0 / memory, sum: 0.0, weight: 0.0 }
+    }
+
+    /// The curve at the next point; nothing at a gap.
+    pub fn push(&mut self, point: Point) -> Option<Point> {
+        if !point.value.is_finite() {
+            return None;
+        }
+        self.sum = self.sum * self.keep + point.value * (1.0 - self.keep);
+        self.weight = self.weight * self.keep + (1.0 - self.keep);
+        Some(Point { step: point.step, value: self.sum / self.weight })
+    }
+}
+
+/// Smooths a whole series; gaps (no number) are left out.
 #[must_use]
 pub fn smooth(points: &[Point]) -> Vec<Point> {
-    // A short run would be smoothed away; its memory is a tenth of its length.
-    let memory = (points.len() as f64 / 10.0).clamp(2.0, 1.0 / (1.0 - SMOOTHING));
-    let keep = 1.0 - 1.0 / memory;
-    let (mut sum, mut weight) = (0.0, 0.0);
-    let mut smoothed = Vec::with_capacity(points.len());
-    for point in points {
-        if point.value.is_finite() {
-            sum = sum * keep + point.value * (1.0 - keep);
-            weight = weight * keep + (1.0 - keep);
-            smoothed.push(Point { step: point.step, value: sum / weight });
-        }
-    }
-    smoothed
+    let mut average = Average::over(points.len());
+    points.iter().filter_map(|point| average.push(*point)).collect()
 }
 
 /// Thins to at most `limit` points by keeping smallest and largest of equal spans, in order.

@@ -2,18 +2,23 @@
 //!
 //! Place in the data flow: the engine writes `temper.db`; a named thread here owns the reading end,
 //! notices changes twice a second while something runs, and publishes immutable [`RunsSnapshot`]s. The UI
-//! thread asks with a [`ViewRequest`] and takes the newest snapshot; it never touches a disk or waits.
+//! thread asks with a [`ViewRequest`] and takes the newest snapshot; it never touches a disk or waits. Long series stay
+//! here, in [`pyramid`]s that grow with the run: a snapshot holds about two points for each pixel of a plot.
 
+pub mod beside;
 pub mod checks;
 pub mod curves;
 pub mod events;
 pub mod forgetting;
+pub mod pyramid;
 pub mod ranks;
 pub mod snapshot;
 pub mod thread;
+pub mod tracks;
 pub mod view;
 pub mod words;
 
+pub use beside::BesideRun;
 pub use forgetting::{Measured, Verdict};
 pub use snapshot::{RunView, RunsSnapshot, ViewRequest, XAxis};
 pub use thread::StoreReader;

@@ -1,8 +1,10 @@
 //! Plain values that the window draws: runs, curves, kept sets, ranks, samples, events.
 
+use super::beside::BesideRun;
 use super::events::EventLine;
 use super::ranks::RankView;
 use egui_plot::PlotPoint;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use temper_protocol::event::Check;
@@ -21,8 +23,11 @@ pub enum XAxis {
     Time,
 }
 
+/// Pixels that a plot is wide before one was drawn.
+pub const PLOT_PX: u32 = 700;
+
 /// What the window wants to see.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ViewRequest {
     /// Project folder; nothing is read without one.
     pub project: Option<PathBuf>,
@@ -38,6 +43,26 @@ pub struct ViewRequest {
     pub rank_step: Option<u64>,
     /// Site whose history is wanted.
     pub site: Option<String>,
+    /// Other runs whose loss is wanted behind that of the run.
+    pub beside: BTreeSet<u64>,
+    /// Pixels that the plots are wide: curves have at most two points for each.
+    pub plot_px: u32,
+}
+
+impl Default for ViewRequest {
+    fn default() -> Self {
+        Self {
+            project: None,
+            run: None,
+            x: XAxis::default(),
+            log_y: false,
+            steps: None,
+            rank_step: None,
+            site: None,
+            beside: BTreeSet::new(),
+            plot_px: PLOT_PX,
+        }
+    }
 }
 
 /// The state of a project's runs at one moment.
@@ -158,8 +183,10 @@ pub struct RunView {
     pub lr_planned: Vec<PlotPoint>,
     /// Gradient norm before clipping.
     pub grad_norm: Vec<PlotPoint>,
-    /// Steps whose loss was no number.
+    /// Steps whose loss was no number; of very many, some.
     pub non_finite: Vec<u64>,
+    /// Other runs that were chosen, in the order of the list of runs.
+    pub beside: Vec<BesideRun>,
     /// Checkpoints.
     pub checkpoints: Vec<CheckpointMark>,
     /// Kept sets in the project's order.
@@ -192,33 +219,21 @@ impl StepMap {
     /// Place of `step` on the axis, interpolated.
     #[must_use]
     pub fn place(&self, step: f64) -> f64 {
-        interpolate(self.pairs.iter().copied(), step).unwrap_or(step)
+        interpolate(&self.pairs, step, |pair| pair).unwrap_or(step)
     }
 
     /// Step at `place`, interpolated.
     #[must_use]
     pub fn step(&self, place: f64) -> f64 {
-        interpolate(self.pairs.iter().map(|(step, place)| (*place, *step)), place).unwrap_or(place)
+        interpolate(&self.pairs, place, |(step, place)| (place, step)).unwrap_or(place)
     }
 }
 
-/// Linear interpolation through pairs with increasing first values; constant slope beyond the ends.
-fn interpolate<I>(pairs: I, at: f64) -> Option<f64>
-where
-    I: Iterator<Item = (f64, f64)> + Clone,
-{
-    let mut earlier: Option<(f64, f64)> = None;
-    let mut before: Option<((f64, f64), (f64, f64))> = None;
-    for pair in pairs {
-        if let Some(first) = earlier {
-            before = Some((first, pair));
-            if pair.0 >= at {
-                break;
-            }
-        }
-        earlier = Some(pair);
-    }
-    let ((x0, y0), (x1, y1)) = before?;
+/// Linear interpolation through pairs with increasing values; constant slope beyond the ends.
+fn interpolate(pairs: &[(f64, f64)], at: f64, turned: impl Fn((f64, f64)) -> (f64, f64)) -> Option<f64> {
+    let after = pairs.partition_point(|pair| turned(*pair).0 < at).clamp(1, pairs.len().max(2) - 1);
+    let (x0, y0) = turned(*pairs.get(after - 1)?);
+    let (x1, y1) = turned(*pairs.get(after)?);
     let width = x1 - x0;
     if width <= 0.0 { Some(y1) } else { Some(y0 + (y1 - y0) * (at - x0) / width) }
 }

@@ -13,7 +13,9 @@ use temper_protocol::{Command, Problem};
 use temper_store::{DB_NAME, ProjectLock, Reader, push_command};
 
 /// While something runs.
-const LIVE_INTERVAL: Duration = Duration::from_millis(500);
+pub const LIVE_INTERVAL: Duration = Duration::from_millis(500);
+/// The same where the processor that trains also draws: every look costs a frame of some 30 ms.
+pub const DRAWN_BY_PROCESSOR_INTERVAL: Duration = Duration::from_secs(1);
 /// While nothing does: a run that another program starts is noticed after this long.
 const IDLE_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -37,12 +39,20 @@ impl StoreReader {
     /// # Errors
     /// A [`Problem`] when the system gives no thread.
     pub fn start(wake: Wake) -> Result<Self, Problem> {
+        Self::start_every(wake, LIVE_INTERVAL)
+    }
+
+    /// As [`Self::start`], with another distance of two looks while something runs.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_every(wake: Wake, live_interval: Duration) -> Result<Self, Problem> {
         let (asks, waiting) = sync_channel(64);
         let newest = Slot::default();
         let slot = Arc::clone(&newest);
         std::thread::Builder::new()
             .name("store-reader".to_owned())
-            .spawn(move || Worker::new(slot, wake).run(&waiting))
+            .spawn(move || Worker::new(slot, wake, live_interval).run(&waiting))
             .map_err(|error| Problem::internal(format!("no thread for the store: {error}")))?;
         Ok(Self { asks, newest })
     }
@@ -76,6 +86,7 @@ impl RunSource for StoreReader {
 struct Worker {
     newest: Slot,
     wake: Wake,
+    live_interval: Duration,
     request: ViewRequest,
     reader: Option<(PathBuf, Reader)>,
     version: i64,
@@ -88,10 +99,11 @@ struct Worker {
 }
 
 impl Worker {
-    fn new(newest: Slot, wake: Wake) -> Self {
+    fn new(newest: Slot, wake: Wake, live_interval: Duration) -> Self {
         Self {
             newest,
             wake,
+            live_interval,
             request: ViewRequest::default(),
             reader: None,
             version: -1,
@@ -105,7 +117,7 @@ impl Worker {
 
     fn run(mut self, asks: &Receiver<Ask>) {
         loop {
-            let interval = if self.active { LIVE_INTERVAL } else { IDLE_INTERVAL };
+            let interval = if self.active { self.live_interval } else { IDLE_INTERVAL };
             match asks.recv_timeout(interval) {
                 Ok(first) => {
                     self.take(first);
@@ -118,7 +130,7 @@ impl Worker {
             }
             // News may come faster than anybody can read; wishes of the person are answered at once.
             while !self.due {
-                let left = LIVE_INTERVAL.saturating_sub(self.built_at.elapsed());
+                let left = self.live_interval.saturating_sub(self.built_at.elapsed());
                 match asks.recv_timeout(left) {
                     Ok(ask) => self.take(ask),
                     Err(RecvTimeoutError::Timeout) => break,
@@ -206,7 +218,7 @@ impl Worker {
         let wanted = self.request.run;
         let row = runs.iter().find(|row| Some(row.run) == wanted).or_else(|| runs.first());
         let view = match row {
-            Some(row) => Some(Arc::new(self.cache.build(reader, row, &self.request)?)),
+            Some(row) => Some(Arc::new(self.cache.build(reader, row, &runs, &self.request)?)),
             None => None,
         };
         // A run whose engine is gone changes no more.

@@ -1,27 +1,72 @@
 //! Builds the view of one run from the store.
 
-use super::curves::{self, CURVE_POINTS};
+use super::beside::Beside;
+use super::curves;
 use super::events::EventLog;
 use super::ranks::RankView;
 use super::snapshot::{KeptSet, RunView, ViewRequest, XAxis};
+use super::tracks::{Smooth, Track, Work};
 use egui_plot::PlotPoint;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use temper_protocol::{Project, project_file};
 use temper_store::{Point, Reader, RunRow, SeriesMeta, StoreError};
 
-/// Points read per series: enough to smooth honestly, few enough to read twice a second.
+/// Points read of a series that is measured now and then, such as validation.
 const READ_POINTS: usize = 24_000;
-/// Steps before the visible range that smoothing needs.
-const LEAD_STEPS: u64 = 200;
+/// Pairs of a step and its place that an axis of tokens or of time is made of.
+const MAP_PAIRS: usize = 400;
+/// Most steps without a number that are marked in a plot.
+const MARKED_GAPS: usize = 60;
 
-/// What is kept about the run being looked at, so that events are read once.
+/// What is kept about the run being looked at, so that events and points are read once.
 #[derive(Default)]
 pub struct RunCache {
     run: Option<u64>,
     settings_text: String,
     settings: Option<Project>,
     log: EventLog,
+    long: Long,
+    beside: Beside,
+}
+
+/// Series with a point for every step.
+struct Long {
+    train: Track,
+    smooth: Smooth,
+    lr: Track,
+    norm: Track,
+    phases: BTreeMap<String, Work>,
+}
+
+impl Default for Long {
+    fn default() -> Self {
+        Self {
+            train: Track::default(),
+            smooth: Smooth::new(usize::MAX),
+            lr: Track::default(),
+            norm: Track::default(),
+            phases: BTreeMap::new(),
+        }
+    }
+}
+
+impl Long {
+    fn follow(&mut self, source: &Source<'_>) -> Result<(), StoreError> {
+        let Source { reader, run, .. } = source;
+        let news = self.train.follow(reader, *run, "train_loss", source.meta("train_loss"))?;
+        self.smooth.take(&news);
+        self.lr.follow(reader, *run, "lr", source.meta("lr"))?;
+        self.norm.follow(reader, *run, "grad_norm", source.meta("grad_norm"))?;
+        self.phases.retain(|phase, _| source.meta(&format!("phase/{phase}")).is_some());
+        for meta in &source.series {
+            if let Some(phase) = meta.name.strip_prefix("phase/") {
+                self.phases.entry(phase.to_owned()).or_default().follow(reader, *run, meta)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 struct Source<'a> {
@@ -31,27 +76,36 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
-    fn points(&self, name: &str, range: Option<(u64, u64)>) -> Result<Vec<Point>, StoreError> {
-        if !self.series.iter().any(|series| series.name == name) {
+    fn points(&self, name: &str, most: usize) -> Result<Vec<Point>, StoreError> {
+        if self.meta(name).is_none() {
             return Ok(Vec::new());
         }
-        let (first, last) = range.unwrap_or((0, u64::MAX));
-        self.reader.points(self.run, name, first, last, READ_POINTS)
+        self.reader.points(self.run, name, 0, u64::MAX, most)
+    }
+
+    fn meta(&self, name: &str) -> Option<&SeriesMeta> {
+        self.series.iter().find(|series| series.name == name)
     }
 
     fn last(&self, name: &str) -> f64 {
-        self.series.iter().find(|series| series.name == name).map_or(f64::NAN, |series| series.last)
+        self.meta(name).map_or(f64::NAN, |series| series.last)
     }
 }
 
 impl RunCache {
-    /// Reads what is new about `row` and builds its view.
+    /// Reads what is new about `row`, one of `runs`, and builds its view.
     ///
     /// # Errors
     /// Whatever the store says.
-    pub fn build(&mut self, reader: &Reader, row: &RunRow, request: &ViewRequest) -> Result<RunView, StoreError> {
+    pub fn build(
+        &mut self,
+        reader: &Reader,
+        row: &RunRow,
+        runs: &[RunRow],
+        request: &ViewRequest,
+    ) -> Result<RunView, StoreError> {
         if self.run != Some(row.run) {
-            *self = Self { run: Some(row.run), ..Self::default() };
+            *self = Self { run: Some(row.run), beside: std::mem::take(&mut self.beside), ..Self::default() };
         }
         if self.settings.is_none() || self.settings_text != row.settings_toml {
             self.settings_text.clone_from(&row.settings_toml);
@@ -80,9 +134,11 @@ impl RunCache {
             trained_tokens: source.last("trained_tokens"),
             ..RunView::default()
         };
-        fill_axis(&mut view, &source)?;
-        fill_losses(&mut view, &source)?;
-        fill_rates(&mut view, &source)?;
+        self.long.follow(&source)?;
+        self.fill_axis(&mut view, &source)?;
+        self.fill_losses(&mut view, &source)?;
+        self.fill_rates(&mut view);
+        view.beside = self.beside.build(reader, runs, row.run, request)?;
         self.fill_kept(&mut view, &source)?;
         fill_ranks(&mut view, reader, request)?;
         Ok(view)
@@ -103,7 +159,7 @@ impl RunCache {
         names.sort_by(|a, b| place(a).cmp(&place(b)).then_with(|| a.cmp(b)));
         view.kept_step = kept_step(&source.series);
         for name in names {
-            let series = |measure: &str| source.points(&format!("probe/{name}/{measure}"), None);
+            let series = |measure: &str| source.points(&format!("probe/{name}/{measure}"), READ_POINTS);
             let losses = series("loss")?;
             view.kept.push(KeptSet {
                 name: name.to_owned(),
@@ -116,6 +172,70 @@ impl RunCache {
         }
         Ok(())
     }
+
+    /// Steps to tokens or to seconds of work.
+    fn fill_axis(&self, view: &mut RunView, source: &Source<'_>) -> Result<(), StoreError> {
+        let phases = &self.long.phases;
+        view.phases = phases.iter().map(|(phase, work)| (phase.clone(), work.total())).collect();
+        view.phases.sort_by(|a, b| b.1.total_cmp(&a.1));
+        view.step_secs = recent_step_secs(view, source, phases.values().map(Work::total).sum());
+        let pairs: Vec<(f64, f64)> = match view.request.x {
+            XAxis::Step => Vec::new(),
+            XAxis::Tokens => {
+                let points = source.points("trained_tokens", MAP_PAIRS)?;
+                points.iter().map(|point| (point.step as f64, point.value)).collect()
+            }
+            XAxis::Time => {
+                // The phase measured most often has the steps; a few hundred of them are as good as all.
+                let steps = phases.values().map(Work::steps).max_by_key(|steps| steps.len()).unwrap_or_default();
+                let stride = steps.len().div_ceil(MAP_PAIRS).max(1);
+                let chosen = steps.iter().step_by(stride).chain(steps.last());
+                let secs = |step: u64| phases.values().map(|work| work.until(step)).sum::<f64>();
+                let mut pairs: Vec<(f64, f64)> = chosen.map(|step| (*step as f64, secs(*step))).collect();
+                pairs.dedup_by(|a, b| a.0 <= b.0);
+                pairs
+            }
+        };
+        if !pairs.is_empty() {
+            view.map.pairs = std::iter::once((0.0, 0.0)).chain(pairs).collect();
+        }
+        Ok(())
+    }
+
+    fn fill_losses(&self, view: &mut RunView, source: &Source<'_>) -> Result<(), StoreError> {
+        let (log_y, most) = (view.request.log_y, 2 * view.request.plot_px as usize);
+        let (first, last) = view.request.steps.unwrap_or((0, u64::MAX));
+        let gaps = self.long.train.points.gaps();
+        let from = gaps.partition_point(|step| *step < first);
+        let seen = gaps.get(from..gaps.partition_point(|step| *step <= last).max(from)).unwrap_or_default();
+        view.non_finite = seen.iter().step_by(seen.len().div_ceil(MARKED_GAPS).max(1)).copied().collect();
+        let raw = self.long.train.points.window(first, last, most);
+        let smoothed = self.long.smooth.points.window(first, last, most);
+        let validation: Vec<Point> = source.points("loss/validation", READ_POINTS)?;
+        let ends = self.long.smooth.points.ends(first, last).map(|(first, last)| [first, last]);
+        view.sentence = curves::sentence(ends.as_ref().map_or(&[] as &[Point], |ends| ends), &validation, &view.row);
+        view.train_smooth = curves::place(&smoothed, &view.map, log_y);
+        view.train_raw = curves::place(&raw, &view.map, log_y);
+        view.validation = curves::place(&validation, &view.map, log_y);
+        Ok(())
+    }
+
+    fn fill_rates(&self, view: &mut RunView) {
+        let most = 2 * view.request.plot_px as usize;
+        let (first, last) = view.request.steps.unwrap_or((0, u64::MAX));
+        view.lr = curves::place(&self.long.lr.points.window(first, last, most / 2), &view.map, false);
+        view.grad_norm = curves::place(&self.long.norm.points.window(first, last, most), &view.map, false);
+        let (done, planned) = (view.row.steps, view.row.max_steps);
+        if let Some(settings) = &view.settings
+            && view.row.is_active()
+            && planned > done
+        {
+            let span = planned - done;
+            let steps = (0..=40).map(|part| done + span * part / 40);
+            let rate = |step| curves::planned_rate(&settings.train, planned, step);
+            view.lr_planned = steps.map(|step| PlotPoint::new(view.map.place(step as f64), rate(step))).collect();
+        }
+    }
 }
 
 /// Step of the newest measurement of the kept sets among the series of a run.
@@ -125,107 +245,20 @@ pub fn kept_step(series: &[SeriesMeta]) -> Option<u64> {
     series.iter().filter(is_kept).map(|meta| meta.last_step).max()
 }
 
-/// Steps to tokens or to seconds of work.
-fn fill_axis(view: &mut RunView, source: &Source<'_>) -> Result<(), StoreError> {
-    let mut phases: Vec<(String, f64)> = Vec::new();
-    let mut work: Vec<(u64, f64)> = Vec::new();
-    for series in &source.series {
-        if let Some(phase) = series.name.strip_prefix("phase/") {
-            let points = source.points(&series.name, None)?;
-            phases.push((phase.to_owned(), points.iter().map(|point| point.value).filter(|v| v.is_finite()).sum()));
-            work.extend(points.iter().filter(|point| point.value.is_finite()).map(|point| (point.step, point.value)));
-        }
-    }
-    phases.sort_by(|a, b| b.1.total_cmp(&a.1));
-    let total_secs: f64 = phases.iter().map(|(_, secs)| secs).sum();
-    view.phases = phases;
-    view.step_secs = recent_step_secs(view, source, total_secs)?;
-    let pairs: Vec<(f64, f64)> = match view.request.x {
-        XAxis::Step => Vec::new(),
-        XAxis::Tokens => {
-            let points = source.points("trained_tokens", None)?;
-            points.iter().map(|point| (point.step as f64, point.value)).collect()
-        }
-        XAxis::Time => {
-            work.sort_by_key(|(step, _)| *step);
-            let mut elapsed = 0.0;
-            let mut pairs: Vec<(f64, f64)> = Vec::new();
-            for (step, secs) in work {
-                elapsed += secs;
-                match pairs.last_mut() {
-                    Some(last) if (last.0 - step as f64).abs() < 0.5 => last.1 = elapsed,
-                    _ => pairs.push((step as f64, elapsed)),
-                }
-            }
-            pairs
-        }
-    };
-    if !pairs.is_empty() {
-        view.map.pairs = std::iter::once((0.0, 0.0)).chain(curves_thin(pairs)).collect();
-    }
-    Ok(())
-}
-
-/// A map of a few hundred pairs is as good as one of thousands.
-fn curves_thin(pairs: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
-    let stride = pairs.len().div_ceil(400).max(1);
-    let last = pairs.last().copied();
-    let mut thinned: Vec<(f64, f64)> = pairs.into_iter().step_by(stride).collect();
-    if let Some(last) = last
-        && thinned.last() != Some(&last)
-    {
-        thinned.push(last);
-    }
-    thinned
-}
-
 /// Seconds a step: tokens of a step over tokens per second where known, else work over steps.
-fn recent_step_secs(view: &RunView, source: &Source<'_>, total_secs: f64) -> Result<f64, StoreError> {
+fn recent_step_secs(view: &RunView, source: &Source<'_>, total_secs: f64) -> f64 {
     let steps = view.row.steps;
     if view.row.wall_secs > 0.0 && steps > 0 {
-        return Ok(view.row.wall_secs / steps as f64);
+        return view.row.wall_secs / steps as f64;
     }
     if total_secs > 0.0 {
         let measured = source.series.iter().filter(|series| series.name.starts_with("phase/"));
         let last = measured.map(|series| series.last_step).max().unwrap_or(0);
         if last > 0 {
-            return Ok(total_secs / last as f64);
+            return total_secs / last as f64;
         }
     }
-    Ok(f64::NAN)
-}
-
-fn fill_losses(view: &mut RunView, source: &Source<'_>) -> Result<(), StoreError> {
-    let log_y = view.request.log_y;
-    let visible = view.request.steps;
-    let range = visible.map(|(first, last)| (first.saturating_sub(LEAD_STEPS), last.saturating_add(1)));
-    let raw = source.points("train_loss", range)?;
-    view.non_finite = raw.iter().filter(|point| !point.value.is_finite()).map(|point| point.step).collect();
-    let smoothed = curves::smooth(&raw);
-    let validation: Vec<Point> = source.points("loss/validation", None)?;
-    view.sentence = curves::sentence(&smoothed, &validation, &view.row);
-    view.train_smooth = curves::place(&curves::thin(smoothed, CURVE_POINTS), &view.map, log_y);
-    view.train_raw = curves::place(&curves::thin(raw, CURVE_POINTS), &view.map, log_y);
-    view.validation = curves::place(&validation, &view.map, log_y);
-    Ok(())
-}
-
-fn fill_rates(view: &mut RunView, source: &Source<'_>) -> Result<(), StoreError> {
-    let range = view.request.steps.map(|(first, last)| (first.saturating_sub(1), last.saturating_add(1)));
-    view.lr = curves::place(&curves::thin(source.points("lr", range)?, CURVE_POINTS / 2), &view.map, false);
-    let norms = curves::thin(source.points("grad_norm", range)?, CURVE_POINTS);
-    view.grad_norm = curves::place(&norms, &view.map, false);
-    let (done, planned) = (view.row.steps, view.row.max_steps);
-    if let Some(settings) = &view.settings
-        && view.row.is_active()
-        && planned > done
-    {
-        let span = planned - done;
-        let steps = (0..=40).map(|part| done + span * part / 40);
-        let rate = |step| curves::planned_rate(&settings.train, planned, step);
-        view.lr_planned = steps.map(|step| PlotPoint::new(view.map.place(step as f64), rate(step))).collect();
-    }
-    Ok(())
+    f64::NAN
 }
 
 fn fill_ranks(view: &mut RunView, reader: &Reader, request: &ViewRequest) -> Result<(), StoreError> {

@@ -45,8 +45,7 @@ pub fn window_ui(cx: &PanelCtx<'_>, ui: &mut Ui) {
     } else {
         let problem = cx.state.engine.problem.as_ref().or(cx.state.runs.problem.as_ref());
         if let Some(problem) = problem {
-            let height =
-                problem::wide_height(ui, room.width(), problem, "", usize::from(cx.state.engine.problem.is_some()));
+            let height = problem::wide_height(ui, room.width(), problem, "", ways_out(cx).len());
             let band = Rect::from_min_size(room.min, vec2(room.width(), height));
             part(ui, "problem", band, |ui, rect| engine_problem(cx, ui, rect, problem));
             room.set_top(band.bottom() + GAP);
@@ -71,11 +70,23 @@ pub fn part(ui: &mut Ui, name: &str, rect: Rect, content: impl FnOnce(&mut Ui, R
     });
 }
 
-fn engine_problem(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, problem: &temper_protocol::Problem) {
-    let dismiss =
-        Way { label: "Dismiss", price: "closes this note", primary: false, command: UiCommand::ForgetProblem };
+/// Ways out of a problem of the engine or the store.
+fn ways_out(cx: &PanelCtx<'_>) -> Vec<Way<'static>> {
+    let mut ways = Vec::new();
+    let repair = commands::entry(Id::Repair);
+    if repair.enabled(cx.state) {
+        ways.push(Way { label: repair.name, price: repair.help, primary: true, command: UiCommand::Repair });
+    }
     // A store that cannot be read stays a problem until it can.
-    let ways = if cx.state.engine.problem.is_some() { vec![dismiss] } else { Vec::new() };
+    if cx.state.engine.problem.is_some() {
+        let price = "closes this note";
+        ways.push(Way { label: "Dismiss", price, primary: false, command: UiCommand::ForgetProblem });
+    }
+    ways
+}
+
+fn engine_problem(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, problem: &temper_protocol::Problem) {
+    let ways = ways_out(cx);
     let title = crate::reader::words::sentence_case(&problem.what);
     problem::wide(ui, cx.theme, rect, &title, problem, "", &ways, false, cx.out);
 }

@@ -39,6 +39,8 @@ pub enum Ask {
     Export(ExportFormat),
     /// A certificate again.
     Verify(PathBuf),
+    /// The run database is repaired.
+    Repair,
     /// Stopping another request.
     Cancel,
 }
@@ -50,6 +52,7 @@ impl Ask {
         match self {
             Self::Preview(_) => Some("Reading the data".to_owned()),
             Self::Preflight(_) => Some("Measuring one step".to_owned()),
+            Self::Repair => Some("Repairing the run database".to_owned()),
             Self::Doctor => Some("Self-test".to_owned()),
             Self::Example { .. } => Some("Copying the example".to_owned()),
             Self::Export(format) => Some(format!("Writing {}", super::export::format_words(*format))),

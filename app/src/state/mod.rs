@@ -249,12 +249,24 @@ impl State {
         row.status == INTERRUPTED || (row.is_active() && !self.is_held(row.run))
     }
 
+    /// Whether the project's run database is damaged in a way that a repair helps: its problem names the command.
+    #[must_use]
+    pub fn is_database_damaged(&self) -> bool {
+        [&self.runs.problem, &self.engine.problem].into_iter().flatten().any(names_repair)
+    }
+
     /// The first CPU or GPU that the self-test found usable.
     #[must_use]
     pub fn device(&self) -> Option<&Event> {
         let report = self.settings.machine.as_ref()?;
         report.devices.iter().find(|device| matches!(device, Event::Device { usable: true, .. }))
     }
+}
+
+/// Whether what to do about a problem is a repair of the run database.
+#[must_use]
+pub fn names_repair(problem: &Problem) -> bool {
+    problem.action.contains("--repair")
 }
 
 /// A path as the engine is asked about it: relative ones start at `folder`.

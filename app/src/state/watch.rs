@@ -3,6 +3,7 @@
 use crate::reader::XAxis;
 use crate::reader::events::EventKind;
 use crate::reader::ranks::Measure;
+use std::collections::BTreeSet;
 use temper_protocol::Act;
 
 /// Parts of the right column when the window is small; speed and memory stay below them.
@@ -61,4 +62,8 @@ pub struct Watch {
     pub tab: SideTab,
     /// What the run was told and has not done yet.
     pub wish: Option<Act>,
+    /// Other runs whose loss is drawn behind that of the run.
+    pub beside: BTreeSet<u64>,
+    /// Pixels that the plots are wide; 0 before one was drawn.
+    pub plot_px: u32,
 }

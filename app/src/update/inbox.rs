@@ -2,12 +2,13 @@
 
 use crate::app::App;
 use crate::commands::UiCommand;
+use crate::format;
 use crate::reader::snapshot::ExportRecord;
 use crate::state::drop::path_of;
 use crate::state::export::Certificate;
 use crate::state::settings::MachineReport;
 use crate::state::setup::{Card, card_of};
-use crate::state::{Ask, Room, Sheet};
+use crate::state::{Ask, Room, Sheet, names_repair};
 use egui::Context;
 use temper_protocol::{Code, Envelope, Event, Problem};
 
@@ -59,7 +60,10 @@ impl App {
                 let card = |event| if let Event::Method(card) = event { Some(card) } else { None };
                 self.state.methods = events.into_iter().filter_map(card).collect();
             }
-            (Ask::Drop(_) | Ask::Doctor | Ask::Methods, event) => self.collected.entry(req).or_default().push(event),
+            (Ask::Repair, Event::Done {}) => self.repaired(req),
+            (Ask::Drop(_) | Ask::Doctor | Ask::Methods | Ask::Repair, event) => {
+                self.collected.entry(req).or_default().push(event)
+            }
             (Ask::Path(path), event @ Event::Unknown { .. }) => {
                 let Event::Unknown { why, .. } = &event else { return };
                 let model = self.state.draft.resolve(&self.state.draft.project.model.path) == *path;
@@ -189,6 +193,15 @@ impl App {
         }
     }
 
+    fn repaired(&mut self, req: u64) {
+        let said = self.collected.remove(&req).unwrap_or_default();
+        let runs = said.iter().filter(|event| matches!(event, Event::Run { .. })).count() as u64;
+        let words = if runs == 1 { "1 run is".to_owned() } else { format!("{} runs are", format::count(runs)) };
+        self.notice(format!("The run database is repaired: {words} listed again"));
+        self.state.engine.problem.take_if(|problem| names_repair(problem));
+        self.services.runs.nudge();
+    }
+
     fn machine_known(&mut self, req: u64) {
         let mut report = MachineReport { at_millis: self.state.clock.now_millis(), ..MachineReport::default() };
         for event in self.collected.remove(&req).unwrap_or_default() {
@@ -235,7 +248,7 @@ impl App {
                 self.state.export.working = None;
                 self.state.export.problem = Some(problem);
             }
-            Ask::Methods | Ask::Doctor | Ask::Control | Ask::Example { .. } => {
+            Ask::Methods | Ask::Doctor | Ask::Control | Ask::Repair | Ask::Example { .. } => {
                 self.state.engine.problem = Some(problem);
             }
         }

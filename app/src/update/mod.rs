@@ -19,6 +19,7 @@ use crate::client::{EngineLauncher, Wake};
 use crate::commands::UiCommand;
 use crate::dialogs::{Pick, Picked, Picker};
 use crate::files::{Backstage, Job};
+use crate::reader::snapshot::PLOT_PX;
 use crate::reader::{RunSource, ViewRequest};
 use crate::screen::Screen;
 use crate::state::drop::Target;
@@ -149,6 +150,11 @@ impl App {
             UiCommand::Cancel(request) => {
                 self.ask(Command::CancelRequest { target: request }, Ask::Cancel);
             }
+            UiCommand::Repair => {
+                if let Some(project) = self.state.draft.folder.clone() {
+                    self.ask(Command::Repair { project }, Ask::Repair);
+                }
+            }
             UiCommand::Doctor => {
                 if self.state.jobs.find(|ask| *ask == Ask::Doctor).is_none() {
                     self.ask(Command::Doctor {}, Ask::Doctor);
@@ -267,6 +273,8 @@ impl App {
             steps: watch.steps,
             rank_step: watch.scrub,
             site: watch.site.clone(),
+            beside: watch.beside.clone(),
+            plot_px: if watch.plot_px > 0 { watch.plot_px } else { PLOT_PX },
         };
         if request != self.services.looked {
             self.services.looked = request.clone();

@@ -8,6 +8,7 @@ use crate::state::settings::{Recent, RecentResult};
 use crate::state::watch::Watch;
 use crate::state::{Ask, Room, Sheet, State};
 use egui::Context;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use temper_protocol::{Act, Command, RunRef};
@@ -23,13 +24,19 @@ pub fn export_run(state: &State) -> Option<&RunRow> {
     }
 }
 
+/// What stays when another run is looked at: how it is looked at, not where.
+fn kept(watch: &mut Watch) -> Watch {
+    let beside = std::mem::take(&mut watch.beside);
+    Watch { x: watch.x, tab: watch.tab, beside, plot_px: watch.plot_px, ..Watch::default() }
+}
+
 impl App {
     /// Carries out what concerns the view of a run; gives back what does not.
     pub(super) fn perform_view(&mut self, ctx: &Context, command: UiCommand) -> Option<UiCommand> {
         let watch = &mut self.state.watch;
         match command {
             UiCommand::Watch(run) => {
-                *watch = Watch { run: Some(run), x: watch.x, log_y: watch.log_y, tab: watch.tab, ..Watch::default() };
+                *watch = Watch { run: Some(run), log_y: watch.log_y, ..kept(watch) };
                 self.state.room = Room::Watch;
             }
             UiCommand::XAxis(axis) => {
@@ -45,6 +52,18 @@ impl App {
             UiCommand::Prompt(prompt) => watch.prompt = prompt,
             UiCommand::Filter(filter) => watch.filter = filter,
             UiCommand::Tab(tab) => watch.tab = tab,
+            UiCommand::Beside(run, on) => {
+                if on {
+                    watch.beside.insert(run);
+                } else {
+                    watch.beside.remove(&run);
+                }
+            }
+            UiCommand::BesideAll(on) => {
+                let runs = &self.state.runs.runs;
+                watch.beside = if on { runs.iter().map(|row| row.run).collect() } else { BTreeSet::new() };
+            }
+            UiCommand::PlotPx(px) => watch.plot_px = px,
             UiCommand::CopyCurves => {
                 if let Some(text) = super::tables::curves_csv(&self.state) {
                     ctx.copy_text(text);
@@ -57,14 +76,14 @@ impl App {
                     self.services.files.send(Job::WriteText { path, text });
                 }
             }
-            UiCommand::SavePicture(plot) => {
+            UiCommand::SavePicture(plot, format) => {
                 if let Some(tab) = plot.tab() {
                     watch.tab = tab;
                 }
                 // The palette reaches it from every room; the plot must be drawn to be taken.
                 self.state.room = Room::Watch;
                 self.state.sheet = None;
-                self.pictures.want(plot);
+                self.pictures.want(plot, format);
             }
             UiCommand::SaveCurves => {
                 if let (Some(text), Some(row)) = (super::tables::curves_csv(&self.state), self.state.watched()) {
@@ -152,8 +171,7 @@ impl App {
         self.state.engine.problem = None;
         self.state.engine.lost_run = None;
         if self.ask(command, Ask::Train { run: None }).is_some() {
-            let watch = &self.state.watch;
-            self.state.watch = Watch { x: watch.x, tab: watch.tab, ..Watch::default() };
+            self.state.watch = kept(&mut self.state.watch);
             self.state.room = Room::Watch;
             self.services.runs.nudge();
         }

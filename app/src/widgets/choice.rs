@@ -4,7 +4,8 @@ use super::button::focus_ring;
 use super::text;
 use crate::theme::{Theme, Type, icons};
 use egui::{
-    Align, EventFilter, Key, Popup, Rect, Response, Role, Sense, Stroke, StrokeKind, Ui, WidgetInfo, pos2, vec2,
+    Align, EventFilter, Key, Popup, Rect, Response, Role, ScrollArea, Sense, Stroke, StrokeKind, Ui, WidgetInfo, pos2,
+    vec2,
 };
 
 /// Width of segments with these words, each with 8 points left and right.
@@ -142,32 +143,38 @@ pub fn select(
     let mut picked = None;
     Popup::menu(&response).width(rect.width().max(120.0)).show(|ui| {
         ui.spacing_mut().item_spacing = vec2(0.0, 0.0);
-        for (index, choice) in choices.iter().enumerate() {
-            let size = vec2((text::width(ui, choice, Type::Body) + 36.0).max(rect.width() - 8.0), 24.0);
-            let (row, entry) = ui.allocate_exact_size(size, Sense::click());
-            let selected = chosen == Some(index);
-            entry.widget_info(|| WidgetInfo::selected(Role::MenuItem, true, selected, choice));
-            if entry.hovered() || entry.has_focus() {
-                ui.painter().rect_filled(row, 4.0, theme.colours.hover);
+        let list = ScrollArea::vertical().id_salt("choices").max_height(MOST_ROWS * ROW);
+        list.show_rows(ui, ROW, choices.len(), |ui, range| {
+            for (index, choice) in choices.iter().enumerate().skip(range.start).take(range.len()) {
+                if entry(ui, theme, rect.width(), choice, chosen == Some(index)) {
+                    picked = Some(index);
+                    ui.close();
+                }
             }
-            if selected {
-                text::icon(
-                    ui.painter(),
-                    pos2(row.left() + 12.0, row.center().y),
-                    icons::CHECK,
-                    14.0,
-                    theme.colours.accent,
-                );
-            }
-            let place = row.with_min_x(row.left() + 24.0);
-            text::paint(ui.painter(), place, Align::Min, choice, Type::Body, theme.colours.text);
-            if entry.clicked() {
-                picked = Some(index);
-                ui.close();
-            }
-        }
+        });
     });
     picked
+}
+
+/// Height of a row of a drop-down list, and how many are shown before it scrolls.
+const ROW: f32 = 24.0;
+const MOST_ROWS: f32 = 16.0;
+
+/// A row of a drop-down list; gives whether it was clicked.
+fn entry(ui: &mut Ui, theme: &Theme, width: f32, choice: &str, selected: bool) -> bool {
+    let size = vec2((text::width(ui, choice, Type::Body) + 36.0).max(width - 8.0), ROW);
+    let (row, entry) = ui.allocate_exact_size(size, Sense::click());
+    entry.widget_info(|| WidgetInfo::selected(Role::MenuItem, true, selected, choice));
+    if entry.hovered() || entry.has_focus() {
+        ui.painter().rect_filled(row, 4.0, theme.colours.hover);
+    }
+    if selected {
+        let centre = pos2(row.left() + 12.0, row.center().y);
+        text::icon(ui.painter(), centre, icons::CHECK, 14.0, theme.colours.accent);
+    }
+    let place = row.with_min_x(row.left() + 24.0);
+    text::paint(ui.painter(), place, Align::Min, choice, Type::Body, theme.colours.text);
+    entry.clicked()
 }
 
 /// A slider of 20 points height, finer at its low end: the place is the square root of the share. Arrows

@@ -28,6 +28,11 @@ fn the_palette_finds_and_runs_every_command_by_its_name() {
         kit::send(&mut window, UiCommand::Undo);
         kit::send(&mut window, UiCommand::Scrub(Some(100)));
         kit::send(&mut window, UiCommand::Zoomed(Some((10, 200))));
+        kit::send(&mut window, UiCommand::Beside(6, true));
+        if entry.id == Id::Repair {
+            stage.runs.publish(kit::damaged(&folder));
+            window.run();
+        }
         assert!(entry.enabled(&window.state().state), "{} cannot be done in a state made for it", entry.name);
         window.key_press_modifiers(Modifiers::COMMAND, Key::K);
         window.run();

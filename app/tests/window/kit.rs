@@ -12,7 +12,7 @@ use temper::commands::UiCommand;
 use temper::reader::events::{EventKind, EventLine};
 use temper::reader::ranks::RankView;
 use temper::reader::snapshot::{CheckpointMark, KeptSet, RunView, RunsSnapshot, SamplePrompt};
-use temper::reader::{ViewRequest, curves};
+use temper::reader::{BesideRun, ViewRequest, curves};
 use temper::state::settings::ThemeChoice;
 use temper::testing::{NOW_MILLIS, Stage};
 use temper_protocol::event::{PreviewRow, QuarantineRow, SiteInfo};
@@ -574,6 +574,30 @@ pub(crate) fn snapshot(folder: &std::path::Path, view: RunView, held: bool) -> R
         view: Some(Arc::new(view)),
         problem: None,
     }
+}
+
+/// `view` with lines of `count` other runs behind its loss.
+pub(crate) fn with_others(mut view: RunView, count: u64) -> RunView {
+    let line = |run: u64| BesideRun {
+        run,
+        points: (1..=240)
+            .map(|part| 5 * part)
+            .map(|step| {
+                let drift =
+                    0.02 * noise(run * 31) + 0.008 * run as f64 + 0.015 * (step as f64 / 90.0 + run as f64).sin();
+                PlotPoint::new(step as f64, loss_at(step as f64 * (1.0 + 0.2 * noise(run))) + drift)
+            })
+            .collect(),
+    };
+    view.beside = (1..=count).rev().map(line).collect();
+    view
+}
+
+/// A project whose run database cannot be read.
+pub(crate) fn damaged(folder: &std::path::Path) -> RunsSnapshot {
+    let file = folder.join(temper_store::DB_NAME);
+    let error = temper_store::StoreError::Damaged { file, what: "file is not a database".to_owned() };
+    RunsSnapshot { project: Some(folder.to_path_buf()), problem: Some(error.into()), ..RunsSnapshot::default() }
 }
 
 /// The paths of the project's data.

@@ -36,9 +36,9 @@ fn words(shapes: &[ClippedShape]) -> Vec<Words> {
     found
 }
 
-/// A sheet lies over the room on purpose.
+/// A sheet or a list lies over the room on purpose.
 fn has_sheet(name: &str) -> bool {
-    ["palette", "help", "place", "path_entry", "closing", "command", "project_file"].contains(&name)
+    ["palette", "help", "place", "path_entry", "closing", "command", "project_file", "choosing_others"].contains(&name)
 }
 
 /// Letters of a private use area are icons; they may touch what they belong to.

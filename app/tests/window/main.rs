@@ -1,6 +1,7 @@
 //! The window over a scripted engine: drop, train, pause, stop, export, errors in place, keyboard reach,
 //! names for screen readers, and words that fit their places at both sizes.
 
+mod beside;
 mod cards;
 mod drops;
 mod exports;

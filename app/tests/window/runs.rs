@@ -261,3 +261,21 @@ fn nothing_is_drawn_while_nothing_changes() {
     let delay = window.output().viewport_output.values().map(|out| out.repaint_delay).min();
     assert_eq!(delay, Some(std::time::Duration::MAX), "an idle window asks for no frame");
 }
+
+#[test]
+fn a_damaged_run_database_is_repaired_by_a_button() {
+    let (_root, stage) = kit::stage();
+    let mut window = kit::window(&stage, kit::SIZES[0], true);
+    let folder = kit::open(&mut window, &stage);
+    let is_repair = |command: &Command| matches!(command, Command::Repair { .. });
+    assert!(!temper::commands::entry(temper::commands::Id::Repair).enabled(&window.state().state));
+    stage.runs.publish(kit::damaged(&folder));
+    window.run();
+    kit::press(&mut window, "Repair the run database");
+    assert_eq!(stage.engine.newest(is_repair), Some(Command::Repair { project: folder.clone() }));
+    let notice = window.state().state.notice.as_ref().expect("a message");
+    assert!(notice.text.starts_with("The run database is repaired"), "{}", notice.text);
+    stage.runs.publish(kit::snapshot(&folder, kit::view(7, "finished", 1200), false));
+    window.run();
+    assert!(window.query_all_by_label("Repair the run database").next().is_none(), "nothing is left to repair");
+}

@@ -50,6 +50,9 @@ scenes![
     stopped_early,
     scrubbed,
     table,
+    few_others,
+    many_others,
+    choosing_others,
     paused,
     finished,
     failed,
@@ -70,6 +73,7 @@ scenes![
     command,
     project_file,
     engine_problem,
+    damaged,
 ];
 
 type Window = Harness<'static, App>;
@@ -280,6 +284,24 @@ fn table(window: &mut Window, stage: &Stage) {
     kit::send(window, UiCommand::AsTable(true));
 }
 
+fn few_others(window: &mut Window, stage: &Stage) {
+    let folder = run(window, stage, "running", 412);
+    stage.runs.publish(kit::snapshot(&folder, kit::with_others(kit::view(7, "running", 412), 3), true));
+    window.run();
+}
+
+fn many_others(window: &mut Window, stage: &Stage) {
+    let folder = run(window, stage, "finished", 1200);
+    stage.runs.publish(kit::snapshot(&folder, kit::with_others(kit::view(7, "finished", 1200), 49), false));
+    window.run();
+}
+
+fn choosing_others(window: &mut Window, stage: &Stage) {
+    few_others(window, stage);
+    kit::send(window, UiCommand::Beside(6, true));
+    kit::press(window, "Draw other runs behind the loss");
+}
+
 fn paused(window: &mut Window, stage: &Stage) {
     run(window, stage, "paused", 412);
 }
@@ -473,5 +495,11 @@ fn engine_problem(window: &mut Window, stage: &Stage) {
         "",
         "go on from the last checkpoint; the log file says more",
     ));
+    window.run();
+}
+
+fn damaged(window: &mut Window, stage: &Stage) {
+    let folder = kit::open(window, stage);
+    stage.runs.publish(kit::damaged(&folder));
     window.run();
 }

@@ -10,7 +10,7 @@ use egui_kittest::kittest::{NodeT as _, Queryable as _};
 use temper::commands::UiCommand;
 use temper::reader::RunView;
 use temper::reader::events::{EventKind, EventLine};
-use temper::screen::Plot;
+use temper::screen::{Format, Plot};
 use temper::state::Room;
 use temper::testing::{NOW_MILLIS, Stage};
 
@@ -147,7 +147,7 @@ fn every_plot_is_saved_as_a_picture_of_its_panel() {
             (Plot::Forgetting, "forgetting.png"),
             (Plot::Ranks, "ranks.png"),
         ] {
-            kit::send(&mut window, UiCommand::SavePicture(plot));
+            kit::send(&mut window, UiCommand::SavePicture(plot, Format::Png));
             window.run_steps(8);
             let path = root.path().join(name);
             let picture = image::open(&path).unwrap_or_else(|error| panic!("{name}: {error}")).to_rgba8();
@@ -159,6 +159,37 @@ fn every_plot_is_saved_as_a_picture_of_its_panel() {
             assert_eq!(row(bottom) - row(top) + 1, picture.height(), "the rows of the panel, without a gap");
         }
     }
+}
+
+#[test]
+fn every_plot_is_saved_as_shapes_that_scale() {
+    let (root, stage) = kit::stage();
+    let mut window = watching(&stage, finished_in(root.path()));
+    for (plot, name, words) in [
+        (Plot::Loss, "loss.svg", "base model 2.914"),
+        (Plot::Rates, "rates.svg", "Learning rate and gradient norm"),
+        (Plot::Forgetting, "forgetting.svg", "budget +0.050"),
+        (Plot::Ranks, "ranks.svg", "gate"),
+    ] {
+        kit::send(&mut window, UiCommand::SavePicture(plot, Format::Svg));
+        window.run_steps(8);
+        let text = std::fs::read_to_string(root.path().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(text.starts_with("<svg ") && text.trim_end().ends_with("</svg>"), "{name}");
+        assert!(text.contains(&format!(">{words}</text>")), "{name} has no \"{words}\"");
+        assert!(!text.contains("NaN") && !text.contains("inf"), "{name}");
+        assert_eq!(text.matches("<g ").count(), text.matches("</g>").count(), "{name}");
+    }
+}
+
+#[test]
+fn until_the_run_is_validated_the_readout_names_the_base() {
+    let (_root, stage) = kit::stage();
+    let window = watching(&stage, scenes::early_view("running"));
+    let named = |window: &kit::Window, name: &str| window.query_all_by_label(name).next().is_some();
+    assert!(named(&window, "base model") && !named(&window, "validation"));
+    let (_root, stage) = kit::stage();
+    let window = watching(&stage, kit::view(7, "running", 412));
+    assert!(named(&window, "validation") && !named(&window, "base model"));
 }
 
 #[test]

@@ -35,7 +35,7 @@ pub use error::{NnError, Result};
 pub use frozen::{CpuBackend, FrozenBackend, FrozenWeight, set_backend};
 pub use fused::FusedBlock;
 pub use ops::FrozenLinear;
-pub use optim::{AdamW, AdamWConfig};
+pub use optim::{AdamW, AdamWConfig, MomentStorage, StateTensor, StateValues};
 pub use param::{Grads, Param, ParamSet, Role};
 pub use site::{Layer, LinearSite, Weight};
 pub use slot_adapter::SlotAdapter;

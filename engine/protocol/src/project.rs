@@ -41,7 +41,8 @@ pub struct Project {
 pub struct Model {
     /// A folder, a GGUF file, `builtin:NAME`, or `random:CONFIG.json` for a new model.
     pub path: String,
-    /// How the frozen weights are held: `auto`, `f32`, `f16`, `bf16`.
+    /// How the frozen weights are held: `auto` (as the file has them), `f32`, `f16`, `bf16`; `int8` and `nf4` round
+    /// the linear weights to blocks of 8.25 and 4.25 bits a value while the model is read.
     #[serde(default = "auto")]
     pub base: String,
 }
@@ -160,6 +161,8 @@ pub struct Train {
     pub epsilon: f64,
     /// Decoupled weight decay.
     pub weight_decay: f64,
+    /// How AdamW keeps its two moments: `f32` (8 bytes a trained number), `int8` (2 bytes, by blocks).
+    pub optim_state: String,
     /// Largest global gradient norm; 0 switches clipping off.
     pub clip_norm: f64,
     /// Seed of everything random.
@@ -273,6 +276,7 @@ impl Default for Train {
             beta2: 0.999,
             epsilon: 1e-8,
             weight_decay: 0.0,
+            optim_state: "f32".to_owned(),
             clip_norm: 1.0,
             seed: 42,
             threads: 0,

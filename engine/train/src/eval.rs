@@ -58,6 +58,11 @@ impl Validation {
         (trained_tokens > 0).then_some(Self { batches, trained_tokens })
     }
 
+    /// Its batches.
+    pub(crate) fn batches(&self) -> &[Tokens] {
+        &self.batches
+    }
+
     /// Positions of all batches, padding included: what measuring once costs.
     #[must_use]
     pub fn positions(&self) -> u64 {

@@ -9,7 +9,7 @@ use crate::phases::PhaseClock;
 use crate::prefix::needed_mib;
 use crate::prepare::{Prepared, prepare, tokens_of};
 use crate::request::TrainRequest;
-use crate::saving::adamw;
+use crate::saving::{adamw, moment_storage};
 use crate::session::{kept_blocks, kept_windows, layout};
 use crate::threads::{on_pool, threads_for};
 use crate::watch::Watch;
@@ -20,8 +20,8 @@ use temper_nn::{AdamW, Grads};
 use temper_protocol::{Code, Event, Problem, StorageType};
 
 const MIB: f64 = 1024.0 * 1024.0;
-/// Each number of a parameter and of its two moments takes four bytes in a checkpoint.
-const CHECKPOINT_BYTES: f64 = 12.0;
+/// Bytes of a trained number itself, in memory and in a checkpoint; its gradient takes as many.
+const VALUE_BYTES: f64 = 4.0;
 /// Passes over the data above which a person is told.
 const MANY_EPOCHS: f64 = 20.0;
 
@@ -80,7 +80,8 @@ fn measure(request: &TrainRequest, watch: &Watch<'_>) -> Result<Event> {
     let total_secs = step_secs * steps as f64 + cost.forward_secs_per_token * measuring;
 
     let trained_parameters = prepared.attached.params.elements() as u64;
-    let checkpoint_mib = trained_parameters as f64 * CHECKPOINT_BYTES / MIB;
+    let moment_bytes = moment_storage(&project.train).bytes_per_value();
+    let checkpoint_mib = trained_parameters as f64 * (VALUE_BYTES + moment_bytes) / MIB;
     let checkpoints_mib = checkpoint_mib * (train.keep_checkpoints + 4) as f64;
     let driver = Driver::new(&prepared.model, true);
     let prefix_mib = needed_mib(&prepared.loader, train, prepared.total_steps, &prepared.model, &driver);
@@ -139,7 +140,8 @@ fn measure(request: &TrainRequest, watch: &Watch<'_>) -> Result<Event> {
 fn expected_mib(request: &TrainRequest, prepared: &Prepared, tokens: &Tokens) -> f64 {
     let model = &prepared.model;
     let (blocks, positions) = (model.blocks.len() as f64, tokens.ids.len() as f64);
-    let trained = prepared.attached.params.elements() as f64 * 16.0;
+    let bytes = 2.0 * VALUE_BYTES + moment_storage(&request.project.train).bytes_per_value();
+    let trained = prepared.attached.params.elements() as f64 * bytes;
     let per_block = kept_bytes_per_token(model) * positions;
     let kept = kept_blocks(&request.project, model, prepared.max_tokens) as f64;
     let again = if kept < blocks {

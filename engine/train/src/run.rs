@@ -18,6 +18,7 @@ use crate::probes::Probes;
 use crate::request::TrainRequest;
 use crate::samples::Prompts;
 use crate::schedule::Schedule;
+use crate::start::Start;
 use crate::state::State;
 use crate::watch::Watch;
 use candle_core::Tensor;
@@ -53,6 +54,7 @@ pub(crate) struct Run<'a> {
     pub(crate) schedule: Schedule,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) hashes: Hashes,
+    pub(crate) start: Start,
     /// The run after the last whole optimiser step.
     pub(crate) state: State,
     /// Steps of the whole run.

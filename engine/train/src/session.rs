@@ -16,8 +16,9 @@ use crate::run::{Run, Totals};
 use crate::samples::Prompts;
 use crate::saving::adamw;
 use crate::schedule::Schedule;
+use crate::start::Start;
 use crate::state::{STATE_SCHEMA, State};
-use crate::tensor_file::{hash_file, write_file};
+use crate::tensor_file::write_file;
 use crate::threads::{on_pool, threads_for};
 use crate::watch::Watch;
 use crate::{RunControl, driver};
@@ -110,15 +111,16 @@ fn whole(request: &TrainRequest, threads: usize, watch: &Watch<'_>) -> Result<Ou
         max_steps: end_step,
         resumed_from,
     });
-    let hashes = hashing.finish(request, &prepared.files, watch)?;
+    let (hashes, program) = hashing.finish(request, &prepared.files, watch)?;
     if let Some(loaded) = &resumed {
         hashes.check_same(&loaded.meta.hashes, &loaded.path)?;
     }
-    freeze(request, &hashes)?;
+    freeze(request, &hashes, &program)?;
     if let Some(ended) = resumed.as_ref().and_then(|loaded| loaded.meta.state.ended.clone()) {
         watch.warn("already_finished", format!("the run has ended already: {ended}"));
     }
-    let mut run = assemble(request, watch, prepared, checkpoints, hashes, &mut meter)?;
+    let start = Start::new(request, &hashes, &program, prepared.model.source.format());
+    let mut run = assemble(request, watch, prepared, checkpoints, (hashes, start), &mut meter)?;
     run.end_step = end_step;
     let begun = match resumed {
         Some(loaded) => run.resume(loaded),
@@ -156,18 +158,17 @@ struct RunFile<'a> {
     schema: u32,
     hashes: &'a Hashes,
     /// Hash of the program that started the run.
-    program: String,
+    program: &'a str,
 }
 
 /// Freezes project and hashes in the run's folder, once.
-fn freeze(request: &TrainRequest, hashes: &Hashes) -> Result<()> {
+fn freeze(request: &TrainRequest, hashes: &Hashes, program: &str) -> Result<()> {
     let project = request.run_dir.join(project_file::FILE_NAME);
     if !project.exists() {
         project_file::save(&request.project, &project)?;
     }
     let file = request.run_dir.join(RUN_FILE);
     if !file.exists() {
-        let program = std::env::current_exe().ok().and_then(|path| hash_file(&path).ok()).unwrap_or_default();
         let run = RunFile { schema: STATE_SCHEMA, hashes, program };
         let text = serde_json::to_string_pretty(&run)
             .map_err(|error| Problem::internal(format!("{RUN_FILE} cannot be written: {error}")))?;
@@ -215,7 +216,7 @@ fn assemble<'a>(
     watch: &'a Watch<'a>,
     prepared: Prepared,
     checkpoints: Checkpoints,
-    hashes: Hashes,
+    (hashes, start): (Hashes, Start),
     meter: &mut Meter,
 ) -> Result<Run<'a>> {
     let project = &request.project;
@@ -226,7 +227,7 @@ fn assemble<'a>(
     let rows = project.train.batch.max(4);
     let probes = Probes::load(&request.probes, &codec, context, (windows, rows), replay, &request.run_dir, watch)?;
     let base = format!("{} {}", project.model.base, model.source.format());
-    probes.capture_base(&model, &hashes.base, &base, watch)?;
+    probes.capture_base(&model, &start, &base, watch)?;
     let prompts = Prompts::new(&project.samples, &codec, chat, context, watch)?;
     let layout = layout(project, max_tokens, codec.pad_id());
     let validation = Validation::new(&validation, project.train.eval_rows, layout);
@@ -255,6 +256,7 @@ fn assemble<'a>(
         schedule: Schedule::new(&project.train, total_steps),
         checkpoints,
         hashes,
+        start,
         state,
         total_steps,
         end_step: total_steps,

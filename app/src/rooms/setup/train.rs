@@ -10,11 +10,12 @@ use temper_protocol::Event;
 use temper_protocol::project::Validation;
 
 /// Rows behind "more", for the words of the link.
-pub const MORE_ROWS: usize = 23;
+pub const MORE_ROWS: usize = 24;
 
 const SCHEDULES: [&str; 4] = ["cosine", "linear", "constant", "wsd"];
 const LOSS_ON: [&str; 3] = ["answers", "last-answer", "everything"];
 const DEVICES: [&str; 4] = ["auto", "cpu", "cuda", "metal"];
+const OPTIM_STATE: [&str; 2] = ["f32", "int8"];
 const RECOMPUTE: [&str; 3] = ["auto", "on", "off"];
 const ON_SPIKE: [&str; 2] = ["roll-back", "stop"];
 
@@ -119,6 +120,10 @@ fn optimiser_rows(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows) {
     let row = label("Beta 2", "Memory of the squared gradient in AdamW", "");
     if let Some(beta) = form::figure(cx, ui, lines, &row, &format::plain(train.beta2), number(0.0, 0.999_999)) {
         cx.edit("train.beta2", |project| project.train.beta2 = beta);
+    }
+    let row = label("Moments", "What AdamW remembers of each trained number: 8 bytes in f32, 2 in int8", "");
+    if let Some(index) = form::choice(cx, ui, lines, &row, &OPTIM_STATE, &train.optim_state) {
+        cx.edit("train.optim_state", |project| OPTIM_STATE[index].clone_into(&mut project.train.optim_state));
     }
 }
 

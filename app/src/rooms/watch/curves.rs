@@ -1,6 +1,6 @@
 //! The loss: curves, marks, readout, and the same as a table.
 
-use super::{Axis, plot_menu, plot_places, x_label};
+use super::{Axis, beside, plot_menu, plot_places, x_label};
 use crate::commands::{Id, UiCommand};
 use crate::format;
 use crate::plots::chart::{self, Chart, Curve, Marker};
@@ -61,13 +61,23 @@ pub fn loss_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView, axis:
         return;
     }
     let (plot, column) = plot_places(rect, 32.0, 24.0, cx.compact);
+    tell_width(cx, ui, plot);
     plot_loss(cx, ui, plot, view, axis);
     readout(cx, ui, column, view, axis);
 }
 
+/// Says how many pixels the plots are wide when that has changed: curves get points for about that many.
+fn tell_width(cx: &PanelCtx<'_>, ui: &Ui, plot: Rect) {
+    let pixels = (plot.width().max(50.0) * ui.pixels_per_point() / 50.0).ceil() as u32 * 50;
+    if pixels != cx.state.watch.plot_px {
+        cx.send(UiCommand::PlotPx(pixels));
+    }
+}
+
 fn controls(cx: &PanelCtx<'_>, ui: &mut Ui, head: Rect) {
     let c = cx.c();
-    let ids = [Id::CopyCurves, Id::SaveCurves, Id::LossPicture, Id::ResetZoom];
+    let ids =
+        [Id::CopyCurves, Id::SaveCurves, Id::LossPicture, Id::LossVector, Id::BesideAll, Id::BesideNone, Id::ResetZoom];
     let menu = plot_menu(cx, ui, head, "Loss: copy, save, reset", &ids);
     let table = Rect::from_min_size(pos2(menu.right() - 20.0, head.top() + 4.0), vec2(20.0, 20.0));
     let on = cx.state.watch.as_table;
@@ -111,8 +121,20 @@ fn controls(cx: &PanelCtx<'_>, ui: &mut Ui, head: Rect) {
 }
 
 /// Values of the points in the visible range.
-pub(super) fn visible<'a>(points: &'a [PlotPoint], range: (f64, f64)) -> impl Iterator<Item = f64> + 'a {
-    points.iter().filter(move |point| point.x >= range.0 && point.x <= range.1).map(|point| point.y)
+pub(super) fn visible(points: &[PlotPoint], range: (f64, f64)) -> impl Iterator<Item = f64> {
+    inside(points, range).iter().map(|point| point.y)
+}
+
+/// The points in the visible range.
+pub(super) fn inside(points: &[PlotPoint], range: (f64, f64)) -> &[PlotPoint] {
+    let from = points.partition_point(|point| point.x < range.0);
+    let to = points.partition_point(|point| point.x <= range.1);
+    points.get(from..to).unwrap_or_default()
+}
+
+/// Every how many-th of `count` marks is drawn so that they do not touch.
+pub(super) fn mark_stride(count: usize, width: f32) -> usize {
+    count.div_ceil(((width / 9.0) as usize).max(1)).max(1)
 }
 
 fn plot_loss(cx: &PanelCtx<'_>, ui: &mut Ui, plot: Rect, view: &RunView, axis: &Axis) {
@@ -120,7 +142,9 @@ fn plot_loss(cx: &PanelCtx<'_>, ui: &mut Ui, plot: Rect, view: &RunView, axis: &
     let theme = cx.theme;
     let log = view.request.log_y;
     let values = visible(&view.train_raw, axis.range).chain(visible(&view.validation, axis.range));
-    let y = ticks::range(values).unwrap_or((0.0, 1.0));
+    let threads = beside::threads(theme, view);
+    let behind = threads.iter().flat_map(|thread| visible(thread.points, axis.range));
+    let y = ticks::range(values.chain(behind)).unwrap_or((0.0, 1.0));
     let y = (y.0 - (y.1 - y.0) * 0.08, y.1);
     let curves = [
         Curve {
@@ -145,8 +169,10 @@ fn plot_loss(cx: &PanelCtx<'_>, ui: &mut Ui, plot: Rect, view: &RunView, axis: &
         x_labels: true,
         x_label: x_label(view.request.x),
         curves: &curves,
+        behind: &threads,
     };
     let shown = chart::show(ui, theme, plot, &chart);
+    beside::under_pointer(ui, theme, &shown, &threads, view);
     let scaled = |loss: f64| if log { loss.log10() } else { loss };
     let drawn: [&[PlotPoint]; 3] = [&view.train_raw, &view.train_smooth, &view.validation];
     // The lowest points of the plot belong to the marks of checkpoints.
@@ -154,7 +180,8 @@ fn plot_loss(cx: &PanelCtx<'_>, ui: &mut Ui, plot: Rect, view: &RunView, axis: &
     let mut taken = axis.kept_clear(&shown, view.row.is_active());
     taken.push(marks);
     let mut obstacles = Obstacles { shown: &shown, curves: &drawn, taken };
-    for point in view.validation.iter().filter(|point| point.x >= axis.range.0 && point.x <= axis.range.1) {
+    let measured = inside(&view.validation, axis.range);
+    for point in measured.iter().rev().step_by(mark_stride(measured.len(), plot.width())) {
         chart::marker(ui, shown.at(point.x, point.y), Marker::Ring, theme.series[1], c.plot);
     }
     for mark in &view.checkpoints {
@@ -293,14 +320,19 @@ fn readout(cx: &PanelCtx<'_>, ui: &mut Ui, column: Rect, view: &RunView, axis: &
         &read(&view.train_smooth),
     );
     readout_row(ui, theme, lines.next(20.0), Swatch::Line(raw, Marker::None), "raw", &read(&view.train_raw));
+    // Until the run was validated itself, the newest value is the base's own, and it is called so.
+    let read_at = view.validation.partition_point(|point| point.x <= at + 1e-9).checked_sub(1);
+    let of_base = read_at.and_then(|index| view.validation.get(index));
+    let of_base = of_base.is_some_and(|point| point.x <= view.map.place(0.0) + 1e-9);
     readout_row(
         ui,
         theme,
         lines.next(20.0),
         Swatch::Line(theme.series[1], Marker::Ring),
-        "validation",
+        if of_base { "base model" } else { "validation" },
         &read(&view.validation),
     );
+    beside::legend(cx, ui, &mut lines, view, at);
     if lines.left() > 40.0 && !view.checkpoints.is_empty() {
         readout_row(ui, theme, lines.next(20.0), Swatch::Triangle(c.text3), "checkpoint", "");
     }

@@ -4,12 +4,13 @@ use crate::commands::{Id, UiCommand};
 use crate::format;
 use crate::reader::RunView;
 use crate::rooms::PanelCtx;
-use crate::state::Room;
+use crate::state::{Room, State};
 use crate::theme::{Icon, Type, icons};
 use crate::widgets::text::{self, Piece};
 use crate::widgets::{Button, bar, choice};
 use egui::{Color32, Rect, Ui, pos2, vec2};
 use temper_protocol::Act;
+use temper_store::RunRow;
 
 /// State of a run: icon, word, colour and area.
 #[must_use]
@@ -41,6 +42,12 @@ pub fn state_of(cx: &PanelCtx<'_>, view: &RunView) -> (Option<Icon>, String, Col
     }
 }
 
+/// State of any run in one word.
+#[must_use]
+pub fn word_of<'a>(state: &State, row: &'a RunRow) -> &'a str {
+    if state.is_interrupted(row) { "interrupted" } else { &row.status }
+}
+
 /// Shows the head.
 pub fn head_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
     let c = cx.c();
@@ -56,6 +63,8 @@ pub fn head_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
         {
             cx.send(UiCommand::Watch(row.run));
         }
+        let place = Rect::from_min_size(pos2(place.right() + 4.0, rect.top() + 2.0), vec2(24.0, 24.0));
+        super::beside::chooser(cx, ui, place, view);
         x = place.right() + 10.0;
     } else {
         let place = Rect::from_min_max(pos2(x + 4.0, rect.top()), rect.max);

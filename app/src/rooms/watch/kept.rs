@@ -1,6 +1,6 @@
 //! The forgetting meter: loss on kept material minus that of the base, per set, with the budget.
 
-use super::curves::{Swatch, readout_row};
+use super::curves::{Swatch, inside, mark_stride, readout_row};
 use super::{Axis, plot_menu, plot_places, x_label};
 use crate::commands::Id;
 use crate::format;
@@ -36,7 +36,8 @@ pub fn kept_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView, axis:
         nothing(cx, ui, inside, view);
         return;
     }
-    let head = plot_menu(cx, ui, head, "Forgetting: save", &[Id::SaveForgetting, Id::ForgettingPicture]);
+    let head =
+        plot_menu(cx, ui, head, "Forgetting: save", &[Id::SaveForgetting, Id::ForgettingPicture, Id::ForgettingVector]);
     standing(cx, ui, head, view, budget);
     let (plot, column) = plot_places(rect, 32.0, 24.0, cx.compact);
     plot_kept(cx, ui, plot, view, axis, budget);
@@ -147,6 +148,7 @@ fn plot_kept(cx: &PanelCtx<'_>, ui: &mut Ui, plot: Rect, view: &RunView, axis: &
         x_labels: true,
         x_label: x_label(view.request.x),
         curves: &curves,
+        behind: &[],
     };
     let shown = chart::show(ui, theme, plot, &chart);
     if budget.is_finite() {
@@ -156,7 +158,8 @@ fn plot_kept(cx: &PanelCtx<'_>, ui: &mut Ui, plot: Rect, view: &RunView, axis: &
     ui.painter().hline(plot.x_range(), zero, Stroke::new(1.0, c.line2));
     for (index, set) in view.kept.iter().enumerate() {
         let series = series_of(index);
-        for point in set.delta.iter().filter(|point| point.x >= axis.range.0 && point.x <= axis.range.1) {
+        let measured = inside(&set.delta, axis.range);
+        for point in measured.iter().rev().step_by(mark_stride(measured.len(), plot.width())) {
             let at = shown.at(point.x, point.y);
             chart::marker(ui, at, Marker::of_series(series), theme.series(series), c.plot);
         }

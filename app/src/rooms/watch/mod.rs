@@ -2,6 +2,7 @@
 //!
 //! Everything shown is the run's own: its settings as started, its series, its events; never the form's.
 
+pub mod beside;
 pub mod curves;
 pub mod events;
 pub mod head;

@@ -17,7 +17,7 @@ use egui::{Align, Rect, Shape, Stroke, Ui, pos2, vec2};
 pub fn rates_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView, axis: &Axis) {
     let theme = cx.theme;
     let (head, _) = panel::titled(ui, theme, rect, "Learning rate and gradient norm", "");
-    plot_menu(cx, ui, head, "Rates: save", &[Id::SaveCurves, Id::RatesPicture]);
+    plot_menu(cx, ui, head, "Rates: save", &[Id::SaveCurves, Id::RatesPicture, Id::RatesVector]);
     if view.lr.is_empty() {
         let place = Rect::from_min_size(rect.min + vec2(12.0, 32.0), vec2(rect.width() - 24.0, 20.0));
         text::line(ui, place, Align::Min, "Shown from the first step on.", Type::Body, cx.c().text2);
@@ -45,6 +45,7 @@ pub fn rates_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView, axis
         x_labels: false,
         x_label: x_label(view.request.x),
         curves: &curves,
+        behind: &[],
     };
     let shown = chart::show(ui, theme, upper, &chart);
     axis.lines(ui, theme, &shown, view.row.is_active());
@@ -78,6 +79,7 @@ fn norm_ui(cx: &PanelCtx<'_>, ui: &mut Ui, plot: Rect, view: &RunView, axis: &Ax
         x_labels: false,
         x_label: x_label(view.request.x),
         curves: &curves,
+        behind: &[],
     };
     let shown = chart::show(ui, theme, plot, &chart);
     if clip > 0.0 && clip < top {

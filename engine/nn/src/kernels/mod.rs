@@ -7,9 +7,11 @@
 
 pub mod adamw;
 pub(crate) mod attention;
+pub(crate) mod base_blocks;
 pub(crate) mod blocks;
 pub(crate) mod channels;
 pub(crate) mod conv;
+pub(crate) mod dynamic_map;
 pub(crate) mod frozen;
 pub(crate) mod head;
 pub(crate) mod low_rank;
