@@ -21,9 +21,9 @@ import subprocess
 
 # frames without a meaning of their own
 PLUMBING = re.compile(
-    r"^(rayon|rayon_core|core|std|alloc|crossbeam\w*|pulp|spindle|candle_core)::|^temper_host::memory|ops::Values::of$|^__?rust|^_?start$|^__libc|^main$|^clone|^start_thread"
+    r"^(rayon|rayon_core|core|std|alloc|crossbeam\w*|pulp|spindle|candle_core)::|^temper_host::memory|ops::(Values::of|with_slice)$|^__?rust|^_?start$|^__libc|^main$|^clone|^start_thread"
 )
-PRODUCT = re.compile(r"gemm|faer::linalg|millikernel")
+PRODUCT = re.compile(r"gemm_v0|private_gemm|gemm_f32|faer::linalg|millikernel")
 # The first that fits a sample is its share. `leaf` looks at the function that was running, `product` at the whole stack of
 # a matrix product, `any` at the whole stack.
 RULES = [
