@@ -70,6 +70,7 @@ if [[ $mode == all ]]; then
     stage "judge_gguf itself" "$python" tests/tools/judge_gguf.py --selftest
     stage "quickstart" "$python" tests/tools/quickstart_test.py --temper "$BIN/temper"
     stage "bad input" "$python" tests/tools/bad_input_test.py --temper "$BIN/temper"
+    stage "benches" "$python" tests/tools/bench_test.py --temper "$BIN/temper"
     stage "kills" "$python" tests/tools/kill_test.py --temper "$BIN/temper" --model builtin:starter \
         --data builtin:starter-data --repeat 12 --steps 16
     # the window as a person uses it, on a virtual screen, seen as a screen reader sees it

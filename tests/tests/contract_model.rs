@@ -292,7 +292,8 @@ fn stage_by_stage_kept_or_recomputed_gradients_are_those_of_the_whole_graph() ->
         let mut whole = Grads::new();
         let expected_loss = loss(&model, &batch)?;
         whole.collect(&params, &mut expected_loss.backward()?)?;
-        let tokens = Tokens { ids: batch.tokens.clone(), targets: batch.targets.clone(), ctx: batch.ctx };
+        let tokens =
+            Tokens { ids: batch.tokens.clone(), targets: batch.targets.clone(), ctx: batch.ctx, examples: [].into() };
         let drive = |driver: &Driver| -> Result<(f64, Grads)> {
             let mut grads = Grads::new();
             let found = driver.micro_step(&model, &tokens, (1.0, 1.0), &mut grads, &mut PhaseClock::default())?;

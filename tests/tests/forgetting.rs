@@ -42,6 +42,7 @@ fn train(folder: &Path, lr_peak: f64) -> (Outcome, Vec<Event>) {
         validation_path: None,
         probes: names.iter().zip(files).map(|(name, file)| ((*name).to_owned(), asset("probes").join(file))).collect(),
         cache_dir: None,
+        base_cache_dir: None,
         resume: None,
         max_steps: None,
     };

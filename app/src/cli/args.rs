@@ -180,7 +180,7 @@ pub(crate) enum Bench {
         /// A folder, a GGUF file or a bundled model
         #[arg(long, default_value = "builtin:starter")]
         model: String,
-        /// Storage of the base: auto keeps what the file has, or f32, f16, bf16
+        /// Storage of the base: auto keeps what the file has, or f32, f16, bf16, int8, nf4
         #[arg(long, default_value = "auto")]
         base: String,
         /// Method id
@@ -207,6 +207,72 @@ pub(crate) enum Bench {
         /// Compute activations again in the backward pass
         #[arg(long)]
         recompute: bool,
+        /// Keep the outputs of frozen blocks on disk, as from the second epoch on
+        #[arg(long)]
+        keep_prefix: bool,
+        /// How the optimiser keeps its moments: f32 or int8
+        #[arg(long)]
+        optim_state: Option<String>,
+        /// Rows of a data file instead of random tokens, with the answer mask of a project
+        #[arg(long, value_name = "FILE")]
+        data: Option<String>,
+        /// Put several rows of the data into one of --seq tokens
+        #[arg(long, requires = "data")]
+        pack: bool,
+        /// Only rows of the data with so many tokens; 2 to --seq when absent
+        #[arg(long, requires = "data", value_name = "FROM-TO")]
+        row_tokens: Option<String>,
+        /// Write the rows of every step as a line of JSON
+        #[arg(long, requires = "data", value_name = "FILE")]
+        dump_rows: Option<PathBuf>,
+    },
+    /// Reading, tokenising, packing, and waiting for batches
+    Data {
+        /// A folder, a GGUF file or a bundled model, for its tokenizer
+        #[arg(long, default_value = "builtin:starter")]
+        model: String,
+        /// Data file, folder or bundled data
+        #[arg(long, default_value = "builtin:starter-data")]
+        data: String,
+        /// Rows a batch
+        #[arg(long, default_value_t = 8)]
+        batch: usize,
+        /// Longest row, tokens
+        #[arg(long, default_value_t = 512)]
+        seq: usize,
+        /// Most threads; 0 chooses
+        #[arg(long, default_value_t = 0)]
+        threads: usize,
+    },
+    /// A model to its first logits, and a project to its first step without and with what was remembered
+    Load {
+        /// A folder, a GGUF file or a bundled model; may be repeated
+        #[arg(long)]
+        model: Vec<String>,
+        /// Project folder; a copy of it is trained for one step, twice
+        #[arg(long, value_name = "DIR")]
+        project: Option<PathBuf>,
+        /// Threads; 0 chooses
+        #[arg(long, default_value_t = 0)]
+        threads: usize,
+    },
+    /// Training steps while threads, row length, batch, layers and model grow, beside what is expected
+    Scale {
+        /// A folder, a GGUF file or a bundled model; may be repeated, the first is used for most tables
+        #[arg(long, default_value = "builtin:starter")]
+        model: Vec<String>,
+        /// Only this table: threads, length, batch, layers or models; may be repeated
+        #[arg(long)]
+        table: Vec<String>,
+        /// Fewer and smaller cases
+        #[arg(long)]
+        quick: bool,
+        /// Steps of a case; the first is not counted
+        #[arg(long, default_value_t = 4)]
+        steps: u64,
+        /// Most threads; 0 chooses
+        #[arg(long, default_value_t = 0)]
+        threads: usize,
     },
     /// What the window costs: a frame, the start, when idle, and a training run beside it (needs a display)
     Ui(UiArgs),

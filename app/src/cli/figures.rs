@@ -10,6 +10,8 @@ pub(crate) fn bench(event: &Event) {
         steps,
         threads,
         tokens_per_step,
+        trained_tokens_per_step,
+        padding_share,
         tokens_per_sec,
         step_secs,
         cpu_secs_per_step,
@@ -39,6 +41,12 @@ pub(crate) fn bench(event: &Event) {
         format!("  reached       {:.1} % of it", 100.0 * gemm_fraction),
         format!("  page faults   {page_faults_per_step:.0} a step"),
     ];
+    if *padding_share > 0.0 || *trained_tokens_per_step < 0.9 * *tokens_per_step as f64 {
+        let padding = 100.0 * padding_share;
+        lines.push(format!(
+            "  rows          {trained_tokens_per_step:.0} tokens a step trained, {padding:.1} % padding"
+        ));
+    }
     lines.extend(phase_secs.iter().map(|(phase, secs)| format!("  {phase:<13} {secs:.3} s a step")));
     if let Some((first, last)) = first_and_last {
         lines.push(format!("  loss          {first:.4} to {last:.4}"));

@@ -2,7 +2,7 @@
 
 use crate::cli::args::{Bench, ModelArgs, Task, TrainArgs};
 use std::path::{Path, PathBuf};
-use temper_protocol::command::ExportSource;
+use temper_protocol::command::{BenchRows, ExportSource, TrainBench};
 use temper_protocol::{Code, Command, ExportFormat, GenerateLimits, ModelRef, Problem, RunRef, StorageType};
 
 /// The command for `task`.
@@ -77,13 +77,76 @@ fn pairs(set: Vec<String>, example: &str) -> Result<Vec<(String, String)>, Probl
 }
 
 fn bench(what: Bench) -> Result<Command, Problem> {
-    let Bench::Train { model, base, method, rank, set, batch, seq, steps, threads, recompute } = what else {
-        return Err(Problem::internal(format!("{what:?} is not a single command")));
-    };
-    let mut set = pairs(set, "targets=q_proj")?;
-    set.extend(rank.map(|rank| ("rank".to_owned(), rank.to_string())));
-    let model = absolute_name(&model)?;
-    Ok(Command::BenchTrain { model, base, method, set, batch, seq, steps, threads, recompute })
+    let names = |names: Vec<String>| names.iter().map(|name| absolute_name(name)).collect::<Result<Vec<_>, _>>();
+    Ok(match what {
+        Bench::Ui(_) | Bench::UiWindow(_) => {
+            return Err(Problem::internal("the bench of the window is no single command"));
+        }
+        Bench::Train {
+            model,
+            base,
+            method,
+            rank,
+            set,
+            batch,
+            seq,
+            steps,
+            threads,
+            recompute,
+            keep_prefix,
+            optim_state,
+            data,
+            pack,
+            row_tokens,
+            dump_rows,
+        } => {
+            let mut set = pairs(set, "targets=q_proj")?;
+            set.extend(rank.map(|rank| ("rank".to_owned(), rank.to_string())));
+            let model = absolute_name(&model)?;
+            let row_tokens = row_tokens.map_or(Ok((2, seq)), |text| span(&text))?;
+            let rows = match data {
+                Some(data) => {
+                    let dump = dump_rows.map(|file| absolute(&file)).transpose()?;
+                    Some(BenchRows { data: absolute_name(&data)?, pack, row_tokens, dump })
+                }
+                None => None,
+            };
+            Command::BenchTrain(TrainBench {
+                model,
+                base,
+                method,
+                set,
+                batch,
+                seq,
+                steps,
+                threads,
+                recompute,
+                keep_prefix,
+                optim_state,
+                rows,
+            })
+        }
+        Bench::Data { model, data, batch, seq, threads } => {
+            Command::BenchData { model: absolute_name(&model)?, data: absolute_name(&data)?, batch, seq, threads }
+        }
+        Bench::Load { model, project, threads } => Command::BenchLoad {
+            models: names(model)?,
+            project: project.map(|dir| absolute(&dir)).transpose()?,
+            threads,
+        },
+        Bench::Scale { model, table, quick, steps, threads } => {
+            Command::BenchScale { models: names(model)?, tables: table, quick, steps, threads }
+        }
+    })
+}
+
+/// A span of whole numbers such as `20-120`.
+fn span(text: &str) -> Result<(usize, usize), Problem> {
+    let numbers =
+        text.split_once('-').and_then(|(from, to)| Some((from.trim().parse().ok()?, to.trim().parse().ok()?)));
+    numbers.filter(|(from, to)| from <= to).ok_or_else(|| {
+        usage(format!("\"{text}\" is no span of tokens"), "--row-tokens", "write it as in --row-tokens 20-120")
+    })
 }
 
 fn train(arguments: TrainArgs) -> Result<Command, Problem> {

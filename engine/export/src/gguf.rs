@@ -191,13 +191,13 @@ fn fitting(kind: StorageKind, slot: &Slot) -> StorageKind {
 
 /// `general.file_type` of most matrices and the version of the block formats.
 fn stamp(writer: &mut GgufWriter, planned: &[Planned<'_>]) -> io::Result<()> {
-    let mut elements: BTreeMap<u32, u64> = BTreeMap::new();
+    let mut elements: BTreeMap<StorageKind, u64> = BTreeMap::new();
     for tensor in planned.iter().filter(|tensor| tensor.shape.len() == 2) {
         if let Some(kind) = tensor.kind {
-            *elements.entry(kind.ggml()).or_insert(0) += tensor.shape.iter().map(|dim| *dim as u64).product::<u64>();
+            *elements.entry(kind).or_insert(0) += tensor.shape.iter().map(|dim| *dim as u64).product::<u64>();
         }
     }
-    let main = elements.into_iter().max_by_key(|(_, count)| *count).and_then(|(code, _)| StorageKind::from_ggml(code));
+    let main = elements.into_iter().max_by_key(|(_, count)| *count).map(|(kind, _)| kind);
     if let Some(file_type) = main.and_then(file_type) {
         writer.set("general.file_type", file_type)?;
     }
@@ -223,7 +223,7 @@ fn file_type(kind: StorageKind) -> Option<u32> {
         StorageKind::Q5K => 17,
         StorageKind::Q6K => 18,
         StorageKind::Bf16 => 32,
-        StorageKind::Q8K => return None,
+        StorageKind::Q8K | StorageKind::Nf4 | StorageKind::Int8 => return None,
     })
 }
 

@@ -115,6 +115,14 @@ pub fn verify(
     Ok(certificate)
 }
 
+/// The format of the export at `path`, as its sidecar says.
+///
+/// # Errors
+/// Something that is no export.
+pub fn format_of(path: &Path) -> Result<ExportFormat> {
+    Ok(Sidecar::read(&Layout::of(path).path(output::SIDECAR))?.format)
+}
+
 /// What lies in a layout.
 struct Written {
     format: ExportFormat,

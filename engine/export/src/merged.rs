@@ -30,9 +30,12 @@ pub fn merged_values(model: &Model, slot: &Slot) -> Result<Vec<f32>> {
     }
 }
 
-/// Whether training changed a tensor.
+/// Whether a tensor is not the base file's: changed by training, or rounded when it was read.
 #[must_use]
 pub(crate) fn is_changed(model: &Model, slot: &Slot) -> bool {
-    let adapted = slot.site.as_deref().and_then(|name| model.site(name)).is_some_and(|site| site.is_adapted());
-    adapted || model.trained_weights().contains(&slot.name)
+    let site = slot.site.as_deref().and_then(|name| model.site(name));
+    let adapted = site.is_some_and(|site| site.is_adapted());
+    let held = site.and_then(|site| site.frozen());
+    let rounded = slot.shape.len() == 2 && held.is_some_and(|layer| layer.weight.kind.is_memory_only());
+    adapted || rounded || model.trained_weights().contains(&slot.name)
 }

@@ -20,7 +20,7 @@ fn codec() -> TextCodec {
 /// A model folder on disk, made of random weights.
 fn base_folder(dir: &Path) -> PathBuf {
     let vocabulary = codec().vocabulary();
-    let config = LlamaConfig { intermediate_size: 96, kv_heads: 2, ..LlamaConfig::new(vocabulary, 64, 2, 4) };
+    let config = LlamaConfig { intermediate_size: 128, kv_heads: 2, ..LlamaConfig::new(vocabulary, 64, 2, 4) };
     let model = Model::random(&config, 11).expect("random model");
     let out = dir.join("base");
     let exported = write(&model, ExportFormat::Hf, Some(StorageType::F32), &out);
@@ -39,7 +39,12 @@ fn base_gguf(dir: &Path) -> PathBuf {
 
 /// Adapters of different ranks and scales with random factors, on some sites.
 fn adapted(base: &Path) -> Model {
-    let mut model = Model::load(base, BaseKind::Auto, &mut |_, _, _| {}).expect("loads");
+    adapted_over(base, BaseKind::Auto)
+}
+
+/// The same over a base held otherwise.
+fn adapted_over(base: &Path, held_as: BaseKind) -> Model {
+    let mut model = Model::load(base, held_as, &mut |_, _, _| {}).expect("loads");
     let factor = || Factor { source: Source::Dense(Init::Zeros), group: Group::default() };
     for (index, site) in model.sites_mut().into_iter().enumerate().filter(|(index, _)| index % 7 != 3) {
         let rank = if index == 1 { 3 } else { 4 };
@@ -136,6 +141,25 @@ fn every_format_over_a_gguf_file_passes() {
         assert!(exported.certificate.greedy_equal && exported.certificate.measured.relative() < 1e-4);
     }
     assert!(dir.path().join("merged.gguf").is_file() && dir.path().join("merged.temper.json").is_file());
+}
+
+#[test]
+fn a_merged_model_over_a_rounded_base_holds_the_rounded_values_everywhere() {
+    let dir = tempfile::tempdir().expect("folder");
+    let file = base_gguf(dir.path());
+    let folder = dir.path().join("base");
+    for (base, held_as) in [(&folder, BaseKind::Nf4), (&file, BaseKind::Nf4), (&file, BaseKind::Int8)] {
+        let model = adapted_over(base, held_as);
+        for (format, name) in [(ExportFormat::Hf, "hf"), (ExportFormat::Gguf, "merged.gguf")] {
+            let out = dir.path().join(format!("{held_as}-{}-{name}", base.file_name().expect("name").display()));
+            let exported = write(&model, format, Some(StorageType::F32), &out);
+            assert!(exported.certificate.pass(), "{held_as} {format:?}: {:#?}", exported.certificate);
+            let back = Model::load(&out, BaseKind::Auto, &mut |_, _, _| {}).expect("loads");
+            let untouched = model.sites().into_iter().find(|site| !site.is_adapted()).expect("one is left alone");
+            let name = format!("{}.weight", untouched.name());
+            assert_eq!(back.read_weight(&name).expect("reads"), model.read_weight(&name).expect("reads"));
+        }
+    }
 }
 
 #[test]

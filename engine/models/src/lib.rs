@@ -32,7 +32,7 @@ pub use describe::{Description, describe};
 pub use error::{ModelError, Result};
 pub use generate::{Generated, Generator, Limits, Sampling, StopReason, generate};
 pub use llama::{BlockStage, EmbedStage, HeadStage};
-pub use model::{Model, NamedWeight};
+pub use model::{Held, Model, NamedWeight};
 pub use source::ModelSource;
 pub use stage::{Flow, Stage, StageCache};
 pub use weights::BaseKind;

@@ -34,6 +34,19 @@ pub struct Model {
     stored: BTreeMap<String, StorageKind>,
 }
 
+/// How a model holds its frozen matrices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// Storage of most values of the linear layers; f32 when none of them is frozen.
+    pub linear: StorageKind,
+    /// Storage of the embedding, which a tied head shares.
+    pub table: StorageKind,
+    /// Bytes of all frozen matrices in memory.
+    pub bytes: u64,
+    /// Bytes of the same matrices in the source.
+    pub source_bytes: u64,
+}
+
 /// A tensor of a model, to be written to a file.
 pub struct NamedWeight<'a> {
     /// Names, shape, order of rows in a GGUF file.
@@ -89,18 +102,26 @@ impl Model {
     /// # Errors
     /// The configuration contradicts itself.
     pub fn random(config: &LlamaConfig, seed: u64) -> Result<Self> {
+        Self::random_as(config, seed, BaseKind::Auto)
+    }
+
+    /// As [`Self::random`], with matrices held as `base` says; `auto` is f32.
+    ///
+    /// # Errors
+    /// The configuration contradicts itself, or its sizes do not fit the storage.
+    pub fn random_as(config: &LlamaConfig, seed: u64, base: BaseKind) -> Result<Self> {
         config.check().map_err(|why| ModelError::config(Path::new("(new model)"), why))?;
-        let weights = random::weights(config, seed)?;
+        let weights = random::weights(config, seed, base)?;
         Self::assemble(config.clone(), ModelSource::Random, weights)
     }
 
-    /// A new model from a config.json: what `random:CONFIG.json` stands for.
+    /// A new model from a config.json, held as `base` says: what `random:CONFIG.json` stands for.
     ///
     /// # Errors
-    /// The file cannot be read, or the configuration is unknown or contradicts itself.
-    pub fn random_from_file(config_path: &Path, seed: u64) -> Result<Self> {
+    /// The file cannot be read, the configuration is unknown or contradicts itself, or its sizes do not fit the storage.
+    pub fn random_from_file(config_path: &Path, seed: u64, base: BaseKind) -> Result<Self> {
         let config = hf::config_from_hf(&files::json(config_path)?, config_path)?;
-        Self::random(&config, seed)
+        Self::random_as(&config, seed, base)
     }
 
     fn assemble(config: LlamaConfig, source: ModelSource, mut weights: Weights) -> Result<Self> {
@@ -266,6 +287,27 @@ impl Model {
             }
         }
         by_kind.into_iter().max_by_key(|(_, elements)| *elements).map(|(kind, _)| kind)
+    }
+
+    /// How the frozen matrices are held in memory, beside what the source has.
+    #[must_use]
+    pub fn held(&self) -> Held {
+        let sites = self.blocks.iter().flat_map(|block| block.sites());
+        let mut by_kind: BTreeMap<StorageKind, usize> = BTreeMap::new();
+        for layer in sites.filter_map(|site| site.frozen()) {
+            *by_kind.entry(layer.weight.kind).or_default() += layer.weight.elements();
+        }
+        let linear = by_kind.into_iter().max_by_key(|(_, elements)| *elements);
+        let in_source = self.slots.iter().filter(|slot| slot.shape.len() == 2).filter_map(|slot| {
+            let kind = self.stored.get(&slot.name)?;
+            Some(kind.bytes_for(slot.shape.iter().product())? as u64)
+        });
+        Held {
+            linear: linear.map_or(StorageKind::F32, |(kind, _)| kind),
+            table: self.embed.table().frozen().kind,
+            bytes: self.memory_bytes(),
+            source_bytes: in_source.sum(),
+        }
     }
 
     /// Every tensor in the order of the source.

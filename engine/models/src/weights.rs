@@ -1,7 +1,13 @@
 //! From the tensors of a source to the weights of a model: names, shapes and types checked all at once, matrices kept
 //! in the map where they lie (or converted when the person asked for it), norms and biases read as f32.
+//!
+//! A base in NF4 or int8 is made here, while the file is read: linear weights are narrowed a few rows at a time, and
+//! the pages they came from are let go. The embedding and the head keep the 16 bits or the blocks that the file has, or
+//! become f16: they are looked up and compared value by value, every token leans on them, and QLoRA leaves them alone,
+//! too. Norms and biases are f32 in every base.
 
 use crate::config::LlamaConfig;
+use crate::family::PartKind;
 use crate::names::{Slot, slots};
 use crate::source::{ModelSource, SourceTensor};
 use crate::{ModelError, Progress, Result};
@@ -10,7 +16,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
-use temper_nn::{Bytes, FrozenWeight, StorageKind, dequantise, quantise};
+use temper_nn::{Bytes, FrozenWeight, NnError, StorageKind, dequantise, quantise};
 
 /// How the frozen matrices are held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -24,6 +30,10 @@ pub enum BaseKind {
     F16,
     /// Converted to bf16.
     Bf16,
+    /// Linear weights rounded to 8-bit blocks, 8.25 bits a value.
+    Int8,
+    /// Linear weights rounded to QLoRA's 4-bit NormalFloat blocks, 4.25 bits a value.
+    Nf4,
 }
 
 impl FromStr for BaseKind {
@@ -35,7 +45,11 @@ impl FromStr for BaseKind {
             "f32" => Ok(Self::F32),
             "f16" => Ok(Self::F16),
             "bf16" => Ok(Self::Bf16),
-            other => Err(ModelError::Request(format!("base is \"{other}\"; it can be auto, f32, f16 or bf16"))),
+            "int8" => Ok(Self::Int8),
+            "nf4" => Ok(Self::Nf4),
+            other => {
+                Err(ModelError::Request(format!("base is \"{other}\"; it can be auto, f32, f16, bf16, int8 or nf4")))
+            }
         }
     }
 }
@@ -47,18 +61,31 @@ impl fmt::Display for BaseKind {
             Self::F32 => "f32",
             Self::F16 => "f16",
             Self::Bf16 => "bf16",
+            Self::Int8 => "int8",
+            Self::Nf4 => "nf4",
         })
     }
 }
 
 impl BaseKind {
-    fn wanted(self, stored: StorageKind) -> StorageKind {
+    /// How a matrix is held that the source has as `stored`.
+    pub(crate) fn wanted(self, stored: StorageKind, part: PartKind) -> StorageKind {
+        let of_table = if stored == StorageKind::F32 { StorageKind::F16 } else { stored };
         match self {
             Self::Auto => stored,
             Self::F32 => StorageKind::F32,
             Self::F16 => StorageKind::F16,
             Self::Bf16 => StorageKind::Bf16,
+            Self::Int8 | Self::Nf4 if part != PartKind::Linear => of_table,
+            Self::Int8 => StorageKind::Int8,
+            Self::Nf4 => StorageKind::Nf4,
         }
+    }
+
+    /// Whether linear weights are rounded to blocks that no file has.
+    #[must_use]
+    pub const fn is_memory_only(self) -> bool {
+        matches!(self, Self::Int8 | Self::Nf4)
     }
 }
 
@@ -121,8 +148,8 @@ fn take(
     if let [rows, cols] = *slot.shape {
         let data = tensor.data.clone();
         let stored = FrozenWeight::new(tensor.name.clone(), rows, cols, kind, data, row_order)?;
-        let wanted = base.wanted(kind);
-        let held = if wanted == kind { stored } else { convert(&stored, wanted)? };
+        let wanted = base.wanted(kind, slot.kind);
+        let held = if wanted == kind { stored } else { convert(&stored, wanted, source)? };
         weights.matrices.insert(slot.name.clone(), Arc::new(held));
         return Ok(());
     }
@@ -137,18 +164,25 @@ fn take(
     Ok(())
 }
 
-/// The matrix in another storage, a block of rows at a time.
-fn convert(stored: &FrozenWeight, wanted: StorageKind) -> Result<FrozenWeight> {
+/// The matrix in another storage, a block of rows at a time; what it was read from may leave memory.
+pub(crate) fn convert(stored: &FrozenWeight, wanted: StorageKind, source: &ModelSource) -> Result<FrozenWeight> {
     const ROWS: usize = 256;
     let (rows, cols) = (stored.rows, stored.cols);
+    if wanted.bytes_for(cols).is_none() {
+        let (name, kind, block) = (&stored.name, wanted.name(), wanted.block_len());
+        let why = format!("{name} has rows of {cols} values, and {kind} holds whole blocks of {block}");
+        return Err(ModelError::unsupported(source.path(), why, "set model.base to auto, f16 or bf16"));
+    }
     let mut bytes = Vec::with_capacity(wanted.bytes_for(rows * cols).unwrap_or(0));
     let mut values = Vec::new();
     for first in (0..rows).step_by(ROWS) {
         let last = rows.min(first + ROWS);
         values.resize((last - first) * cols, 0.0);
         stored.read_rows(first..last, &mut values)?;
-        bytes.extend(quantise(wanted, &values)?);
+        let refused = |error: NnError| NnError::Weight { name: stored.name.clone(), what: error.to_string() };
+        bytes.extend(quantise(wanted, &values).map_err(refused)?);
     }
+    stored.bytes().let_go();
     Ok(FrozenWeight::new(stored.name.clone(), rows, cols, wanted, Bytes::owned(bytes), None)?)
 }
 

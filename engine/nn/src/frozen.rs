@@ -8,7 +8,7 @@ use crate::bytes::Bytes;
 use crate::kernels::frozen;
 use crate::storage::{self, StorageKind};
 use crate::{NnError, Result};
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -27,6 +27,8 @@ pub struct FrozenWeight {
     bytes: Bytes,
     /// Logical row i is stored as row `row_order[i]`: GGUF permutes the rows of q and k.
     row_order: Option<Arc<[u32]>>,
+    /// Its copy on a card, made when it is first needed.
+    mirror: Arc<OnceLock<Tensor>>,
 }
 
 impl FrozenWeight {
@@ -62,7 +64,7 @@ impl FrozenWeight {
                 return Err(refuse(format!("the order of its rows is no permutation of {rows} rows")));
             }
         }
-        Ok(Self { name, rows, cols, kind, bytes, row_order })
+        Ok(Self { name, rows, cols, kind, bytes, row_order, mirror: Arc::default() })
     }
 
     /// A weight over f32 values in row-major order.
@@ -189,6 +191,27 @@ impl FrozenWeight {
     /// As [`Self::read_rows`].
     pub fn to_tensor(&self) -> Result<Tensor> {
         Ok(Tensor::from_vec(self.to_f32()?.into_owned(), (self.rows, self.cols), &Device::Cpu)?)
+    }
+
+    /// The matrix (rows, cols) on `device`, copied once and kept there: f32 where it is stored so, else in 16 bits. On
+    /// the processor it is made anew each time.
+    ///
+    /// # Errors
+    /// As [`Self::read_rows`]; the device has no room.
+    pub fn on(&self, device: &Device) -> Result<Tensor> {
+        if device.is_cpu() {
+            return self.to_tensor();
+        }
+        if let Some(mirror) = self.mirror.get().filter(|mirror| mirror.device().same_device(device)) {
+            return Ok(mirror.clone());
+        }
+        let kept = match self.kind {
+            StorageKind::F32 => DType::F32,
+            StorageKind::Bf16 => DType::BF16,
+            _ => DType::F16,
+        };
+        let mirror = self.to_tensor()?.to_dtype(kept)?.to_device(device)?;
+        Ok(self.mirror.get_or_init(|| mirror).clone())
     }
 
     /// Bytes of one stored row.

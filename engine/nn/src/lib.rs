@@ -9,6 +9,7 @@
 pub mod adapter;
 pub mod bytes;
 pub mod context;
+pub mod device;
 pub mod error;
 pub mod frozen;
 pub mod fused;
@@ -33,7 +34,7 @@ pub use error::{NnError, Result};
 pub use frozen::{CpuBackend, FrozenBackend, FrozenWeight, set_backend};
 pub use fused::FusedBlock;
 pub use ops::FrozenLinear;
-pub use optim::{AdamW, AdamWConfig};
+pub use optim::{AdamW, AdamWConfig, MomentStorage, StateTensor, StateValues};
 pub use param::{Grads, Param, ParamSet, Role};
 pub use site::{Layer, LinearSite, Weight};
 pub use slot_adapter::SlotAdapter;

@@ -1,12 +1,16 @@
-//! How the numbers of a weight are stored: floats of three widths and the block formats of GGUF.
+//! How the numbers of a weight are stored: floats of three widths, the block formats of GGUF, and two block formats
+//! that exist only in memory.
 //!
 //! Place in the data flow: readers name the [`StorageKind`] of each tensor; [`crate::FrozenWeight`] widens
 //! rows to f32 through [`dequantise`]; writers shrink through [`quantise`].
 //!
-//! The block layouts are those of ggml; candle's `k_quants` holds the slow and certain conversions, the
-//! common formats have vectorised ones in [`crate::kernels`] that give the same bits.
+//! The block layouts of files are those of ggml; candle's `k_quants` holds the slow and certain conversions, the
+//! common formats have vectorised ones in [`crate::kernels`] that give the same bits. NF4 and int8 are our own layouts
+//! of known formats (`kernels/base_blocks.rs`): a person chooses them for a frozen base, which is narrowed while it is
+//! read, and no writer takes them. What each kind costs and changes is measured in
+//! `engine/decisions/007-storage-and-optimiser-state.md`.
 
-use crate::kernels::{blocks, super_blocks};
+use crate::kernels::{base_blocks, blocks, super_blocks};
 use crate::{NnError, Result};
 use candle_core::quantized::k_quants::{
     BlockQ2K, BlockQ3K, BlockQ4_0, BlockQ4_1, BlockQ4K, BlockQ5_0, BlockQ5_1, BlockQ5K, BlockQ6K, BlockQ8_0, BlockQ8K,
@@ -15,7 +19,7 @@ use candle_core::quantized::k_quants::{
 use half::slice::HalfFloatSliceExt as _;
 use half::{bf16, f16};
 
-/// A storage type. Names and numbers are those of ggml.
+/// A storage type. Names and numbers are those of ggml, for all but the last two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StorageKind {
     /// 32-bit float.
@@ -46,11 +50,15 @@ pub enum StorageKind {
     Q6K,
     /// 8 bits in super-blocks of 256.
     Q8K,
+    /// QLoRA's NormalFloat: 4 bits, largest magnitude per 64; in memory only.
+    Nf4,
+    /// 8 bits, largest magnitude per 64; in memory only.
+    Int8,
 }
 
 impl StorageKind {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::F32,
         Self::F16,
         Self::Bf16,
@@ -65,6 +73,8 @@ impl StorageKind {
         Self::Q5K,
         Self::Q6K,
         Self::Q8K,
+        Self::Nf4,
+        Self::Int8,
     ];
 
     /// Elements per block.
@@ -74,6 +84,7 @@ impl StorageKind {
             Self::F32 | Self::F16 | Self::Bf16 => 1,
             Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::Q8_0 => 32,
             Self::Q2K | Self::Q3K | Self::Q4K | Self::Q5K | Self::Q6K | Self::Q8K => 256,
+            Self::Nf4 | Self::Int8 => base_blocks::BLOCK,
         }
     }
 
@@ -94,6 +105,8 @@ impl StorageKind {
             Self::Q5K => 176,
             Self::Q6K => 210,
             Self::Q8K => 292,
+            Self::Nf4 => base_blocks::NF4_BYTES,
+            Self::Int8 => base_blocks::INT8_BYTES,
         }
     }
 
@@ -115,19 +128,21 @@ impl StorageKind {
             Self::Q5K => "Q5_K",
             Self::Q6K => "Q6_K",
             Self::Q8K => "Q8_K",
+            Self::Nf4 => "nf4",
+            Self::Int8 => "int8",
         }
     }
 
     /// From the number GGUF files use; `None` for types this program has no arithmetic for.
     #[must_use]
     pub fn from_ggml(number: u32) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.ggml() == number)
+        Self::ALL.into_iter().find(|kind| kind.ggml() == Some(number))
     }
 
-    /// The number GGUF files use.
+    /// The number GGUF files use; `None` for kinds that exist only in memory.
     #[must_use]
-    pub const fn ggml(self) -> u32 {
-        match self {
+    pub const fn ggml(self) -> Option<u32> {
+        Some(match self {
             Self::F32 => 0,
             Self::F16 => 1,
             Self::Q4_0 => 2,
@@ -142,7 +157,20 @@ impl StorageKind {
             Self::Q6K => 14,
             Self::Q8K => 15,
             Self::Bf16 => 30,
-        }
+            Self::Nf4 | Self::Int8 => return None,
+        })
+    }
+
+    /// Whether only a base in memory is held so, and no file.
+    #[must_use]
+    pub const fn is_memory_only(self) -> bool {
+        self.ggml().is_none()
+    }
+
+    /// Bits that a value takes, block scales included.
+    #[must_use]
+    pub const fn bits_per_value(self) -> f64 {
+        (self.block_bytes() * 8) as f64 / self.block_len() as f64
     }
 
     /// Bytes that `elements` values take; `None` when they do not fill whole blocks or the product overflows.
@@ -186,11 +214,14 @@ pub fn dequantise(kind: StorageKind, bytes: &[u8], out: &mut [f32]) -> Result<()
         StorageKind::Q2K => widen_blocks::<BlockQ2K>(bytes, out),
         StorageKind::Q3K => widen_blocks::<BlockQ3K>(bytes, out),
         StorageKind::Q8K => widen_blocks::<BlockQ8K>(bytes, out),
+        StorageKind::Nf4 => base_blocks::widen_nf4(bytes, out),
+        StorageKind::Int8 => base_blocks::widen_int8(bytes, out),
     }
     Ok(())
 }
 
-/// As [`dequantise`], by candle's conversions throughout: what the vectorised ones are measured against.
+/// As [`dequantise`], by candle's conversions or value by value throughout: what the vectorised ones are measured
+/// against.
 ///
 /// # Errors
 /// As [`dequantise`].
@@ -211,6 +242,8 @@ pub fn dequantise_reference(kind: StorageKind, bytes: &[u8], out: &mut [f32]) ->
         StorageKind::Q5K => widen_blocks::<BlockQ5K>(bytes, out),
         StorageKind::Q6K => widen_blocks::<BlockQ6K>(bytes, out),
         StorageKind::Q8K => widen_blocks::<BlockQ8K>(bytes, out),
+        StorageKind::Nf4 => base_blocks::widen_nf4_reference(bytes, out),
+        StorageKind::Int8 => base_blocks::widen_int8_reference(bytes, out),
     }
     Ok(())
 }
@@ -222,13 +255,21 @@ fn check_sizes(kind: StorageKind, bytes: &[u8], out: &[f32]) -> Result<()> {
     Err(storage_error(kind, format!("{} bytes do not hold {} values", bytes.len(), out.len())))
 }
 
-/// Shrinks f32 values to a storage type, as candle (and so ggml's reference code) does.
+/// Shrinks f32 values to a storage type, as candle (and so ggml's reference code) does; to the nearest level for the
+/// kinds that exist only in memory.
 ///
 /// # Errors
-/// [`NnError::Storage`] when the values do not fill whole blocks.
+/// [`NnError::Storage`] when the values do not fill whole blocks, or one is too large for the kind's scales.
 pub fn quantise(kind: StorageKind, values: &[f32]) -> Result<Vec<u8>> {
     if kind.bytes_for(values.len()).is_none() {
         let what = format!("{} values do not fill blocks of {}", values.len(), kind.block_len());
+        return Err(storage_error(kind, what));
+    }
+    if kind.is_memory_only()
+        && let Some(value) = values.iter().find(|value| value.is_finite() && value.abs() > base_blocks::MOST)
+    {
+        let most = base_blocks::MOST;
+        let what = format!("a value of {value} is beyond {most}, the most a block can state: hold the base as f32");
         return Err(storage_error(kind, what));
     }
     Ok(match kind {
@@ -254,6 +295,8 @@ pub fn quantise(kind: StorageKind, values: &[f32]) -> Result<Vec<u8>> {
         StorageKind::Q5K => shrink_blocks::<BlockQ5K>(values),
         StorageKind::Q6K => shrink_blocks::<BlockQ6K>(values),
         StorageKind::Q8K => shrink_blocks::<BlockQ8K>(values),
+        StorageKind::Nf4 => base_blocks::shrink_nf4(values),
+        StorageKind::Int8 => base_blocks::shrink_int8(values),
     })
 }
 
@@ -328,12 +371,17 @@ mod tests {
     #[test]
     fn sizes_and_numbers_are_those_of_ggml() {
         for kind in StorageKind::ALL {
-            assert_eq!(StorageKind::from_ggml(kind.ggml()), Some(kind));
+            match kind.ggml() {
+                Some(number) => assert_eq!(StorageKind::from_ggml(number), Some(kind)),
+                None => assert!(matches!(kind, StorageKind::Nf4 | StorageKind::Int8)),
+            }
             let bytes = quantise(kind, &values(512)).unwrap();
             assert_eq!(Some(bytes.len()), kind.bytes_for(512), "{}", kind.name());
         }
         assert_eq!(StorageKind::from_ggml(9), None);
         assert_eq!(StorageKind::Q4_1.bytes_for(33), None);
+        assert!((StorageKind::Nf4.bits_per_value() - 4.25).abs() < 1e-9);
+        assert!((StorageKind::Int8.bits_per_value() - 8.25).abs() < 1e-9);
         assert_eq!(StorageKind::Q8K.bytes_for(usize::MAX / 256 * 256), None, "an overflow is no size");
     }
 
@@ -342,7 +390,7 @@ mod tests {
         let original = values(1024);
         for (kind, tolerance) in StorageKind::ALL
             .into_iter()
-            .zip([0.0, 1e-3, 1e-2, 0.2, 0.16, 0.1, 0.08, 0.02, 0.6, 0.35, 0.15, 0.08, 0.04, 0.02])
+            .zip([0.0, 1e-3, 1e-2, 0.2, 0.16, 0.1, 0.08, 0.02, 0.6, 0.35, 0.15, 0.08, 0.04, 0.02, 0.32, 0.01])
         {
             let mut back = vec![0f32; original.len()];
             dequantise(kind, &quantise(kind, &original).unwrap(), &mut back).unwrap();
@@ -374,11 +422,14 @@ mod tests {
         assert!(dequantise(StorageKind::Q4_0, &[0; 35], &mut out).is_err());
         assert!(dequantise(StorageKind::Q6K, &[0; 210], &mut out).is_err());
         assert!(quantise(StorageKind::Q8_0, &[0.0; 31]).is_err());
+        assert!(quantise(StorageKind::Nf4, &[0.0; 96]).is_err());
+        let error = quantise(StorageKind::Int8, &[7e4; 64]).unwrap_err().to_string();
+        assert!(error.contains("70000") && error.contains("f32"), "{error}");
     }
 
     proptest::proptest! {
         #[test]
-        fn any_bytes_can_be_widened(seed: u64, which in 0usize..14) {
+        fn any_bytes_can_be_widened(seed: u64, which in 0usize..16) {
             let kind = StorageKind::ALL[which];
             let mut stream = Stream::new(seed, "bytes");
             let bytes = (0..kind.bytes_for(512).unwrap()).map(|_| stream.next_u64() as u8).collect::<Vec<_>>();

@@ -138,6 +138,54 @@ impl Default for GenerateLimits {
     }
 }
 
+/// Rows of a data file for a bench of training steps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BenchRows {
+    /// Data path or builtin name.
+    pub data: String,
+    /// Whether several rows are put into one.
+    #[serde(default)]
+    pub pack: bool,
+    /// Fewest and most tokens of a row; rows of other lengths are left out.
+    pub row_tokens: (usize, usize),
+    /// File to write what each step was fed.
+    #[serde(default)]
+    pub dump: Option<PathBuf>,
+}
+
+/// What a bench of training steps measures.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrainBench {
+    /// Model path or builtin name.
+    pub model: String,
+    /// Storage of the base, as in project.toml's `[model]`.
+    pub base: String,
+    /// Method id.
+    pub method: String,
+    /// Settings of the method, as in project.toml's `[method]`.
+    #[serde(default)]
+    pub set: Vec<(String, String)>,
+    /// Rows a step.
+    pub batch: usize,
+    /// Tokens a row.
+    pub seq: usize,
+    /// Steps, of which the first is not counted.
+    pub steps: u64,
+    /// Threads; 0 chooses.
+    pub threads: usize,
+    /// Whether activations are computed again in the backward pass.
+    pub recompute: bool,
+    /// Whether the outputs of frozen blocks are kept, as from a run's second epoch on.
+    #[serde(default)]
+    pub keep_prefix: bool,
+    /// How the optimiser keeps its moments: `f32` or `int8`; `f32` when absent.
+    #[serde(default)]
+    pub optim_state: Option<String>,
+    /// Rows of a data file instead of random tokens.
+    #[serde(default)]
+    pub rows: Option<BenchRows>,
+}
+
 /// One thing a person can do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
@@ -178,26 +226,45 @@ pub enum Command {
         project: PathBuf,
     },
     /// Measures training steps on random tokens: `bench`, then `done`.
-    BenchTrain {
-        /// Model path or builtin name.
+    BenchTrain(TrainBench),
+    /// Measures reading, tokenising, packing and waiting for batches: `figures`, then `done`.
+    BenchData {
+        /// Model path or builtin name; its tokenizer is used.
         model: String,
-        /// Storage of the base: `auto`, `f32`, `f16` or `bf16`.
-        base: String,
-        /// Method id.
-        method: String,
-        /// Settings of the method, as in project.toml's `[method]`.
-        #[serde(default)]
-        set: Vec<(String, String)>,
-        /// Rows a step.
+        /// Data path or builtin name.
+        data: String,
+        /// Rows a batch.
         batch: usize,
-        /// Tokens a row.
+        /// Longest row, tokens.
         seq: usize,
-        /// Steps, of which the first is not counted.
-        steps: u64,
+        /// Most threads; 0 chooses.
+        threads: usize,
+    },
+    /// Measures how long models take to their first logits and a project to its first step: `figures`, then `done`.
+    BenchLoad {
+        /// Model paths or builtin names.
+        models: Vec<String>,
+        /// Project folder or file; a copy of it is trained for one step.
+        #[serde(default)]
+        project: Option<PathBuf>,
         /// Threads; 0 chooses.
         threads: usize,
-        /// Whether activations are computed again in the backward pass.
-        recompute: bool,
+    },
+    /// Measures training steps while threads, row length, batch, layers or model grow, each case in a process of its
+    /// own: `figures`, then `done`.
+    BenchScale {
+        /// Model paths or builtin names; the first is used for everything but the comparison of models.
+        models: Vec<String>,
+        /// Which tables: `threads`, `length`, `batch`, `layers`, `models`; all when empty.
+        #[serde(default)]
+        tables: Vec<String>,
+        /// Fewer and smaller cases.
+        #[serde(default)]
+        quick: bool,
+        /// Steps of a case, of which the first is not counted.
+        steps: u64,
+        /// Most threads; 0 chooses.
+        threads: usize,
     },
     /// Sets a damaged run database aside and starts a new one with everything that can still be read and every
     /// run whose folder is there: `warning` events, a `run` event each, then `done`. A whole database stays.

@@ -456,9 +456,15 @@ pub enum Event {
         steps: u64,
         /// Threads.
         threads: u64,
-        /// Tokens a step.
+        /// Tokens a step, padding not counted; of rows of data the mean.
         tokens_per_step: u64,
-        /// Tokens a second.
+        /// Tokens a step that are trained, the mean.
+        #[serde(default)]
+        trained_tokens_per_step: f64,
+        /// Share of the positions that are padding.
+        #[serde(default)]
+        padding_share: f64,
+        /// Tokens a second, padding not counted; the median over the steps.
         tokens_per_sec: f64,
         /// Seconds a step.
         step_secs: f64,

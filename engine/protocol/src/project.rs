@@ -41,7 +41,8 @@ pub struct Project {
 pub struct Model {
     /// A folder, a GGUF file, `builtin:NAME`, or `random:CONFIG.json` for a new model.
     pub path: String,
-    /// How the frozen weights are held: `auto`, `f32`, `f16`, `bf16`.
+    /// How the frozen weights are held: `auto` (as the file has them), `f32`, `f16`, `bf16`; `int8` and `nf4` round
+    /// the linear weights to blocks of 8.25 and 4.25 bits a value while the model is read.
     #[serde(default = "auto")]
     pub base: String,
 }
@@ -160,14 +161,22 @@ pub struct Train {
     pub epsilon: f64,
     /// Decoupled weight decay.
     pub weight_decay: f64,
+    /// How AdamW keeps its two moments: `f32` (8 bytes a trained number), `int8` (2 bytes, by blocks).
+    pub optim_state: String,
     /// Largest global gradient norm; 0 switches clipping off.
     pub clip_norm: f64,
     /// Seed of everything random.
     pub seed: u64,
     /// Threads; 0 is physical cores less one for the window.
     pub threads: usize,
-    /// `auto`, `on`, `off`.
+    /// `auto`, `cpu`, `cuda`, `metal`; auto takes a card that the build has and that works.
+    pub device: String,
+    /// `auto`, `on`, `off`; auto keeps the activations of as many blocks as fit into `kept_mib`.
     pub recompute: String,
+    /// Most memory for kept activations, MiB; 0 is half of what is free.
+    pub kept_mib: u64,
+    /// Most disk that the outputs of frozen blocks may take between epochs, MiB; 0 computes them every time.
+    pub prefix_cache_mib: u64,
     /// Steps between checkpoints; 0 only at the end.
     pub checkpoint_steps: u64,
     /// Checkpoints kept beside best and last.
@@ -267,10 +276,14 @@ impl Default for Train {
             beta2: 0.999,
             epsilon: 1e-8,
             weight_decay: 0.0,
+            optim_state: "f32".to_owned(),
             clip_norm: 1.0,
             seed: 42,
             threads: 0,
+            device: auto(),
             recompute: "auto".to_owned(),
+            kept_mib: 0,
+            prefix_cache_mib: 4096,
             checkpoint_steps: 50,
             keep_checkpoints: 2,
             eval_steps: 50,

@@ -32,10 +32,14 @@ const TABLES: &[(&str, &[&str])] = &[
             "beta2",
             "epsilon",
             "weight_decay",
+            "optim_state",
             "clip_norm",
             "seed",
             "threads",
+            "device",
             "recompute",
+            "kept_mib",
+            "prefix_cache_mib",
             "checkpoint_steps",
             "keep_checkpoints",
             "eval_steps",
@@ -280,10 +284,12 @@ fn check_ranges(project: &Project, name: &str) -> Result<(), Problem> {
     }
     choice("data.loss_on", &project.data.loss_on, &["answers", "last-answer", "everything"])?;
     choice("train.schedule", &train.schedule, &["constant", "linear", "cosine", "wsd"])?;
+    choice("train.device", &train.device, &["auto", "cpu", "cuda", "metal"])?;
+    choice("train.optim_state", &train.optim_state, &["f32", "int8"])?;
     choice("train.recompute", &train.recompute, &["auto", "on", "off"])?;
     choice("train.on_spike", &train.on_spike, &["stop", "roll-back"])?;
     choice("keep.on_exceed", &project.keep.on_exceed, &["warn", "slow-down", "replay", "roll-back", "stop"])?;
-    choice("model.base", &project.model.base, &["auto", "f32", "f16", "bf16"])?;
+    choice("model.base", &project.model.base, &["auto", "f32", "f16", "bf16", "int8", "nf4"])?;
     for format in &project.export.formats {
         choice("export.formats", format, &["peft", "hf", "gguf", "gguf-lora"])?;
     }
@@ -343,6 +349,19 @@ mod tests {
         assert!(parse(&newer, Path::new("p.toml")).expect_err("newer").what.contains("newer"));
         let zero = format!("{SMALL}[train]\nbatch = 0\n");
         assert!(parse(&zero, Path::new("p.toml")).expect_err("batch").what.contains("train.batch"));
+    }
+
+    #[test]
+    fn storage_of_the_base_and_of_the_optimiser_are_choices() {
+        let text = SMALL.replace("path = \"m.gguf\"", "path = \"m.gguf\"\nbase = \"nf4\"");
+        let project = parse(&format!("{text}[train]\noptim_state = \"int8\"\n"), Path::new("p.toml")).expect("both");
+        assert_eq!((project.model.base.as_str(), project.train.optim_state.as_str()), ("nf4", "int8"));
+        assert!(to_text(&project).expect("text").contains("optim_state = \"int8\""));
+        let problem = parse(&text.replace("nf4", "nf3"), Path::new("p.toml")).expect_err("no such base");
+        assert!(problem.action.contains("nf4") && problem.action.contains("int8"), "{problem}");
+        let fp8 = format!("{SMALL}[train]\noptim_state = \"fp8\"\n");
+        assert!(parse(&fp8, Path::new("p.toml")).expect_err("no such state").what.contains("train.optim_state"));
+        assert_eq!(parse(SMALL, Path::new("p.toml")).expect("defaults").train.optim_state, "f32");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::error::Result;
 use temper_methods::{ModelDims, OwnDims, Promote, SiteDims};
 use temper_models::{Model, names};
-use temper_nn::{ParamSet, StorageKind};
+use temper_nn::ParamSet;
 use temper_protocol::{Code, Declared, Problem, Project};
 
 /// A method on a model.
@@ -56,7 +56,16 @@ pub fn attach(model: &mut Model, project: &Project) -> Result<Attached> {
         site.attach(slots, seed)?;
     }
     let selector = plan.promote.selector()?;
+    let mut notes = plan.notes;
     if plan.promote != Promote::None {
+        let linear = model.held().linear;
+        if linear.is_memory_only() && model.sites().iter().any(|site| selector.selects(site.name())) {
+            let name = linear.name();
+            notes.push(format!(
+                "whole weights are trained from their {name} values, which saves no memory and rounds the start: set \
+                 model.base to auto"
+            ));
+        }
         model.promote(&|name| selector.selects(name))?;
     }
     let params = model.params()?;
@@ -65,7 +74,7 @@ pub fn attach(model: &mut Model, project: &Project) -> Result<Attached> {
         let action = "choose layers that exist and are not excluded";
         return Err(Problem::new(Code::MethodInvalid, what, "[method]", action).into());
     }
-    Ok(Attached { params, whole_weights: plan.promote != Promote::None, notes: plan.notes })
+    Ok(Attached { params, whole_weights: plan.promote != Promote::None, notes })
 }
 
 /// Refuses model families and bases that the method's declaration does not list.
@@ -78,11 +87,7 @@ fn check_fits(declared: &Declared, model: &Model) -> Result<()> {
     if !declared.families.is_empty() && !declared.families.contains(&family) {
         return refuse(format!("{} does not work on {family} models", declared.title), declared.families);
     }
-    let blocks = !matches!(
-        model.main_storage().unwrap_or(StorageKind::F32),
-        StorageKind::F32 | StorageKind::F16 | StorageKind::Bf16
-    );
-    let base = if blocks { "blocks" } else { "dense" };
+    let base = if model.held().linear.is_float() { "dense" } else { "blocks" };
     if !declared.bases.is_empty() && !declared.bases.contains(&base) {
         return refuse(format!("{} does not work on weights held as {base}", declared.title), declared.bases);
     }

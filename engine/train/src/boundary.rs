@@ -24,15 +24,20 @@ impl Run<'_> {
         let watch = self.watch;
         if let Some(validation) = &self.validation {
             watch.preparing("measuring the base", 0, 0, "batches");
-            let loss = validation.loss(&self.model, &mut || watch.check())?;
+            let key = self.start.key("validation loss", validation.batches());
+            let measure = || validation.loss(&self.model, &mut || watch.check()).map(Exact);
+            let Exact(loss) = self.start.known(&key, measure)?;
             self.state.evals.base_loss = Exact(loss);
             self.state.evals.last_loss = Exact(loss);
             watch.say(Event::Eval { step: 0, split: "validation".to_owned(), loss, best: false });
         }
-        let measures = self.probes.measure(&self.model, watch)?;
+        let key = self.start.key(&self.probes.form(), self.probes.batches());
+        let mut measures = self.start.known(&key, || self.probes.measure(&self.model, watch))?;
+        // Sets of the same text may have other names now.
+        measures.iter_mut().zip(self.probes.names()).for_each(|(measure, name)| name.clone_into(&mut measure.set));
         self.record(0, &measures);
         self.state.keep.forgetting = Exact(forgetting(&measures));
-        self.prompts.answer(&self.model, &self.codec, 0, watch)
+        self.prompts.answer(&self.model, &self.codec, 0, Some(&self.start), watch)
     }
 
     /// Does what is due after the step that was done last.
@@ -59,7 +64,7 @@ impl Run<'_> {
         let asked = watch.control().take_sample_now();
         if due(step, project.samples.every_steps, last) || asked {
             let (model, codec, prompts) = (&self.model, &self.codec, &self.prompts);
-            self.clock.time(Phase::Samples, || prompts.answer(model, codec, step, watch))?;
+            self.clock.time(Phase::Samples, || prompts.answer(model, codec, step, None, watch))?;
         }
         self.state.boundary_done = true;
         if step >= self.total_steps {

@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use temper_nn::{AdamW, Bytes, Map, ParamSet};
+use temper_nn::{AdamW, Bytes, Map, ParamSet, StateTensor, StateValues};
 use temper_protocol::{Code, Problem};
 
 /// Trained parameters of adapters.
@@ -228,13 +228,14 @@ fn write_folder(folder: &Path, parts: Parts<'_>) -> Result<u64> {
     let weights_file = if meta.whole_weights { MODEL_FILE } else { ADAPTER_FILE };
     let values = weights.iter().map(|param| (param.name.clone(), Values::Tensor(param.var.as_tensor())));
     note(weights_file, write_tensors(&folder.join(weights_file), values)?);
-    // The names are those that AdamW::from_safetensors reads.
-    let moments = optimiser.state().flat_map(|(name, shape, first, second, steps)| {
-        [
-            (format!("first.{name}"), Values::Floats(first, shape)),
-            (format!("second.{name}"), Values::Floats(second, shape)),
-            (format!("steps.{name}"), Values::Count(i64::try_from(steps).unwrap_or(i64::MAX))),
-        ]
+    let moments: Vec<StateTensor<'_>> = optimiser.state().collect();
+    let moments = moments.iter().map(|tensor| {
+        let values = match tensor.values {
+            StateValues::Floats(values) => Values::Floats(values, &tensor.shape),
+            StateValues::Codes(codes) => Values::Bytes(codes, &tensor.shape),
+            StateValues::Count(count) => Values::Count(count),
+        };
+        (tensor.name.clone(), values)
     });
     note(OPTIMISER_FILE, write_tensors(&folder.join(OPTIMISER_FILE), moments)?);
     let meta = serde_json::to_value(&meta).map_err(|error| Problem::internal(format!("state.json: {error}")))?;

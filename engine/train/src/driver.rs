@@ -14,10 +14,10 @@ use candle_core::{Tensor, Var};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
-use temper_models::{Flow, Model};
+use temper_models::{Flow, Model, Stage};
 use temper_nn::fused::{BlockKept, FusedBlock};
 use temper_nn::ops::{seed_gradient, with_slice};
-use temper_nn::{ForwardContext, Grads, Param};
+use temper_nn::{ForwardContext, Grads, Param, device};
 
 /// The tokens of one forward pass.
 #[derive(Debug, Clone)]
@@ -28,6 +28,8 @@ pub struct Tokens {
     pub targets: Arc<[u32]>,
     /// Shape, positions and borders.
     pub ctx: ForwardContext,
+    /// Numbers of the examples in the order of their segments, row by row; empty for text that is none.
+    pub examples: Arc<[u32]>,
 }
 
 /// What a micro-step measured.
@@ -47,7 +49,8 @@ pub struct Driver {
     /// Lowest stage with something to train: 0 the embedding, 1 the first block, one more than the number
     /// of blocks the head.
     lowest: usize,
-    recompute: bool,
+    /// Blocks from here up keep their activations; those below compute them again in the backward pass.
+    kept_from: usize,
     /// Whether blocks that allow it are run without a graph.
     fuse: bool,
 }
@@ -102,9 +105,18 @@ impl Inputs {
 }
 
 impl Driver {
-    /// A driver of `model` as it is now: to be made anew when parameters come or go.
+    /// A driver of `model` as it is now: to be made anew when parameters come or go. All blocks keep their activations,
+    /// or with `recompute` none.
     #[must_use]
     pub fn new(model: &Model, recompute: bool) -> Self {
+        Self::keeping(model, if recompute { 0 } else { model.blocks.len() })
+    }
+
+    /// The same with activations kept in the `kept_blocks` highest blocks: those whose backward pass comes first, so that
+    /// their memory is free again before the others need theirs. The result is the same bit for bit.
+    #[must_use]
+    pub fn keeping(model: &Model, kept_blocks: usize) -> Self {
+        let kept_from = model.blocks.len().saturating_sub(kept_blocks);
         let embed = model.embed.params();
         let blocks: Vec<Vec<Param>> = model.blocks.iter().map(|block| block.params()).collect();
         let lowest = if embed.is_empty() {
@@ -112,7 +124,7 @@ impl Driver {
         } else {
             0
         };
-        Self { embed, blocks, head: model.head.params(), lowest, recompute, fuse: true }
+        Self { embed, blocks, head: model.head.params(), lowest, kept_from, fuse: true }
     }
 
     /// The same with every block run as a graph of single operations: what fused blocks are compared with.
@@ -128,10 +140,24 @@ impl Driver {
         self.lowest.saturating_sub(1)
     }
 
-    /// Whether activations are computed again in the backward pass.
-    #[must_use]
-    pub fn recomputes(&self) -> bool {
-        self.recompute
+    /// Hidden states (batch, width, hidden) that the lowest trained block is given: what may be kept between epochs.
+    /// `None` when every block is trained, or a block below passes on more than hidden states.
+    ///
+    /// # Errors
+    /// Shapes that do not fit, or tokens outside the vocabulary.
+    pub fn prefix(&self, model: &Model, tokens: &Tokens) -> Result<Option<Tensor>> {
+        let frozen = self.lowest_block();
+        if frozen == 0 {
+            return Ok(None);
+        }
+        let mut flow = model.embed.forward(&tokens.ids, &tokens.ctx)?.detach();
+        for block in model.blocks.iter().take(frozen) {
+            flow = plain_forward(block.as_ref(), flow, &tokens.ctx, self.fuse)?;
+            if !flow.side.is_empty() || flow.extra_loss.is_some() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(flow.hidden))
     }
 
     /// Runs one micro-step: adds the gradients of `scale · (sum of losses) + extra_scale · (extra losses)` to
@@ -143,12 +169,28 @@ impl Driver {
         &self,
         model: &Model,
         tokens: &Tokens,
+        scales: (f64, f64),
+        grads: &mut Grads,
+        clock: &mut PhaseClock,
+    ) -> Result<MicroLoss> {
+        self.micro_step_from(None, model, tokens, scales, grads, clock)
+    }
+
+    /// As [`Self::micro_step`], with the hidden states of [`Self::prefix`] where they are known.
+    ///
+    /// # Errors
+    /// As [`Self::micro_step`].
+    pub fn micro_step_from(
+        &self,
+        prefix: Option<Tensor>,
+        model: &Model,
+        tokens: &Tokens,
         (scale, extra_scale): (f64, f64),
         grads: &mut Grads,
         clock: &mut PhaseClock,
     ) -> Result<MicroLoss> {
         let start = Instant::now();
-        let (embedded, kept, last, mut extra_loss) = self.forward(model, tokens)?;
+        let (embedded, kept, last, mut extra_loss) = self.forward(prefix, model, tokens)?;
         let inputs_needed = self.lowest <= self.blocks.len();
         let (inputs, hidden) = if inputs_needed {
             let (inputs, flow) = Inputs::track(last)?;
@@ -204,21 +246,31 @@ impl Driver {
     /// Up to the head: the embedding's graph when it is trained, what was kept of each block that is, the
     /// last block's output, and the extra losses of blocks that are not visited again.
     #[expect(clippy::type_complexity, reason = "the four parts are taken apart at once by the only caller")]
-    fn forward(&self, model: &Model, tokens: &Tokens) -> Result<(Option<Flow>, Vec<(usize, Kept)>, Flow, f64)> {
-        let output = model.embed.forward(&tokens.ids, &tokens.ctx)?;
-        let mut flow = output.detach();
-        let embedded = (self.lowest == 0).then_some(output);
+    fn forward(
+        &self,
+        prefix: Option<Tensor>,
+        model: &Model,
+        tokens: &Tokens,
+    ) -> Result<(Option<Flow>, Vec<(usize, Kept)>, Flow, f64)> {
+        let (first, mut flow, embedded) = match prefix {
+            Some(hidden) => (self.lowest_block(), Flow::new(hidden.to_device(&device::current())?), None),
+            None => {
+                let output = model.embed.forward(&tokens.ids, &tokens.ctx)?;
+                (0, output.detach(), (self.lowest == 0).then_some(output))
+            }
+        };
         let mut kept = Vec::with_capacity(self.blocks.len());
         let mut extra_loss = 0.0;
-        for (stage, block) in model.blocks.iter().enumerate() {
+        for (stage, block) in model.blocks.iter().enumerate().skip(first) {
             flow.extra_loss = None;
             let trained = stage + 1 >= self.lowest;
             if self.fuse
+                && flow.hidden.device().is_cpu()
                 && flow.side.is_empty()
                 && let Some(block) = block.fused(&tokens.ctx)?
             {
                 let input = flow.hidden;
-                let (hidden, keep) = fused_forward(&block, &input, &tokens.ctx, trained && !self.recompute)?;
+                let (hidden, keep) = fused_forward(&block, &input, &tokens.ctx, trained && stage >= self.kept_from)?;
                 flow = Flow::new(hidden);
                 if trained {
                     kept.push((stage, Kept::Fused { block: Box::new(block), input, kept: keep.map(Box::new) }));
@@ -228,7 +280,7 @@ impl Driver {
                 if let Some(extra) = &flow.extra_loss {
                     extra_loss += f64::from(extra.to_scalar::<f32>()?);
                 }
-            } else if self.recompute {
+            } else if stage < self.kept_from {
                 kept.push((stage, Kept::Input(flow.clone())));
                 // The graph that the trained parameters record dies here, before the next block's begins.
                 flow = block.forward(flow, &tokens.ctx)?.detach();
@@ -289,6 +341,18 @@ fn fused_forward(
     Ok((Tensor::from_vec(values, input.dims(), input.device())?, kept))
 }
 
+/// Runs a block that nothing is asked of but its output.
+fn plain_forward(block: &dyn Stage, flow: Flow, ctx: &ForwardContext, fuse: bool) -> Result<Flow> {
+    if fuse
+        && flow.hidden.device().is_cpu()
+        && flow.side.is_empty()
+        && let Some(block) = block.fused(ctx)?
+    {
+        return Ok(Flow::new(fused_forward(&block, &flow.hidden, ctx, false)?.0));
+    }
+    Ok(block.forward(flow, ctx)?.detach())
+}
+
 /// The scalar whose backward pass gives the fields of `output` their gradients and its extra loss the
 /// gradient `extra_scale`. `None` when nothing of it is wanted or nothing is tracked.
 fn seed_of(output: &Flow, gradient: &FlowGradient, extra_scale: f64) -> Result<Option<Tensor>> {
@@ -325,10 +389,7 @@ fn seed_of(output: &Flow, gradient: &FlowGradient, extra_scale: f64) -> Result<O
 pub fn hidden(model: &Model, ids: &Arc<[u32]>, ctx: &ForwardContext) -> Result<Tensor> {
     let mut flow = model.embed.forward(ids, ctx)?.detach();
     for block in &model.blocks {
-        flow = match block.fused(ctx)? {
-            Some(block) if flow.side.is_empty() => Flow::new(fused_forward(&block, &flow.hidden, ctx, false)?.0),
-            _ => block.forward(flow, ctx)?.detach(),
-        };
+        flow = plain_forward(block.as_ref(), flow, ctx, true)?;
     }
     Ok(flow.hidden)
 }

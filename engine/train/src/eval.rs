@@ -6,7 +6,7 @@ use crate::driver::{Tokens, hidden};
 use crate::error::Result;
 use crate::prepare::tokens_of;
 use crate::scores::{Mean, Pair, compare_positions, ratio, score_positions};
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use temper_data::{Example, eval_batches};
 use temper_models::Model;
 use temper_nn::ops::{IGNORE, with_slice};
@@ -58,6 +58,11 @@ impl Validation {
         (trained_tokens > 0).then_some(Self { batches, trained_tokens })
     }
 
+    /// Its batches.
+    pub(crate) fn batches(&self) -> &[Tokens] {
+        &self.batches
+    }
+
     /// Positions of all batches, padding included: what measuring once costs.
     #[must_use]
     pub fn positions(&self) -> u64 {
@@ -106,7 +111,7 @@ pub fn counted_hidden(model: &Model, tokens: &Tokens) -> Result<(Tensor, Vec<u32
     let counted = tokens.targets.iter().zip(0_u32..).filter(|(target, _)| **target != IGNORE);
     let (targets, places): (Vec<u32>, Vec<u32>) = counted.map(|(target, place)| (*target, place)).unzip();
     let (batch, width, features) = hidden.dims3()?;
-    let places = Tensor::from_vec(places, targets.len(), &Device::Cpu)?;
+    let places = Tensor::from_vec(places, targets.len(), hidden.device())?;
     Ok((hidden.reshape((batch * width, features))?.index_select(&places, 0)?, targets))
 }
 

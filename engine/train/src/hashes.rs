@@ -48,7 +48,8 @@ impl Hashes {
 }
 
 /// Hash over the settings that decide the weights. Names, paths (their contents have hashes of their own),
-/// threads, recomputation, samples, retention and export do not.
+/// threads, device, recomputation, caches, samples, retention and export do not. Settings that came later count only
+/// where they differ from how everything was before them, so that older checkpoints can still be resumed.
 ///
 /// # Errors
 /// Settings that cannot be written as JSON.
@@ -68,9 +69,17 @@ pub fn of_settings(project: &Project) -> Result<String> {
     project.keep.probes.clear();
     project.samples = temper_protocol::project::Samples::default();
     project.export = temper_protocol::project::Export::default();
-    let text = serde_json::to_string(&project)
-        .map_err(|error| Problem::internal(format!("the settings cannot be written: {error}")))?;
-    Ok(hex(&Sha256::digest(text.as_bytes())))
+    let unwritten = |error| Problem::internal(format!("the settings cannot be written: {error}"));
+    let mut settings = serde_json::to_value(&project).map_err(unwritten)?;
+    if let Some(train) = settings.get_mut("train").and_then(serde_json::Value::as_object_mut) {
+        let later = ["device", "kept_mib", "prefix_cache_mib"];
+        let as_before = (project.train.optim_state == "f32").then_some("optim_state");
+        for key in later.into_iter().chain(as_before) {
+            // In place: the order of the others is part of the hash.
+            train.shift_remove(key);
+        }
+    }
+    Ok(hex(&Sha256::digest(settings.to_string().as_bytes())))
 }
 
 /// Hash over files and folders: of each file its name inside the folder given and the hash of its content,
@@ -79,13 +88,21 @@ pub fn of_settings(project: &Project) -> Result<String> {
 /// # Errors
 /// A file that cannot be read.
 pub fn of_paths(paths: &[PathBuf]) -> Result<String> {
+    of_paths_with(paths, &hash_file)
+}
+
+/// The same with the content of each file hashed by `hash`.
+///
+/// # Errors
+/// A file that cannot be read.
+pub(crate) fn of_paths_with(paths: &[PathBuf], hash_of: &dyn Fn(&Path) -> Result<String>) -> Result<String> {
     let mut hash = Sha256::new();
     for (index, path) in paths.iter().enumerate() {
         let mut files = Vec::new();
         collect(path, "", &mut files)?;
         files.sort();
         for (name, file) in files {
-            hash.update(format!("{index}\0{name}\0{}\n", hash_file(&file)?));
+            hash.update(format!("{index}\0{name}\0{}\n", hash_of(&file)?));
         }
     }
     Ok(hex(&hash.finalize()))
@@ -141,10 +158,28 @@ mod tests {
         assert_eq!(same, hash(&|p| p.model.path = "elsewhere/model.gguf".to_owned()));
         assert_eq!(same, hash(&|p| p.train.threads = 3));
         assert_eq!(same, hash(&|p| p.samples.prompts.push("hello".to_owned())));
+        assert_eq!(same, hash(&|p| p.train.prefix_cache_mib = 0));
+        assert_eq!(same, hash(&|p| p.train.kept_mib = 700));
+        assert_eq!(same, hash(&|p| p.train.device = "cpu".to_owned()));
         assert_ne!(same, hash(&|p| p.train.lr_peak *= 2.0));
         assert_ne!(same, hash(&|p| p.train.seed += 1));
         assert_ne!(same, hash(&|p| p.method.id = "full".to_owned()));
         assert_ne!(same, hash(&|p| p.data.max_tokens = 7));
+        assert_ne!(same, hash(&|p| p.train.optim_state = "int8".to_owned()));
+        assert_ne!(same, hash(&|p| p.model.base = "nf4".to_owned()));
+    }
+
+    #[test]
+    fn the_optimiser_state_of_before_there_was_a_choice_hashes_as_it_did() {
+        let mut project = Project::new("", "", &[], "lora");
+        project.train.recompute.clear();
+        project.train.keep_checkpoints = 0;
+        project.keep.probes.clear();
+        project.export = temper_protocol::project::Export::default();
+        let text = serde_json::to_string(&project).expect("text");
+        let before = text.replace("\"optim_state\":\"f32\",", "");
+        assert!(before.len() < text.len());
+        assert_eq!(of_settings(&project).expect("hash"), hex(&Sha256::digest(before.as_bytes())));
     }
 
     #[test]

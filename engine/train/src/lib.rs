@@ -9,6 +9,7 @@
 //! what is on the disk, [`eval`] and [`probes`] measure, [`trained`] loads a result.
 
 pub mod attach;
+pub mod base_cache;
 pub mod bench;
 mod boundary;
 pub mod checkpoint;
@@ -22,6 +23,7 @@ pub mod hashes;
 pub mod keep;
 pub mod meter;
 pub mod phases;
+pub mod prefix;
 pub mod preflight;
 pub mod prepare;
 pub mod probes;
@@ -33,6 +35,8 @@ mod saving;
 pub mod schedule;
 pub mod scores;
 pub mod session;
+pub mod stamps;
+pub mod start;
 pub mod state;
 pub mod tensor_file;
 pub mod threads;

@@ -14,6 +14,8 @@ pub enum Phase {
     Optimiser,
     /// Waiting for batches.
     Data,
+    /// Reading or keeping the outputs of frozen blocks.
+    Prefix,
     /// Validation.
     Eval,
     /// Kept sets and rank telemetry.
@@ -33,6 +35,7 @@ impl Phase {
             Self::Backward => "backward",
             Self::Optimiser => "optimiser",
             Self::Data => "data",
+            Self::Prefix => "prefix",
             Self::Eval => "eval",
             Self::Probes => "probes",
             Self::Saves => "saves",

@@ -6,10 +6,11 @@ use crate::error::Result;
 use crate::eval::Validation;
 use crate::meter::{Meter, free_disk_mib, free_memory_mib, most_memory_mib};
 use crate::phases::PhaseClock;
+use crate::prefix::needed_mib;
 use crate::prepare::{Prepared, prepare, tokens_of};
 use crate::request::TrainRequest;
-use crate::saving::adamw;
-use crate::session::{kept_windows, layout, recomputes};
+use crate::saving::{adamw, moment_storage};
+use crate::session::{kept_blocks, kept_windows, layout};
 use crate::threads::{on_pool, threads_for};
 use crate::watch::Watch;
 use std::time::Instant;
@@ -19,8 +20,8 @@ use temper_nn::{AdamW, Grads};
 use temper_protocol::{Code, Event, Problem, StorageType};
 
 const MIB: f64 = 1024.0 * 1024.0;
-/// Each number of a parameter and of its two moments takes four bytes in a checkpoint.
-const CHECKPOINT_BYTES: f64 = 12.0;
+/// Bytes of a trained number itself, in memory and in a checkpoint; its gradient takes as many.
+const VALUE_BYTES: f64 = 4.0;
 /// Passes over the data above which a person is told.
 const MANY_EPOCHS: f64 = 20.0;
 
@@ -79,10 +80,14 @@ fn measure(request: &TrainRequest, watch: &Watch<'_>) -> Result<Event> {
     let total_secs = step_secs * steps as f64 + cost.forward_secs_per_token * measuring;
 
     let trained_parameters = prepared.attached.params.elements() as u64;
-    let checkpoint_mib = trained_parameters as f64 * CHECKPOINT_BYTES / MIB;
+    let moment_bytes = moment_storage(&project.train).bytes_per_value();
+    let checkpoint_mib = trained_parameters as f64 * (VALUE_BYTES + moment_bytes) / MIB;
     let checkpoints_mib = checkpoint_mib * (train.keep_checkpoints + 4) as f64;
+    let driver = Driver::new(&prepared.model, true);
+    let prefix_mib = needed_mib(&prepared.loader, train, prepared.total_steps, &prepared.model, &driver);
+    let prefix_mib = if prefix_mib <= train.prefix_cache_mib as f64 { prefix_mib } else { 0.0 };
     let export_mib = project.export.formats.iter().map(|format| export_mib(format, request, &prepared)).sum::<f64>();
-    let disk_mib = checkpoints_mib + export_mib;
+    let disk_mib = checkpoints_mib + export_mib + prefix_mib;
     // What the scratch state holds is free again when the run starts.
     let held = if measured { cost.memory_taken_mib } else { 0.0 };
     let (free_memory_mib, free_disk_mib) = (free_memory_mib() + held, free_disk_mib(&request.run_dir));
@@ -130,17 +135,21 @@ fn measure(request: &TrainRequest, watch: &Watch<'_>) -> Result<Event> {
 }
 
 /// Memory that a step takes beside the mapped model, by count: value, gradient and two moments of every
-/// trained number, and activations of all blocks or, recomputed, of one and every block's input.
+/// trained number, activations of the blocks that keep them and, where others compute them again, of one more and every
+/// block's input.
 fn expected_mib(request: &TrainRequest, prepared: &Prepared, tokens: &Tokens) -> f64 {
     let model = &prepared.model;
     let (blocks, positions) = (model.blocks.len() as f64, tokens.ids.len() as f64);
-    let trained = prepared.attached.params.elements() as f64 * 16.0;
+    let bytes = 2.0 * VALUE_BYTES + moment_storage(&request.project.train).bytes_per_value();
+    let trained = prepared.attached.params.elements() as f64 * bytes;
     let per_block = kept_bytes_per_token(model) * positions;
-    let activations = if recomputes(&request.project, model, prepared.max_tokens) {
+    let kept = kept_blocks(&request.project, model, prepared.max_tokens) as f64;
+    let again = if kept < blocks {
         2.0 * per_block + blocks * positions * model.config.hidden_size() as f64 * 4.0
     } else {
-        blocks * per_block
+        0.0
     };
+    let activations = kept * per_block + again;
     (trained + activations) / MIB
 }
 
@@ -199,7 +208,7 @@ fn one_step(
     watch: &Watch<'_>,
 ) -> Result<Cost> {
     let (model, project) = (&prepared.model, &request.project);
-    let driver = Driver::new(model, recomputes(project, model, prepared.max_tokens));
+    let driver = Driver::keeping(model, kept_blocks(project, model, prepared.max_tokens));
     let mut clock = PhaseClock::default();
     let mut grads = Grads::new();
     // The first pass reads the model's pages and grows the buffers; the second is what a step costs.

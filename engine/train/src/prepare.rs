@@ -5,6 +5,7 @@ use crate::driver::Tokens;
 use crate::error::{Result, TrainError};
 use crate::hashes::{self, Hashes};
 use crate::request::TrainRequest;
+use crate::stamps::Stamps;
 use crate::watch::Watch;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -74,7 +75,7 @@ pub fn load_codec(source: &ModelSource, model_path: &Path, project: &Project) ->
 /// Everything that can be wrong with a model file.
 pub fn load_base(project: &Project, model_path: &Path, progress: &mut dyn FnMut(&str, u64, u64)) -> Result<Model> {
     if project.model.path.starts_with("random:") {
-        return Ok(Model::random_from_file(model_path, project.train.seed)?);
+        return Ok(Model::random_from_file(model_path, project.train.seed, project.model.base.parse()?)?);
     }
     Ok(Model::load(model_path, project.model.base.parse()?, progress)?)
 }
@@ -99,6 +100,7 @@ pub fn prepare(request: &TrainRequest, watch: &Watch<'_>) -> Result<Prepared> {
         return Err(Problem::new(Code::TokenizerInvalid, what, place, action).into());
     }
     let mut warnings = Vec::new();
+    warnings.extend(how_held(&model).map(|text| ("base".to_owned(), text)));
     let context = model.config.context();
     let max_tokens = project.data.max_tokens.min(context);
     if max_tokens < project.data.max_tokens {
@@ -150,6 +152,30 @@ pub fn prepare(request: &TrainRequest, watch: &Watch<'_>) -> Result<Prepared> {
     })
 }
 
+/// What a person should know of a base that was rounded while it was read.
+fn how_held(model: &Model) -> Option<String> {
+    let held = model.held();
+    if !held.linear.is_memory_only() {
+        return None;
+    }
+    let (linear, table, mib) = (held.linear.name(), held.table.name(), |bytes: u64| bytes as f64 / f64::from(1 << 20));
+    let mut text = format!(
+        "linear weights are held as {linear} ({} bits a value), the embedding as {table}, norms as f32: {:.0} MiB in \
+         memory, {:.0} in the file",
+        held.linear.bits_per_value(),
+        mib(held.bytes),
+        mib(held.source_bytes)
+    );
+    if let Some(stored) = model.main_storage().filter(|stored| !stored.is_float()) {
+        let (stored, bits) = (stored.name(), stored.bits_per_value());
+        text.push_str(&format!(
+            "; the file has {stored} ({bits} bits), so they are rounded a second time: model.base = \"auto\" would keep \
+             them as they are"
+        ));
+    }
+    Some(text)
+}
+
 fn load_data(request: &TrainRequest, codec: &TextCodec, max_tokens: usize, watch: &Watch<'_>) -> Result<Dataset> {
     let project = &request.project;
     let validation = match (&request.validation_path, &project.data.validation) {
@@ -187,11 +213,17 @@ pub fn tokens_of(batch: Batch, training: bool, seed: u64, step: u64, first_row: 
         positions: batch.positions.into(),
         borders: Arc::new(batch.borders),
     };
-    Tokens { ids: batch.tokens.into(), targets: batch.targets.into(), ctx }
+    Tokens { ids: batch.tokens.into(), targets: batch.targets.into(), ctx, examples: batch.examples.into() }
 }
 
-/// Hashes the base on a thread of its own, so that nobody waits for a large model.
-pub struct Hashing(JoinHandle<Result<String>>);
+/// Hashes the base and the program on a thread of its own, so that nobody waits for a large model.
+pub struct Hashing {
+    worker: JoinHandle<Result<(String, String)>>,
+    stamps: Arc<Stamps>,
+}
+
+/// Where the hashes of files are remembered, beside what was measured of the base.
+const STAMPS_FILE: &str = "hashes.json";
 
 impl Hashing {
     /// Starts.
@@ -200,23 +232,35 @@ impl Hashing {
     /// The system gives no thread.
     pub fn start(request: &TrainRequest) -> Result<Self> {
         let base = request.model_path.clone();
-        std::thread::Builder::new()
+        let list = request.base_cache_dir.as_ref().map(|folder| folder.join(STAMPS_FILE));
+        let stamps = Arc::new(Stamps::load(list));
+        let known = Arc::clone(&stamps);
+        let work = move || {
+            let base = hashes::of_paths_with(&[base], &|path| known.hash(path))?;
+            // A program that is no file any more has no hash.
+            let program = std::env::current_exe().ok().and_then(|path| known.hash(&path).ok());
+            Ok((base, program.unwrap_or_default()))
+        };
+        let worker = std::thread::Builder::new()
             .name("temper-hashes".to_owned())
-            .spawn(move || hashes::of_paths(&[base]))
-            .map(Self)
-            .map_err(|error| Problem::internal(format!("no thread for hashes: {error}")).into())
+            .spawn(work)
+            .map_err(|error| Problem::internal(format!("no thread for hashes: {error}")))?;
+        Ok(Self { worker, stamps })
     }
 
-    /// Waits for the base and hashes the rest: the data files that were read, kept sets, settings.
+    /// Waits for base and program and hashes the rest: the data files that were read, kept sets, settings. The second
+    /// result is the program's hash, empty when it cannot be told.
     ///
     /// # Errors
     /// A file that cannot be read.
-    pub fn finish(self, request: &TrainRequest, data_files: &[PathBuf], watch: &Watch<'_>) -> Result<Hashes> {
+    pub fn finish(self, request: &TrainRequest, data_files: &[PathBuf], watch: &Watch<'_>) -> Result<(Hashes, String)> {
         watch.preparing("checking the files", 0, 0, "bytes");
         let probes: Vec<PathBuf> = request.probes.iter().map(|(_, path)| path.clone()).collect();
-        let (data, probes) = (hashes::of_paths(data_files)?, hashes::of_paths(&probes)?);
+        let of = |paths: &[PathBuf]| hashes::of_paths_with(paths, &|path| self.stamps.hash(path));
+        let (data, probes) = (of(data_files)?, of(&probes)?);
         let failed = |_panic| TrainError::from(Problem::internal("hashing the model failed"));
-        let base = self.0.join().map_err(failed)??;
-        Ok(Hashes { base, data, probes, settings: hashes::of_settings(&request.project)? })
+        let (base, program) = self.worker.join().map_err(failed)??;
+        self.stamps.save();
+        Ok((Hashes { base, data, probes, settings: hashes::of_settings(&request.project)? }, program))
     }
 }

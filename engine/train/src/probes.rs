@@ -8,10 +8,13 @@
 use crate::driver::Tokens;
 use crate::error::{Result, TrainError};
 use crate::eval::{AsBase, compare, counted_hidden};
+use crate::exact;
 use crate::prepare::tokens_of;
 use crate::scores::Pair;
+use crate::start::Start;
 use crate::tensor_file::{TensorFile, Values, hash_file, hex, write_tensors};
 use crate::watch::Watch;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -48,19 +51,24 @@ pub struct Probes {
 }
 
 /// One measurement of one set.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SetMeasure {
     /// Name of the set.
     pub set: String,
     /// Nats per token.
+    #[serde(with = "exact::plain")]
     pub loss: f64,
     /// Loss minus the base's.
+    #[serde(with = "exact::plain")]
     pub loss_delta: f64,
     /// KL(base ‖ now), nats per token.
+    #[serde(with = "exact::plain")]
     pub kl: f64,
     /// Share of positions whose best token is the base's.
+    #[serde(with = "exact::plain")]
     pub top1_agreement: f64,
     /// Share of positions right in the base and wrong now.
+    #[serde(with = "exact::plain")]
     pub negative_flips: f64,
     /// Positions.
     pub positions: u64,
@@ -156,6 +164,22 @@ impl Probes {
         self.sets.iter().map(|set| set.positions).sum()
     }
 
+    /// How many batches each set has.
+    pub(crate) fn form(&self) -> String {
+        let batches: Vec<usize> = self.sets.iter().map(|set| set.batches.len()).collect();
+        format!("kept sets of {batches:?} batches")
+    }
+
+    /// The batches of all sets.
+    pub(crate) fn batches(&self) -> impl Iterator<Item = &Tokens> {
+        self.sets.iter().flat_map(|set| &set.batches)
+    }
+
+    /// The names of the sets.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.sets.iter().map(|set| set.name.as_str())
+    }
+
     /// Hash of everything the base's hidden states depend on.
     fn key(&self, base_hash: &str, base: &str) -> String {
         let mut hash = Sha256::new();
@@ -168,16 +192,16 @@ impl Probes {
     }
 
     /// Computes the base's hidden states, or takes those of an earlier part of the run when they belong to the
-    /// same base and texts. `base_hash` is that of the model file, `base` how it is held.
+    /// same base and texts, or those that `start` remembers of another run. `base` is how the base is held.
     ///
     /// # Errors
     /// The run's folder cannot be written; a stop or cancel.
-    pub fn capture_base(&self, model: &Model, base_hash: &str, base: &str, watch: &Watch<'_>) -> Result<()> {
+    pub fn capture_base(&self, model: &Model, start: &Start, base: &str, watch: &Watch<'_>) -> Result<()> {
         if self.is_empty() {
             return Ok(());
         }
         let key_file = self.folder.join(KEY_FILE);
-        let key = self.key(base_hash, base);
+        let key = self.key(&start.base_hash, base);
         if self.is_captured(&key_file, &key) {
             return Ok(());
         }
@@ -187,6 +211,13 @@ impl Probes {
         let mut saved = BTreeMap::from([("key".to_owned(), key)]);
         let as_base = AsBase::of(model);
         for (number, set) in self.sets.iter().enumerate() {
+            let file = file_name(number);
+            let (path, known) = (self.folder.join(&file), start.base_key("hidden states", &set.batches));
+            if let Some(sum) = start.cache.file(&known, &path)? {
+                saved.insert(file, sum.sha256);
+                done += set.batches.len() as u64;
+                continue;
+            }
             let mut hidden = BTreeMap::new();
             for (batch, tokens) in set.batches.iter().enumerate() {
                 watch.preparing("measuring what must not be forgotten", done, total, "batches");
@@ -194,9 +225,10 @@ impl Probes {
                 hidden.insert(batch_name(batch), counted_hidden(model, tokens)?.0);
                 done += 1;
             }
-            let file = file_name(number);
             let values = hidden.iter().map(|(name, tensor)| (name.clone(), Values::Tensor(tensor)));
-            saved.insert(file.clone(), write_tensors(&self.folder.join(&file), values)?.sha256);
+            let sum = write_tensors(&path, values)?;
+            start.cache.keep_file(&known, &path, &sum);
+            saved.insert(file, sum.sha256);
         }
         drop(as_base);
         let text = serde_json::to_string(&saved).unwrap_or_default();

@@ -25,6 +25,8 @@ pub struct TrainRequest {
     pub probes: Vec<(String, PathBuf)>,
     /// Folder of the token cache; no cache when absent.
     pub cache_dir: Option<PathBuf>,
+    /// Folder for what was measured of the base before; nothing is remembered when absent.
+    pub base_cache_dir: Option<PathBuf>,
     /// Go on from here: a checkpoint folder, or a run folder, of which the newest valid checkpoint is taken.
     pub resume: Option<PathBuf>,
     /// End after this step (counted from 1 over the whole run); the schedule is still laid out over the

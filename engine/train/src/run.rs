@@ -12,13 +12,16 @@ use crate::guard::Verdict;
 use crate::hashes::Hashes;
 use crate::meter::Meter;
 use crate::phases::{Phase, PhaseClock};
+use crate::prefix::PrefixCache;
 use crate::prepare::tokens_of;
 use crate::probes::Probes;
 use crate::request::TrainRequest;
 use crate::samples::Prompts;
 use crate::schedule::Schedule;
+use crate::start::Start;
 use crate::state::State;
 use crate::watch::Watch;
+use candle_core::Tensor;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -46,10 +49,12 @@ pub(crate) struct Run<'a> {
     pub(crate) probes: Probes,
     pub(crate) prompts: Prompts,
     pub(crate) driver: Driver,
+    pub(crate) prefix: Option<PrefixCache>,
     pub(crate) optimiser: AdamW,
     pub(crate) schedule: Schedule,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) hashes: Hashes,
+    pub(crate) start: Start,
     /// The run after the last whole optimiser step.
     pub(crate) state: State,
     /// Steps of the whole run.
@@ -130,11 +135,11 @@ impl Run<'_> {
         };
         let mut rows = 0;
         for _ in 0..train.accumulate.max(1) {
-            let mut batch = self.batches.next_batch()?;
+            let batch = self.batches.next_batch()?;
             let trained = batch.trained_tokens as u64;
             window.trained += trained;
             window.real += batch.real_tokens as u64;
-            window.examples.append(&mut batch.examples);
+            window.examples.extend_from_slice(&batch.examples);
             let batch_rows = batch.rows as u64;
             window.batches.push((tokens_of(batch, true, train.seed, step, rows), trained));
             rows += batch_rows;
@@ -163,7 +168,9 @@ impl Run<'_> {
         for (tokens, trained) in &window.batches {
             self.watch.check()?;
             let scales = (1.0 / normaliser, 1.0 / micro_steps);
-            let micro = self.driver.micro_step(&self.model, tokens, scales, &mut grads, &mut self.clock)?;
+            let prefix = self.prefix_states(tokens)?;
+            let micro =
+                self.driver.micro_step_from(prefix, &self.model, tokens, scales, &mut grads, &mut self.clock)?;
             if *trained > 0 {
                 loss_sum += micro.loss_sum;
             }
@@ -214,6 +221,19 @@ impl Run<'_> {
             rss_mib: self.meter.rss_mib(),
         });
         Ok(())
+    }
+
+    /// What the frozen blocks make of a batch, where that is kept. A cache that fails ends with a word; the run goes on.
+    fn prefix_states(&mut self, tokens: &Tokens) -> Result<Option<Tensor>> {
+        let Some(cache) = self.prefix.as_mut().filter(|cache| cache.fits(&self.driver)) else { return Ok(None) };
+        match cache.states(&self.model, &self.driver, tokens, &mut self.clock) {
+            Err(TrainError::Problem(problem)) => {
+                self.watch.warn("prefix_cache", format!("{}; they are computed again from here", problem.what));
+                self.prefix = None;
+                Ok(None)
+            }
+            other => other,
+        }
     }
 
     /// The first step of this process shows that every declared parameter gets a gradient: an operation that

@@ -1,10 +1,13 @@
 //! Answers to the project's sample prompts while training.
 
+use crate::driver::Tokens;
 use crate::error::Result;
+use crate::start::Start;
 use crate::watch::Watch;
 use std::ops::ControlFlow;
 use temper_data::TextCodec;
 use temper_models::{Limits, Model, Sampling, generate};
+use temper_nn::ForwardContext;
 use temper_protocol::Event;
 use temper_protocol::project::Samples;
 
@@ -35,20 +38,45 @@ impl Prompts {
         Ok(Self { prompts, limits })
     }
 
-    /// Answers every prompt greedily and says the answers as of `step`.
+    /// Answers every prompt greedily and says the answers as of `step`; those of the start may be remembered by `start`.
     ///
     /// # Errors
     /// A stop or cancel; a model whose logits are not finite.
-    pub fn answer(&self, model: &Model, codec: &TextCodec, step: u64, watch: &Watch<'_>) -> Result<()> {
+    pub fn answer(
+        &self,
+        model: &Model,
+        codec: &TextCodec,
+        step: u64,
+        start: Option<&Start>,
+        watch: &Watch<'_>,
+    ) -> Result<()> {
         for (prompt, ids) in &self.prompts {
             watch.check()?;
-            let mut on_token = |_| if watch.is_ending() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-            let answer = generate(model, ids, &self.limits, Sampling::GREEDY, &mut on_token)?;
-            watch.check()?;
-            let text = codec.decode(&answer.tokens, true)?;
+            let answer = || self.tokens(model, ids, watch);
+            let tokens = match start {
+                Some(start) => start.known(&self.key(start, ids), answer)?,
+                None => answer()?,
+            };
+            let text = codec.decode(&tokens, true)?;
             watch.say(Event::Sample { step, prompt: prompt.clone(), text });
         }
         Ok(())
+    }
+
+    /// The greedy answer to a prompt.
+    fn tokens(&self, model: &Model, ids: &[u32], watch: &Watch<'_>) -> Result<Vec<u32>> {
+        let mut on_token = |_| if watch.is_ending() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+        let answer = generate(model, ids, &self.limits, Sampling::GREEDY, &mut on_token)?;
+        // An answer that was broken off is none.
+        watch.check()?;
+        Ok(answer.tokens)
+    }
+
+    fn key(&self, start: &Start, ids: &[u32]) -> String {
+        let ctx = ForwardContext::plain(1, ids.len());
+        let prompt = Tokens { ids: ids.into(), targets: [].into(), ctx, examples: [].into() };
+        let Limits { max_tokens, stop } = &self.limits;
+        start.key(&format!("answer of at most {max_tokens} tokens up to {stop:?}"), [&prompt])
     }
 
     /// Whether there is nothing to answer.

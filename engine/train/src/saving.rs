@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 use temper_data::Cursor;
 use temper_nn::ops::with_slice;
-use temper_nn::{AdamW, AdamWConfig, ParamSet};
+use temper_nn::{AdamW, AdamWConfig, MomentStorage, ParamSet};
 use temper_protocol::project::Train;
 use temper_protocol::{Code, Event, Problem};
 
@@ -21,7 +21,18 @@ const MOST_SPIKES: u64 = 3;
 
 /// The optimiser's settings of a project.
 pub(crate) fn adamw(train: &Train) -> AdamWConfig {
-    AdamWConfig { beta1: train.beta1, beta2: train.beta2, epsilon: train.epsilon, weight_decay: train.weight_decay }
+    AdamWConfig {
+        beta1: train.beta1,
+        beta2: train.beta2,
+        epsilon: train.epsilon,
+        weight_decay: train.weight_decay,
+        moments: moment_storage(train),
+    }
+}
+
+/// How the project's optimiser keeps its moments; the project's own checks allow no other names.
+pub(crate) fn moment_storage(train: &Train) -> MomentStorage {
+    MomentStorage::from_name(&train.optim_state).unwrap_or_default()
 }
 
 /// Puts saved values into parameters; every parameter must be there, and nothing else. Nothing is changed

@@ -8,6 +8,7 @@ use crate::exact::Exact;
 use crate::hashes::Hashes;
 use crate::meter::{Meter, free_memory_mib};
 use crate::phases::PhaseClock;
+use crate::prefix::PrefixCache;
 use crate::prepare::{Hashing, Prepared, prepare};
 use crate::probes::{Probes, windows_for};
 use crate::request::{Outcome, TrainRequest};
@@ -15,8 +16,9 @@ use crate::run::{Run, Totals};
 use crate::samples::Prompts;
 use crate::saving::adamw;
 use crate::schedule::Schedule;
+use crate::start::Start;
 use crate::state::{STATE_SCHEMA, State};
-use crate::tensor_file::{hash_file, write_file};
+use crate::tensor_file::write_file;
 use crate::threads::{on_pool, threads_for};
 use crate::watch::Watch;
 use crate::{RunControl, driver};
@@ -24,14 +26,15 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-use temper_data::Prefetcher;
+use temper_data::{Loader, Prefetcher};
 use temper_models::Model;
 use temper_nn::AdamW;
+use temper_nn::device::{self, DeviceKind};
 use temper_protocol::{Code, Event, Problem, Project, RunStatus, project_file};
 
 /// Batches made ahead.
 const PREFETCH: usize = 3;
-/// Share of the free memory that kept activations may take before they are recomputed.
+/// Share of the free memory that kept activations may take where the project names no limit.
 const KEPT_SHARE: f64 = 0.5;
 /// What a run started from, in its folder.
 const RUN_FILE: &str = "run.json";
@@ -54,6 +57,20 @@ pub fn train(request: &TrainRequest, control: &RunControl, emit: &mut dyn FnMut(
     })
 }
 
+/// Sets where the run computes; says why that is the processor where a card was to be expected.
+fn choose_device(wanted: &str, watch: &Watch<'_>) -> Result<DeviceKind> {
+    let refused = |why: String| {
+        let action = "set train.device = \"auto\", or use a build with that device";
+        Problem::new(Code::Usage, why, format!("train.device = \"{wanted}\""), action)
+    };
+    let (kind, device, why) = device::choose(wanted).map_err(refused)?;
+    device::set(device);
+    if let Some(why) = why {
+        watch.warn("device", why);
+    }
+    Ok(kind)
+}
+
 /// A run that was ended before its first step.
 fn unstarted(status: RunStatus) -> Outcome {
     Outcome { status, problem: None, ..Outcome::failed(Problem::internal("")) }
@@ -62,6 +79,7 @@ fn unstarted(status: RunStatus) -> Outcome {
 fn whole(request: &TrainRequest, threads: usize, watch: &Watch<'_>) -> Result<Outcome> {
     let started = Instant::now();
     let mut meter = Meter::start();
+    let device = choose_device(&request.project.train.device, watch)?;
     let hashing = Hashing::start(request)?;
     let mut prepared = prepare(request, watch)?;
     for (code, text) in std::mem::take(&mut prepared.warnings) {
@@ -89,19 +107,20 @@ fn whole(request: &TrainRequest, threads: usize, watch: &Watch<'_>) -> Result<Ou
         trained_parameters: prepared.attached.params.elements() as u64,
         seed: request.project.train.seed,
         threads,
-        device: "cpu".to_owned(),
+        device: device.name().to_owned(),
         max_steps: end_step,
         resumed_from,
     });
-    let hashes = hashing.finish(request, &prepared.files, watch)?;
+    let (hashes, program) = hashing.finish(request, &prepared.files, watch)?;
     if let Some(loaded) = &resumed {
         hashes.check_same(&loaded.meta.hashes, &loaded.path)?;
     }
-    freeze(request, &hashes)?;
+    freeze(request, &hashes, &program)?;
     if let Some(ended) = resumed.as_ref().and_then(|loaded| loaded.meta.state.ended.clone()) {
         watch.warn("already_finished", format!("the run has ended already: {ended}"));
     }
-    let mut run = assemble(request, watch, prepared, checkpoints, hashes, &mut meter)?;
+    let start = Start::new(request, &hashes, &program, prepared.model.source.format());
+    let mut run = assemble(request, watch, prepared, checkpoints, (hashes, start), &mut meter)?;
     run.end_step = end_step;
     let begun = match resumed {
         Some(loaded) => run.resume(loaded),
@@ -139,18 +158,17 @@ struct RunFile<'a> {
     schema: u32,
     hashes: &'a Hashes,
     /// Hash of the program that started the run.
-    program: String,
+    program: &'a str,
 }
 
 /// Freezes project and hashes in the run's folder, once.
-fn freeze(request: &TrainRequest, hashes: &Hashes) -> Result<()> {
+fn freeze(request: &TrainRequest, hashes: &Hashes, program: &str) -> Result<()> {
     let project = request.run_dir.join(project_file::FILE_NAME);
     if !project.exists() {
         project_file::save(&request.project, &project)?;
     }
     let file = request.run_dir.join(RUN_FILE);
     if !file.exists() {
-        let program = std::env::current_exe().ok().and_then(|path| hash_file(&path).ok()).unwrap_or_default();
         let run = RunFile { schema: STATE_SCHEMA, hashes, program };
         let text = serde_json::to_string_pretty(&run)
             .map_err(|error| Problem::internal(format!("{RUN_FILE} cannot be written: {error}")))?;
@@ -159,16 +177,18 @@ fn freeze(request: &TrainRequest, hashes: &Hashes) -> Result<()> {
     Ok(())
 }
 
-/// Whether activations are recomputed: the project's choice, or whether they would take more than half of
-/// the free memory. The result is the same bit for bit either way.
-pub(crate) fn recomputes(project: &Project, model: &Model, max_tokens: usize) -> bool {
-    match project.train.recompute.as_str() {
-        "on" => true,
-        "off" => false,
+/// How many blocks keep their activations: the project's choice, or as many as fit into its limit of memory. The result
+/// is the same bit for bit either way.
+pub(crate) fn kept_blocks(project: &Project, model: &Model, max_tokens: usize) -> usize {
+    let train = &project.train;
+    let blocks = model.blocks.len();
+    match train.recompute.as_str() {
+        "on" => 0,
+        "off" => blocks,
         _ => {
-            let tokens = (project.train.batch * max_tokens) as f64;
-            let bytes = driver::kept_bytes_per_token(model) * tokens * model.blocks.len() as f64;
-            bytes > KEPT_SHARE * free_memory_mib() * 1024.0 * 1024.0
+            let limit_mib = if train.kept_mib == 0 { KEPT_SHARE * free_memory_mib() } else { train.kept_mib as f64 };
+            let per_block = driver::kept_bytes_per_token(model) * (train.batch * max_tokens) as f64;
+            ((limit_mib * 1024.0 * 1024.0 / per_block.max(1.0)) as usize).min(blocks)
         }
     }
 }
@@ -196,7 +216,7 @@ fn assemble<'a>(
     watch: &'a Watch<'a>,
     prepared: Prepared,
     checkpoints: Checkpoints,
-    hashes: Hashes,
+    (hashes, start): (Hashes, Start),
     meter: &mut Meter,
 ) -> Result<Run<'a>> {
     let project = &request.project;
@@ -207,16 +227,17 @@ fn assemble<'a>(
     let rows = project.train.batch.max(4);
     let probes = Probes::load(&request.probes, &codec, context, (windows, rows), replay, &request.run_dir, watch)?;
     let base = format!("{} {}", project.model.base, model.source.format());
-    probes.capture_base(&model, &hashes.base, &base, watch)?;
+    probes.capture_base(&model, &start, &base, watch)?;
     let prompts = Prompts::new(&project.samples, &codec, chat, context, watch)?;
     let layout = layout(project, max_tokens, codec.pad_id());
     let validation = Validation::new(&validation, project.train.eval_rows, layout);
     if validation.is_none() {
         watch.warn("no_validation", "there are no validation rows: the newest checkpoint counts as the best");
     }
-    let driver = Driver::new(&model, recomputes(project, &model, max_tokens));
+    let driver = Driver::keeping(&model, kept_blocks(project, &model, max_tokens));
     let examples = std::sync::Arc::clone(loader.examples());
     let state = State::new(project.train.seed, loader.cursor());
+    let prefix = prefix_cache(request, &loader, (&model, &driver), total_steps, watch);
     Ok(Run {
         request,
         watch,
@@ -230,10 +251,12 @@ fn assemble<'a>(
         probes,
         prompts,
         driver,
+        prefix,
         optimiser: AdamW::new(adamw(&project.train)),
         schedule: Schedule::new(&project.train, total_steps),
         checkpoints,
         hashes,
+        start,
         state,
         total_steps,
         end_step: total_steps,
@@ -243,6 +266,21 @@ fn assemble<'a>(
         clock: PhaseClock::default(),
         meter: std::mem::take(meter),
         totals: Totals::default(),
+    })
+}
+
+/// A place for the outputs of frozen blocks, when the run comes by its examples more than once.
+fn prefix_cache(
+    request: &TrainRequest,
+    loader: &Loader,
+    parts: (&Model, &Driver),
+    total_steps: u64,
+    watch: &Watch<'_>,
+) -> Option<PrefixCache> {
+    let kept = PrefixCache::for_run(&request.run_dir, loader, &request.project.train, total_steps, parts);
+    kept.unwrap_or_else(|why| {
+        watch.warn("prefix_cache", why);
+        None
     })
 }
 
@@ -291,7 +329,9 @@ impl Run<'_> {
             self.watch.warn("no_improvement", text);
         }
         let steps = self.totals.steps.max(1) as f64;
-        let Exact(forgetting) = self.state.keep.forgetting;
+        // Before the first measurement after step 1 there is only the base's own zero, which says nothing.
+        let measured = self.state.step == 0 || self.state.keep.measured_step > 0;
+        let Exact(forgetting) = if measured { self.state.keep.forgetting } else { Exact(f64::NAN) };
         Outcome {
             status,
             steps: self.state.step,

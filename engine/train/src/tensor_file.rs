@@ -71,19 +71,34 @@ pub enum Values<'a> {
     Tensor(&'a Tensor),
     /// f32 values and their shape.
     Floats(&'a [f32], &'a [usize]),
+    /// Bytes and their shape.
+    Bytes(&'a [u8], &'a [usize]),
     /// One whole number.
     Count(i64),
 }
 
 impl Values<'_> {
     fn dtype(&self) -> &'static str {
-        if matches!(self, Self::Count(_)) { "I64" } else { "F32" }
+        match self {
+            Self::Count(_) => "I64",
+            Self::Tensor(_) | Self::Floats(..) => "F32",
+            Self::Bytes(..) => "U8",
+        }
+    }
+
+    /// Wider values come first in the file, so that each lies at a multiple of its size.
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Count(_) => 0,
+            Self::Tensor(_) | Self::Floats(..) => 1,
+            Self::Bytes(..) => 2,
+        }
     }
 
     fn shape(&self) -> &[usize] {
         match self {
             Self::Tensor(tensor) => tensor.dims(),
-            Self::Floats(_, shape) => shape,
+            Self::Floats(_, shape) | Self::Bytes(_, shape) => shape,
             Self::Count(_) => &[1],
         }
     }
@@ -92,6 +107,7 @@ impl Values<'_> {
         match self {
             Self::Tensor(tensor) => tensor.elem_count() * size_of::<f32>(),
             Self::Floats(values, _) => size_of_val(*values),
+            Self::Bytes(bytes, _) => bytes.len(),
             Self::Count(_) => size_of::<i64>(),
         }
     }
@@ -100,19 +116,20 @@ impl Values<'_> {
         Ok(match self {
             Self::Tensor(tensor) => with_slice(tensor, |values| write_f32(writer, values))?,
             Self::Floats(values, _) => write_f32(writer, values),
+            Self::Bytes(bytes, _) => writer.write_all(bytes),
             Self::Count(count) => writer.write_all(&count.to_le_bytes()),
         })
     }
 }
 
 /// Writes tensors under their names, one at a time, so that a large model is never held twice. Whole numbers
-/// come first (they need the wider alignment), then names in order.
+/// come first (they need the wider alignment), then floats, then bytes, each by name.
 ///
 /// # Errors
 /// An input or output error; a tensor that is not f32.
 pub fn write_tensors<'a>(path: &Path, tensors: impl IntoIterator<Item = (String, Values<'a>)>) -> Result<FileSum> {
     let mut tensors: Vec<(String, Values<'_>)> = tensors.into_iter().collect();
-    let place = |(name, values): &(String, Values<'_>)| (!matches!(values, Values::Count(_)), name.clone());
+    let place = |(name, values): &(String, Values<'_>)| (values.rank(), name.clone());
     tensors.sort_by_cached_key(place);
     let mut header = String::from("{\"__metadata__\":{\"format\":\"pt\"}");
     let mut offset = 0;

@@ -21,12 +21,13 @@ pub struct Trained {
     pub checkpoint: PathBuf,
     /// The rest of the checkpoint.
     pub meta: Meta,
-    /// The frozen project of the run.
+    /// The frozen project of the run, with the storage of the base that was asked for.
     pub project: Project,
 }
 
 /// Loads a checkpoint folder, or the best checkpoint of a run folder, onto the base at `model_path`.
 /// `verify_base` reads the whole base to compare its hash with the run's: exports do, a quick answer may not.
+/// `held_as` replaces the project's storage of the base.
 ///
 /// # Errors
 /// No whole checkpoint, another base, or a run folder without its project.
@@ -34,6 +35,7 @@ pub fn load_trained(
     source: &Path,
     model_path: &Path,
     verify_base: bool,
+    held_as: Option<&str>,
     progress: &mut dyn FnMut(&str, u64, u64),
 ) -> Result<Trained> {
     let checkpoint = resolve(source)?;
@@ -43,11 +45,14 @@ pub fn load_trained(
         let place = checkpoint.display().to_string();
         return Err(Problem::new(Code::NotFound, what, place, "give the folder inside its run").into());
     };
-    let project = project_file::load(&run_dir.join(project_file::FILE_NAME))?;
+    let mut project = project_file::load(&run_dir.join(project_file::FILE_NAME))?;
     if verify_base && hashes::of_paths(&[model_path.to_path_buf()])? != loaded.meta.hashes.base {
         let what = "this is not the base model that the run was trained on";
         let place = model_path.display().to_string();
         return Err(Problem::new(Code::AdapterInvalid, what, place, "give the model file the run started from").into());
+    }
+    if let Some(base) = held_as {
+        base.clone_into(&mut project.model.base);
     }
     let mut model = load_base(&project, model_path, progress)?;
     let codec = load_codec(&model.source, model_path, &project)?;

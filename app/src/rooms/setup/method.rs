@@ -300,7 +300,9 @@ fn note(cx: &PanelCtx<'_>, card: &MethodCard, key: &str) -> String {
         "rank" => {
             let model = cx.state.model_facts();
             let cost = model.and_then(|model| price::trained_parameters(card, model, project));
-            cost.map_or_else(String::new, |cost| format!("+{}", format::bytes(cost * price::BYTES_PER_TRAINED)))
+            cost.map_or_else(String::new, |cost| {
+                format!("+{}", format::bytes(cost * price::bytes_per_trained(project)))
+            })
         }
         "alpha" => {
             let number = |key: &str| match project.method.settings.0.get(key) {

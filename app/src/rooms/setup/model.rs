@@ -16,7 +16,7 @@ use temper_protocol::event::SiteInfo;
 use temper_protocol::{Event, SettingType, Value};
 
 const KEY: f32 = 92.0;
-const BASES: [&str; 4] = ["auto", "f32", "f16", "bf16"];
+const BASES: [&str; 6] = ["auto", "f32", "f16", "bf16", "int8", "nf4"];
 
 /// Shows the card.
 pub fn model_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
@@ -127,11 +127,18 @@ fn filled(cx: &PanelCtx<'_>, ui: &mut Ui, area: Rect, facts: Option<&Event>) {
 
 /// How the frozen weights are held in memory.
 fn held_as(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect) {
-    text::line(ui, row, Align::Min, "Held as", Type::Body, cx.c().text2)
-        .on_hover_text("auto keeps the storage of the file; a wider type takes more memory and changes nothing else");
+    let help = "auto keeps the storage of the file, and a wider type takes more memory and changes nothing else. int8 and \
+                nf4 round the linear weights to 8.25 and 4.25 bits each while the model is read: a large base in \
+                little memory, for adapters";
+    text::line(ui, row, Align::Min, "Held as", Type::Body, cx.c().text2).on_hover_text(help);
     let current = BASES.iter().position(|base| *base == cx.state.draft.project.model.base);
     let place = Rect::from_min_size(pos2(row.left() + KEY, row.top() + 2.0), vec2(row.width() - KEY, 22.0));
-    if let Some(chosen) = choice::segments(ui, cx.theme, place, "Held as", &BASES, current) {
+    let chosen = if choice::segments_width(ui, &BASES, Type::Body) <= place.width() {
+        choice::segments(ui, cx.theme, place, "Held as", &BASES, current)
+    } else {
+        choice::select(ui, cx.theme, place, "Held as", &BASES.map(str::to_owned), current)
+    };
+    if let Some(chosen) = chosen {
         cx.edit("model.base", |project| BASES[chosen].clone_into(&mut project.model.base));
     }
 }

@@ -10,10 +10,12 @@ use temper_protocol::Event;
 use temper_protocol::project::Validation;
 
 /// Rows behind "more", for the words of the link.
-pub const MORE_ROWS: usize = 20;
+pub const MORE_ROWS: usize = 24;
 
 const SCHEDULES: [&str; 4] = ["cosine", "linear", "constant", "wsd"];
 const LOSS_ON: [&str; 3] = ["answers", "last-answer", "everything"];
+const DEVICES: [&str; 4] = ["auto", "cpu", "cuda", "metal"];
+const OPTIM_STATE: [&str; 2] = ["f32", "int8"];
 const RECOMPUTE: [&str; 3] = ["auto", "on", "off"];
 const ON_SPIKE: [&str; 2] = ["roll-back", "stop"];
 
@@ -119,6 +121,10 @@ fn optimiser_rows(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows) {
     if let Some(beta) = form::figure(cx, ui, lines, &row, &format::plain(train.beta2), number(0.0, 0.999_999)) {
         cx.edit("train.beta2", |project| project.train.beta2 = beta);
     }
+    let row = label("Moments", "What AdamW remembers of each trained number: 8 bytes in f32, 2 in int8", "");
+    if let Some(index) = form::choice(cx, ui, lines, &row, &OPTIM_STATE, &train.optim_state) {
+        cx.edit("train.optim_state", |project| OPTIM_STATE[index].clone_into(&mut project.train.optim_state));
+    }
 }
 
 fn run_rows(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows) {
@@ -139,10 +145,26 @@ fn run_rows(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows) {
     if let Some(threads) = form::figure(cx, ui, lines, &row, &train.threads.to_string(), integer(0, 4096)) {
         cx.edit("train.threads", |project| project.train.threads = threads as usize);
     }
+    let row = label("Device", "auto takes a graphics card where this build has one that works, else the processor", "");
+    if let Some(index) = form::choice(cx, ui, lines, &row, &DEVICES, &train.device) {
+        cx.edit("train.device", |project| DEVICES[index].clone_into(&mut project.train.device));
+    }
     let row =
         label("Recompute", "Computes activations twice instead of keeping them: a third slower, much less memory", "");
     if let Some(index) = form::choice(cx, ui, lines, &row, &RECOMPUTE, &train.recompute) {
         cx.edit("train.recompute", |project| RECOMPUTE[index].clone_into(&mut project.train.recompute));
+    }
+    if train.recompute == "auto" {
+        let help = "Memory for activations that are kept instead of computed again; 0 takes half of what is free";
+        let row = label("Kept memory", help, "MiB, 0 is auto");
+        if let Some(mib) = form::figure(cx, ui, lines, &row, &train.kept_mib.to_string(), integer(0, 1 << 30)) {
+            cx.edit("train.kept_mib", |project| project.train.kept_mib = mib);
+        }
+    }
+    let help = "Disk for the outputs of blocks that are not trained: later passes over the data begin there; 0 never";
+    let row = label("Frozen blocks", help, "MiB, 0 is off");
+    if let Some(mib) = form::figure(cx, ui, lines, &row, &train.prefix_cache_mib.to_string(), integer(0, 1 << 30)) {
+        cx.edit("train.prefix_cache_mib", |project| project.train.prefix_cache_mib = mib);
     }
     let row = label("Checkpoints", "Steps between checkpoints; 0 only at the end", "steps apart");
     if let Some(steps) = form::figure(cx, ui, lines, &row, &train.checkpoint_steps.to_string(), integer(0, 1_000_000)) {

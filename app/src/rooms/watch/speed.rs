@@ -16,7 +16,7 @@ fn series_of(phase: &str) -> usize {
         "forward" => 0,
         "backward" => 6,
         "optimiser" => 2,
-        "data" => 7,
+        "data" | "prefix" => 7,
         "eval" => 5,
         "probes" => 1,
         "saves" => 3,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 use sysinfo::System;
 use temper_models::{LlamaConfig, Model};
+use temper_nn::device::{self, DeviceKind};
 use temper_nn::{AdamW, AdamWConfig, ForwardContext, Grads, gemm};
 use temper_protocol::{Event, Problem};
 
@@ -51,14 +52,6 @@ fn devices() -> Vec<Event> {
         }
     }
     let mib = |bytes: u64| bytes as f64 / 1_048_576.0;
-    let absent = |kind: &str, note: &str| Event::Device {
-        kind: kind.to_owned(),
-        name: kind.to_ascii_uppercase(),
-        usable: false,
-        note: note.to_owned(),
-        threads: 0,
-        memory_mib: 0.0,
-    };
     vec![
         Event::Device {
             kind: "cpu".to_owned(),
@@ -72,9 +65,27 @@ fn devices() -> Vec<Event> {
             threads,
             memory_mib: mib(total_memory),
         },
-        absent("cuda", "this build trains on the processor"),
-        absent("metal", "this build trains on the processor"),
+        card(DeviceKind::Cuda),
+        card(DeviceKind::Metal),
     ]
+}
+
+/// Whether a card of this kind can train, and how much memory it has.
+fn card(kind: DeviceKind) -> Event {
+    let opened = device::open(kind);
+    let memory = opened.as_ref().ok().and_then(device::memory_mib);
+    Event::Device {
+        kind: kind.name().to_owned(),
+        name: kind.name().to_ascii_uppercase(),
+        usable: opened.is_ok(),
+        note: match (opened, memory) {
+            (Err(why), _) => why,
+            (Ok(_), Some((free_mib, _))) => format!("{free_mib:.0} MiB free"),
+            (Ok(_), None) => "its memory is not known".to_owned(),
+        },
+        threads: 0,
+        memory_mib: memory.map_or(0.0, |(_, total_mib)| total_mib),
+    }
 }
 
 /// Trains a new model of about a million parameters on one batch: the loss must fall by a tenth.

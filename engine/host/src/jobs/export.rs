@@ -1,4 +1,8 @@
 //! `export` and `verify`: a result leaves the program, and is proved.
+//!
+//! A run over a base that was rounded in memory (nf4, int8) leaves in two ways, and says which. Merged models are made
+//! of the rounded weights, as PEFT merges into dequantised ones: the file holds what was trained and measured. Adapters
+//! go onto the weights of the file, which is what other programs put them on, and are certified there.
 
 use super::cases::cases;
 use super::load::{checkpoint_of, short_name};
@@ -8,7 +12,7 @@ use crate::names::{self, FoundRun};
 use std::path::{Path, PathBuf};
 use temper_data::TextCodec;
 use temper_export::{Card, ExportRequest};
-use temper_models::Model;
+use temper_models::{BaseKind, Model};
 use temper_protocol::command::ExportSource;
 use temper_protocol::{Code, Event, ExportFormat, Problem, Project, RunRef, StorageType, project_file};
 use temper_store::{Reader, Store};
@@ -38,7 +42,7 @@ pub(super) struct Order {
 pub(super) fn export(builtins: &Builtins, order: &Order, context: &JobContext) -> Result<(), Problem> {
     let project_dir = names::project_dir_of(order.project.as_deref())?;
     let source = match &order.source {
-        ExportSource::Run { run, step } => of_run(builtins, &project_dir, run, *step, context)?,
+        ExportSource::Run { run, step } => of_run(builtins, &project_dir, run, *step, order.format, context)?,
         ExportSource::Adapter { path, model } => of_adapter(builtins, path, model, &project_dir, context)?,
     };
     context.check_cancelled()?;
@@ -101,7 +105,8 @@ pub(super) fn verify(
         Some(run) => run.clone(),
         None => run_that_wrote(&project_dir, path)?,
     };
-    let source = of_run(builtins, &project_dir, &run, None, context)?;
+    let format = temper_export::format_of(path)?;
+    let source = of_run(builtins, &project_dir, &run, None, format, context)?;
     let project = source.run.as_ref().map(|(_, project, folder)| (project, folder.as_path()));
     let cases = cases(builtins, project, &source.model, &source.codec)?;
     let mut emit = |event: Event| context.emit(event);
@@ -146,6 +151,7 @@ fn of_run(
     project_dir: &Path,
     wanted: &RunRef,
     step: Option<u64>,
+    format: ExportFormat,
     context: &JobContext,
 ) -> Result<Source, Problem> {
     let found = names::find_run(project_dir, wanted)?;
@@ -158,9 +164,51 @@ fn of_run(
     };
     let model_path = names::model_path(builtins, &project.model.path, &folder)?;
     let mut progress = |stage: &str, done: u64, total: u64| context.progress(stage, done, total, "bytes");
-    let trained = temper_train::load_trained(&checkpoint, &model_path, true, &mut progress)?;
-    let card = card_of_run(&project, &folder, &trained.meta)?;
+    let rounded = rounded_base(&project, format)?;
+    let held_as = rounded.as_ref().and_then(|rounded| rounded.held_as);
+    let trained = temper_train::load_trained(&checkpoint, &model_path, true, held_as, &mut progress)?;
+    let mut card = card_of_run(&project, &folder, &trained.meta)?;
+    if let Some(rounded) = rounded {
+        card.facts.push(("base while training".to_owned(), rounded.fact));
+        context.emit(Event::Warning { code: "base".to_owned(), text: rounded.text, step: 0 });
+    }
     Ok(Source { model: trained.model, codec: trained.codec, card, run: Some((found, project, folder)) })
+}
+
+/// What an export does about a base that was rounded in memory.
+struct RoundedBase {
+    /// Storage that replaces the project's.
+    held_as: Option<&'static str>,
+    /// For the model card.
+    fact: String,
+    /// For the person who exports.
+    text: String,
+}
+
+/// None when the run trained over the weights as a file can hold them.
+fn rounded_base(project: &Project, format: ExportFormat) -> Result<Option<RoundedBase>, Problem> {
+    let base: BaseKind = project.model.base.parse()?;
+    if !base.is_memory_only() {
+        return Ok(None);
+    }
+    Ok(Some(match format {
+        ExportFormat::Hf | ExportFormat::Gguf => RoundedBase {
+            held_as: None,
+            fact: format!("{base}, and the change is merged into its values"),
+            text: format!(
+                "merged into the {base} values that it was trained over, as PEFT does: the result holds what was \
+                 trained and measured, not the base's original weights with a change"
+            ),
+        },
+        ExportFormat::Peft | ExportFormat::GgufLora => RoundedBase {
+            held_as: Some("auto"),
+            fact: format!("{base}; the adapter goes onto the original weights"),
+            text: format!(
+                "the adapter was trained over {base} values and is certified on the base's original weights, which \
+                 other programs load: it answers there a little differently than while training"
+            ),
+        },
+    }))
 }
 
 /// A PEFT folder on the base it was trained on.

@@ -171,7 +171,7 @@ fn load(
     }
     let (mut model, codec, project) = match adapters.first() {
         Some(run) if run.native => {
-            let trained = temper_train::load_trained(&run.folder, model_path, false, &mut progress)?;
+            let trained = temper_train::load_trained(&run.folder, model_path, false, None, &mut progress)?;
             (trained.model, trained.codec, Some(trained.project))
         }
         _ => {

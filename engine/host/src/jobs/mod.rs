@@ -4,7 +4,10 @@
 //! call the other engine crates and emit what they say.
 
 mod bench;
+mod bench_load;
+mod bench_scale;
 mod cases;
+mod child;
 mod doctor;
 mod evaluate;
 mod export;
@@ -94,11 +97,26 @@ impl Workshop for Program {
                 kept.clear();
                 train::preflight(builtins, &project, context)
             }),
-            Command::BenchTrain { model, base, method, set, batch, seq, steps, threads, recompute } => {
-                let order = bench::Order { model, base, method, set, batch, seq, steps, threads, recompute };
+            Command::BenchTrain(order) => self.heavy(move |builtins, kept, context| {
+                kept.clear();
+                bench::train(builtins, order, context)
+            }),
+            Command::BenchData { model, data, batch, seq, threads } => {
+                let order = bench::DataOrder { model, data, batch, seq, threads };
                 self.heavy(move |builtins, kept, context| {
                     kept.clear();
-                    bench::train(builtins, order, context)
+                    bench::data(builtins, order, context)
+                })
+            }
+            Command::BenchLoad { models, project, threads } => self.heavy(move |builtins, kept, context| {
+                kept.clear();
+                bench_load::load(builtins, &models, project.as_deref(), threads, context)
+            }),
+            Command::BenchScale { models, tables, quick, steps, threads } => {
+                let order = bench_scale::Order { models, tables, quick, steps, threads };
+                self.heavy(move |builtins, kept, context| {
+                    kept.clear();
+                    bench_scale::scale(builtins, &order, context)
                 })
             }
             Command::Generate { project, model, prompt, chat, limits } => {

@@ -13,6 +13,8 @@ use temper_train::TrainRequest;
 
 /// Folder of the token cache inside a project: text that people trained on stays with the project.
 const TOKEN_CACHE: &str = "cache/tokens";
+/// Folder inside a project for what was measured of the base before the first step.
+const BASE_CACHE: &str = "cache/base";
 
 /// A project as it stands in its file, with keys set on top.
 pub(super) fn read_project(project: &Path, set: &[(String, String)]) -> Result<(Project, PathBuf), Problem> {
@@ -68,6 +70,7 @@ pub(super) fn build(builtins: &Builtins, mut project: Project, project_dir: &Pat
         validation_path,
         probes,
         cache_dir: Some(project_dir.join(TOKEN_CACHE)),
+        base_cache_dir: Some(project_dir.join(BASE_CACHE)),
         resume: None,
         max_steps: None,
     })

@@ -88,10 +88,14 @@ impl GgufWriter {
     /// Declares the next tensor; `shape` has the slowest dimension first, as `GgufTensor::shape` gives it.
     ///
     /// # Errors
-    /// The name is taken, empty or too long for ggml, or the shape does not fill whole blocks.
+    /// The name is taken, empty or too long for ggml, the shape does not fill whole blocks, or GGUF has no such kind.
     pub fn declare(&mut self, name: &str, shape: &[usize], kind: StorageKind) -> io::Result<()> {
         let dims = shape.iter().rev().map(|&dim| dim as u64).collect();
-        self.declare_as(name, dims, GgmlType::from(kind))
+        let ggml_type = GgmlType::of(kind).ok_or_else(|| {
+            let kind = kind.name();
+            wrong(format!("tensor {name} cannot be written as {kind}, which exists only in memory: choose f16 or q8_0"))
+        })?;
+        self.declare_as(name, dims, ggml_type)
     }
 
     /// Declares a tensor with the dimensions and type that it has in another file.

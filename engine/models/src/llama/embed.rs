@@ -36,7 +36,8 @@ impl EmbedStage {
         if let Some(token) = tokens.iter().find(|&&token| token as usize >= vocabulary) {
             return Err(ModelError::Request(format!("token {token} lies outside the vocabulary of {vocabulary}")));
         }
-        Ok(Flow::new(ops::embedding(tokens, (ctx.batch, ctx.width), &self.table.embedding())?))
+        let hidden = ops::embedding(tokens, (ctx.batch, ctx.width), &self.table.embedding())?;
+        Ok(Flow::new(hidden.to_device(&temper_nn::device::current())?))
     }
 
     /// The table, when it is trained. A tied head lists the same parameter.

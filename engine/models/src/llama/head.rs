@@ -55,7 +55,8 @@ impl HeadStage {
     fn normed(&self, hidden: &Tensor) -> Result<Tensor> {
         let width = hidden.dims().last().copied().unwrap_or(0);
         let rows = hidden.elem_count().checked_div(width).unwrap_or(0);
-        Ok(ops::rms_norm(&hidden.reshape((rows, width))?, self.norm.weight(), self.rms_eps)?)
+        let hidden = hidden.reshape((rows, width))?.to_device(&temper_nn::device::current())?;
+        Ok(ops::rms_norm(&hidden, self.norm.weight(), self.rms_eps)?)
     }
 
     /// Everything trained in it. A tied table is the embedding's parameter, so that both stages' gradients of it

@@ -130,6 +130,8 @@ fn the_writer_refuses_what_no_reader_could_use() {
     assert!(writer.declare("odd", &[4, 31], StorageKind::Q4_0).is_err());
     assert!(writer.declare("odd", &[32, 1, 1, 1, 1], StorageKind::F32).is_err());
     assert!(writer.declare("empty", &[0, 32], StorageKind::F32).is_err());
+    let error = writer.declare("held", &[2, 64], StorageKind::Nf4).unwrap_err().to_string();
+    assert!(error.contains("held") && error.contains("nf4") && error.contains("f16"), "{error}");
     writer.declare("a", &[4], StorageKind::F32).unwrap();
     assert!(writer.declare("a", &[4], StorageKind::F32).is_err());
     writer.declare("b", &[4], StorageKind::F32).unwrap();

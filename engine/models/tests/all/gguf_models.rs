@@ -55,7 +55,7 @@ fn every_storage_type_gives_the_logits_of_its_dequantised_weights() {
     let tokens: Arc<[u32]> = (0..24).map(|i| i * 7 % 64).collect();
     let ctx = ForwardContext::plain(2, 12);
     let exact = flat(&original.logits(&tokens, &ctx).unwrap());
-    for kind in StorageKind::ALL {
+    for kind in StorageKind::ALL.into_iter().filter(|kind| !kind.is_memory_only()) {
         let path = dir.path().join(format!("{}.gguf", kind.name()));
         write_gguf(&original, kind, &path);
         let mapped = load(&path).unwrap();

@@ -106,3 +106,60 @@ fn converted_weights_stay_close_and_are_held_as_asked() {
     assert_eq!(sizes[0], 2 * sizes[1]);
     assert_eq!(sizes[1], sizes[2]);
 }
+
+#[test]
+fn linear_weights_are_rounded_while_they_are_read_and_the_rest_keeps_its_bits() {
+    use temper_models::LlamaConfig;
+    use temper_nn::{StorageKind, dequantise, quantise};
+    let dir = tempfile::tempdir().unwrap();
+    let config = LlamaConfig { kv_heads: 2, intermediate_size: 192, ..LlamaConfig::new(100, 64, 2, 4) };
+    let original = Model::random(&config, 3).unwrap();
+    let path = dir.path().join("model.gguf");
+    crate::tools::write_gguf(&original, StorageKind::F32, &path);
+    let tokens: std::sync::Arc<[u32]> = (0..24).map(|i| i * 7 % 100).collect();
+    let ctx = ForwardContext::plain(2, 12);
+    let exact = flat(&original.logits(&tokens, &ctx).unwrap());
+    let mut bytes = Vec::new();
+    for (base, kind, tolerance) in [(BaseKind::Int8, StorageKind::Int8, 0.02), (BaseKind::Nf4, StorageKind::Nf4, 0.3)] {
+        let from_file = Model::load(&path, base, &mut |_, _, _| {}).unwrap();
+        let drawn = Model::random_as(&config, 3, base).unwrap();
+        for model in [&from_file, &drawn] {
+            let held = model.held();
+            assert_eq!((held.linear, held.table), (kind, StorageKind::F16));
+            assert!(held.bytes < held.source_bytes / 3, "{held:?}");
+            for slot in slots(&config) {
+                let (now, before) = (model.read_weight(&slot.name).unwrap(), original.read_weight(&slot.name).unwrap());
+                let expected = match (slot.shape.len(), slot.site.is_some()) {
+                    (1, _) => before,
+                    (_, true) => widened(kind, &before),
+                    (_, false) => widened(StorageKind::F16, &before),
+                };
+                assert!(now == expected, "{base}: {}", slot.name);
+            }
+        }
+        let logits = flat(&from_file.logits(&tokens, &ctx).unwrap());
+        assert_eq!(logits, flat(&drawn.logits(&tokens, &ctx).unwrap()));
+        let error = relative(&logits, &exact);
+        assert!(error > 1e-5 && error < tolerance, "{base}: {error:e}");
+        bytes.push(from_file.memory_bytes());
+    }
+    assert!(bytes[1] < bytes[0]);
+
+    fn widened(kind: StorageKind, values: &[f32]) -> Vec<f32> {
+        let mut wide = vec![0f32; values.len()];
+        dequantise(kind, &quantise(kind, values).unwrap(), &mut wide).unwrap();
+        wide
+    }
+}
+
+#[test]
+fn a_table_in_blocks_or_16_bits_stays_as_the_file_has_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let config =
+        temper_models::LlamaConfig { intermediate_size: 128, ..temper_models::LlamaConfig::new(100, 64, 1, 4) };
+    let path = dir.path().join("model.gguf");
+    for kind in [temper_nn::StorageKind::Q8_0, temper_nn::StorageKind::Bf16] {
+        crate::tools::write_gguf(&Model::random(&config, 3).unwrap(), kind, &path);
+        assert_eq!(Model::load(&path, BaseKind::Nf4, &mut |_, _, _| {}).unwrap().held().table, kind);
+    }
+}

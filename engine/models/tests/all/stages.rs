@@ -3,7 +3,7 @@
 use crate::tools::{Golden, flat, golden, load, next_tokens, relative};
 use candle_core::Var;
 use std::sync::Arc;
-use temper_models::{Flow, LlamaConfig, Model};
+use temper_models::{BaseKind, Flow, LlamaConfig, Model};
 use temper_nn::slots::{Scale, Slots};
 use temper_nn::{ForwardContext, Grads, ops};
 
@@ -128,7 +128,7 @@ fn a_new_model_follows_its_seed_and_its_scale() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("new.json");
     std::fs::write(&path, config.to_hf_json("float32").to_string()).unwrap();
-    let from_file = Model::random_from_file(&path, 1).unwrap();
+    let from_file = Model::random_from_file(&path, 1, BaseKind::Auto).unwrap();
     assert_eq!(from_file.read_weight("embed").unwrap(), a.read_weight("embed").unwrap());
     assert_eq!(from_file.config, a.config);
 }

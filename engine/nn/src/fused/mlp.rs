@@ -18,61 +18,102 @@ pub struct MlpHalf {
     pub activation: Gate,
 }
 
-/// What the backward pass needs beside the input.
-pub struct MlpKept {
-    gates: Gates,
-    inner_down: Vec<f32>,
-}
+/// Positions that go through the half at once: what is wide of them is held for these alone.
+const CHUNK_POSITIONS: usize = 1024;
 
-/// Both sides of the gate and the insides of their changes.
-pub(crate) struct Gates {
+/// What the backward pass needs beside the input, chunk by chunk; nothing when it is to be computed again.
+#[derive(Default)]
+pub struct MlpKept(Vec<Gates>);
+
+/// Both sides of the gate and the insides of the changes.
+struct Gates {
     gate: Vec<f32>,
     up: Vec<f32>,
     inner_gate: Vec<f32>,
     inner_up: Vec<f32>,
+    /// Of the down projection, once it is known.
+    inner_down: Vec<f32>,
 }
 
 impl MlpHalf {
-    fn positions(&self, x: &[f32]) -> usize {
-        x.len() / self.norm.weight.elem_count().max(1)
+    fn width(&self) -> usize {
+        self.norm.weight.elem_count().max(1)
     }
 
-    /// Gate and up of `x`, and their product.
-    pub(crate) fn gates(&self, x: &[f32]) -> Result<(Gates, Vec<f32>)> {
-        let n = self.positions(x);
-        let normed = self.norm.forward(x)?;
-        let (gate, inner_gate) = self.gate.forward_new(&normed, n)?;
-        let (up, inner_up) = self.up.forward_new(&normed, n)?;
-        let gated = gate_forward(self.activation, &gate, &up);
-        Ok((Gates { gate, up, inner_gate, inner_up }, gated))
+    /// Values of a chunk of `x`: equal parts of at most [`CHUNK_POSITIONS`] positions, the same in both passes. A mask of
+    /// dropout is laid out over all positions, so there it is one chunk.
+    fn chunk(&self, x: &[f32]) -> usize {
+        let n = x.len() / self.width();
+        let drops = |layer: &FusedLinear| layer.low_rank.as_ref().is_some_and(|change| change.dropout.is_some());
+        let parts =
+            if [&self.gate, &self.up, &self.down].into_iter().any(drops) { 1 } else { n.div_ceil(CHUNK_POSITIONS) };
+        (n.div_ceil(parts.max(1)) * self.width()).max(1)
     }
 
-    /// Adds the down projection of the product to `y`.
-    pub(crate) fn finish(&self, gates: Gates, gated: &mut [f32], y: &mut [f32]) -> Result<MlpKept> {
-        let n = self.positions(y);
-        let inner_down = self.down.forward(gated, n, y, true)?;
-        Ok(MlpKept { gates, inner_down })
+    fn gates(&self, normed: &[f32]) -> Result<Gates> {
+        let n = normed.len() / self.width();
+        let (gate, inner_gate) = self.gate.forward_new(normed, n)?;
+        let (up, inner_up) = self.up.forward_new(normed, n)?;
+        Ok(Gates { gate, up, inner_gate, inner_up, inner_down: Vec::new() })
     }
 
-    /// What backward needs when the output is not wanted.
-    pub(crate) fn keep(&self, gates: Gates, gated: &mut [f32]) -> Result<MlpKept> {
-        let n = gated.len() / self.gate.out_features()?.max(1);
-        let inner_down = self.down.inner_only(gated, n)?;
-        Ok(MlpKept { gates, inner_down })
+    /// Adds the half's output for `x` to `y`, which begins as `x`, and keeps what the backward pass needs.
+    pub(crate) fn forward(&self, x: &[f32], y: &mut [f32]) -> Result<MlpKept> {
+        let chunk = self.chunk(x);
+        let mut kept = Vec::new();
+        for (x, y) in x.chunks(chunk).zip(y.chunks_mut(chunk)) {
+            self.forward_chunk(&self.norm.forward(x)?, y, Some(&mut kept))?;
+        }
+        Ok(MlpKept(kept))
+    }
+
+    /// As [`Self::forward`] with `y` for both, when nothing is to be kept.
+    pub(crate) fn forward_in_place(&self, y: &mut [f32]) -> Result<()> {
+        let chunk = self.chunk(y);
+        for y in y.chunks_mut(chunk) {
+            let normed = self.norm.forward(y)?;
+            self.forward_chunk(&normed, y, None)?;
+        }
+        Ok(())
+    }
+
+    fn forward_chunk(&self, normed: &[f32], y: &mut [f32], keep: Option<&mut Vec<Gates>>) -> Result<()> {
+        let mut gates = self.gates(normed)?;
+        let gated = gate_forward(self.activation, &gates.gate, &gates.up);
+        gates.inner_down = self.down.forward(&gated, normed.len() / self.width(), y, true)?;
+        if let Some(kept) = keep {
+            kept.push(gates);
+        }
+        Ok(())
     }
 
     /// `gradient` of the output becomes that of the input `x`.
     pub(crate) fn backward(&self, x: &[f32], kept: MlpKept, gradient: &mut [f32], grads: &mut Grads) -> Result<()> {
-        let n = self.positions(x);
-        let MlpKept { gates: Gates { mut gate, mut up, inner_gate, inner_up }, inner_down } = kept;
+        let chunk = self.chunk(x);
+        let mut kept = kept.0.into_iter();
+        for (x, gradient) in x.chunks(chunk).zip(gradient.chunks_mut(chunk)) {
+            self.backward_chunk(x, kept.next(), gradient, grads)?;
+        }
+        Ok(())
+    }
+
+    fn backward_chunk(&self, x: &[f32], kept: Option<Gates>, gradient: &mut [f32], grads: &mut Grads) -> Result<()> {
+        let n = x.len() / self.width();
+        let normed = self.norm.forward(x)?;
+        let again = kept.is_none();
+        let gates = match kept {
+            Some(gates) => gates,
+            None => self.gates(&normed)?,
+        };
+        let Gates { mut gate, mut up, inner_gate, inner_up, inner_down } = gates;
         let gated = gate_forward(self.activation, &gate, &up);
+        let inner_down = if again { self.down.inner_only(&gated, n)? } else { inner_down };
         let mut d_gated = vec![0f32; gated.len()];
         self.down.backward(&gated, &inner_down, gradient, n, Some(&mut d_gated), false, grads)?;
         drop(gated);
         gate_backward(self.activation, &mut gate, &mut up, &d_gated);
         drop(d_gated);
         let (d_gate, d_up) = (gate, up);
-        let normed = self.norm.forward(x)?;
         let mut d_normed = vec![0f32; x.len()];
         self.gate.backward(&normed, &inner_gate, &d_gate, n, Some(&mut d_normed), false, grads)?;
         self.up.backward(&normed, &inner_up, &d_up, n, Some(&mut d_normed), true, grads)?;

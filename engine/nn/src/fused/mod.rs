@@ -42,23 +42,25 @@ impl FusedBlock {
     /// Shapes that do not fit.
     pub fn forward(&self, x: &[f32], positions: &[u32], keep: bool) -> Result<(Vec<f32>, Option<BlockKept>)> {
         let (middle, attention) = self.attention.forward(x, positions)?;
-        let attention = keep.then_some(attention);
-        let (gates, mut gated) = self.mlp.gates(&middle)?;
-        let (mut y, middle) = if keep { (middle.clone(), middle) } else { (middle, Vec::new()) };
-        let mlp = self.mlp.finish(gates, &mut gated, &mut y)?;
-        let kept = attention.map(|attention| BlockKept { attention, middle, mlp });
-        Ok((y, kept))
+        if !keep {
+            drop(attention);
+            let mut y = middle;
+            self.mlp.forward_in_place(&mut y)?;
+            return Ok((y, None));
+        }
+        let mut y = middle.clone();
+        let mlp = self.mlp.forward(&middle, &mut y)?;
+        Ok((y, Some(BlockKept { attention, middle, mlp })))
     }
 
-    /// What backward needs, without the output: the last product is left out.
+    /// What backward needs, without the output: the second half is left to the backward pass, which computes it again
+    /// chunk by chunk.
     ///
     /// # Errors
     /// Shapes that do not fit.
     pub fn recompute(&self, x: &[f32], positions: &[u32]) -> Result<BlockKept> {
         let (middle, attention) = self.attention.forward(x, positions)?;
-        let (gates, mut gated) = self.mlp.gates(&middle)?;
-        let mlp = self.mlp.keep(gates, &mut gated)?;
-        Ok(BlockKept { attention, middle, mlp })
+        Ok(BlockKept { attention, middle, mlp: MlpKept::default() })
     }
 
     /// Turns `gradient` (positions, hidden) of the output into that of the input, and adds those of all trained

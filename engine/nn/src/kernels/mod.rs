@@ -7,7 +7,9 @@
 
 pub mod adamw;
 pub(crate) mod attention;
+pub(crate) mod base_blocks;
 pub(crate) mod blocks;
+pub(crate) mod dynamic_map;
 pub(crate) mod frozen;
 pub(crate) mod head;
 pub(crate) mod low_rank;

@@ -3,7 +3,9 @@
 //! Place in the data flow: the last stage of every language model. Positions without a target cost nothing; the
 //! logits exist chunk by chunk only (see [`crate::kernels`]).
 
-use super::{IntoCandle as _, Values, expect_shape, has_kernel, linear_trained, output, reference, slice, tensor};
+use super::{
+    IntoCandle as _, Values, beside, expect_shape, has_kernel, linear_trained, output, reference, slice, tensor,
+};
 use crate::error::shape_error;
 use crate::frozen::FrozenWeight;
 use crate::kernels::head::{Head, Problem};
@@ -76,10 +78,11 @@ pub fn head_cross_entropy(
     };
     if !kernel {
         let weight = match head {
-            HeadTable::Frozen(weight) => weight.to_tensor()?.to_dtype(hidden.dtype())?.to_device(hidden.device())?,
-            HeadTable::Trained(weight) => weight.clone(),
+            HeadTable::Frozen(weight) => weight.on(hidden.device())?.to_dtype(hidden.dtype())?,
+            HeadTable::Trained(weight) => beside(hidden, weight)?,
         };
-        return reference::head_cross_entropy(hidden, &weight, targets, bias);
+        let bias = bias.map(|bias| beside(hidden, bias)).transpose()?;
+        return reference::head_cross_entropy(hidden, &weight, targets, bias.as_ref());
     }
     let trained = Trained::new(targets);
     let bias = bias.map(Tensor::contiguous).transpose()?;

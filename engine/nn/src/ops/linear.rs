@@ -3,7 +3,9 @@
 //! Place in the data flow: the plain products of all models; with an adapter the fused form in
 //! [`super::low_rank`] takes over.
 
-use super::{IntoCandle as _, Values, expect_shape, has_kernel, output, reference, rows_and_features, slice, tensor};
+use super::{
+    IntoCandle as _, Values, beside, expect_shape, has_kernel, output, reference, rows_and_features, slice, tensor,
+};
 use crate::frozen::{FrozenWeight, backend};
 use crate::{Result, gemm};
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Shape, Tensor};
@@ -33,8 +35,9 @@ pub fn linear(x: &Tensor, layer: &FrozenLinear) -> Result<Tensor> {
         expect_shape("the bias", bias, &[weight.rows])?;
     }
     if !has_kernel(&[x]) {
-        let dense = weight.to_tensor()?.to_dtype(x.dtype())?.to_device(x.device())?;
-        return reference::linear(x, &dense, layer.bias.as_ref());
+        let dense = weight.on(x.device())?.to_dtype(x.dtype())?;
+        let bias = layer.bias.as_ref().map(|bias| beside(x, bias)).transpose()?;
+        return reference::linear(x, &dense, bias.as_ref());
     }
     let (fused, added) = split_bias(layer.bias.as_ref());
     let y = x.contiguous()?.apply_op1(Linear { weight: Arc::clone(weight), bias: fused.cloned() })?;
@@ -109,7 +112,8 @@ pub fn linear_trained(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Res
         expect_shape("the bias", bias, &[out_features])?;
     }
     if !has_kernel(&[x, weight]) {
-        return reference::linear(x, weight, bias);
+        let bias = bias.map(|bias| beside(x, bias)).transpose()?;
+        return reference::linear(x, &beside(x, weight)?, bias.as_ref());
     }
     let (fused, added) = split_bias(bias);
     let op = LinearTrained { bias: fused.map(Tensor::detach) };

@@ -7,7 +7,9 @@
 //! Models" (2021), eq. 3: `h = W0 x + (α/r) B A x`.
 
 use super::linear::{fill_bias, split_bias, with_features};
-use super::{FrozenLinear, IntoCandle as _, Values, expect_shape, has_kernel, output, reference, rows_and_features};
+use super::{
+    FrozenLinear, IntoCandle as _, Values, beside, expect_shape, has_kernel, output, reference, rows_and_features,
+};
 use super::{slice, tensor};
 use crate::error::shape_error;
 use crate::frozen::{FrozenWeight, backend};
@@ -84,7 +86,8 @@ pub fn linear_low_rank(
         expect_shape("the bias", bias, &[weight.rows])?;
     }
     if !has_kernel(&[x, a, b]) {
-        return Ok((super::linear(x, layer)? + reference::low_rank(x, a, b, scale, dropout.as_ref())?)?);
+        let change = reference::low_rank(x, &beside(x, a)?, &beside(x, b)?, scale, dropout.as_ref())?;
+        return Ok((super::linear(x, layer)? + change)?);
     }
     let (fused, added) = split_bias(layer.bias.as_ref());
     let base = Base { weight: Arc::clone(weight), bias: fused.cloned() };
@@ -102,7 +105,7 @@ pub fn linear_low_rank(
 pub fn low_rank(x: &Tensor, a: &Tensor, b: &Tensor, scale: f32, dropout: Option<Dropout>) -> Result<Tensor> {
     check(x, a, b, None, dropout.as_ref())?;
     if !has_kernel(&[x, a, b]) {
-        return reference::low_rank(x, a, b, scale, dropout.as_ref());
+        return reference::low_rank(x, &beside(x, a)?, &beside(x, b)?, scale, dropout.as_ref());
     }
     apply(x, a, b, LowRank::new(None, scale, dropout))
 }

@@ -36,10 +36,21 @@ use crate::error::shape_error;
 use crate::{NnError, Result};
 use candle_core::{CpuStorage, DType, Device, Layout, Shape, Storage, Tensor};
 use std::ops::{Deref, Range};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Off when every operation is to run as its reference.
+static KERNELS: AtomicBool = AtomicBool::new(true);
+
+/// Switches the kernels off and on again, for the whole process: what runs instead is what runs on other devices. For
+/// tests that compare the two.
+pub fn set_kernels(on: bool) {
+    KERNELS.store(on, Ordering::Relaxed);
+}
 
 /// Whether the kernels can take these tensors: f32 in main memory.
 pub(crate) fn has_kernel(tensors: &[&Tensor]) -> bool {
-    tensors.iter().all(|tensor| tensor.device().is_cpu() && tensor.dtype() == DType::F32)
+    KERNELS.load(Ordering::Relaxed)
+        && tensors.iter().all(|tensor| tensor.device().is_cpu() && tensor.dtype() == DType::F32)
 }
 
 /// The values of an f32 tensor in main memory, in row-major order.
@@ -82,12 +93,17 @@ impl Deref for Values<'_> {
     }
 }
 
-/// Calls `f` with the values of an f32 tensor in row-major order.
+/// A value where `x` is: copied there within the graph, so that a trained one gets its gradient back.
+pub(crate) fn beside(x: &Tensor, value: &Tensor) -> Result<Tensor> {
+    Ok(value.to_device(x.device())?)
+}
+
+/// Calls `f` with the values of an f32 tensor in row-major order, copied to main memory where they are elsewhere.
 ///
 /// # Errors
-/// Another type or another device.
+/// Another type.
 pub fn with_slice<R>(tensor: &Tensor, f: impl FnOnce(&[f32]) -> R) -> Result<R> {
-    let tensor = tensor.contiguous()?;
+    let tensor = tensor.to_device(&Device::Cpu)?.contiguous()?;
     let values = Values::of(&tensor)?;
     Ok(f(&values))
 }

@@ -5,7 +5,7 @@
 //! Zhang, Sennrich, "Root Mean Square Layer Normalization" (2019); Ba, Kiros, Hinton, "Layer Normalization"
 //! (2016).
 
-use super::{Values, expect_shape, has_kernel, output, reference, rows_and_features, slice, tensor};
+use super::{Values, beside, expect_shape, has_kernel, output, reference, rows_and_features, slice, tensor};
 use crate::Result;
 use crate::kernels::norm::{self, NormGradients};
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Shape, Tensor};
@@ -19,7 +19,7 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
     let (_, features) = rows_and_features(x)?;
     expect_shape("the weight of the norm", weight, &[features])?;
     if !has_kernel(&[x, weight]) {
-        return reference::rms_norm(x, weight, eps);
+        return reference::rms_norm(x, &beside(x, weight)?, eps);
     }
     Ok(x.contiguous()?.apply_op2(&weight.contiguous()?, RmsNorm { eps })?)
 }
@@ -79,7 +79,7 @@ pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, eps: f64) 
     };
     expect_shape("the bias of the norm", &bias, &[features])?;
     if !has_kernel(&[x, weight, &bias]) {
-        return reference::layer_norm(x, weight, Some(&bias), eps);
+        return reference::layer_norm(x, &beside(x, weight)?, Some(&beside(x, &bias)?), eps);
     }
     Ok(x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, LayerNorm { eps })?)
 }

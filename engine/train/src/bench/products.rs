@@ -5,7 +5,7 @@
 //! adapter's factor, and for causal attention 3.5 times its forward products (2 forward, 5 backward, of which this
 //! counts those of the visible half). Recomputation counts nothing.
 
-use crate::driver::Driver;
+use crate::driver::{Driver, Tokens};
 use crate::error::Result;
 use crate::watch::Watch;
 use faer::linalg::matmul::matmul;
@@ -13,6 +13,7 @@ use faer::{Accum, MatMut, MatRef, Par};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use temper_models::Model;
+use temper_nn::ops::IGNORE;
 use temper_nn::{ParamSet, Weight};
 
 /// A shape is repeated for this long at least, and at least three times.
@@ -43,6 +44,35 @@ impl Shape {
     }
 }
 
+/// What a step has to work through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Load {
+    /// Tokens, padding not counted.
+    pub(super) tokens: usize,
+    /// Positions with a target.
+    pub(super) trained: usize,
+    /// Pairs of a query and a key that it sees.
+    pub(super) pairs: usize,
+    /// Positions, padding included.
+    pub(super) positions: usize,
+}
+
+impl Load {
+    /// Of a causal model over `tokens`.
+    pub(super) fn of(tokens: &Tokens) -> Self {
+        let lengths = || {
+            let rows = tokens.ctx.borders.iter();
+            rows.flat_map(|borders| borders.windows(2).map(|pair| (pair[1] - pair[0]) as usize))
+        };
+        Self {
+            tokens: lengths().sum(),
+            trained: tokens.targets.iter().filter(|target| **target != IGNORE).count(),
+            pairs: lengths().map(|length| length * (length + 1) / 2).sum(),
+            positions: tokens.ids.len(),
+        }
+    }
+}
+
 /// The products of one step.
 #[derive(Debug, Default)]
 pub(super) struct Products {
@@ -51,14 +81,17 @@ pub(super) struct Products {
 }
 
 impl Products {
-    /// Counts the products of a step over `batch` rows of `width` tokens, all but the last of each row trained.
-    pub(super) fn of(model: &Model, params: &ParamSet, driver: &Driver, batch: usize, width: usize) -> Self {
-        let tokens = batch * width;
+    /// Counts the products of a step; those of the frozen blocks below not, where their outputs are kept.
+    pub(super) fn of(model: &Model, params: &ParamSet, driver: &Driver, keeps_prefix: bool, load: Load) -> Self {
+        let Load { tokens, trained, pairs, .. } = load;
         let mut products = Self::default();
         let lowest = driver.lowest_block();
         let config = model.config.as_llama();
         for (block, stage) in model.blocks.iter().enumerate() {
             let below_all = block < lowest;
+            if below_all && keeps_prefix {
+                continue;
+            }
             for site in stage.sites() {
                 let (out, inp) = (site.out_features(), site.in_features());
                 products.add(tokens, inp, out, Right::Transposed);
@@ -69,7 +102,7 @@ impl Products {
                     products.add(out, tokens, inp, Right::Plain);
                 }
             }
-            let forward = 4.0 * batch as f64 * (width * (width + 1) / 2) as f64 * config.query_width() as f64;
+            let forward = 4.0 * pairs as f64 * config.query_width() as f64;
             products.attention_flop += forward * if below_all { 1.0 } else { 3.5 };
         }
         for param in params {
@@ -81,7 +114,7 @@ impl Products {
                 products.add(tokens, *rows, *cols, Right::Plain);
             }
         }
-        let (trained, vocabulary, hidden) = (batch * (width - 1), config.vocab_size, config.hidden_size);
+        let (vocabulary, hidden) = (config.vocab_size, config.hidden_size);
         products.add(trained, hidden, vocabulary, Right::Transposed);
         products.add(trained, vocabulary, hidden, Right::Plain);
         if params.iter().any(|param| matches!(param.role, temper_nn::Role::Embedding | temper_nn::Role::Head)) {
@@ -194,6 +227,17 @@ fn with_gemm(shape: Shape, left: &[f32], right: &[f32], out: &mut [f32], threads
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
+    use temper_nn::ForwardContext;
+
+    #[test]
+    fn padding_and_foreign_segments_are_no_work() {
+        let ctx = ForwardContext { borders: Arc::new(vec![vec![0, 3, 5], vec![0, 4]]), ..ForwardContext::plain(2, 5) };
+        let mut targets = [IGNORE; 10];
+        (targets[1], targets[6]) = (7, 8);
+        let load = Load::of(&Tokens { ids: [1; 10].into(), targets: targets.into(), ctx, examples: [].into() });
+        assert_eq!(load, Load { tokens: 9, trained: 2, pairs: 6 + 3 + 10, positions: 10 });
+    }
 
     #[test]
     fn both_libraries_compute_the_product_that_is_counted() {

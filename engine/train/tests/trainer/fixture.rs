@@ -24,19 +24,7 @@ impl Fixture {
         for file in ["tokenizer.json", "tokenizer_config.json"] {
             fs::copy(starter(file), path("model").join(file)).expect("the starter's tokenizer");
         }
-        let mut config: serde_json::Value =
-            serde_json::from_slice(&fs::read(starter("config.json")).expect("config")).expect("json");
-        for (key, value) in [
-            ("hidden_size", 32),
-            ("intermediate_size", 64),
-            ("num_hidden_layers", 2),
-            ("num_attention_heads", 4),
-            ("num_key_value_heads", 2),
-            ("head_dim", 8),
-        ] {
-            config[key] = value.into();
-        }
-        fs::write(path("model/config.json"), config.to_string()).expect("config");
+        fs::copy(starter("config.json"), path("model/config.json")).expect("the starter's configuration");
         let words = ["apple", "bread", "candle", "door", "engine", "forest", "garden", "house", "island", "jacket"];
         let row = |index: usize| {
             let word = |by: usize| words[(index * by + index / 10) % words.len()];
@@ -49,7 +37,26 @@ impl Fixture {
         fs::write(path("rows.jsonl"), rows.join("\n")).expect("data");
         let text = "The harbour was quiet in the morning, and the boats lay side by side. ".repeat(60);
         fs::write(path("prose.txt"), text).expect("kept text");
-        Self { folder }
+        let fixture = Self { folder };
+        fixture.configure(&[
+            ("hidden_size", 32),
+            ("intermediate_size", 64),
+            ("num_hidden_layers", 2),
+            ("num_attention_heads", 4),
+            ("num_key_value_heads", 2),
+            ("head_dim", 8),
+        ]);
+        fixture
+    }
+
+    /// Changes sizes of the model.
+    pub(crate) fn configure(&self, sizes: &[(&str, u64)]) {
+        let file = self.path("model/config.json");
+        let mut config: serde_json::Value = serde_json::from_slice(&fs::read(&file).expect("config")).expect("json");
+        for (key, value) in sizes {
+            config[*key] = (*value).into();
+        }
+        fs::write(&file, config.to_string()).expect("config");
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -88,6 +95,7 @@ impl Fixture {
             validation_path: None,
             probes: if keeps { vec![("prose".to_owned(), self.path("prose.txt"))] } else { Vec::new() },
             cache_dir: None,
+            base_cache_dir: None,
             resume: None,
             max_steps: None,
         }

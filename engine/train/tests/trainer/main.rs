@@ -1,8 +1,11 @@
 //! Tests of the trainer on tiny models: the stage driver, whole runs, resumes, runs that go wrong.
 
+mod bench;
 mod driver;
 mod fixture;
 mod limits;
+mod prefix;
+mod remembered;
 mod resume;
 mod session;
 mod tiny;

@@ -47,6 +47,58 @@ fn twenty_steps_are_ten_and_ten_more() {
 }
 
 #[test]
+fn rounded_bases_and_moments_in_8_bits_resume_to_the_same_bits() {
+    let fixture = Fixture::new();
+    fixture.configure(&[("hidden_size", 64), ("intermediate_size", 128), ("head_dim", 16)]);
+    for (method, base, optim_state) in [("lora", "nf4", "f32"), ("lora", "int8", "int8"), ("full", "auto", "int8")] {
+        let project = || {
+            let mut project = fixture.project();
+            project.method.id = method.to_owned();
+            if method == "full" {
+                project.method.settings.0.clear();
+            }
+            base.clone_into(&mut project.model.base);
+            optim_state.clone_into(&mut project.train.optim_state);
+            project
+        };
+        let name = format!("{method}-{base}-{optim_state}");
+        let whole = fixture.request(project(), &name);
+        let (outcome, events) = run(&whole);
+        assert_eq!(outcome.status, RunStatus::Finished, "{:?}", outcome.problem);
+        assert_eq!(warnings(&events).contains(&"base"), base != "auto", "{name}: a rounded base is said");
+        let mut parts = fixture.request(project(), &format!("{name}-parts"));
+        parts.max_steps = Some(10);
+        let (_, _) = run(&parts);
+        let (second, _) = run(&resumed(&parts));
+        assert_eq!((second.status, second.steps), (RunStatus::Finished, 20), "{:?}", second.problem);
+        assert!(bytes_at(&whole, 20) == bytes_at(&parts, 20), "{name}: weights or optimiser differ");
+
+        // Another storage is another run.
+        let mut other = resumed(&parts);
+        if optim_state == "int8" { "f32" } else { "int8" }.clone_into(&mut other.project.train.optim_state);
+        let refused = temper_train::train(&other, &RunControl::new(), &mut |_| ());
+        let problem = match refused {
+            Ok(outcome) => outcome.problem.expect("refused"),
+            Err(error) => Problem::from(error),
+        };
+        assert_eq!(problem.code, Code::ProjectInvalid, "{problem}");
+    }
+}
+
+#[test]
+fn a_base_whose_rows_fill_no_blocks_is_refused_with_the_weight_and_what_to_do() {
+    let fixture = Fixture::new();
+    let mut project = fixture.project();
+    "nf4".clone_into(&mut project.model.base);
+    let problem = match temper_train::train(&fixture.request(project, "narrow"), &RunControl::new(), &mut |_| ()) {
+        Ok(outcome) => outcome.problem.expect("refused"),
+        Err(error) => Problem::from(error),
+    };
+    let text = problem.to_string();
+    assert!(text.contains("q_proj") && text.contains("32 values") && text.contains("auto"), "{text}");
+}
+
+#[test]
 fn breaking_off_anywhere_loses_nothing() {
     let fixture = Fixture::new();
     let whole = fixture.request(fixture.project(), "whole");

@@ -68,7 +68,7 @@ pub(crate) fn lay(batch: &[Vec<(Vec<u32>, Vec<u32>)>], width: usize, first_row: 
         rows_in_step,
         ..ForwardContext::with_borders(width, borders)
     };
-    Tokens { ids: ids.into(), targets: targets.into(), ctx }
+    Tokens { ids: ids.into(), targets: targets.into(), ctx, examples: [].into() }
 }
 
 /// Trained positions.
