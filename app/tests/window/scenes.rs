@@ -255,7 +255,7 @@ fn training(window: &mut Window, stage: &Stage) {
 }
 
 /// Before the first validation and the first measurement of the kept sets.
-pub(crate) fn early_view(status: &str) -> temper::reader::RunView {
+pub(crate) fn early_view(status: &str) -> RunView {
     let mut view = kit::view(7, status, 30);
     view.row.best_loss = f64::NAN;
     view.row.forgetting = f64::NAN;
