@@ -159,7 +159,7 @@ fn tab_reaches_every_control_of_setup() {
         "Watch",
         "Preset: gentle",
         "New sample prompt",
-        "Held as: f16",
+        "Held as",
         "Help",
     ] {
         assert!(reached.contains(name), "{name} is not reached by Tab; reached: {reached:?}");
