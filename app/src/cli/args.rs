@@ -274,6 +274,15 @@ pub(crate) enum Bench {
         #[arg(long, default_value_t = 0)]
         threads: usize,
     },
+    /// Every operation forward and backward, beside the same in plain candle tensors
+    Ops {
+        /// Threads; 0 chooses
+        #[arg(long, default_value_t = 0)]
+        threads: usize,
+        /// Only operations whose name contains this
+        #[arg(long, value_name = "WORD")]
+        op: Option<String>,
+    },
     /// What the window costs: a frame, the start, when idle, and a training run beside it (needs a display)
     Ui(UiArgs),
     /// The window as `bench ui` opens it

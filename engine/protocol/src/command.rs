@@ -266,6 +266,14 @@ pub enum Command {
         /// Most threads; 0 chooses.
         threads: usize,
     },
+    /// Measures every operation beside plain candle tensors: `figures`, then `done`.
+    BenchOps {
+        /// Threads; 0 chooses.
+        threads: usize,
+        /// Only operations whose name contains this.
+        #[serde(default)]
+        only: Option<String>,
+    },
     /// Sets a damaged run database aside and starts a new one with everything that can still be read and every
     /// run whose folder is there: `warning` events, a `run` event each, then `done`. A whole database stays.
     Repair {

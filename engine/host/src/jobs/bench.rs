@@ -1,4 +1,5 @@
-//! `bench train` and `bench data`: how fast and how lean a training step is on this machine, and what feeds it.
+//! `bench train`, `bench ops` and `bench data`: how fast and how lean a training step and its operations are on this
+//! machine, and what feeds it.
 //!
 //! Place in the data flow: from the command's few values to a project without data of its own, which the trainer
 //! measures.
@@ -101,4 +102,11 @@ pub(super) fn scratch_folder() -> Result<tempfile::TempDir, Problem> {
         let what = format!("there is no temporary folder: {error}");
         Problem::new(Code::Io, what, "the system's folder for temporary files", "free some disk space")
     })
+}
+
+/// Measures the operations whose name contains `only`.
+pub(super) fn ops(threads: usize, only: Option<&str>, context: &JobContext) -> Result<(), Problem> {
+    let answer = with_control(context, |control, emit| Ok(temper_train::bench::ops(threads, only, control, emit)?))?;
+    context.emit(answer);
+    Ok(())
 }

@@ -119,6 +119,10 @@ impl Workshop for Program {
                     bench_scale::scale(builtins, &order, context)
                 })
             }
+            Command::BenchOps { threads, only } => self.heavy(move |_, kept, context| {
+                kept.clear();
+                bench::ops(threads, only.as_deref(), context)
+            }),
             Command::Generate { project, model, prompt, chat, limits } => {
                 generate::check(&limits)?;
                 self.heavy(move |builtins, kept, context| {

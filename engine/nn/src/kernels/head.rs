@@ -17,6 +17,7 @@ use super::{frozen, pieces_or_empty, scratch, simd};
 use crate::frozen::FrozenWeight;
 use crate::gemm::{matrix, matrix_mut, product};
 use crate::{NnError, Result};
+use faer::MatRef;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -28,6 +29,8 @@ const CHUNK_ROWS: usize = 2048;
 const BLOCK_LOGITS: usize = 1 << 21;
 /// Positions per piece of work in the pass over the logits.
 const PIECE_POSITIONS: usize = 8;
+/// Positions that share the tokens left out as negligible.
+pub const SKIP_POSITIONS: usize = 128;
 
 /// The head (vocabulary, features).
 #[derive(Clone, Copy)]
@@ -53,6 +56,8 @@ pub(crate) struct Problem<'a> {
     pub vocabulary: usize,
     /// Columns of the head.
     pub features: usize,
+    /// Tokens whose part in a block of positions is at most this are left out of the gradient's products; 0 for none.
+    pub negligible: f32,
 }
 
 /// Result of the forward pass.
@@ -88,7 +93,8 @@ impl<'a> Problem<'a> {
     }
 
     fn block_positions(&self) -> usize {
-        (BLOCK_LOGITS / self.chunk_rows()).clamp(1, self.targets.len().max(1))
+        let most = if self.negligible > 0.0 { SKIP_POSITIONS } else { BLOCK_LOGITS / self.chunk_rows() };
+        most.clamp(1, self.targets.len().max(1))
     }
 
     /// Calls `work` for each chunk of the vocabulary with its rows of the head and a buffer for logits.
@@ -146,9 +152,11 @@ impl<'a> Problem<'a> {
                 };
                 self.absorb(&positions, &chunk, logits, &mut running[positions.clone()], gradient);
                 if want_gradient {
-                    let rows = matrix(rows, chunk.len(), features);
-                    let weights = matrix(logits, positions.len(), chunk.len());
-                    product(matrix_mut(gradient, positions.len(), features), weights, rows, 1.0, true);
+                    // The sums so far are at most the final ones: no share can end up larger than it is here.
+                    let limit = |position: usize| self.negligible * running[positions.start + position].sum;
+                    self.with_live(logits, rows, chunk.len(), limit, |weights, rows, _| {
+                        product(matrix_mut(gradient, positions.len(), features), weights, rows, 1.0, true);
+                    });
                 }
             }
         })?;
@@ -232,20 +240,53 @@ impl<'a> Problem<'a> {
                 let logits = &mut logits[..positions.len() * chunk.len()];
                 self.logits(&positions, &chunk, rows, logits);
                 self.differentiate(&positions, &chunk, logits, log_sums, factor);
-                let d_logits = matrix(logits, positions.len(), chunk.len());
                 let in_hidden = positions.start * features..positions.end * features;
-                if let Some(d_hidden) = &mut gradients.hidden {
-                    let out = matrix_mut(&mut d_hidden[in_hidden.clone()], positions.len(), features);
-                    product(out, d_logits, matrix(rows, chunk.len(), features), 1.0, true);
-                }
-                if let Some(d_head) = &mut gradients.head {
-                    let out = &mut d_head[chunk.start * features..chunk.end * features];
-                    let hidden = matrix(&self.hidden[in_hidden], positions.len(), features);
-                    product(matrix_mut(out, chunk.len(), features), d_logits.transpose(), hidden, 1.0, true);
-                }
+                let limit = |_| self.negligible * factor.abs();
+                self.with_live(logits, rows, chunk.len(), limit, |d_logits, rows, live| {
+                    if let Some(d_hidden) = &mut gradients.hidden {
+                        let out = matrix_mut(&mut d_hidden[in_hidden.clone()], positions.len(), features);
+                        product(out, d_logits, rows, 1.0, true);
+                    }
+                    if let Some(d_head) = &mut gradients.head {
+                        let out = &mut d_head[chunk.start * features..chunk.end * features];
+                        let hidden = matrix(&self.hidden[in_hidden.clone()], positions.len(), features);
+                        add_rows(out, d_logits.transpose(), hidden, live);
+                    }
+                });
             }
         })?;
         Ok(gradients)
+    }
+
+    /// Calls `work` with `weights` (positions, `width`) and the rows of the head (width, features), both without the
+    /// tokens whose weight is at most `limit` at every position, and with the tokens that are left; with all and `None`
+    /// if none are left out.
+    fn with_live<R>(
+        &self,
+        weights: &[f32],
+        rows: &[f32],
+        width: usize,
+        limit: impl Fn(usize) -> f32,
+        work: impl FnOnce(MatRef<'_, f32>, MatRef<'_, f32>, Option<&[usize]>) -> R,
+    ) -> R {
+        let positions = weights.len() / width.max(1);
+        let live = (self.negligible > 0.0).then(|| live_tokens(weights, width, limit));
+        let Some(live) = live.filter(|live| live.len() < width) else {
+            return work(matrix(weights, positions, width), matrix(rows, width, self.features), None);
+        };
+        scratch::with(live.len() * (positions + self.features), |buffer| {
+            let (kept, kept_rows) = buffer.split_at_mut(live.len() * positions);
+            for (kept, weights) in kept.chunks_exact_mut(live.len().max(1)).zip(weights.chunks_exact(width)) {
+                for (kept, &token) in kept.iter_mut().zip(&live) {
+                    *kept = weights[token];
+                }
+            }
+            for (kept, &token) in kept_rows.chunks_exact_mut(self.features.max(1)).zip(&live) {
+                kept.copy_from_slice(&rows[token * self.features..(token + 1) * self.features]);
+            }
+            let (weights, rows) = (matrix(kept, positions, live.len()), matrix(kept_rows, live.len(), self.features));
+            work(weights, rows, Some(&live))
+        })
     }
 
     /// Turns logits into `factor · (softmax - one-hot)`.
@@ -275,6 +316,46 @@ impl<'a> Problem<'a> {
             }
         });
     }
+}
+
+/// The columns of `weights` (positions, `width`) in which the size of some value is above the `limit` of its position.
+fn live_tokens(weights: &[f32], width: usize, limit: impl Fn(usize) -> f32) -> Vec<usize> {
+    scratch::with(width, |most| {
+        most.fill(f32::NEG_INFINITY);
+        for (position, weights) in weights.chunks_exact(width).enumerate() {
+            let limit = limit(position);
+            simd(
+                #[inline(always)]
+                || {
+                    for (most, weight) in most.iter_mut().zip(weights) {
+                        let above = weight.abs() - limit;
+                        // A NaN is kept: it must not vanish from the gradient.
+                        *most = if above > *most || above.is_nan() { above } else { *most };
+                    }
+                },
+            );
+        }
+        let live = most.iter().enumerate().filter(|(_, above)| **above > 0.0 || above.is_nan());
+        live.map(|(token, _)| token).collect()
+    })
+}
+
+/// `out[token] += left · right` for the rows of the product in turn; `tokens` says which rows of `out` (.., features) they
+/// are, `None` that they are all of them.
+fn add_rows(out: &mut [f32], left: MatRef<'_, f32>, right: MatRef<'_, f32>, tokens: Option<&[usize]>) {
+    let (rows, features) = (left.nrows(), right.ncols());
+    let Some(tokens) = tokens else {
+        product(matrix_mut(out, rows, features), left, right, 1.0, true);
+        return;
+    };
+    scratch::with(rows * features, |sums| {
+        product(matrix_mut(sums, rows, features), left, right, 1.0, false);
+        for (sums, &token) in sums.chunks_exact(features.max(1)).zip(tokens) {
+            for (out, sum) in out[token * features..(token + 1) * features].iter_mut().zip(sums) {
+                *out += sum;
+            }
+        }
+    });
 }
 
 fn add_bias(logits: &mut [f32], bias: Option<&[f32]>) {

@@ -66,6 +66,36 @@ impl Mask<'_> {
     }
 }
 
+impl Mask<'_> {
+    /// `sum += part ∘ mask` and `part = x ∘ mask` over (positions, features), with each mask made once.
+    fn apply_twice(&self, x: &[f32], part: &mut [f32], sum: &mut [f32], features: usize) {
+        let features = features.max(1);
+        let piece = PIECE_POSITIONS * features;
+        let pieces = part.par_chunks_mut(piece).zip(sum.par_chunks_mut(piece)).zip(x.par_chunks(piece));
+        pieces.enumerate().for_each(|(index, ((part, sum), x))| {
+            let rows = part.chunks_exact_mut(features).zip(sum.chunks_exact_mut(features));
+            for (offset, ((part, sum), x)) in rows.zip(x.chunks_exact(features)).enumerate() {
+                let (row, position) = (self.place)(index * PIECE_POSITIONS + offset);
+                simd(
+                    #[inline(always)]
+                    || {
+                        let blocks = part.chunks_mut(rng::MASK_BLOCK).zip(sum.chunks_mut(rng::MASK_BLOCK));
+                        for ((block, (part, sum)), x) in (0u32..).zip(blocks).zip(x.chunks(rng::MASK_BLOCK)) {
+                            let words = rng::mask_words(self.key, row, position, block);
+                            let values = part.iter_mut().zip(sum.iter_mut()).zip(x).zip(&words);
+                            for (((part, sum), &x), &word) in values {
+                                let kept = word >= self.threshold;
+                                *sum += if kept { *part * self.factor } else { 0.0 };
+                                *part = if kept { x * self.factor } else { 0.0 };
+                            }
+                        }
+                    },
+                );
+            }
+        });
+    }
+}
+
 /// Calls `work` with `x ∘ mask`, or with `x` itself without a mask.
 fn with_dropped<R>(x: &[f32], mask: Option<&Mask<'_>>, features: usize, work: impl FnOnce(&[f32]) -> R) -> R {
     match mask {
@@ -140,6 +170,19 @@ pub(crate) fn backward(
     }
     let mut e = vec![0f32; n * rank];
     gemm::gemm_nn(g, b, &mut e, n, rank, rows, scale, false);
+    let dx = match (wants.0, dx, mask) {
+        (true, Some(dx), Some(mask)) => {
+            let mut da = vec![0f32; rank * cols];
+            scratch::with(dx.len(), |part| {
+                gemm::gemm_nn(&e, a, part, n, cols, rank, 1.0, false);
+                mask.apply_twice(x, part, dx, cols);
+                gemm::gemm_tn(&e, part, &mut da, rank, cols, n, 1.0, false);
+            });
+            gradients.a = Some(da);
+            return gradients;
+        }
+        (_, dx, _) => dx,
+    };
     if wants.0 {
         let mut da = vec![0f32; rank * cols];
         with_dropped(x, mask, cols, |x| gemm::gemm_tn(&e, x, &mut da, rank, cols, n, 1.0, false));

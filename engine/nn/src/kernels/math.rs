@@ -45,6 +45,28 @@ pub(crate) fn tanh(x: f32) -> f32 {
     1.0 - 2.0 / (exp(2.0 * x) + 1.0)
 }
 
+/// The distribution function of the standard normal, `Φ(x) = erfc(-x/√2)/2`, and `e^(-x²/2)`, from which its density
+/// follows; relative error of Φ below 3e-6 down to x = -9, absolute error below 2e-7.
+///
+/// `erfc(z) = e^(-z²) · t · q(t)` with `t = 1/(1 + z/2)` for z ≥ 0; q is the polynomial of degree 8 whose largest
+/// relative error on 0 ≤ z ≤ 6.6 is least (3.2e-8), found by reweighted least squares.
+#[inline(always)]
+pub(crate) fn normal(x: f32) -> (f32, f32) {
+    let bell = exp(-0.5 * x * x);
+    let t = 1.0 / (1.0 + (0.5 * std::f32::consts::FRAC_1_SQRT_2) * x.abs());
+    let mut q = -0.055_552_09;
+    q = q * t + 0.267_022_9;
+    q = q * t - 0.449_885_82;
+    q = q * t + 0.234_039_5;
+    q = q * t + 0.004_829_897;
+    q = q * t + 0.188_788_8;
+    q = q * t + 0.246_802_8;
+    q = q * t + 0.281_834_32;
+    q = q * t + 0.282_119_64;
+    let tail = 0.5 * bell * t * q;
+    (if x < 0.0 { tail } else { 1.0 - tail }, bell)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,6 +94,44 @@ mod tests {
         assert!(exp(f32::NAN).is_nan() && sigmoid(f32::NAN).is_nan() && tanh(f32::NAN).is_nan());
         assert_eq!((tanh(50.0), tanh(-50.0)), (1.0, -1.0));
         assert_eq!((sigmoid(100.0), sigmoid(-100.0)), (1.0, 0.0));
+    }
+
+    #[test]
+    fn the_normal_distribution_follows_libm() {
+        let mut x = -9f32;
+        while x < 9.0 {
+            let wide = f64::from(x);
+            let expected = 0.5 * libm::erfc(-wide * std::f64::consts::FRAC_1_SQRT_2);
+            let (found, bell) = normal(x);
+            let error = (f64::from(found) - expected).abs();
+            assert!(error < 2e-7 && error < 3e-6 * expected, "{x}: {found:e} {expected:e}");
+            assert!((f64::from(bell) - (-0.5 * wide * wide).exp()).abs() < 2e-7, "{x}");
+            x += 0.000_9;
+        }
+        assert_eq!((normal(-1e4).0, normal(f32::NEG_INFINITY).0), (0.0, 0.0));
+        assert_eq!((normal(1e4).0, normal(f32::INFINITY).0), (1.0, 1.0));
+        assert!(normal(f32::NAN).0.is_nan());
+    }
+
+    #[test]
+    fn exp_and_tanh_are_as_close_as_libms() {
+        // Distance in units in the last place of the rounded true value, over the range where training lives.
+        let ulps = |found: f32, expected: f64| {
+            let rounded = expected as f32;
+            let unit = f64::from(f32::from_bits(rounded.abs().to_bits() + 1)) - f64::from(rounded.abs());
+            (f64::from(found) - expected).abs() / unit
+        };
+        let (mut ours, mut theirs, mut largest_of_tanh) = (0f64, 0f64, 0f64);
+        let mut x = -20f32;
+        while x < 20.0 {
+            let expected = f64::from(x).exp();
+            ours = ours.max(ulps(exp(x), expected));
+            theirs = theirs.max(ulps(libm::expf(x), expected));
+            largest_of_tanh = largest_of_tanh.max((f64::from(tanh(x)) - f64::from(libm::tanhf(x))).abs());
+            x += 0.001_1;
+        }
+        assert!(ours < 2.0 && theirs < 2.0, "{ours} and {theirs} units");
+        assert!(largest_of_tanh < 3e-7, "{largest_of_tanh:e}");
     }
 
     #[test]

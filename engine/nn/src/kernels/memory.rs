@@ -43,6 +43,55 @@ impl Drop for KeepFreed {
     }
 }
 
+/// Measures how much memory a piece of work takes at its peak beyond what the process had before.
+#[derive(Debug)]
+pub struct PeakWatch {
+    start_kib: u64,
+}
+
+impl PeakWatch {
+    /// Gives freed memory back to the system, so that what is taken up again counts, and begins; `None` where the system
+    /// does not say what a process has.
+    #[must_use]
+    pub fn begin() -> Option<Self> {
+        allocator::trim();
+        let start_kib = system::status_kib("VmRSS:")?;
+        system::reset_peak().then_some(Self { start_kib })
+    }
+
+    /// Bytes that the process had at its peak since the beginning, less those that it had then.
+    #[must_use]
+    pub fn beyond_start(&self) -> Option<u64> {
+        Some(system::status_kib("VmHWM:")?.saturating_sub(self.start_kib) * 1024)
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod system {
+    /// A figure of the process in KiB.
+    pub(super) fn status_kib(key: &str) -> Option<u64> {
+        let status = std::fs::read_to_string("/proc/self/status").ok()?;
+        let line = status.lines().find(|line| line.starts_with(key))?;
+        line.split_whitespace().nth(1)?.parse().ok()
+    }
+
+    /// Lets the peak begin anew at what the process has.
+    pub(super) fn reset_peak() -> bool {
+        std::fs::write("/proc/self/clear_refs", "5").is_ok()
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod system {
+    pub(super) fn status_kib(_: &str) -> Option<u64> {
+        None
+    }
+
+    pub(super) fn reset_peak() -> bool {
+        false
+    }
+}
+
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod allocator {
     use libc::c_int;
@@ -83,6 +132,10 @@ mod allocator {
             (libc::M_TRIM_THRESHOLD, USUAL_TRIM_THRESHOLD),
             (libc::M_TOP_PAD, USUAL_TOP_PAD),
         ]);
+        trim();
+    }
+
+    pub(super) fn trim() {
         #[expect(unsafe_code, reason = "the C library's allocator is told through a C call")]
         // SAFETY: malloc_trim takes a number, may be called at any time, and frees nothing that is in use.
         unsafe {
@@ -98,4 +151,21 @@ mod allocator {
     pub(super) fn keep() {}
 
     pub(super) fn give_back() {}
+
+    pub(super) fn trim() {}
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peak_holds_what_was_used_and_freed_again() {
+        let watch = PeakWatch::begin().unwrap();
+        let values = std::hint::black_box(vec![1u8; 64 << 20]);
+        assert_eq!(values.iter().map(|&value| u64::from(value)).sum::<u64>(), 64 << 20);
+        drop(values);
+        // Other tests run beside this one; what they free takes nothing off a peak.
+        assert!(watch.beyond_start().unwrap() > 32 << 20);
+    }
 }

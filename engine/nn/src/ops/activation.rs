@@ -7,7 +7,7 @@
 use super::{Values, expect_shape, has_kernel, output, reference, slice, tensor};
 use crate::Result;
 use crate::kernels::map;
-use crate::kernels::math::{exp, sigmoid, tanh};
+use crate::kernels::math::{normal, sigmoid, tanh};
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Shape, Tensor};
 
 /// √(2/π).
@@ -93,8 +93,8 @@ fn silu_pair(x: f32) -> (f32, f32) {
 /// Value and derivative.
 #[inline(always)]
 fn gelu_pair(x: f32) -> (f32, f32) {
-    let half = 0.5 * (1.0 + libm::erff(x * std::f32::consts::FRAC_1_SQRT_2));
-    (x * half, half + x * INV_SQRT_2_PI * exp(-0.5 * x * x))
+    let (share, bell) = normal(x);
+    (x * share, share + x * INV_SQRT_2_PI * bell)
 }
 
 /// Value and derivative.

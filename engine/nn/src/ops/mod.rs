@@ -10,11 +10,14 @@
 
 mod activation;
 mod attention;
+mod batch_norm;
+mod conv;
 mod embedding;
 mod head;
 mod linear;
 mod low_rank;
 mod norm;
+mod pool;
 pub mod reference;
 mod rotary;
 mod seed;
@@ -23,11 +26,16 @@ mod softmax;
 pub use activation::{Gate, gated_gelu, gated_silu, gelu, gelu_tanh, silu};
 pub(crate) use activation::{gate_backward, gate_forward};
 pub use attention::{AttentionSpec, attention, attention_cached};
+pub use batch_norm::{ChannelStatistics, batch_norm, batch_norm_frozen};
+pub use conv::{Slide, conv2d};
 pub use embedding::{EmbeddingTable, embedding};
-pub use head::{HeadTable, IGNORE, head_cross_entropy, head_logits};
+pub use head::{
+    HeadOptions, HeadTable, IGNORE, SKIP_POSITIONS, head_cross_entropy, head_cross_entropy_with, head_logits,
+};
 pub use linear::{FrozenLinear, linear, linear_trained};
 pub use low_rank::{Dropout, linear_low_rank, low_rank};
 pub use norm::{layer_norm, rms_norm};
+pub use pool::{avg_pool2d, global_avg_pool, max_pool2d};
 pub use rotary::{RotaryTable, rotary};
 pub use seed::seed_gradient;
 pub use softmax::softmax;

@@ -4,7 +4,7 @@
 //! have no kernel. They favour being obviously right over speed and memory: attention holds all scores, the
 //! head all logits.
 
-use super::{AttentionSpec, Dropout, IGNORE};
+use super::{AttentionSpec, ChannelStatistics, Dropout, IGNORE, Slide};
 use crate::rng;
 use crate::{NnError, Result};
 use candle_core::{D, DType, Device, Tensor};
@@ -206,6 +206,117 @@ pub fn head_cross_entropy(hidden: &Tensor, weight: &Tensor, targets: &[u32], bia
     let sums = logits.broadcast_sub(&largest)?.exp()?.sum_keepdim(1)?;
     let log_sums = (sums.log()? + largest)?;
     Ok((log_sums - logits.gather(&targets, 1)?)?.sum_all()?)
+}
+
+/// What each place of a window sees: `x` (B, C, H, W) → (B, C, taps, H'·W') and (H', W'). Places beyond the map hold
+/// `outside`.
+fn unfold(x: &Tensor, kernel: (usize, usize), slide: Slide, outside: f64) -> Result<(Tensor, (usize, usize))> {
+    let (batch, channels, height, width) = x.dims4()?;
+    let window = slide.over((height, width), kernel)?;
+    let ((down, across), (padding_down, padding_across), (rows, columns)) = (kernel, slide.padding, window.out);
+    let widen =
+        |x: &Tensor| x.pad_with_zeros(2, padding_down, padding_down)?.pad_with_zeros(3, padding_across, padding_across);
+    let inside = widen(&x.ones_like()?)?;
+    let wide = (widen(x)? + ((1.0 - inside)? * outside)?)?;
+    let steps = |first: usize, stride: usize, count: usize| {
+        let places = (0..count).map(|place| (first + place * stride) as u32).collect::<Vec<_>>();
+        Tensor::from_vec(places, count, x.device())
+    };
+    let mut taps = Vec::new();
+    for tap in 0..down * across {
+        let seen = wide.index_select(&steps(tap / across, slide.stride.0, rows)?, 2)?;
+        let seen = seen.index_select(&steps(tap % across, slide.stride.1, columns)?, 3)?;
+        taps.push(seen.reshape((batch, channels, 1, rows * columns))?);
+    }
+    Ok((Tensor::cat(&taps, 2)?, window.out))
+}
+
+/// Convolution as a product with the whole unfolded input. Shapes as in [`super::conv2d`].
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, slide: Slide, groups: usize) -> Result<Tensor> {
+    let (outputs, depth, down, across) = weight.dims4()?;
+    let (seen, (rows, columns)) = unfold(&x.contiguous()?, (down, across), slide, 0.0)?;
+    let batch = x.dim(0)?;
+    let seen = seen.reshape((batch, groups, depth * down * across, rows * columns))?;
+    let weight = weight.contiguous()?.reshape((1, groups, outputs / groups, depth * down * across))?;
+    let y = weight.broadcast_matmul(&seen)?.reshape((batch, outputs, rows, columns))?;
+    Ok(match bias {
+        Some(bias) => y.broadcast_add(&bias.reshape((1, outputs, 1, 1))?)?,
+        None => y,
+    })
+}
+
+/// The largest value under each place of a window; equal ones share no gradient, each gets all of it.
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn max_pool2d(x: &Tensor, kernel: (usize, usize), slide: Slide) -> Result<Tensor> {
+    let (batch, channels, _, _) = x.dims4()?;
+    let (seen, (rows, columns)) = unfold(&x.contiguous()?, kernel, slide, f64::from(HIDDEN))?;
+    Ok(seen.max(2)?.reshape((batch, channels, rows, columns))?)
+}
+
+/// The mean under each place of a window, padding counted as zeros.
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn avg_pool2d(x: &Tensor, kernel: (usize, usize), slide: Slide) -> Result<Tensor> {
+    let (batch, channels, _, _) = x.dims4()?;
+    let (seen, (rows, columns)) = unfold(&x.contiguous()?, kernel, slide, 0.0)?;
+    Ok(seen.mean(2)?.reshape((batch, channels, rows, columns))?)
+}
+
+/// The mean of each map.
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn global_avg_pool(x: &Tensor) -> Result<Tensor> {
+    Ok(x.mean((2, 3))?)
+}
+
+/// `x` (B, C, ...) as (B, C, values of a map).
+fn as_maps(x: &Tensor) -> Result<Tensor> {
+    let (batch, channels) = (x.dim(0)?, x.dim(1)?);
+    Ok(x.reshape((batch, channels, ()))?)
+}
+
+/// `(x - mean) / √(variance + eps) · weight + bias` for `x` (B, C, S), mean and variance (1, C, 1).
+fn normalised(x: &Tensor, mean: &Tensor, variance: &Tensor, affine: (&Tensor, &Tensor), eps: f64) -> Result<Tensor> {
+    let (weight, bias) = (affine.0.reshape((1, (), 1))?, affine.1.reshape((1, (), 1))?);
+    let inverse = (variance + eps)?.sqrt()?.recip()?;
+    Ok(x.broadcast_sub(mean)?.broadcast_mul(&inverse)?.broadcast_mul(&weight)?.broadcast_add(&bias)?)
+}
+
+/// Normalisation of channels by the statistics of the batch.
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn batch_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
+    let maps = as_maps(x)?;
+    let mean = maps.mean_keepdim((0, 2))?;
+    let variance = maps.broadcast_sub(&mean)?.sqr()?.mean_keepdim((0, 2))?;
+    Ok(normalised(&maps, &mean, &variance, (weight, bias), eps)?.reshape(x.dims())?)
+}
+
+/// Normalisation of channels by constants.
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn batch_norm_frozen(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    statistics: &ChannelStatistics,
+    eps: f64,
+) -> Result<Tensor> {
+    let constant = |values: &[f32]| -> Result<Tensor> {
+        let values = Tensor::from_slice(values, (1, values.len(), 1), &Device::Cpu)?;
+        Ok(values.to_dtype(x.dtype())?.to_device(x.device())?)
+    };
+    let (mean, variance) = (constant(&statistics.mean)?, constant(&statistics.variance)?);
+    Ok(normalised(&as_maps(x)?, &mean, &variance, (weight, bias), eps)?.reshape(x.dims())?)
 }
 
 /// Rows of `table` (V, D) by id, shaped (B, T, D).

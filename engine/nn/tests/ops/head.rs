@@ -4,7 +4,9 @@ use crate::support::{CLOSE, check, normal};
 use candle_core::{Tensor, Var};
 use std::sync::Arc;
 use temper_nn::gradcheck::{GradCheck, check_gradients, compare_with_reference};
-use temper_nn::ops::{HeadTable, IGNORE, head_cross_entropy, head_logits, reference};
+use temper_nn::ops::{
+    HeadOptions, HeadTable, IGNORE, head_cross_entropy, head_cross_entropy_with, head_logits, reference,
+};
 use temper_nn::{FrozenWeight, StorageKind};
 
 fn frozen(head: &Tensor, kind: StorageKind) -> HeadTable {
@@ -117,6 +119,87 @@ fn logits_are_those_the_loss_is_made_of() {
             sum.ln() - f64::from(row[target as usize])
         });
         assert!((f64::from(loss) - by_hand.sum::<f64>()).abs() < 1e-4);
+    }
+}
+
+/// Loss and gradients (hidden, and the head where it is trained).
+fn loss_and_gradients(
+    hidden: &Tensor,
+    head: &Tensor,
+    trained: bool,
+    targets: &Arc<[u32]>,
+    negligible: f32,
+) -> (f32, Vec<Vec<f32>>) {
+    let (hidden, head) = (Var::from_tensor(hidden).unwrap(), Var::from_tensor(head).unwrap());
+    let table = match trained {
+        true => HeadTable::Trained(head.as_tensor().clone()),
+        false => frozen(head.as_tensor(), StorageKind::F32),
+    };
+    let options = HeadOptions { bias: None, negligible };
+    let loss = head_cross_entropy_with(hidden.as_tensor(), &table, targets, &options).unwrap();
+    let store = loss.backward().unwrap();
+    let gradients = [&hidden, &head].into_iter().filter_map(|var| store.get(var.as_tensor()));
+    let values = gradients.map(|gradient| gradient.flatten_all().unwrap().to_vec1::<f32>().unwrap());
+    (loss.to_scalar::<f32>().unwrap(), values.collect())
+}
+
+#[test]
+fn leaving_out_negligible_tokens_costs_no_more_than_their_probability() {
+    // Several blocks of positions and chunks of the vocabulary; a few tokens carry most of the probability.
+    let (n, vocabulary, features, limit) = (300usize, 4500usize, 16usize, 2e-4f32);
+    let (hidden, head) = (normal("hidden", &[n, features]), normal("head", &[vocabulary, features]));
+    let targets: Arc<[u32]> = (0..n as u32).map(|i| if i % 7 == 0 { IGNORE } else { i * 31 % 4500 }).collect();
+    let logits = hidden.matmul(&head.t().unwrap()).unwrap().to_vec2::<f32>().unwrap();
+    let rows = head.to_vec2::<f32>().unwrap();
+    for trained in [false, true] {
+        let (loss, exact) = loss_and_gradients(&hidden, &head, trained, &targets, 0.0);
+        let (same, skipped) = loss_and_gradients(&hidden, &head, trained, &targets, limit);
+        assert!((loss - same).abs() <= 1e-5 * loss, "the loss is not touched: {loss} {same}");
+        assert!(exact[0] != skipped[0], "something was left out");
+        let mut bound_of_head = vec![0f64; vocabulary * features];
+        for (position, logits) in logits.iter().enumerate().filter(|(position, _)| targets[*position] != IGNORE) {
+            let largest = logits.iter().fold(f32::NEG_INFINITY, |most, x| most.max(*x));
+            let weights = logits.iter().map(|x| f64::from(x - largest).exp()).collect::<Vec<_>>();
+            let sum = weights.iter().sum::<f64>();
+            let small = |token: &usize| weights[*token] / sum <= f64::from(limit) * 1.001;
+            let hidden = hidden.get(position).unwrap().to_vec1::<f32>().unwrap();
+            for feature in 0..features {
+                let place = position * features + feature;
+                let bound = (0..vocabulary)
+                    .filter(small)
+                    .map(|token| weights[token] / sum * f64::from(rows[token][feature].abs()));
+                let error = f64::from((exact[0][place] - skipped[0][place]).abs());
+                let bound = bound.sum::<f64>();
+                assert!(error <= bound + 1e-5, "{error} above {bound}");
+                if trained {
+                    for token in (0..vocabulary).filter(small) {
+                        bound_of_head[token * features + feature] +=
+                            weights[token] / sum * f64::from(hidden[feature].abs());
+                    }
+                }
+            }
+        }
+        if trained {
+            for ((exact, skipped), bound) in exact[1].iter().zip(&skipped[1]).zip(&bound_of_head) {
+                assert!(f64::from((exact - skipped).abs()) <= bound + 1e-5);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_limit_below_every_probability_leaves_nothing_out_and_one_without_sense_is_refused() {
+    let (hidden, head) = (normal("hidden", &[140, 8]), normal("head", &[600, 8]));
+    let targets = targets(140, 600);
+    for trained in [false, true] {
+        let (_, exact) = loss_and_gradients(&hidden, &head, trained, &targets, 0.0);
+        let (_, all) = loss_and_gradients(&hidden, &head, trained, &targets, 1e-20);
+        let pairs = exact.iter().flatten().zip(all.iter().flatten());
+        assert!(pairs.into_iter().all(|(a, b)| (a - b).abs() < 1e-5));
+    }
+    for bad in [-0.1, 1.0, f32::NAN] {
+        let options = HeadOptions { bias: None, negligible: bad };
+        assert!(head_cross_entropy_with(&hidden, &HeadTable::Trained(head.clone()), &targets, &options).is_err());
     }
 }
 

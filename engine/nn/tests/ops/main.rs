@@ -11,6 +11,8 @@ mod head;
 #[cfg(test)]
 mod linear;
 #[cfg(test)]
+mod maps;
+#[cfg(test)]
 mod pointwise;
 #[cfg(test)]
 mod support;

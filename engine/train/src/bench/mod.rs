@@ -1,4 +1,5 @@
-//! `bench train`: what an optimiser step costs, beside what this machine's matrix products allow.
+//! `bench train`: what an optimiser step costs, beside what this machine's matrix products allow. `bench ops` is a
+//! neighbour.
 //!
 //! Place in the data flow: the host calls [`train`]; real stages, real method and real optimiser run on random
 //! tokens, so that the figure depends on no data set, or on the rows of a data file ([`rows`]), so that it shows what
@@ -7,6 +8,7 @@
 
 mod data;
 pub mod load;
+mod ops;
 mod products;
 pub mod rows;
 
@@ -22,6 +24,7 @@ use crate::saving::adamw;
 use crate::threads::{on_pool, threads_for};
 use crate::watch::Watch;
 pub use data::{DataBenchRequest, data};
+pub use ops::ops;
 use products::{Load, Products, reference_rate};
 use rows::{Rows, RowsRequest};
 use std::path::{Path, PathBuf};
