@@ -79,6 +79,9 @@ fn pairs(set: Vec<String>, example: &str) -> Result<Vec<(String, String)>, Probl
 fn bench(what: Bench) -> Result<Command, Problem> {
     let names = |names: Vec<String>| names.iter().map(|name| absolute_name(name)).collect::<Result<Vec<_>, _>>();
     Ok(match what {
+        Bench::Ui(_) | Bench::UiWindow(_) => {
+            return Err(Problem::internal("the bench of the window is no single command"));
+        }
         Bench::Train {
             model,
             base,

@@ -217,6 +217,7 @@ impl File {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::theme::Theme;
     use egui::{Stroke, pos2};
 
     fn part() -> Rect {
@@ -229,23 +230,25 @@ mod tests {
 
     #[test]
     fn shapes_inside_are_written_and_others_are_not() {
+        let c = &Theme::bundled(true).colours;
         let everywhere = Rect::EVERYTHING;
-        let line = |y: f32| Shape::line(vec![pos2(10.0, y), pos2(60.0, y + 1.0)], Stroke::new(2.0, Color32::RED));
+        let line = |y: f32| Shape::line(vec![pos2(10.0, y), pos2(60.0, y + 1.0)], Stroke::new(2.0, c.err));
         let mut cells = Mesh::default();
-        cells.add_colored_rect(Rect::from_min_max(pos2(20.0, 20.0), pos2(30.0, 30.0)), Color32::BLUE);
+        cells.add_colored_rect(Rect::from_min_max(pos2(20.0, 20.0), pos2(30.0, 30.0)), c.ok);
         let shapes = [
             clipped(everywhere, line(20.0)),
             clipped(everywhere, line(200.0)),
             clipped(Rect::NOTHING, line(30.0)),
             clipped(everywhere, Shape::mesh(cells)),
-            clipped(everywhere, Shape::circle_filled(pos2(50.0, 50.0), 3.0, Color32::from_white_alpha(128))),
+            clipped(everywhere, Shape::circle_filled(pos2(50.0, 50.0), 3.0, Theme::fade(c.text, 0.5))),
         ];
-        let text = svg(&shapes, part(), Color32::BLACK);
+        let text = svg(&shapes, part(), c.window);
         assert!(text.starts_with("<svg ") && text.trim_end().ends_with("</svg>"));
         assert_eq!(text.matches("<polyline").count(), 1, "{text}");
         assert!(text.contains("points=\"10.00,20.00 60.00,21.00\""), "{text}");
-        assert!(text.contains("fill=\"#0000ff\""), "cells of a mesh: {text}");
-        assert!(text.contains("fill-opacity=\"0.502\""), "{text}");
+        let cell = format!("width=\"10.00\" height=\"10.00\" fill=\"{}\"", colour(c.ok).0);
+        assert!(text.contains(&cell), "cells of a mesh: {text}");
+        assert!(text.contains("fill-opacity=\"0.5"), "{text}");
         assert_eq!(text.matches("<g ").count(), text.matches("</g>").count());
     }
 

@@ -127,6 +127,7 @@ pub fn nearest(threads: &[Thread<'_>], transform: &PlotTransform, pointer: Pos2,
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::theme::Theme;
     use egui::Rect;
     use egui_plot::PlotBounds;
 
@@ -142,7 +143,8 @@ mod tests {
     #[test]
     fn a_line_lies_where_the_plot_puts_its_points_and_no_further() {
         let points = level(0.25);
-        let mesh = mesh(&[Thread { points: &points, colour: Color32::WHITE }], &transform(), 1.0, 1.0);
+        let mesh =
+            mesh(&[Thread { points: &points, colour: Theme::bundled(true).colours.text }], &transform(), 1.0, 1.0);
         assert!(mesh.is_valid());
         let bounds = mesh.calc_bounds();
         assert!((bounds.center().y - 125.0).abs() < 0.01 && (bounds.height() - 2.0).abs() < 0.01, "{bounds:?}");
@@ -154,7 +156,7 @@ mod tests {
     #[test]
     fn the_line_under_the_pointer_is_found() {
         let (high, low) = (level(0.75), level(0.25));
-        let threads = [&high, &low].map(|points| Thread { points, colour: Color32::WHITE });
+        let threads = [&high, &low].map(|points| Thread { points, colour: Theme::bundled(true).colours.text });
         let transform = transform();
         assert_eq!(nearest(&threads, &transform, pos2(200.0, 78.0), 8.0), Some(0));
         assert_eq!(nearest(&threads, &transform, pos2(200.0, 120.0), 8.0), Some(1));

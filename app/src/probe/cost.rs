@@ -11,7 +11,7 @@ use std::time::Duration;
 #[must_use]
 pub fn thread_cpu() -> Option<Duration> {
     #[cfg(unix)]
-    return read(rustix::time::ClockId::ThreadCPUTime);
+    return read(libc::CLOCK_THREAD_CPUTIME_ID);
     #[cfg(not(unix))]
     None
 }
@@ -20,14 +20,20 @@ pub fn thread_cpu() -> Option<Duration> {
 #[must_use]
 pub fn process_cpu() -> Option<Duration> {
     #[cfg(unix)]
-    return read(rustix::time::ClockId::ProcessCPUTime);
+    return read(libc::CLOCK_PROCESS_CPUTIME_ID);
     #[cfg(not(unix))]
     None
 }
 
 #[cfg(unix)]
-fn read(clock: rustix::time::ClockId) -> Option<Duration> {
-    let time = rustix::time::clock_gettime(clock);
+fn read(clock: libc::clockid_t) -> Option<Duration> {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    #[expect(unsafe_code, reason = "the standard library has no clock of processor time")]
+    // SAFETY: the call writes one `timespec` to the place it is given, which lives until it returns.
+    let failed = unsafe { libc::clock_gettime(clock, &raw mut time) } != 0;
+    if failed {
+        return None;
+    }
     Some(Duration::new(u64::try_from(time.tv_sec).ok()?, u32::try_from(time.tv_nsec).ok()?))
 }
 

@@ -1,7 +1,7 @@
 //! Other runs behind the loss: chosen beside the list of runs, drawn from the store, named in the legend; and what a
 //! frame over long runs touches.
 
-use crate::kit;
+use crate::{kit, scenes};
 use egui::accesskit::Role;
 use egui::epaint::Shape;
 use egui_kittest::kittest::Queryable as _;
@@ -52,10 +52,10 @@ fn other_runs_are_chosen_beside_the_list_of_runs() {
 #[test]
 fn a_few_other_runs_are_named_and_many_are_counted() {
     let (_root, stage) = kit::stage();
-    let window = watching(&stage, kit::with_others(kit::view(7, "finished", 1200), 2));
+    let window = watching(&stage, scenes::with_others(kit::view(7, "finished", 1200), 2));
     assert!(shows(&window, "run 2") && shows(&window, "run 1"));
     let (_root, stage) = kit::stage();
-    let window = watching(&stage, kit::with_others(kit::view(7, "finished", 1200), 49));
+    let window = watching(&stage, scenes::with_others(kit::view(7, "finished", 1200), 49));
     assert!(shows(&window, "other runs") && shows(&window, "49"));
     assert!(!shows(&window, "run 2"));
 }

@@ -1,6 +1,6 @@
 //! Everything by keyboard: the palette reaches every command, shortcuts work, Tab reaches every control.
 
-use crate::kit;
+use crate::{kit, scenes};
 use egui::{Key, Modifiers};
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 use std::collections::BTreeSet;
@@ -30,7 +30,7 @@ fn the_palette_finds_and_runs_every_command_by_its_name() {
         kit::send(&mut window, UiCommand::Zoomed(Some((10, 200))));
         kit::send(&mut window, UiCommand::Beside(6, true));
         if entry.id == Id::Repair {
-            stage.runs.publish(kit::damaged(&folder));
+            stage.runs.publish(scenes::unreadable(&folder));
             window.run();
         }
         assert!(entry.enabled(&window.state().state), "{} cannot be done in a state made for it", entry.name);

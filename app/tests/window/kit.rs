@@ -12,7 +12,7 @@ use temper::commands::UiCommand;
 use temper::reader::events::{EventKind, EventLine};
 use temper::reader::ranks::RankView;
 use temper::reader::snapshot::{CheckpointMark, KeptSet, RunView, RunsSnapshot, SamplePrompt};
-use temper::reader::{BesideRun, ViewRequest, curves};
+use temper::reader::{ViewRequest, curves};
 use temper::state::settings::ThemeChoice;
 use temper::testing::{NOW_MILLIS, Stage};
 use temper_protocol::event::{PreviewRow, QuarantineRow, SiteInfo};
@@ -399,14 +399,14 @@ pub(crate) fn row(run: u64, status: &str, steps: u64) -> RunRow {
     }
 }
 
-fn noise(step: u64) -> f64 {
+pub(crate) fn noise(step: u64) -> f64 {
     let step = step.wrapping_add(1).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let step = (step ^ (step >> 31)).wrapping_mul(0x94D0_49BB_1331_11EB);
     let mixed = step.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 33;
     mixed as f64 / f64::from(u32::MAX >> 1) - 0.5
 }
 
-fn loss_at(step: f64) -> f64 {
+pub(crate) fn loss_at(step: f64) -> f64 {
     1.34 + 1.57 * (-step / 95.0).exp()
 }
 
@@ -574,30 +574,6 @@ pub(crate) fn snapshot(folder: &std::path::Path, view: RunView, held: bool) -> R
         view: Some(Arc::new(view)),
         problem: None,
     }
-}
-
-/// `view` with lines of `count` other runs behind its loss.
-pub(crate) fn with_others(mut view: RunView, count: u64) -> RunView {
-    let line = |run: u64| BesideRun {
-        run,
-        points: (1..=240)
-            .map(|part| 5 * part)
-            .map(|step| {
-                let drift =
-                    0.02 * noise(run * 31) + 0.008 * run as f64 + 0.015 * (step as f64 / 90.0 + run as f64).sin();
-                PlotPoint::new(step as f64, loss_at(step as f64 * (1.0 + 0.2 * noise(run))) + drift)
-            })
-            .collect(),
-    };
-    view.beside = (1..=count).rev().map(line).collect();
-    view
-}
-
-/// A project whose run database cannot be read.
-pub(crate) fn damaged(folder: &std::path::Path) -> RunsSnapshot {
-    let file = folder.join(temper_store::DB_NAME);
-    let error = temper_store::StoreError::Damaged { file, what: "file is not a database".to_owned() };
-    RunsSnapshot { project: Some(folder.to_path_buf()), problem: Some(error.into()), ..RunsSnapshot::default() }
 }
 
 /// The paths of the project's data.

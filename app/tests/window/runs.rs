@@ -1,6 +1,6 @@
 //! Training: where a new project lives, steering, re-attaching, losing the engine, closing.
 
-use crate::kit;
+use crate::{kit, scenes};
 use egui_kittest::kittest::Queryable as _;
 use std::path::PathBuf;
 use temper::commands::UiCommand;
@@ -269,7 +269,7 @@ fn a_damaged_run_database_is_repaired_by_a_button() {
     let folder = kit::open(&mut window, &stage);
     let is_repair = |command: &Command| matches!(command, Command::Repair { .. });
     assert!(!temper::commands::entry(temper::commands::Id::Repair).enabled(&window.state().state));
-    stage.runs.publish(kit::damaged(&folder));
+    stage.runs.publish(scenes::unreadable(&folder));
     window.run();
     kit::press(&mut window, "Repair the run database");
     assert_eq!(stage.engine.newest(is_repair), Some(Command::Repair { project: folder.clone() }));

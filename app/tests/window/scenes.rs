@@ -2,10 +2,12 @@
 
 use crate::kit;
 use egui_kittest::Harness;
+use egui_plot::PlotPoint;
 use std::path::PathBuf;
 use temper::app::App;
 use temper::commands::UiCommand;
-use temper::reader::snapshot::{ExportRecord, Preparing};
+use temper::reader::BesideRun;
+use temper::reader::snapshot::{ExportRecord, Preparing, RunView, RunsSnapshot};
 use temper::state::export::Certificate;
 use temper::state::setup::Card;
 use temper::state::{Room, Sheet};
@@ -253,7 +255,7 @@ fn training(window: &mut Window, stage: &Stage) {
 }
 
 /// Before the first validation and the first measurement of the kept sets.
-pub(crate) fn early_view(status: &str) -> temper::reader::RunView {
+pub(crate) fn early_view(status: &str) -> RunView {
     let mut view = kit::view(7, status, 30);
     view.row.best_loss = f64::NAN;
     view.row.forgetting = f64::NAN;
@@ -286,13 +288,13 @@ fn table(window: &mut Window, stage: &Stage) {
 
 fn few_others(window: &mut Window, stage: &Stage) {
     let folder = run(window, stage, "running", 412);
-    stage.runs.publish(kit::snapshot(&folder, kit::with_others(kit::view(7, "running", 412), 3), true));
+    stage.runs.publish(kit::snapshot(&folder, with_others(kit::view(7, "running", 412), 3), true));
     window.run();
 }
 
 fn many_others(window: &mut Window, stage: &Stage) {
     let folder = run(window, stage, "finished", 1200);
-    stage.runs.publish(kit::snapshot(&folder, kit::with_others(kit::view(7, "finished", 1200), 49), false));
+    stage.runs.publish(kit::snapshot(&folder, with_others(kit::view(7, "finished", 1200), 49), false));
     window.run();
 }
 
@@ -500,6 +502,30 @@ fn engine_problem(window: &mut Window, stage: &Stage) {
 
 fn damaged(window: &mut Window, stage: &Stage) {
     let folder = kit::open(window, stage);
-    stage.runs.publish(kit::damaged(&folder));
+    stage.runs.publish(unreadable(&folder));
     window.run();
+}
+
+/// `view` with lines of `count` other runs behind its loss.
+pub(crate) fn with_others(mut view: RunView, count: u64) -> RunView {
+    let line = |run: u64| BesideRun {
+        run,
+        points: (1..=240)
+            .map(|part| 5 * part)
+            .map(|step| {
+                let drift =
+                    0.02 * kit::noise(run * 31) + 0.008 * run as f64 + 0.015 * (step as f64 / 90.0 + run as f64).sin();
+                PlotPoint::new(step as f64, kit::loss_at(step as f64 * (1.0 + 0.2 * kit::noise(run))) + drift)
+            })
+            .collect(),
+    };
+    view.beside = (1..=count).rev().map(line).collect();
+    view
+}
+
+/// A project whose run database cannot be read.
+pub(crate) fn unreadable(folder: &std::path::Path) -> RunsSnapshot {
+    let file = folder.join(temper_store::DB_NAME);
+    let error = temper_store::StoreError::Damaged { file, what: "file is not a database".to_owned() };
+    RunsSnapshot { project: Some(folder.to_path_buf()), problem: Some(error.into()), ..RunsSnapshot::default() }
 }
