@@ -4,7 +4,7 @@
 //! tensors (f32); weights that are not trained are [`FrozenWeight`]s over the bytes of the model file. The layers,
 //! from the bottom: [`bytes`] and [`storage`] (what files hold), [`kernels`] and [`gemm`] (arithmetic on slices),
 //! [`ops`] (differentiable operations), [`fused`] (halves of a block without a graph), [`param`] and [`optim`] (what is trained and how); above them [`site`] (linear
-//! layers with adapters made of [`slots`]). [`bench`] measures the operations, [`gradcheck`] proves them.
+//! layers with adapters made of [`slots`]). [`mod@bench`] measures the operations, [`gradcheck`] proves them.
 
 pub mod adapter;
 pub mod bench;
