@@ -1,10 +1,8 @@
 //! Pooling of 2-D feature maps, forward and backward.
 //!
-//! Place in the data flow: called by [`crate::ops::max_pool2d`], [`crate::ops::avg_pool2d`] and
-//! [`crate::ops::global_avg_pool`]. Each map is worked on by one thread. Windows are gone through tap by tap; where they
+//! Place in the data flow: called by [`crate::ops::max_pool2d`] and [`crate::ops::avg_pool2d`]. Each map is worked on by one thread. Windows are gone through tap by tap; where they
 //! lie side by side, as in most models, row by row, so that gradients are written once and in order.
 
-use super::reduce::sum_lanes;
 use super::window::{Window, over_pairs, over_pairs_back};
 use super::{scratch, simd};
 use rayon::prelude::*;
@@ -228,43 +226,4 @@ pub(crate) fn average_backward(g: &[f32], maps: usize, window: &Window) -> Vec<f
         );
     });
     dx
-}
-
-/// Lanes of a map's sum: four registers of sixteen, so that additions need not wait for each other.
-const LANES: usize = 64;
-
-/// The sum of a map.
-#[inline(always)]
-fn sum(x: &[f32]) -> f32 {
-    let (chunks, rest) = x.as_chunks::<LANES>();
-    let mut lanes = [0f32; LANES];
-    for chunk in chunks {
-        for lane in 0..LANES {
-            lanes[lane] += chunk[lane];
-        }
-    }
-    sum_lanes(&lanes) + sum_lanes(rest)
-}
-
-/// The mean of each map of `area` values.
-pub(crate) fn mean(x: &[f32], area: usize) -> Vec<f32> {
-    let area = area.max(1);
-    let mut y = vec![0f32; x.len() / area];
-    let of_piece = |y: &mut [f32], x: &[f32]| {
-        simd(
-            #[inline(always)]
-            || {
-                for (y, x) in y.iter_mut().zip(x.chunks_exact(area)) {
-                    *y = sum(x) / area as f32;
-                }
-            },
-        );
-    };
-    let piece = (PIECE_VALUES / area).max(1);
-    if x.len() < PARALLEL_FROM {
-        of_piece(&mut y, x);
-    } else {
-        y.par_chunks_mut(piece).zip(x.par_chunks(piece * area)).for_each(|(y, x)| of_piece(y, x));
-    }
-    y
 }

@@ -2,11 +2,11 @@
 //!
 //! Place in the data flow: the first stage of every language model.
 
-use super::{Values, has_kernel, output, reference, slice, tensor};
+use super::reference;
 use crate::error::shape_error;
 use crate::frozen::FrozenWeight;
 use crate::{NnError, Result};
-use candle_core::{CpuStorage, CustomOp1, Device, Layout, Shape, Tensor};
+use candle_core::{Device, Tensor};
 use std::sync::Arc;
 
 /// Where embeddings come from.
@@ -42,45 +42,7 @@ pub fn embedding(ids: &Arc<[u32]>, shape: (usize, usize), table: &EmbeddingTable
             }
             Ok(Tensor::from_vec(values, (batch, width, weight.cols), &Device::Cpu)?)
         }
-        EmbeddingTable::Trained(table) if !has_kernel(&[table]) => reference::embedding(ids, shape, table),
-        EmbeddingTable::Trained(table) => {
-            Ok(table.contiguous()?.apply_op1(Embedding { ids: Arc::clone(ids), shape })?)
-        }
-    }
-}
-
-struct Embedding {
-    ids: Arc<[u32]>,
-    shape: (usize, usize),
-}
-
-impl CustomOp1 for Embedding {
-    fn name(&self) -> &'static str {
-        "embedding"
-    }
-
-    fn cpu_fwd(&self, table: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        let (_, features) = layout.shape().dims2()?;
-        let table = slice(table, layout)?;
-        let mut rows = Vec::with_capacity(self.ids.len() * features);
-        for &id in self.ids.iter() {
-            rows.extend_from_slice(&table[id as usize * features..(id as usize + 1) * features]);
-        }
-        output(rows, (self.shape.0, self.shape.1, features))
-    }
-
-    fn bwd(&self, table: &Tensor, _rows: &Tensor, gradient: &Tensor) -> candle_core::Result<Option<Tensor>> {
-        let (vocabulary, features) = table.dims2()?;
-        let gradient = gradient.contiguous()?;
-        let g = Values::of(&gradient)?;
-        // One after the other: the same token may occur often, and the order of the sums is kept.
-        let mut sums = vec![0f32; vocabulary * features];
-        for (&id, g) in self.ids.iter().zip(g.chunks_exact(features.max(1))) {
-            let sums = &mut sums[id as usize * features..(id as usize + 1) * features];
-            for (sum, g) in sums.iter_mut().zip(g) {
-                *sum += g;
-            }
-        }
-        Ok(Some(tensor(sums, (vocabulary, features))?))
+        // Candle's own: its gradient adds rows to what is held already, where a kernel would hand in a second dense table.
+        EmbeddingTable::Trained(table) => reference::embedding(ids, shape, table),
     }
 }
