@@ -305,9 +305,9 @@ pub(crate) struct UiArgs {
     /// Starts of the program that are timed
     #[arg(long, default_value_t = 7)]
     pub(crate) starts: usize,
-    /// Rounds of training with and without the window
-    #[arg(long, default_value_t = 3)]
-    pub(crate) rounds: usize,
+    /// Pairs of spans of training, one with and one without the window
+    #[arg(long, default_value_t = 30)]
+    pub(crate) pairs: usize,
     /// Model that is trained meanwhile: a folder, a GGUF file or a bundled model
     #[arg(long, default_value = "builtin:starter")]
     pub(crate) model: String,

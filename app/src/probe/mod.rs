@@ -129,9 +129,7 @@ impl Driven {
         }
         self.asked = true;
         self.app.send(ctx, UiCommand::Watch(wanted));
-        if matches!(self.probe.plan, Plan::Frames { .. }) {
-            self.app.send(ctx, UiCommand::BesideAll(true));
-        }
+        self.app.send(ctx, UiCommand::BesideAll(true));
         ctx.request_repaint();
     }
 
@@ -141,8 +139,7 @@ impl Driven {
         let view = state.runs.view.as_ref();
         match self.probe.plan {
             Plan::Start | Plan::Idle { run: None } => true,
-            Plan::Idle { run: Some(run) } => state.room == Room::Watch && view.is_some_and(|view| view.row.run == run),
-            Plan::Frames { run, .. } => {
+            Plan::Idle { run: Some(run) } | Plan::Frames { run, .. } => {
                 let others = state.runs.runs.len().saturating_sub(1);
                 state.room == Room::Watch && view.is_some_and(|view| view.row.run == run && view.beside.len() == others)
             }

@@ -89,6 +89,20 @@ impl Started {
         self.child.id()
     }
 
+    /// Stops or wakes it and the processes it started, in the way of the system's `kill`; held, it uses no processor.
+    ///
+    /// # Errors
+    /// A [`Problem`] where programs cannot be held.
+    pub(super) fn hold(&self, held: bool) -> Result<(), Problem> {
+        let signal = if held { "-STOP" } else { "-CONT" };
+        let done = Command::new("kill").arg(signal).args(family(self.pid()).iter().map(u32::to_string)).status();
+        if done.is_ok_and(|status| status.success()) {
+            return Ok(());
+        }
+        let what = format!("{} cannot be held and woken on this system", self.name);
+        Err(Problem::new(Code::Refused, what, "bench ui", "leave this part out with --only start,frames,idle"))
+    }
+
     /// Waits for its end.
     pub(super) fn finish(mut self) {
         let _ended = self.child.wait();
@@ -105,11 +119,16 @@ impl Drop for Started {
 /// Processor seconds that a process and the processes it started have used, all threads; nothing where the system does
 /// not say it.
 pub(super) fn processor_secs(pid: u32) -> Option<f64> {
-    let own = ticks(pid)? as f64 / TICKS_PER_SEC;
-    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?;
-    let children = tasks.flatten().filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
-    let pids: Vec<u32> = children.flat_map(|line| words(&line)).collect();
-    Some(own + pids.into_iter().filter_map(processor_secs).sum::<f64>())
+    ticks(pid)?;
+    Some(family(pid).into_iter().filter_map(ticks).sum::<u64>() as f64 / TICKS_PER_SEC)
+}
+
+/// A process and all that it started, as far as the system tells.
+fn family(pid: u32) -> Vec<u32> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let lines = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+    let children: Vec<u32> = lines.flat_map(|line| words(&line)).collect();
+    std::iter::once(pid).chain(children.into_iter().flat_map(family)).collect()
 }
 
 fn words(line: &str) -> Vec<u32> {

@@ -54,7 +54,7 @@ pub(crate) fn run(json: bool, arguments: &UiArgs) -> Result<bool, Problem> {
     let mut rows = Rows::default();
     let wants = |what: &str| arguments.only.is_empty() || arguments.only.iter().any(|only| only == what);
     bench.settings()?;
-    if wants("frames") || wants("idle") {
+    if wants("frames") || wants("idle") || wants("training") {
         bench.note(&format!("writing {} runs of {} steps", arguments.runs, arguments.points));
         project::write(&bench.project, arguments.runs.max(2), arguments.points, "builtin:starter")?;
     }
@@ -68,7 +68,7 @@ pub(crate) fn run(json: bool, arguments: &UiArgs) -> Result<bool, Problem> {
         bench.idle(&mut rows)?;
     }
     if wants("training") {
-        training::measure(&bench, &work.path().join("training"), &mut rows)?;
+        training::measure(&bench, &mut rows)?;
     }
     let event = Event::Figures(rows.table(arguments));
     if json {
@@ -224,8 +224,13 @@ impl Rows {
             text: format!(
                 "The real window over {} runs of {} steps. A frame is the processor time of the window's thread from its \
                  input to its shapes, and the tessellation of those shapes, while a script moves, zooms and scrolls and \
-                 the newest run goes on; idle use is that of window and engine, per cent of one processor.",
-                arguments.runs, arguments.points
+                 the newest run goes on; idle use is that of window and engine, per cent of one processor. Training is \
+                 one run in the same project, watched with all others behind it, in {} pairs of spans of {:.1} s: in one \
+                 the window runs, in the other it is held.",
+                arguments.runs,
+                arguments.points,
+                arguments.pairs,
+                training::SPAN.as_secs_f64()
             ),
             columns: ["figure", "measured", "below", "unit", "holds"].map(str::to_owned).to_vec(),
             rows: self.0,

@@ -1,88 +1,72 @@
 //! What an open Watch room costs a training run: one run that goes on, with and without the window, in turn.
 //!
 //! Place in the data flow: the run is `temper train` in a process of its own, read as lines of JSON; the window opens
-//! the same project and follows the run through the store, as a person would.
+//! the same project, with all its other runs, and follows the run through the store, as a person would. In between it is
+//! held by the system, which costs the run as little as no window.
 
 use super::child::{Started, processor_secs};
 use super::{Bench, Rows, SETTLE, TRAINING_PERCENT, median, project};
 use std::ffi::OsString;
-use std::path::Path;
 use std::time::{Duration, Instant};
 use temper_protocol::{Code, Event, Problem, project_file};
 
-/// After the window closed.
-const PAUSE: Duration = Duration::from_secs(1);
+/// One measurement. A machine's own speed drifts by far more than the limit within half a minute and by little within
+/// a few seconds: many short spans in turn tell a small effect, a few long ones do not.
+pub(super) const SPAN: Duration = Duration::from_millis(2_500);
+/// After the window was held or woken: what it missed meanwhile is drawn, and a step that saw both is over.
+const PAUSE: Duration = Duration::from_millis(700);
 
-/// Trains in `folder` and adds what the open window takes from it.
+/// Trains in the project of the bench and adds what the open window takes from it.
 ///
 /// # Errors
-/// A [`Problem`] when the run or the window cannot be started, or the run is too slow to be measured.
-pub(super) fn measure(bench: &Bench<'_>, folder: &Path, rows: &mut Rows) -> Result<(), Problem> {
+/// A [`Problem`] when the run or the window cannot be started or held, or the run is too slow to be measured.
+pub(super) fn measure(bench: &Bench<'_>, rows: &mut Rows) -> Result<(), Problem> {
     bench.note("training with and without the window");
     let mut project = project::project(&crate::cli::translate::absolute_name(&bench.arguments.model)?);
     project.train.threads = bench.arguments.threads;
-    std::fs::create_dir_all(folder).map_err(|error| {
-        Problem::new(Code::Io, error.to_string(), folder.display().to_string(), "make room there or set TMPDIR")
-    })?;
-    project_file::save(&project, &folder.join(project_file::FILE_NAME))?;
-    let line = ["--json", "train"].map(OsString::from).into_iter().chain([folder.as_os_str().to_owned()]);
+    project_file::save(&project, &bench.project.join(project_file::FILE_NAME))?;
+    let line = ["--json", "train"].map(OsString::from).into_iter().chain([bench.project.as_os_str().to_owned()]);
     let mut training = Started::program("the training run", &line.collect::<Vec<_>>())?;
+    let (_, run) = training.wait(started)?;
     training.wait(tokens)?;
+    let mut window = bench.window("idle", Some(&bench.project), Some(run))?;
+    window.wait(|line| line.contains("opened").then_some(()))?;
     std::thread::sleep(SETTLE);
-    let (mut alone, mut watched, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-    let mut used = Vec::new();
-    for round in 0..bench.arguments.rounds.max(1) {
-        // Every second round the other way round: a machine that gets slower or faster favours neither.
-        let (without, with) = if round % 2 == 0 {
-            let without = rate(&mut training, bench.seconds())?;
-            (without, beside_window(bench, folder, &mut training, &mut used)?)
+    let (mut alone, mut watched, mut lost, mut used) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for pair in 0..bench.arguments.pairs.max(1) {
+        // Every second pair the other way round: a machine that gets slower or faster favours neither.
+        let (without, with) = if pair % 2 == 0 {
+            let without = rate(&window, true, &mut training, &mut used)?;
+            (without, rate(&window, false, &mut training, &mut used)?)
         } else {
-            let with = beside_window(bench, folder, &mut training, &mut used)?;
-            (rate(&mut training, bench.seconds())?, with)
+            let with = rate(&window, false, &mut training, &mut used)?;
+            (rate(&window, true, &mut training, &mut used)?, with)
         };
         alone.push(without);
         watched.push(with);
-        ratios.push(with / without);
+        lost.push(100.0 * (1.0 - with / without));
     }
-    let lost = 100.0 * (1.0 - median(&mut ratios));
-    rows.limit("speed that training loses to the open Watch room", lost, TRAINING_PERCENT, "%");
+    rows.limit("speed that training loses to the open Watch room, median", median(&mut lost), TRAINING_PERCENT, "%");
+    let (low, high) = interval(&lost);
+    rows.plain("the same, 95 % interval of the median from", low, "%");
+    rows.plain("to", high, "%");
     rows.plain("training alone, median", median(&mut alone), "tokens/s");
     rows.plain("training watched, median", median(&mut watched), "tokens/s");
     rows.plain("processor use of the open Watch room, software renderer included", median(&mut used), "%");
     Ok(())
 }
 
-/// The run's speed while the window shows it; `used` gets the window's processor use meanwhile, per cent of one.
-fn beside_window(
-    bench: &Bench<'_>,
-    folder: &Path,
-    training: &mut Started,
-    used: &mut Vec<f64>,
-) -> Result<f64, Problem> {
-    let mut window = bench.window("idle", Some(folder), Some(1))?;
-    window.wait(|line| line.contains("opened").then_some(()))?;
-    std::thread::sleep(SETTLE);
-    let processor = || processor_secs(window.pid()).unwrap_or(f64::NAN);
-    let (since, before) = (Instant::now(), processor());
-    let rate = rate(training, bench.seconds())?;
-    used.push(100.0 * (processor() - before) / since.elapsed().as_secs_f64());
-    drop(window);
+/// The run's speed while the window is held or shows it; `used` gets the processor use of a window that runs, per cent
+/// of one processor.
+fn rate(window: &Started, held: bool, training: &mut Started, used: &mut Vec<f64>) -> Result<f64, Problem> {
+    window.hold(held)?;
     std::thread::sleep(PAUSE);
-    Ok(rate)
-}
-
-/// Trained tokens of a step.
-fn tokens(line: &str) -> Option<u64> {
-    match serde_json::from_str(line).ok()? {
-        Event::Step { trained_tokens, .. } => Some(trained_tokens),
-        _ => None,
+    let processor = || processor_secs(window.pid()).unwrap_or(f64::NAN);
+    let (from, before) = (Instant::now(), processor());
+    let lines = training.lines_until(from + SPAN);
+    if !held {
+        used.push(100.0 * (processor() - before) / from.elapsed().as_secs_f64());
     }
-}
-
-/// Trained tokens a second during the next `span`.
-fn rate(training: &mut Started, span: Duration) -> Result<f64, Problem> {
-    let from = Instant::now();
-    let lines = training.lines_until(from + span);
     let steps: Vec<(Instant, u64)> = lines
         .iter()
         .filter(|(when, _)| *when >= from)
@@ -91,11 +75,36 @@ fn rate(training: &mut Started, span: Duration) -> Result<f64, Problem> {
     between(&steps).ok_or_else(|| {
         Problem::new(
             Code::Refused,
-            format!("the run made {} steps in {:.0} s, too few to tell its speed", steps.len(), span.as_secs_f64()),
+            format!("the run made {} steps in {:.1} s, too few to tell its speed", steps.len(), SPAN.as_secs_f64()),
             "bench ui",
-            "give it more time with --seconds, or a smaller --model",
+            "take a smaller --model, or more --threads",
         )
     })
+}
+
+/// Where the median of what some sorted values are drawn from lies, with 95 % confidence and whatever their
+/// distribution: the values whose places the binomial distribution names.
+fn interval(sorted: &[f64]) -> (f64, f64) {
+    let count = sorted.len() as f64;
+    let place = ((count - 1.96 * count.sqrt()) / 2.0).floor().max(0.0) as usize;
+    let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
+    (at(place), at(sorted.len().saturating_sub(place + 1)))
+}
+
+/// Number of the run that begins.
+fn started(line: &str) -> Option<u64> {
+    match serde_json::from_str(line).ok()? {
+        Event::Started { run, .. } => Some(run),
+        _ => None,
+    }
+}
+
+/// Trained tokens of a step.
+fn tokens(line: &str) -> Option<u64> {
+    match serde_json::from_str(line).ok()? {
+        Event::Step { trained_tokens, .. } => Some(trained_tokens),
+        _ => None,
+    }
 }
 
 /// Tokens a second from the first to the last of some steps; nothing of fewer than four.
@@ -116,6 +125,14 @@ mod tests {
             (0..5).map(|index| (start + Duration::from_millis(250 * index), 100 + 500 * index)).collect();
         assert_eq!(between(&steps), Some(2000.0));
         assert_eq!(between(&steps[..3]), None, "too few");
+    }
+
+    #[test]
+    fn the_interval_leaves_out_the_tails_and_few_values_have_none_to_leave_out() {
+        let sorted: Vec<f64> = (0..30).map(f64::from).collect();
+        assert_eq!(interval(&sorted), (9.0, 20.0));
+        assert_eq!(interval(&sorted[..3]), (0.0, 2.0));
+        assert!(interval(&[]).0.is_nan());
     }
 
     #[test]
