@@ -12,6 +12,7 @@ mod activation;
 mod attention;
 mod batch_norm;
 mod conv;
+mod diagonal;
 mod embedding;
 mod head;
 mod linear;
@@ -28,6 +29,7 @@ pub(crate) use activation::{gate_backward, gate_forward};
 pub use attention::{AttentionSpec, attention, attention_cached};
 pub use batch_norm::{ChannelStatistics, batch_norm, batch_norm_frozen};
 pub use conv::{Slide, conv2d};
+pub use diagonal::{add_bias, add_constant, dropout, scale_features, scale_rows};
 pub use embedding::{EmbeddingTable, embedding};
 pub use head::{
     HeadOptions, HeadTable, IGNORE, SKIP_POSITIONS, head_cross_entropy, head_cross_entropy_with, head_logits,

@@ -39,6 +39,21 @@ pub fn low_rank(x: &Tensor, a: &Tensor, b: &Tensor, scale: f32, dropout: Option<
     Ok((linear(&linear(&x, a, None)?, b, None)? * f64::from(scale))?)
 }
 
+/// `x · diag(scale)` over the last dimension, or `diag(scale) · x` over the first with `rows`.
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn diagonal(x: &Tensor, scale: &Tensor, rows: bool) -> Result<Tensor> {
+    if !rows {
+        return Ok(x.broadcast_mul(scale)?);
+    }
+    let mut shape = vec![1; x.rank()];
+    if let Some(first) = shape.first_mut() {
+        *first = scale.elem_count();
+    }
+    Ok(x.broadcast_mul(&scale.reshape(shape)?)?)
+}
+
 /// The factors of dropout for `x` (.., features): 0 or 1/(1-p), a constant of the type of `x`.
 ///
 /// # Errors

@@ -7,6 +7,8 @@
 #[cfg(test)]
 mod attention;
 #[cfg(test)]
+mod diagonal;
+#[cfg(test)]
 mod head;
 #[cfg(test)]
 mod linear;

@@ -1,0 +1,300 @@
+//! Slots: what distinguishes one adapter method from another on one linear layer, as plain values.
+//!
+//! Every adapter method is a choice of slots in one equation over a frozen layer `y = x Wᵀ + b`:
+//!
+//! ```text
+//! y = x W_effᵀ + b_eff       W_eff = N( W_b + s · Δ )        b_eff = N's row scale on b, plus δb
+//! Δ = B · core · A           W_b = W  or  W − s · Δ₀ (what Δ starts as)
+//! ```
+//!
+//! Place in the data flow: a method turns its settings into [`Slots`], one per site; the one interpreter
+//! ([`crate::SlotAdapter`]) gives them a forward pass, a merge, an export and measurements. A method never
+//! brings code of its own for those. What the equation cannot say yet is added here as a variant of the
+//! enum concerned and as one arm in the interpreter; method files that do not use it stay as they are,
+//! because they start from [`Slots::default`].
+
+mod factor;
+
+pub use factor::{Factor, Group, Init, Scale, Source};
+
+use crate::{NnError, Result};
+
+/// The slots of one adapter on one linear layer of shape (out, in).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Slots {
+    /// The weight the change is added to.
+    pub base: Base,
+    /// What is computed from the layer's weight before training starts.
+    pub calibration: Calibration,
+    /// Structure of the change Δ (out, in).
+    pub delta: Delta,
+    /// Factor in front of Δ.
+    pub scale: Scale,
+    /// Share of the adapter's input features that are dropped while training, in [0, 1).
+    pub dropout: f64,
+    /// What is done to the changed weight.
+    pub normaliser: Normaliser,
+    /// Trained change of the bias, (out), also on a layer that has none.
+    pub bias: Option<Factor>,
+}
+
+impl Default for Slots {
+    /// The identity: the layer as it is.
+    fn default() -> Self {
+        Self {
+            base: Base::Original,
+            calibration: Calibration::None,
+            delta: Delta::None,
+            scale: Scale::Fixed(1.0),
+            dropout: 0.0,
+            normaliser: Normaliser::None,
+            bias: None,
+        }
+    }
+}
+
+/// The weight the change is added to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Base {
+    /// The layer's own weight, untouched.
+    Original,
+    /// The layer's weight less what the change starts as, `W − s · Δ₀`: a change that starts at something
+    /// leaves the layer as it is. The weight itself stays untouched and stored once; the start is held beside
+    /// it as a frozen chain with the opposite sign.
+    Residual,
+}
+
+/// What is computed from the layer's weight W when the adapter is built, in f64 and always the same for the same
+/// weight and seed. Factors that start as [`Init::Calibrated`] take their values from here. With k singular
+/// values, pivots or columns for a chain of rank k, at most min(out, in).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Calibration {
+    /// Nothing.
+    None,
+    /// The leading singular triplets, `W ≈ U S Vᵀ`: B = U √S / √s, A = √S Vᵀ / √s, so that s · B A is the
+    /// best approximation of rank k.
+    Svd {
+        /// Rounds of the randomised decomposition (Halko, Martinsson and Tropp 2011); 0 decomposes exactly.
+        iterations: usize,
+    },
+    /// The first columns, `W = Q R`: B = Q (out, k), A = R (k, in).
+    Qr,
+    /// The first pivots of Gaussian elimination with row exchanges, `W = P L D U`: B = P L (out, k), the diagonal
+    /// core D (k), A = U (k, in) with ones on its diagonal.
+    Lu,
+}
+
+/// Structure of the change of the weight.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Delta {
+    /// No change.
+    None,
+    /// A product of thin factors.
+    Chain(Chain),
+}
+
+/// `B · core · A` with B (out, rank), core (rank, rank) and A (rank, in).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Chain {
+    /// Inner width, at least 1.
+    pub rank: usize,
+    /// Outer factor, (out, rank).
+    pub b: Factor,
+    /// What stands between the factors.
+    pub core: Core,
+    /// Inner factor, (rank, in).
+    pub a: Factor,
+}
+
+/// What stands between the two factors of a chain.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Core {
+    /// Nothing: `B · A`.
+    None,
+    /// A diagonal, (rank).
+    Diagonal(Factor),
+    /// A full matrix, (rank, rank).
+    Dense(Factor),
+}
+
+/// What is done to the changed weight V = W_b + s · Δ.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Normaliser {
+    /// Nothing.
+    None,
+    /// Each row is brought to a trained magnitude m (out), which starts as the row's norm:
+    /// `W_eff = diag(m / ‖V‖_row) V`. The norm counts as a constant in the backward pass. The bias is left alone.
+    RowMagnitude(Group),
+    /// Each output feature is multiplied by a scale (out), bias included.
+    RowScale(Factor),
+    /// Each input feature is multiplied by a scale (in).
+    ColumnScale(Factor),
+}
+
+impl Normaliser {
+    fn trained_entries(&self, out_features: usize, in_features: usize) -> usize {
+        match self {
+            Self::None => 0,
+            Self::RowMagnitude(_) => out_features,
+            Self::RowScale(factor) => factor.trained_entries(out_features),
+            Self::ColumnScale(factor) => factor.trained_entries(in_features),
+        }
+    }
+}
+
+impl Chain {
+    fn trained_entries(&self, out_features: usize, in_features: usize) -> usize {
+        let core = match self.core {
+            Core::None => 0,
+            Core::Diagonal(factor) => factor.trained_entries(self.rank),
+            Core::Dense(factor) => factor.trained_entries(self.rank * self.rank),
+        };
+        let (b, a) =
+            (self.b.trained_entries(out_features * self.rank), self.a.trained_entries(self.rank * in_features));
+        b + core + a
+    }
+
+    fn factors(&self) -> impl Iterator<Item = &Factor> {
+        let core = match &self.core {
+            Core::None => None,
+            Core::Diagonal(factor) | Core::Dense(factor) => Some(factor),
+        };
+        [Some(&self.b), core, Some(&self.a)].into_iter().flatten()
+    }
+}
+
+impl Slots {
+    /// A plain trained chain `s · B A` with A random and B zero, so that the layer starts unchanged.
+    /// What an interchange file of plain low-rank adapters is read into, and the start of most methods.
+    #[must_use]
+    pub fn low_rank(rank: usize, scale: Scale) -> Self {
+        let chain =
+            Chain { rank, b: Factor::trained(Init::Zeros), core: Core::None, a: Factor::trained(Init::KaimingUniform) };
+        Self { delta: Delta::Chain(chain), scale, ..Self::default() }
+    }
+
+    /// Inner width of the change; 0 when there is none.
+    #[must_use]
+    pub fn rank(&self) -> usize {
+        match &self.delta {
+            Delta::None => 0,
+            Delta::Chain(chain) => chain.rank,
+        }
+    }
+
+    /// How many numbers are trained on a layer of shape (out, in).
+    #[must_use]
+    pub fn trained_entries(&self, out_features: usize, in_features: usize) -> usize {
+        let delta = match &self.delta {
+            Delta::None => 0,
+            Delta::Chain(chain) => chain.trained_entries(out_features, in_features),
+        };
+        let bias = self.bias.map_or(0, |bias| bias.trained_entries(out_features));
+        delta + self.normaliser.trained_entries(out_features, in_features) + bias
+    }
+
+    /// Whether the layer is only added to: then a change that starts at zero leaves it as it is to the bit.
+    #[must_use]
+    pub fn only_adds(&self) -> bool {
+        self.base == Base::Original && self.normaliser == Normaliser::None
+    }
+
+    /// Whether anything in it is drawn at random, so that another seed gives another adapter.
+    #[must_use]
+    pub fn draws(&self) -> bool {
+        let delta = match &self.delta {
+            Delta::None => false,
+            Delta::Chain(chain) => chain.factors().any(Factor::draws),
+        };
+        let normaliser = match &self.normaliser {
+            Normaliser::None | Normaliser::RowMagnitude(_) => false,
+            Normaliser::RowScale(factor) | Normaliser::ColumnScale(factor) => factor.draws(),
+        };
+        let calibration = matches!(self.calibration, Calibration::Svd { iterations: 1.. });
+        delta || normaliser || calibration || self.bias.is_some_and(|bias| bias.draws())
+    }
+
+    /// Refuses values that no layer could be built from; `site` is only named in the error.
+    ///
+    /// # Errors
+    /// [`NnError`] that names the site and the slot.
+    pub fn check(&self, site: &str) -> Result<()> {
+        let refuse = |what: String| Err(NnError::Adapter { site: site.to_owned(), what });
+        if !(0.0..1.0).contains(&self.dropout) {
+            return refuse(format!("dropout {} is not in [0, 1)", self.dropout));
+        }
+        match &self.delta {
+            Delta::None => {
+                if self.base != Base::Original {
+                    return refuse("without a change there is no start to take from the weight".to_owned());
+                }
+            }
+            Delta::Chain(chain) => {
+                if chain.rank == 0 {
+                    return refuse("a chain needs a rank of at least 1".to_owned());
+                }
+                let scale = self.scale.value(chain.rank);
+                if !scale.is_finite() {
+                    return refuse(format!("the scale {scale} is not a finite number"));
+                }
+                let calibrated = chain.factors().any(|factor| factor.init() == Init::Calibrated);
+                if calibrated && self.calibration == Calibration::None {
+                    return refuse("a factor waits for a calibration that is not asked for".to_owned());
+                }
+                if self.calibration != Calibration::None && scale <= 0.0 {
+                    return refuse(format!("a calibrated start needs a scale above 0, not {scale}"));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_trained_factors_count() {
+        let chain = |b: Factor, core: Core, a: Factor| Slots {
+            delta: Delta::Chain(Chain { rank: 3, b, core, a }),
+            ..Slots::default()
+        };
+        let (trained, frozen) = (Factor::trained(Init::Zeros), Factor::frozen(Init::KaimingUniform));
+        assert_eq!(Slots::default().trained_entries(7, 5), 0);
+        assert_eq!(chain(trained, Core::None, trained).trained_entries(7, 5), 3 * (7 + 5));
+        assert_eq!(chain(frozen, Core::Diagonal(trained), frozen).trained_entries(7, 5), 3);
+        assert_eq!(chain(trained, Core::Dense(trained), frozen).trained_entries(7, 5), 21 + 9);
+        let normaliser = |normaliser| Slots { normaliser, ..Slots::default() }.trained_entries(7, 5);
+        assert_eq!(normaliser(Normaliser::RowMagnitude(Group::default())), 7);
+        assert_eq!(normaliser(Normaliser::RowScale(trained)), 7);
+        assert_eq!(normaliser(Normaliser::ColumnScale(trained)), 5);
+        assert_eq!(Slots { bias: Some(trained), ..Slots::default() }.trained_entries(7, 5), 7);
+    }
+
+    #[test]
+    fn slots_that_no_layer_could_have_are_refused() {
+        let plain = Slots::low_rank(4, Scale::Fixed(1.0));
+        assert!(plain.check("here").is_ok());
+        for bad in [
+            Slots { dropout: 1.0, ..plain.clone() },
+            Slots { dropout: f64::NAN, ..plain.clone() },
+            Slots { scale: Scale::AlphaOverRank(f64::INFINITY), ..plain.clone() },
+            Slots {
+                delta: Delta::Chain(Chain {
+                    rank: 2,
+                    b: Factor::trained(Init::Calibrated),
+                    core: Core::None,
+                    a: Factor::trained(Init::Zeros),
+                }),
+                ..plain
+            },
+            Slots::low_rank(0, Scale::Fixed(1.0)),
+            Slots { base: Base::Residual, ..Slots::default() },
+            Slots { calibration: Calibration::Qr, scale: Scale::Fixed(0.0), ..Slots::low_rank(2, Scale::Fixed(1.0)) },
+        ] {
+            let error = bad.check("layers.0.attn.q").unwrap_err().to_string();
+            assert!(error.contains("layers.0.attn.q"), "{error}");
+        }
+    }
+}
