@@ -31,10 +31,8 @@ pub fn adapter_over(base: Tensors, adapter: &Path) -> Result<Adapted> {
     let file = adapter.join("adapter_model.safetensors");
     let loaded =
         candle_core::safetensors::load(&file, &Device::Cpu).map_err(|error| read_back(&file, first_line(&error)))?;
-    let mut wide = Tensors::new();
-    for (name, tensor) in loaded {
-        wide.insert(name, tensor.to_dtype(DType::F64)?);
-    }
+    let wide = loaded.into_iter().map(|(name, tensor)| Ok((name, tensor.to_dtype(DType::F64)?)));
+    let wide = wide.collect::<Result<Tensors>>()?;
     let folder = Folder { path: &file, config, loaded: wide };
     let kind = folder.text("peft_type").to_owned();
     let mut adapted = Adapted { tensors: base, obstacles: Vec::new() };

@@ -48,7 +48,6 @@ pub(super) struct Term {
 
 impl HeldChain {
     /// Builds the factors under the parameter names `<prefix>a`, `<prefix>b`, `<prefix>core`.
-    #[expect(clippy::too_many_arguments, reason = "a chain, its size and where it starts")]
     pub(super) fn build(
         prefix: &str,
         chain: &Chain,

@@ -439,7 +439,10 @@ mod tests {
                     let change = b.matmul(a).unwrap().affine(*scale, 0.0).unwrap();
                     let weight = (random("w", &[5, 6]) + change).unwrap();
                     let own = random("bias", &[5]);
-                    dense(&weight, &bias.as_ref().map_or(own.clone(), |bias| (own + bias).unwrap()))
+                    dense(&weight, &match bias {
+                        Some(bias) => (own + bias).unwrap(),
+                        None => own,
+                    })
                 }
                 _ => panic!("{name} leaves in no form"),
             };

@@ -44,7 +44,7 @@ fn constants_and_biases_are_added_and_pass_the_gradient_on() {
     let expected = |x: &[Tensor]| Ok((&x[0] + (wide(&turned(&c, &x[0]), &x[0]) * -0.5)?)?);
     check(|x| add_constant(&x[0], &turned(&c, &x[0]), -0.5), expected, &x);
     check(|x| add_bias(&x[0], &bias), |x| Ok(x[0].broadcast_add(&wide(&bias, &x[0]))?), &x);
-    let inputs = [x[0].clone(), bias.clone()];
+    let inputs = [x[0].clone(), bias];
     check(|x| add_bias(&x[0], &x[1]), |x| Ok(x[0].broadcast_add(&x[1])?), &inputs);
 }
 
