@@ -138,6 +138,8 @@ pub struct PeftLayer {
     pub peft_type: &'static str,
     /// Tensors by the name after the module path, such as `lora_A.weight`, f32.
     pub tensors: Vec<(&'static str, Tensor)>,
+    /// Tensors that a file holds once for all layers, by the name after `base_model.`, f32.
+    pub shared: Vec<(&'static str, Tensor)>,
     /// What the configuration says about this layer, by PEFT's key.
     pub settings: Vec<(&'static str, PeftSetting)>,
 }
@@ -158,10 +160,10 @@ pub enum PeftSetting {
 }
 
 impl PeftLayer {
-    /// A tensor by its name.
+    /// A tensor by its name, its own or a shared one.
     #[must_use]
     pub fn tensor(&self, name: &str) -> Option<&Tensor> {
-        self.tensors.iter().find(|(known, _)| *known == name).map(|(_, tensor)| tensor)
+        self.tensors.iter().chain(&self.shared).find(|(known, _)| *known == name).map(|(_, tensor)| tensor)
     }
 
     /// A setting by its key.
@@ -230,6 +232,21 @@ impl MergedWeight {
             },
         );
         Ok(())
+    }
+
+    /// Adds to each row what `change(row, sum)` leaves in `sum` (in), which starts at 0; in f64 and rounded once.
+    pub fn add_rows(&mut self, change: impl Fn(usize, &mut [f64]) + Sync) {
+        let cols = self.in_features.max(1);
+        self.weight.par_chunks_mut(cols).enumerate().for_each_init(
+            || vec![0f64; cols],
+            |sum, (index, row)| {
+                sum.fill(0.0);
+                change(index, sum);
+                for (weight, change) in row.iter_mut().zip(sum.iter()) {
+                    *weight = (f64::from(*weight) + change) as f32;
+                }
+            },
+        );
     }
 
     /// Multiplies row `i` by `factor(i)`, in f64 and rounded once.

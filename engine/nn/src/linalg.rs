@@ -121,6 +121,32 @@ pub fn leading_svd(
     })
 }
 
+/// Left and right parts of `A ≈ Σ U_t ⊗ V_t`, the `terms` strongest, for U (a, c) and V (b, d) and A (a b, c d):
+/// `singular value, U, V` with U and V of norm 1, row by row.
+///
+/// # Errors
+/// Sizes that do not fit, values that are not finite, more terms than there are.
+pub fn kronecker(
+    values: &[f64],
+    (a, c): (usize, usize),
+    (b, d): (usize, usize),
+    terms: usize,
+    iterations: usize,
+    stream: &mut Stream,
+) -> Result<Vec<(f64, Vec<f64>, Vec<f64>)>> {
+    let matrix = view(values, a * b, c * d)?;
+    // Each block of A, laid out as a row: a Kronecker product becomes a product of a column and a row.
+    let mut blocks = Vec::with_capacity(values.len());
+    for (i, j) in (0..a).flat_map(|i| (0..c).map(move |j| (i, j))) {
+        for (k, l) in (0..b).flat_map(|k| (0..d).map(move |l| (k, l))) {
+            blocks.push(matrix[(i * b + k, j * d + l)]);
+        }
+    }
+    let svd = leading_svd(&blocks, a * c, b * d, terms, iterations, stream)?;
+    let column = |values: &[f64], term: usize| values.iter().skip(term).step_by(terms).copied().collect::<Vec<_>>();
+    Ok(svd.s.iter().enumerate().map(|(term, s)| (*s, column(&svd.u, term), column(&svd.v, term))).collect())
+}
+
 /// The first `rank` columns of Q and rows of R of `A = Q R`, for `rank` up to min(rows, cols): Q is what the first
 /// columns of A span.
 ///
@@ -272,6 +298,25 @@ mod tests {
         }
         assert!(leading_svd(&[1.0; 6], 2, 3, 3, 0, &mut Stream::new(1, "svd")).is_err());
         assert!(leading_qr(&[1.0; 6], 2, 3, 3).is_err() && leading_lu(&[1.0; 6], 2, 3, 3).is_err());
+    }
+
+    #[test]
+    fn kronecker_products_add_up_to_the_matrix_and_one_is_found_again() {
+        let (a, b, c, d) = (3, 2, 2, 4);
+        let kron = |u: &[f64], v: &[f64]| -> Vec<f64> {
+            let at = |row: usize, col: usize| u[row / b * c + col / d] * v[row % b * d + col % d];
+            (0..a * b).flat_map(|row| (0..c * d).map(move |col| at(row, col))).collect()
+        };
+        let values = random("kron", a * b * c * d);
+        let all = kronecker(&values, (a, c), (b, d), 6, 0, &mut Stream::new(1, "kron")).unwrap();
+        let mut sum = vec![0.0; values.len()];
+        for (s, u, v) in &all {
+            sum.iter_mut().zip(kron(u, v)).for_each(|(sum, value)| *sum += s * value);
+        }
+        close(&sum, &values);
+        let one = kron(&random("u", a * c), &random("v", b * d));
+        let found = kronecker(&one, (a, c), (b, d), 1, 0, &mut Stream::new(1, "kron")).unwrap();
+        close(&kron(&found[0].1, &found[0].2).iter().map(|x| x * found[0].0).collect::<Vec<_>>(), &one);
     }
 
     #[test]

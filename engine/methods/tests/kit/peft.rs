@@ -17,6 +17,10 @@ pub(crate) fn applied(peft: &PeftLayer, weight: &Tensor, bias: Option<&Tensor>) 
             let (a, b) = (tensor("lora_A.weight")?, tensor("lora_B.weight")?);
             let scale = peft.number("lora_alpha") / peft.number("r");
             let changed = (weight + b.matmul(&a)?.affine(scale, 0.0)?)?;
+            if peft.setting("lora_bias") == Some(PeftSetting::Flag(true)) {
+                let shift = tensor("lora_B.bias")?.affine(scale, 0.0)?;
+                return Ok((changed, Some(with(bias, &shift)?)));
+            }
             if peft.setting("use_dora") != Some(PeftSetting::Flag(true)) {
                 return Ok((changed, bias));
             }
@@ -34,12 +38,58 @@ pub(crate) fn applied(peft: &PeftLayer, weight: &Tensor, bias: Option<&Tensor>) 
         }
         "BEFT" => {
             let shift = tensor("beft_bias")?.squeeze(0)?;
-            let bias = match bias {
-                Some(bias) => (bias + shift)?,
-                None => shift,
+            (weight, Some(with(bias, &shift)?))
+        }
+        "VERA" => {
+            let (rows, cols) = weight.dims2()?;
+            let a = tensor("vera_A")?.narrow(1, 0, cols)?.contiguous()?;
+            let b = tensor("vera_B")?.narrow(0, 0, rows)?.contiguous()?;
+            let a = a.broadcast_mul(&tensor("vera_lambda_d")?.unsqueeze(1)?)?;
+            let b = b.broadcast_mul(&tensor("vera_lambda_b")?.unsqueeze(1)?)?;
+            ((weight + b.matmul(&a)?)?, bias)
+        }
+        "LOHA" => {
+            let product = |left: &str, right: &str| -> Outcome<Tensor> { Ok(tensor(left)?.matmul(&tensor(right)?)?) };
+            let change = (product("hada_w1_a", "hada_w1_b")? * product("hada_w2_a", "hada_w2_b")?)?;
+            ((weight + change.affine(peft.number("alpha") / peft.number("r"), 0.0)?)?, bias)
+        }
+        "LOKR" => {
+            let side = |number: usize| -> Outcome<Tensor> {
+                match peft.tensor(&format!("lokr_w{number}")) {
+                    Some(whole) => Ok(wide(whole)?),
+                    None => Ok(tensor(&format!("lokr_w{number}_a"))?.matmul(&tensor(&format!("lokr_w{number}_b"))?)?),
+                }
             };
-            (weight, Some(bias))
+            let (u, v) = (side(1)?, side(2)?);
+            let ((a, c), (b, d)) = (u.dims2()?, v.dims2()?);
+            let u = u.reshape((a, 1, c, 1))?.broadcast_as((a, b, c, d))?;
+            let v = v.reshape((1, b, 1, d))?.broadcast_as((a, b, c, d))?;
+            let change = (u * v)?.reshape((a * b, c * d))?;
+            ((weight + change.affine(peft.number("alpha") / peft.number("r"), 0.0)?)?, bias)
+        }
+        "MISS" if peft.setting("init_weights") == Some(PeftSetting::Text("bat")) => {
+            let blocks = tensor("miss_block")?;
+            let ((rows, cols), size) = (weight.dims2()?, blocks.dim(1)?);
+            // (out/r, r, in/r, r) to (out/r, in/r, r, r): every block of a row group beside the others.
+            let pieces = weight.reshape((rows / size, size, cols / size, size))?.transpose(1, 2)?.contiguous()?;
+            let block = blocks.unsqueeze(1)?.broadcast_as(pieces.dims())?.contiguous()?;
+            let changed = ((&pieces + pieces.matmul(&block)?)? + block)?;
+            (changed.transpose(1, 2)?.contiguous()?.reshape((rows, cols))?, bias)
+        }
+        "MISS" => {
+            let block = tensor("miss_block")?;
+            let cols = weight.dim(1)?;
+            let tiles = vec![block.t()?.contiguous()?; cols.div_ceil(block.dim(0)?)];
+            ((weight + Tensor::cat(&tiles, 1)?.narrow(1, 0, cols)?)?, bias)
         }
         other => return Err(format!("the kit does not know PEFT's {other}").into()),
+    })
+}
+
+/// A bias with a change, which becomes one where there was none.
+fn with(bias: Option<Tensor>, shift: &Tensor) -> Outcome<Tensor> {
+    Ok(match bias {
+        Some(bias) => (bias + shift)?,
+        None => shift.clone(),
     })
 }

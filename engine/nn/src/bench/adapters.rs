@@ -2,8 +2,11 @@
 
 use super::{Agreement, Case, Pair, Sizes, normal, trained};
 use crate::Result;
-use crate::ops::{self, Dropout, reference};
+use crate::frozen::FrozenWeight;
+use crate::ops::{self, Dropout, FrozenLinear, Seeded, reference};
+use crate::storage::StorageKind;
 use candle_core::Tensor;
+use std::sync::Arc;
 
 const fn case(op: &'static str, build: fn(&Sizes) -> Result<Pair>) -> Case {
     Case { op, variant: "", agreement: Agreement::Everything, build }
@@ -16,6 +19,8 @@ pub(super) const CASES: &[Case] = &[
     case("add_bias", add_bias),
     case("add_constant", add_constant),
     case("dropout", dropout),
+    case("seeded_sum", seeded_sum),
+    case("linear_row_groups", linear_row_groups),
 ];
 
 fn activations(sizes: &Sizes) -> Result<Tensor> {
@@ -53,4 +58,26 @@ fn dropout(sizes: &Sizes) -> Result<Pair> {
     // Candle cannot draw a seeded mask on the processor: its side gets one that is there already.
     let mask = reference::dropout_mask(&drop, &x)?;
     trained(&[x], move |x| ops::dropout(&x[0], &drop), move |x| Ok((&x[0] * &mask)?))
+}
+
+/// Candle has its matrices in memory; ours draws them anew in both directions.
+fn seeded_sum(sizes: &Sizes) -> Result<Pair> {
+    const BASES: usize = 64;
+    let start = normal("start", &[sizes.rank, sizes.hidden])?;
+    let seeded = Arc::new(Seeded { key: 3, start: start.clone(), bases: BASES });
+    let flat = (0..BASES).map(|basis| seeded.basis(basis)?.flatten_all().map_err(Into::into));
+    let held = Tensor::stack(&flat.collect::<Result<Vec<_>>>()?, 0)?;
+    let candle = move |c: &[Tensor]| Ok((c[0].unsqueeze(0)?.matmul(&held)?.reshape(start.dims())? + &start)?);
+    trained(&[normal("c", &[BASES])?], move |c| ops::seeded_sum(&c[0], &seeded), candle)
+}
+
+fn linear_row_groups(sizes: &Sizes) -> Result<Pair> {
+    const SIDE: usize = 8;
+    let dense = (normal("weight", &[sizes.inner, sizes.hidden])? * (1.0 / sizes.hidden as f64).sqrt())?;
+    let weight = FrozenWeight::from_tensor("weight", &dense, StorageKind::F32)?;
+    let layer = FrozenLinear { weight: Arc::new(weight), bias: None };
+    let blocks = (normal("blocks", &[sizes.inner / SIDE, SIDE, SIDE])? * 0.1)?;
+    let candle = move |x: &[Tensor]| reference::linear_row_groups(&x[0], &dense, None, &x[1], true);
+    let ours = move |x: &[Tensor]| ops::linear_row_groups(&x[0], &layer, &x[1], true);
+    trained(&[activations(sizes)?, blocks], ours, candle)
 }

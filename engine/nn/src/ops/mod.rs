@@ -21,7 +21,9 @@ mod norm;
 mod pool;
 pub mod reference;
 mod rotary;
+mod row_groups;
 mod seed;
+mod seeded;
 mod softmax;
 
 pub use activation::{Gate, gated_gelu, gated_silu, gelu, gelu_tanh, silu};
@@ -39,7 +41,9 @@ pub use low_rank::{Dropout, linear_low_rank, low_rank};
 pub use norm::{layer_norm, rms_norm};
 pub use pool::{avg_pool2d, global_avg_pool, max_pool2d};
 pub use rotary::{RotaryTable, rotary};
+pub use row_groups::linear_row_groups;
 pub use seed::seed_gradient;
+pub use seeded::{Seeded, seeded_sum};
 pub use softmax::softmax;
 
 use crate::error::shape_error;

@@ -1,20 +1,72 @@
 //! Starts that are computed from a layer's weight.
 
+use super::held::Subspace;
 use crate::adapter::MergedWeight;
 use crate::linalg;
 use crate::rng::Stream;
-use crate::slots::Calibration;
+use crate::slots::{Calibration, Kron};
 use crate::{NnError, Result};
+use candle_core::{Device, Tensor};
 
 /// What a calibration found for the places of a chain of some rank.
 #[derive(Debug, Default)]
 pub(super) struct Starts {
-    /// (out, rank).
+    /// (out, rank); every U, one after the other.
     pub(super) b: Vec<f32>,
     /// (rank), for a diagonal core.
     pub(super) core: Vec<f32>,
-    /// (rank, in).
+    /// (rank, in); every V, one after the other.
     pub(super) a: Vec<f32>,
+}
+
+/// The starts of a sum of Kronecker products on `weight`, whose change is multiplied by `scale`.
+///
+/// # Errors
+/// More terms than the weight has, values that are not finite.
+pub(super) fn kronecker(
+    iterations: usize,
+    weight: &MergedWeight,
+    kron: &Kron,
+    scale: f64,
+    stream: &mut Stream,
+) -> Result<Starts> {
+    let values: Vec<f64> = weight.weight.iter().copied().map(f64::from).collect();
+    let found = linalg::kronecker(&values, kron.u_size, kron.v_size, kron.terms, iterations, stream)?;
+    let mut starts = Starts::default();
+    for (value, u, v) in found {
+        let share = (value / scale).sqrt();
+        starts.b.extend(u.iter().map(|u| (u * share) as f32));
+        starts.a.extend(v.iter().map(|v| (v * share) as f32));
+    }
+    Ok(starts)
+}
+
+/// The leading directions of `weight` that hold `energy` of Σσ²: left ones (out, k) and right ones (in, k).
+///
+/// # Errors
+/// Values that are not finite.
+pub(super) fn principal(weight: &MergedWeight, energy: f64) -> Result<Option<(Subspace, Subspace)>> {
+    let (rows, cols) = (weight.out_features, weight.in_features);
+    let values: Vec<f64> = weight.weight.iter().copied().map(f64::from).collect();
+    let svd = linalg::svd(&values, rows, cols)?;
+    let total: f64 = svd.s.iter().map(|value| value * value).sum();
+    let mut held = 0.0;
+    let needed = svd.s.iter().take_while(|value| {
+        let more = held < energy * total;
+        held += **value * **value;
+        more
+    });
+    let (count, side) = (needed.count(), svd.s.len());
+    if count == 0 {
+        return Ok(None);
+    }
+    let subspace = |vectors: &[f64], features: usize| -> Result<Subspace> {
+        let columns: Vec<f32> =
+            vectors.chunks(side).flat_map(|row| row.iter().take(count).map(|&value| value as f32)).collect();
+        let basis = Tensor::from_vec(columns, (features, count), &Device::Cpu)?;
+        Ok(Subspace { transposed: basis.t()?.contiguous()?, basis })
+    };
+    Ok(Some((subspace(&svd.u, rows)?, subspace(&svd.v, cols)?)))
 }
 
 /// The starts of a chain of `rank` on `weight`, whose change is multiplied by `scale`.
@@ -34,7 +86,8 @@ pub(super) fn starts(
     }
     let values: Vec<f64> = weight.weight.iter().copied().map(f64::from).collect();
     Ok(match calibration {
-        Calibration::None => Starts::default(),
+        // Kronecker products have starts of their own, above.
+        Calibration::None | Calibration::Kronecker { .. } => Starts::default(),
         Calibration::Svd { iterations } => {
             let svd = linalg::leading_svd(&values, rows, cols, rank, iterations, stream)?;
             // s · B A = U S Vᵀ with the singular values shared between the factors.

@@ -1,9 +1,10 @@
-//! A change as thin products: the tensors of a chain, what it started as, and its terms beside the untouched weight.
+//! A change as thin products: the tensors of a chain or of two multiplied elementwise, what it started as, and its terms
+//! beside the untouched weight.
 //!
 //! Forward, merge and export all read the terms from here, so that they cannot disagree about what the change is.
 
 use super::calibrate::Starts;
-use super::held::{Held, values};
+use super::held::{Held, Place, Subspace, values};
 use crate::Result;
 use crate::adapter::MergedWeight;
 use crate::fused::{FusedFactor, FusedLowRank};
@@ -12,14 +13,25 @@ use crate::param::{Param, Role};
 use crate::slots::{Base, Chain, Core, Factor};
 use candle_core::Tensor;
 
-/// The tensors of a chain.
+/// A change of low rank with its tensors.
 pub(super) struct HeldChain {
     scale: f64,
-    b: Held,
-    core: HeldCore,
-    a: Held,
+    parts: Parts,
     /// What a residual base takes off the weight.
     taken: Option<Taken>,
+}
+
+enum Parts {
+    Chain(Triple),
+    /// The elementwise product of two chains.
+    Hadamard(Triple, Triple),
+}
+
+/// The factors of one chain.
+pub(super) struct Triple {
+    pub(super) b: Held,
+    core: HeldCore,
+    pub(super) a: Held,
 }
 
 enum HeldCore {
@@ -46,31 +58,82 @@ pub(super) struct Term {
     pub(super) dropped: bool,
 }
 
-impl HeldChain {
-    /// Builds the factors under the parameter names `<prefix>a`, `<prefix>b`, `<prefix>core`.
-    pub(super) fn build(
-        prefix: &str,
-        chain: &Chain,
-        scale: f64,
-        base: Base,
-        (out_features, in_features): (usize, usize),
-        seed: u64,
-        starts: Option<&Starts>,
-    ) -> Result<Self> {
-        let rank = chain.rank;
+/// Where a chain is built.
+pub(super) struct Spot<'a> {
+    /// Before the names `a`, `b`, `core` of its parameters.
+    pub(super) prefix: &'a str,
+    /// After them.
+    pub(super) suffix: &'a str,
+    /// (out, in).
+    pub(super) size: (usize, usize),
+    /// Seed of the run.
+    pub(super) seed: u64,
+    /// What the calibration found.
+    pub(super) starts: Option<&'a Starts>,
+    /// The weight's leading directions, left and right.
+    pub(super) principal: Option<&'a (Subspace, Subspace)>,
+}
+
+impl Triple {
+    fn build(chain: &Chain, spot: &Spot<'_>) -> Result<Self> {
+        let (rank, (out_features, in_features)) = (chain.rank, spot.size);
         let hold = |factor: &Factor, key: &str, role: Role, shape: &[usize], found: Option<&[f32]>| {
-            Held::build(&format!("{prefix}{key}"), factor, role, shape, seed, found)
+            let name = format!("{}{key}{}", spot.prefix, spot.suffix);
+            let side = |(left, right): &'_ (Subspace, Subspace)| {
+                if role == Role::FactorA { right.clone() } else { left.clone() }
+            };
+            let principal = spot.principal.map(side);
+            Held::build(
+                factor,
+                &Place { name: &name, role, shape, seed: spot.seed, found, principal: principal.as_ref() },
+            )
         };
-        let core_start = starts.map(|starts| starts.core.as_slice());
+        let core_start = spot.starts.map(|starts| starts.core.as_slice());
         let core = match &chain.core {
             Core::None => HeldCore::None,
             Core::Diagonal(factor) => HeldCore::Diagonal(hold(factor, "core", Role::Core, &[rank], core_start)?),
             Core::Dense(factor) => HeldCore::Dense(hold(factor, "core", Role::Core, &[rank, rank], core_start)?),
         };
-        let (b_start, a_start) = (starts.map(|starts| starts.b.as_slice()), starts.map(|starts| starts.a.as_slice()));
+        let (b_start, a_start) =
+            (spot.starts.map(|starts| starts.b.as_slice()), spot.starts.map(|starts| starts.a.as_slice()));
         let b = hold(&chain.b, "b", Role::FactorB, &[out_features, rank], b_start)?;
         let a = hold(&chain.a, "a", Role::FactorA, &[rank, in_features], a_start)?;
-        let mut held = Self { scale, b, core, a, taken: None };
+        Ok(Self { b, core, a })
+    }
+
+    /// A (rank, in) and B (out, rank) with the core folded into B; differentiable in every trained factor.
+    fn folded(&self) -> Result<(Tensor, Tensor)> {
+        let b = self.b.tensor()?;
+        let b = match &self.core {
+            HeldCore::None => b,
+            HeldCore::Diagonal(diagonal) => scale_features(&b, &diagonal.tensor()?)?,
+            HeldCore::Dense(core) => linear_trained(&b, &core.tensor()?.t()?.contiguous()?, None)?,
+        };
+        Ok((self.a.tensor()?, b))
+    }
+
+    /// What B is made of.
+    fn outer(&self) -> impl Iterator<Item = Param> {
+        [Some(&self.b), self.core.held()].into_iter().flatten().flat_map(Held::params)
+    }
+
+    /// In the order a, b, core.
+    fn params(&self) -> impl Iterator<Item = Param> {
+        self.a.params().chain(self.outer())
+    }
+
+    /// The diagonal core.
+    pub(super) fn diagonal(&self) -> Option<&Held> {
+        match &self.core {
+            HeldCore::Diagonal(held) => Some(held),
+            HeldCore::None | HeldCore::Dense(_) => None,
+        }
+    }
+}
+
+impl HeldChain {
+    pub(super) fn chain(chain: &Chain, scale: f64, base: Base, spot: &Spot<'_>) -> Result<Self> {
+        let mut held = Self { scale, parts: Parts::Chain(Triple::build(chain, spot)?), taken: None };
         if base == Base::Residual {
             let (a, b) = held.folded()?;
             // Copies: variables are written in place.
@@ -79,15 +142,53 @@ impl HeldChain {
         Ok(held)
     }
 
-    /// A (rank, in) and B (out, rank) with the core folded into B; differentiable in every trained factor.
+    pub(super) fn hadamard(first: &Chain, second: &Chain, scale: f64, spot: &Spot<'_>) -> Result<Self> {
+        let numbered = |suffix: &'static str| Spot { suffix, ..*spot };
+        let first = Triple::build(first, &numbered("1"))?;
+        let second = Triple::build(second, &numbered("2"))?;
+        Ok(Self { scale, parts: Parts::Hadamard(first, second), taken: None })
+    }
+
+    /// The one chain it is, when it is one.
+    pub(super) fn single(&self) -> Option<&Triple> {
+        match (&self.parts, &self.taken) {
+            (Parts::Chain(triple), None) => Some(triple),
+            (Parts::Chain(_) | Parts::Hadamard(..), _) => None,
+        }
+    }
+
+    /// The two chains that are multiplied, when it is that.
+    pub(super) fn pair(&self) -> Option<[&Triple; 2]> {
+        match &self.parts {
+            Parts::Chain(_) => None,
+            Parts::Hadamard(first, second) => Some([first, second]),
+        }
+    }
+
+    /// Factor in front.
+    pub(super) fn scale(&self) -> f64 {
+        self.scale
+    }
+
+    /// A (r, in) and B (out, r) as they are now; differentiable in every trained factor.
     fn folded(&self) -> Result<(Tensor, Tensor)> {
-        let b = self.b.tensor();
-        let b = match &self.core {
-            HeldCore::None => b.clone(),
-            HeldCore::Diagonal(diagonal) => scale_features(b, diagonal.tensor())?,
-            HeldCore::Dense(core) => linear_trained(b, &core.tensor().t()?.contiguous()?, None)?,
-        };
-        Ok((self.a.tensor().clone(), b))
+        match &self.parts {
+            Parts::Chain(triple) => triple.folded(),
+            Parts::Hadamard(first, second) => {
+                let ((a1, b1), (a2, b2)) = (first.folded()?, second.folded()?);
+                // Every row of A₁ with every row of A₂, every column of B₁ with every column of B₂.
+                let a = a1.unsqueeze(1)?.broadcast_mul(&a2.unsqueeze(0)?)?.reshape(((), a1.dim(1)?))?;
+                let b = b1.unsqueeze(2)?.broadcast_mul(&b2.unsqueeze(1)?)?.reshape((b1.dim(0)?, ()))?;
+                Ok((a, b))
+            }
+        }
+    }
+
+    fn is_inner_trained(&self) -> bool {
+        match &self.parts {
+            Parts::Chain(triple) => triple.a.is_trained(),
+            Parts::Hadamard(first, second) => first.a.is_trained() || second.a.is_trained(),
+        }
     }
 
     /// What is added to the untouched weight: the chain, and what a residual base takes off again. Where A is never
@@ -97,7 +198,7 @@ impl HeldChain {
         let term = |a: Tensor, b: Tensor, scale: f64, dropped: bool| Term { a, b, scale, dropped };
         Ok(match &self.taken {
             None => vec![term(a, b, self.scale, true)],
-            Some(taken) if !self.a.is_trained() => {
+            Some(taken) if !self.is_inner_trained() => {
                 vec![term(a, add_constant(&b, &taken.b, -1.0)?, self.scale, true)]
             }
             Some(taken) => {
@@ -120,9 +221,12 @@ impl HeldChain {
         Ok((a, b, self.scale))
     }
 
-    /// Whether its terms at the end have the rank of the chain itself.
+    /// Whether its terms at the end have the rank that its scale counts.
     pub(super) fn has_own_rank(&self) -> bool {
-        self.taken.is_none() || !self.a.is_trained()
+        match &self.parts {
+            Parts::Chain(triple) => self.taken.is_none() || !triple.a.is_trained(),
+            Parts::Hadamard(..) => false,
+        }
     }
 
     /// `y + Σ scale · (x Aᵀ) Bᵀ`.
@@ -136,24 +240,33 @@ impl HeldChain {
     /// The terms as a fused half carries them: the trained one, and what is taken off.
     pub(super) fn fused(&self, dropout: Option<Dropout>) -> Result<(FusedLowRank, Option<FusedLowRank>)> {
         let scale = self.scale as f32;
-        let plain = matches!(self.core, HeldCore::None) && self.taken.is_none();
-        if plain {
-            return Ok((FusedLowRank { a: self.a.fused(), b: self.b.fused(), scale, dropout }, None));
-        }
-        let mut terms = self.terms()?.into_iter();
-        let outer: Vec<Param> =
-            [Some(&self.b), self.core.held()].into_iter().flatten().filter_map(Held::param).collect();
-        let b = match terms.next() {
-            Some(term) => FusedFactor::folded(term.b, outer)?,
-            None => self.b.fused(),
+        let (a, b) = match &self.parts {
+            Parts::Chain(triple) => {
+                let a = triple.a.fused()?;
+                if let (HeldCore::None, None) = (&triple.core, &self.taken) {
+                    (a, triple.b.fused()?)
+                } else {
+                    let b = self.terms()?.into_iter().next().map(|term| term.b);
+                    let b = b.map(|b| FusedFactor::folded(b, triple.outer().collect()));
+                    (a, b.unwrap_or_else(|| triple.b.fused())?)
+                }
+            }
+            Parts::Hadamard(first, second) => {
+                let (a, b) = self.folded()?;
+                let inner = first.a.params().chain(second.a.params()).collect();
+                (FusedFactor::folded(a, inner)?, FusedFactor::folded(b, first.outer().chain(second.outer()).collect())?)
+            }
         };
-        let taken = terms.next().map(|term| FusedLowRank {
-            a: FusedFactor::fixed(term.a),
-            b: FusedFactor::fixed(term.b),
-            scale: term.scale as f32,
-            dropout: None,
-        });
-        Ok((FusedLowRank { a: self.a.fused(), b, scale, dropout }, taken))
+        let taken = match &self.taken {
+            Some(taken) if self.is_inner_trained() => Some(FusedLowRank {
+                a: FusedFactor::fixed(taken.a.clone()),
+                b: FusedFactor::fixed(taken.b.clone()),
+                scale: -scale,
+                dropout: None,
+            }),
+            _ => None,
+        };
+        Ok((FusedLowRank { a, b, scale, dropout }, taken))
     }
 
     /// Adds the change to a weight, rounded once.
@@ -163,9 +276,12 @@ impl HeldChain {
         weight.add_product(&values(&b)?, &values(&a)?, rank, scale)
     }
 
-    /// In the order a, b, core.
+    /// Of each chain in the order a, b, core.
     pub(super) fn params(&self) -> Vec<Param> {
-        [Some(&self.a), Some(&self.b), self.core.held()].into_iter().flatten().filter_map(Held::param).collect()
+        match &self.parts {
+            Parts::Chain(triple) => triple.params().collect(),
+            Parts::Hadamard(first, second) => first.params().chain(second.params()).collect(),
+        }
     }
 }
 

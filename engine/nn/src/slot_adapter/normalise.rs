@@ -1,13 +1,13 @@
 //! What is done to the changed weight: magnitudes of rows, scales of features.
 
 use super::chain::Term;
-use super::held::{Held, values};
+use super::held::{Held, Place, values};
 use crate::adapter::MergedWeight;
 use crate::frozen::{FrozenWeight, backend};
 use crate::ops::{FrozenLinear, scale_features, with_slice};
 use crate::param::Role;
 use crate::site::Layer;
-use crate::slots::Normaliser;
+use crate::slots::{Factor, Normaliser};
 use crate::{NnError, Result};
 use candle_core::{Device, Tensor};
 use parking_lot::Mutex;
@@ -38,14 +38,14 @@ impl HeldNormaliser {
     pub(super) fn build(name: &str, normaliser: &Normaliser, below: Layer<'_>, seed: u64) -> Result<Self> {
         let (out_features, in_features) = (below.out_features(), below.in_features());
         let name = format!("{name}.scale");
+        let hold = |factor: &Factor, features: usize| {
+            let (shape, role) = ([features], Role::Scale);
+            Held::build(factor, &Place { name: &name, role, shape: &shape, seed, found: None, principal: None })
+        };
         Ok(match normaliser {
             Normaliser::None => Self::None,
-            Normaliser::RowScale(factor) => {
-                Self::RowScale(Held::build(&name, factor, Role::Scale, &[out_features], seed, None)?)
-            }
-            Normaliser::ColumnScale(factor) => {
-                Self::ColumnScale(Held::build(&name, factor, Role::Scale, &[in_features], seed, None)?)
-            }
+            Normaliser::RowScale(factor) => Self::RowScale(hold(factor, out_features)?),
+            Normaliser::ColumnScale(factor) => Self::ColumnScale(hold(factor, in_features)?),
             Normaliser::RowMagnitude(group) => {
                 let Some(layer) = below.frozen() else {
                     let what = "brings rows to a magnitude and must be the first adapter on a frozen weight".to_owned();
@@ -73,20 +73,20 @@ impl HeldNormaliser {
         match self {
             Self::None => {}
             Self::RowMagnitude(magnitude) => {
-                let magnitude = values(magnitude.magnitude.tensor())?;
+                let magnitude = values(&magnitude.tensor()?)?;
                 weight.scale_rows(|row, values| {
                     let norm = values.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt();
                     f64::from(magnitude.get(row).copied().unwrap_or(0.0)) / norm.max(SMALLEST_NORM)
                 });
             }
             Self::RowScale(scale) => {
-                let scale = values(scale.tensor())?;
+                let scale = values(&scale.tensor()?)?;
                 weight.scale_rows(|row, _| f64::from(scale.get(row).copied().unwrap_or(0.0)));
                 for (bias, scale) in weight.bias.iter_mut().flatten().zip(&scale) {
                     *bias *= scale;
                 }
             }
-            Self::ColumnScale(scale) => weight.scale_columns(&values(scale.tensor())?),
+            Self::ColumnScale(scale) => weight.scale_columns(&values(&scale.tensor()?)?),
         }
         Ok(())
     }
@@ -99,7 +99,7 @@ impl HeldNormaliser {
 }
 
 impl Magnitude {
-    pub(super) fn tensor(&self) -> &Tensor {
+    pub(super) fn tensor(&self) -> Result<Tensor> {
         self.magnitude.tensor()
     }
 
@@ -117,8 +117,9 @@ impl Magnitude {
                 norms
             }
         };
-        let inverse = norms.recip()?.to_device(self.tensor().device())?;
-        scale_features(self.tensor(), &inverse)
+        let magnitude = self.tensor()?;
+        let inverse = norms.recip()?.to_device(magnitude.device())?;
+        scale_features(&magnitude, &inverse)
     }
 
     /// ‖V‖ of every row, (out).

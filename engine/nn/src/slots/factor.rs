@@ -7,7 +7,9 @@ use crate::rng::Stream;
 pub struct Factor {
     /// Where the values come from.
     pub source: Source,
-    /// How the optimiser treats a trained factor.
+    /// What is done to them.
+    pub map: Map,
+    /// How the optimiser treats what is trained of it.
     pub group: Group,
 }
 
@@ -25,6 +27,39 @@ pub enum Source {
     /// Never trained: 1 where the column's number leaves the row's number when divided by the number of rows.
     /// Adds up every rank-th feature.
     TiledIdentity,
+    /// Never trained, and the same for all sites: the top left part of one matrix (rows, cols) that follows from the seed
+    /// and from which of the factors it is. Sites of one shape hold it once.
+    Shared {
+        /// Values of the matrix.
+        init: Init,
+        /// Rows of the matrix: the most that any site needs.
+        rows: usize,
+        /// Columns of the matrix.
+        cols: usize,
+    },
+    /// `start + Σ cᵢ Mᵢ` with trained coefficients c, 0 at start, over matrices that are drawn again whenever they are
+    /// needed, uniform in ±1/√bases. Nothing but the coefficients is held.
+    Seeded {
+        /// How many matrices.
+        bases: usize,
+        /// What is there without them.
+        start: Init,
+    },
+}
+
+/// What is done to the values of a factor.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Map {
+    /// Nothing.
+    None,
+    /// Each row is multiplied by a trained number of its own.
+    Rows(Init),
+    /// What lies along the leading singular directions of the layer's weight is taken off: of the rows of A along the
+    /// right ones, of the columns of B along the left ones. As many directions as hold `energy` of Σσ²; none for 0.
+    Complement {
+        /// Share in [0, 1).
+        energy: f64,
+    },
 }
 
 /// First values of a factor.
@@ -34,8 +69,12 @@ pub enum Init {
     Zeros,
     /// All 1.
     Ones,
+    /// All the same.
+    Constant(f64),
     /// Uniform in ±1/√fan_in: Kaiming's uniform start with a = √5, the start of most LoRA code.
     KaimingUniform,
+    /// Uniform in ±√(6/fan_in): Kaiming's uniform start with a = 0.
+    HeUniform,
     /// Normal with mean 0.
     Gaussian {
         /// Standard deviation.
@@ -99,19 +138,26 @@ impl Factor {
     /// A trained factor in the run's own learning-rate group.
     #[must_use]
     pub fn trained(init: Init) -> Self {
-        Self { source: Source::Dense(init), group: Group::default() }
+        Self::of(Source::Dense(init))
     }
 
     /// A factor that is never trained.
     #[must_use]
     pub fn frozen(init: Init) -> Self {
-        Self::fixed(Source::Frozen(init))
+        Self::of(Source::Frozen(init))
     }
 
-    /// A factor of a source that is never trained.
+    /// A factor of any source, as it is.
     #[must_use]
-    pub fn fixed(source: Source) -> Self {
-        Self { source, group: Group::default() }
+    pub fn of(source: Source) -> Self {
+        Self { source, map: Map::None, group: Group::default() }
+    }
+
+    /// The same factor with something done to its values.
+    #[must_use]
+    pub fn with_map(mut self, map: Map) -> Self {
+        self.map = map;
+        self
     }
 
     /// The same factor with its learning rate multiplied by `lr_ratio`.
@@ -128,34 +174,42 @@ impl Factor {
         self
     }
 
-    /// Whether it is trained.
+    /// Whether anything of it is trained.
     #[must_use]
     pub fn is_trained(&self) -> bool {
-        matches!(self.source, Source::Dense(_))
+        matches!(self.source, Source::Dense(_) | Source::Seeded { .. }) || matches!(self.map, Map::Rows(_))
     }
 
     /// Its start; ones for factors of zeros and ones.
     #[must_use]
     pub fn init(&self) -> Init {
         match self.source {
-            Source::Dense(init) | Source::Frozen(init) => init,
+            Source::Dense(init) | Source::Frozen(init) | Source::Shared { init, .. } => init,
+            Source::Seeded { start, .. } => start,
             Source::Select | Source::TiledIdentity => Init::Ones,
         }
     }
 
     /// Whether its values are drawn at random.
     pub(super) fn draws(&self) -> bool {
-        match self.source {
-            Source::Dense(init) | Source::Frozen(init) => {
-                matches!(init, Init::KaimingUniform | Init::Gaussian { .. })
-            }
-            Source::Select => true,
+        let drawn =
+            |init: Init| matches!(init, Init::KaimingUniform | Init::HeUniform | Init::Gaussian { .. });
+        let map = matches!(self.map, Map::Rows(init) if drawn(init));
+        map || match self.source {
+            Source::Dense(init) | Source::Frozen(init) | Source::Shared { init, .. } => drawn(init),
+            Source::Select | Source::Seeded { .. } => true,
             Source::TiledIdentity => false,
         }
     }
 
-    pub(super) fn trained_entries(&self, entries: usize) -> usize {
-        if self.is_trained() { entries } else { 0 }
+    /// How many numbers are trained of a factor of this shape.
+    pub(super) fn trained_entries(&self, rows: usize, cols: usize) -> usize {
+        let map = if matches!(self.map, Map::Rows(_)) { rows } else { 0 };
+        map + match self.source {
+            Source::Dense(_) => rows * cols,
+            Source::Seeded { bases, .. } => bases,
+            Source::Frozen(_) | Source::Select | Source::TiledIdentity | Source::Shared { .. } => 0,
+        }
     }
 }
 
@@ -168,6 +222,11 @@ impl Init {
         match self {
             Self::Zeros | Self::Calibrated => {}
             Self::Ones => values.fill(1.0),
+            Self::Constant(value) => values.fill(value as f32),
+            Self::HeUniform => {
+                let bound = (6.0 / fan_in.max(1) as f64).sqrt();
+                stream.fill_uniform(&mut values, -bound, bound);
+            }
             Self::KaimingUniform => {
                 let bound = 1.0 / (fan_in.max(1) as f64).sqrt();
                 stream.fill_uniform(&mut values, -bound, bound);

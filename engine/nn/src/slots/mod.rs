@@ -3,8 +3,8 @@
 //! Every adapter method is a choice of slots in one equation over a frozen layer `y = x Wᵀ + b`:
 //!
 //! ```text
-//! y = x W_effᵀ + b_eff       W_eff = N( W_b + s · Δ )        b_eff = N's row scale on b, plus δb
-//! Δ = B · core · A           W_b = W  or  W − s · Δ₀ (what Δ starts as)
+//! y = x W_effᵀ + b_eff       W_eff = N( L · W_b · T + s · Δ )      b_eff = N's row scale on L · b, plus δb
+//! Δ = B · core · A, ΣU ⊗ V, ...                     W_b = W  or  W − s · Δ₀ (what Δ starts as)
 //! ```
 //!
 //! Place in the data flow: a method turns its settings into [`Slots`], one per site; the one interpreter
@@ -13,9 +13,11 @@
 //! enum concerned and as one arm in the interpreter; method files that do not use it stay as they are,
 //! because they start from [`Slots::default`].
 
+mod delta;
 mod factor;
 
-pub use factor::{Factor, Group, Init, Scale, Source};
+pub use delta::{Chain, Core, Delta, Kron, KronFactor};
+pub use factor::{Factor, Group, Init, Map, Scale, Source};
 
 use crate::{NnError, Result};
 
@@ -32,6 +34,10 @@ pub struct Slots {
     pub scale: Scale,
     /// Share of the adapter's input features that are dropped while training, in [0, 1).
     pub dropout: f64,
+    /// What the base is multiplied by from the left, (out, out).
+    pub left: Left,
+    /// What the base is multiplied by from the right, (in, in).
+    pub right: Right,
     /// What is done to the changed weight.
     pub normaliser: Normaliser,
     /// Trained change of the bias, (out), also on a layer that has none.
@@ -47,6 +53,8 @@ impl Default for Slots {
             delta: Delta::None,
             scale: Scale::Fixed(1.0),
             dropout: 0.0,
+            left: Left::None,
+            right: Right::None,
             normaliser: Normaliser::None,
             bias: None,
         }
@@ -79,45 +87,43 @@ pub enum Calibration {
     },
     /// The first columns, `W = Q R`: B = Q (out, k), A = R (k, in).
     Qr,
+    /// The nearest sum of Kronecker products (Van Loan and Pitsianis, "Approximation with Kronecker products", 1993):
+    /// `W ≈ Σ U_t ⊗ V_t`, strongest first, the singular values shared evenly between U and V and divided by the scale.
+    Kronecker {
+        /// Rounds of the randomised decomposition, as for [`Calibration::Svd`].
+        iterations: usize,
+    },
     /// The first pivots of Gaussian elimination with row exchanges, `W = P L D U`: B = P L (out, k), the diagonal
     /// core D (k), A = U (k, in) with ones on its diagonal.
     Lu,
 }
 
-/// Structure of the change of the weight.
+/// What the base is multiplied by from the left.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Delta {
-    /// No change.
+pub enum Left {
+    /// The identity.
     None,
-    /// A product of thin factors.
-    Chain(Chain),
+    /// `I + s · B A` with A (rank, out) and B (out, rank) and the scale of the change: it recombines the layer's own
+    /// outputs, bias included. No core.
+    LowRank(Chain),
 }
 
-/// `B · core · A` with B (out, rank), core (rank, rank) and A (rank, in).
-#[derive(Debug, Clone, PartialEq)]
-pub struct Chain {
-    /// Inner width, at least 1.
-    pub rank: usize,
-    /// Outer factor, (out, rank).
-    pub b: Factor,
-    /// What stands between the factors.
-    pub core: Core,
-    /// Inner factor, (rank, in).
-    pub a: Factor,
-}
-
-/// What stands between the two factors of a chain.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Core {
-    /// Nothing: `B · A`.
+/// What the base is multiplied by from the right.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Right {
+    /// The identity.
     None,
-    /// A diagonal, (rank).
-    Diagonal(Factor),
-    /// A full matrix, (rank, rank).
-    Dense(Factor),
+    /// For each group of `size` rows the block diagonal of `I + B_i`, blocks B (out/size, size, size). The size divides
+    /// both sides of the weight.
+    RowGroups {
+        /// Side of a block.
+        size: usize,
+        /// The blocks.
+        blocks: Factor,
+    },
 }
 
-/// What is done to the changed weight V = W_b + s · Δ.
+/// What is done to the changed weight V = L · W_b · T + s · Δ.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Normaliser {
     /// Nothing.
@@ -136,30 +142,9 @@ impl Normaliser {
         match self {
             Self::None => 0,
             Self::RowMagnitude(_) => out_features,
-            Self::RowScale(factor) => factor.trained_entries(out_features),
-            Self::ColumnScale(factor) => factor.trained_entries(in_features),
+            Self::RowScale(factor) => factor.trained_entries(out_features, 1),
+            Self::ColumnScale(factor) => factor.trained_entries(in_features, 1),
         }
-    }
-}
-
-impl Chain {
-    fn trained_entries(&self, out_features: usize, in_features: usize) -> usize {
-        let core = match self.core {
-            Core::None => 0,
-            Core::Diagonal(factor) => factor.trained_entries(self.rank),
-            Core::Dense(factor) => factor.trained_entries(self.rank * self.rank),
-        };
-        let (b, a) =
-            (self.b.trained_entries(out_features * self.rank), self.a.trained_entries(self.rank * in_features));
-        b + core + a
-    }
-
-    fn factors(&self) -> impl Iterator<Item = &Factor> {
-        let core = match &self.core {
-            Core::None => None,
-            Core::Diagonal(factor) | Core::Dense(factor) => Some(factor),
-        };
-        [Some(&self.b), core, Some(&self.a)].into_iter().flatten()
     }
 }
 
@@ -173,45 +158,66 @@ impl Slots {
         Self { delta: Delta::Chain(chain), scale, ..Self::default() }
     }
 
-    /// Inner width of the change; 0 when there is none.
+    /// Inner width of the change as its scale counts it; 0 when there is none.
     #[must_use]
     pub fn rank(&self) -> usize {
-        match &self.delta {
-            Delta::None => 0,
-            Delta::Chain(chain) => chain.rank,
-        }
+        self.delta.rank()
     }
 
     /// How many numbers are trained on a layer of shape (out, in).
     #[must_use]
     pub fn trained_entries(&self, out_features: usize, in_features: usize) -> usize {
-        let delta = match &self.delta {
-            Delta::None => 0,
-            Delta::Chain(chain) => chain.trained_entries(out_features, in_features),
+        let left = match &self.left {
+            Left::None => 0,
+            Left::LowRank(chain) => chain.trained_entries(out_features, out_features),
         };
-        let bias = self.bias.map_or(0, |bias| bias.trained_entries(out_features));
-        delta + self.normaliser.trained_entries(out_features, in_features) + bias
+        let right = match &self.right {
+            Right::None => 0,
+            Right::RowGroups { size, blocks } => blocks.trained_entries(out_features, *size),
+        };
+        let normaliser = self.normaliser.trained_entries(out_features, in_features);
+        let bias = self.bias.map_or(0, |bias| bias.trained_entries(out_features, 1));
+        self.delta.trained_entries(out_features, in_features) + left + right + normaliser + bias
     }
 
     /// Whether the layer is only added to: then a change that starts at zero leaves it as it is to the bit.
     #[must_use]
     pub fn only_adds(&self) -> bool {
-        self.base == Base::Original && self.normaliser == Normaliser::None
+        let untouched = self.left == Left::None && self.right == Right::None;
+        untouched && self.base == Base::Original && self.normaliser == Normaliser::None
+    }
+
+    /// The largest share of the weight's energy that a factor keeps out of.
+    #[must_use]
+    pub fn complement(&self) -> f64 {
+        let share = |factor: &&Factor| match factor.map {
+            Map::Complement { energy } => energy,
+            Map::None | Map::Rows(_) => 0.0,
+        };
+        self.factors().iter().map(share).fold(0.0, f64::max)
+    }
+
+    /// Every factor, wherever it stands.
+    fn factors(&self) -> Vec<&Factor> {
+        let mut factors = self.delta.factors();
+        if let Left::LowRank(chain) = &self.left {
+            factors.extend(chain.factors());
+        }
+        if let Right::RowGroups { blocks, .. } = &self.right {
+            factors.push(blocks);
+        }
+        if let Normaliser::RowScale(factor) | Normaliser::ColumnScale(factor) = &self.normaliser {
+            factors.push(factor);
+        }
+        factors.extend(&self.bias);
+        factors
     }
 
     /// Whether anything in it is drawn at random, so that another seed gives another adapter.
     #[must_use]
     pub fn draws(&self) -> bool {
-        let delta = match &self.delta {
-            Delta::None => false,
-            Delta::Chain(chain) => chain.factors().any(Factor::draws),
-        };
-        let normaliser = match &self.normaliser {
-            Normaliser::None | Normaliser::RowMagnitude(_) => false,
-            Normaliser::RowScale(factor) | Normaliser::ColumnScale(factor) => factor.draws(),
-        };
-        let calibration = matches!(self.calibration, Calibration::Svd { iterations: 1.. });
-        delta || normaliser || calibration || self.bias.is_some_and(|bias| bias.draws())
+        matches!(self.calibration, Calibration::Svd { iterations: 1.. } | Calibration::Kronecker { iterations: 1.. })
+            || self.factors().into_iter().any(Factor::draws)
     }
 
     /// Refuses values that no layer could be built from; `site` is only named in the error.
@@ -223,28 +229,56 @@ impl Slots {
         if !(0.0..1.0).contains(&self.dropout) {
             return refuse(format!("dropout {} is not in [0, 1)", self.dropout));
         }
+        let chains: Vec<&Chain> = match &self.delta {
+            Delta::None | Delta::Tile | Delta::Kron(_) => Vec::new(),
+            Delta::Chain(chain) => vec![chain],
+            Delta::Hadamard(first, second) => vec![first, second],
+        };
+        let left = match &self.left {
+            Left::None => None,
+            Left::LowRank(chain) => Some(chain),
+        };
+        if chains.into_iter().chain(left).any(|chain| chain.rank == 0) {
+            return refuse("a chain needs a rank of at least 1".to_owned());
+        }
         match &self.delta {
-            Delta::None => {
-                if self.base != Base::Original {
-                    return refuse("without a change there is no start to take from the weight".to_owned());
-                }
+            Delta::Kron(kron) if kron.terms == 0 => return refuse("a sum of products needs one at least".to_owned()),
+            Delta::Tile if self.right == Right::None => {
+                return refuse("tiles are the blocks of a right transform, and there is none".to_owned());
             }
-            Delta::Chain(chain) => {
-                if chain.rank == 0 {
-                    return refuse("a chain needs a rank of at least 1".to_owned());
-                }
-                let scale = self.scale.value(chain.rank);
-                if !scale.is_finite() {
-                    return refuse(format!("the scale {scale} is not a finite number"));
-                }
-                let calibrated = chain.factors().any(|factor| factor.init() == Init::Calibrated);
-                if calibrated && self.calibration == Calibration::None {
-                    return refuse("a factor waits for a calibration that is not asked for".to_owned());
-                }
-                if self.calibration != Calibration::None && scale <= 0.0 {
-                    return refuse(format!("a calibrated start needs a scale above 0, not {scale}"));
-                }
-            }
+            Delta::None | Delta::Chain(_) | Delta::Hadamard(..) | Delta::Kron(_) | Delta::Tile => {}
+        }
+        let scale = self.scale.value(self.rank());
+        if !scale.is_finite() {
+            return refuse(format!("the scale {scale} is not a finite number"));
+        }
+        if self.base != Base::Original && !matches!(self.delta, Delta::Chain(_) | Delta::Kron(_)) {
+            return refuse("this change has no start that could be taken off the weight".to_owned());
+        }
+        let calibrated = self.factors().into_iter().any(|factor| factor.init() == Init::Calibrated);
+        if calibrated && self.calibration == Calibration::None {
+            return refuse("a factor waits for a calibration that is not asked for".to_owned());
+        }
+        let fits = match self.calibration {
+            Calibration::None => true,
+            Calibration::Svd { .. } | Calibration::Qr | Calibration::Lu => matches!(self.delta, Delta::Chain(_)),
+            Calibration::Kronecker { .. } => matches!(
+                self.delta,
+                Delta::Kron(Kron { u: KronFactor::Full(_), v: KronFactor::Full(_), .. })
+            ),
+        };
+        if !fits || self.calibration != Calibration::None && scale <= 0.0 {
+            return refuse(format!("a calibrated start needs its structure and a scale above 0, not {scale}"));
+        }
+        let energy = self.complement();
+        if !(0.0..1.0).contains(&energy) {
+            return refuse(format!("a share of {energy} of the weight's energy is not in [0, 1)"));
+        }
+        // A transform reads the layer as it is: no other slot may stand between them.
+        let transformed = left.is_some() || self.right != Right::None;
+        let alone = self.normaliser == Normaliser::None && self.base == Base::Original;
+        if transformed && !alone || left.is_some() && self.right != Right::None {
+            return refuse("a transform goes with neither a normaliser, a residual base nor another one".to_owned());
         }
         Ok(())
     }

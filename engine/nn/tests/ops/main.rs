@@ -5,6 +5,8 @@
 //! rounding allows.
 
 #[cfg(test)]
+mod adapters;
+#[cfg(test)]
 mod attention;
 #[cfg(test)]
 mod diagonal;
