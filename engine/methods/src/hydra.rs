@@ -87,12 +87,12 @@ impl Method for Hydra {
 
     fn plan(&self, values: &Values, sites: &[SiteDims], _seed: u64) -> Result<Plan, MethodError> {
         common::plan(SETTINGS, values, sites, |values, _| Slots {
-            left: Left::LowRank(Chain {
+            left: Left::LowRank(Box::new(Chain {
                 rank: sequential(values),
                 b: Factor::trained(Init::Zeros),
                 core: Core::None,
                 a: Factor::trained(Init::KaimingUniform),
-            }),
+            })),
             dropout: values.number("dropout"),
             ..Slots::low_rank(common::rank(values), Scale::AlphaOverRank(values.number("alpha")))
         })

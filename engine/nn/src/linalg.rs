@@ -121,8 +121,18 @@ pub fn leading_svd(
     })
 }
 
-/// Left and right parts of `A ≈ Σ U_t ⊗ V_t`, the `terms` strongest, for U (a, c) and V (b, d) and A (a b, c d):
-/// `singular value, U, V` with U and V of norm 1, row by row.
+/// One product of `A ≈ Σ s · U ⊗ V`.
+#[derive(Clone, Debug)]
+pub struct KroneckerTerm {
+    /// Singular value.
+    pub s: f64,
+    /// (a, c), norm 1.
+    pub u: Vec<f64>,
+    /// (b, d), norm 1.
+    pub v: Vec<f64>,
+}
+
+/// The `terms` strongest products of `A ≈ Σ s · U ⊗ V` for U (a, c), V (b, d) and A (a b, c d).
 ///
 /// # Errors
 /// Sizes that do not fit, values that are not finite, more terms than there are.
@@ -133,7 +143,7 @@ pub fn kronecker(
     terms: usize,
     iterations: usize,
     stream: &mut Stream,
-) -> Result<Vec<(f64, Vec<f64>, Vec<f64>)>> {
+) -> Result<Vec<KroneckerTerm>> {
     let matrix = view(values, a * b, c * d)?;
     // Each block of A, laid out as a row: a Kronecker product becomes a product of a column and a row.
     let mut blocks = Vec::with_capacity(values.len());
@@ -144,7 +154,8 @@ pub fn kronecker(
     }
     let svd = leading_svd(&blocks, a * c, b * d, terms, iterations, stream)?;
     let column = |values: &[f64], term: usize| values.iter().skip(term).step_by(terms).copied().collect::<Vec<_>>();
-    Ok(svd.s.iter().enumerate().map(|(term, s)| (*s, column(&svd.u, term), column(&svd.v, term))).collect())
+    let term = |(term, s): (usize, &f64)| KroneckerTerm { s: *s, u: column(&svd.u, term), v: column(&svd.v, term) };
+    Ok(svd.s.iter().enumerate().map(term).collect())
 }
 
 /// The first `rank` columns of Q and rows of R of `A = Q R`, for `rank` up to min(rows, cols): Q is what the first
@@ -310,13 +321,13 @@ mod tests {
         let values = random("kron", a * b * c * d);
         let all = kronecker(&values, (a, c), (b, d), 6, 0, &mut Stream::new(1, "kron")).unwrap();
         let mut sum = vec![0.0; values.len()];
-        for (s, u, v) in &all {
+        for KroneckerTerm { s, u, v } in &all {
             sum.iter_mut().zip(kron(u, v)).for_each(|(sum, value)| *sum += s * value);
         }
         close(&sum, &values);
         let one = kron(&random("u", a * c), &random("v", b * d));
         let found = kronecker(&one, (a, c), (b, d), 1, 0, &mut Stream::new(1, "kron")).unwrap();
-        close(&kron(&found[0].1, &found[0].2).iter().map(|x| x * found[0].0).collect::<Vec<_>>(), &one);
+        close(&kron(&found[0].u, &found[0].v).iter().map(|x| x * found[0].s).collect::<Vec<_>>(), &one);
     }
 
     #[test]

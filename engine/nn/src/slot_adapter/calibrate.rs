@@ -33,10 +33,10 @@ pub(super) fn kronecker(
     let values: Vec<f64> = weight.weight.iter().copied().map(f64::from).collect();
     let found = linalg::kronecker(&values, kron.u_size, kron.v_size, kron.terms, iterations, stream)?;
     let mut starts = Starts::default();
-    for (value, u, v) in found {
-        let share = (value / scale).sqrt();
-        starts.b.extend(u.iter().map(|u| (u * share) as f32));
-        starts.a.extend(v.iter().map(|v| (v * share) as f32));
+    for term in found {
+        let share = (term.s / scale).sqrt();
+        starts.b.extend(term.u.iter().map(|u| (u * share) as f32));
+        starts.a.extend(term.v.iter().map(|v| (v * share) as f32));
     }
     Ok(starts)
 }

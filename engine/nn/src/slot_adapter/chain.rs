@@ -22,9 +22,9 @@ pub(super) struct HeldChain {
 }
 
 enum Parts {
-    Chain(Triple),
+    Chain(Box<Triple>),
     /// The elementwise product of two chains.
-    Hadamard(Triple, Triple),
+    Hadamard(Box<[Triple; 2]>),
 }
 
 /// The factors of one chain.
@@ -133,7 +133,7 @@ impl Triple {
 
 impl HeldChain {
     pub(super) fn chain(chain: &Chain, scale: f64, base: Base, spot: &Spot<'_>) -> Result<Self> {
-        let mut held = Self { scale, parts: Parts::Chain(Triple::build(chain, spot)?), taken: None };
+        let mut held = Self { scale, parts: Parts::Chain(Box::new(Triple::build(chain, spot)?)), taken: None };
         if base == Base::Residual {
             let (a, b) = held.folded()?;
             // Copies: variables are written in place.
@@ -144,24 +144,23 @@ impl HeldChain {
 
     pub(super) fn hadamard(first: &Chain, second: &Chain, scale: f64, spot: &Spot<'_>) -> Result<Self> {
         let numbered = |suffix: &'static str| Spot { suffix, ..*spot };
-        let first = Triple::build(first, &numbered("1"))?;
-        let second = Triple::build(second, &numbered("2"))?;
-        Ok(Self { scale, parts: Parts::Hadamard(first, second), taken: None })
+        let pair = [Triple::build(first, &numbered("1"))?, Triple::build(second, &numbered("2"))?];
+        Ok(Self { scale, parts: Parts::Hadamard(Box::new(pair)), taken: None })
     }
 
     /// The one chain it is, when it is one.
     pub(super) fn single(&self) -> Option<&Triple> {
         match (&self.parts, &self.taken) {
-            (Parts::Chain(triple), None) => Some(triple),
-            (Parts::Chain(_) | Parts::Hadamard(..), _) => None,
+            (Parts::Chain(triple), None) => Some(&**triple),
+            (Parts::Chain(_) | Parts::Hadamard(_), _) => None,
         }
     }
 
     /// The two chains that are multiplied, when it is that.
-    pub(super) fn pair(&self) -> Option<[&Triple; 2]> {
+    pub(super) fn pair(&self) -> Option<&[Triple; 2]> {
         match &self.parts {
             Parts::Chain(_) => None,
-            Parts::Hadamard(first, second) => Some([first, second]),
+            Parts::Hadamard(pair) => Some(pair),
         }
     }
 
@@ -174,7 +173,8 @@ impl HeldChain {
     fn folded(&self) -> Result<(Tensor, Tensor)> {
         match &self.parts {
             Parts::Chain(triple) => triple.folded(),
-            Parts::Hadamard(first, second) => {
+            Parts::Hadamard(pair) => {
+                let [first, second] = &**pair;
                 let ((a1, b1), (a2, b2)) = (first.folded()?, second.folded()?);
                 // Every row of A₁ with every row of A₂, every column of B₁ with every column of B₂.
                 let a = a1.unsqueeze(1)?.broadcast_mul(&a2.unsqueeze(0)?)?.reshape(((), a1.dim(1)?))?;
@@ -187,7 +187,7 @@ impl HeldChain {
     fn is_inner_trained(&self) -> bool {
         match &self.parts {
             Parts::Chain(triple) => triple.a.is_trained(),
-            Parts::Hadamard(first, second) => first.a.is_trained() || second.a.is_trained(),
+            Parts::Hadamard(pair) => pair.iter().any(|triple| triple.a.is_trained()),
         }
     }
 
@@ -225,7 +225,7 @@ impl HeldChain {
     pub(super) fn has_own_rank(&self) -> bool {
         match &self.parts {
             Parts::Chain(triple) => self.taken.is_none() || !triple.a.is_trained(),
-            Parts::Hadamard(..) => false,
+            Parts::Hadamard(_) => false,
         }
     }
 
@@ -251,10 +251,11 @@ impl HeldChain {
                     (a, b.unwrap_or_else(|| triple.b.fused())?)
                 }
             }
-            Parts::Hadamard(first, second) => {
+            Parts::Hadamard(pair) => {
                 let (a, b) = self.folded()?;
-                let inner = first.a.params().chain(second.a.params()).collect();
-                (FusedFactor::folded(a, inner)?, FusedFactor::folded(b, first.outer().chain(second.outer()).collect())?)
+                let inner = pair.iter().flat_map(|triple| triple.a.params()).collect();
+                let outer = pair.iter().flat_map(Triple::outer).collect();
+                (FusedFactor::folded(a, inner)?, FusedFactor::folded(b, outer)?)
             }
         };
         let taken = match &self.taken {
@@ -280,7 +281,7 @@ impl HeldChain {
     pub(super) fn params(&self) -> Vec<Param> {
         match &self.parts {
             Parts::Chain(triple) => triple.params().collect(),
-            Parts::Hadamard(first, second) => first.params().chain(second.params()).collect(),
+            Parts::Hadamard(pair) => pair.iter().flat_map(Triple::params).collect(),
         }
     }
 }

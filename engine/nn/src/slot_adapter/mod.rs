@@ -45,7 +45,7 @@ pub struct SlotAdapter {
 enum Change {
     None,
     /// Thin products.
-    LowRank(HeldChain),
+    LowRank(Box<HeldChain>),
     /// Kronecker products.
     Kron(HeldKron),
 }
@@ -99,8 +99,12 @@ impl SlotAdapter {
         };
         let change = match &slots.delta {
             Delta::None | Delta::Tile => Change::None,
-            Delta::Chain(chain) => Change::LowRank(HeldChain::chain(chain, scale, slots.base, &spot)?),
-            Delta::Hadamard(first, second) => Change::LowRank(HeldChain::hadamard(first, second, scale, &spot)?),
+            Delta::Chain(chain) => {
+                Change::LowRank(Box::new(HeldChain::chain(chain, scale, slots.base, &spot)?))
+            },
+            Delta::Hadamard(first, second) => {
+                Change::LowRank(Box::new(HeldChain::hadamard(first, second, scale, &spot)?))
+            },
             Delta::Kron(kron) => {
                 let fits = (kron.u_size.0 * kron.v_size.0, kron.u_size.1 * kron.v_size.1) == size;
                 if !fits {
@@ -307,14 +311,14 @@ impl Adapter for SlotAdapter {
                 let (a, b, scale) = chain.joined()?;
                 (a, b, scale, chain.has_own_rank())
             }
-            (Change::LowRank(chain), Some((left_a, left_b, _, shift))) => {
+            (Change::LowRank(chain), Some(left)) => {
                 let (a, b, scale) = chain.joined()?;
-                bias = added(bias, shift)?;
-                (Tensor::cat(&[a, left_a], 0)?, Tensor::cat(&[b, left_b], 1)?, scale, false)
+                bias = added(bias, left.bias)?;
+                (Tensor::cat(&[a, left.a], 0)?, Tensor::cat(&[b, left.b], 1)?, scale, false)
             }
-            (Change::None | Change::Kron(_), Some((a, b, scale, shift))) => {
-                bias = added(bias, shift)?;
-                (a, b, scale, false)
+            (Change::None | Change::Kron(_), Some(left)) => {
+                bias = added(bias, left.bias)?;
+                (left.a, left.b, left.scale, false)
             }
             (Change::None | Change::Kron(_), None) => return Ok(None),
         };
@@ -485,9 +489,9 @@ mod tests {
                 one.with_map(Map::Complement { energy: 0.5 }),
                 one.with_map(Map::Complement { energy: 0.5 }),
             )))),
-            ("left", Slots { left: Left::LowRank(chain(2, one, one)), ..Slots::default() }),
+            ("left", Slots { left: Left::LowRank(Box::new(chain(2, one, one))), ..Slots::default() }),
             ("left, chain, bias", Slots {
-                left: Left::LowRank(chain(2, one, one)),
+                left: Left::LowRank(Box::new(chain(2, one, one))),
                 bias: Some(one),
                 ..plain(Base::Original, 0.25)
             }),

@@ -147,7 +147,7 @@ fn vera(triple: &Triple, scale: f64, dropout: f64) -> Result<Option<PeftLayer>> 
     Ok(Some(PeftLayer { peft_type: "VERA", tensors, shared, settings }))
 }
 
-fn loha(rank: usize, [first, second]: [&Triple; 2], scale: f64) -> Result<PeftLayer> {
+fn loha(rank: usize, [first, second]: &[Triple; 2], scale: f64) -> Result<PeftLayer> {
     let tensors = vec![
         ("hada_w1_a", kept(&first.b.tensor()?)?),
         ("hada_w1_b", kept(&first.a.tensor()?)?),

@@ -13,9 +13,21 @@ use candle_core::{Device, Tensor};
 pub(super) enum HeldTransform {
     None,
     /// `I + s · B A` from the left.
-    Left(HeldChain),
+    Left(Box<HeldChain>),
     /// `I + B_i` per group of rows from the right, and `B_i` added to each block where tiled.
     RowGroups { size: usize, blocks: Held, tiled: bool },
+}
+
+/// What a left transform adds to the layer below: `scale · B A` and a change of the bias.
+pub(super) struct Product {
+    /// (r, in): the transform's own A times the weight.
+    pub(super) a: Tensor,
+    /// (out, r).
+    pub(super) b: Tensor,
+    /// Factor in front.
+    pub(super) scale: f64,
+    /// (out).
+    pub(super) bias: Option<Tensor>,
 }
 
 impl HeldTransform {
@@ -36,7 +48,7 @@ impl HeldTransform {
                     starts: None,
                     principal: None,
                 };
-                Ok(Self::Left(HeldChain::chain(chain, scale, Base::Original, &spot)?))
+                Ok(Self::Left(Box::new(HeldChain::chain(chain, scale, Base::Original, &spot)?)))
             }
             (Left::None, Right::RowGroups { size, blocks }) => {
                 let size = *size;
@@ -131,14 +143,14 @@ impl HeldTransform {
         Ok(Some(values(&b.matmul(&a.matmul(&bias)?)?.affine(scale, 0.0)?)?))
     }
 
-    /// The change of the weight below as a product: A W (r, in), B (out, r), the scale, and the change of the bias.
-    pub(super) fn as_product(&self, below: &MergedWeight) -> Result<Option<(Tensor, Tensor, f64, Option<Tensor>)>> {
+    /// The change of the weight below as a product; none for what is none.
+    pub(super) fn as_product(&self, below: &MergedWeight) -> Result<Option<Product>> {
         let Self::Left(chain) = self else { return Ok(None) };
         let (a, b, scale) = chain.joined()?;
-        let folded = Tensor::from_vec(fold(&a, below)?, (a.dim(0)?, below.in_features), &Device::Cpu)?;
+        let a = Tensor::from_vec(fold(&a, below)?, (a.dim(0)?, below.in_features), &Device::Cpu)?;
         let shift = self.bias_change(below.bias.as_deref())?;
-        let shift = shift.map(|shift| Tensor::from_vec(shift, below.out_features, &Device::Cpu)).transpose()?;
-        Ok(Some((folded, b, scale, shift)))
+        let bias = shift.map(|shift| Tensor::from_vec(shift, below.out_features, &Device::Cpu)).transpose()?;
+        Ok(Some(Product { a, b, scale, bias }))
     }
 
     pub(super) fn params(&self) -> Vec<Param> {

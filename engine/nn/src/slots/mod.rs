@@ -105,7 +105,7 @@ pub enum Left {
     None,
     /// `I + s · B A` with A (rank, out) and B (out, rank) and the scale of the change: it recombines the layer's own
     /// outputs, bias included. No core.
-    LowRank(Chain),
+    LowRank(Box<Chain>),
 }
 
 /// What the base is multiplied by from the right.
@@ -236,7 +236,7 @@ impl Slots {
         };
         let left = match &self.left {
             Left::None => None,
-            Left::LowRank(chain) => Some(chain),
+            Left::LowRank(chain) => Some(&**chain),
         };
         if chains.into_iter().chain(left).any(|chain| chain.rank == 0) {
             return refuse("a chain needs a rank of at least 1".to_owned());
