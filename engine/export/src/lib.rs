@@ -34,6 +34,7 @@ pub use tensors::{LazyTensor, write_safetensors};
 use output::{Layout, OutputFolder};
 use std::path::{Path, PathBuf};
 use temper_data::TextCodec;
+use temper_models::family::PartKind;
 use temper_models::{Model, ModelSource, names};
 use temper_protocol::event::Check;
 use temper_protocol::{Event, ExportFormat, StorageType};
@@ -151,7 +152,7 @@ fn write_files(
     };
     match request.format {
         ExportFormat::Peft => {
-            let modules: Vec<String> = names::sites(model.config.as_llama()).into_iter().map(|site| site.hf).collect();
+            let modules = modules(model);
             let mut write = |config: &serde_json::Value, tensors: &[LazyTensor<'_>]| {
                 output.write(peft::CONFIG, &hf::pretty(config)?)?;
                 let total = tensors.len() as u64;
@@ -207,6 +208,12 @@ fn write_files(
             Ok("f32".to_owned())
         }
     }
+}
+
+/// Module paths of every linear layer and norm of a model: what suffixes in a list of targets could hit.
+fn modules(model: &Model) -> Vec<String> {
+    let slots = names::slots(model.config.as_llama()).into_iter().filter(|slot| slot.shape.len() == 2 || slot.kind == PartKind::Norm);
+    slots.filter_map(|slot| slot.hf.strip_suffix(".weight").map(str::to_owned)).collect()
 }
 
 /// The base's own float type; blocks become f16, which holds every value they can take closely.

@@ -1,4 +1,5 @@
-//! PEFT adapter folders of other types than plain LoRA: IA3, BEFT, LoRA with magnitudes (DoRA).
+//! PEFT adapter folders of other types than plain LoRA: IA3, BEFT, VERA, LOHA, LOKR, MISS, LN_TUNING, and LoRA with
+//! magnitudes (DoRA) or biases.
 //!
 //! Place in the data flow: [`crate::export`] takes this way when every adapted layer leaves in one of PEFT's own types
 //! (`LinearSite::peft`); plain LoRA goes through `peft.rs`, to the byte as ever.
@@ -6,8 +7,10 @@
 use crate::error::{ExportError, Result};
 use crate::peft::{escape, most_common, number};
 use crate::tensors::LazyTensor;
+use candle_core::{Device, Tensor};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use temper_models::family::PartKind;
 use temper_models::{Model, names};
 use temper_nn::{PeftLayer, PeftSetting};
 use temper_protocol::StorageType;
@@ -36,9 +39,42 @@ pub(crate) fn layers(model: &Model) -> Result<Option<Vec<TypedLayer>>> {
         let Some(layer) = site.peft()? else { return Ok(None) };
         layers.push(TypedLayer { hf: name.hf, layer });
     }
+    if layers.is_empty() {
+        return norms(model);
+    }
+    // Biases that all stay as they are need no place: that is plain LoRA.
+    let still = |layer: &TypedLayer| -> Result<bool> {
+        match layer.layer.tensor("lora_B.bias") {
+            Some(bias) => Ok(bias.abs()?.max_all()?.to_scalar::<f32>()? == 0.0),
+            None => Ok(false),
+        }
+    };
+    if layers.iter().map(still).collect::<Result<Vec<_>>>()?.into_iter().all(|still| still) {
+        return Ok(None);
+    }
     let kinds: Vec<&str> = layers.iter().map(|layer| layer.layer.peft_type).collect();
     let one_kind = kinds.windows(2).all(|pair| pair.first() == pair.last());
     Ok((!layers.is_empty() && one_kind && model.trained_weights().is_empty()).then_some(layers))
+}
+
+/// Trained norms, when they are all that is trained; PEFT puts trained copies in their place.
+fn norms(model: &Model) -> Result<Option<Vec<TypedLayer>>> {
+    let (trained, slots) = (model.trained_weights(), names::slots(model.config.as_llama()));
+    let mut layers = Vec::new();
+    for name in &trained {
+        let slot = slots.iter().find(|slot| slot.name == *name && slot.kind == PartKind::Norm);
+        let Some(module) = slot.and_then(|slot| slot.hf.strip_suffix(".weight")) else { return Ok(None) };
+        let values = model.read_weight(name)?;
+        let tensor = Tensor::from_vec(values, slot.map_or(Vec::new(), |slot| slot.shape.clone()), &Device::Cpu)?;
+        let layer = PeftLayer {
+            peft_type: "LN_TUNING",
+            tensors: vec![("ln_tuning_layers.weight", tensor)],
+            shared: Vec::new(),
+            settings: Vec::new(),
+        };
+        layers.push(TypedLayer { hf: module.to_owned(), layer });
+    }
+    Ok((!layers.is_empty()).then_some(layers))
 }
 
 /// The configuration. `all_modules` are the module paths of every linear site of the model; `base` is the name of the
@@ -98,17 +134,20 @@ pub(crate) fn config(layers: &[TypedLayer], all_modules: &[String], base: &str, 
 /// # Errors
 /// A tensor that is not f32.
 pub(crate) fn tensors(layers: &[TypedLayer]) -> Result<Vec<LazyTensor<'_>>> {
+    let lazy = |name: String, tensor: &Tensor| -> Result<LazyTensor<'_>> {
+        let values = tensor.flatten_all()?.to_vec1::<f32>()?;
+        let compute = Box::new(move || Ok(values.clone()));
+        Ok(LazyTensor { name, shape: tensor.dims().to_vec(), dtype: StorageType::F32, compute })
+    };
     let mut all = Vec::new();
     for TypedLayer { hf, layer } in layers {
         for (name, tensor) in &layer.tensors {
-            let values = tensor.flatten_all()?.to_vec1::<f32>()?;
-            all.push(LazyTensor {
-                name: format!("base_model.model.{hf}.{name}"),
-                shape: tensor.dims().to_vec(),
-                dtype: StorageType::F32,
-                compute: Box::new(move || Ok(values.clone())),
-            });
+            all.push(lazy(format!("base_model.model.{hf}.{name}"), tensor)?);
         }
+    }
+    // What all layers share is the same in each of them.
+    for (name, tensor) in layers.first().map_or(&[][..], |first| &first.layer.shared) {
+        all.push(lazy(format!("base_model.{name}"), tensor)?);
     }
     Ok(all)
 }
@@ -156,13 +195,12 @@ fn most_common_value(values: &[Value]) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::{Device, Tensor};
 
     fn layer(hf: &str, rank: u64, feed_forward: bool) -> TypedLayer {
         let tensor = Tensor::new(&[[1f32, 2.0]], &Device::Cpu).unwrap();
         let settings =
             vec![("r", PeftSetting::Integer(rank)), ("feedforward_modules", PeftSetting::Listed(feed_forward))];
-        TypedLayer { hf: hf.to_owned(), layer: PeftLayer { peft_type: "X", tensors: vec![("l", tensor)], settings } }
+        TypedLayer { hf: hf.to_owned(), layer: PeftLayer { peft_type: "X", tensors: vec![("l", tensor)], shared: Vec::new(), settings } }
     }
 
     #[test]

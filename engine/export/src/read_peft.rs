@@ -75,10 +75,11 @@ pub fn attach(model: &mut Model, folder: &Path) -> Result<usize> {
         .map_err(|error| ExportError::Adapter { path: path.clone(), what: first_line(&error) })?
         .into_iter()
         .collect();
-    if let Some(count) = read_peft_types::attach(model, text(&config, "peft_type"), &loaded, &path)? {
+    if let Some(count) = read_peft_types::attach(model, &config, &loaded, &path)? {
         return Ok(count);
     }
     let dora = config.get("use_dora").and_then(Value::as_bool).unwrap_or(false);
+    let lora_bias = config.get("lora_bias").and_then(Value::as_bool).unwrap_or(false);
     let rslora = config.get("use_rslora").and_then(Value::as_bool).unwrap_or(false);
     let ranks = Patterns::read(&config, "rank_pattern", "r", 8.0).map_err(&refuse)?;
     let alphas = Patterns::read(&config, "alpha_pattern", "lora_alpha", 8.0).map_err(&refuse)?;
@@ -88,6 +89,10 @@ pub fn attach(model: &mut Model, folder: &Path) -> Result<usize> {
     let mut faults = Vec::new();
     let mut pairs = Vec::new();
     for (name, tensor) in &loaded {
+        let biased = name.strip_prefix("base_model.model.").and_then(|rest| rest.strip_suffix(BIAS));
+        if lora_bias && biased.is_some_and(|module| loaded.contains_key(&key(module, "A"))) {
+            continue;
+        }
         if dora && magnitude_of(name).is_some_and(|module| loaded.contains_key(&key(module, "A"))) {
             continue;
         }
@@ -114,6 +119,11 @@ pub fn attach(model: &mut Model, folder: &Path) -> Result<usize> {
             faults.push(format!("{module} has no magnitudes of its {} rows", site.out_features));
             continue;
         }
+        let bias = loaded.get(&format!("base_model.model.{module}{BIAS}"));
+        if lora_bias && bias.is_none_or(|bias| bias.dims() != [site.out_features]) {
+            faults.push(format!("{module} has no bias of its {} outputs", site.out_features));
+            continue;
+        }
         let rank = tensor.dims().first().copied().unwrap_or(0);
         let fits = tensor.dims() == [rank, site.in_features] && b.dims() == [site.out_features, rank] && rank > 0;
         if !fits {
@@ -127,7 +137,7 @@ pub fn attach(model: &mut Model, folder: &Path) -> Result<usize> {
         } else if ranks.value(module) as usize != rank {
             faults.push(format!("{module} has rank {rank}; {CONFIG} says {}", ranks.value(module)));
         } else {
-            pairs.push((site, rank, tensor, b, magnitude));
+            pairs.push((site, rank, tensor, b, magnitude, bias.filter(|_| lora_bias)));
         }
     }
     if pairs.is_empty() && faults.is_empty() {
@@ -136,7 +146,7 @@ pub fn attach(model: &mut Model, folder: &Path) -> Result<usize> {
     if !faults.is_empty() {
         return Err(ExportError::Adapter { path, what: faults.join("; ") });
     }
-    for (site, rank, a, b, magnitude) in &pairs {
+    for (site, rank, a, b, magnitude, bias) in &pairs {
         let alpha = alphas.value(&site.hf);
         let scale = if rslora { Scale::AlphaOverRootRank(alpha) } else { Scale::AlphaOverRank(alpha) };
         let chain = Chain { rank: *rank, b: factor(), core: Core::None, a: factor() };
@@ -144,11 +154,18 @@ pub fn attach(model: &mut Model, folder: &Path) -> Result<usize> {
             Some(_) => Normaliser::RowMagnitude(Group { decay: false, ..Group::default() }),
             None => Normaliser::None,
         };
-        let slots = Slots { delta: Delta::Chain(chain), scale, normaliser, ..Slots::default() };
+        // PEFT multiplies the bias of B with the scale.
+        let bias = match bias {
+            Some(bias) => Some(bias.to_dtype(DType::F32)?.affine(scale.value(*rank), 0.0)?),
+            None => None,
+        };
+        let shift = bias.as_ref().map(|_| factor().without_decay());
+        let slots = Slots { delta: Delta::Chain(chain), scale, normaliser, bias: shift, ..Slots::default() };
         attach_layer(model, &site.name, &slots, &path, |role| match role {
             Role::FactorA => Some(*a),
             Role::FactorB => Some(*b),
             Role::Scale => *magnitude,
+            Role::Bias => bias.as_ref(),
             _ => None,
         })?;
     }
@@ -161,7 +178,7 @@ fn factor() -> Factor {
 }
 
 /// Puts `slots` on a site and gives each of its parameters the values that `values` has for its role.
-pub(crate) fn attach_layer<'a>(
+fn attach_layer<'a>(
     model: &mut Model,
     name: &str,
     slots: &Slots,
@@ -210,7 +227,6 @@ fn check_meaning(config: &Value) -> Result<(), String> {
         Some(_) => true,
     };
     let foreign = [
-        "lora_bias",
         "kasa_config",
         "use_bdlora",
         "alora_invocation_tokens",
@@ -233,13 +249,13 @@ fn check_meaning(config: &Value) -> Result<(), String> {
 }
 
 /// A default and the patterns above it: the first key that matches the end of a module path wins.
-struct Patterns {
+pub(crate) struct Patterns {
     patterns: Vec<(Regex, f64)>,
     default: f64,
 }
 
 impl Patterns {
-    fn read(config: &Value, patterns: &str, default: &str, absent: f64) -> Result<Self, String> {
+    pub(crate) fn read(config: &Value, patterns: &str, default: &str, absent: f64) -> Result<Self, String> {
         let mut list = Vec::new();
         for (pattern, value) in config.get(patterns).and_then(Value::as_object).into_iter().flatten() {
             let regex = Regex::new(&format!(r"^(?:.*\.)?(?:{pattern})$"))
@@ -250,10 +266,13 @@ impl Patterns {
         Ok(Self { patterns: list, default: config.get(default).and_then(Value::as_f64).unwrap_or(absent) })
     }
 
-    fn value(&self, module: &str) -> f64 {
+    pub(crate) fn value(&self, module: &str) -> f64 {
         self.patterns.iter().find(|(regex, _)| regex.is_match(module)).map_or(self.default, |(_, value)| *value)
     }
 }
+
+/// Ends the name of a bias on the outer factor.
+const BIAS: &str = ".lora_B.bias";
 
 /// Ends the name of DoRA's magnitudes.
 const MAGNITUDE: &str = ".lora_magnitude_vector";
@@ -312,7 +331,7 @@ mod tests {
     fn what_plain_lora_does_not_have_is_refused_by_name() {
         for (config, word) in [
             (json!({"peft_type": "OFT"}), "OFT"),
-            (json!({"peft_type": "LORA", "lora_bias": true}), "lora_bias"),
+            (json!({"peft_type": "LORA", "use_qalora": true}), "use_qalora"),
             (json!({"peft_type": "LORA", "modules_to_save": ["lm_head"]}), "modules_to_save"),
             (json!({"peft_type": "LORA", "bias": "all"}), "biases"),
         ] {
