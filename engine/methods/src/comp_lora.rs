@@ -1,6 +1,6 @@
 //! Comp-LoRA: LoRA kept out of the weight's leading directions, so that what the model does strongly stays as it is.
 //!
-//! Paper: 2025, "Complementary Subspace Low-Rank Adaptation of Vision-Language Models for Few-Shot Classification"
+//! Paper: Wang et al. 2025, "Complementary Subspace Low-Rank Adaptation of Vision-Language Models for Few-Shot Classification"
 //! (arXiv 2501.15040). Which sides are kept out, and how many directions, is this program's reading of it.
 //!
 //! ```text
