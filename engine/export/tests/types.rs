@@ -6,7 +6,10 @@ use temper_data::TextCodec;
 use temper_export::{Card, Cases, ExportError, ExportRequest, Exported, export, read_peft};
 use temper_models::{BaseKind, LlamaConfig, Model};
 use temper_nn::rng::Stream;
-use temper_nn::slots::{Base, Calibration, Chain, Core, Delta, Factor, Group, Init, Normaliser, Scale, Slots};
+use temper_nn::slots::{
+    Base, Calibration, Chain, Core, Delta, Factor, Group, Init, Kron, KronFactor, Left, Map, Normaliser, Right, Scale,
+    Slots, Source,
+};
 use temper_protocol::{ExportFormat, StorageType};
 
 fn codec() -> TextCodec {
@@ -128,6 +131,115 @@ fn scales_leave_as_ia3_with_biases_on_the_output_side() {
         assert_eq!(leaves_and_returns(&inner, &base, &model), "IA3");
         let merged = try_write(&model, ExportFormat::Hf, &inner.join("hf")).expect("exports");
         assert!(merged.certificate.pass(), "{:#?}", merged.certificate);
+    }
+}
+
+#[test]
+fn shared_matrices_leave_as_vera_with_their_projections() {
+    let dir = tempfile::tempdir().expect("folder");
+    let base = base_folder(dir.path(), false);
+    let shared = |rows, cols| Factor::of(Source::Shared { init: Init::HeUniform, rows, cols });
+    let model = adapted(&base, |_| Slots {
+        delta: Delta::Chain(Chain {
+            rank: 8,
+            b: shared(96, 8).with_map(Map::Rows(Init::Zeros)),
+            core: Core::Diagonal(Factor::trained(Init::Constant(0.1))),
+            a: shared(8, 96),
+        }),
+        ..Slots::default()
+    });
+    assert_eq!(leaves_and_returns(dir.path(), &base, &model), "VERA");
+    let file = dir.path().join("adapter/adapter_model.safetensors");
+    let tensors = candle_core::safetensors::load(file, &candle_core::Device::Cpu).expect("reads");
+    assert_eq!(tensors.get("base_model.vera_A").expect("projections").dims(), [8, 96]);
+    assert_eq!(tensors.get("base_model.vera_B").expect("projections").dims(), [96, 8]);
+}
+
+#[test]
+fn elementwise_and_kronecker_products_leave_as_loha_and_lokr() {
+    let normal = Factor::trained(Init::Gaussian { std: 0.3 });
+    let chain = |rank| Chain { rank, b: normal, core: Core::None, a: normal };
+    let dir = tempfile::tempdir().expect("folder");
+    let base = base_folder(dir.path(), false);
+    let model = adapted(&base, |site| {
+        let rank = if site.ends_with('q') { 2 } else { 3 };
+        let delta = Delta::Hadamard(chain(rank), chain(rank));
+        Slots { delta, scale: Scale::AlphaOverRank(4.0), ..Slots::default() }
+    });
+    assert_eq!(leaves_and_returns(dir.path(), &base, &model), "LOHA");
+    let dir = tempfile::tempdir().expect("folder");
+    let base = base_folder(dir.path(), false);
+    let mut model = Model::load(&base, BaseKind::Auto, &mut |_, _, _| {}).expect("loads");
+    for site in model.sites_mut() {
+        let (rows, cols) = (site.out_features(), site.in_features());
+        let thin = KronFactor::Product { rank: 2, outer: normal, inner: normal };
+        let v = if rows == cols { KronFactor::Full(normal) } else { thin };
+        let (u_size, v_size) = ((4, 6), (rows / 4, cols / 6));
+        let kron = Kron { terms: 1, u_size, v_size, u: KronFactor::Full(normal), v, decompose_factor: -1 };
+        let slots = Slots { delta: Delta::Kron(kron), scale: Scale::Fixed(0.7), ..Slots::default() };
+        site.attach(&slots, 5).expect("attaches");
+    }
+    assert_eq!(leaves_and_returns(dir.path(), &base, &model), "LOKR");
+}
+
+#[test]
+fn sums_and_blocks_leave_as_miss() {
+    let normal = Factor::trained(Init::Gaussian { std: 0.3 });
+    let dir = tempfile::tempdir().expect("folder");
+    let base = base_folder(dir.path(), false);
+    let model = adapted(&base, |_| Slots {
+        delta: Delta::Chain(Chain { rank: 7, b: normal, core: Core::None, a: Factor::of(Source::TiledIdentity) }),
+        ..Slots::default()
+    });
+    assert_eq!(leaves_and_returns(dir.path(), &base, &model), "MISS");
+    let dir = tempfile::tempdir().expect("folder");
+    let base = base_folder(dir.path(), false);
+    let model = adapted(&base, |_| Slots {
+        right: Right::RowGroups { size: 8, blocks: Factor::trained(Init::Zeros) },
+        delta: Delta::Tile,
+        ..Slots::default()
+    });
+    assert_eq!(leaves_and_returns(dir.path(), &base, &model), "MISS");
+    let text = std::fs::read_to_string(dir.path().join("adapter/adapter_config.json")).expect("reads");
+    assert!(text.contains("\"init_weights\": \"bat\""), "{text}");
+}
+
+#[test]
+fn a_branch_behind_the_layer_leaves_as_lora_with_a_bias_where_there_is_one() {
+    for attention_bias in [false, true] {
+        let dir = tempfile::tempdir().expect("folder");
+        let base = base_folder(dir.path(), attention_bias);
+        let normal = Factor::trained(Init::Gaussian { std: 0.1 });
+        let model = adapted(&base, |_| Slots {
+            left: Left::LowRank(Box::new(Chain { rank: 2, b: normal, core: Core::None, a: normal })),
+            ..Slots::low_rank(3, Scale::AlphaOverRank(6.0))
+        });
+        assert_eq!(leaves_and_returns(dir.path(), &base, &model), "LORA");
+        let text = std::fs::read_to_string(dir.path().join("adapter/adapter_config.json")).expect("reads");
+        assert_eq!(text.contains("lora_bias"), attention_bias, "{text}");
+    }
+}
+
+#[test]
+fn trained_norms_leave_as_ln_tuning() {
+    let dir = tempfile::tempdir().expect("folder");
+    let base = base_folder(dir.path(), false);
+    let mut model = Model::load(&base, BaseKind::Auto, &mut |_, _, _| {}).expect("loads");
+    model.promote(&|name| name.contains("norm")).expect("promotes");
+    for param in &model.params().expect("parameters") {
+        let mut noise = vec![0f32; param.elements()];
+        Stream::new(3, &param.name).fill_normal(&mut noise, 0.2);
+        let noise = candle_core::Tensor::from_vec(noise, param.var.dims(), &candle_core::Device::Cpu).expect("tensor");
+        param.var.set(&(param.var.as_tensor() + noise).expect("adds")).expect("sets");
+    }
+    let out = dir.path().join("adapter");
+    let exported = try_write(&model, ExportFormat::Peft, &out).expect("exports");
+    assert!(exported.certificate.pass(), "{:#?}", exported.certificate);
+    let mut back = Model::load(&base, BaseKind::Auto, &mut |_, _, _| {}).expect("loads");
+    assert_eq!(read_peft::attach(&mut back, &out).expect("attaches"), 5);
+    assert_eq!(read_peft::describe(&out).expect("describes").peft_type, "LN_TUNING");
+    for name in model.trained_weights() {
+        assert_eq!(model.read_weight(&name).expect("reads"), back.read_weight(&name).expect("reads"), "{name}");
     }
 }
 
