@@ -12,7 +12,7 @@ use std::path::Path;
 use temper_models::family::PartKind;
 use temper_models::{Model, names};
 use temper_nn::slots::{
-    Chain, Core, Delta, Factor, Init, Kron, KronFactor, Map, Normaliser, Right, Scale, Slots, Source,
+    Chain, Core, Delta, Factor, Init, Kron, KronFactor, Normaliser, Right, Scale, Slots, Source,
 };
 
 /// The types that are read here.

@@ -129,26 +129,64 @@ pub(crate) fn low_rank_goal() -> Outcome<Tensor> {
     Ok((weight()? + sized(&change, 4.0)?)?)
 }
 
-/// Trains `site` towards `goal` for `steps` steps, the learning rate falling as a cosine, and returns the loss over the
-/// loss before.
-pub(crate) fn fit(site: &mut LinearSite, goal: &Tensor, steps: usize, lr: f64) -> Outcome<f64> {
-    let x = inputs()?;
-    let ctx = ForwardContext::plain(1, 2 * SIDE);
-    let wanted = x.matmul(&goal.t()?)?;
-    let loss = |site: &LinearSite| -> Outcome<Tensor> { Ok((site.forward(&x, &ctx)? - &wanted)?.sqr()?.mean_all()?) };
-    let before = (x.matmul(&weight()?.t()?)? - &wanted)?.sqr()?.mean_all()?.to_scalar::<f32>()?;
+/// Mean square difference of a layer's answers from `wanted`.
+fn loss(site: &LinearSite, x: &Tensor, wanted: &Tensor) -> Outcome<Tensor> {
+    let ctx = ForwardContext::plain(1, x.dim(0)?);
+    Ok((site.forward(x, &ctx)? - wanted)?.sqr()?.mean_all()?)
+}
+
+/// Trains `site` to answer `x` with `wanted`, the learning rate falling as a cosine; the gradient is that of the loss over
+/// the loss of the untouched weight.
+fn train(site: &mut LinearSite, x: &Tensor, wanted: &Tensor, steps: usize, lr: f64) -> Outcome {
+    let before = f64::from(loss(&layer()?, x, wanted)?.to_scalar::<f32>()?);
     let set = ParamSet::new(site.params())?;
     let mut optimiser = AdamW::new(AdamWConfig { weight_decay: 0.0, ..AdamWConfig::default() });
     for step in 0..steps {
         let mut grads = Grads::new();
-        let scaled = loss(site)?.affine(128.0 / f64::from(before), 0.0)?;
-        grads.collect(&set, &mut scaled.backward()?)?;
+        grads.collect(&set, &mut loss(site, x, wanted)?.affine(128.0 / before, 0.0)?.backward()?)?;
         site.map_grads(&mut grads)?;
         let share = step as f64 / steps as f64;
         optimiser.step(&set, &grads, lr * 0.5 * (1.0 + (std::f64::consts::PI * share).cos()))?;
         site.after_step(step as u64 + 1)?;
     }
-    Ok(f64::from(loss(site)?.to_scalar::<f32>()? / before))
+    Ok(())
+}
+
+/// The loss over all inputs, relative to the untouched weight's.
+fn score(site: &LinearSite, goal: &Tensor) -> Outcome<f64> {
+    let x = inputs()?;
+    let wanted = x.matmul(&goal.t()?)?;
+    let (now, before) = (loss(site, &x, &wanted)?, loss(&layer()?, &x, &wanted)?);
+    Ok(f64::from(now.to_scalar::<f32>()? / before.to_scalar::<f32>()?))
+}
+
+/// Trains `site` towards `goal` for `steps` steps on all inputs and returns the loss over the loss before.
+pub(crate) fn fit(site: &mut LinearSite, goal: &Tensor, steps: usize, lr: f64) -> Outcome<f64> {
+    let x = inputs()?;
+    train(site, &x, &x.matmul(&goal.t()?)?, steps, lr)?;
+    score(site, goal)
+}
+
+/// The same from `count` drawn inputs whose answers carry a tenth of their size as noise; the best of three learning rates,
+/// on the average of three draws.
+pub(crate) fn few_shot(slots: &Slots, goal: &Tensor, count: usize, steps: usize) -> Outcome<f64> {
+    let mut best = f64::INFINITY;
+    for lr in [3e-3, 1e-2, 3e-2] {
+        let mut sum = 0.0;
+        for draw in 0..3 {
+            let mixed = inputs()?.narrow(0, 0, SIDE)?.contiguous()?;
+            let x = normal(&format!("few {draw}"), count, SIDE, 1.0)?.matmul(&mixed)?;
+            let exact = x.matmul(&goal.t()?)?;
+            let size = f64::from(exact.sqr()?.mean_all()?.to_scalar::<f32>()?.sqrt());
+            let wanted = (&exact + normal(&format!("noise {draw}"), count, SIDE, 0.1 * size)?)?;
+            let mut site = layer()?;
+            site.attach(slots, 3 + draw)?;
+            train(&mut site, &x, &wanted, steps, lr)?;
+            sum += score(&site, goal)?;
+        }
+        best = best.min(sum / 3.0);
+    }
+    Ok(best)
 }
 
 /// The best of three learning rates for `slots` on a fresh layer.

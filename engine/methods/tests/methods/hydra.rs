@@ -1,6 +1,6 @@
 //! Hydra: both branches, the bias, and which goals which branch is for.
 
-use crate::bench::{Outcome, SIDE, best_fit, count, inputs, layer, low_rank_goal, normal, off, param, sized, slots, weight};
+use crate::bench::{Outcome, SIDE, count, few_shot, inputs, layer, low_rank_goal, normal, off, param, sized, slots, weight};
 use candle_core::{Device, Tensor};
 use std::sync::Arc;
 use temper_nn::{AdapterExport, ForwardContext, FrozenLinear, FrozenWeight, LinearSite, StorageKind};
@@ -66,19 +66,19 @@ fn merged_weight_and_bias_follow_the_formula() -> Outcome {
     Ok(())
 }
 
+/// From 48 noisy examples: where the goal recombines the layer's outputs Hydra leaves less than nine tenths of what LoRA of
+/// equal size does, where it is unrelated more.
 #[test]
-fn a_recombination_of_outputs_is_for_the_branch_behind_and_an_unrelated_change_is_not() -> Outcome {
-    let lora = [("rank", Value::Integer(4)), ("alpha", Value::Number(4.0))];
-    let recombined = normal("rb", SIDE, 2, 1.0)?.matmul(&normal("ra", 2, SIDE, 1.0)?)?.matmul(&weight()?)?;
+fn few_examples_of_a_recombination_are_for_the_branch_behind_and_of_an_unrelated_change_for_lora() -> Outcome {
+    let lora = slots("lora", &[("rank", Value::Integer(4)), ("alpha", Value::Number(4.0))])?;
+    let hydra = slots("hydra", &settings(2, 2))?;
+    let recombined = normal("rb", SIDE, 4, 1.0)?.matmul(&normal("ra", 4, SIDE, 1.0)?)?.matmul(&weight()?)?;
     let related = (weight()? + sized(&recombined, 4.0)?)?;
-    // Few steps: both have the rank for it in the end.
-    let (hydra, plain) =
-        (best_fit(&slots("hydra", &settings(2, 2))?, &related, 40)?, best_fit(&slots("lora", &lora)?, &related, 40)?);
-    assert!(hydra < plain, "recombined: Hydra leaves {hydra}, LoRA {plain}");
-    let unrelated = low_rank_goal()?;
-    let (hydra, plain) =
-        (best_fit(&slots("hydra", &settings(2, 2))?, &unrelated, 400)?, best_fit(&slots("lora", &lora)?, &unrelated, 400)?);
-    assert!(hydra > plain, "unrelated: Hydra leaves {hydra}, LoRA {plain}");
+    let (ours, plain) = (few_shot(&hydra, &related, 48, 200)?, few_shot(&lora, &related, 48, 200)?);
+    assert!(ours < 0.9 * plain, "recombined: Hydra leaves {ours}, LoRA {plain}");
+    let (ours, plain) =
+        (few_shot(&hydra, &low_rank_goal()?, 48, 200)?, few_shot(&lora, &low_rank_goal()?, 48, 200)?);
+    assert!(ours > plain, "unrelated: Hydra leaves {ours}, LoRA {plain}");
     Ok(())
 }
 
