@@ -212,7 +212,9 @@ fn write_files(
 
 /// Module paths of every linear layer and norm of a model: what suffixes in a list of targets could hit.
 fn modules(model: &Model) -> Vec<String> {
-    let slots = names::slots(model.config.as_llama()).into_iter().filter(|slot| slot.shape.len() == 2 || slot.kind == PartKind::Norm);
+    let slots = names::slots(model.config.as_llama())
+        .into_iter()
+        .filter(|slot| slot.shape.len() == 2 || slot.kind == PartKind::Norm);
     slots.filter_map(|slot| slot.hf.strip_suffix(".weight").map(str::to_owned)).collect()
 }
 

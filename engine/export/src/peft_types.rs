@@ -200,7 +200,10 @@ mod tests {
         let tensor = Tensor::new(&[[1f32, 2.0]], &Device::Cpu).unwrap();
         let settings =
             vec![("r", PeftSetting::Integer(rank)), ("feedforward_modules", PeftSetting::Listed(feed_forward))];
-        TypedLayer { hf: hf.to_owned(), layer: PeftLayer { peft_type: "X", tensors: vec![("l", tensor)], shared: Vec::new(), settings } }
+        TypedLayer {
+            hf: hf.to_owned(),
+            layer: PeftLayer { peft_type: "X", tensors: vec![("l", tensor)], shared: Vec::new(), settings },
+        }
     }
 
     #[test]

@@ -159,6 +159,12 @@ pub fn attach(model: &mut Model, folder: &Path) -> Result<usize> {
             Some(bias) => Some(bias.to_dtype(DType::F32)?.affine(scale.value(*rank), 0.0)?),
             None => None,
         };
+        // A layer without a bias that is given one of 0 stays without.
+        let has_bias = model.site(&site.name).is_some_and(temper_nn::LinearSite::has_bias);
+        let bias = match bias {
+            Some(bias) if !has_bias && bias.abs()?.max_all()?.to_scalar::<f32>()? == 0.0 => None,
+            bias => bias,
+        };
         let shift = bias.as_ref().map(|_| factor().without_decay());
         let slots = Slots { delta: Delta::Chain(chain), scale, normaliser, bias: shift, ..Slots::default() };
         attach_layer(model, &site.name, &slots, &path, |role| match role {

@@ -11,9 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use temper_models::family::PartKind;
 use temper_models::{Model, names};
-use temper_nn::slots::{
-    Chain, Core, Delta, Factor, Init, Kron, KronFactor, Normaliser, Right, Scale, Slots, Source,
-};
+use temper_nn::slots::{Chain, Core, Delta, Factor, Init, Kron, KronFactor, Normaliser, Right, Scale, Slots, Source};
 
 /// The types that are read here.
 pub(crate) const TYPES: [&str; 7] = ["IA3", "BEFT", "VERA", "LOHA", "LOKR", "MISS", "LN_TUNING"];
@@ -127,7 +125,8 @@ fn norms(model: &mut Model, loaded: &BTreeMap<String, Tensor>, path: &Path) -> R
     let mut names = BTreeMap::new();
     let mut faults = Vec::new();
     for (key, tensor) in loaded {
-        let module = key.strip_prefix("base_model.model.").and_then(|rest| rest.strip_suffix(".ln_tuning_layers.weight"));
+        let module =
+            key.strip_prefix("base_model.model.").and_then(|rest| rest.strip_suffix(".ln_tuning_layers.weight"));
         let slot = module.and_then(|module| {
             let hf = format!("{module}.weight");
             slots.iter().find(|slot| slot.kind == PartKind::Norm && slot.hf == hf)
@@ -200,11 +199,8 @@ impl File<'_> {
             "LOHA" => {
                 let rank = self.ranks.value(&site.hf) as usize;
                 let chain = || Chain { rank, b: trained, core: Core::None, a: trained };
-                let slots = Slots {
-                    delta: Delta::Hadamard(chain(), chain()),
-                    scale: Scale::Fixed(scale),
-                    ..Slots::default()
-                };
+                let slots =
+                    Slots { delta: Delta::Hadamard(chain(), chain()), scale: Scale::Fixed(scale), ..Slots::default() };
                 let values = vec![
                     ("b1", need("hada_w1_a", &[rows, rank])?),
                     ("a1", need("hada_w1_b", &[rank, cols])?),

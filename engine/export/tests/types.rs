@@ -39,7 +39,17 @@ fn base_folder(dir: &Path, attention_bias: bool) -> PathBuf {
     let config =
         LlamaConfig { intermediate_size: 96, kv_heads: 2, attention_bias, ..LlamaConfig::new(vocabulary, 48, 2, 4) };
     let out = dir.join("base");
-    let model = Model::random(&config, 11).expect("random model");
+    let mut model = Model::random(&config, 11).expect("random model");
+    if attention_bias {
+        // New models have biases of 0, which nothing could be seen on.
+        model.promote(&|_| true).expect("promotes");
+        for param in model.params().expect("parameters").iter().filter(|param| param.name.ends_with(".bias")) {
+            let mut values = vec![0f32; param.elements()];
+            Stream::new(4, &param.name).fill_normal(&mut values, 0.3);
+            let values = candle_core::Tensor::from_vec(values, param.var.dims(), &candle_core::Device::Cpu);
+            param.var.set(&values.expect("tensor")).expect("sets");
+        }
+    }
     assert!(try_write(&model, ExportFormat::Hf, &out).expect("exports").certificate.pass());
     out
 }

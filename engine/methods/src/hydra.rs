@@ -70,7 +70,9 @@ for the second branch: out numbers more per token than LoRA. The layer runs outs
 
 ## When to use it
 When the task needs the model's features in another mixture rather than new ones: with few examples the second branch
-alone is often the best of the three. For an unrelated change plain LoRA of the same size fits better.
+alone is often the best of the three. On one layer with 48 noisy examples Hydra leaves less than nine tenths of LoRA's error
+where the goal recombines the layer's outputs. Where the goal is unrelated to them LoRA was expected ahead; measured,
+both came out alike (0.146 against 0.151 of the error left).
 
 ## Pitfalls
 Merging changes the bias too: an adapter file holds it as LoRA with a bias on the outer factor, which Python PEFT loads

@@ -61,7 +61,8 @@ fn the_frozen_weight_can_be_returned_to() -> Outcome {
 fn changes_of_its_kind_are_solved_and_dense_ones_fit_less_well_than_loras() -> Outcome {
     let lora = [("rank", Value::Integer(4)), ("alpha", Value::Number(4.0))];
     let goal = blockwise(&normal("goal", 8, 64, 0.1)?.reshape((8, 8, 8))?)?;
-    let (bat, other) = (best_fit(&slots("bat", &settings(8))?, &goal, 400)?, best_fit(&slots("lora", &lora)?, &goal, 400)?);
+    let (bat, other) =
+        (best_fit(&slots("bat", &settings(8))?, &goal, 400)?, best_fit(&slots("lora", &lora)?, &goal, 400)?);
     assert!(bat < 0.01 && other > 0.05, "Bat leaves {bat}, LoRA {other}");
     let bat = best_fit(&slots("bat", &settings(8))?, &dense_goal()?, 400)?;
     let other = best_fit(&slots("lora", &lora)?, &dense_goal()?, 400)?;

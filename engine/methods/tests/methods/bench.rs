@@ -168,12 +168,19 @@ pub(crate) fn fit(site: &mut LinearSite, goal: &Tensor, steps: usize, lr: f64) -
 }
 
 /// The same from `count` drawn inputs whose answers carry a tenth of their size as noise; the best of three learning rates,
-/// on the average of three draws.
-pub(crate) fn few_shot(slots: &Slots, goal: &Tensor, count: usize, steps: usize) -> Outcome<f64> {
+/// on the average of four goals.
+pub(crate) fn few_shot(
+    slots: &Slots,
+    goal: impl Fn(u64) -> Outcome<Tensor>,
+    count: usize,
+    steps: usize,
+) -> Outcome<f64> {
+    const DRAWS: u64 = 4;
     let mut best = f64::INFINITY;
     for lr in [3e-3, 1e-2, 3e-2] {
         let mut sum = 0.0;
-        for draw in 0..3 {
+        for draw in 0..DRAWS {
+            let goal = goal(draw)?;
             let mixed = inputs()?.narrow(0, 0, SIDE)?.contiguous()?;
             let x = normal(&format!("few {draw}"), count, SIDE, 1.0)?.matmul(&mixed)?;
             let exact = x.matmul(&goal.t()?)?;
@@ -182,9 +189,9 @@ pub(crate) fn few_shot(slots: &Slots, goal: &Tensor, count: usize, steps: usize)
             let mut site = layer()?;
             site.attach(slots, 3 + draw)?;
             train(&mut site, &x, &wanted, steps, lr)?;
-            sum += score(&site, goal)?;
+            sum += score(&site, &goal)?;
         }
-        best = best.min(sum / 3.0);
+        best = best.min(sum / DRAWS as f64);
     }
     Ok(best)
 }

@@ -11,7 +11,8 @@ fn model() -> ModelDims {
         ..crate::bench::dims(&format!("model.layers.{layer}.self_attn.q_proj"), true)
     };
     let own = |name: String, entries: u64| OwnDims { name, entries };
-    let blocks = (0..12).flat_map(|layer| ["attn_norm", "mlp_norm"].map(|part| own(format!("layers.{layer}.{part}"), 8)));
+    let blocks =
+        (0..12).flat_map(|layer| ["attn_norm", "mlp_norm"].map(|part| own(format!("layers.{layer}.{part}"), 8)));
     let others = [("embed", 1000), ("norm", 8), ("head", 1000)].map(|(name, entries)| own(name.to_owned(), entries));
     ModelDims { sites: (0..12).map(site).collect(), own: blocks.chain(others).collect() }
 }

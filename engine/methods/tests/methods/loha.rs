@@ -27,7 +27,8 @@ fn params_are_two_loras() -> Outcome {
 #[test]
 fn the_thin_factors_are_the_elementwise_product() -> Outcome {
     let site = moved(3)?;
-    let product = |b: &str, a: &str| -> Outcome<candle_core::Tensor> { Ok(param(&site, b)?.matmul(&param(&site, a)?)?) };
+    let product =
+        |b: &str, a: &str| -> Outcome<candle_core::Tensor> { Ok(param(&site, b)?.matmul(&param(&site, a)?)?) };
     let change = (product("w.b1", "w.a1")? * product("w.b2", "w.a2")?)?;
     let merged = site.merged()?.ok_or("it does not merge")?;
     assert!(off(&merged, &(weight()? + change)?)? < 1e-4);

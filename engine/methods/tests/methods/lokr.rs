@@ -27,8 +27,7 @@ fn sides_are_split_as_peft_splits_them() -> Outcome {
         (48, 40, 2, 7, (6, 5), true),
         (7, 5, 2, -1, (1, 1), true),
     ] {
-        let settings =
-            [("rank", Value::Integer(rank)), ("decompose_factor", Value::Integer(factor))];
+        let settings = [("rank", Value::Integer(rank)), ("decompose_factor", Value::Integer(factor))];
         let site = temper_methods::SiteDims {
             out_features: out,
             in_features: inp,
