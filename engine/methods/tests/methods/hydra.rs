@@ -1,8 +1,6 @@
 //! Hydra: both branches, the bias, and which goals which branch is for.
 
-use crate::bench::{
-    Outcome, SIDE, count, few_shot, inputs, layer, normal, off, param, sized, slots, weight,
-};
+use crate::bench::{Outcome, SIDE, count, few_shot, inputs, layer, normal, off, param, sized, slots, weight};
 use candle_core::{Device, Tensor};
 use std::sync::Arc;
 use temper_nn::{AdapterExport, ForwardContext, FrozenLinear, FrozenWeight, LinearSite, StorageKind};
