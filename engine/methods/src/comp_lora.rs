@@ -74,8 +74,8 @@ before training. A starts random, B at zero.
 
 ## What it costs
 rank · (in + out) trained numbers per layer as LoRA, and the protected directions in memory, k · (in + out) numbers that
-are not trained. Each weight is decomposed exactly before training, which takes minutes on a large model; a step costs
-four products of the factors with those directions more.
+are not trained. Each weight is decomposed exactly before training: seven seconds for a model of 135 million parameters
+on two cores, growing with the cube of the width. A step costs four products of the factors with those directions more.
 
 ## When to use it
 When the model must keep what it can do and the task can live in its weaker directions. At equal fit on the task it

@@ -54,7 +54,7 @@ const DOCS: &str = "\
 Each row of a chosen weight W is seen as a direction and a length. LoRA changes the direction, V = W + s · B A with
 s = alpha / rank; a trained magnitude m sets the length: W_eff = diag(m / ‖V‖) V, with the norm of each row. At the
 start m is the norm of W's rows and B is zero, so the model starts as it is. Gradients treat ‖V‖ as a constant, as the
-paper proposes: that saves memory and costs nothing in quality.
+paper proposes: that saves memory.
 
 ## What it costs
 rank · (in + out) + out trained numbers per layer. Beside LoRA's products a step computes the row norms from W Aᵀ and

@@ -68,8 +68,8 @@ When a change should reach many directions with few numbers. Common in image mod
 cost is the usual measure to beat.
 
 ## Pitfalls
-Cost grows with the square of the rank. The factors multiply each other, so large learning rates run away: start below
-LoRA's. As plain LoRA (a GGUF adapter) the file has the squared rank; PEFT's own type LOHA keeps it small.";
+Cost grows with the square of the rank. The factors multiply each other, so that a large learning rate runs away sooner
+than LoRA's. As plain LoRA (a GGUF adapter) the file has the squared rank; PEFT's own type LOHA keeps it small.";
 
 /// LoHa.
 struct Loha;

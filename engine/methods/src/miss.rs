@@ -60,7 +60,7 @@ the inner factor is not small or random.
 
 ## When to use it
 As a light alternative to LoRA at equal parameters, with a rank of about twice LoRA's. The scripts of the paper use a
-rank of 64 and a learning rate of 2e-5; on small models ten times that works.
+rank of 64 and a learning rate of 2e-5.
 
 ## Pitfalls
 Features that are added up cannot be told apart: on a change without structure it fits less per trained number than
