@@ -69,6 +69,7 @@ if [[ $mode == all ]]; then
     stage "judge_hf itself" "$python" tests/tools/judge_hf.py --selftest
     stage "judge_gguf itself" "$python" tests/tools/judge_gguf.py --selftest
     stage "quickstart" "$python" tests/tools/quickstart_test.py --temper "$BIN/temper"
+    stage "methods as PEFT adapters" "$python" tests/tools/methods_test.py --temper "$BIN/temper"
     stage "bad input" "$python" tests/tools/bad_input_test.py --temper "$BIN/temper"
     stage "benches" "$python" tests/tools/bench_test.py --temper "$BIN/temper"
     stage "kills" "$python" tests/tools/kill_test.py --temper "$BIN/temper" --model builtin:starter \

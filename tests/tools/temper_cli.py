@@ -40,6 +40,8 @@ def write_project(folder, model, data_path, train=None, method=None, **tables):
         "keep": {"probes": [], "every_steps": 0},
         "samples": {"prompts": []},
     }
+    if (method or {}).get("id", "lora") != "lora":
+        project["method"] = {}  # another method has other settings
     project["method"].update(method or {})
     project["train"].update(train or {})
     for name, keys in tables.items():

@@ -1,0 +1,75 @@
+//! Comp-LoRA: protected directions stay untouched, and what that costs.
+
+use crate::bench::{Outcome, best_fit, count, dense_goal, fit, layer, off, orthogonal, slots, weight};
+use candle_core::Tensor;
+use temper_nn::LinearSite;
+use temper_protocol::Value;
+
+fn settings(energy: f64, two_sided: bool) -> [(&'static str, Value); 4] {
+    [
+        ("rank", Value::Integer(8)),
+        ("alpha", Value::Number(8.0)),
+        ("energy", Value::Number(energy)),
+        ("two_sided", Value::Flag(two_sided)),
+    ]
+}
+
+/// The directions of the bench's weight that hold half of Σ 1/i over 64: the first six.
+const PROTECTED: usize = 6;
+
+fn change(site: &LinearSite) -> Outcome<Tensor> {
+    Ok((site.merged()?.ok_or("it does not merge")? - weight()?)?)
+}
+
+fn norm(tensor: &Tensor) -> Outcome<f32> {
+    Ok(tensor.sqr()?.sum_all()?.to_scalar::<f32>()?.sqrt())
+}
+
+#[test]
+fn params_are_loras() -> Outcome {
+    assert_eq!(count("comp-lora", 48, 40, &settings(0.5, true))?, 8 * (48 + 40));
+    Ok(())
+}
+
+#[test]
+fn the_change_never_touches_the_protected_directions() -> Outcome {
+    let (left, right) = (orthogonal("left")?, orthogonal("right")?);
+    for two_sided in [false, true] {
+        let mut site = layer()?;
+        site.attach(&slots("comp-lora", &settings(0.5, two_sided))?, 3)?;
+        for steps in [1, 20] {
+            fit(&mut site, &dense_goal()?, steps, 1e-2)?;
+            let change = change(&site)?;
+            let (inside, next) =
+                (change.matmul(&right.narrow(1, 0, PROTECTED)?.contiguous()?)?, right.narrow(1, PROTECTED, 1)?);
+            // The merged weight carries the rounding of its own values.
+            assert!(norm(&inside)? <= 1e-5 * norm(&change)?.max(0.5), "{}", norm(&inside)?);
+            assert!(norm(&change.matmul(&next.contiguous()?)?)? > 1e-3 * norm(&change)?, "one too many is protected");
+            let outputs = norm(&left.narrow(1, 0, PROTECTED)?.t()?.contiguous()?.matmul(&change)?)?;
+            assert_eq!(outputs <= 1e-5 * norm(&change)?.max(0.5), two_sided, "{outputs}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn nothing_protected_is_lora() -> Outcome {
+    let mut free = layer()?;
+    free.attach(&slots("comp-lora", &settings(0.0, true))?, 3)?;
+    let mut lora = layer()?;
+    lora.attach(&slots("lora", &[("rank", Value::Integer(8)), ("alpha", Value::Number(8.0))])?, 3)?;
+    let goal = dense_goal()?;
+    let (one, two) = (fit(&mut free, &goal, 20, 1e-2)?, fit(&mut lora, &goal, 20, 1e-2)?);
+    assert_eq!(one, two);
+    assert_eq!(off(&change(&free)?, &change(&lora)?)?, 0.0);
+    Ok(())
+}
+
+/// What needs the protected directions cannot be fitted: the more is protected the more is left.
+#[test]
+fn protection_costs_fit_on_a_dense_goal() -> Outcome {
+    let fit = |energy: f64| best_fit(&slots("comp-lora", &settings(energy, true))?, &dense_goal()?, 200);
+    let (free, some, much) = (fit(0.0)?, fit(0.5)?, fit(0.8)?);
+    assert!(free < some && some < much && much < 1.0, "{free}, {some}, {much} are left");
+    Ok(())
+}

@@ -1,0 +1,37 @@
+//! What each method promises beyond the contract: one file per method, its tests named after what its sheet asks for.
+//! The common clauses (unchanged start, gradients, merge, saving, export, frozen bytes) are in `contract.rs`.
+
+#[cfg(test)]
+mod bat;
+#[cfg(test)]
+mod bench;
+#[cfg(test)]
+mod bitfit;
+#[cfg(test)]
+mod comp_lora;
+#[cfg(test)]
+mod dora;
+#[cfg(test)]
+mod hydra;
+#[cfg(test)]
+mod ia3;
+#[cfg(test)]
+mod ln;
+#[cfg(test)]
+mod loha;
+#[cfg(test)]
+mod lokr;
+#[cfg(test)]
+mod loldu;
+#[cfg(test)]
+mod miss;
+#[cfg(test)]
+mod nola;
+#[cfg(test)]
+mod olora;
+#[cfg(test)]
+mod paca;
+#[cfg(test)]
+mod pissa;
+#[cfg(test)]
+mod vera;

@@ -1,0 +1,77 @@
+//! PaCA: it is LoRA whose inner factor picks inputs, and what columns can and cannot fit.
+
+use crate::bench::{Outcome, SIDE, best_fit, count, dense_goal, fit, layer, normal, off, sized, slots, weight};
+use candle_core::Tensor;
+use temper_nn::AdapterExport;
+use temper_protocol::Value;
+
+fn settings(columns: i64) -> [(&'static str, Value); 2] {
+    [("rank", Value::Integer(columns)), ("alpha", Value::Number(columns as f64))]
+}
+
+#[test]
+fn params_are_out_for_each_column() -> Outcome {
+    assert_eq!(count("paca", 48, 40, &settings(4))?, 4 * 48);
+    assert_eq!(count("paca", 48, 40, &settings(64))?, 40 * 48, "no more columns than there are");
+    Ok(())
+}
+
+#[test]
+fn it_is_lora_with_an_inner_factor_that_picks_distinct_columns() -> Outcome {
+    let mut site = layer()?;
+    site.attach(&slots("paca", &settings(8))?, 3)?;
+    fit(&mut site, &dense_goal()?, 20, 1e-2)?;
+    let exports = site.export()?;
+    let [AdapterExport::LowRank { a, b, scale, rank: 8, .. }] = exports.as_slice() else {
+        return Err("it leaves in another form".into());
+    };
+    let rows = a.to_vec2::<f32>()?;
+    let picked: Vec<usize> = rows.iter().filter_map(|row| row.iter().position(|value| *value == 1.0)).collect();
+    assert!(picked.len() == 8 && picked.is_sorted_by(|left, right| left < right), "{picked:?}");
+    assert!(rows.iter().all(|row| row.iter().sum::<f32>() == 1.0));
+    let selected = (weight()? + b.matmul(a)?.affine(*scale, 0.0)?)?;
+    assert!(off(&selected, &site.merged()?.ok_or("it does not merge")?)? <= 1e-6);
+    Ok(())
+}
+
+#[test]
+fn untouched_columns_are_the_base_to_the_bit() -> Outcome {
+    let mut site = layer()?;
+    site.attach(&slots("paca", &settings(8))?, 3)?;
+    fit(&mut site, &dense_goal()?, 20, 1e-2)?;
+    let (merged, before) = (site.merged()?.ok_or("it does not merge")?, weight()?);
+    let changed = |column: usize| -> Outcome<bool> {
+        let (now, then) = (merged.narrow(1, column, 1)?, before.narrow(1, column, 1)?);
+        Ok(off(&now, &then)? > 0.0)
+    };
+    let count = (0..SIDE).map(changed).collect::<Outcome<Vec<bool>>>()?.into_iter().filter(|changed| *changed).count();
+    assert_eq!(count, 8);
+    Ok(())
+}
+
+#[test]
+fn another_seed_picks_other_columns() -> Outcome {
+    let picked = |seed: u64| -> Outcome<Tensor> {
+        let mut site = layer()?;
+        site.attach(&slots("paca", &settings(8))?, seed)?;
+        match site.export()?.as_slice() {
+            [AdapterExport::LowRank { a, .. }] => Ok(a.clone()),
+            _ => Err("it leaves in another form".into()),
+        }
+    };
+    assert!(off(&picked(1)?, &picked(2)?)? == 1.0 && off(&picked(1)?, &picked(1)?)? == 0.0);
+    Ok(())
+}
+
+/// At 512 numbers: random columns are weaker than LoRA's free directions on a dense goal, and far from nothing.
+#[test]
+fn on_a_dense_goal_it_is_weaker_than_lora_per_number() -> Outcome {
+    let paca = best_fit(&slots("paca", &settings(8))?, &dense_goal()?, 400)?;
+    let lora = [("rank", Value::Integer(4)), ("alpha", Value::Number(4.0))];
+    let lora = best_fit(&slots("lora", &lora)?, &dense_goal()?, 400)?;
+    assert!(paca > lora && paca < 0.97, "PaCA leaves {paca}, LoRA {lora}");
+    // A goal that changes every column evenly is what the picked ones can reach of it and no more.
+    let goal = (weight()? + sized(&normal("even", SIDE, SIDE, 1.0)?, 1.0)?)?;
+    assert!(best_fit(&slots("paca", &settings(64))?, &goal, 400)? < 0.01, "all columns fit everything");
+    Ok(())
+}

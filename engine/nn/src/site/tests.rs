@@ -1,0 +1,125 @@
+//! Stacks of adapters, hooks, promoted weights.
+
+use super::*;
+use crate::rng::Stream;
+use crate::slots::Scale;
+use candle_core::Device;
+
+fn random(name: &str, shape: &[usize], std: f64) -> Tensor {
+    let mut values = vec![0f32; shape.iter().product()];
+    Stream::new(11, name).fill_normal(&mut values, std);
+    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+}
+
+fn site() -> LinearSite {
+    let weight = FrozenWeight::from_tensor("w", &random("w", &[40, 64], 0.3), crate::StorageKind::Q8_0).unwrap();
+    LinearSite::new("here", FrozenLinear { weight: Arc::new(weight), bias: Some(random("b", &[40], 0.3)) })
+}
+
+/// An adapter whose change depends on the input, with every hook in use.
+struct Doubling {
+    steps: u64,
+}
+
+impl Adapter for Doubling {
+    fn params(&self) -> Vec<Param> {
+        Vec::new()
+    }
+
+    fn forward(&self, x: &Tensor, below: Layer<'_>, ctx: &ForwardContext) -> Result<Tensor> {
+        Ok((below.forward(x, ctx)? * 2.0)?)
+    }
+
+    fn merge_into(&self, _weight: &mut MergedWeight) -> Result<bool> {
+        Ok(false)
+    }
+
+    fn export(&self, _below: Layer<'_>) -> Result<Option<AdapterExport>> {
+        Err(NnError::Adapter { site: "here".to_owned(), what: "cannot leave".to_owned() })
+    }
+
+    fn extra_loss(&self) -> Result<Option<Tensor>> {
+        Ok(Some(Tensor::new(1.5f32, &Device::Cpu)?))
+    }
+
+    fn map_grads(&self, grads: &mut Grads) -> Result<()> {
+        grads.scale(0.5)
+    }
+
+    fn after_step(&mut self, step: u64) -> Result<()> {
+        self.steps += step;
+        if self.steps > 3 {
+            return Err(NnError::Value("too far".to_owned()));
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn an_adapter_sees_the_layer_with_all_adapters_below_it() {
+    let (x, ctx) = (random("x", &[1, 3, 64], 1.0), ForwardContext::plain(1, 3));
+    let mut site = site();
+    let mut slots = Slots::low_rank(2, Scale::Fixed(1.0));
+    if let crate::slots::Delta::Chain(chain) = &mut slots.delta {
+        chain.b = crate::slots::Factor::trained(crate::slots::Init::Ones);
+    }
+    site.attach(&slots, 1).unwrap();
+    let one = site.forward(&x, &ctx).unwrap();
+    site.attach_adapter(Box::new(Doubling { steps: 0 }));
+    let two = site.forward(&x, &ctx).unwrap();
+    let difference = (two - (one * 2.0).unwrap()).unwrap().abs().unwrap().max_all().unwrap();
+    assert_eq!(difference.to_scalar::<f32>().unwrap(), 0.0);
+    assert!(site.merged().unwrap().is_none(), "what depends on the input must not merge");
+    assert!(site.export().is_err());
+}
+
+#[test]
+fn hooks_reach_every_adapter() {
+    let mut site = site();
+    assert!(site.extra_loss().unwrap().is_none());
+    site.attach_adapter(Box::new(Doubling { steps: 0 }));
+    site.attach_adapter(Box::new(Doubling { steps: 1 }));
+    assert_eq!(site.extra_loss().unwrap().unwrap().to_scalar::<f32>().unwrap(), 3.0);
+    let mut grads = Grads::new();
+    grads.add("p", &Tensor::new(&[8f32], &Device::Cpu).unwrap()).unwrap();
+    site.map_grads(&mut grads).unwrap();
+    assert_eq!(grads.get("p").unwrap().to_vec1::<f32>().unwrap(), [2.0]);
+    site.after_step(2).unwrap();
+    assert!(site.after_step(1).is_err(), "the second adapter counted to four");
+}
+
+#[test]
+fn a_promoted_weight_starts_as_the_frozen_one_and_can_return_to_it() {
+    let (x, ctx) = (random("x", &[1, 3, 64], 1.0), ForwardContext::plain(1, 3));
+    let mut site = site();
+    let base = site.forward(&x, &ctx).unwrap();
+    site.promote().unwrap();
+    site.promote().unwrap();
+    let largest = |left: &Tensor, right: &Tensor| {
+        (left - right).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap()
+    };
+    assert!(largest(&site.forward(&x, &ctx).unwrap(), &base) < 1e-5);
+    let params = site.params();
+    let summary: Vec<(&str, Role, bool)> =
+        params.iter().map(|param| (param.name.as_str(), param.role, param.decay)).collect();
+    assert_eq!(summary, [("here.weight", Role::Weight, true), ("here.bias", Role::Bias, false)]);
+    let zero = site.telemetry().unwrap().unwrap();
+    assert_eq!((zero.energy, zero.effective_rank, zero.rank), (0.0, 0.0, 0));
+    let change = (random("u", &[40, 2], 0.1).matmul(&random("v", &[2, 64], 0.1))).unwrap();
+    params[0].var.set(&(params[0].var.as_tensor() + &change).unwrap()).unwrap();
+    params[1].var.set(&random("new bias", &[40], 0.3)).unwrap();
+    let telemetry = site.telemetry().unwrap().unwrap();
+    assert_eq!(telemetry.rank, 2);
+    let norm = |tensor: &Tensor| tensor.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap().sqrt();
+    let energy = norm(&change) / norm(&site.frozen().unwrap().weight.to_tensor().unwrap());
+    assert!((telemetry.energy - f64::from(energy)).abs() < 1e-5);
+    assert!(largest(&site.forward(&x, &ctx).unwrap(), &base) > 0.1);
+    let exports = site.export().unwrap();
+    let [AdapterExport::Dense { weight, bias: Some(bias) }] = exports.as_slice() else {
+        panic!("a trained weight leaves whole");
+    };
+    assert_eq!(largest(weight, params[0].var.as_tensor()), 0.0);
+    assert_eq!(largest(bias, params[1].var.as_tensor()), 0.0);
+    site.set_enabled(false);
+    assert_eq!(largest(&site.forward(&x, &ctx).unwrap(), &base), 0.0);
+}

@@ -1,0 +1,355 @@
+//! The one interpreter of slots: gives a choice of [`Slots`] its parameters, forward pass, merge and export.
+//!
+//! Place in the data flow: [`crate::LinearSite::attach`] builds one per site and adapter. Forward, merge and
+//! export all start from the terms of `chain.rs`, so that they cannot disagree about what the change is. The
+//! matches here have no catch-all arm on purpose: a new slot variant does not compile until each of them
+//! says what it means. `calibrate.rs` computes starts from the weight, `normalise.rs` holds what is done to the
+//! changed weight, `peft.rs` the forms of PEFT's own types.
+
+mod calibrate;
+mod chain;
+mod held;
+mod kron;
+mod normalise;
+mod peft;
+mod transform;
+
+use crate::adapter::{Adapter, AdapterExport, FusedChange, MergedWeight, PeftLayer};
+use crate::context::ForwardContext;
+use crate::ops::{self, Dropout, FrozenLinear, linear_low_rank, scale_features};
+use crate::param::{Param, Role};
+use crate::rng::Stream;
+use crate::site::Layer;
+use crate::slots::{Calibration, Delta, Slots};
+use crate::{NnError, Result};
+use calibrate::Starts;
+use candle_core::Tensor;
+use chain::{HeldChain, Spot, Term};
+use held::{Held, Place, Subspace, values};
+use kron::HeldKron;
+use normalise::{HeldNormaliser, Magnitude};
+use std::sync::Arc;
+use transform::HeldTransform;
+
+/// An adapter made of [`Slots`].
+pub struct SlotAdapter {
+    name: String,
+    slots: Slots,
+    change: Change,
+    transform: HeldTransform,
+    normaliser: HeldNormaliser,
+    bias: Option<Held>,
+}
+
+/// What is added to the base.
+enum Change {
+    None,
+    /// Thin products.
+    LowRank(Box<HeldChain>),
+    /// Kronecker products.
+    Kron(HeldKron),
+}
+
+/// What is found in the weight before anything is built.
+struct Found {
+    starts: Option<Starts>,
+    principal: Option<(Subspace, Subspace)>,
+}
+
+impl Found {
+    fn of(name: &str, slots: &Slots, below: Layer<'_>, seed: u64) -> Result<Self> {
+        let energy = slots.complement();
+        if slots.calibration == Calibration::None && energy == 0.0 {
+            return Ok(Self { starts: None, principal: None });
+        }
+        let weight = below.merged(name)?;
+        let mut stream = Stream::new(seed, &format!("calibration/{name}"));
+        let scale = slots.scale.value(slots.rank());
+        let starts = match (slots.calibration, &slots.delta) {
+            (Calibration::None, _) => None,
+            (Calibration::Kronecker { iterations }, Delta::Kron(kron)) => {
+                Some(calibrate::kronecker(iterations, &weight, kron, scale, &mut stream)?)
+            }
+            (calibration, _) => Some(calibrate::starts(calibration, &weight, slots.rank(), scale, &mut stream)?),
+        };
+        Ok(Self { starts, principal: calibrate::principal(&weight, energy)? })
+    }
+}
+
+impl SlotAdapter {
+    /// Builds the factors of `slots` for the layer `below`. `name` is unique in the model and stays the
+    /// same between runs: together with `seed` it decides every random start, so that the order in which
+    /// adapters are built does not matter.
+    ///
+    /// # Errors
+    /// [`NnError`] when the slots cannot be built on this layer.
+    pub fn build(name: &str, slots: &Slots, below: Layer<'_>, seed: u64) -> Result<Self> {
+        slots.check(name)?;
+        let size = (below.out_features(), below.in_features());
+        let found = Found::of(name, slots, below, seed)?;
+        let scale = slots.scale.value(slots.rank());
+        let prefix = format!("{name}.");
+        let spot = Spot {
+            prefix: &prefix,
+            suffix: "",
+            size,
+            seed,
+            starts: found.starts.as_ref(),
+            principal: found.principal.as_ref(),
+        };
+        let change = match &slots.delta {
+            Delta::None | Delta::Tile => Change::None,
+            Delta::Chain(chain) => Change::LowRank(Box::new(HeldChain::chain(chain, scale, slots.base, &spot)?)),
+            Delta::Hadamard(first, second) => {
+                Change::LowRank(Box::new(HeldChain::hadamard(first, second, scale, &spot)?))
+            }
+            Delta::Kron(kron) => {
+                let fits = (kron.u_size.0 * kron.v_size.0, kron.u_size.1 * kron.v_size.1) == size;
+                if !fits {
+                    let what = format!("has products of another size than {} x {}", size.0, size.1);
+                    return Err(NnError::Adapter { site: name.to_owned(), what });
+                }
+                Change::Kron(HeldKron::build(&prefix, kron, scale, slots.base, seed, found.starts.as_ref())?)
+            }
+        };
+        let parts = (&slots.left, &slots.right, &slots.delta);
+        let transform = HeldTransform::build(name, parts, scale, size, seed)?;
+        let normaliser = HeldNormaliser::build(name, &slots.normaliser, below, seed)?;
+        let bias = match &slots.bias {
+            None => None,
+            Some(factor) => {
+                let (name, role, shape) = (format!("{name}.shift"), Role::Bias, [size.0]);
+                let place = Place { name: &name, role, shape: &shape, seed, found: None, principal: None };
+                Some(Held::build(factor, &place)?)
+            }
+        };
+        Ok(Self { name: name.to_owned(), slots: slots.clone(), change, transform, normaliser, bias })
+    }
+
+    /// The slots it was built from.
+    #[must_use]
+    pub fn slots(&self) -> &Slots {
+        &self.slots
+    }
+
+    /// The mask of this step, or none outside training.
+    fn dropout(&self, ctx: &ForwardContext) -> Option<Dropout> {
+        if !ctx.training || self.slots.dropout == 0.0 {
+            return None;
+        }
+        let key = Stream::new(ctx.seed, &format!("dropout/{}/{}", self.name, ctx.step)).next_u64();
+        Some(Dropout { p: self.slots.dropout as f32, key, rows: ctx.rows_in_step.clone(), width: ctx.width })
+    }
+
+    /// The layer with its base transformed and the change added.
+    fn changed(&self, x: &Tensor, below: Layer<'_>, ctx: &ForwardContext) -> Result<Tensor> {
+        let base = self.transform.forward(x, below.frozen(), || below.forward(x, ctx), &self.name)?;
+        let chain = match &self.change {
+            Change::None => return base.map_or_else(|| below.forward(x, ctx), Ok),
+            Change::Kron(kron) => {
+                let base = base.map_or_else(|| below.forward(x, ctx), Ok)?;
+                let x = self.dropped(x, ctx)?;
+                return match kron.forward(&x)? {
+                    Some(change) => Ok((base + change)?),
+                    None => Ok(base),
+                };
+            }
+            Change::LowRank(chain) => chain,
+        };
+        let (terms, dropout) = (chain.terms()?, self.dropout(ctx));
+        match (base, below.frozen(), terms.split_first()) {
+            (Some(base), ..) => HeldChain::add_terms(&terms, base, x, dropout.as_ref()),
+            (None, Some(layer), Some((first, others))) => {
+                let y = with_first(x, layer, first, dropout.clone())?;
+                HeldChain::add_terms(others, y, x, dropout.as_ref())
+            }
+            _ => HeldChain::add_terms(&terms, below.forward(x, ctx)?, x, dropout.as_ref()),
+        }
+    }
+
+    /// The input with this step's mask on it.
+    fn dropped(&self, x: &Tensor, ctx: &ForwardContext) -> Result<Tensor> {
+        match self.dropout(ctx) {
+            Some(dropout) => ops::dropout(x, &dropout),
+            None => Ok(x.clone()),
+        }
+    }
+
+    /// `y = d ∘ (W + Δ) x + b` with the row factors d = m / ‖W + Δ‖. While features are dropped, only what differs from
+    /// the layer as it was sees them: `y = W x + b + (d ∘ (W + Δ) − W) drop(x)`, as PEFT has it.
+    fn magnified(&self, magnitude: &Magnitude, x: &Tensor, below: Layer<'_>, ctx: &ForwardContext) -> Result<Tensor> {
+        let Some(layer) = below.frozen() else {
+            let what = "brings rows to a magnitude and lies no longer on a frozen weight".to_owned();
+            return Err(NnError::Adapter { site: self.name.clone(), what });
+        };
+        let terms = match &self.change {
+            Change::None => Vec::new(),
+            Change::LowRank(chain) => chain.terms()?,
+            Change::Kron(_) => {
+                let what = "brings rows to a magnitude, which Kronecker products do not have yet".to_owned();
+                return Err(NnError::Adapter { site: self.name.clone(), what });
+            }
+        };
+        let ratio = magnitude.ratio(layer, &terms)?;
+        let bare = FrozenLinear { weight: Arc::clone(&layer.weight), bias: None };
+        let changed = |x: &Tensor| -> Result<Tensor> {
+            match terms.split_first() {
+                None => ops::linear(x, &bare),
+                Some((first, others)) => {
+                    let y = with_first(x, &bare, first, None)?;
+                    HeldChain::add_terms(others, y, x, None)
+                }
+            }
+        };
+        match self.dropout(ctx) {
+            None => {
+                let y = scale_features(&changed(x)?, &ratio)?;
+                match &layer.bias {
+                    None => Ok(y),
+                    Some(bias) => ops::add_bias(&y, bias),
+                }
+            }
+            Some(dropout) => {
+                let dropped = ops::dropout(x, &dropout)?;
+                let difference = (scale_features(&changed(&dropped)?, &ratio)? - ops::linear(&dropped, &bare)?)?;
+                Ok((ops::linear(x, layer)? + difference)?)
+            }
+        }
+    }
+}
+
+/// The layer with the first term of a change, in one operation.
+fn with_first(x: &Tensor, layer: &FrozenLinear, term: &Term, dropout: Option<Dropout>) -> Result<Tensor> {
+    linear_low_rank(x, layer, &term.a, &term.b, term.scale as f32, dropout.filter(|_| term.dropped))
+}
+
+impl Adapter for SlotAdapter {
+    fn params(&self) -> Vec<Param> {
+        let change = match &self.change {
+            Change::None => Vec::new(),
+            Change::LowRank(chain) => chain.params(),
+            Change::Kron(kron) => kron.params(),
+        };
+        let single = [self.normaliser.held(), self.bias.as_ref()].into_iter().flatten().flat_map(Held::params);
+        change.into_iter().chain(self.transform.params()).chain(single).collect()
+    }
+
+    fn forward(&self, x: &Tensor, below: Layer<'_>, ctx: &ForwardContext) -> Result<Tensor> {
+        let y = match &self.normaliser {
+            HeldNormaliser::None => self.changed(x, below, ctx)?,
+            HeldNormaliser::RowMagnitude(magnitude) => self.magnified(magnitude, x, below, ctx)?,
+            HeldNormaliser::RowScale(scale) => scale_features(&self.changed(x, below, ctx)?, &scale.tensor()?)?,
+            HeldNormaliser::ColumnScale(scale) => self.changed(&scale_features(x, &scale.tensor()?)?, below, ctx)?,
+        };
+        match &self.bias {
+            None => Ok(y),
+            Some(bias) => ops::add_bias(&y, &bias.tensor()?),
+        }
+    }
+
+    fn fused_change(&self, ctx: &ForwardContext) -> Result<Option<FusedChange>> {
+        match (&self.normaliser, &self.transform) {
+            (HeldNormaliser::None, HeldTransform::None) => {}
+            (
+                HeldNormaliser::None
+                | HeldNormaliser::RowMagnitude(_)
+                | HeldNormaliser::RowScale(_)
+                | HeldNormaliser::ColumnScale(_),
+                HeldTransform::None | HeldTransform::Left(_) | HeldTransform::RowGroups { .. },
+            ) => return Ok(None),
+        }
+        let bias = self.bias.as_ref().map(Held::fused).transpose()?;
+        let mut change = FusedChange { bias, ..FusedChange::default() };
+        match &self.change {
+            Change::None => {}
+            Change::LowRank(chain) => {
+                let (low_rank, residual) = chain.fused(self.dropout(ctx))?;
+                (change.low_rank, change.residual) = (Some(low_rank), residual);
+            }
+            Change::Kron(_) => return Ok(None),
+        }
+        Ok(Some(change))
+    }
+
+    fn merge_into(&self, weight: &mut MergedWeight) -> Result<bool> {
+        self.transform.merge_into(weight)?;
+        match &self.change {
+            Change::None => {}
+            Change::LowRank(chain) => chain.merge_into(weight)?,
+            Change::Kron(kron) => kron.merge_into(weight)?,
+        }
+        self.normaliser.merge_into(weight)?;
+        if let Some(bias) = &self.bias {
+            weight.add_bias(&values(&bias.tensor()?)?);
+        }
+        Ok(true)
+    }
+
+    fn export(&self, below: Layer<'_>) -> Result<Option<AdapterExport>> {
+        let changes = self.bias.is_some()
+            || !matches!(self.change, Change::None)
+            || !matches!(self.transform, HeldTransform::None)
+            || !matches!(self.normaliser, HeldNormaliser::None);
+        if !changes {
+            return Err(NnError::Adapter { site: self.name.clone(), what: "has no change to write".to_owned() });
+        }
+        if !self.only_adds_low_rank() {
+            return Ok(None);
+        }
+        let left = match &self.transform {
+            HeldTransform::Left(_) => self.transform.as_product(&below.merged(&self.name)?)?,
+            HeldTransform::None | HeldTransform::RowGroups { .. } => None,
+        };
+        let mut bias = match &self.bias {
+            None => None,
+            Some(bias) => Some(bias.tensor()?.copy()?.detach()),
+        };
+        let (a, b, scale, own_rank) = match (&self.change, left) {
+            (Change::LowRank(chain), None) => {
+                let (a, b, scale) = chain.joined()?;
+                (a, b, scale, chain.has_own_rank())
+            }
+            (Change::LowRank(chain), Some(left)) => {
+                let (a, b, scale) = chain.joined()?;
+                bias = added(bias, left.bias)?;
+                (Tensor::cat(&[a, left.a], 0)?, Tensor::cat(&[b, left.b], 1)?, scale, false)
+            }
+            (Change::None | Change::Kron(_), Some(left)) => {
+                bias = added(bias, left.bias)?;
+                (left.a, left.b, left.scale, false)
+            }
+            (Change::None | Change::Kron(_), None) => return Ok(None),
+        };
+        let rank = a.dim(0)?;
+        let alpha = if own_rank { self.slots.scale.alpha(rank) } else { scale * rank as f64 };
+        Ok(Some(AdapterExport::LowRank { a, b, scale, rank, alpha, bias }))
+    }
+
+    fn only_adds_low_rank(&self) -> bool {
+        let change = match (&self.change, &self.transform) {
+            (Change::LowRank(_), HeldTransform::None | HeldTransform::Left(_))
+            | (Change::None, HeldTransform::Left(_)) => true,
+            (Change::None | Change::Kron(_), _) | (_, HeldTransform::RowGroups { .. }) => false,
+        };
+        change && matches!(self.normaliser, HeldNormaliser::None)
+    }
+
+    fn peft(&self, below: Layer<'_>) -> Result<Option<PeftLayer>> {
+        self.peft_layer(below)
+    }
+
+    fn hold_constants(&self, on: bool) {
+        self.normaliser.hold_constants(on);
+    }
+}
+
+/// The sum of two changes of a bias that may each be missing.
+fn added(first: Option<Tensor>, second: Option<Tensor>) -> Result<Option<Tensor>> {
+    Ok(match (first, second) {
+        (Some(first), Some(second)) => Some((first + second)?),
+        (first, second) => first.or(second),
+    })
+}
+
+#[cfg(test)]
+mod tests;

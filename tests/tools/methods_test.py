@@ -1,0 +1,83 @@
+#!/usr/bin/env python3
+"""Every method that leaves as a PEFT adapter, judged by Python PEFT: trained for some steps on a tiny model, exported,
+loaded by PEFT, compared by logits, tensor by tensor, and after merging.
+
+    methods_test.py --temper BINARY [--only id,id] [--json REPORT]
+"""
+import argparse
+import json
+import pathlib
+import tempfile
+import warnings
+
+import temper_cli
+import tiny_model
+from temper_cli import Failed, check
+
+# Settings that a tiny model needs: one size of block for all its layers, biases where it has none.
+SETTINGS = {"bat": {"rank": 32}, "bitfit": {"create": True}, "nola": {"bases": 16}, "vera": {"rank": 32}}
+# A merged model has no place for biases that the family does not have.
+NO_MERGE = {"bitfit"}
+
+
+def one(temper, judge, method, model, tokens, work):
+    """Trains, exports and judges one method; returns the judge's rows."""
+    name = method["id"]
+    train = {"steps": 8, "lr_peak": 2e-2, "checkpoint_steps": 8, "warmup_steps": 1}
+    project = temper_cli.write_project(work / "project", model, "builtin:starter-data", train=train,
+                                       method={"id": name, **SETTINGS.get(name, {})})
+    done = temper_cli.last(temper.run("train", project), "finished")
+    check(f"{name}: the run finished", done and done["status"] == "finished")
+    adapter = temper.export("last", project, "peft", work / "peft")
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    check(f"{name}: it leaves as {method['peft_type']}", config["peft_type"] == method["peft_type"])
+    ours = temper.logits(model, tokens, work / "adapter.safetensors", adapter)
+    merged = None
+    if name not in NO_MERGE:
+        merged = temper.export("last", project, "hf", work / "hf", "--dtype", "f32")
+        of_merged = temper.logits(merged, tokens, work / "merged.safetensors")
+        ours |= {k.replace(".logits", ".merged_logits"): v for k, v in of_merged.items() if k.endswith(".logits")}
+    temper_cli.save_file(ours, work / "ours.safetensors", metadata={"format": "pt"})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        report = judge(str(model), str(adapter), str(work / "ours.safetensors"), merged and str(merged), quiet=True)
+    failed = [row for row in report.rows if row["ok"] is False]
+    check(f"{name}: PEFT agrees", report.ok, peft_type=config["peft_type"], failed=failed)
+    return report.rows
+
+
+def body(args, work):
+    from judge_peft import judge
+    temper = temper_cli.Temper(args.temper)
+    methods = [event for event in temper.run("methods") if event.get("event") == "method" and "peft" in event["exports_as"]]
+    check("methods that leave as PEFT adapters", len(methods) >= 15, count=len(methods))
+    wanted = set(filter(None, args.only.split(",")))
+    model = tiny_model.write_hf(work / "model")
+    tokens = temper_cli.write_tokens(model / "tokenizer.json", work / "tokens.safetensors")
+    reports, failed = {}, []
+    for method in methods:
+        if wanted and method["id"] not in wanted:
+            continue
+        folder = work / method["id"]
+        folder.mkdir()
+        try:
+            reports[method["id"]] = one(temper, judge, method, model, tokens, folder)
+        except Failed as failure:
+            failed.append(f"{method['id']}: {failure}")
+    if args.json:
+        args.json.write_text(json.dumps(reports, indent=1, default=str))
+    check("every method", not failed, failed=failed)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--temper", type=pathlib.Path, required=True)
+    parser.add_argument("--only", default="", help="ids of methods, with commas")
+    parser.add_argument("--json", type=pathlib.Path)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as work:
+        temper_cli.main(lambda: body(args, pathlib.Path(work)))
+
+
+if __name__ == "__main__":
+    main()
