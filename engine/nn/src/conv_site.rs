@@ -168,8 +168,7 @@ impl ConvSite {
 
 /// The changes as chains of two factors without noise, when each of them is nothing else.
 fn plain_chains(adapters: &[Box<dyn Adapter>], ctx: &ForwardContext) -> Option<Vec<FusedLowRank>> {
-    let plain = |adapter: &Box<dyn Adapter>| adapter.plain_chain(ctx).filter(|chain| chain.dropout.is_none());
-    adapters.iter().map(plain).collect()
+    adapters.iter().map(|adapter| adapter.plain_chain(ctx).filter(|chain| chain.dropout.is_none())).collect()
 }
 
 #[cfg(test)]
@@ -181,12 +180,8 @@ mod tests {
     use crate::slots::{Chain, Core, Delta, Factor, Init, Scale, Slots};
     use std::sync::Arc;
 
-    const SHAPE: ConvShape = ConvShape {
-        in_channels: 3,
-        kernel: (3, 2),
-        slide: Slide { stride: (2, 1), padding: (1, 0) },
-        groups: 1,
-    };
+    const SHAPE: ConvShape =
+        ConvShape { in_channels: 3, kernel: (3, 2), slide: Slide { stride: (2, 1), padding: (1, 0) }, groups: 1 };
 
     fn random(name: &str, dims: &[usize]) -> Tensor {
         let mut values = vec![0f32; dims.iter().product()];
