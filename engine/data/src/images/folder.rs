@@ -57,6 +57,20 @@ fn images_in(dir: &Path) -> Result<Vec<PathBuf>, DataError> {
     Ok(entries(dir)?.into_iter().map(|(_, path)| path).filter(|path| is_image(path)).collect())
 }
 
+/// Classes of the part for training, and how many images they have.
+pub(super) fn count(dir: &Path) -> Result<(Vec<String>, u64), DataError> {
+    let root = root_of(dir, Part::Train).unwrap_or_else(|| dir.to_owned());
+    let (mut labels, mut images) = (Vec::new(), 0);
+    for (class, folder) in folders(&root)? {
+        let files = images_in(&folder)?.len() as u64;
+        if files > 0 {
+            labels.push(class);
+            images += files;
+        }
+    }
+    if labels.is_empty() { Err(no_images(dir)) } else { Ok((labels, images)) }
+}
+
 /// Reads a folder. A file that cannot be used is set aside with the reason; all images that count have one size, that of
 /// the first.
 pub(super) fn read(dir: &Path, part: Part) -> Result<ImageSet, DataError> {
@@ -163,11 +177,18 @@ mod tests {
         std::fs::write(dogs.join("c.jpg"), b"no image").unwrap();
         std::fs::write(dogs.join("notes.txt"), b"nothing").unwrap();
         assert!(ImageSet::is_at(dir.path()));
+        let looked = ImageSet::look(dir.path()).unwrap();
+        assert_eq!((looked.labels.join(" "), looked.images, looked.complete), ("cats dogs".to_owned(), 4, false));
         let set = ImageSet::open(dir.path(), Part::Train).unwrap();
         assert_eq!((set.size, set.channels, set.labels.join(" ")), ((2, 3), 3, "cats dogs".to_owned()));
         assert_eq!(set.classes(), [0, 1]);
         assert_eq!(set.image(0), [0, 1, 2, 0, 1, 2, 0, 0, 0, 1, 1, 1, 7, 7, 7, 7, 7, 7]);
         assert_eq!(set.image(1)[..6], [0, 10, 20, 0, 10, 20]);
+        let refused = crate::read::list(dir.path().join("train").join("..").as_path());
+        assert!(refused.is_ok(), "notes.txt is text");
+        std::fs::remove_file(dogs.join("notes.txt")).unwrap();
+        let refused = crate::read::list(dir.path()).unwrap_err().to_string();
+        assert!(refused.contains("images with classes"), "{refused}");
         assert_eq!(set.bad.len(), 2);
         assert!(set.bad.iter().any(|(file, why)| file.ends_with("b.png") && why.contains("5 x 5")));
         assert!(ImageSet::open(dir.path(), Part::Test).unwrap_err().to_string().contains("no part for tests"));
@@ -190,6 +211,7 @@ mod tests {
     fn a_folder_without_images_says_so() {
         let dir = tempfile::tempdir().unwrap();
         assert!(!ImageSet::is_at(dir.path()));
+        assert!(ImageSet::look(dir.path()).is_err());
         assert!(ImageSet::open(dir.path(), Part::Train).unwrap_err().to_string().contains("no images"));
         let folder = dir.path().join("one");
         std::fs::create_dir_all(&folder).unwrap();

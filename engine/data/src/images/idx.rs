@@ -149,6 +149,8 @@ mod tests {
         assert_eq!((set.labels.len(), set.image(1)), (5, &[6, 7, 8, 9, 10, 11][..]));
         let test = ImageSet::open(dir.path(), Part::Test).unwrap();
         assert_eq!((test.len(), test.image(0)), (1, &[9; 6][..]));
+        let looked = ImageSet::look(dir.path()).unwrap();
+        assert_eq!((looked.images, looked.labels.len(), looked.complete), (2, 5, true));
         let alone = ImageSet::open(&dir.path().join("train-images-idx3-ubyte.gz"), Part::Train).unwrap();
         assert_eq!(alone, set);
     }

@@ -65,6 +65,19 @@ pub struct ImageSet {
     classes: Vec<u32>,
 }
 
+/// A set as the drop zone would say it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Looked {
+    /// How the images are stored.
+    pub format: ImageFormat,
+    /// Images for training.
+    pub images: u64,
+    /// Names of the classes.
+    pub labels: Vec<String>,
+    /// Whether every image was read, not only counted.
+    pub complete: bool,
+}
+
 /// What is taken from each channel, and what it is then divided by; for values in 0..=1.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Normalise {
@@ -106,6 +119,20 @@ impl ImageSet {
     pub fn is_at(path: &Path) -> bool {
         let is_dir = path.is_dir();
         idx::pair(path, Part::Train, is_dir).is_ok_and(|pair| pair.is_some()) || is_dir && folder::has_classes(path)
+    }
+
+    /// What is at a path, without reading pictures that lie in files of their own.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn look(path: &Path) -> Result<Looked, DataError> {
+        let meta = std::fs::metadata(path).map_err(|error| DataError::io("cannot look at the images", path, error))?;
+        if idx::pair(path, Part::Train, meta.is_dir())?.is_none() && meta.is_dir() {
+            let (labels, images) = folder::count(path)?;
+            return Ok(Looked { format: ImageFormat::Folders, labels, images, complete: false });
+        }
+        let set = Self::open(path, Part::Train)?;
+        Ok(Looked { format: set.format, images: set.len() as u64, labels: set.labels, complete: true })
     }
 
     pub(crate) fn new(

@@ -18,7 +18,8 @@ pub fn config_from_hf(json: &Value, path: &Path) -> Result<LlamaConfig> {
     let model_type = json.get("model_type").and_then(Value::as_str);
     if VisionConfig::describes(json) {
         let why = "it tells classes of images, and this needs a model that continues texts";
-        return Err(ModelError::unsupported(path, why, "choose a model of texts"));
+        let action = "classifiers of images are not trained from project.toml yet: choose a model of texts";
+        return Err(ModelError::unsupported(path, why, action));
     }
     let Some(family) = Family::from_hf(class, model_type) else {
         return Err(ModelError::UnknownArchitecture {
