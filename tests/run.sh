@@ -64,11 +64,11 @@ stage "documentation" docs
 if [[ $mode == all ]]; then
     python=$VENV/bin/python
     stage "golden vectors" "$python" tests/tools/golden_llama.py --check
-    stage "golden vectors of vision models" "$python" tests/tools/golden_vision.py --check
     stage "bundled data" "$python" tests/tools/check_bundled.py --kit "$CACHE/kit" --tokenizer "$BIN/examples/starter_tokenizer"
     stage "judge_peft itself" "$python" tests/tools/judge_peft.py --selftest
     stage "judge_hf itself" "$python" tests/tools/judge_hf.py --selftest
     stage "judge_gguf itself" "$python" tests/tools/judge_gguf.py --selftest
+    stage "golden vectors of vision models" "$python" tests/tools/golden_vision.py --check
     stage "quickstart" "$python" tests/tools/quickstart_test.py --temper "$BIN/temper"
     stage "bad input" "$python" tests/tools/bad_input_test.py --temper "$BIN/temper"
     stage "benches" "$python" tests/tools/bench_test.py --temper "$BIN/temper"

@@ -162,8 +162,6 @@ def readme(rows):
              "`golden.safetensors` (`input_ids`, `logits`, `loss`, `grad_norm.<tensor>`, `grad.<tensor>`).", "",
              "| folder | what it proves | bytes |", "| --- | --- | --- |"]
     lines += [f"| `llama_{name}` | {what} | {size} |" for name, what, size in rows]
-    lines += ["", "`vit_*` (transformers' `ViTForImageClassification`) and `cnn_*` (this project's convolutional network, written",
-              "down again in torch) are made by `tests/tools/golden_vision.py`, which says what is in them."]
     return "\n".join(lines) + "\n"
 
 

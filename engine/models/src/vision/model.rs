@@ -5,8 +5,8 @@ use super::files;
 use super::head::{ClassifierHead, Labels};
 use super::parts::{self, Parts as _};
 use super::slots::{VisionSlot, VisionWeights};
+use crate::capability::refusal;
 use crate::stage::{Flow, Seen, Stage};
-use crate::traits::refusal;
 use crate::{ModelError, Result, cnn, vit};
 use candle_core::Tensor;
 use std::collections::BTreeMap;
@@ -222,6 +222,6 @@ impl VisionModel {
     /// Why a method that declares these families cannot work on it; none when it can.
     #[must_use]
     pub fn refusal(&self, families: &[&str]) -> Option<String> {
-        refusal(families, self.config.family(), self.config.traits())
+        refusal(families, self.config.family(), self.config.capabilities())
     }
 }

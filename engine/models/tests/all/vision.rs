@@ -16,7 +16,7 @@ use temper_nn::{ForwardContext, NnError};
 const CASES: [&str; 4] = ["vit_plain", "vit_wide", "cnn_plain", "cnn_colour"];
 
 fn folder(case: &str) -> PathBuf {
-    golden("tied").parent().unwrap().join(case)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/golden-vision").join(case)
 }
 
 fn images(name: &str, shape: &[usize]) -> Tensor {

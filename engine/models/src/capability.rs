@@ -1,11 +1,11 @@
 //! What kind of thing a family of models is, so that a method can say what it needs.
 //!
 //! A method's declaration lists under `families` either families by name (`llama`, `vit`) or these words; a model fits
-//! when any entry is its family or one of its traits.
+//! when any entry is its family or something that it is.
 
-/// A property of a family that methods ask for.
+/// What a family is or has, as far as methods ask for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trait {
+pub enum Capability {
     /// Continues a text, each position seeing what came before.
     Decoder,
     /// Every position sees every other.
@@ -19,10 +19,10 @@ pub enum Trait {
 }
 
 /// What decoders of text are.
-pub const DECODER: &[Trait] = &[Trait::Decoder];
+pub const DECODER: &[Capability] = &[Capability::Decoder];
 
-impl Trait {
-    /// Every trait.
+impl Capability {
+    /// All of them.
     pub const ALL: [Self; 5] = [Self::Decoder, Self::Encoder, Self::Vision, Self::Convolution, Self::BatchNorm];
 
     /// Its name in a declaration.
@@ -37,7 +37,7 @@ impl Trait {
         }
     }
 
-    /// What a model with it is, in a sentence.
+    /// What a model that has it is, in words.
     #[must_use]
     pub const fn meaning(self) -> &'static str {
         match self {
@@ -52,18 +52,18 @@ impl Trait {
 
 /// Why a method that needs `declared` cannot work on a model; none when it can. An empty list means every model.
 #[must_use]
-pub fn refusal(declared: &[&str], family: &str, traits: &[Trait]) -> Option<String> {
-    let fits = |entry: &&str| *entry == family || traits.iter().any(|own| own.name() == *entry);
+pub fn refusal(declared: &[&str], family: &str, own: &[Capability]) -> Option<String> {
+    let fits = |entry: &&str| *entry == family || own.iter().any(|own| own.name() == *entry);
     if declared.is_empty() || declared.iter().any(fits) {
         return None;
     }
-    let wanted = |entry: &&str| match Trait::ALL.into_iter().find(|known| known.name() == *entry) {
+    let wanted = |entry: &&str| match Capability::ALL.into_iter().find(|known| known.name() == *entry) {
         Some(known) => known.meaning().to_owned(),
         None => format!("a {entry} model"),
     };
     let wanted: Vec<String> = declared.iter().map(wanted).collect();
-    let own: Vec<&str> = traits.iter().map(|own| own.meaning()).collect();
-    Some(format!("it needs {}; a {family} model is {}", wanted.join(" or "), own.join(" and ")))
+    let is: Vec<&str> = own.iter().map(|own| own.meaning()).collect();
+    Some(format!("it needs {}; a {family} model is {}", wanted.join(" or "), is.join(" and ")))
 }
 
 #[cfg(test)]
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn a_method_is_refused_with_what_it_needs_and_what_the_model_is() {
-        let vit = [Trait::Vision, Trait::Encoder];
+        let vit = [Capability::Vision, Capability::Encoder];
         assert_eq!(refusal(&[], "llama", DECODER), None);
         assert_eq!(refusal(&["llama", "mistral"], "llama", DECODER), None);
         assert_eq!(refusal(&["vision"], "vit", &vit), None);
