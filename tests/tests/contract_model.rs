@@ -133,7 +133,9 @@ fn logits_start_as_those_of_the_base() -> Result<()> {
         adapt(&mut model, method, values)?;
         let off = difference(&logits(&model)?, &before)?;
         let plan = method.plan(values, &dims_of(&model).sites, 8)?;
-        let limit = if plan.promote == Promote::None { 0.0 } else { 1e-5 };
+        // Rounding, where a whole weight is trained, a start is taken off again or a norm divides.
+        let only_adds = plan.adapters.iter().all(|(_, slots)| slots.only_adds());
+        let limit = if plan.promote == Promote::None && only_adds { 0.0 } else { 1e-5 };
         ensure!(off <= limit, "logits are off by {off:e}");
         Ok(())
     })
@@ -200,8 +202,18 @@ fn gradients_are_right_through_the_whole_model() -> Result<()> {
             own || ends.iter().any(|end| param.name.starts_with(end))
         };
         let params: Vec<Param> = model.params()?.iter().filter(wanted).cloned().collect();
-        ensure!(params.len() >= 4, "{} parameters", params.len());
-        let forward = || loss(&model, &batch).map_err(|error| temper_nn::NnError::Value(error.to_string()));
+        ensure!(!params.is_empty(), "no parameter of the first block");
+        model.sites().into_iter().for_each(|site| site.hold_constants(true));
+        // Without weights of the head, down to the hidden states: there each value carries its own rounding only, where
+        // the rounding of a whole loss hides the gradients of thin factors.
+        let whole = method.plan(&Values::default(), &dims_of(&model).sites, 8)?.promote != Promote::None;
+        let forward = || {
+            let output = match whole {
+                true => loss(&model, &batch),
+                false => model.forward_hidden(&batch.tokens, &batch.ctx).map(|flow| flow.hidden),
+            };
+            output.map_err(|error| temper_nn::NnError::Value(error.to_string()))
+        };
         check_parameters(forward, &params, &options).with_context(|| method.declared().id)?;
     }
     Ok(())
@@ -219,12 +231,13 @@ fn merged_weights_give_the_same_logits() -> Result<()> {
         merged.promote(&|_| true)?;
         ensure!(difference(&logits(&merged)?, &expected)? > 1e-3, "shaking changed nothing");
         for param in &merged.params()? {
-            let site = param.name.strip_suffix(".weight").and_then(|name| model.site(name));
-            let now = match site {
-                Some(site) => site.merged()?.context("it does not merge")?,
-                None => Tensor::from_vec(model.read_weight(&param.name)?, param.var.dims(), &Device::Cpu)?,
+            let (name, part) = param.name.rsplit_once('.').unwrap_or((&param.name, ""));
+            let values = match (model.site(name), part) {
+                (Some(site), "weight") => site.merge()?.context("it does not merge")?.weight,
+                (Some(site), "bias") => site.merge()?.context("it does not merge")?.bias.context("no bias")?,
+                _ => model.read_weight(&param.name)?,
             };
-            param.var.set(&now)?;
+            param.var.set(&Tensor::from_vec(values, param.var.dims(), &Device::Cpu)?)?;
         }
         let off = difference(&logits(&merged)?, &expected)?;
         ensure!(off <= 1e-5, "logits are off by {off:e}");

@@ -47,13 +47,19 @@ pub fn low_rank_changes(model: &Model) -> Result<Vec<LowRankChange>> {
         let mut parts = Vec::new();
         for export in site.export()? {
             match export {
-                AdapterExport::LowRank { a, b, scale, rank, alpha } => {
+                AdapterExport::LowRank { bias: Some(_), .. } => {
+                    return Err(whole(format!(
+                        "the bias of {} was trained too, which plain LoRA does not hold",
+                        name.hf
+                    )));
+                }
+                AdapterExport::LowRank { a, b, scale, rank, alpha, bias: None } => {
                     let a = a.flatten_all()?.to_vec1::<f32>()?;
                     let b = b.flatten_all()?.to_vec1::<f32>()?;
                     parts.push((a, b, rank, scale, alpha));
                 }
                 AdapterExport::Dense { .. } => {
-                    return Err(whole(format!("{} was trained as a whole, which no low-rank adapter holds", name.hf)));
+                    return Err(whole(format!("the change of {} is not of low rank", name.hf)));
                 }
             }
         }

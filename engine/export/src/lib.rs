@@ -16,7 +16,9 @@ mod measure;
 mod merged;
 pub mod output;
 mod peft;
+mod peft_types;
 pub mod read_peft;
+mod read_peft_types;
 mod second_opinion;
 mod sidecar;
 mod tensors;
@@ -149,13 +151,20 @@ fn write_files(
     };
     match request.format {
         ExportFormat::Peft => {
-            let changes = change::low_rank_changes(model)?;
             let modules: Vec<String> = names::sites(model.config.as_llama()).into_iter().map(|site| site.hf).collect();
-            let config = peft::config(&changes, &modules, &card.base_name, card.dropout);
-            output.write(peft::CONFIG, &hf::pretty(&config)?)?;
-            let tensors = peft::tensors(&changes);
-            let total = tensors.len() as u64;
-            write_safetensors(&output.path(peft::TENSORS), &tensors, &mut |done| progress(done, total))?;
+            let mut write = |config: &serde_json::Value, tensors: &[LazyTensor<'_>]| {
+                output.write(peft::CONFIG, &hf::pretty(config)?)?;
+                let total = tensors.len() as u64;
+                write_safetensors(&output.path(peft::TENSORS), tensors, &mut |done| progress(done, total))
+            };
+            if let Some(layers) = peft_types::layers(model)? {
+                let config = peft_types::config(&layers, &modules, &card.base_name, card.dropout)?;
+                write(&config, &peft_types::tensors(&layers)?)?;
+            } else {
+                let changes = change::low_rank_changes(model)?;
+                let config = peft::config(&changes, &modules, &card.base_name, card.dropout);
+                write(&config, &peft::tensors(&changes))?;
+            }
             output.write("README.md", card.text(request.format).as_bytes())?;
             Ok("f32".to_owned())
         }

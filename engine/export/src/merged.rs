@@ -20,6 +20,12 @@ pub fn merged_values(model: &Model, slot: &Slot) -> Result<Vec<f32>> {
         what: format!("the change of {} depends on the input, so no weight holds it", slot.hf),
         action: "export the adapter in its own format instead".to_owned(),
     })?;
+    if merged.bias.is_some() && !site.has_bias() {
+        return Err(ExportError::NotRepresentable {
+            what: format!("{} was given a bias, and this family of models has no place for it", slot.hf),
+            action: "export the adapter instead: --format peft".to_owned(),
+        });
+    }
     if slot.shape.len() == 2 {
         Ok(merged.weight)
     } else {

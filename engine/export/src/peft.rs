@@ -132,17 +132,17 @@ fn target_modules(changes: &[LowRankChange], all_modules: &[String]) -> Vec<Stri
     targets
 }
 
-fn escape(module: &str) -> String {
+pub(crate) fn escape(module: &str) -> String {
     module.replace('.', "\\.")
 }
 
 /// Whole numbers are written as such.
-fn number(value: f64) -> Value {
+pub(crate) fn number(value: f64) -> Value {
     let rounded = value.round();
     if (value - rounded).abs() < 1e-9 * value.abs().max(1.0) { json!(rounded as i64) } else { json!(value) }
 }
 
-fn most_common(values: impl Iterator<Item = u64>) -> Option<u64> {
+pub(crate) fn most_common(values: impl Iterator<Item = u64>) -> Option<u64> {
     let mut counts = BTreeMap::new();
     for value in values {
         *counts.entry(value).or_insert(0usize) += 1;

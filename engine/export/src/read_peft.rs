@@ -1,17 +1,20 @@
-//! Reads a PEFT LoRA adapter folder onto a model: adapters made here or by Python PEFT.
+//! Reads a PEFT adapter folder onto a model: adapters made here or by Python PEFT. LoRA and DoRA here, other types in
+//! `read_peft_types.rs`.
 //!
 //! PEFT itself drops tensors it does not expect without a word; here everything that does not fit is
 //! named, all together, and nothing is attached.
 
 use crate::error::{ExportError, Result};
 use crate::peft::{CONFIG, TENSORS};
+use crate::read_peft_types;
 use candle_core::{DType, Device, Tensor};
 use regex::Regex;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
 use temper_models::{Model, names};
-use temper_nn::slots::{Chain, Core, Delta, Factor, Group, Init, Scale, Slots, Source};
+use temper_nn::Role;
+use temper_nn::slots::{Chain, Core, Delta, Factor, Group, Init, Normaliser, Scale, Slots};
 
 /// What an adapter folder says about itself.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,7 +50,9 @@ pub fn describe(folder: &Path) -> Result<PeftSummary> {
     };
     for (name, view) in tensors.iter() {
         summary.parameters += view.shape().iter().map(|dim| *dim as u64).product::<u64>();
-        if name.ends_with(".lora_A.weight") {
+        if read_peft_types::is_one_per_layer(name) {
+            summary.sites += 1;
+        } else if name.ends_with(".lora_A.weight") {
             summary.sites += 1;
             summary.rank = summary.rank.max(view.shape().first().copied().unwrap_or(0) as u64);
         }
@@ -58,7 +63,7 @@ pub fn describe(folder: &Path) -> Result<PeftSummary> {
 /// Attaches the adapter in `folder` to `model` and returns the number of sites.
 ///
 /// # Errors
-/// [`ExportError::Adapter`] for another type than plain LoRA, settings that change its meaning, missing,
+/// [`ExportError::Adapter`] for a type that is not known, settings that change its meaning, missing,
 /// unexpected or misshapen tensors (all named together), numbers that are not finite.
 pub fn attach(model: &mut Model, folder: &Path) -> Result<usize> {
     let config = read_config(folder)?;
@@ -70,6 +75,10 @@ pub fn attach(model: &mut Model, folder: &Path) -> Result<usize> {
         .map_err(|error| ExportError::Adapter { path: path.clone(), what: first_line(&error) })?
         .into_iter()
         .collect();
+    if let Some(count) = read_peft_types::attach(model, text(&config, "peft_type"), &loaded, &path)? {
+        return Ok(count);
+    }
+    let dora = config.get("use_dora").and_then(Value::as_bool).unwrap_or(false);
     let rslora = config.get("use_rslora").and_then(Value::as_bool).unwrap_or(false);
     let ranks = Patterns::read(&config, "rank_pattern", "r", 8.0).map_err(&refuse)?;
     let alphas = Patterns::read(&config, "alpha_pattern", "lora_alpha", 8.0).map_err(&refuse)?;
@@ -79,6 +88,9 @@ pub fn attach(model: &mut Model, folder: &Path) -> Result<usize> {
     let mut faults = Vec::new();
     let mut pairs = Vec::new();
     for (name, tensor) in &loaded {
+        if dora && magnitude_of(name).is_some_and(|module| loaded.contains_key(&key(module, "A"))) {
+            continue;
+        }
         let Some((module, factor)) = split_key(name) else {
             faults.push(format!("{name} is no LoRA factor of a linear layer"));
             continue;
@@ -97,6 +109,11 @@ pub fn attach(model: &mut Model, folder: &Path) -> Result<usize> {
             faults.push(format!("the model has no linear layer {module}"));
             continue;
         };
+        let magnitude = loaded.get(&format!("base_model.model.{module}{MAGNITUDE}"));
+        if dora && magnitude.is_none_or(|magnitude| magnitude.dims() != [site.out_features]) {
+            faults.push(format!("{module} has no magnitudes of its {} rows", site.out_features));
+            continue;
+        }
         let rank = tensor.dims().first().copied().unwrap_or(0);
         let fits = tensor.dims() == [rank, site.in_features] && b.dims() == [site.out_features, rank] && rank > 0;
         if !fits {
@@ -110,7 +127,7 @@ pub fn attach(model: &mut Model, folder: &Path) -> Result<usize> {
         } else if ranks.value(module) as usize != rank {
             faults.push(format!("{module} has rank {rank}; {CONFIG} says {}", ranks.value(module)));
         } else {
-            pairs.push((site, rank, tensor, b));
+            pairs.push((site, rank, tensor, b, magnitude));
         }
     }
     if pairs.is_empty() && faults.is_empty() {
@@ -119,39 +136,45 @@ pub fn attach(model: &mut Model, folder: &Path) -> Result<usize> {
     if !faults.is_empty() {
         return Err(ExportError::Adapter { path, what: faults.join("; ") });
     }
-    for (site, rank, a, b) in &pairs {
+    for (site, rank, a, b, magnitude) in &pairs {
         let alpha = alphas.value(&site.hf);
         let scale = if rslora { Scale::AlphaOverRootRank(alpha) } else { Scale::AlphaOverRank(alpha) };
-        attach_pair(model, &site.name, *rank, scale, a, b, &path)?;
+        let chain = Chain { rank: *rank, b: factor(), core: Core::None, a: factor() };
+        let normaliser = match magnitude {
+            Some(_) => Normaliser::RowMagnitude(Group { decay: false, ..Group::default() }),
+            None => Normaliser::None,
+        };
+        let slots = Slots { delta: Delta::Chain(chain), scale, normaliser, ..Slots::default() };
+        attach_layer(model, &site.name, &slots, &path, |role| match role {
+            Role::FactorA => Some(*a),
+            Role::FactorB => Some(*b),
+            Role::Scale => *magnitude,
+            _ => None,
+        })?;
     }
     Ok(pairs.len())
 }
 
-fn attach_pair(
+/// A trained factor whose values come from a file.
+fn factor() -> Factor {
+    Factor::trained(Init::Zeros)
+}
+
+/// Puts `slots` on a site and gives each of its parameters the values that `values` has for its role.
+pub(crate) fn attach_layer<'a>(
     model: &mut Model,
     name: &str,
-    rank: usize,
-    scale: Scale,
-    a: &Tensor,
-    b: &Tensor,
+    slots: &Slots,
     path: &Path,
+    values: impl Fn(Role) -> Option<&'a Tensor>,
 ) -> Result<()> {
     let broken = |what: String| ExportError::Adapter { path: path.to_path_buf(), what };
-    let factor = || Factor { source: Source::Dense(Init::Zeros), group: Group::default() };
-    let slots = Slots {
-        delta: Delta::Chain(Chain { rank, b: factor(), core: Core::None, a: factor() }),
-        scale,
-        ..Slots::default()
-    };
     let site = model.site_mut(name).ok_or_else(|| broken(format!("the model has no site {name}")))?;
-    site.attach(&slots, 0)?;
+    site.attach(slots, 0)?;
     let adapter = site.adapters().last().ok_or_else(|| broken(format!("{name} took no adapter")))?;
     for param in adapter.params() {
-        let values = match param.role {
-            temper_nn::Role::FactorA => a,
-            _ => b,
-        };
-        let values = values.to_dtype(DType::F32)?.contiguous()?;
+        let values = values(param.role).ok_or_else(|| broken(format!("{} has no values", param.name)))?;
+        let values = values.to_dtype(DType::F32)?.reshape(param.var.dims())?.contiguous()?;
         let sum = values.sqr()?.sum_all()?.to_scalar::<f32>()?;
         if !sum.is_finite() {
             return Err(broken(format!("{name} holds numbers that are not finite")));
@@ -176,8 +199,9 @@ fn read_config(folder: &Path) -> Result<Value> {
 /// Settings that change what the tensors mean and that plain LoRA does not have.
 fn check_meaning(config: &Value) -> Result<(), String> {
     let kind = text(config, "peft_type");
-    if kind != "LORA" {
-        return Err(format!("its type is {kind:?}; only LORA can be read"));
+    if kind != "LORA" && !read_peft_types::TYPES.contains(&kind) {
+        let known = read_peft_types::TYPES.join(", ");
+        return Err(format!("its type is {kind:?}; what can be read is LORA, {known}"));
     }
     let is_set = |key: &str| match config.get(key) {
         None | Some(Value::Null | Value::Bool(false)) => false,
@@ -186,7 +210,6 @@ fn check_meaning(config: &Value) -> Result<(), String> {
         Some(_) => true,
     };
     let foreign = [
-        "use_dora",
         "lora_bias",
         "kasa_config",
         "use_bdlora",
@@ -230,6 +253,13 @@ impl Patterns {
     fn value(&self, module: &str) -> f64 {
         self.patterns.iter().find(|(regex, _)| regex.is_match(module)).map_or(self.default, |(_, value)| *value)
     }
+}
+
+/// Ends the name of DoRA's magnitudes.
+const MAGNITUDE: &str = ".lora_magnitude_vector";
+
+fn magnitude_of(name: &str) -> Option<&str> {
+    name.strip_prefix("base_model.model.")?.strip_suffix(MAGNITUDE)
 }
 
 fn split_key(name: &str) -> Option<(&str, &str)> {
@@ -281,8 +311,8 @@ mod tests {
     #[test]
     fn what_plain_lora_does_not_have_is_refused_by_name() {
         for (config, word) in [
-            (json!({"peft_type": "IA3"}), "IA3"),
-            (json!({"peft_type": "LORA", "use_dora": true}), "use_dora"),
+            (json!({"peft_type": "OFT"}), "OFT"),
+            (json!({"peft_type": "LORA", "lora_bias": true}), "lora_bias"),
             (json!({"peft_type": "LORA", "modules_to_save": ["lm_head"]}), "modules_to_save"),
             (json!({"peft_type": "LORA", "bias": "all"}), "biases"),
         ] {

@@ -51,13 +51,14 @@ impl SecondOpinion {
     /// # Errors
     /// Files that cannot be read back.
     pub fn peft(base: &Path, adapter: &Path) -> Result<Self> {
-        let (tensors, config) = if is_gguf(base) {
+        let (tensors, mut config) = if is_gguf(base) {
             independent::read_gguf(base)?
         } else {
             (independent::read_hf(base)?, independent::read_hf_config(base)?)
         };
-        let tensors = independent::adapter_over(tensors, adapter)?;
-        Self::choose(tensors, config, || {
+        let adapted = independent::adapter_over(tensors, adapter)?;
+        config.obstacles.extend(adapted.obstacles);
+        Self::choose(adapted.tensors, config, || {
             let mut model = Model::load(base, BaseKind::Auto, &mut |_, _, _| {})?;
             read_peft::attach(&mut model, adapter)?;
             Ok(model)

@@ -6,7 +6,7 @@ use temper_data::TextCodec;
 use temper_export::{Card, Cases, ExportError, ExportRequest, Exported, export, read_peft, verify};
 use temper_models::{BaseKind, LlamaConfig, Model};
 use temper_nn::rng::Stream;
-use temper_nn::slots::{Chain, Core, Delta, Factor, Group, Init, Scale, Slots, Source};
+use temper_nn::slots::{Chain, Core, Delta, Factor, Init, Scale, Slots};
 use temper_protocol::{Event, ExportFormat, StorageType};
 
 fn starter() -> PathBuf {
@@ -45,7 +45,7 @@ fn adapted(base: &Path) -> Model {
 /// The same over a base held otherwise.
 fn adapted_over(base: &Path, held_as: BaseKind) -> Model {
     let mut model = Model::load(base, held_as, &mut |_, _, _| {}).expect("loads");
-    let factor = || Factor { source: Source::Dense(Init::Zeros), group: Group::default() };
+    let factor = || Factor::trained(Init::Zeros);
     for (index, site) in model.sites_mut().into_iter().enumerate().filter(|(index, _)| index % 7 != 3) {
         let rank = if index == 1 { 3 } else { 4 };
         let alpha = if index == 2 { 3.0 } else { 8.0 };

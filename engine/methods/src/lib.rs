@@ -5,6 +5,7 @@
 //! become trained. The registry also feeds the gallery, the forms, the documentation page and the contract
 //! tests, so that adding a method is one file here and one word in the list below.
 
+pub mod common;
 pub mod error;
 pub mod method;
 pub mod patterns;
@@ -27,7 +28,9 @@ macro_rules! methods {
 }
 
 // `cargo fmt` does not follow modules that a macro declares: format method files by name.
-methods![lora, full];
+methods![
+    lora, dora, pissa, olora, vera, ia3, bitfit, loha, lokr, miss, bat, paca, hydra, nola, loldu, comp_lora, full
+];
 
 /// Every method, in gallery order.
 #[must_use]

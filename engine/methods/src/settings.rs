@@ -1,6 +1,6 @@
-//! Building stones of declarations: a blank [`Setting`] per type, and the settings that many methods share.
+//! Building stones of declarations: a blank [`Setting`] per type, and the settings and series that many methods share.
 
-use temper_protocol::{Setting, SettingType};
+use temper_protocol::{SeriesDef, Setting, SettingType};
 
 const BLANK: Setting = Setting {
     key: "",
@@ -55,4 +55,62 @@ pub const LAYERS: Setting = Setting {
     help: "block numbers from 0, such as 0-5,10 or 20-; empty means all",
     advanced: true,
     ..BLANK
+};
+
+/// Inner width of the change; set the default.
+pub const RANK: Setting = Setting {
+    key: "rank",
+    label: "Rank",
+    default: "16",
+    min: Some(1.0),
+    max: Some(1024.0),
+    help: "inner width of the change; memory and parameters grow with it",
+    ..INTEGER
+};
+
+/// Strength of the change; set the default.
+pub const ALPHA: Setting = Setting {
+    key: "alpha",
+    label: "Alpha",
+    default: "32",
+    min: Some(0.001),
+    max: Some(65536.0),
+    help: "strength: the change is multiplied by alpha / rank",
+    ..NUMBER
+};
+
+/// Dropout on the adapter's input.
+pub const DROPOUT: Setting = Setting {
+    key: "dropout",
+    label: "Dropout",
+    default: "0",
+    min: Some(0.0),
+    max: Some(0.9),
+    help: "share of the adapter's inputs dropped while training; 0.05 to 0.1 helps on small data",
+    ..NUMBER
+};
+
+/// How many directions the change of a layer uses.
+pub const EFFECTIVE_RANK: SeriesDef = SeriesDef {
+    name: "effective_rank",
+    unit: "",
+    higher_is_better: None,
+    help: "how many directions the change of a layer really uses: the exponential of the entropy of its normalised \
+           singular values",
+};
+
+/// Size of the change of a layer.
+pub const ENERGY: SeriesDef = SeriesDef {
+    name: "energy",
+    unit: "",
+    higher_is_better: None,
+    help: "size of the change of a layer over the size of its weight, ‖W_eff − W‖ / ‖W‖",
+};
+
+/// Size of the change of a bias.
+pub const BIAS_SHIFT: SeriesDef = SeriesDef {
+    name: "bias_shift",
+    unit: "",
+    higher_is_better: None,
+    help: "size of the change of a layer's bias, ‖b_eff − b‖",
 };

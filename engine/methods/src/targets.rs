@@ -155,6 +155,25 @@ pub fn select<'a>(values: &Values, sites: &'a [SiteDims]) -> Result<Vec<&'a Site
     Ok(chosen)
 }
 
+/// Whether a layer is hit by an entry of the list `setting`, for each of `sites`; a list may be empty. An entry that hits
+/// no layer at all is left alone: the list only tells apart what others select.
+///
+/// # Errors
+/// [`MethodError`] for an expression that cannot be read.
+pub fn listed(setting: &'static str, values: &Values, sites: &[SiteDims]) -> Result<Vec<bool>, MethodError> {
+    let mut hits = vec![false; sites.len()];
+    for text in values.list(setting).iter().flat_map(|text| split_list(text)) {
+        let rule = Rule::parse(setting, text)?;
+        if let Some(naming) = Naming::of(sites.iter(), |name| rule.hit(name).is_some()) {
+            let entry = Entry { rule, naming };
+            for (hit, site) in hits.iter_mut().zip(sites) {
+                *hit |= entry.hit(site).is_some();
+            }
+        }
+    }
+    Ok(hits)
+}
+
 /// Reads entries and refuses those that hit nothing.
 fn entries(setting: &'static str, texts: &[String], sites: &[SiteDims]) -> Result<Vec<Entry>, MethodError> {
     let mut list = Vec::new();

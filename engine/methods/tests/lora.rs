@@ -50,7 +50,7 @@ fn refusal(settings: &[(&str, Value)]) -> Problem {
 fn a_and_b(slots: &Slots) -> Outcome<(Init, f64, f64)> {
     match &slots.delta {
         Delta::Chain(chain) => Ok((chain.a.init(), chain.a.group.lr_ratio, chain.b.group.lr_ratio)),
-        Delta::None => Err("it changes nothing".into()),
+        _ => Err("it is no chain".into()),
     }
 }
 

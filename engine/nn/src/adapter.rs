@@ -7,7 +7,7 @@
 //! [`crate::SlotAdapter`].
 
 use crate::context::ForwardContext;
-use crate::fused::FusedLowRank;
+use crate::fused::{FusedFactor, FusedLowRank};
 use crate::param::{Grads, Param};
 use crate::site::Layer;
 use crate::{NnError, Result};
@@ -28,23 +28,44 @@ pub trait Adapter: Send + Sync {
     /// Shapes that do not fit.
     fn forward(&self, x: &Tensor, below: Layer<'_>, ctx: &ForwardContext) -> Result<Tensor>;
 
-    /// The change as a plain chain of two factors, when it is nothing else: then the layer can be part of a fused half.
-    fn plain_chain(&self, _ctx: &ForwardContext) -> Option<FusedLowRank> {
-        None
+    /// The change as something a fused half can carry; none when it needs a graph.
+    ///
+    /// # Errors
+    /// A failing tensor operation.
+    fn fused_change(&self, _ctx: &ForwardContext) -> Result<Option<FusedChange>> {
+        Ok(None)
     }
 
-    /// Adds the change to a weight. `false`, with the weight untouched, when the change depends on the
-    /// input and no weight can hold it.
+    /// Turns the weight below into the weight with this change. `false`, with the weight untouched, when the
+    /// change depends on the input and no weight can hold it.
     ///
     /// # Errors
     /// Shapes that do not fit.
     fn merge_into(&self, weight: &mut MergedWeight) -> Result<bool>;
 
-    /// The form in which it leaves for a file.
+    /// The change as an exact sum to the weight below, [`AdapterExport::LowRank`]; none when only the whole weight
+    /// holds it.
+    ///
+    /// # Errors
+    /// A failing tensor operation, or no change at all.
+    fn export(&self, below: Layer<'_>) -> Result<Option<AdapterExport>>;
+
+    /// Whether [`export`](Self::export) gives a sum to the weight below.
+    fn only_adds_low_rank(&self) -> bool {
+        false
+    }
+
+    /// The tensors of PEFT's own type for such a change, where PEFT has one beside plain LoRA.
     ///
     /// # Errors
     /// A failing tensor operation.
-    fn export(&self) -> Result<AdapterExport>;
+    fn peft(&self, _below: Layer<'_>) -> Result<Option<PeftLayer>> {
+        Ok(None)
+    }
+
+    /// While on, what counts as a constant in the backward pass (such as the row norms of a normaliser) keeps its
+    /// present value: finite differences then see the function whose gradient is taken.
+    fn hold_constants(&self, _on: bool) {}
 
     /// A scalar that is added to the loss of each micro-step.
     ///
@@ -71,10 +92,22 @@ pub trait Adapter: Send + Sync {
     }
 }
 
+/// A change as a fused half carries it.
+#[derive(Default)]
+pub struct FusedChange {
+    /// The trained low-rank term.
+    pub low_rank: Option<FusedLowRank>,
+    /// What a residual base takes off the weight; its scale is negative.
+    pub residual: Option<FusedLowRank>,
+    /// Change of the bias, (out).
+    pub bias: Option<FusedFactor>,
+}
+
 /// The form in which the change of a site leaves for a file.
 #[derive(Debug, Clone)]
 pub enum AdapterExport {
-    /// `ΔW = scale · B A`; whatever stood between the factors is folded into B.
+    /// `ΔW = scale · B A`; whatever stood between the factors is folded into B. A residual base makes the rank twice
+    /// that of the method, so that the factors fit the untouched weight.
     LowRank {
         /// (rank, in), f32.
         a: Tensor,
@@ -86,6 +119,8 @@ pub enum AdapterExport {
         rank: usize,
         /// The alpha to name in a file; `scale` is `alpha / rank` or, rank-stabilised, `alpha / √rank`.
         alpha: f64,
+        /// Change of the bias, (out), f32; none when it stays as it is.
+        bias: Option<Tensor>,
     },
     /// The whole new weight.
     Dense {
@@ -94,6 +129,58 @@ pub enum AdapterExport {
         /// (out), f32.
         bias: Option<Tensor>,
     },
+}
+
+/// One layer of an adapter file in the form of one of PEFT's types.
+#[derive(Debug, Clone)]
+pub struct PeftLayer {
+    /// PEFT's name of the type, such as `IA3`; `LORA` for what is a flag of that, such as DoRA.
+    pub peft_type: &'static str,
+    /// Tensors by the name after the module path, such as `lora_A.weight`, f32.
+    pub tensors: Vec<(&'static str, Tensor)>,
+    /// Tensors that a file holds once for all layers, by the name after `base_model.`, f32.
+    pub shared: Vec<(&'static str, Tensor)>,
+    /// What the configuration says about this layer, by PEFT's key.
+    pub settings: Vec<(&'static str, PeftSetting)>,
+}
+
+/// A value of PEFT's configuration.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum PeftSetting {
+    /// A whole number.
+    Integer(u64),
+    /// A real number.
+    Number(f64),
+    /// Yes or no.
+    Flag(bool),
+    /// A word.
+    Text(&'static str),
+    /// Whether the layer belongs to the list of module names under this key.
+    Listed(bool),
+}
+
+impl PeftLayer {
+    /// A tensor by its name, its own or a shared one.
+    #[must_use]
+    pub fn tensor(&self, name: &str) -> Option<&Tensor> {
+        self.tensors.iter().chain(&self.shared).find(|(known, _)| *known == name).map(|(_, tensor)| tensor)
+    }
+
+    /// A setting by its key.
+    #[must_use]
+    pub fn setting(&self, key: &str) -> Option<PeftSetting> {
+        self.settings.iter().find(|(known, _)| *known == key).map(|(_, setting)| *setting)
+    }
+
+    /// A setting that is a number; 0 where it is none.
+    #[must_use]
+    pub fn number(&self, key: &str) -> f64 {
+        match self.setting(key) {
+            Some(PeftSetting::Integer(number)) => number as f64,
+            Some(PeftSetting::Number(number)) => number,
+            _ => 0.0,
+        }
+    }
 }
 
 /// A weight on its way into a merged file: f32 as it will be written or rounded further, with every change
@@ -145,6 +232,48 @@ impl MergedWeight {
             },
         );
         Ok(())
+    }
+
+    /// Adds to each row what `change(row, sum)` leaves in `sum` (in), which starts at 0; in f64 and rounded once.
+    pub fn add_rows(&mut self, change: impl Fn(usize, &mut [f64]) + Sync) {
+        let cols = self.in_features.max(1);
+        self.weight.par_chunks_mut(cols).enumerate().for_each_init(
+            || vec![0f64; cols],
+            |sum, (index, row)| {
+                sum.fill(0.0);
+                change(index, sum);
+                for (weight, change) in row.iter_mut().zip(sum.iter()) {
+                    *weight = (f64::from(*weight) + change) as f32;
+                }
+            },
+        );
+    }
+
+    /// Multiplies row `i` by `factor(i)`, in f64 and rounded once.
+    pub fn scale_rows(&mut self, factor: impl Fn(usize, &[f32]) -> f64 + Sync) {
+        self.weight.par_chunks_mut(self.in_features.max(1)).enumerate().for_each(|(index, row)| {
+            let factor = factor(index, row);
+            for weight in row {
+                *weight = (f64::from(*weight) * factor) as f32;
+            }
+        });
+    }
+
+    /// Multiplies column `j` by `scale[j]`, in f64 and rounded once.
+    pub fn scale_columns(&mut self, scale: &[f32]) {
+        self.weight.par_chunks_mut(self.in_features.max(1)).for_each(|row| {
+            for (weight, scale) in row.iter_mut().zip(scale) {
+                *weight = (f64::from(*weight) * f64::from(*scale)) as f32;
+            }
+        });
+    }
+
+    /// Adds to the bias, which becomes one where there was none.
+    pub fn add_bias(&mut self, change: &[f32]) {
+        let bias = self.bias.get_or_insert_with(|| vec![0f32; change.len()]);
+        for (bias, change) in bias.iter_mut().zip(change) {
+            *bias += change;
+        }
     }
 
     /// The weight as a tensor (out, in), f32.

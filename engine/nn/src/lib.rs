@@ -29,7 +29,7 @@ pub mod slots;
 pub mod storage;
 pub mod telemetry;
 
-pub use adapter::{Adapter, AdapterExport, MergedWeight};
+pub use adapter::{Adapter, AdapterExport, FusedChange, MergedWeight, PeftLayer, PeftSetting};
 pub use bytes::{Bytes, Map};
 pub use context::ForwardContext;
 pub use conv_site::{ConvShape, ConvSite};

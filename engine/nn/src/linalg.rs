@@ -1,10 +1,12 @@
-//! Decompositions in f64: singular values, SVD, QR, and the spectrum of a product of two thin factors.
+//! Decompositions in f64: singular values, SVD, QR, their leading parts, LU, and the spectrum of a product of two thin
+//! factors.
 //!
 //! Place in the data flow: initialisers of methods, telemetry of ranks, exporters. All matrices are row-major
 //! slices.
 
+use crate::rng::Stream;
 use crate::{NnError, Result};
-use faer::MatRef;
+use faer::{Mat, MatRef};
 
 /// `A = U diag(s) Vᵀ` with k = min(rows, cols).
 #[derive(Clone, Debug)]
@@ -76,6 +78,154 @@ pub fn qr(values: &[f64], rows: usize, cols: usize) -> Result<Qr> {
     Ok(Qr { q: row_major(qr.compute_thin_Q().as_ref()), r: row_major(qr.thin_R()) })
 }
 
+/// The `rank` leading singular triplets of a matrix (rows, cols), for `rank` up to min(rows, cols): exactly with
+/// `iterations` 0, else by projecting on `rank` + 8 random directions of `stream` that were sharpened by that many
+/// products with A and its transpose (Halko, Martinsson and Tropp, "Finding structure with randomness", 2011,
+/// algorithms 4.4 and 5.1).
+///
+/// # Errors
+/// Sizes that do not fit, values that are not finite.
+pub fn leading_svd(
+    values: &[f64],
+    rows: usize,
+    cols: usize,
+    rank: usize,
+    iterations: usize,
+    stream: &mut Stream,
+) -> Result<Svd> {
+    const OVERSAMPLED: usize = 8;
+    let matrix = view(values, rows, cols)?;
+    let (side, width) = (rows.min(cols), rank + OVERSAMPLED);
+    if rank > side {
+        return Err(NnError::Shape(format!("a matrix of {rows} x {cols} has no {rank} singular values")));
+    }
+    let svd = |matrix: MatRef<'_, f64>| matrix.thin_svd().map_err(not_converged);
+    let (u, s, v) = if iterations == 0 || width >= side {
+        let svd = svd(matrix)?;
+        (svd.U().to_owned(), svd.S().column_vector().to_owned(), svd.V().to_owned())
+    } else {
+        let start = Mat::from_fn(cols, width, |_, _| stream.normal());
+        let mut basis = (matrix * &start).qr().compute_thin_Q();
+        for _ in 0..iterations {
+            let back = (matrix.transpose() * &basis).qr().compute_thin_Q();
+            basis = (matrix * &back).qr().compute_thin_Q();
+        }
+        let small = basis.transpose() * matrix;
+        let svd = svd(small.as_ref())?;
+        (&basis * svd.U(), svd.S().column_vector().to_owned(), svd.V().to_owned())
+    };
+    Ok(Svd {
+        u: row_major(u.as_ref().subcols(0, rank)),
+        s: (0..rank).map(|index| s[index]).collect(),
+        v: row_major(v.as_ref().subcols(0, rank)),
+    })
+}
+
+/// One product of `A ≈ Σ s · U ⊗ V`.
+#[derive(Clone, Debug)]
+pub struct KroneckerTerm {
+    /// Singular value.
+    pub s: f64,
+    /// (a, c), norm 1.
+    pub u: Vec<f64>,
+    /// (b, d), norm 1.
+    pub v: Vec<f64>,
+}
+
+/// The `terms` strongest products of `A ≈ Σ s · U ⊗ V` for U (a, c), V (b, d) and A (a b, c d).
+///
+/// # Errors
+/// Sizes that do not fit, values that are not finite, more terms than there are.
+pub fn kronecker(
+    values: &[f64],
+    (a, c): (usize, usize),
+    (b, d): (usize, usize),
+    terms: usize,
+    iterations: usize,
+    stream: &mut Stream,
+) -> Result<Vec<KroneckerTerm>> {
+    let matrix = view(values, a * b, c * d)?;
+    // Each block of A, laid out as a row: a Kronecker product becomes a product of a column and a row.
+    let mut blocks = Vec::with_capacity(values.len());
+    for (i, j) in (0..a).flat_map(|i| (0..c).map(move |j| (i, j))) {
+        for (k, l) in (0..b).flat_map(|k| (0..d).map(move |l| (k, l))) {
+            blocks.push(matrix[(i * b + k, j * d + l)]);
+        }
+    }
+    let svd = leading_svd(&blocks, a * c, b * d, terms, iterations, stream)?;
+    let column = |values: &[f64], term: usize| values.iter().skip(term).step_by(terms).copied().collect::<Vec<_>>();
+    let term = |(term, s): (usize, &f64)| KroneckerTerm { s: *s, u: column(&svd.u, term), v: column(&svd.v, term) };
+    Ok(svd.s.iter().enumerate().map(term).collect())
+}
+
+/// The first `rank` columns of Q and rows of R of `A = Q R`, for `rank` up to min(rows, cols): Q is what the first
+/// columns of A span.
+///
+/// # Errors
+/// Sizes that do not fit, values that are not finite.
+pub fn leading_qr(values: &[f64], rows: usize, cols: usize, rank: usize) -> Result<Qr> {
+    let matrix = view(values, rows, cols)?;
+    if rank > rows.min(cols) {
+        return Err(NnError::Shape(format!("a matrix of {rows} x {cols} has no {rank} directions")));
+    }
+    let q = matrix.subcols(0, rank).qr().compute_thin_Q();
+    let r = q.transpose() * matrix;
+    Ok(Qr { q: row_major(q.as_ref()), r: row_major(r.as_ref()) })
+}
+
+/// The leading part of `A = P L D U`: elimination with row exchanges.
+#[derive(Clone, Debug)]
+pub struct Lu {
+    /// P L, (rows, k): the columns of the unit lower triangular factor, rows back in their place.
+    pub l: Vec<f64>,
+    /// k pivots.
+    pub d: Vec<f64>,
+    /// (k, cols), unit upper trapezoidal.
+    pub u: Vec<f64>,
+}
+
+/// The first `rank` steps of Gaussian elimination with partial pivoting. A pivot below a millionth of the largest
+/// gets a row of U with nothing but its 1: dividing by it would spread its rounding over the row.
+///
+/// # Errors
+/// Sizes that do not fit, values that are not finite.
+pub fn leading_lu(values: &[f64], rows: usize, cols: usize, rank: usize) -> Result<Lu> {
+    const SMALLEST_PIVOT: f64 = 1e-6;
+    let matrix = view(values, rows, cols)?;
+    if rank > rows.min(cols) {
+        return Err(NnError::Shape(format!("a matrix of {rows} x {cols} has no {rank} pivots")));
+    }
+    // Partial pivoting looks at one column at a time, so that the first columns decide the first pivots.
+    let lu = matrix.subcols(0, rank).partial_piv_lu();
+    let (order, lower) = (lu.P().arrays().0, lu.L());
+    let mut l = vec![0f64; rows * rank];
+    for (step, &row) in order.iter().enumerate() {
+        for col in 0..rank {
+            l[row * rank + col] = lower[(step, col)];
+        }
+    }
+    // U = L11⁻¹ times the first rows of the permuted matrix, from above.
+    let mut u = Mat::from_fn(rank, cols, |row, col| matrix[(order[row], col)]);
+    for row in 0..rank {
+        for above in 0..row {
+            let factor = lower[(row, above)];
+            for col in 0..cols {
+                u[(row, col)] -= factor * u[(above, col)];
+            }
+        }
+    }
+    let d: Vec<f64> = (0..rank).map(|row| u[(row, row)]).collect();
+    let largest = d.iter().fold(0f64, |largest, pivot| largest.max(pivot.abs()));
+    for (row, &pivot) in d.iter().enumerate() {
+        let usable = pivot.abs() > SMALLEST_PIVOT * largest;
+        for col in 0..cols {
+            let value = if usable && col >= row { u[(row, col)] / pivot } else { 0.0 };
+            u[(row, col)] = if col == row { 1.0 } else { value };
+        }
+    }
+    Ok(Lu { l, d, u: row_major(u.as_ref()) })
+}
+
 /// Singular values of `B A` for `b` (out, rank) and `a` (rank, in), largest first, at most `rank` of them,
 /// without forming the product: with `B = Q R` and `Aᵀ = P S` they are those of the small matrix `R Sᵀ`.
 ///
@@ -136,6 +286,66 @@ mod tests {
             let Qr { q, r } = qr(&values, rows, cols).unwrap();
             close(&product(&q, &r, rows, k, cols), &values);
         }
+    }
+
+    #[test]
+    fn leading_parts_are_those_of_the_whole() {
+        for (rows, cols, rank) in [(30, 24, 4), (24, 30, 4), (9, 9, 9)] {
+            let values = random("lead", rows * cols);
+            let whole = svd(&values, rows, cols).unwrap();
+            let exact = leading_svd(&values, rows, cols, rank, 0, &mut Stream::new(1, "svd")).unwrap();
+            close(&exact.s, &whole.s[..rank]);
+            let drawn = leading_svd(&values, rows, cols, rank, 16, &mut Stream::new(1, "svd")).unwrap();
+            for (found, exact) in drawn.s.iter().zip(&exact.s) {
+                assert!((found / exact - 1.0).abs() < 1e-3, "{found} {exact}");
+            }
+            let Qr { q, r } = leading_qr(&values, rows, cols, rank).unwrap();
+            let all = qr(&values, rows, cols).unwrap();
+            let side = rows.min(cols);
+            for row in 0..rows {
+                close(&q[row * rank..(row + 1) * rank], &all.q[row * side..row * side + rank]);
+            }
+            close(&r, &all.r[..rank * cols]);
+        }
+        assert!(leading_svd(&[1.0; 6], 2, 3, 3, 0, &mut Stream::new(1, "svd")).is_err());
+        assert!(leading_qr(&[1.0; 6], 2, 3, 3).is_err() && leading_lu(&[1.0; 6], 2, 3, 3).is_err());
+    }
+
+    #[test]
+    fn kronecker_products_add_up_to_the_matrix_and_one_is_found_again() {
+        let (a, b, c, d) = (3, 2, 2, 4);
+        let kron = |u: &[f64], v: &[f64]| -> Vec<f64> {
+            let at = |row: usize, col: usize| u[row / b * c + col / d] * v[row % b * d + col % d];
+            (0..a * b).flat_map(|row| (0..c * d).map(move |col| at(row, col))).collect()
+        };
+        let values = random("kron", a * b * c * d);
+        let all = kronecker(&values, (a, c), (b, d), 6, 0, &mut Stream::new(1, "kron")).unwrap();
+        let mut sum = vec![0.0; values.len()];
+        for KroneckerTerm { s, u, v } in &all {
+            sum.iter_mut().zip(kron(u, v)).for_each(|(sum, value)| *sum += s * value);
+        }
+        close(&sum, &values);
+        let one = kron(&random("u", a * c), &random("v", b * d));
+        let found = kronecker(&one, (a, c), (b, d), 1, 0, &mut Stream::new(1, "kron")).unwrap();
+        close(&kron(&found[0].u, &found[0].v).iter().map(|x| x * found[0].s).collect::<Vec<_>>(), &one);
+    }
+
+    #[test]
+    fn pivots_and_triangles_give_the_matrix_back() {
+        for (rows, cols) in [(7, 4), (4, 7), (5, 5)] {
+            let (values, k) = (random("lu", rows * cols), rows.min(cols));
+            let Lu { l, d, u } = leading_lu(&values, rows, cols, k).unwrap();
+            let scaled: Vec<f64> = l.iter().enumerate().map(|(index, l)| l * d[index % k]).collect();
+            close(&product(&scaled, &u, rows, k, cols), &values);
+            assert!((0..k).all(|row| u[row * cols + row] == 1.0));
+            assert!(l.iter().all(|l| l.abs() <= 1.0), "row exchanges keep every multiplier at most 1");
+            // The first steps alone are the first part of all of them.
+            let part = leading_lu(&values, rows, cols, 2).unwrap();
+            close(&part.d, &d[..2]);
+            close(&part.u, &u[..2 * cols]);
+        }
+        let singular = leading_lu(&[1.0, 2.0, 2.0, 4.0], 2, 2, 2).unwrap();
+        assert!(singular.u.iter().all(|u| u.is_finite()));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! [`LinearSite::attach`] and [`LinearSite::promote`]; the trainer reads [`LinearSite::params`]; exporters
 //! read [`LinearSite::merged`] and [`LinearSite::export`].
 
-use crate::adapter::{Adapter, AdapterExport, MergedWeight};
+use crate::adapter::{Adapter, AdapterExport, FusedChange, MergedWeight, PeftLayer};
 use crate::context::ForwardContext;
 use crate::frozen::FrozenWeight;
 use crate::fused::{FusedFactor, FusedLinear, FusedWeight};
@@ -138,6 +138,21 @@ impl<'a> Layer<'a> {
             Some((last, below)) => last.forward(x, Layer { weight: self.weight, adapters: below }, ctx),
         }
     }
+
+    /// Weight and bias with everything below folded in. `site` is only named in the error.
+    ///
+    /// # Errors
+    /// A weight that cannot be read; an adapter below whose change depends on the input.
+    pub fn merged(self, site: &str) -> Result<MergedWeight> {
+        let mut merged = self.weight.values()?;
+        for adapter in self.adapters {
+            if !adapter.merge_into(&mut merged)? {
+                let what = "starts from the weight, but an adapter below it fits no weight".to_owned();
+                return Err(NnError::Adapter { site: site.to_owned(), what });
+            }
+        }
+        Ok(merged)
+    }
 }
 
 impl LinearSite {
@@ -259,34 +274,37 @@ impl LinearSite {
     pub fn fused(&self, ctx: &ForwardContext) -> Result<Option<FusedLinear>> {
         let enabled = self.enabled.load(Ordering::Relaxed);
         let weight = if enabled { &self.weight } else { self.origin.as_ref().unwrap_or(&self.weight) };
-        let low_rank = match (enabled, self.adapters.as_slice()) {
-            (false, _) | (true, []) => None,
-            (true, [adapter]) => match adapter.plain_chain(ctx) {
-                Some(chain) if adapter.extra_loss()?.is_none() => Some(chain),
+        let change = match (enabled, self.adapters.as_slice()) {
+            (false, _) | (true, []) => FusedChange::default(),
+            (true, [adapter]) => match adapter.fused_change(ctx)? {
+                Some(change) if adapter.extra_loss()?.is_none() => change,
                 _ => return Ok(None),
             },
             (true, _) => return Ok(None),
         };
+        let FusedChange { low_rank, residual, bias: shift } = change;
         Ok(Some(match weight {
             // A bias that is tracked belongs to a graph.
             Weight::Frozen(layer) if layer.bias.as_ref().is_some_and(Tensor::track_op) => return Ok(None),
-            Weight::Frozen(layer) => FusedLinear {
-                weight: FusedWeight::Frozen(Arc::clone(&layer.weight)),
-                bias: match &layer.bias {
-                    Some(bias) => Some(FusedFactor { name: None, value: bias.contiguous()? }),
-                    None => None,
-                },
-                low_rank,
-            },
+            Weight::Frozen(layer) => {
+                let bias = match (&layer.bias, shift) {
+                    (Some(bias), None) => Some(FusedFactor::fixed(bias.contiguous()?)),
+                    (None, shift) => shift,
+                    // The gradient of the sum is that of the change.
+                    (Some(bias), Some(shift)) => Some(shift.plus(bias)?),
+                };
+                FusedLinear { weight: FusedWeight::Frozen(Arc::clone(&layer.weight)), bias, low_rank, residual }
+            }
+            Weight::Trained { .. } if shift.is_some() => return Ok(None),
             Weight::Trained { weight, bias } => {
-                let own = |key: &str, var: &Var| FusedFactor {
-                    name: Some(format!("{}.{key}", self.name)),
-                    value: var.as_tensor().clone(),
+                let own = |key: &str, var: &Var| {
+                    FusedFactor::trained(format!("{}.{key}", self.name), var.as_tensor().clone())
                 };
                 FusedLinear {
                     weight: FusedWeight::Trained(own("weight", weight)),
                     bias: bias.as_ref().map(|bias| own("bias", bias)),
                     low_rank,
+                    residual,
                 }
             }
         }))
@@ -361,16 +379,20 @@ impl LinearSite {
     }
 
     /// The forms in which the change leaves for a file, lowest adapter first: one whole weight when the
-    /// weight itself is trained, empty when nothing is.
+    /// weight itself is trained or an adapter is no sum to it, empty when nothing is trained.
     ///
     /// # Errors
-    /// [`NnError`] when a trained weight carries an adapter that cannot be folded into it.
+    /// [`NnError`] when a change fits neither form.
     pub fn export(&self) -> Result<Vec<AdapterExport>> {
         if let Weight::Frozen(_) = self.weight {
-            return self.adapters.iter().map(|adapter| adapter.export()).collect();
+            let layers = (0..self.adapters.len()).map(|below| self.below(below));
+            let sums = self.adapters.iter().zip(layers).map(|(adapter, below)| adapter.export(below));
+            if let Some(sums) = sums.collect::<Result<Option<Vec<_>>>>()? {
+                return Ok(sums);
+            }
         }
         let Some(merged) = self.merge()? else {
-            let what = "the trained weight carries an adapter whose change depends on the input".to_owned();
+            let what = "carries an adapter whose change depends on the input".to_owned();
             return Err(NnError::Adapter { site: self.name.clone(), what });
         };
         let bias = match merged.bias.clone() {
@@ -378,6 +400,29 @@ impl LinearSite {
             None => None,
         };
         Ok(vec![AdapterExport::Dense { weight: merged.into_tensor()?, bias }])
+    }
+
+    /// The layer in PEFT's own type, when a frozen weight carries one adapter for which PEFT has a type beside plain
+    /// LoRA.
+    ///
+    /// # Errors
+    /// A failing tensor operation.
+    pub fn peft(&self) -> Result<Option<PeftLayer>> {
+        match (&self.weight, self.adapters.as_slice()) {
+            (Weight::Frozen(_), [adapter]) => adapter.peft(self.below(0)),
+            _ => Ok(None),
+        }
+    }
+
+    /// The layer below adapter number `count`.
+    fn below(&self, count: usize) -> Layer<'_> {
+        Layer { weight: &self.weight, adapters: self.adapters.get(..count).unwrap_or_default() }
+    }
+
+    /// While on, what adapters treat as constant in their backward pass keeps its present value, so that finite
+    /// differences see the function whose gradient is taken.
+    pub fn hold_constants(&self, on: bool) {
+        self.adapters.iter().for_each(|adapter| adapter.hold_constants(on));
     }
 
     /// Sum of the adapters' extra losses, a scalar.
@@ -432,19 +477,32 @@ impl LinearSite {
                 *self.original_norm.get_or_init(|| norm)
             }
         };
-        let mut low_rank = Vec::new();
+        let (mut low_rank, mut shift) = (Vec::new(), 0.0);
         for change in self.export()? {
             match change {
-                AdapterExport::LowRank { a, b, scale, .. } => low_rank.push((b, a, scale)),
-                AdapterExport::Dense { weight, .. } => {
+                AdapterExport::LowRank { a, b, scale, bias, .. } => {
+                    low_rank.push((b, a, scale));
+                    shift += bias.map_or(Ok(0.0), |bias| telemetry::norm(&bias, None))?;
+                }
+                AdapterExport::Dense { weight, bias } => {
                     let Some(layer) = self.frozen() else {
                         return Ok(None);
                     };
-                    return telemetry::of_dense(&weight, &layer.weight, norm);
+                    let found = telemetry::of_dense(&weight, &layer.weight, norm)?;
+                    let shift = bias.map_or(Ok(0.0), |bias| telemetry::norm(&bias, layer.bias.as_ref()))?;
+                    return Ok(found.map(|found| SiteTelemetry { bias_shift: shift, ..found }));
                 }
             }
         }
-        telemetry::of_low_rank(&low_rank, norm).map(Some)
+        let found = telemetry::of_low_rank(&low_rank, norm)?;
+        Ok(Some(SiteTelemetry { bias_shift: shift, ..found }))
+    }
+
+    /// Whether [`telemetry`](Self::telemetry) has to decompose a whole matrix here, which takes time.
+    #[must_use]
+    pub fn measures_whole_weight(&self) -> bool {
+        let frozen = matches!(self.weight, Weight::Frozen(_));
+        !(frozen && self.adapters.iter().all(|adapter| adapter.only_adds_low_rank()))
     }
 }
 
@@ -500,7 +558,7 @@ mod tests {
             Ok(false)
         }
 
-        fn export(&self) -> Result<AdapterExport> {
+        fn export(&self, _below: Layer<'_>) -> Result<Option<AdapterExport>> {
             Err(NnError::Adapter { site: "here".to_owned(), what: "cannot leave".to_owned() })
         }
 

@@ -5,6 +5,7 @@
 //! of rank x rank; a whole weight is decomposed only below [`DENSE_LIMIT`].
 
 use crate::frozen::FrozenWeight;
+use crate::kernels::reduce::sum_of_squares;
 use crate::linalg::{product_singular_values, singular_values};
 use crate::ops::with_slice;
 use crate::{NnError, Result};
@@ -26,10 +27,12 @@ pub struct SiteTelemetry {
     pub energy: f64,
     /// Singular values of the change, largest first.
     pub spectrum: Vec<f32>,
+    /// Euclidean norm of the change of the bias; 0 where it stays as it is.
+    pub bias_shift: f64,
 }
 
 /// Names under which [`SiteTelemetry::value`] answers; methods declare their series from them.
-pub const SERIES: &[&str] = &["rank", "effective_rank", "energy"];
+pub const SERIES: &[&str] = &["rank", "effective_rank", "energy", "bias_shift"];
 
 impl SiteTelemetry {
     /// From the singular values of the change, largest first, and the norm of the weight.
@@ -41,6 +44,7 @@ impl SiteTelemetry {
             effective_rank: effective_rank(spectrum),
             energy: if weight_norm > 0.0 { norm / weight_norm } else { 0.0 },
             spectrum: spectrum.iter().map(|&value| value as f32).collect(),
+            bias_shift: 0.0,
         }
     }
 
@@ -51,6 +55,7 @@ impl SiteTelemetry {
             "rank" => Some(self.rank as f64),
             "effective_rank" => Some(self.effective_rank),
             "energy" => Some(self.energy),
+            "bias_shift" => Some(self.bias_shift),
             _ => None,
         }
     }
@@ -65,6 +70,18 @@ pub fn effective_rank(spectrum: &[f64]) -> f64 {
     }
     let shares = spectrum.iter().map(|value| value / sum).filter(|share| *share > 0.0);
     shares.map(|share| -share * share.ln()).sum::<f64>().exp()
+}
+
+/// Euclidean norm of `values` less those of `before`.
+///
+/// # Errors
+/// Shapes that differ.
+pub fn norm(values: &Tensor, before: Option<&Tensor>) -> Result<f64> {
+    let change = match before {
+        Some(before) => (values - before)?,
+        None => values.clone(),
+    };
+    Ok(with_slice(&change, sum_of_squares)?.sqrt())
 }
 
 /// Measures the sum of changes `scale · B A`, each given as B (out, rank), A (rank, in), scale.

@@ -11,8 +11,8 @@ const ROUND_OPERATIONS: f64 = 4e9;
 /// Operations of a decomposition over m n min(m, n).
 const DECOMPOSITION: f64 = 20.0;
 
-/// Which sites are measured at the `round`-th measurement (from 1): all of them when the changes are of low
-/// rank; in turn when whole weights have to be decomposed.
+/// How many sites are measured at a time: all of them when the changes are of low rank; some, in turn, when whole
+/// weights have to be decomposed.
 fn throttle(sites: &[&LinearSite], whole_weights: bool) -> Throttle {
     let cost = |site: &LinearSite| {
         let (rows, cols) = (site.out_features() as f64, site.in_features() as f64);
@@ -29,6 +29,7 @@ fn throttle(sites: &[&LinearSite], whole_weights: bool) -> Throttle {
 /// A failing decomposition; a stop or cancel.
 pub fn tell(model: &Model, whole_weights: bool, round: u64, step: u64, watch: &Watch<'_>) -> Result<()> {
     let sites: Vec<&LinearSite> = model.sites().into_iter().filter(|site| site.is_adapted()).collect();
+    let whole_weights = whole_weights || sites.iter().any(|site| site.measures_whole_weight());
     for index in throttle(&sites, whole_weights).due(round, sites.len()) {
         let Some(site) = sites.get(index) else { continue };
         watch.check()?;

@@ -13,15 +13,15 @@ use std::path::{Path, PathBuf};
 /// Tensors by name.
 pub type Tensors = BTreeMap<String, Tensor>;
 
-fn read_back(path: &Path, what: impl Into<String>) -> ExportError {
+pub(super) fn read_back(path: &Path, what: impl Into<String>) -> ExportError {
     ExportError::ReadBack { path: path.to_path_buf(), what: what.into() }
 }
 
-fn first_line(error: &candle_core::Error) -> String {
+pub(super) fn first_line(error: &candle_core::Error) -> String {
     error.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
-fn json(path: &Path) -> Result<Json> {
+pub(super) fn json(path: &Path) -> Result<Json> {
     let text = std::fs::read_to_string(path).map_err(ExportError::io(path))?;
     serde_json::from_str(&text).map_err(|error| read_back(path, error.to_string()))
 }
@@ -112,45 +112,7 @@ pub fn read_hf(folder: &Path) -> Result<Tensors> {
     Ok(all)
 }
 
-/// Adds a PEFT LoRA adapter to the tensors of its base: `W + scale · B A` in f64, scale from the
-/// configuration alone.
-///
-/// # Errors
-/// A damaged adapter, or one that does not fit.
-pub fn adapter_over(mut base: Tensors, adapter: &Path) -> Result<Tensors> {
-    let config_path = adapter.join("adapter_config.json");
-    let config = json(&config_path)?;
-    let file = adapter.join("adapter_model.safetensors");
-    let loaded =
-        candle_core::safetensors::load(&file, &Device::Cpu).map_err(|error| read_back(&file, first_line(&error)))?;
-    let loaded: Tensors = loaded.into_iter().collect();
-    let rslora = config.get("use_rslora").and_then(Json::as_bool).unwrap_or(false);
-    let pattern = |key: &str, module: &str| {
-        config.get(key).and_then(Json::as_object).and_then(|patterns| {
-            patterns.iter().find(|(name, _)| name.replace('\\', "") == module).and_then(|(_, value)| value.as_f64())
-        })
-    };
-    for (name, a) in &loaded {
-        let Some(module) = name.strip_prefix("base_model.model.").and_then(|rest| rest.strip_suffix(".lora_A.weight"))
-        else {
-            continue;
-        };
-        let b_name = format!("base_model.model.{module}.lora_B.weight");
-        let b = loaded.get(&b_name).ok_or_else(|| read_back(&file, format!("{b_name} is missing")))?;
-        let rank = a.dim(0)? as f64;
-        let alpha = pattern("alpha_pattern", module)
-            .or_else(|| config.get("lora_alpha").and_then(Json::as_f64))
-            .ok_or_else(|| read_back(&config_path, "lora_alpha is missing"))?;
-        let scale = if rslora { alpha / rank.sqrt() } else { alpha / rank };
-        let weight_name = format!("{module}.weight");
-        let weight =
-            base.get(&weight_name).ok_or_else(|| read_back(&file, format!("the base has no {weight_name}")))?;
-        let merged = add_product(weight, a, b, scale)?;
-        base.insert(weight_name, merged);
-    }
-    Ok(base)
-}
-
+/// `weight + scale · b a` in f64.
 fn add_product(weight: &Tensor, a: &Tensor, b: &Tensor, scale: f64) -> Result<Tensor> {
     let change = b.to_dtype(DType::F64)?.matmul(&a.to_dtype(DType::F64)?)?.affine(scale, 0.0)?;
     Ok((weight.to_dtype(DType::F64)? + change)?.to_dtype(DType::F32)?)

@@ -6,6 +6,8 @@
 
 mod files;
 mod oracle;
+mod peft;
 
-pub use files::{Tensors, adapter_over, gguf_lora_over, read_gguf, read_hf, read_hf_config};
+pub use files::{Tensors, gguf_lora_over, read_gguf, read_hf, read_hf_config};
 pub use oracle::{Config, Oracle, QuantisedOracle};
+pub use peft::{Adapted, adapter_over};

@@ -1,6 +1,8 @@
 //! What the contract is checked on: a handful of linear layers of different shapes and storage, and every setting
 //! of a method tried at other values than its default.
 
+pub(crate) mod peft;
+
 use candle_core::{Device, Tensor, Var};
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -33,8 +35,9 @@ pub(crate) fn random(name: &str, shape: &[usize], std: f64) -> Outcome<Tensor> {
 /// Name here, Hugging Face's name, (out, in), storage, bias.
 type Layer = (&'static str, &'static str, (usize, usize), StorageKind, bool);
 
-const LAYERS: [Layer; 5] = [
+const LAYERS: [Layer; 6] = [
     ("layers.0.attn.q", "model.layers.0.self_attn.q_proj", (7, 5), StorageKind::F32, true),
+    ("layers.0.attn.k", "model.layers.0.self_attn.k_proj", (24, 32), StorageKind::F32, false),
     ("layers.0.mlp.down", "model.layers.0.mlp.down_proj", (48, 32), StorageKind::F16, false),
     ("layers.1.attn.v", "model.layers.1.self_attn.v_proj", (24, 64), StorageKind::Q8_0, true),
     ("layers.1.attn.o", "model.layers.1.self_attn.o_proj", (32, 32), StorageKind::Bf16, true),

@@ -5,6 +5,7 @@
 //! side is written as a person would who wants it fast and has only candle: its own fused functions where they carry a
 //! gradient, no copies that can be avoided. A pass is forward and backward, seeded the same way on both sides.
 
+mod adapters;
 mod language;
 mod maps;
 
@@ -111,7 +112,7 @@ pub enum Agreement {
 }
 
 /// Every case, operation by operation.
-pub const CASES: &[&[Case]] = &[language::CASES, maps::CASES];
+pub const CASES: &[&[Case]] = &[language::CASES, adapters::CASES, maps::CASES];
 
 impl Case {
     /// Name for tables: the operation and its variant.

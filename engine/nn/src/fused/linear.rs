@@ -1,15 +1,16 @@
-//! A linear layer of a fused half: a frozen or trained weight, with or without a plain low-rank change.
+//! A linear layer of a fused half: a frozen or trained weight, with or without a low-rank change. The factors of a change
+//! may be parameters themselves or made of parameters by a small graph; then only that graph is walked backward.
 
-use super::add_gradient;
 use crate::frozen::{FrozenWeight, backend};
 use crate::kernels::low_rank::{self, Sizes};
 use crate::kernels::reduce;
-use crate::ops::{Dropout, Values};
+use crate::ops::{Dropout, Values, seed_gradient};
+use crate::param::Param;
 use crate::{Grads, Result, gemm};
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use std::sync::Arc;
 
-/// `y = x Wᵀ + bias + scale · (drop(x) Aᵀ) Bᵀ`.
+/// `y = x Wᵀ + bias + scale · (drop(x) Aᵀ) Bᵀ`, less a residual of the same form.
 pub struct FusedLinear {
     /// (out, in).
     pub weight: FusedWeight,
@@ -17,6 +18,8 @@ pub struct FusedLinear {
     pub bias: Option<FusedFactor>,
     /// The change.
     pub low_rank: Option<FusedLowRank>,
+    /// A second change of which nothing is trained: what a residual base takes off the weight.
+    pub residual: Option<FusedLowRank>,
 }
 
 /// The weight of a layer.
@@ -27,12 +30,68 @@ pub enum FusedWeight {
     Trained(FusedFactor),
 }
 
-/// A tensor, trained when it has a name.
+/// A tensor with its place in the training.
 pub struct FusedFactor {
-    /// Name of the parameter.
-    pub name: Option<String>,
     /// Contiguous f32 values.
     pub value: Tensor,
+    gradient: Target,
+}
+
+/// Where the gradient of a tensor goes.
+enum Target {
+    /// Nowhere: it is not trained.
+    Nothing,
+    /// To the parameter of this name, whose values these are.
+    Param(String),
+    /// Through the graph that made the values, to the parameters at its leaves.
+    Graph(Tensor, Vec<Param>),
+}
+
+impl FusedFactor {
+    /// Values that are not trained.
+    #[must_use]
+    pub fn fixed(value: Tensor) -> Self {
+        Self { value, gradient: Target::Nothing }
+    }
+
+    /// The values of the parameter `name`, or what has the same gradient as it.
+    #[must_use]
+    pub fn trained(name: String, value: Tensor) -> Self {
+        Self { value, gradient: Target::Param(name) }
+    }
+
+    /// Values that a small graph over `params` made, such as a factor with its core folded in.
+    ///
+    /// # Errors
+    /// A failing tensor operation.
+    pub fn folded(made: Tensor, params: Vec<Param>) -> Result<Self> {
+        let value = made.detach().contiguous()?;
+        Ok(if params.is_empty() { Self::fixed(value) } else { Self { value, gradient: Target::Graph(made, params) } })
+    }
+
+    /// The same with a constant added: the gradient stays what it was.
+    ///
+    /// # Errors
+    /// Shapes that differ.
+    pub fn plus(self, constant: &Tensor) -> Result<Self> {
+        Ok(Self { value: (self.value.detach() + constant.detach())?.contiguous()?, gradient: self.gradient })
+    }
+
+    /// Whether anything behind it is trained.
+    fn is_trained(&self) -> bool {
+        !matches!(self.gradient, Target::Nothing)
+    }
+
+    /// Hands on a gradient of the shape of the values.
+    fn add(&self, grads: &mut Grads, gradient: Option<Vec<f32>>) -> Result<()> {
+        let Some(gradient) = gradient else { return Ok(()) };
+        let gradient = Tensor::from_vec(gradient, self.value.dims(), &Device::Cpu)?;
+        match &self.gradient {
+            Target::Nothing => Ok(()),
+            Target::Param(name) => grads.add(name, &gradient),
+            Target::Graph(made, params) => grads.collect(params, &mut seed_gradient(made, &gradient)?.backward()?),
+        }
+    }
 }
 
 /// A plain chain of two factors.
@@ -98,6 +157,10 @@ impl FusedLinear {
                 gemm::gemm_nt(x, &Values::of(&factor.value)?, out, n, rows, cols, 1.0, started);
             }
         }
+        if let Some(taken) = &self.residual {
+            let (sizes, a, b) = (taken.sizes(n)?, Values::of(&taken.a.value)?, Values::of(&taken.b.value)?);
+            low_rank::forward(x, &a, &b, taken.scale, None, out, sizes, true);
+        }
         self.inner(x, n, Some(out))
     }
 
@@ -134,8 +197,8 @@ impl FusedLinear {
         grads: &mut Grads,
     ) -> Result<()> {
         let (rows, cols) = self.weight.dims()?;
-        if let Some(FusedFactor { name: Some(name), value }) = &self.bias {
-            add_gradient(grads, Some(name), Some(reduce::sum_of_rows(g, rows)), value.dims())?;
+        if let Some(bias) = self.bias.as_ref().filter(|bias| bias.is_trained()) {
+            bias.add(grads, Some(reduce::sum_of_rows(g, rows)))?;
         }
         match &self.weight {
             FusedWeight::Frozen(weight) => {
@@ -143,25 +206,29 @@ impl FusedLinear {
                     backend().matmul_nn(weight, g, n, dx, accumulate)?;
                 }
             }
-            FusedWeight::Trained(FusedFactor { name, value }) => {
+            FusedWeight::Trained(factor) => {
                 if let Some(dx) = dx.as_deref_mut() {
-                    gemm::gemm_nn(g, &Values::of(value)?, dx, n, cols, rows, 1.0, accumulate);
+                    gemm::gemm_nn(g, &Values::of(&factor.value)?, dx, n, cols, rows, 1.0, accumulate);
                 }
-                if name.is_some() {
+                if factor.is_trained() {
                     let mut dw = vec![0f32; rows * cols];
                     gemm::gemm_tn(g, x, &mut dw, rows, cols, n, 1.0, false);
-                    add_gradient(grads, name.as_deref(), Some(dw), value.dims())?;
+                    factor.add(grads, Some(dw))?;
                 }
             }
         }
+        if let (Some(taken), Some(dx)) = (&self.residual, dx.as_deref_mut()) {
+            let (sizes, a, b) = (taken.sizes(n)?, Values::of(&taken.a.value)?, Values::of(&taken.b.value)?);
+            low_rank::backward(x, &a, &b, &[], g, taken.scale, None, Some(dx), (false, false), sizes);
+        }
         let Some(change) = &self.low_rank else { return Ok(()) };
-        let (sizes, wants) = (change.sizes(n)?, (change.a.name.is_some(), change.b.name.is_some()));
+        let (sizes, wants) = (change.sizes(n)?, (change.a.is_trained(), change.b.is_trained()));
         let (a, b) = (Values::of(&change.a.value)?, Values::of(&change.b.value)?);
         let gradients = Dropout::with_mask(change.dropout.as_ref(), |mask| {
             low_rank::backward(x, &a, &b, inner, g, change.scale, mask, dx, wants, sizes)
         });
         drop((a, b));
-        add_gradient(grads, change.a.name.as_deref(), gradients.a, change.a.value.dims())?;
-        add_gradient(grads, change.b.name.as_deref(), gradients.b, change.b.value.dims())
+        change.a.add(grads, gradients.a)?;
+        change.b.add(grads, gradients.b)
     }
 }

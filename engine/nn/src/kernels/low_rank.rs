@@ -96,6 +96,18 @@ impl Mask<'_> {
     }
 }
 
+/// `x ∘ mask` over (positions, features), or a copy of `x` without a mask.
+pub(crate) fn dropped(x: &[f32], mask: Option<&Mask<'_>>, features: usize) -> Vec<f32> {
+    match mask {
+        None => x.to_vec(),
+        Some(mask) => {
+            let mut out = vec![0f32; x.len()];
+            mask.apply(x, &mut out, features, false);
+            out
+        }
+    }
+}
+
 /// Calls `work` with `x ∘ mask`, or with `x` itself without a mask.
 fn with_dropped<R>(x: &[f32], mask: Option<&Mask<'_>>, features: usize, work: impl FnOnce(&[f32]) -> R) -> R {
     match mask {

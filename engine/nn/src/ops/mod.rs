@@ -12,6 +12,7 @@ mod activation;
 mod attention;
 mod batch_norm;
 mod conv;
+mod diagonal;
 mod embedding;
 mod head;
 mod linear;
@@ -20,7 +21,9 @@ mod norm;
 mod pool;
 pub mod reference;
 mod rotary;
+mod row_groups;
 mod seed;
+mod seeded;
 mod softmax;
 
 pub use activation::{Gate, gated_gelu, gated_silu, gelu, gelu_tanh, silu};
@@ -28,6 +31,7 @@ pub(crate) use activation::{gate_backward, gate_forward};
 pub use attention::{AttentionSpec, attention, attention_cached};
 pub use batch_norm::{ChannelStatistics, batch_norm, batch_norm_frozen};
 pub use conv::{Slide, conv2d};
+pub use diagonal::{add_bias, add_constant, dropout, scale_features, scale_rows};
 pub use embedding::{EmbeddingTable, embedding};
 pub use head::{
     HeadOptions, HeadTable, IGNORE, SKIP_POSITIONS, head_cross_entropy, head_cross_entropy_with, head_logits,
@@ -37,7 +41,9 @@ pub use low_rank::{Dropout, linear_low_rank, low_rank};
 pub use norm::{layer_norm, rms_norm};
 pub use pool::{avg_pool2d, global_avg_pool, max_pool2d};
 pub use rotary::{RotaryTable, rotary};
+pub use row_groups::linear_row_groups;
 pub use seed::seed_gradient;
+pub use seeded::{Seeded, seeded_sum};
 pub use softmax::softmax;
 
 use crate::error::shape_error;

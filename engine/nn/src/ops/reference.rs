@@ -39,6 +39,59 @@ pub fn low_rank(x: &Tensor, a: &Tensor, b: &Tensor, scale: f32, dropout: Option<
     Ok((linear(&linear(&x, a, None)?, b, None)? * f64::from(scale))?)
 }
 
+/// `x · diag(scale)` over the last dimension, or `diag(scale) · x` over the first with `rows`.
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn diagonal(x: &Tensor, scale: &Tensor, rows: bool) -> Result<Tensor> {
+    if !rows {
+        return Ok(x.broadcast_mul(scale)?);
+    }
+    let mut shape = vec![1; x.rank()];
+    if let Some(first) = shape.first_mut() {
+        *first = scale.elem_count();
+    }
+    Ok(x.broadcast_mul(&scale.reshape(shape)?)?)
+}
+
+/// `start + Σ cᵢ Mᵢ` with every matrix drawn whole.
+///
+/// # Errors
+/// Another number of coefficients than of matrices.
+pub fn seeded_sum(coefficients: &Tensor, seeded: &super::Seeded) -> Result<Tensor> {
+    let like = |value: &Tensor| value.to_dtype(coefficients.dtype())?.to_device(coefficients.device());
+    let mut sum = like(&seeded.start)?;
+    for basis in 0..seeded.bases {
+        let shape = vec![1; sum.rank()];
+        let coefficient = coefficients.narrow(0, basis, 1)?.reshape(shape)?;
+        sum = (sum + like(&seeded.basis(basis)?)?.broadcast_mul(&coefficient)?)?;
+    }
+    Ok(sum)
+}
+
+/// A linear layer over `weight` (out, in) whose blocks of each group of rows are multiplied by `I + B_i`, and `B_i` added
+/// where `tiled`; `blocks` (out/size, size, size).
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn linear_row_groups(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    blocks: &Tensor,
+    tiled: bool,
+) -> Result<Tensor> {
+    let ((rows, cols), size) = (weight.dims2()?, blocks.dim(1)?);
+    let (groups, tiles) = (rows / size, cols / size);
+    // (groups, size · tiles, size) times (groups, size, size): every piece of a row is a row of its own.
+    let pieces = weight.reshape((groups, size * tiles, size))?;
+    let mut changed = (&pieces + pieces.matmul(blocks)?)?.reshape((groups, size, tiles, size))?;
+    if tiled {
+        changed = changed.broadcast_add(&blocks.unsqueeze(2)?)?;
+    }
+    linear(x, &changed.reshape((rows, cols))?, bias)
+}
+
 /// The factors of dropout for `x` (.., features): 0 or 1/(1-p), a constant of the type of `x`.
 ///
 /// # Errors

@@ -5,7 +5,11 @@
 //! rounding allows.
 
 #[cfg(test)]
+mod adapters;
+#[cfg(test)]
 mod attention;
+#[cfg(test)]
+mod diagonal;
 #[cfg(test)]
 mod head;
 #[cfg(test)]

@@ -1,0 +1,140 @@
+//! PEFT adapters over the tensors of their base, by PEFT's own formulas in f64: the second opinion on adapter folders.
+//! Shares no code with the writer.
+
+use crate::error::{ExportError, Result};
+use crate::independent::files::{Tensors, first_line, json, read_back};
+use candle_core::{DType, Device, Tensor};
+use serde_json::Value as Json;
+use std::path::Path;
+
+/// What an adapter makes of its base.
+pub struct Adapted {
+    /// The changed tensors, with all others.
+    pub tensors: Tensors,
+    /// Why the independent graph cannot run them, if so.
+    pub obstacles: Vec<String>,
+}
+
+/// An adapter folder on its way into a base.
+struct Folder<'a> {
+    path: &'a Path,
+    config: Json,
+    loaded: Tensors,
+}
+
+/// Adds a PEFT adapter to the tensors of its base; scales from the configuration alone.
+///
+/// # Errors
+/// A damaged adapter, one that does not fit, or a type that is not known here.
+pub fn adapter_over(base: Tensors, adapter: &Path) -> Result<Adapted> {
+    let config = json(&adapter.join("adapter_config.json"))?;
+    let file = adapter.join("adapter_model.safetensors");
+    let loaded =
+        candle_core::safetensors::load(&file, &Device::Cpu).map_err(|error| read_back(&file, first_line(&error)))?;
+    let wide = loaded.into_iter().map(|(name, tensor)| Ok((name, tensor.to_dtype(DType::F64)?)));
+    let wide = wide.collect::<Result<Tensors>>()?;
+    let folder = Folder { path: &file, config, loaded: wide };
+    let kind = folder.text("peft_type").to_owned();
+    let mut adapted = Adapted { tensors: base, obstacles: Vec::new() };
+    match kind.as_str() {
+        "LORA" => folder.lora(&mut adapted)?,
+        "IA3" => folder.ia3(&mut adapted)?,
+        "BEFT" => folder.beft(&mut adapted)?,
+        other => return Err(read_back(&file, format!("the independent reader does not know {other}"))),
+    }
+    Ok(adapted)
+}
+
+impl Folder<'_> {
+    fn text(&self, key: &str) -> &str {
+        self.config.get(key).and_then(Json::as_str).unwrap_or_default()
+    }
+
+    fn flag(&self, key: &str) -> bool {
+        self.config.get(key).and_then(Json::as_bool).unwrap_or(false)
+    }
+
+    fn broken(&self, what: String) -> ExportError {
+        read_back(self.path, what)
+    }
+
+    /// Tensors whose name ends so, by module path.
+    fn ending(&self, ending: &str) -> Vec<(&str, &Tensor)> {
+        let named = self
+            .loaded
+            .iter()
+            .filter_map(|(name, tensor)| Some((name.strip_prefix("base_model.model.")?.strip_suffix(ending)?, tensor)));
+        named.collect()
+    }
+
+    /// A tensor of a module.
+    fn tensor(&self, module: &str, name: &str) -> Result<&Tensor> {
+        let name = format!("base_model.model.{module}.{name}");
+        self.loaded.get(&name).ok_or_else(|| self.broken(format!("{name} is missing")))
+    }
+
+    /// A number of a module: its own in the table of exceptions, or the one of all.
+    fn number(&self, key: &str, pattern: &str, module: &str) -> Result<f64> {
+        let own = self.config.get(pattern).and_then(Json::as_object).and_then(|patterns| {
+            patterns.iter().find(|(name, _)| name.replace('\\', "") == module).and_then(|(_, value)| value.as_f64())
+        });
+        own.or_else(|| self.config.get(key).and_then(Json::as_f64))
+            .ok_or_else(|| self.broken(format!("{key} is missing from the configuration")))
+    }
+
+    /// The weight of a module, f64.
+    fn weight(&self, adapted: &Adapted, module: &str) -> Result<Tensor> {
+        let name = format!("{module}.weight");
+        let weight = adapted.tensors.get(&name).ok_or_else(|| self.broken(format!("the base has no {name}")))?;
+        Ok(weight.to_dtype(DType::F64)?)
+    }
+
+    fn lora(&self, adapted: &mut Adapted) -> Result<()> {
+        for (module, a) in self.ending(".lora_A.weight") {
+            let b = self.tensor(module, "lora_B.weight")?;
+            let rank = a.dim(0)? as f64;
+            let alpha = self.number("lora_alpha", "alpha_pattern", module)?;
+            let scale = if self.flag("use_rslora") { alpha / rank.sqrt() } else { alpha / rank };
+            let mut changed = (self.weight(adapted, module)? + b.matmul(a)?.affine(scale, 0.0)?)?;
+            if self.flag("use_dora") {
+                let magnitude = self.tensor(module, "lora_magnitude_vector")?;
+                let norm = changed.sqr()?.sum_keepdim(1)?.sqrt()?;
+                changed = changed.broadcast_mul(&magnitude.unsqueeze(1)?.broadcast_div(&norm)?)?;
+            }
+            adapted.put(module, "weight", &changed)?;
+        }
+        Ok(())
+    }
+
+    fn ia3(&self, adapted: &mut Adapted) -> Result<()> {
+        for (module, scale) in self.ending(".ia3_l") {
+            let changed = self.weight(adapted, module)?.broadcast_mul(scale)?;
+            adapted.put(module, "weight", &changed)?;
+            let bias = adapted.tensors.get(&format!("{module}.bias")).cloned();
+            if let (Some(bias), 1) = (bias, scale.dim(1)?) {
+                adapted.put(module, "bias", &(bias.to_dtype(DType::F64)? * scale.squeeze(1)?)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn beft(&self, adapted: &mut Adapted) -> Result<()> {
+        for (module, shift) in self.ending(".beft_bias") {
+            let shift = shift.squeeze(0)?;
+            let bias = match adapted.tensors.get(&format!("{module}.bias")) {
+                Some(bias) => (bias.to_dtype(DType::F64)? + shift)?,
+                None => shift,
+            };
+            adapted.put(module, "bias", &bias)?;
+        }
+        adapted.obstacles.push("the independent graph has no biases".to_owned());
+        Ok(())
+    }
+}
+
+impl Adapted {
+    fn put(&mut self, module: &str, name: &str, tensor: &Tensor) -> Result<()> {
+        self.tensors.insert(format!("{module}.{name}"), tensor.to_dtype(DType::F32)?);
+        Ok(())
+    }
+}

@@ -1,0 +1,106 @@
+//! PaCA: trains a few columns of the weight itself, drawn at random.
+//!
+//! Paper: Woo et al. 2025, "PaCA: Partial Connection Adaptation for Efficient Fine-Tuning" (arXiv 2503.01905).
+//!
+//! ```text
+//! W_eff[:, I] = W[:, I] + s · D        I: r columns, drawn per layer, ascending        s = α / r
+//! y = x Wᵀ + b + s · x[:, I] Dᵀ        trained: D (out, r), 0 at start                 frozen: W, b
+//! ΔW = s · D P, P (r, in) with a 1 per row: LoRA whose inner factor picks inputs
+//! ```
+
+use crate::common;
+use crate::error::MethodError;
+use crate::method::{Method, ModelDims, Plan, SiteDims};
+use crate::settings::{ALPHA, DROPOUT, EFFECTIVE_RANK, ENERGY, EXCLUDE, LAYERS, RANK, TARGETS};
+use temper_nn::slots::{Chain, Core, Delta, Factor, Init, Scale, Slots, Source};
+use temper_protocol::{Declared, Kind, Paper, Setting, Values};
+
+/// The registry entry.
+pub const METHOD: &dyn Method = &Paca;
+
+const SETTINGS: &[Setting] = &[
+    Setting { label: "Columns", help: "how many columns of each weight are trained; memory grows with it", ..RANK },
+    Setting {
+        default: "64",
+        help: "strength: the change is multiplied by alpha / columns, which works like a factor on the learning rate",
+        ..ALPHA
+    },
+    TARGETS,
+    EXCLUDE,
+    LAYERS,
+    DROPOUT,
+];
+
+const DECLARED: Declared = Declared {
+    id: "paca",
+    kind: Kind::Adapter,
+    family: "sparse",
+    families: &[],
+    bases: &[],
+    title: "PaCA",
+    summary: "Trains a few randomly picked columns of each weight: half of LoRA's numbers, no second factor.",
+    paper: Some(Paper {
+        title: "PaCA: Partial Connection Adaptation for Efficient Fine-Tuning",
+        authors: "Woo et al.",
+        year: 2025,
+        id: "arXiv 2503.01905",
+    }),
+    exports_as: &["peft", "gguf-lora", "hf", "gguf"],
+    peft_type: Some("LORA"),
+    mergeable: true,
+    settings: SETTINGS,
+    series: &[EFFECTIVE_RANK, ENERGY],
+    waivers: &[],
+    docs: DOCS,
+};
+
+const DOCS: &str = "\
+## What it does
+Each chosen layer gets a trained change of a few of its columns, W_eff[:, I] = W[:, I] + s · D with s = alpha / columns.
+The columns I are drawn at random per layer from the run's seed. D starts at zero. It is LoRA whose inner factor is
+fixed and picks inputs, so adapter files are plain LoRA.
+
+## What it costs
+columns · out trained numbers per layer, half of LoRA's on a square one. Of the layer's input only the picked features
+are needed for the gradient: columns numbers per token instead of in.
+
+## When to use it
+When memory and time decide, at equal memory rather than at equal parameters: per trained number random columns fit a
+dense change less well than LoRA's free directions, but more of them fit in.
+
+## Pitfalls
+Alpha multiplies the change itself, so doubling it doubles every step. Which columns are picked depends on the seed: the
+file holds them, a change of the seed between runs does not mix. Columns that are not picked never change, which no
+number of steps makes up for.";
+
+/// PaCA.
+struct Paca;
+
+impl Method for Paca {
+    fn declared(&self) -> &'static Declared {
+        &DECLARED
+    }
+
+    fn plan(&self, values: &Values, sites: &[SiteDims], _seed: u64) -> Result<Plan, MethodError> {
+        common::plan(SETTINGS, values, sites, |values, site| Slots {
+            delta: Delta::Chain(Chain {
+                rank: columns(values, site),
+                b: Factor::trained(Init::Zeros),
+                core: Core::None,
+                a: Factor::of(Source::Select),
+            }),
+            scale: Scale::AlphaOverRank(values.number("alpha")),
+            dropout: values.number("dropout"),
+            ..Slots::default()
+        })
+    }
+
+    fn trained_parameters(&self, values: &Values, dims: &ModelDims) -> Result<u64, MethodError> {
+        common::sum(SETTINGS, values, dims, |values, site| columns(values, site) * site.out_features)
+    }
+}
+
+/// No more columns than there are.
+fn columns(values: &Values, site: &SiteDims) -> usize {
+    common::rank(values).min(site.in_features)
+}

@@ -1,0 +1,163 @@
+//! One layer of 64 x 64 and goals of different structure for it, trained by the real optimiser: the small bench on
+//! which methods show what they promise.
+//!
+//! The weight has singular values that fall as i^-1/2; the loss is the mean square over all inputs of covariance C (its
+//! eigenvalues fall as 1/i), relative to the loss before: 1 is no adaptation, 0 is solved.
+
+use candle_core::{Device, Tensor};
+use std::error::Error;
+use std::sync::Arc;
+use temper_methods::{ModelDims, SiteDims, find};
+use temper_nn::optim::{AdamW, AdamWConfig};
+use temper_nn::rng::Stream;
+use temper_nn::slots::Slots;
+use temper_nn::{ForwardContext, FrozenLinear, FrozenWeight, Grads, LinearSite, ParamSet, StorageKind, linalg};
+use temper_protocol::{Value, Values};
+
+/// Result of a test.
+pub(crate) type Outcome<T = ()> = Result<T, Box<dyn Error>>;
+
+/// Features in and out.
+pub(crate) const SIDE: usize = 64;
+
+/// Settings from key and value.
+pub(crate) fn values(settings: &[(&str, Value)]) -> Values {
+    Values(settings.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect())
+}
+
+/// The layer of the bench under the name `hf`, as methods see it.
+pub(crate) fn dims(hf: &str, bias: bool) -> SiteDims {
+    SiteDims {
+        name: "w".to_owned(),
+        hf_name: hf.to_owned(),
+        out_features: SIDE,
+        in_features: SIDE,
+        layer: Some(0),
+        bias,
+    }
+}
+
+/// What the method `id` does to the layer of the bench, called `hf`.
+pub(crate) fn slots_on(id: &str, hf: &str, settings: &[(&str, Value)]) -> Outcome<Slots> {
+    let plan = find(id)?.plan(&values(settings), &[dims(hf, true)], 1)?;
+    Ok(plan.adapters.first().ok_or("the layer is left out")?.1.clone())
+}
+
+/// What the method `id` does to the layer of the bench.
+pub(crate) fn slots(id: &str, settings: &[(&str, Value)]) -> Outcome<Slots> {
+    slots_on(id, "model.layers.0.self_attn.v_proj", settings)
+}
+
+/// How many numbers the method `id` trains on a layer of (out, in) called v_proj.
+pub(crate) fn count(id: &str, out_features: usize, in_features: usize, settings: &[(&str, Value)]) -> Outcome<u64> {
+    let site = SiteDims { out_features, in_features, ..dims("model.layers.0.self_attn.v_proj", true) };
+    Ok(find(id)?.trained_parameters(&values(settings), &ModelDims { sites: vec![site], own: Vec::new() })?)
+}
+
+/// The value of a parameter by its name.
+pub(crate) fn param(site: &LinearSite, name: &str) -> Outcome<Tensor> {
+    let param = site.params().into_iter().find(|param| param.name == name).ok_or_else(|| format!("no {name}"))?;
+    Ok(param.var.as_tensor().clone())
+}
+
+/// Largest absolute difference.
+pub(crate) fn off(left: &Tensor, right: &Tensor) -> Outcome<f32> {
+    Ok((left - right)?.abs()?.max_all()?.to_scalar()?)
+}
+
+/// Normal values, (rows, cols).
+pub(crate) fn normal(name: &str, rows: usize, cols: usize, std: f64) -> Outcome<Tensor> {
+    let mut values = vec![0f32; rows * cols];
+    Stream::new(31, name).fill_normal(&mut values, std);
+    Ok(Tensor::from_vec(values, (rows, cols), &Device::Cpu)?)
+}
+
+/// A random orthogonal matrix.
+pub(crate) fn orthogonal(name: &str) -> Outcome<Tensor> {
+    let values: Vec<f64> =
+        normal(name, SIDE, SIDE, 1.0)?.flatten_all()?.to_vec1::<f32>()?.into_iter().map(f64::from).collect();
+    let q: Vec<f32> = linalg::qr(&values, SIDE, SIDE)?.q.into_iter().map(|value| value as f32).collect();
+    Ok(Tensor::from_vec(q, (SIDE, SIDE), &Device::Cpu)?)
+}
+
+/// `tensor` with Frobenius norm `norm`.
+pub(crate) fn sized(tensor: &Tensor, norm: f64) -> Outcome<Tensor> {
+    let now = f64::from(tensor.sqr()?.sum_all()?.to_scalar::<f32>()?.sqrt());
+    Ok(tensor.affine(norm / now, 0.0)?)
+}
+
+/// A diagonal matrix.
+pub(crate) fn diagonal(values: impl Iterator<Item = f64>) -> Outcome<Tensor> {
+    let values: Vec<f32> = values.map(|value| value as f32).collect();
+    let side = values.len();
+    let mut all = vec![0f32; side * side];
+    for (at, value) in values.into_iter().enumerate() {
+        all[at * side + at] = value;
+    }
+    Ok(Tensor::from_vec(all, (side, side), &Device::Cpu)?)
+}
+
+/// The weight before adaptation, norm 8.
+pub(crate) fn weight() -> Outcome<Tensor> {
+    let spectrum = diagonal((1..=SIDE).map(|index| (index as f64).powf(-0.5)))?;
+    sized(&orthogonal("left")?.matmul(&spectrum)?.matmul(&orthogonal("right")?.t()?)?, 8.0)
+}
+
+/// A layer over [`weight`].
+pub(crate) fn layer() -> Outcome<LinearSite> {
+    let weight = FrozenWeight::from_tensor("w", &weight()?, StorageKind::F32)?;
+    Ok(LinearSite::new("w", FrozenLinear { weight: Arc::new(weight), bias: None }))
+}
+
+/// Rows x of mean zero with Σ x xᵀ = 2 · SIDE · C: the loss over them is the loss over the whole distribution.
+pub(crate) fn inputs() -> Outcome<Tensor> {
+    let harmonic: f64 = (1..=SIDE).map(|index| 1.0 / index as f64).sum();
+    let scale = SIDE as f64 / harmonic;
+    let roots = diagonal((1..=SIDE).map(|index| (scale / index as f64).sqrt()))?;
+    let rows = roots.matmul(&orthogonal("inputs")?.t()?)?;
+    Ok(Tensor::cat(&[&rows, &rows.neg()?], 0)?)
+}
+
+/// A goal weight: the weight plus a dense change of norm 4.
+pub(crate) fn dense_goal() -> Outcome<Tensor> {
+    Ok((weight()? + sized(&normal("dense", SIDE, SIDE, 1.0)?, 4.0)?)?)
+}
+
+/// A goal weight: the weight plus a change of rank 4 and norm 4.
+pub(crate) fn low_rank_goal() -> Outcome<Tensor> {
+    let change = normal("low b", SIDE, 4, 1.0)?.matmul(&normal("low a", 4, SIDE, 1.0)?)?;
+    Ok((weight()? + sized(&change, 4.0)?)?)
+}
+
+/// Trains `site` towards `goal` for `steps` steps, the learning rate falling as a cosine, and returns the loss over the
+/// loss before.
+pub(crate) fn fit(site: &mut LinearSite, goal: &Tensor, steps: usize, lr: f64) -> Outcome<f64> {
+    let x = inputs()?;
+    let ctx = ForwardContext::plain(1, 2 * SIDE);
+    let wanted = x.matmul(&goal.t()?)?;
+    let loss = |site: &LinearSite| -> Outcome<Tensor> { Ok((site.forward(&x, &ctx)? - &wanted)?.sqr()?.mean_all()?) };
+    let before = (x.matmul(&weight()?.t()?)? - &wanted)?.sqr()?.mean_all()?.to_scalar::<f32>()?;
+    let set = ParamSet::new(site.params())?;
+    let mut optimiser = AdamW::new(AdamWConfig { weight_decay: 0.0, ..AdamWConfig::default() });
+    for step in 0..steps {
+        let mut grads = Grads::new();
+        let scaled = loss(site)?.affine(128.0 / f64::from(before), 0.0)?;
+        grads.collect(&set, &mut scaled.backward()?)?;
+        site.map_grads(&mut grads)?;
+        let share = step as f64 / steps as f64;
+        optimiser.step(&set, &grads, lr * 0.5 * (1.0 + (std::f64::consts::PI * share).cos()))?;
+        site.after_step(step as u64 + 1)?;
+    }
+    Ok(f64::from(loss(site)?.to_scalar::<f32>()? / before))
+}
+
+/// The best of three learning rates for `slots` on a fresh layer.
+pub(crate) fn best_fit(slots: &Slots, goal: &Tensor, steps: usize) -> Outcome<f64> {
+    let mut best = f64::INFINITY;
+    for lr in [3e-3, 1e-2, 3e-2] {
+        let mut site = layer()?;
+        site.attach(slots, 3)?;
+        best = best.min(fit(&mut site, goal, steps, lr)?);
+    }
+    Ok(best)
+}

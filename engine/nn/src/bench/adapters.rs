@@ -1,0 +1,83 @@
+//! Cases of the operations that adapters are made of beside the low-rank product.
+
+use super::{Agreement, Case, Pair, Sizes, normal, trained};
+use crate::Result;
+use crate::frozen::FrozenWeight;
+use crate::ops::{self, Dropout, FrozenLinear, Seeded, reference};
+use crate::storage::StorageKind;
+use candle_core::Tensor;
+use std::sync::Arc;
+
+const fn case(op: &'static str, build: fn(&Sizes) -> Result<Pair>) -> Case {
+    Case { op, variant: "", agreement: Agreement::Everything, build }
+}
+
+/// All of them.
+pub(super) const CASES: &[Case] = &[
+    case("scale_features", scale_features),
+    case("scale_rows", scale_rows),
+    case("add_bias", add_bias),
+    case("add_constant", add_constant),
+    case("dropout", dropout),
+    case("seeded_sum", seeded_sum),
+    case("linear_row_groups", linear_row_groups),
+];
+
+fn activations(sizes: &Sizes) -> Result<Tensor> {
+    normal("x", &[sizes.tokens(), sizes.hidden])
+}
+
+fn scale_features(sizes: &Sizes) -> Result<Pair> {
+    let inputs = [activations(sizes)?, normal("scale", &[sizes.hidden])?];
+    trained(&inputs, |x| ops::scale_features(&x[0], &x[1]), |x| Ok(x[0].broadcast_mul(&x[1])?))
+}
+
+fn scale_rows(sizes: &Sizes) -> Result<Pair> {
+    let inputs = [normal("weight", &[sizes.inner, sizes.hidden])?, normal("scale", &[sizes.inner])?];
+    trained(&inputs, |x| ops::scale_rows(&x[0], &x[1]), |x| Ok(x[0].broadcast_mul(&x[1].unsqueeze(1)?)?))
+}
+
+fn add_bias(sizes: &Sizes) -> Result<Pair> {
+    let bias = normal("bias", &[sizes.hidden])?;
+    let same = bias.clone();
+    let candle = move |x: &[Tensor]| Ok(x[0].broadcast_add(&same)?);
+    trained(&[activations(sizes)?], move |x| ops::add_bias(&x[0], &bias), candle)
+}
+
+fn add_constant(sizes: &Sizes) -> Result<Pair> {
+    let constant = normal("constant", &[sizes.tokens(), sizes.hidden])?;
+    let same = constant.clone();
+    let candle = move |x: &[Tensor]| Ok((&x[0] - &same)?);
+    trained(&[activations(sizes)?], move |x| ops::add_constant(&x[0], &constant, -1.0), candle)
+}
+
+fn dropout(sizes: &Sizes) -> Result<Pair> {
+    let rows = (0..sizes.rows as u64).collect();
+    let drop = Dropout { p: 0.1, key: 5, rows, width: sizes.width };
+    let x = activations(sizes)?;
+    // Candle cannot draw a seeded mask on the processor: its side gets one that is there already.
+    let mask = reference::dropout_mask(&drop, &x)?;
+    trained(&[x], move |x| ops::dropout(&x[0], &drop), move |x| Ok((&x[0] * &mask)?))
+}
+
+/// Candle has its matrices in memory; ours draws them anew in both directions.
+fn seeded_sum(sizes: &Sizes) -> Result<Pair> {
+    const BASES: usize = 64;
+    let start = normal("start", &[sizes.rank, sizes.hidden])?;
+    let seeded = Arc::new(Seeded { key: 3, start: start.clone(), bases: BASES });
+    let flat = (0..BASES).map(|basis| seeded.basis(basis)?.flatten_all().map_err(Into::into));
+    let held = Tensor::stack(&flat.collect::<Result<Vec<_>>>()?, 0)?;
+    let candle = move |c: &[Tensor]| Ok((c[0].unsqueeze(0)?.matmul(&held)?.reshape(start.dims())? + &start)?);
+    trained(&[normal("c", &[BASES])?], move |c| ops::seeded_sum(&c[0], &seeded), candle)
+}
+
+fn linear_row_groups(sizes: &Sizes) -> Result<Pair> {
+    const SIDE: usize = 8;
+    let dense = (normal("weight", &[sizes.inner, sizes.hidden])? * (1.0 / sizes.hidden as f64).sqrt())?;
+    let weight = FrozenWeight::from_tensor("weight", &dense, StorageKind::F32)?;
+    let layer = FrozenLinear { weight: Arc::new(weight), bias: None };
+    let blocks = (normal("blocks", &[sizes.inner / SIDE, SIDE, SIDE])? * 0.1)?;
+    let candle = move |x: &[Tensor]| reference::linear_row_groups(&x[0], &dense, None, &x[1], true);
+    let ours = move |x: &[Tensor]| ops::linear_row_groups(&x[0], &layer, &x[1], true);
+    trained(&[activations(sizes)?, blocks], ours, candle)
+}

@@ -1,0 +1,256 @@
+//! Products with a diagonal matrix, a constant added, and dropout alone: the small steps between products that
+//! adapters need and that must give no gradient to what is not trained.
+//!
+//! Place in the data flow: the interpreter of adapters' slots scales features, rows of factors and whole outputs with
+//! these. Plain candle products would store a gradient for every constant operand.
+
+use super::low_rank::Dropout;
+use super::{Values, beside, expect_shape, has_kernel, output, reference, slice, tensor};
+use crate::Result;
+use crate::error::shape_error;
+use crate::kernels::{low_rank, reduce};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Shape, Tensor};
+use rayon::prelude::*;
+
+/// Rows per piece of work.
+const PIECE_ROWS: usize = 16;
+
+/// `x (.., features) → x · diag(scale)`: every feature multiplied by its own factor. Gradients for both where tracked.
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn scale_features(x: &Tensor, scale: &Tensor) -> Result<Tensor> {
+    let Some(&features) = x.dims().last() else { return shape_error("a scalar has no features") };
+    expect_shape("the scale of the features", scale, &[features])?;
+    apply(x, scale, Side::Features)
+}
+
+/// `x (rows, ..) → diag(scale) · x`: every row multiplied by its own factor. Gradients for both where tracked.
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn scale_rows(x: &Tensor, scale: &Tensor) -> Result<Tensor> {
+    let Some(&rows) = x.dims().first() else { return shape_error("a scalar has no rows") };
+    expect_shape("the scale of the rows", scale, &[rows])?;
+    apply(x, scale, Side::Rows)
+}
+
+fn apply(x: &Tensor, scale: &Tensor, side: Side) -> Result<Tensor> {
+    if !has_kernel(&[x, scale]) {
+        return reference::diagonal(x, &beside(x, scale)?, side == Side::Rows);
+    }
+    Ok(x.contiguous()?.apply_op2(&scale.contiguous()?, Diagonal { side })?)
+}
+
+/// `x + factor · constant`, with a gradient for `x` alone.
+///
+/// # Errors
+/// Shapes that differ.
+pub fn add_constant(x: &Tensor, constant: &Tensor, factor: f64) -> Result<Tensor> {
+    expect_shape("the constant", constant, x.dims())?;
+    if !has_kernel(&[x, constant]) {
+        return Ok((x + beside(x, &constant.detach())?.affine(factor, 0.0)?)?);
+    }
+    Ok(x.contiguous()?.apply_op1(AddConstant { constant: constant.detach().contiguous()?, factor: factor as f32 })?)
+}
+
+/// `x (.., features) + bias (features)`; gradients for both where tracked.
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn add_bias(x: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    let Some(&features) = x.dims().last() else { return shape_error("a scalar has no features") };
+    expect_shape("the bias", bias, &[features])?;
+    if bias.track_op() || !has_kernel(&[x, bias]) {
+        return Ok(x.broadcast_add(&beside(x, bias)?)?);
+    }
+    Ok(x.contiguous()?.apply_op1(AddBias { bias: bias.contiguous()? })?)
+}
+
+/// `x` with a share of its features dropped and the others made larger by as much.
+///
+/// # Errors
+/// A dropout that does not fit the positions, or is outside [0, 1).
+pub fn dropout(x: &Tensor, dropout: &Dropout) -> Result<Tensor> {
+    let (positions, _) = super::rows_and_features(x)?;
+    dropout.check(positions)?;
+    if !has_kernel(&[x]) {
+        return Ok((x * reference::dropout_mask(dropout, x)?)?);
+    }
+    Ok(x.contiguous()?.apply_op1(Drop { dropout: dropout.clone() })?)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Features,
+    Rows,
+}
+
+struct Diagonal {
+    side: Side,
+}
+
+impl Diagonal {
+    /// `x` scaled, row by row of `features` values.
+    fn product(&self, x: &[f32], scale: &[f32], features: usize) -> Vec<f32> {
+        let mut y = vec![0f32; x.len()];
+        let features = features.max(1);
+        let piece = PIECE_ROWS * features;
+        y.par_chunks_mut(piece).zip(x.par_chunks(piece)).enumerate().for_each(|(index, (y, x))| {
+            for (row, (y, x)) in y.chunks_exact_mut(features).zip(x.chunks_exact(features)).enumerate() {
+                match self.side {
+                    Side::Features => {
+                        for ((y, x), scale) in y.iter_mut().zip(x).zip(scale) {
+                            *y = x * scale;
+                        }
+                    }
+                    Side::Rows => {
+                        let scale = scale.get(index * PIECE_ROWS + row).copied().unwrap_or(0.0);
+                        for (y, x) in y.iter_mut().zip(x) {
+                            *y = x * scale;
+                        }
+                    }
+                }
+            }
+        });
+        y
+    }
+
+    /// `Σ g ∘ x` over everything that one factor multiplied.
+    fn scale_gradient(&self, x: &[f32], g: &[f32], features: usize) -> Vec<f32> {
+        let features = features.max(1);
+        match self.side {
+            Side::Features => {
+                let products: Vec<f32> = x.par_iter().zip(g.par_iter()).map(|(x, g)| x * g).collect();
+                reduce::sum_of_rows(&products, features)
+            }
+            Side::Rows => {
+                let rows = x.par_chunks(features).zip(g.par_chunks(features));
+                rows.map(|(x, g)| reduce::dot_f64(x, g) as f32).collect()
+            }
+        }
+    }
+}
+
+/// Values per factor of [`Side::Rows`], per row of [`Side::Features`].
+fn row_length(side: Side, dims: &[usize]) -> usize {
+    match side {
+        Side::Features => dims.last().copied().unwrap_or(1),
+        Side::Rows => dims.iter().skip(1).product(),
+    }
+}
+
+impl CustomOp2 for Diagonal {
+    fn name(&self) -> &'static str {
+        "diagonal"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        scale: &CpuStorage,
+        scale_layout: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        let (x, scale) = (slice(x, x_layout)?, slice(scale, scale_layout)?);
+        let y = self.product(x, scale, row_length(self.side, x_layout.dims()));
+        output(y, x_layout.shape().clone())
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        scale: &Tensor,
+        _y: &Tensor,
+        gradient: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
+        let gradient = gradient.contiguous()?;
+        let (g, features) = (Values::of(&gradient)?, row_length(self.side, x.dims()));
+        let dx = match x.track_op() {
+            true => Some(tensor(self.product(&g, &Values::of(scale)?, features), x.dims())?),
+            false => None,
+        };
+        let d_scale = match scale.track_op() {
+            true => Some(tensor(self.scale_gradient(&Values::of(x)?, &g, features), scale.dims())?),
+            false => None,
+        };
+        Ok((dx, d_scale))
+    }
+}
+
+struct AddConstant {
+    constant: Tensor,
+    factor: f32,
+}
+
+impl CustomOp1 for AddConstant {
+    fn name(&self) -> &'static str {
+        "add-constant"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
+        let constant = Values::of(&self.constant)?;
+        let y = slice(x, layout)?.iter().zip(constant.iter()).map(|(x, c)| x + self.factor * c).collect();
+        output(y, layout.shape().clone())
+    }
+
+    fn bwd(&self, x: &Tensor, _y: &Tensor, gradient: &Tensor) -> candle_core::Result<Option<Tensor>> {
+        Ok(x.track_op().then(|| gradient.clone()))
+    }
+}
+
+struct AddBias {
+    bias: Tensor,
+}
+
+impl CustomOp1 for AddBias {
+    fn name(&self) -> &'static str {
+        "add-bias"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
+        let bias = Values::of(&self.bias)?;
+        let mut y = slice(x, layout)?.to_vec();
+        y.par_chunks_mut(PIECE_ROWS * bias.len().max(1)).for_each(|rows| {
+            for row in rows.chunks_exact_mut(bias.len().max(1)) {
+                for (y, bias) in row.iter_mut().zip(bias.iter()) {
+                    *y += bias;
+                }
+            }
+        });
+        output(y, layout.shape().clone())
+    }
+
+    fn bwd(&self, x: &Tensor, _y: &Tensor, gradient: &Tensor) -> candle_core::Result<Option<Tensor>> {
+        Ok(x.track_op().then(|| gradient.clone()))
+    }
+}
+
+struct Drop {
+    dropout: Dropout,
+}
+
+impl Drop {
+    fn apply(&self, x: &[f32], features: usize) -> Vec<f32> {
+        Dropout::with_mask(Some(&self.dropout), |mask| low_rank::dropped(x, mask, features))
+    }
+}
+
+impl CustomOp1 for Drop {
+    fn name(&self) -> &'static str {
+        "dropout"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
+        output(self.apply(slice(x, layout)?, row_length(Side::Features, layout.dims())), layout.shape().clone())
+    }
+
+    fn bwd(&self, x: &Tensor, _y: &Tensor, gradient: &Tensor) -> candle_core::Result<Option<Tensor>> {
+        if !x.track_op() {
+            return Ok(None);
+        }
+        let gradient = gradient.contiguous()?;
+        let dx = self.apply(&Values::of(&gradient)?, row_length(Side::Features, x.dims()));
+        Ok(Some(tensor(dx, x.dims())?))
+    }
+}

@@ -1,0 +1,131 @@
+//! Starts that are computed from a layer's weight.
+
+use super::held::Subspace;
+use crate::adapter::MergedWeight;
+use crate::linalg;
+use crate::rng::Stream;
+use crate::slots::{Calibration, Kron};
+use crate::{NnError, Result};
+use candle_core::{Device, Tensor};
+
+/// What a calibration found for the places of a chain of some rank.
+#[derive(Debug, Default)]
+pub(super) struct Starts {
+    /// (out, rank); every U, one after the other.
+    pub(super) b: Vec<f32>,
+    /// (rank), for a diagonal core.
+    pub(super) core: Vec<f32>,
+    /// (rank, in); every V, one after the other.
+    pub(super) a: Vec<f32>,
+}
+
+/// The starts of a sum of Kronecker products on `weight`, whose change is multiplied by `scale`.
+///
+/// # Errors
+/// More terms than the weight has, values that are not finite.
+pub(super) fn kronecker(
+    iterations: usize,
+    weight: &MergedWeight,
+    kron: &Kron,
+    scale: f64,
+    stream: &mut Stream,
+) -> Result<Starts> {
+    let values: Vec<f64> = weight.weight.iter().copied().map(f64::from).collect();
+    let found = linalg::kronecker(&values, kron.u_size, kron.v_size, kron.terms, iterations, stream)?;
+    let mut starts = Starts::default();
+    for term in found {
+        let share = (term.s / scale).sqrt();
+        starts.b.extend(term.u.iter().map(|u| (u * share) as f32));
+        starts.a.extend(term.v.iter().map(|v| (v * share) as f32));
+    }
+    Ok(starts)
+}
+
+/// The leading directions of `weight` that hold `energy` of Σσ²: left ones (out, k) and right ones (in, k).
+///
+/// # Errors
+/// Values that are not finite.
+pub(super) fn principal(weight: &MergedWeight, energy: f64) -> Result<Option<(Subspace, Subspace)>> {
+    let (rows, cols) = (weight.out_features, weight.in_features);
+    let values: Vec<f64> = weight.weight.iter().copied().map(f64::from).collect();
+    let svd = linalg::svd(&values, rows, cols)?;
+    let total: f64 = svd.s.iter().map(|value| value * value).sum();
+    let mut held = 0.0;
+    let needed = svd.s.iter().take_while(|value| {
+        let more = held < energy * total;
+        held += **value * **value;
+        more
+    });
+    let (count, side) = (needed.count(), svd.s.len());
+    if count == 0 {
+        return Ok(None);
+    }
+    let subspace = |vectors: &[f64], features: usize| -> Result<Subspace> {
+        let columns: Vec<f32> =
+            vectors.chunks(side).flat_map(|row| row.iter().take(count).map(|&value| value as f32)).collect();
+        let basis = Tensor::from_vec(columns, (features, count), &Device::Cpu)?;
+        Ok(Subspace { transposed: basis.t()?.contiguous()?, basis })
+    };
+    Ok(Some((subspace(&svd.u, rows)?, subspace(&svd.v, cols)?)))
+}
+
+/// The starts of a chain of `rank` on `weight`, whose change is multiplied by `scale`.
+///
+/// # Errors
+/// A rank that the weight does not have, values that are not finite.
+pub(super) fn starts(
+    calibration: Calibration,
+    weight: &MergedWeight,
+    rank: usize,
+    scale: f64,
+    stream: &mut Stream,
+) -> Result<Starts> {
+    let (rows, cols) = (weight.out_features, weight.in_features);
+    if rank > rows.min(cols) {
+        return Err(NnError::Shape(format!("a weight of {rows} x {cols} has no {rank} directions to start from")));
+    }
+    let values: Vec<f64> = weight.weight.iter().copied().map(f64::from).collect();
+    Ok(match calibration {
+        // Kronecker products have starts of their own, above.
+        Calibration::None | Calibration::Kronecker { .. } => Starts::default(),
+        Calibration::Svd { iterations } => {
+            let svd = linalg::leading_svd(&values, rows, cols, rank, iterations, stream)?;
+            // s · B A = U S Vᵀ with the singular values shared between the factors.
+            let shares: Vec<f64> = svd.s.iter().map(|value| (value / scale).sqrt()).collect();
+            Starts {
+                b: svd.u.iter().enumerate().map(|(at, u)| (u * share(&shares, at % rank)) as f32).collect(),
+                core: Vec::new(),
+                a: transposed(&svd.v, cols, rank, |k| share(&shares, k)),
+            }
+        }
+        Calibration::Qr => {
+            let qr = linalg::leading_qr(&values, rows, cols, rank)?;
+            Starts { b: narrow(&qr.q), core: Vec::new(), a: narrow(&qr.r) }
+        }
+        Calibration::Lu => {
+            let lu = linalg::leading_lu(&values, rows, cols, rank)?;
+            Starts { b: narrow(&lu.l), core: narrow(&lu.d), a: narrow(&lu.u) }
+        }
+    })
+}
+
+fn share(shares: &[f64], index: usize) -> f64 {
+    shares.get(index).copied().unwrap_or(0.0)
+}
+
+fn narrow(values: &[f64]) -> Vec<f32> {
+    values.iter().map(|&value| value as f32).collect()
+}
+
+/// `v` (cols, rank) as (rank, cols), row k multiplied by `factor(k)`.
+fn transposed(v: &[f64], cols: usize, rank: usize, factor: impl Fn(usize) -> f64) -> Vec<f32> {
+    let mut out = vec![0f32; rank * cols];
+    for (col, row) in v.chunks_exact(rank.max(1)).enumerate() {
+        for (k, value) in row.iter().enumerate() {
+            if let Some(place) = out.get_mut(k * cols + col) {
+                *place = (value * factor(k)) as f32;
+            }
+        }
+    }
+    out
+}

@@ -1,0 +1,274 @@
+//! A factor with its values: trained, constant and regenerated, or made from either.
+
+use crate::Result;
+use crate::fused::FusedFactor;
+use crate::ops::{Seeded, linear_trained, scale_rows, seeded_sum};
+use crate::param::{Param, Role};
+use crate::rng::Stream;
+use crate::slots::{Factor, Group, Init, Map, Source};
+use candle_core::{Device, Tensor, Var};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+
+/// A factor with its values.
+pub(super) struct Held {
+    source: HeldSource,
+    map: HeldMap,
+}
+
+enum HeldSource {
+    /// A parameter.
+    Trained(Leaf),
+    /// Never trained.
+    Frozen(Tensor),
+    /// Part of a matrix that other sites use too.
+    Shared(Arc<Tensor>, Whole),
+    /// Trained coefficients over drawn matrices.
+    Seeded(Leaf, Arc<Seeded>),
+}
+
+enum HeldMap {
+    None,
+    /// Each row multiplied by a trained number.
+    Rows(Leaf),
+    /// Without what lies in a subspace: of the columns of B, of the rows of A.
+    Complement(Subspace),
+}
+
+/// A parameter with its name.
+struct Leaf {
+    name: String,
+    var: Var,
+    role: Role,
+    group: Group,
+}
+
+/// An orthonormal basis, (features, k), and its transpose.
+#[derive(Clone)]
+pub(super) struct Subspace {
+    pub(super) basis: Tensor,
+    pub(super) transposed: Tensor,
+}
+
+/// What decides a shared matrix.
+#[derive(Clone, Debug)]
+struct Whole {
+    seed: u64,
+    role: Role,
+    rows: usize,
+    cols: usize,
+    init: Init,
+}
+
+/// Where a factor of a layer is held.
+pub(super) struct Place<'a> {
+    /// Name of its parameter.
+    pub(super) name: &'a str,
+    /// What it is.
+    pub(super) role: Role,
+    /// Its shape, outer dimension first.
+    pub(super) shape: &'a [usize],
+    /// Seed of the run.
+    pub(super) seed: u64,
+    /// What the calibration found for it.
+    pub(super) found: Option<&'a [f32]>,
+    /// The subspace of the weight's leading directions on its side.
+    pub(super) principal: Option<&'a Subspace>,
+}
+
+impl Held {
+    /// Values of `factor` for a place.
+    pub(super) fn build(factor: &Factor, place: &Place<'_>) -> Result<Self> {
+        let Place { name, role, shape, seed, found, principal } = *place;
+        let mut stream = Stream::new(seed, &format!("init/{name}"));
+        let (fan_in, entries) = (shape.last().copied().unwrap_or(1), shape.iter().product());
+        let start = |init: Init, stream: &mut Stream| -> Result<Tensor> {
+            let values = match (init, found) {
+                (Init::Calibrated, Some(found)) => found.to_vec(),
+                _ => init.values(entries, fan_in, stream),
+            };
+            Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
+        };
+        let leaf = |value: &Tensor, group: Group| Leaf::new(name, value, role, group);
+        let constant = |values: Vec<f32>| Tensor::from_vec(values, shape, &Device::Cpu);
+        let source = match factor.source {
+            Source::Dense(init) => HeldSource::Trained(leaf(&start(init, &mut stream)?, factor.group)?),
+            Source::Frozen(init) => HeldSource::Frozen(start(init, &mut stream)?),
+            Source::Select => HeldSource::Frozen(constant(select(shape, &mut stream))?),
+            Source::TiledIdentity => HeldSource::Frozen(constant(tiled_identity(shape))?),
+            Source::Shared { init, rows, cols } => {
+                let whole = Whole { seed, role, rows, cols, init };
+                HeldSource::Shared(whole.part(shape)?, whole)
+            }
+            Source::Seeded { bases, start: init } => {
+                let coefficients = Tensor::zeros(bases, candle_core::DType::F32, &Device::Cpu)?;
+                let key = Stream::new(seed, &format!("bases/{name}")).next_u64();
+                let seeded = Seeded { key, start: start(init, &mut stream)?, bases };
+                HeldSource::Seeded(leaf(&coefficients, factor.group)?, Arc::new(seeded))
+            }
+        };
+        let map = match (factor.map, principal) {
+            (Map::None, _) | (Map::Complement { .. }, None) => HeldMap::None,
+            (Map::Complement { .. }, Some(principal)) => HeldMap::Complement(principal.clone()),
+            (Map::Rows(init), _) => {
+                let rows = shape.first().copied().unwrap_or(0);
+                let values = init.values(rows, 1, &mut Stream::new(seed, &format!("init/{name}/rows")));
+                HeldMap::Rows(leaf(&Tensor::from_vec(values, rows, &Device::Cpu)?, factor.group)?)
+            }
+        };
+        Ok(Self { source, map })
+    }
+
+    /// A parameter that starts as `value`.
+    pub(super) fn trained(name: &str, value: &Tensor, role: Role, group: Group) -> Result<Self> {
+        Ok(Self { source: HeldSource::Trained(Leaf::new(name, value, role, group)?), map: HeldMap::None })
+    }
+
+    /// Its values; differentiable in everything trained behind them.
+    pub(super) fn tensor(&self) -> Result<Tensor> {
+        let values = match &self.source {
+            HeldSource::Trained(leaf) => leaf.var.as_tensor().clone(),
+            HeldSource::Frozen(value) => value.clone(),
+            HeldSource::Shared(value, _) => Tensor::clone(value),
+            HeldSource::Seeded(leaf, seeded) => seeded_sum(leaf.var.as_tensor(), seeded)?,
+        };
+        Ok(match &self.map {
+            HeldMap::None => values,
+            HeldMap::Rows(scale) => scale_rows(&values, scale.var.as_tensor())?,
+            HeldMap::Complement(subspace) => {
+                // The features of A are its columns, those of B its rows.
+                if self.is_inner() {
+                    subspace.complement(&values)?
+                } else {
+                    subspace.complement(&values.t()?.contiguous()?)?.t()?.contiguous()?
+                }
+            }
+        })
+    }
+
+    /// Whether it is the inner factor of a chain.
+    fn is_inner(&self) -> bool {
+        self.leaves().any(|leaf| leaf.role == Role::FactorA)
+    }
+
+    /// Whether anything behind it is trained.
+    pub(super) fn is_trained(&self) -> bool {
+        self.leaves().next().is_some()
+    }
+
+    fn leaves(&self) -> impl Iterator<Item = &Leaf> {
+        let source = match &self.source {
+            HeldSource::Trained(leaf) | HeldSource::Seeded(leaf, _) => Some(leaf),
+            HeldSource::Frozen(_) | HeldSource::Shared(..) => None,
+        };
+        let map = match &self.map {
+            HeldMap::Rows(leaf) => Some(leaf),
+            HeldMap::None | HeldMap::Complement(_) => None,
+        };
+        [source, map].into_iter().flatten()
+    }
+
+    /// Its parameters.
+    pub(super) fn params(&self) -> impl Iterator<Item = Param> {
+        self.leaves().map(|leaf| Param {
+            name: leaf.name.clone(),
+            var: leaf.var.clone(),
+            role: leaf.role,
+            lr_ratio: leaf.group.lr_ratio,
+            decay: leaf.group.decay,
+        })
+    }
+
+    /// The values and where their gradient goes.
+    pub(super) fn fused(&self) -> Result<FusedFactor> {
+        match (&self.source, &self.map) {
+            (HeldSource::Trained(leaf), HeldMap::None) => {
+                Ok(FusedFactor::trained(leaf.name.clone(), leaf.var.as_tensor().clone()))
+            }
+            _ => FusedFactor::folded(self.tensor()?, self.params().collect()),
+        }
+    }
+
+    /// What all sites share of it, whole.
+    pub(super) fn shared(&self) -> Result<Option<Tensor>> {
+        Ok(match &self.source {
+            HeldSource::Shared(_, whole) => {
+                Some(Tensor::clone(&*whole.part(&[whole.rows, whole.cols])?))
+            }
+            HeldSource::Trained(_) | HeldSource::Frozen(_) | HeldSource::Seeded(..) => None,
+        })
+    }
+
+    /// The trained numbers that its rows are multiplied by.
+    pub(super) fn row_scale(&self) -> Option<&Tensor> {
+        match &self.map {
+            HeldMap::Rows(leaf) => Some(leaf.var.as_tensor()),
+            HeldMap::None | HeldMap::Complement(_) => None,
+        }
+    }
+}
+
+impl Leaf {
+    fn new(name: &str, value: &Tensor, role: Role, group: Group) -> Result<Self> {
+        Ok(Self { name: name.to_owned(), var: Var::from_tensor(value)?, role, group })
+    }
+}
+
+impl Subspace {
+    /// `values` (.., features) without what lies in the subspace.
+    fn complement(&self, values: &Tensor) -> Result<Tensor> {
+        let inside = linear_trained(&linear_trained(values, &self.transposed, None)?, &self.basis, None)?;
+        Ok((values - inside)?)
+    }
+}
+
+/// Parts of shared matrices that sites hold at the moment, by what decides them.
+static PARTS: Mutex<BTreeMap<String, Weak<Tensor>>> = Mutex::new(BTreeMap::new());
+
+impl Whole {
+    /// The top left part of this shape, the same memory for all who ask.
+    fn part(&self, shape: &[usize]) -> Result<Arc<Tensor>> {
+        let key = format!("{self:?} {shape:?}");
+        let mut parts = PARTS.lock();
+        if let Some(part) = parts.get(&key).and_then(Weak::upgrade) {
+            return Ok(part);
+        }
+        let mut stream = Stream::new(self.seed, &format!("shared/{:?}", self.role));
+        let values = self.init.values(self.rows * self.cols, self.cols, &mut stream);
+        let (rows, cols) = (shape.first().copied().unwrap_or(0), shape.last().copied().unwrap_or(0));
+        let cut: Vec<f32> =
+            values.chunks(self.cols.max(1)).take(rows).flat_map(|row| row.iter().take(cols).copied()).collect();
+        let part = Arc::new(Tensor::from_vec(cut, shape, &Device::Cpu)?);
+        parts.retain(|_, part| part.strong_count() > 0);
+        parts.insert(key, Arc::downgrade(&part));
+        Ok(part)
+    }
+}
+
+/// The values of a tensor, row by row.
+pub(super) fn values(tensor: &Tensor) -> Result<Vec<f32>> {
+    Ok(tensor.flatten_all()?.to_vec1()?)
+}
+
+/// One row of zeros and a one per picked column; as many distinct columns as there are rows, ascending.
+fn select(shape: &[usize], stream: &mut Stream) -> Vec<f32> {
+    let (rows, cols) = (shape.first().copied().unwrap_or(0), shape.last().copied().unwrap_or(0));
+    let mut columns: Vec<usize> = (0..cols).collect();
+    stream.shuffle(&mut columns);
+    columns.truncate(rows);
+    columns.sort_unstable();
+    let mut values = vec![0f32; rows * cols];
+    for (row, column) in columns.into_iter().enumerate() {
+        if let Some(value) = values.get_mut(row * cols + column) {
+            *value = 1.0;
+        }
+    }
+    values
+}
+
+/// 1 where column mod rows is the row.
+fn tiled_identity(shape: &[usize]) -> Vec<f32> {
+    let (rows, cols) = (shape.first().copied().unwrap_or(1).max(1), shape.last().copied().unwrap_or(0));
+    (0..rows * cols).map(|at| if (at % cols) % rows == at / cols { 1.0 } else { 0.0 }).collect()
+}

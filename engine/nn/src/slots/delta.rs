@@ -1,0 +1,152 @@
+//! Structures of a change: what Δ (out, in) is made of.
+
+use super::factor::Factor;
+
+/// Structure of the change of the weight.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Delta {
+    /// No change.
+    None,
+    /// A product of thin factors.
+    Chain(Chain),
+    /// The elementwise product of two chains, `(B₁ A₁) ∘ (B₂ A₂)`; no cores. As a product of thin factors it has rank
+    /// r₁ · r₂: row (k, l) of A is `A₁[k] ∘ A₂[l]`, column (k, l) of B likewise.
+    Hadamard(Chain, Chain),
+    /// A sum of Kronecker products.
+    Kron(Kron),
+    /// Every square block of a group of rows is that group's block of the right transform ([`super::Right::RowGroups`]),
+    /// the same numbers in both places.
+    Tile,
+}
+
+/// `B · core · A` with B (out, rank), core (rank, rank) and A (rank, in).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Chain {
+    /// Inner width, at least 1.
+    pub rank: usize,
+    /// Outer factor, (out, rank).
+    pub b: Factor,
+    /// What stands between the factors.
+    pub core: Core,
+    /// Inner factor, (rank, in).
+    pub a: Factor,
+}
+
+/// What stands between the two factors of a chain.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Core {
+    /// Nothing: `B · A`.
+    None,
+    /// A diagonal, (rank).
+    Diagonal(Factor),
+    /// A full matrix, (rank, rank).
+    Dense(Factor),
+}
+
+/// `Σ U_t ⊗ V_t` with U (a, c) and V (b, d) for a weight of (a · b, c · d): entry (i b + k, j d + l) is
+/// `Σ U[i, j] V[k, l]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Kron {
+    /// How many products are added, at least 1.
+    pub terms: usize,
+    /// Rows and columns of U.
+    pub u_size: (usize, usize),
+    /// Rows and columns of V.
+    pub v_size: (usize, usize),
+    /// U.
+    pub u: KronFactor,
+    /// V.
+    pub v: KronFactor,
+    /// The factor that sizes were derived from, as files of PEFT name it; -1 for sides as equal as they get.
+    pub decompose_factor: i32,
+}
+
+/// One side of a Kronecker product.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum KronFactor {
+    /// A full matrix.
+    Full(Factor),
+    /// A product of two thin ones, (rows, rank) and (rank, columns).
+    Product {
+        /// Inner width.
+        rank: usize,
+        /// (rows, rank).
+        outer: Factor,
+        /// (rank, columns).
+        inner: Factor,
+    },
+}
+
+impl Delta {
+    /// Inner width as the scale counts it; 0 where there is none.
+    #[must_use]
+    pub(super) fn rank(&self) -> usize {
+        match self {
+            Self::None | Self::Tile => 0,
+            Self::Chain(chain) => chain.rank,
+            Self::Hadamard(first, _) => first.rank,
+            Self::Kron(kron) => kron.terms,
+        }
+    }
+
+    pub(super) fn trained_entries(&self, out_features: usize, in_features: usize) -> usize {
+        match self {
+            // The blocks of a tile are counted where they are trained.
+            Self::None | Self::Tile => 0,
+            Self::Chain(chain) => chain.trained_entries(out_features, in_features),
+            Self::Hadamard(first, second) => {
+                first.trained_entries(out_features, in_features) + second.trained_entries(out_features, in_features)
+            }
+            Self::Kron(kron) => {
+                kron.terms * (kron.u.trained_entries(kron.u_size) + kron.v.trained_entries(kron.v_size))
+            }
+        }
+    }
+
+    pub(super) fn factors(&self) -> Vec<&Factor> {
+        match self {
+            Self::None | Self::Tile => Vec::new(),
+            Self::Chain(chain) => chain.factors().collect(),
+            Self::Hadamard(first, second) => first.factors().chain(second.factors()).collect(),
+            Self::Kron(kron) => kron.u.factors().into_iter().chain(kron.v.factors()).collect(),
+        }
+    }
+}
+
+impl KronFactor {
+    fn trained_entries(&self, (rows, cols): (usize, usize)) -> usize {
+        match self {
+            Self::Full(factor) => factor.trained_entries(rows, cols),
+            Self::Product { rank, outer, inner } => {
+                outer.trained_entries(rows, *rank) + inner.trained_entries(*rank, cols)
+            }
+        }
+    }
+
+    fn factors(&self) -> Vec<&Factor> {
+        match self {
+            Self::Full(factor) => vec![factor],
+            Self::Product { outer, inner, .. } => vec![outer, inner],
+        }
+    }
+}
+
+impl Chain {
+    pub(super) fn trained_entries(&self, out_features: usize, in_features: usize) -> usize {
+        let core = match self.core {
+            Core::None => 0,
+            Core::Diagonal(factor) => factor.trained_entries(self.rank, 1),
+            Core::Dense(factor) => factor.trained_entries(self.rank, self.rank),
+        };
+        let (b, a) = (self.b.trained_entries(out_features, self.rank), self.a.trained_entries(self.rank, in_features));
+        b + core + a
+    }
+
+    pub(super) fn factors(&self) -> impl Iterator<Item = &Factor> {
+        let core = match &self.core {
+            Core::None => None,
+            Core::Diagonal(factor) | Core::Dense(factor) => Some(factor),
+        };
+        [Some(&self.b), core, Some(&self.a)].into_iter().flatten()
+    }
+}

@@ -1,0 +1,334 @@
+//! Slots: what distinguishes one adapter method from another on one linear layer, as plain values.
+//!
+//! Every adapter method is a choice of slots in one equation over a frozen layer `y = x Wᵀ + b`:
+//!
+//! ```text
+//! y = x W_effᵀ + b_eff       W_eff = N( L · W_b · T + s · Δ )      b_eff = N's row scale on L · b, plus δb
+//! Δ = B · core · A, ΣU ⊗ V, ...                     W_b = W  or  W − s · Δ₀ (what Δ starts as)
+//! ```
+//!
+//! Place in the data flow: a method turns its settings into [`Slots`], one per site; the one interpreter
+//! ([`crate::SlotAdapter`]) gives them a forward pass, a merge, an export and measurements. A method never
+//! brings code of its own for those. What the equation cannot say yet is added here as a variant of the
+//! enum concerned and as one arm in the interpreter; method files that do not use it stay as they are,
+//! because they start from [`Slots::default`].
+
+mod delta;
+mod factor;
+
+pub use delta::{Chain, Core, Delta, Kron, KronFactor};
+pub use factor::{Factor, Group, Init, Map, Scale, Source};
+
+use crate::{NnError, Result};
+
+/// The slots of one adapter on one linear layer of shape (out, in).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Slots {
+    /// The weight the change is added to.
+    pub base: Base,
+    /// What is computed from the layer's weight before training starts.
+    pub calibration: Calibration,
+    /// Structure of the change Δ (out, in).
+    pub delta: Delta,
+    /// Factor in front of Δ.
+    pub scale: Scale,
+    /// Share of the adapter's input features that are dropped while training, in [0, 1).
+    pub dropout: f64,
+    /// What the base is multiplied by from the left, (out, out).
+    pub left: Left,
+    /// What the base is multiplied by from the right, (in, in).
+    pub right: Right,
+    /// What is done to the changed weight.
+    pub normaliser: Normaliser,
+    /// Trained change of the bias, (out), also on a layer that has none.
+    pub bias: Option<Factor>,
+}
+
+impl Default for Slots {
+    /// The identity: the layer as it is.
+    fn default() -> Self {
+        Self {
+            base: Base::Original,
+            calibration: Calibration::None,
+            delta: Delta::None,
+            scale: Scale::Fixed(1.0),
+            dropout: 0.0,
+            left: Left::None,
+            right: Right::None,
+            normaliser: Normaliser::None,
+            bias: None,
+        }
+    }
+}
+
+/// The weight the change is added to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Base {
+    /// The layer's own weight, untouched.
+    Original,
+    /// The layer's weight less what the change starts as, `W − s · Δ₀`: a change that starts at something
+    /// leaves the layer as it is. The weight itself stays untouched and stored once; the start is held beside
+    /// it as a frozen chain with the opposite sign.
+    Residual,
+}
+
+/// What is computed from the layer's weight W when the adapter is built, in f64 and always the same for the same
+/// weight and seed. Factors that start as [`Init::Calibrated`] take their values from here. With k singular
+/// values, pivots or columns for a chain of rank k, at most min(out, in).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Calibration {
+    /// Nothing.
+    None,
+    /// The leading singular triplets, `W ≈ U S Vᵀ`: B = U √S / √s, A = √S Vᵀ / √s, so that s · B A is the
+    /// best approximation of rank k.
+    Svd {
+        /// Rounds of the randomised decomposition (Halko, Martinsson and Tropp 2011); 0 decomposes exactly.
+        iterations: usize,
+    },
+    /// The first columns, `W = Q R`: B = Q (out, k), A = R (k, in).
+    Qr,
+    /// The nearest sum of Kronecker products (Van Loan and Pitsianis, "Approximation with Kronecker products", 1993):
+    /// `W ≈ Σ U_t ⊗ V_t`, strongest first, the singular values shared evenly between U and V and divided by the scale.
+    Kronecker {
+        /// Rounds of the randomised decomposition, as for [`Calibration::Svd`].
+        iterations: usize,
+    },
+    /// The first pivots of Gaussian elimination with row exchanges, `W = P L D U`: B = P L (out, k), the diagonal
+    /// core D (k), A = U (k, in) with ones on its diagonal.
+    Lu,
+}
+
+/// What the base is multiplied by from the left.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Left {
+    /// The identity.
+    None,
+    /// `I + s · B A` with A (rank, out) and B (out, rank) and the scale of the change: it recombines the layer's own
+    /// outputs, bias included. No core.
+    LowRank(Box<Chain>),
+}
+
+/// What the base is multiplied by from the right.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Right {
+    /// The identity.
+    None,
+    /// For each group of `size` rows the block diagonal of `I + B_i`, blocks B (out/size, size, size). The size divides
+    /// both sides of the weight.
+    RowGroups {
+        /// Side of a block.
+        size: usize,
+        /// The blocks.
+        blocks: Factor,
+    },
+}
+
+/// What is done to the changed weight V = L · W_b · T + s · Δ.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Normaliser {
+    /// Nothing.
+    None,
+    /// Each row is brought to a trained magnitude m (out), which starts as the row's norm:
+    /// `W_eff = diag(m / ‖V‖_row) V`. The norm counts as a constant in the backward pass. The bias is left alone.
+    RowMagnitude(Group),
+    /// Each output feature is multiplied by a scale (out), bias included.
+    RowScale(Factor),
+    /// Each input feature is multiplied by a scale (in).
+    ColumnScale(Factor),
+}
+
+impl Normaliser {
+    fn trained_entries(&self, out_features: usize, in_features: usize) -> usize {
+        match self {
+            Self::None => 0,
+            Self::RowMagnitude(_) => out_features,
+            Self::RowScale(factor) => factor.trained_entries(out_features, 1),
+            Self::ColumnScale(factor) => factor.trained_entries(in_features, 1),
+        }
+    }
+}
+
+impl Slots {
+    /// A plain trained chain `s · B A` with A random and B zero, so that the layer starts unchanged.
+    /// What an interchange file of plain low-rank adapters is read into, and the start of most methods.
+    #[must_use]
+    pub fn low_rank(rank: usize, scale: Scale) -> Self {
+        let chain =
+            Chain { rank, b: Factor::trained(Init::Zeros), core: Core::None, a: Factor::trained(Init::KaimingUniform) };
+        Self { delta: Delta::Chain(chain), scale, ..Self::default() }
+    }
+
+    /// Inner width of the change as its scale counts it; 0 when there is none.
+    #[must_use]
+    pub fn rank(&self) -> usize {
+        self.delta.rank()
+    }
+
+    /// How many numbers are trained on a layer of shape (out, in).
+    #[must_use]
+    pub fn trained_entries(&self, out_features: usize, in_features: usize) -> usize {
+        let left = match &self.left {
+            Left::None => 0,
+            Left::LowRank(chain) => chain.trained_entries(out_features, out_features),
+        };
+        let right = match &self.right {
+            Right::None => 0,
+            Right::RowGroups { size, blocks } => blocks.trained_entries(out_features, *size),
+        };
+        let normaliser = self.normaliser.trained_entries(out_features, in_features);
+        let bias = self.bias.map_or(0, |bias| bias.trained_entries(out_features, 1));
+        self.delta.trained_entries(out_features, in_features) + left + right + normaliser + bias
+    }
+
+    /// Whether the layer is only added to: then a change that starts at zero leaves it as it is to the bit.
+    #[must_use]
+    pub fn only_adds(&self) -> bool {
+        let untouched = self.left == Left::None && self.right == Right::None;
+        untouched && self.base == Base::Original && self.normaliser == Normaliser::None
+    }
+
+    /// The largest share of the weight's energy that a factor keeps out of.
+    #[must_use]
+    pub fn complement(&self) -> f64 {
+        let share = |factor: &&Factor| match factor.map {
+            Map::Complement { energy } => energy,
+            Map::None | Map::Rows(_) => 0.0,
+        };
+        self.factors().iter().map(share).fold(0.0, f64::max)
+    }
+
+    /// Every factor, wherever it stands.
+    fn factors(&self) -> Vec<&Factor> {
+        let mut factors = self.delta.factors();
+        if let Left::LowRank(chain) = &self.left {
+            factors.extend(chain.factors());
+        }
+        if let Right::RowGroups { blocks, .. } = &self.right {
+            factors.push(blocks);
+        }
+        if let Normaliser::RowScale(factor) | Normaliser::ColumnScale(factor) = &self.normaliser {
+            factors.push(factor);
+        }
+        factors.extend(&self.bias);
+        factors
+    }
+
+    /// Whether anything in it is drawn at random, so that another seed gives another adapter.
+    #[must_use]
+    pub fn draws(&self) -> bool {
+        matches!(self.calibration, Calibration::Svd { iterations: 1.. } | Calibration::Kronecker { iterations: 1.. })
+            || self.factors().into_iter().any(Factor::draws)
+    }
+
+    /// Refuses values that no layer could be built from; `site` is only named in the error.
+    ///
+    /// # Errors
+    /// [`NnError`] that names the site and the slot.
+    pub fn check(&self, site: &str) -> Result<()> {
+        let refuse = |what: String| Err(NnError::Adapter { site: site.to_owned(), what });
+        if !(0.0..1.0).contains(&self.dropout) {
+            return refuse(format!("dropout {} is not in [0, 1)", self.dropout));
+        }
+        let chains: Vec<&Chain> = match &self.delta {
+            Delta::None | Delta::Tile | Delta::Kron(_) => Vec::new(),
+            Delta::Chain(chain) => vec![chain],
+            Delta::Hadamard(first, second) => vec![first, second],
+        };
+        let left = match &self.left {
+            Left::None => None,
+            Left::LowRank(chain) => Some(&**chain),
+        };
+        if chains.into_iter().chain(left).any(|chain| chain.rank == 0) {
+            return refuse("a chain needs a rank of at least 1".to_owned());
+        }
+        match &self.delta {
+            Delta::Kron(kron) if kron.terms == 0 => return refuse("a sum of products needs one at least".to_owned()),
+            Delta::Tile if self.right == Right::None => {
+                return refuse("tiles are the blocks of a right transform, and there is none".to_owned());
+            }
+            Delta::None | Delta::Chain(_) | Delta::Hadamard(..) | Delta::Kron(_) | Delta::Tile => {}
+        }
+        let scale = self.scale.value(self.rank());
+        if !scale.is_finite() {
+            return refuse(format!("the scale {scale} is not a finite number"));
+        }
+        if self.base != Base::Original && !matches!(self.delta, Delta::Chain(_) | Delta::Kron(_)) {
+            return refuse("this change has no start that could be taken off the weight".to_owned());
+        }
+        let calibrated = self.factors().into_iter().any(|factor| factor.init() == Init::Calibrated);
+        if calibrated && self.calibration == Calibration::None {
+            return refuse("a factor waits for a calibration that is not asked for".to_owned());
+        }
+        let fits = match self.calibration {
+            Calibration::None => true,
+            Calibration::Svd { .. } | Calibration::Qr | Calibration::Lu => matches!(self.delta, Delta::Chain(_)),
+            Calibration::Kronecker { .. } => matches!(
+                self.delta,
+                Delta::Kron(Kron { u: KronFactor::Full(_), v: KronFactor::Full(_), .. })
+            ),
+        };
+        if !fits || self.calibration != Calibration::None && scale <= 0.0 {
+            return refuse(format!("a calibrated start needs its structure and a scale above 0, not {scale}"));
+        }
+        let energy = self.complement();
+        if !(0.0..1.0).contains(&energy) {
+            return refuse(format!("a share of {energy} of the weight's energy is not in [0, 1)"));
+        }
+        // A transform reads the layer as it is: no other slot may stand between them.
+        let transformed = left.is_some() || self.right != Right::None;
+        let alone = self.normaliser == Normaliser::None && self.base == Base::Original;
+        if transformed && !alone || left.is_some() && self.right != Right::None {
+            return refuse("a transform goes with neither a normaliser, a residual base nor another one".to_owned());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_trained_factors_count() {
+        let chain = |b: Factor, core: Core, a: Factor| Slots {
+            delta: Delta::Chain(Chain { rank: 3, b, core, a }),
+            ..Slots::default()
+        };
+        let (trained, frozen) = (Factor::trained(Init::Zeros), Factor::frozen(Init::KaimingUniform));
+        assert_eq!(Slots::default().trained_entries(7, 5), 0);
+        assert_eq!(chain(trained, Core::None, trained).trained_entries(7, 5), 3 * (7 + 5));
+        assert_eq!(chain(frozen, Core::Diagonal(trained), frozen).trained_entries(7, 5), 3);
+        assert_eq!(chain(trained, Core::Dense(trained), frozen).trained_entries(7, 5), 21 + 9);
+        let normaliser = |normaliser| Slots { normaliser, ..Slots::default() }.trained_entries(7, 5);
+        assert_eq!(normaliser(Normaliser::RowMagnitude(Group::default())), 7);
+        assert_eq!(normaliser(Normaliser::RowScale(trained)), 7);
+        assert_eq!(normaliser(Normaliser::ColumnScale(trained)), 5);
+        assert_eq!(Slots { bias: Some(trained), ..Slots::default() }.trained_entries(7, 5), 7);
+    }
+
+    #[test]
+    fn slots_that_no_layer_could_have_are_refused() {
+        let plain = Slots::low_rank(4, Scale::Fixed(1.0));
+        assert!(plain.check("here").is_ok());
+        for bad in [
+            Slots { dropout: 1.0, ..plain.clone() },
+            Slots { dropout: f64::NAN, ..plain.clone() },
+            Slots { scale: Scale::AlphaOverRank(f64::INFINITY), ..plain.clone() },
+            Slots {
+                delta: Delta::Chain(Chain {
+                    rank: 2,
+                    b: Factor::trained(Init::Calibrated),
+                    core: Core::None,
+                    a: Factor::trained(Init::Zeros),
+                }),
+                ..plain
+            },
+            Slots::low_rank(0, Scale::Fixed(1.0)),
+            Slots { base: Base::Residual, ..Slots::default() },
+            Slots { calibration: Calibration::Qr, scale: Scale::Fixed(0.0), ..Slots::low_rank(2, Scale::Fixed(1.0)) },
+        ] {
+            let error = bad.check("layers.0.attn.q").unwrap_err().to_string();
+            assert!(error.contains("layers.0.attn.q"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Drawn matrices mixed by trained coefficients, blocks per group of rows.
+
+use crate::support::{check, normal, values};
+use candle_core::{Device, Tensor};
+use std::sync::Arc;
+use temper_nn::ops::{FrozenLinear, Seeded, linear_row_groups, reference, seeded_sum};
+use temper_nn::{FrozenWeight, StorageKind};
+
+fn seeded(dims: &[usize], bases: usize) -> Arc<Seeded> {
+    Arc::new(Seeded { key: 12, start: normal("start", dims), bases })
+}
+
+#[test]
+fn a_mix_of_drawn_matrices_gives_the_gradients_of_its_reference() {
+    for (dims, bases) in [(vec![2, 9], 1), (vec![3, 50], 5), (vec![40, 33], 3)] {
+        let seeded = seeded(&dims, bases);
+        let coefficients = [normal("c", &[bases])];
+        let expected = |c: &[Tensor]| reference::seeded_sum(&c[0], &seeded);
+        check(|c| seeded_sum(&c[0], &seeded), expected, &coefficients);
+    }
+    assert!(seeded_sum(&normal("c", &[4]), &seeded(&[3, 50], 5)).is_err());
+}
+
+#[test]
+fn drawn_matrices_are_the_same_in_any_order_and_in_any_pieces() {
+    let seeded = seeded(&[7, 200], 9);
+    let whole = seeded.basis(4).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let mut piece = vec![0f32; 100];
+    seeded.entries(8, 0, &mut piece);
+    seeded.entries(4, 640, &mut piece);
+    assert_eq!(piece, whole[640..740]);
+    assert_ne!(whole, seeded.basis(5).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap());
+    // Uniform in ±1/√9.
+    let (largest, mean) = (whole.iter().fold(0f32, |l, x| l.max(x.abs())), whole.iter().sum::<f32>() / 1400.0);
+    assert!(largest <= 1.0 / 3.0 && largest > 0.33 && mean.abs() < 0.02, "{largest} {mean}");
+}
+
+#[test]
+fn blocks_per_group_of_rows_give_the_gradients_of_the_dense_weight() {
+    for (rows, cols, size, kind) in
+        [(6, 4, 2, StorageKind::F32), (32, 64, 16, StorageKind::Q8_0), (64, 32, 1, StorageKind::F16)]
+    {
+        let dense = Tensor::from_vec(values("w", rows * cols, 0.3), (rows, cols), &Device::Cpu).unwrap();
+        let weight = FrozenWeight::from_tensor("w", &dense, kind).unwrap();
+        let held = weight.to_tensor().unwrap();
+        let bias = normal("bias", &[rows]);
+        let layer = FrozenLinear { weight: Arc::new(weight), bias: Some(bias.clone()) };
+        let x = normal("x", &[3, 5, cols]);
+        let blocks = (normal("blocks", &[rows / size, size, size]) * 0.3).unwrap();
+        for tiled in [false, true] {
+            let wide = |value: &Tensor, like: &Tensor| value.to_dtype(like.dtype()).unwrap();
+            let expected = |x: &[Tensor]| {
+                let (weight, bias) = (wide(&held, &x[0]), wide(&bias, &x[0]));
+                reference::linear_row_groups(&x[0], &weight, Some(&bias), &x[1], tiled)
+            };
+            let inputs = [x.clone(), blocks.clone()];
+            let ours = |x: &[Tensor]| linear_row_groups(&x[0], &layer, &x[1], tiled);
+            temper_nn::gradcheck::compare_with_reference(ours, expected, &inputs, 1e-4).unwrap();
+            let options = temper_nn::gradcheck::GradCheck::f32();
+            temper_nn::gradcheck::check_gradients(ours, &inputs, &options).unwrap();
+        }
+        assert!(linear_row_groups(&x, &layer, &normal("b", &[1, rows + 1, rows + 1]), true).is_err());
+    }
+}
