@@ -10,7 +10,7 @@ use temper_models::vision::config::Classes;
 use temper_models::{CnnConfig, Labels, VisionConfig, VisionModel, VitConfig};
 use temper_nn::rng::Stream;
 use temper_nn::{ForwardContext, Grads, Param};
-use temper_protocol::{Kind, Values};
+use temper_protocol::{Kind, Value, Values};
 use temper_train::images::attach::dims_of;
 use temper_train::images::{ImageDriver, Pictures};
 
@@ -32,9 +32,20 @@ fn images() -> Result<Tensor> {
     noise("images", &[BATCH, 2, 8, 8], 1.0)
 }
 
+/// Settings under which a method finds layers here: its defaults, or every layer in the place of names that only decoders
+/// have.
+fn settings(model: &VisionModel, method: &dyn Method) -> Values {
+    if method.plan(&Values::default(), &dims_of(model).sites, 8).is_ok() {
+        return Values::default();
+    }
+    let names_layers = |key: &&str| matches!(*key, "targets" | "feedforward");
+    let keys = method.declared().settings.iter().map(|setting| setting.key).filter(names_layers);
+    Values(keys.map(|key| (key.to_owned(), Value::Text("all-linear".to_owned()))).collect())
+}
+
 /// Puts a method on a model as the trainer does, without the head that the trainer adds.
 fn adapt(model: &mut VisionModel, method: &dyn Method) -> Result<()> {
-    let plan = method.plan(&Values::default(), &dims_of(model).sites, 8)?;
+    let plan = method.plan(&settings(model, method), &dims_of(model).sites, 8)?;
     let selector = plan.promote.selector()?;
     model.promote(&|name| selector.selects(name))?;
     for site in model.sites_mut() {
@@ -95,7 +106,7 @@ fn logits_start_as_those_of_the_base_and_return_to_them() -> Result<()> {
 #[test]
 fn as_many_numbers_are_trained_as_the_formula_says() -> Result<()> {
     over_registry(|method, model| {
-        let formula = method.trained_parameters(&Values::default(), &dims_of(model))?;
+        let formula = method.trained_parameters(&settings(model, method), &dims_of(model))?;
         adapt(model, method)?;
         let trained = model.params()?.elements() as u64;
         ensure!(trained == formula, "{trained} numbers are trained, the formula says {formula}");
