@@ -32,15 +32,18 @@ fn images() -> Result<Tensor> {
     noise("images", &[BATCH, 2, 8, 8], 1.0)
 }
 
-/// Settings under which a method finds layers here: its defaults, or every layer in the place of names that only decoders
-/// have.
+/// Settings under which a method finds something to change here: its defaults; every layer in the place of names that
+/// only decoders have; biases where a layer has none, as kernels before a norm.
 fn settings(model: &VisionModel, method: &dyn Method) -> Values {
-    if method.plan(&Values::default(), &dims_of(model).sites, 8).is_ok() {
-        return Values::default();
-    }
-    let names_layers = |key: &&str| matches!(*key, "targets" | "feedforward");
-    let keys = method.declared().settings.iter().map(|setting| setting.key).filter(names_layers);
-    Values(keys.map(|key| (key.to_owned(), Value::Text("all-linear".to_owned()))).collect())
+    let everywhere = || Value::Text("all-linear".to_owned());
+    let (layers, biases) = (["targets", "feedforward"], ["create"]);
+    let keys = |wanted: &[&str], value: &dyn Fn() -> Value| -> Values {
+        let known = method.declared().settings.iter().map(|setting| setting.key).filter(|key| wanted.contains(key));
+        Values(known.map(|key| (key.to_owned(), value())).collect())
+    };
+    let tried = [Values::default(), keys(&layers, &everywhere), keys(&biases, &|| Value::Flag(true))];
+    let fits = |values: &Values| method.plan(values, &dims_of(model).sites, 8).is_ok();
+    tried.into_iter().find(fits).unwrap_or_default()
 }
 
 /// Puts a method on a model as the trainer does, without the head that the trainer adds.
