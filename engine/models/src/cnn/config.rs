@@ -22,6 +22,8 @@ pub struct CnnConfig {
     pub widths: Vec<usize>,
     /// How far each block's window moves: 2 halves the map.
     pub strides: Vec<usize>,
+    /// Whether kernels have biases: a norm of channels makes up for them, so usually not.
+    pub conv_bias: bool,
     /// Added to the variance in every norm.
     pub norm_eps: f64,
     /// Share by which running statistics move towards those of a batch.
@@ -48,6 +50,7 @@ impl CnnConfig {
             stem_pool: false,
             widths: widths.to_vec(),
             strides: vec![2; widths.len()],
+            conv_bias: false,
             norm_eps: 1e-5,
             norm_momentum: 0.1,
         }
@@ -102,6 +105,7 @@ impl CnnConfig {
             stem_pool: json.get("stem_pool").and_then(Value::as_bool).unwrap_or(false),
             widths: list("widths")?,
             strides: list("strides")?,
+            conv_bias: json.get("conv_bias").and_then(Value::as_bool).unwrap_or(false),
             norm_eps: number(json, "norm_eps", 1e-5)?,
             norm_momentum: number(json, "norm_momentum", 0.1)?,
         })
@@ -111,6 +115,7 @@ impl CnnConfig {
     pub(crate) fn to_json(&self) -> Map<String, Value> {
         let all = [
             ("architectures", json!(["TemperCnn"])),
+            ("conv_bias", json!(self.conv_bias)),
             ("dtype", json!("float32")),
             ("model_type", json!("temper-cnn")),
             ("norm_eps", json!(self.norm_eps)),
@@ -123,13 +128,13 @@ impl CnnConfig {
         all.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
     }
 
-    /// Kernels without bias (the norm has one), norms, running statistics. Kernels start as He et al. 2015
+    /// Kernels, norms, running statistics. Kernels start as He et al. 2015
     /// (arXiv:1502.01852) for ReLU: √2 / √(inputs).
     pub(crate) fn slots(&self, slots: &mut SlotList) {
         for Convolution { name, file, out, shape, .. } in self.convolutions() {
             let kernel = [out, shape.in_channels, shape.kernel.0, shape.kernel.1];
             let (conv, norm) = (format!("{name}.conv"), format!("{name}.norm"));
-            slots.site(&conv, &format!("{file}.conv"), &kernel, std::f64::consts::SQRT_2, false);
+            slots.site(&conv, &format!("{file}.conv"), &kernel, std::f64::consts::SQRT_2, self.conv_bias);
             slots.norm(&norm, &format!("{file}.norm"), out);
             slots.own(&format!("{norm}.mean"), &format!("{file}.norm.running_mean"), &[out], Start::Value(0.0));
             slots.own(&format!("{norm}.variance"), &format!("{file}.norm.running_var"), &[out], Start::Value(1.0));

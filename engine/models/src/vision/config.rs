@@ -216,6 +216,14 @@ impl VisionConfig {
         }
     }
 
+    /// Gives every layer a bias.
+    pub(crate) const fn give_biases(&mut self) {
+        match self {
+            Self::Vit(config) => config.qkv_bias = true,
+            Self::Cnn(config) => config.conv_bias = true,
+        }
+    }
+
     /// Blocks.
     #[must_use]
     pub fn layers(&self) -> usize {

@@ -58,11 +58,19 @@ pub(crate) fn matched(folder: &HfFolder) -> Result<(VisionConfig, Vec<Matched<'_
 /// Writes a model with its adapters folded in.
 pub(super) fn write(model: &VisionModel, dir: &Path) -> Result<()> {
     let merged = merged(model)?;
+    let has = |name: &str| model.slots().iter().any(|slot| slot.name == name);
+    let mut config = model.config.clone();
+    if merged.keys().any(|name| !has(name)) {
+        // an adapter gave a layer a bias: the file has them everywhere then, 0 where there is none
+        config.give_biases();
+    }
+    let slots = config.slots();
     let mut tensors = Vec::new();
-    for slot in model.slots() {
+    for slot in &slots {
         let values = match merged.get(&slot.name) {
             Some(values) => values.clone(),
-            None => model.read_weight(&slot.name)?,
+            None if has(&slot.name) => model.read_weight(&slot.name)?,
+            None => vec![0.0; slot.elements()],
         };
         if values.iter().any(|value| !value.is_finite()) {
             return Err(ModelError::NonFinite { path: dir.to_owned(), tensor: slot.file.clone() });
@@ -80,7 +88,7 @@ pub(super) fn write(model: &VisionModel, dir: &Path) -> Result<()> {
     let bytes = safetensors::serialize(views, Some(metadata)).map_err(wrong)?;
     std::fs::create_dir_all(dir).map_err(|error| ModelError::io(dir, error))?;
     whole_file(&dir.join("model.safetensors"), &bytes)?;
-    let config = format!("{:#}\n", model.config.to_json());
+    let config = format!("{:#}\n", config.to_json());
     whole_file(&dir.join("config.json"), config.as_bytes())
 }
 

@@ -30,7 +30,7 @@ fn small_vit() -> VisionConfig {
 }
 
 fn small_cnn() -> VisionConfig {
-    VisionConfig::Cnn(CnnConfig::new(Classes::numbered(8, 1, 3), 4, &[6, 5]))
+    VisionConfig::Cnn(CnnConfig { conv_bias: true, ..CnnConfig::new(Classes::numbered(8, 1, 3), 4, &[6, 5]) })
 }
 
 /// Moves everything trained away from its start.
