@@ -28,9 +28,7 @@ macro_rules! methods {
 }
 
 // `cargo fmt` does not follow modules that a macro declares: format method files by name.
-methods![
-    lora, dora, pissa, olora, vera, ia3, bitfit, loha, lokr, miss, bat, paca, hydra, nola, loldu, comp_lora, full
-];
+methods![lora, dora, pissa, olora, vera, ia3, bitfit, loha, lokr, miss, bat, paca, hydra, nola, loldu, comp_lora, full];
 
 /// Every method, in gallery order.
 #[must_use]

@@ -19,7 +19,11 @@ use temper_protocol::{Declared, Kind, Paper, Setting, Values};
 pub const METHOD: &dyn Method = &Lokr;
 
 const SETTINGS: &[Setting] = &[
-    Setting { default: "8", help: "inner width of the larger side; from half its longer edge on it is kept whole", ..RANK },
+    Setting {
+        default: "8",
+        help: "inner width of the larger side; from half its longer edge on it is kept whole",
+        ..RANK
+    },
     Setting { default: "16", ..ALPHA },
     TARGETS,
     EXCLUDE,
@@ -150,11 +154,9 @@ impl Side {
     fn factor(&self, init: Init) -> KronFactor {
         match self.rank {
             None => KronFactor::Full(Factor::trained(init)),
-            Some(rank) => KronFactor::Product {
-                rank,
-                outer: Factor::trained(init),
-                inner: Factor::trained(Init::KaimingUniform),
-            },
+            Some(rank) => {
+                KronFactor::Product { rank, outer: Factor::trained(init), inner: Factor::trained(Init::KaimingUniform) }
+            }
         }
     }
 

@@ -6,7 +6,7 @@
 //! too. A chain of two factors runs as two convolutions, `A` with the window of the layer and `B` with one of size 1 (as
 //! PEFT does for convolutions); every other change runs over the patches themselves.
 
-use crate::adapter::Adapter;
+use crate::adapter::{Adapter, FusedChange};
 use crate::context::ForwardContext;
 use crate::error::shape_error;
 use crate::fused::FusedLowRank;
@@ -107,7 +107,7 @@ impl ConvSite {
             let what = format!("is a convolution in {} groups, which takes no adapter", self.shape.groups);
             return Err(NnError::Adapter { site: self.site.name().to_owned(), what });
         }
-        let Some(chains) = plain_chains(adapters, ctx) else { return self.over_patches(x, ctx) };
+        let Some(chains) = plain_chains(adapters, ctx)? else { return self.over_patches(x, ctx) };
         let mut y = self.convolve(x, weight)?;
         for chain in &chains {
             y = (y + self.low_rank(x, chain)?)?;
@@ -138,7 +138,7 @@ impl ConvSite {
 
     /// `scale · (x ⋆ A) ⋆ B`, with B a kernel of size 1.
     fn low_rank(&self, x: &Tensor, chain: &FusedLowRank) -> Result<Tensor> {
-        let (a, b) = (&chain.a.value, &chain.b.value);
+        let (a, b) = (chain.a.tracked(), chain.b.tracked());
         let (rank, out) = (a.dim(0)?, b.dim(0)?);
         let inner = conv2d(x, &a.reshape(self.shape.kernel_dims(rank))?, None, self.shape.slide, 1)?;
         let change = conv2d(&inner, &b.reshape((out, rank, 1, 1))?, None, Slide::even(1, 0), 1)?;
@@ -167,8 +167,14 @@ impl ConvSite {
 }
 
 /// The changes as chains of two factors without noise, when each of them is nothing else.
-fn plain_chains(adapters: &[Box<dyn Adapter>], ctx: &ForwardContext) -> Option<Vec<FusedLowRank>> {
-    adapters.iter().map(|adapter| adapter.plain_chain(ctx).filter(|chain| chain.dropout.is_none())).collect()
+fn plain_chains(adapters: &[Box<dyn Adapter>], ctx: &ForwardContext) -> Result<Option<Vec<FusedLowRank>>> {
+    let plain = |change: Option<FusedChange>| match change {
+        Some(FusedChange { low_rank: Some(chain), residual: None, bias: None }) if chain.dropout.is_none() => {
+            Some(chain)
+        }
+        _ => None,
+    };
+    adapters.iter().map(|adapter| adapter.fused_change(ctx).map(plain)).collect()
 }
 
 #[cfg(test)]
@@ -196,7 +202,7 @@ mod tests {
         ConvSite::new("here", layer, shape).unwrap()
     }
 
-    /// A chain whose factors are both away from 0; with a core it needs the patches.
+    /// A chain whose factors are both away from 0.
     fn slots(core: bool, dropout: f64) -> Slots {
         let factor = || Factor::trained(Init::Gaussian { std: 0.4 });
         let core = if core { Core::Diagonal(factor()) } else { Core::None };
@@ -215,7 +221,7 @@ mod tests {
             let mut conv = site(SHAPE, 5);
             let base = conv.forward(&x, &ctx).unwrap();
             conv.site_mut().attach(&slots(core, 0.0), 9).unwrap();
-            assert_eq!(plain_chains(conv.site().adapters(), &ctx).is_some(), !core);
+            assert!(plain_chains(conv.site().adapters(), &ctx).unwrap().is_some());
             let y = conv.forward(&x, &ctx).unwrap();
             assert!(distance(&y, &base) > 0.1);
             let merged = conv.merged().unwrap().unwrap();
@@ -233,7 +239,7 @@ mod tests {
         let training = ForwardContext { training: true, seed: 5, step: 2, ..ctx.clone() };
         for (name, slots, ctx) in [
             ("two convolutions", slots(false, 0.0), &ctx),
-            ("patches", slots(true, 0.0), &ctx),
+            ("two convolutions with a core", slots(true, 0.0), &ctx),
             ("patches with dropout", slots(false, 0.3), &training),
         ] {
             for whole_weight in [false, true] {

@@ -8,8 +8,8 @@
 
 use super::linear::{fill_bias, split_bias, with_features};
 use super::{
-    FrozenLinear, IntoCandle as _, Values, beside, expect_shape, has_kernel, output, reference, rows_and_features, slice,
-    tensor,
+    FrozenLinear, IntoCandle as _, Values, beside, expect_shape, has_kernel, output, reference, rows_and_features,
+    slice, tensor,
 };
 use crate::error::shape_error;
 use crate::frozen::FrozenWeight;

@@ -193,9 +193,7 @@ impl Held {
     /// What all sites share of it, whole.
     pub(super) fn shared(&self) -> Result<Option<Tensor>> {
         Ok(match &self.source {
-            HeldSource::Shared(_, whole) => {
-                Some(Tensor::clone(&*whole.part(&[whole.rows, whole.cols])?))
-            }
+            HeldSource::Shared(_, whole) => Some(Tensor::clone(&*whole.part(&[whole.rows, whole.cols])?)),
             HeldSource::Trained(_) | HeldSource::Frozen(_) | HeldSource::Seeded(..) => None,
         })
     }

@@ -126,10 +126,8 @@ impl HeldKron {
     pub(super) fn merge_into(&self, weight: &mut MergedWeight) -> Result<()> {
         let ((_, c), (b, d)) = (self.u_size, self.v_size);
         let products = self.products()?;
-        let products: Vec<(Vec<f32>, Vec<f32>, f64)> = products
-            .iter()
-            .map(|(u, v, scale)| Ok((values(u)?, values(v)?, *scale)))
-            .collect::<Result<_>>()?;
+        let products: Vec<(Vec<f32>, Vec<f32>, f64)> =
+            products.iter().map(|(u, v, scale)| Ok((values(u)?, values(v)?, *scale))).collect::<Result<_>>()?;
         weight.add_rows(|row, sum| {
             for (u, v, scale) in &products {
                 let (u, v) = (u.chunks(c.max(1)).nth(row / b), v.chunks(d.max(1)).nth(row % b));

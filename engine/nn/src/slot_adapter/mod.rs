@@ -99,12 +99,10 @@ impl SlotAdapter {
         };
         let change = match &slots.delta {
             Delta::None | Delta::Tile => Change::None,
-            Delta::Chain(chain) => {
-                Change::LowRank(Box::new(HeldChain::chain(chain, scale, slots.base, &spot)?))
-            },
+            Delta::Chain(chain) => Change::LowRank(Box::new(HeldChain::chain(chain, scale, slots.base, &spot)?)),
             Delta::Hadamard(first, second) => {
                 Change::LowRank(Box::new(HeldChain::hadamard(first, second, scale, &spot)?))
-            },
+            }
             Delta::Kron(kron) => {
                 let fits = (kron.u_size.0 * kron.v_size.0, kron.u_size.1 * kron.v_size.1) == size;
                 if !fits {
@@ -425,9 +423,8 @@ mod tests {
         let magnitude = Normaliser::RowMagnitude(Group::default());
         let with = |delta| Slots { delta, dropout: 0.25, ..Slots::default() };
         let chain = |rank, b, a| Chain { rank, b, core: Core::None, a };
-        let kron = |terms, u, v| {
-            Delta::Kron(Kron { terms, u_size: (5, 3), v_size: (1, 2), u, v, decompose_factor: -1 })
-        };
+        let kron =
+            |terms, u, v| Delta::Kron(Kron { terms, u_size: (5, 3), v_size: (1, 2), u, v, decompose_factor: -1 });
         let product = KronFactor::Product { rank: 2, outer: one, inner: one };
         let shared = |rows, cols| Factor::of(Source::Shared { init: Init::HeUniform, rows, cols });
         let seeded = Factor::of(Source::Seeded { bases: 7, start: Init::KaimingUniform });
@@ -439,12 +436,7 @@ mod tests {
             (
                 "picked inputs",
                 Slots {
-                    delta: Delta::Chain(Chain {
-                        rank: 3,
-                        b: one,
-                        core: Core::None,
-                        a: Factor::of(Source::Select),
-                    }),
+                    delta: Delta::Chain(Chain { rank: 3, b: one, core: Core::None, a: Factor::of(Source::Select) }),
                     ..Slots::default()
                 },
             ),
@@ -471,35 +463,44 @@ mod tests {
             ("hadamard", with(Delta::Hadamard(chain(2, one, one), chain(2, one, one)))),
             ("kronecker", with(kron(1, KronFactor::Full(one), KronFactor::Full(one)))),
             ("kronecker of products, three terms", with(kron(3, product, product))),
-            ("nearest kronecker, residual", Slots {
-                base: Base::Residual,
-                calibration: Calibration::Kronecker { iterations: 0 },
-                scale: Scale::Fixed(0.5),
-                ..with(kron(2, KronFactor::Full(found), KronFactor::Full(found)))
-            }),
-            ("shared", with(Delta::Chain(Chain {
-                rank: 3,
-                b: shared(9, 3).with_map(Map::Rows(Init::Gaussian { std: 0.5 })),
-                core: Core::Diagonal(one),
-                a: shared(3, 8),
-            }))),
+            (
+                "nearest kronecker, residual",
+                Slots {
+                    base: Base::Residual,
+                    calibration: Calibration::Kronecker { iterations: 0 },
+                    scale: Scale::Fixed(0.5),
+                    ..with(kron(2, KronFactor::Full(found), KronFactor::Full(found)))
+                },
+            ),
+            (
+                "shared",
+                with(Delta::Chain(Chain {
+                    rank: 3,
+                    b: shared(9, 3).with_map(Map::Rows(Init::Gaussian { std: 0.5 })),
+                    core: Core::Diagonal(one),
+                    a: shared(3, 8),
+                })),
+            ),
             ("seeded", with(Delta::Chain(chain(3, seeded, seeded)))),
-            ("complement", with(Delta::Chain(chain(
-                3,
-                one.with_map(Map::Complement { energy: 0.5 }),
-                one.with_map(Map::Complement { energy: 0.5 }),
-            )))),
+            (
+                "complement",
+                with(Delta::Chain(chain(
+                    3,
+                    one.with_map(Map::Complement { energy: 0.5 }),
+                    one.with_map(Map::Complement { energy: 0.5 }),
+                ))),
+            ),
             ("left", Slots { left: Left::LowRank(Box::new(chain(2, one, one))), ..Slots::default() }),
-            ("left, chain, bias", Slots {
-                left: Left::LowRank(Box::new(chain(2, one, one))),
-                bias: Some(one),
-                ..plain(Base::Original, 0.25)
-            }),
+            (
+                "left, chain, bias",
+                Slots {
+                    left: Left::LowRank(Box::new(chain(2, one, one))),
+                    bias: Some(one),
+                    ..plain(Base::Original, 0.25)
+                },
+            ),
             ("row groups", Slots { right: Right::RowGroups { size: 1, blocks: one }, ..Slots::default() }),
-            ("row groups, tiled", Slots {
-                right: Right::RowGroups { size: 1, blocks: one },
-                ..with(Delta::Tile)
-            }),
+            ("row groups, tiled", Slots { right: Right::RowGroups { size: 1, blocks: one }, ..with(Delta::Tile) }),
             ("bias", Slots { bias: Some(one), ..Slots::default() }),
             ("bias, chain", Slots { bias: Some(one), ..plain(Base::Original, 0.25) }),
             ("bias, magnitude", Slots { bias: Some(one), normaliser: magnitude, ..plain(Base::Original, 0.0) }),
@@ -614,10 +615,13 @@ mod tests {
                     let change = b.matmul(a).unwrap().affine(*scale, 0.0).unwrap();
                     let weight = (random("w", &[5, 6]) + change).unwrap();
                     let own = random("bias", &[5]);
-                    dense(&weight, &match bias {
-                        Some(bias) => (own + bias).unwrap(),
-                        None => own,
-                    })
+                    dense(
+                        &weight,
+                        &match bias {
+                            Some(bias) => (own + bias).unwrap(),
+                            None => own,
+                        },
+                    )
                 }
                 _ => panic!("{name} leaves in no form"),
             };

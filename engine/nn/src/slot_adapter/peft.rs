@@ -136,8 +136,7 @@ fn vera(triple: &Triple, scale: f64, dropout: f64) -> Result<Option<PeftLayer>> 
     else {
         return Ok(None);
     };
-    let tensors =
-        vec![("vera_lambda_b", kept(&rows.affine(scale, 0.0)?)?), ("vera_lambda_d", kept(&core.tensor()?)?)];
+    let tensors = vec![("vera_lambda_b", kept(&rows.affine(scale, 0.0)?)?), ("vera_lambda_d", kept(&core.tensor()?)?)];
     let mut settings =
         vec![("r", PeftSetting::Integer(a.dim(0)? as u64)), ("save_projection", PeftSetting::Flag(true))];
     if dropout > 0.0 {

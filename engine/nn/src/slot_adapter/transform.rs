@@ -15,7 +15,11 @@ pub(super) enum HeldTransform {
     /// `I + s · B A` from the left.
     Left(Box<HeldChain>),
     /// `I + B_i` per group of rows from the right, and `B_i` added to each block where tiled.
-    RowGroups { size: usize, blocks: Held, tiled: bool },
+    RowGroups {
+        size: usize,
+        blocks: Held,
+        tiled: bool,
+    },
 }
 
 /// What a left transform adds to the layer below: `scale · B A` and a change of the bias.

@@ -192,8 +192,7 @@ impl Factor {
 
     /// Whether its values are drawn at random.
     pub(super) fn draws(&self) -> bool {
-        let drawn =
-            |init: Init| matches!(init, Init::KaimingUniform | Init::HeUniform | Init::Gaussian { .. });
+        let drawn = |init: Init| matches!(init, Init::KaimingUniform | Init::HeUniform | Init::Gaussian { .. });
         let map = matches!(self.map, Map::Rows(init) if drawn(init));
         map || match self.source {
             Source::Dense(init) | Source::Frozen(init) | Source::Shared { init, .. } => drawn(init),

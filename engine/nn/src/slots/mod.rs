@@ -262,10 +262,9 @@ impl Slots {
         let fits = match self.calibration {
             Calibration::None => true,
             Calibration::Svd { .. } | Calibration::Qr | Calibration::Lu => matches!(self.delta, Delta::Chain(_)),
-            Calibration::Kronecker { .. } => matches!(
-                self.delta,
-                Delta::Kron(Kron { u: KronFactor::Full(_), v: KronFactor::Full(_), .. })
-            ),
+            Calibration::Kronecker { .. } => {
+                matches!(self.delta, Delta::Kron(Kron { u: KronFactor::Full(_), v: KronFactor::Full(_), .. }))
+            }
         };
         if !fits || self.calibration != Calibration::None && scale <= 0.0 {
             return refuse(format!("a calibrated start needs its structure and a scale above 0, not {scale}"));
