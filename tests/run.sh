@@ -68,6 +68,7 @@ if [[ $mode == all ]]; then
     stage "judge_peft itself" "$python" tests/tools/judge_peft.py --selftest
     stage "judge_hf itself" "$python" tests/tools/judge_hf.py --selftest
     stage "judge_gguf itself" "$python" tests/tools/judge_gguf.py --selftest
+    stage "golden vectors of vision models" "$python" tests/tools/golden_vision.py --check
     stage "quickstart" "$python" tests/tools/quickstart_test.py --temper "$BIN/temper"
     stage "methods as PEFT adapters" "$python" tests/tools/methods_test.py --temper "$BIN/temper"
     stage "bad input" "$python" tests/tools/bad_input_test.py --temper "$BIN/temper"

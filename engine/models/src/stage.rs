@@ -3,27 +3,43 @@
 //! The trainer keeps or recomputes each stage's activations, runs backward stage by stage from the head, and takes a
 //! gradient for every tensor of the flow.
 
-use crate::Result;
+use crate::{ModelError, Result};
 use candle_core::Tensor;
 use std::collections::BTreeMap;
+use temper_nn::ops::ChannelStatistics;
 use temper_nn::{ForwardContext, FusedBlock, LinearSite, Param};
 
 /// What stages hand to each other.
 #[derive(Debug, Clone)]
 pub struct Flow {
-    /// Hidden states (batch, width, hidden).
+    /// Hidden states (batch, width, hidden); images and feature maps (batch, channels, height, width).
     pub hidden: Tensor,
-    /// Named differentiable outputs beside the hidden states.
+    /// Named differentiable outputs beside the hidden states. A head with a task of that name reads it instead of the
+    /// hidden states: so a late branch of one task reaches its head.
     pub side: BTreeMap<String, Tensor>,
     /// Scalar that is added to the loss: extra losses of the adapters passed so far.
     pub extra_loss: Option<Tensor>,
+    /// How many tokens each one stands for (batch, width), a constant; none when each is one. Attention of encoders
+    /// weighs keys by it.
+    pub token_sizes: Option<Tensor>,
+    /// What norms of channels saw of this batch, by their name; see [`Stage::follow`].
+    pub buffers: BTreeMap<String, Seen>,
+}
+
+/// Statistics of one batch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seen {
+    /// Mean and variance of each channel.
+    pub statistics: ChannelStatistics,
+    /// Values a channel that they were taken from.
+    pub count: usize,
 }
 
 impl Flow {
     /// A flow of hidden states alone.
     #[must_use]
     pub fn new(hidden: Tensor) -> Self {
-        Self { hidden, side: BTreeMap::new(), extra_loss: None }
+        Self { hidden, side: BTreeMap::new(), extra_loss: None, token_sizes: None, buffers: BTreeMap::new() }
     }
 
     /// The same values cut off the graph that made them: what a stage takes as its input.
@@ -33,6 +49,8 @@ impl Flow {
             hidden: self.hidden.detach(),
             side: self.side.iter().map(|(name, tensor)| (name.clone(), tensor.detach())).collect(),
             extra_loss: self.extra_loss.as_ref().map(Tensor::detach),
+            token_sizes: self.token_sizes.clone(),
+            buffers: self.buffers.clone(),
         }
     }
 
@@ -82,8 +100,14 @@ pub trait Stage: Send + Sync {
     /// Runs it without gradient on the next tokens of one text; `ctx` has their positions, `cache` what was before.
     ///
     /// # Errors
-    /// Shapes that do not fit.
-    fn forward_cached(&self, flow: Flow, ctx: &ForwardContext, cache: &mut StageCache) -> Result<Flow>;
+    /// Shapes that do not fit; a stage that sees its whole input at once has no next tokens.
+    fn forward_cached(&self, _flow: Flow, _ctx: &ForwardContext, _cache: &mut StageCache) -> Result<Flow> {
+        Err(ModelError::Request(format!("{} sees its whole input at once and cannot continue a text", self.name())))
+    }
+
+    /// Moves its running statistics towards what its norms of channels saw in a batch. They are followed where the
+    /// trainer says so, once a batch: a forward pass alone, run again or not, changes nothing.
+    fn follow(&mut self, _buffers: &BTreeMap<String, Seen>) {}
 
     /// Its linear layers, in the order of the graph.
     fn sites(&self) -> Vec<&LinearSite>;

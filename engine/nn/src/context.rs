@@ -61,6 +61,19 @@ impl ForwardContext {
             borders: Arc::new(borders),
         }
     }
+
+    /// The same pass over rows of another width, each one segment that fills it: the places of a feature map, or tokens
+    /// after some were merged.
+    #[must_use]
+    pub fn resized(&self, width: usize) -> Self {
+        Self {
+            training: self.training,
+            seed: self.seed,
+            step: self.step,
+            rows_in_step: Arc::clone(&self.rows_in_step),
+            ..Self::plain(self.batch, width)
+        }
+    }
 }
 
 #[cfg(test)]
@@ -74,5 +87,14 @@ mod tests {
         assert_eq!(context.positions[..6], [0, 1, 0, 1, 2, 0]);
         assert_eq!(context.positions[6..12], [0, 1, 2, 3, 4, 5]);
         assert_eq!(context.positions[12..], [0; 6]);
+    }
+
+    #[test]
+    fn another_width_keeps_what_noise_is_keyed_by() {
+        let context = ForwardContext { training: true, seed: 3, step: 4, ..ForwardContext::plain(2, 5) };
+        let context = ForwardContext { rows_in_step: [7, 8].into(), ..context }.resized(3);
+        assert_eq!((context.training, context.seed, context.step, context.batch, context.width), (true, 3, 4, 2, 3));
+        assert_eq!(context.rows_in_step[..], [7, 8]);
+        assert_eq!(context.borders[..], [vec![0, 3], vec![0, 3]]);
     }
 }

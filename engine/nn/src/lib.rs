@@ -4,12 +4,13 @@
 //! tensors (f32); weights that are not trained are [`FrozenWeight`]s over the bytes of the model file. The layers,
 //! from the bottom: [`bytes`] and [`storage`] (what files hold), [`kernels`] and [`gemm`] (arithmetic on slices),
 //! [`ops`] (differentiable operations), [`fused`] (halves of a block without a graph), [`param`] and [`optim`] (what is trained and how); above them [`site`] (linear
-//! layers with adapters made of [`slots`]). [`mod@bench`] measures the operations, [`gradcheck`] proves them.
+//! layers with adapters made of [`slots`]) and [`conv_site`] (convolutions as such layers). [`mod@bench`] measures the operations, [`gradcheck`] proves them.
 
 pub mod adapter;
 pub mod bench;
 pub mod bytes;
 pub mod context;
+pub mod conv_site;
 pub mod device;
 pub mod error;
 pub mod frozen;
@@ -31,6 +32,7 @@ pub mod telemetry;
 pub use adapter::{Adapter, AdapterExport, FusedChange, MergedWeight, PeftLayer, PeftSetting};
 pub use bytes::{Bytes, Map};
 pub use context::ForwardContext;
+pub use conv_site::{ConvShape, ConvSite};
 pub use error::{NnError, Result};
 pub use frozen::{CpuBackend, FrozenBackend, FrozenWeight, set_backend};
 pub use fused::FusedBlock;

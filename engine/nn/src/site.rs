@@ -246,6 +246,15 @@ impl LinearSite {
         self.enabled.store(enabled, Ordering::Relaxed);
     }
 
+    /// The weight and the adapters that a forward pass uses now: off, the original weight and no adapter.
+    pub(crate) fn active(&self) -> (&Weight, &[Box<dyn Adapter>]) {
+        if self.enabled.load(Ordering::Relaxed) {
+            (&self.weight, &self.adapters)
+        } else {
+            (self.origin.as_ref().unwrap_or(&self.weight), &[])
+        }
+    }
+
     /// Output (.., out) for `x` (.., in).
     ///
     /// # Errors

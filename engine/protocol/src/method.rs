@@ -72,7 +72,8 @@ pub struct Declared {
     pub kind: Kind,
     /// Gallery family, such as `low-rank` or `everything`.
     pub family: &'static str,
-    /// Model families it works on; empty means all.
+    /// What it works on: families by name (`llama`, `vit`) or by what they are (`decoder`, `encoder`, `vision`,
+    /// `convolution`, `batch-norm`); one of them is enough, empty means every model.
     pub families: &'static [&'static str],
     /// Bases it works on: `dense`, `blocks`; empty means all.
     pub bases: &'static [&'static str],

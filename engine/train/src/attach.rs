@@ -2,6 +2,7 @@
 
 use crate::error::Result;
 use temper_methods::{ModelDims, OwnDims, Promote, SiteDims};
+use temper_models::capability::{DECODER, refusal};
 use temper_models::{Model, names};
 use temper_nn::ParamSet;
 use temper_protocol::{Code, Declared, Problem, Project};
@@ -83,9 +84,8 @@ fn check_fits(declared: &Declared, model: &Model) -> Result<()> {
         let action = format!("choose another method, or a model of: {}", known.join(", "));
         Err(Problem::new(Code::MethodInvalid, what, "[method]", action).into())
     };
-    let family = model.config.family().id;
-    if !declared.families.is_empty() && !declared.families.contains(&family) {
-        return refuse(format!("{} does not work on {family} models", declared.title), declared.families);
+    if let Some(why) = refusal(declared.families, model.config.family().id, DECODER) {
+        return refuse(format!("{} does not work on this model: {why}", declared.title), declared.families);
     }
     let base = if model.held().linear.is_float() { "dense" } else { "blocks" };
     if !declared.bases.is_empty() && !declared.bases.contains(&base) {

@@ -68,23 +68,24 @@ enum Kept {
 
 /// The differentiable fields of a flow as variables.
 #[derive(Default)]
-struct Inputs {
+pub(crate) struct Inputs {
     hidden: Option<Var>,
     side: Vec<(String, Var)>,
 }
 
 /// Gradients of the fields of a flow.
 #[derive(Default)]
-struct FlowGradient {
+pub(crate) struct FlowGradient {
     hidden: Option<Tensor>,
     side: BTreeMap<String, Tensor>,
 }
 
 impl Inputs {
     /// Makes the fields of `flow` variables and returns the flow made of them.
-    fn track(flow: Flow) -> Result<(Self, Flow)> {
+    pub(crate) fn track(flow: Flow) -> Result<(Self, Flow)> {
         let hidden = Var::from_tensor(&flow.hidden)?;
         let mut tracked = Flow::new(hidden.as_tensor().clone());
+        tracked.token_sizes = flow.token_sizes;
         let mut side = Vec::with_capacity(flow.side.len());
         for (name, tensor) in flow.side {
             let var = Var::from_tensor(&tensor)?;
@@ -95,7 +96,7 @@ impl Inputs {
     }
 
     /// Takes their gradients out of `store`.
-    fn gradients(&self, store: &mut GradStore) -> FlowGradient {
+    pub(crate) fn gradients(&self, store: &mut GradStore) -> FlowGradient {
         let mut take = |var: &Var| store.remove(var.as_tensor()).map(|gradient| gradient.detach());
         FlowGradient {
             hidden: self.hidden.as_ref().and_then(&mut take),
@@ -355,7 +356,7 @@ fn plain_forward(block: &dyn Stage, flow: Flow, ctx: &ForwardContext, fuse: bool
 
 /// The scalar whose backward pass gives the fields of `output` their gradients and its extra loss the
 /// gradient `extra_scale`. `None` when nothing of it is wanted or nothing is tracked.
-fn seed_of(output: &Flow, gradient: &FlowGradient, extra_scale: f64) -> Result<Option<Tensor>> {
+pub(crate) fn seed_of(output: &Flow, gradient: &FlowGradient, extra_scale: f64) -> Result<Option<Tensor>> {
     let mut terms = Vec::new();
     let mut seed = |tensor: &Tensor, gradient: Option<&Tensor>| -> Result<()> {
         if let Some(gradient) = gradient

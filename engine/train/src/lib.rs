@@ -6,7 +6,8 @@
 //! and steers it through [`RunControl`].
 //!
 //! Where to look: [`session`] puts a run together, [`mod@driver`] runs forward and backward, [`checkpoint`] says
-//! what is on the disk, [`eval`] and [`probes`] measure, [`trained`] loads a result.
+//! what is on the disk, [`eval`] and [`probes`] measure, [`trained`] loads a result. Classifiers of images are trained by
+//! [`images`], over the same stages, schedule and optimiser.
 
 pub mod attach;
 pub mod base_cache;
@@ -20,6 +21,7 @@ pub mod eval;
 pub mod exact;
 pub mod guard;
 pub mod hashes;
+pub mod images;
 pub mod keep;
 pub mod meter;
 pub mod phases;

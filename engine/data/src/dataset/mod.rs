@@ -5,7 +5,7 @@
 
 mod file;
 mod request;
-mod split;
+pub(crate) mod split;
 
 pub(crate) use file::{EncodedFile, EncodedRow};
 pub use request::{LoadRequest, Progress, ValidationSource};

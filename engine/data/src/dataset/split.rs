@@ -11,7 +11,7 @@ const SPLIT: u64 = 1;
 const WEIGHT: u64 = 2;
 
 /// Decides between training and validation.
-pub(super) struct Split {
+pub(crate) struct Split {
     share: f64,
     seed: u64,
     /// Moved to validation although its number is above the share, so that there is one row.
@@ -27,7 +27,7 @@ fn place(seed: u64, key: u64) -> f64 {
 impl Split {
     /// A split of rows with these keys: `share` of them for validation, at least one (and at least one
     /// left for training) when there are two different rows.
-    pub(super) fn new(keys: impl Iterator<Item = u64>, share: f64, seed: u64) -> Self {
+    pub(crate) fn new(keys: impl Iterator<Item = u64>, share: f64, seed: u64) -> Self {
         let mut split = Self { share, seed, only_validation: None, only_train: None };
         let keys: BTreeSet<u64> = keys.collect();
         if share <= 0.0 || keys.len() < 2 {
@@ -43,7 +43,7 @@ impl Split {
         split
     }
 
-    pub(super) fn is_validation(&self, key: u64) -> bool {
+    pub(crate) fn is_validation(&self, key: u64) -> bool {
         if self.only_train == Some(key) {
             return false;
         }

@@ -6,6 +6,7 @@
 
 use super::{guard, looks_like_data};
 use crate::DataError;
+use crate::images::ImageSet;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -51,7 +52,14 @@ enum Role {
 pub fn list(path: &Path) -> Result<Files, DataError> {
     let meta = std::fs::metadata(path).map_err(|error| DataError::io("cannot look at the data", path, error))?;
     let mut files = Files::default();
+    let images = || {
+        let action = "images are not trained from project.toml yet: choose data of texts";
+        DataError::data("these are images with classes, and texts are read here", path.display(), action)
+    };
     if meta.is_file() {
+        if ImageSet::is_at(path) {
+            return Err(images());
+        }
         files.train.push(DataFile { path: path.to_owned(), columns: BTreeMap::new() });
         return Ok(files);
     }
@@ -84,6 +92,9 @@ pub fn list(path: &Path) -> Result<Files, DataError> {
                 place: path.display().to_string(),
                 action: "pickles run programs when opened and are not read: export as JSON Lines or Parquet".to_owned(),
             });
+        }
+        if ImageSet::is_at(path) {
+            return Err(images());
         }
         return Err(DataError::data(
             "the folder has no data files",

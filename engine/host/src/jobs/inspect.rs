@@ -8,6 +8,7 @@ use crate::job::JobContext;
 use crate::names;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use temper_data::images::{ImageSet, Looked};
 use temper_models::gguf::GgufFile;
 use temper_protocol::{Code, Event, Problem, project_file};
 use temper_store::{Reader, StoreError};
@@ -75,6 +76,12 @@ fn what_is(path: &Path) -> Result<Event, Problem> {
         Err(problem) if looks_like_a_model || problem.code == Code::Refused => return Ok(unknown(path, &problem)),
         Err(_) => {}
     }
+    if ImageSet::is_at(path) {
+        return Ok(match ImageSet::look(path) {
+            Ok(found) => images(path, &found),
+            Err(error) => unknown(path, &Problem::from(error)),
+        });
+    }
     match temper_data::sniff(path) {
         Ok(found) => Ok(dataset(path, &found)),
         Err(error) => Ok(unknown(path, &Problem::from(error))),
@@ -115,6 +122,20 @@ fn dataset(path: &Path, found: &temper_data::Sniffed) -> Event {
         rows: found.rows,
         bad_rows: found.bad_rows,
         columns: found.columns.clone(),
+        complete: found.complete,
+    }
+}
+
+/// Images with classes, which stand in the place of columns.
+fn images(path: &Path, found: &Looked) -> Event {
+    Event::Dataset {
+        path: path.to_path_buf(),
+        format: found.format.name().to_owned(),
+        schema: "image-classes".to_owned(),
+        confidence: 1.0,
+        rows: found.images,
+        bad_rows: 0,
+        columns: found.labels.clone(),
         complete: found.complete,
     }
 }

@@ -458,6 +458,37 @@ fn files_and_folders_are_named_for_what_they_are() {
 }
 
 #[test]
+fn images_and_their_models_are_named_and_not_taken_for_texts() {
+    let mut bench = Bench::new();
+    let vit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/golden-vision/vit_plain");
+    let pictures = bench.path("pictures");
+    std::fs::create_dir_all(&pictures).expect("a folder");
+    let write = |name: &str, bytes: &[u8]| std::fs::write(pictures.join(name), bytes).expect("writes");
+    write("train-images-idx3-ubyte", &[0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2, 9, 8, 7, 6]);
+    write("train-labels-idx1-ubyte", &[0, 0, 8, 1, 0, 0, 0, 2, 1, 0]);
+    let events = bench.ask(Command::Inspect { paths: vec![vit.clone(), pictures.clone()] }).expect("inspects");
+    match &events[..] {
+        [
+            Event::Model { architecture, layers: 2, vocabulary: 5, sites, .. },
+            Event::Dataset { format, schema, rows: 2, columns, .. },
+        ] => {
+            // six layers in each block, and the projection of the patches
+            assert_eq!((architecture.as_str(), sites.len()), ("vit", 13));
+            assert_eq!((format.as_str(), schema.as_str(), columns.len()), ("idx", "image-classes", 2));
+        }
+        other => panic!("{other:#?}"),
+    }
+    let refused = |model: &Path, data: &Path| {
+        let found = temper_data::read::list(data).map_err(Problem::from).err();
+        found.or_else(|| temper_models::ModelSource::open(model).ok()?.config().map_err(Problem::from).err())
+    };
+    let problem = refused(&vit, &pictures).expect("images are no texts");
+    assert!(problem.action.contains("not trained from project.toml yet"), "{problem:?}");
+    let problem = refused(&vit, &bench.path("model")).expect("a classifier continues no text");
+    assert!(problem.action.contains("not trained from project.toml yet"), "{problem:?}");
+}
+
+#[test]
 fn the_registry_the_example_and_the_machine_are_there() {
     let mut bench = Bench::new();
     let methods = bench.ask(Command::Methods {}).expect("lists");

@@ -3,6 +3,7 @@
 use crate::config::LlamaConfig;
 use crate::family::Family;
 use crate::rope::{KNOWN_SCALINGS, Rope, RopeScaling};
+use crate::vision::VisionConfig;
 use crate::{ModelError, Result};
 use serde_json::Value;
 use std::path::Path;
@@ -15,6 +16,11 @@ pub fn config_from_hf(json: &Value, path: &Path) -> Result<LlamaConfig> {
     let read = Reader { json, path };
     let class = json.get("architectures").and_then(|all| all.get(0)).and_then(Value::as_str);
     let model_type = json.get("model_type").and_then(Value::as_str);
+    if VisionConfig::describes(json) {
+        let why = "it tells classes of images, and this needs a model that continues texts";
+        let action = "classifiers of images are not trained from project.toml yet: choose a model of texts";
+        return Err(ModelError::unsupported(path, why, action));
+    }
     let Some(family) = Family::from_hf(class, model_type) else {
         return Err(ModelError::UnknownArchitecture {
             path: path.to_owned(),

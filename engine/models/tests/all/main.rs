@@ -18,3 +18,5 @@ mod hf_folders;
 mod stages;
 #[cfg(test)]
 mod tools;
+#[cfg(test)]
+mod vision;

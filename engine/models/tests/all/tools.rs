@@ -26,7 +26,22 @@ pub(crate) struct Golden {
 
 impl Golden {
     pub(crate) fn open(case: &str) -> Self {
-        Self { bytes: std::fs::read(golden(case).join("golden.safetensors")).unwrap() }
+        Self::of_folder(&golden(case))
+    }
+
+    pub(crate) fn of_folder(folder: &Path) -> Self {
+        Self { bytes: std::fs::read(folder.join("golden.safetensors")).unwrap() }
+    }
+
+    pub(crate) fn shape(&self, name: &str) -> Vec<usize> {
+        self.file().tensor(name).unwrap().shape().to_vec()
+    }
+
+    /// Whole numbers.
+    pub(crate) fn numbers(&self, name: &str) -> Arc<[u32]> {
+        let file = self.file();
+        let view = file.tensor(name).unwrap();
+        view.data().chunks_exact(8).map(|bytes| i64::from_le_bytes(bytes.try_into().unwrap()) as u32).collect()
     }
 
     fn file(&self) -> SafeTensors<'_> {

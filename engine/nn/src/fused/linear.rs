@@ -77,6 +77,14 @@ impl FusedFactor {
         Ok(Self { value: (self.value.detach() + constant.detach())?.contiguous()?, gradient: self.gradient })
     }
 
+    /// The values within the graph that leads to what is trained, for operations of a graph.
+    pub(crate) fn tracked(&self) -> &Tensor {
+        match &self.gradient {
+            Target::Graph(made, _) => made,
+            Target::Nothing | Target::Param(_) => &self.value,
+        }
+    }
+
     /// Whether anything behind it is trained.
     fn is_trained(&self) -> bool {
         !matches!(self.gradient, Target::Nothing)

@@ -3,6 +3,7 @@
 mod bench;
 mod driver;
 mod fixture;
+mod images;
 mod limits;
 mod prefix;
 mod remembered;

@@ -1,0 +1,74 @@
+//! Puts a method on a vision model.
+
+use crate::error::Result;
+use temper_methods::{ModelDims, OwnDims, SiteDims};
+use temper_models::VisionModel;
+use temper_nn::ParamSet;
+use temper_protocol::project::Method;
+use temper_protocol::{Code, Problem};
+
+/// The layers and other weights of a model, as methods see them. The projection of a ViT's patches is no layer here but
+/// a weight that can be trained, because it is a convolution in the files and PEFT's `all-linear` leaves it alone; the
+/// classifiers are the task's own and are trained, not adapted.
+#[must_use]
+pub fn dims_of(model: &VisionModel) -> ModelDims {
+    let is_patch = |name: &str| name == "embed.patch";
+    let file_of = |site: &str| {
+        let weight = format!("{site}.weight");
+        let slot = model.slots().iter().find(|slot| slot.name == weight);
+        slot.map(|slot| slot.file.strip_suffix(".weight").unwrap_or(&slot.file).to_owned()).unwrap_or_default()
+    };
+    let layer_of = |site: &str| site.strip_prefix("layers.")?.split('.').next()?.parse().ok();
+    let sites: Vec<SiteDims> = model
+        .sites()
+        .into_iter()
+        .filter(|site| !is_patch(site.name()))
+        .map(|site| SiteDims {
+            name: site.name().to_owned(),
+            hf_name: file_of(site.name()),
+            out_features: site.out_features(),
+            in_features: site.in_features(),
+            layer: layer_of(site.name()),
+            bias: site.has_bias(),
+        })
+        .collect();
+    let of_site = |name: &str| sites.iter().any(|site| site.name == name);
+    let promotable = model.promotable().into_iter().filter(|name| !of_site(name));
+    let entries = |name: &str| {
+        let of_it = |slot: &str| {
+            slot == name || slot.strip_prefix(name).is_some_and(|part| matches!(part, ".weight" | ".bias"))
+        };
+        model.slots().iter().filter(|slot| of_it(&slot.name)).map(|slot| slot.elements() as u64).sum()
+    };
+    let own = promotable.map(|name| OwnDims { entries: entries(&name), name }).collect();
+    ModelDims { sites, own }
+}
+
+/// Attaches a method and makes the classifier of `task` trained: a head has to learn its classes. The same method and
+/// seed give the same bytes.
+///
+/// # Errors
+/// A method that does not work on vision models of this family, settings that fit nothing, or no such task.
+pub fn attach(model: &mut VisionModel, method: &Method, task: usize, seed: u64) -> Result<ParamSet> {
+    let found = temper_methods::find(&method.id)?;
+    let declared = found.declared();
+    if let Some(why) = model.refusal(declared.families) {
+        let what = format!("{} does not work on this model: {why}", declared.title);
+        return Err(Problem::new(Code::MethodInvalid, what, "[method]", "choose another method or model").into());
+    }
+    let head = match model.head.tasks().get(task) {
+        Some(&"") => "head".to_owned(),
+        Some(name) => format!("head.{name}"),
+        None => return Err(Problem::internal(format!("there is no task {task}")).into()),
+    };
+    let plan = found.plan(&method.settings, &dims_of(model).sites, seed)?;
+    for (name, slots) in &plan.adapters {
+        let Some(site) = model.site_mut(name) else {
+            return Err(Problem::internal(format!("the method plans for a layer {name} that is not there")).into());
+        };
+        site.attach(slots, seed)?;
+    }
+    let selector = plan.promote.selector()?;
+    model.promote(&|name| name == head || selector.selects(name))?;
+    Ok(model.params()?)
+}

@@ -1,0 +1,158 @@
+//! The loop over steps, and the measure of what came out.
+
+use super::driver::{ImageDriver, Pictures, count_correct};
+use crate::error::Result;
+use crate::saving::adamw;
+use crate::schedule::Schedule;
+use candle_core::{Device, Tensor};
+use temper_data::images::{ImageSet, Normalise, order};
+use temper_models::{Labels, VisionModel};
+use temper_nn::{AdamW, ForwardContext, Grads, ParamSet, device};
+use temper_protocol::project::Train;
+use temper_protocol::{Code, Problem};
+
+/// Images measured at a time.
+const EVAL_BATCH: usize = 128;
+
+/// Some images of a set, for one task of a model.
+#[derive(Debug, Clone, Copy)]
+pub struct Images<'a> {
+    /// The set.
+    pub set: &'a ImageSet,
+    /// Their numbers in it.
+    pub rows: &'a [u32],
+    /// How their values become numbers around 0.
+    pub normalise: &'a Normalise,
+    /// Number of the head that learns their classes.
+    pub task: usize,
+}
+
+/// How well a model tells classes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Accuracy {
+    /// Mean cross-entropy, nats an image.
+    pub loss: f64,
+    /// Share of images whose class had the largest logit.
+    pub accuracy: f64,
+    /// Images measured.
+    pub images: usize,
+}
+
+/// What a training measured.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fitted {
+    /// Mean loss of each step over its images, nats.
+    pub losses: Vec<f64>,
+    /// Norm of the gradient of each step, before clipping.
+    pub grad_norms: Vec<f64>,
+    /// Share of each step's images that were told right before the step.
+    pub accuracies: Vec<f64>,
+}
+
+impl Images<'_> {
+    /// The images of these rows as the model takes them.
+    fn pictures(self, rows: &[u32], ctx: ForwardContext) -> Result<Pictures> {
+        let batch = self.set.batch(rows, self.normalise);
+        let pixels = Tensor::from_vec(batch.pixels, &batch.shape[..], &Device::Cpu)?.to_device(&device::current())?;
+        Ok(Pictures { pixels, labels: vec![Labels { task: self.task, classes: batch.classes.into() }], ctx })
+    }
+}
+
+/// Trains `params` of a model for `train.steps` steps of `train.batch` times `train.accumulate` images. Every pass goes
+/// over all images in an order of its own; the same seed gives the same bytes.
+///
+/// # Errors
+/// No images, shapes or classes that do not fit the model, or a loss or gradient that is not finite.
+pub fn fit(model: &mut VisionModel, params: &ParamSet, images: Images<'_>, train: &Train) -> Result<Fitted> {
+    if images.rows.is_empty() || train.batch == 0 {
+        return Err(Problem::new(Code::DataInvalid, "there are no images to train on", "[data]", "add some").into());
+    }
+    let driver = ImageDriver::new(model, train.recompute == "on");
+    let schedule = Schedule::new(train, train.steps);
+    let mut optimiser = AdamW::new(adamw(train));
+    let mut rows = Rows { all: images.rows, seed: train.seed, epoch: 0, order: Vec::new() };
+    let mut fitted = Fitted { losses: Vec::new(), grad_norms: Vec::new(), accuracies: Vec::new() };
+    for step in 1..=train.steps {
+        let mut grads = Grads::new();
+        let (mut loss_sum, mut correct, mut seen) = (0.0, 0, 0);
+        let micro_steps = train.accumulate.max(1);
+        let scales = (1.0 / (train.batch * micro_steps) as f64, 1.0 / micro_steps as f64);
+        for micro in 0..micro_steps {
+            let first = (micro * train.batch) as u64;
+            let plain = model.context(train.batch);
+            let rows_in_step = (first..first + train.batch as u64).collect();
+            let ctx = ForwardContext { training: true, seed: train.seed, step, rows_in_step, ..plain };
+            let batch = images.pictures(&rows.take(train.batch), ctx)?;
+            let measured = driver.micro_step(model, &batch, scales, &mut grads)?;
+            model.follow(&measured.buffers);
+            loss_sum += measured.loss_sum;
+            correct += measured.correct;
+            seen += measured.labelled;
+        }
+        for site in model.sites() {
+            site.map_grads(&mut grads)?;
+        }
+        let loss = loss_sum / seen.max(1) as f64;
+        let norm =
+            if train.clip_norm > 0.0 { grads.clip_global_norm(train.clip_norm)? } else { grads.global_norm()? };
+        if !loss.is_finite() || !norm.is_finite() {
+            let what = format!("the loss of step {step} is {loss} and its gradient {norm}");
+            return Err(Problem::new(Code::NonFinite, what, "[train]", "lower lr_peak").into());
+        }
+        optimiser.step(params, &grads, schedule.lr(step))?;
+        for site in model.sites_mut() {
+            site.after_step(step)?;
+        }
+        fitted.losses.push(loss);
+        fitted.grad_norms.push(norm);
+        fitted.accuracies.push(correct as f64 / seen.max(1) as f64);
+    }
+    Ok(fitted)
+}
+
+/// Rows in the order of training, pass after pass.
+struct Rows<'a> {
+    all: &'a [u32],
+    seed: u64,
+    epoch: u64,
+    /// What is left of this pass, last first.
+    order: Vec<u32>,
+}
+
+impl Rows<'_> {
+    fn take(&mut self, count: usize) -> Vec<u32> {
+        let mut taken = Vec::with_capacity(count);
+        while taken.len() < count {
+            match self.order.pop() {
+                Some(row) => taken.push(row),
+                None => {
+                    self.order = order(self.all, self.seed, self.epoch);
+                    self.epoch += 1;
+                }
+            }
+        }
+        taken
+    }
+}
+
+/// Loss and accuracy over images, without noise.
+///
+/// # Errors
+/// No images, or shapes or classes that do not fit the model.
+pub fn evaluate(model: &VisionModel, images: Images<'_>) -> Result<Accuracy> {
+    let (mut loss, mut correct, mut seen) = (0.0, 0, 0);
+    for rows in images.rows.chunks(EVAL_BATCH) {
+        let Pictures { pixels, labels, .. } = images.pictures(rows, model.context(rows.len()))?;
+        let logits = model.logits(&pixels, images.task)?;
+        for labels in &labels {
+            loss += f64::from(model.head.loss_of(&logits, labels)?.to_scalar::<f32>()?);
+            let (right, all) = count_correct(&logits, &labels.classes)?;
+            correct += right;
+            seen += all;
+        }
+    }
+    if seen == 0 {
+        return Err(Problem::new(Code::DataInvalid, "there are no images to measure", "[data]", "add some").into());
+    }
+    Ok(Accuracy { loss: loss / seen as f64, accuracy: correct as f64 / seen as f64, images: seen })
+}
