@@ -63,7 +63,7 @@ stage "documentation" docs
 
 if [[ $mode == all ]]; then
     python=$VENV/bin/python
-    stage "golden vectors" "$python" tests/tools/golden_llama.py --check
+    stage "golden vectors" "$python" tests/tools/golden.py --check
     stage "bundled data" "$python" tests/tools/check_bundled.py --kit "$CACHE/kit" --tokenizer "$BIN/examples/starter_tokenizer"
     stage "judge_peft itself" "$python" tests/tools/judge_peft.py --selftest
     stage "judge_hf itself" "$python" tests/tools/judge_hf.py --selftest

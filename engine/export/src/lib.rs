@@ -183,16 +183,16 @@ fn write_files(
             Ok(kind)
         }
         ExportFormat::GgufLora => {
-            if !matches!(model.source, ModelSource::Gguf(_)) {
+            let ModelSource::Gguf(base) = &model.source else {
                 return Err(ExportError::NotRepresentable {
                     what: "a GGUF adapter belongs to a GGUF base, and this base is none".to_owned(),
                     action: "export to peft, or to gguf as a merged model".to_owned(),
                 });
-            }
+            };
             let changes = change::low_rank_changes(model)?;
-            let architecture = "llama";
+            let architecture = base.get_string("general.architecture")?.unwrap_or_default();
             output.stream(gguf_lora::FILE, |sink| {
-                gguf_lora::write(&changes, architecture, &card.name, &card.base_name, sink)
+                gguf_lora::write(&changes, &architecture, &card.name, &card.base_name, sink)
             })?;
             progress(changes.len() as u64, changes.len() as u64);
             Ok("f32".to_owned())

@@ -27,7 +27,7 @@ pub mod source;
 pub mod stage;
 mod weights;
 
-pub use config::{LlamaConfig, ModelConfig};
+pub use config::{LlamaConfig, LocalLayers, ModelConfig};
 pub use describe::{Description, describe};
 pub use error::{ModelError, Result};
 pub use generate::{Generated, Generator, Limits, Sampling, StopReason, generate};

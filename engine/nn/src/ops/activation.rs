@@ -165,7 +165,11 @@ impl CustomOp1 for Unary {
     }
 }
 
-fn gated(gate: &Tensor, up: &Tensor, activation: Gate) -> Result<Tensor> {
+/// `f(gate) · up`.
+///
+/// # Errors
+/// Shapes that differ.
+pub fn gated(gate: &Tensor, up: &Tensor, activation: Gate) -> Result<Tensor> {
     expect_shape("the second operand of the gate", up, gate.dims())?;
     if !has_kernel(&[gate, up]) {
         return Ok((activation.reference(gate)? * up)?);
