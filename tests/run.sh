@@ -78,6 +78,8 @@ if [[ $mode == all ]]; then
         --data assets/starter/data.jsonl --python "$python"
     stage "real model" "$python" tests/tools/e2e_model.py --temper "$BIN/temper" --kit "$CACHE/kit/kit.json" \
         --source gguf --steps 12
+    stage "Gemma 3" "$python" tests/tools/gemma_test.py --temper "$BIN/temper" --kit "$CACHE/kit/kit.json" \
+        --tokens "$BIN/examples/tokens"
 fi
 
 finish
