@@ -28,7 +28,7 @@ slow "100 steps from a folder" "$python" "$tools/e2e_model.py" --temper "$temper
 slow "Gemma 3 beside transformers" "$python" "$tools/gemma_test.py" --temper "$temper" --kit "$kit/kit.json" \
     --tokens "$BIN/examples/tokens" --transformers --steps 20
 slow "Gemma 3 in every form" "$python" "$tools/e2e_model.py" --temper "$temper" --kit "$kit/kit.json" --source gguf \
-    --model gemma3 --steps 30 --min-gain 0.1 --gguf-types f32,f16
+    --model gemma3 --steps 30 --min-gain 0.1
 slow "kills on SmolLM2" "$python" "$tools/kill_test.py" --temper "$temper" --model "$gguf" --data "$kit/chatterbot.jsonl" \
     --repeat 3 --steps 12 --max-tokens 128 --threads 2
 slow "kills on the starter" "$python" "$tools/kill_test.py" --temper "$temper" --model builtin:starter \

@@ -177,7 +177,8 @@ fn write_files(
                 })
                 .map_err(|error| failure.take().unwrap_or(error))?;
             let kind = request.dtype.map_or_else(
-                || model.main_storage().map_or("f32", temper_nn::StorageKind::name).to_owned(),
+                // a large untouched table says nothing about how finely the change is kept
+                || model.linear_storage().map_or("f32", temper_nn::StorageKind::name).to_owned(),
                 |dtype| dtype.name().to_owned(),
             );
             Ok(kind)

@@ -279,11 +279,21 @@ impl Model {
     /// Storage of most of the parameters, as the source has them; none if there is no source.
     #[must_use]
     pub fn main_storage(&self) -> Option<StorageKind> {
+        self.most_common_storage(|_| true)
+    }
+
+    /// Storage of most values of the linear layers, as the source has them; none if there is no source.
+    #[must_use]
+    pub fn linear_storage(&self) -> Option<StorageKind> {
+        self.most_common_storage(|slot| slot.kind == PartKind::Linear)
+    }
+
+    fn most_common_storage(&self, counts: impl Fn(&Slot) -> bool) -> Option<StorageKind> {
         if matches!(self.source, ModelSource::Random) {
             return None;
         }
         let mut by_kind: BTreeMap<StorageKind, usize> = BTreeMap::new();
-        for slot in &self.slots {
+        for slot in self.slots.iter().filter(|slot| counts(slot)) {
             if let Some(kind) = self.stored.get(&slot.name) {
                 *by_kind.entry(*kind).or_default() += slot.shape.iter().product::<usize>();
             }
