@@ -125,7 +125,7 @@ impl BlockStage {
         let middle = (input + added)?;
         let normed = ops::rms_norm(&middle, self.mlp_norm.weight(), self.shape.rms_eps)?;
         let (gate, up) = (self.gate.forward(&normed, ctx)?, self.up.forward(&normed, ctx)?);
-        let gated = ops::gated(&gate, &up, self.shape.activation)?;
+        let gated = self.shape.activation.gated(&gate, &up)?;
         Ok((middle + self.normed(self.mlp_post_norm.as_ref(), self.down.forward(&gated, ctx)?)?)?)
     }
 

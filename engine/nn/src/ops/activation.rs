@@ -69,6 +69,14 @@ pub enum Gate {
 }
 
 impl Gate {
+    /// `f(gate) · up`.
+    ///
+    /// # Errors
+    /// Shapes that differ.
+    pub fn gated(self, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+        gated(gate, up, self)
+    }
+
     fn reference(self, x: &Tensor) -> Result<Tensor> {
         match self {
             Self::Silu => reference::silu(x),
@@ -165,11 +173,7 @@ impl CustomOp1 for Unary {
     }
 }
 
-/// `f(gate) · up`.
-///
-/// # Errors
-/// Shapes that differ.
-pub fn gated(gate: &Tensor, up: &Tensor, activation: Gate) -> Result<Tensor> {
+fn gated(gate: &Tensor, up: &Tensor, activation: Gate) -> Result<Tensor> {
     expect_shape("the second operand of the gate", up, gate.dims())?;
     if !has_kernel(&[gate, up]) {
         return Ok((activation.reference(gate)? * up)?);

@@ -23,7 +23,7 @@ mod rotary;
 mod seed;
 mod softmax;
 
-pub use activation::{Gate, gated, gated_gelu, gated_silu, gelu, gelu_tanh, silu};
+pub use activation::{Gate, gated_gelu, gated_silu, gelu, gelu_tanh, silu};
 pub(crate) use activation::{gate_backward, gate_forward};
 pub use attention::{AttentionSpec, attention, attention_cached};
 pub use batch_norm::{ChannelStatistics, batch_norm, batch_norm_frozen};
