@@ -63,7 +63,7 @@ stage "documentation" docs
 
 if [[ $mode == all ]]; then
     python=$VENV/bin/python
-    stage "golden vectors" "$python" tests/tools/golden_llama.py --check
+    stage "golden vectors" "$python" tests/tools/golden.py --check
     stage "bundled data" "$python" tests/tools/check_bundled.py --kit "$CACHE/kit" --tokenizer "$BIN/examples/starter_tokenizer"
     stage "judge_peft itself" "$python" tests/tools/judge_peft.py --selftest
     stage "judge_hf itself" "$python" tests/tools/judge_hf.py --selftest
@@ -80,6 +80,8 @@ if [[ $mode == all ]]; then
         --data assets/starter/data.jsonl --python "$python"
     stage "real model" "$python" tests/tools/e2e_model.py --temper "$BIN/temper" --kit "$CACHE/kit/kit.json" \
         --source gguf --steps 12
+    stage "Gemma 3" "$python" tests/tools/gemma_test.py --temper "$BIN/temper" --kit "$CACHE/kit/kit.json" \
+        --tokens "$BIN/examples/tokens"
 fi
 
 finish

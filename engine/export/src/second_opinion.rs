@@ -38,7 +38,8 @@ impl SecondOpinion {
     /// Files that cannot be read back.
     pub fn gguf(file: &Path, on_blocks: bool) -> Result<Self> {
         let (tensors, config) = independent::read_gguf(file)?;
-        let runnable = config.obstacles.is_empty();
+        // on blocks candle-transformers has llama alone right
+        let runnable = config.obstacles.is_empty() && config.gemma.is_none();
         let mut opinion = Self::choose(tensors, config, || Ok(Model::load(file, BaseKind::Auto, &mut |_, _, _| {})?))?;
         if runnable && on_blocks {
             opinion.chat = Some(QuantisedOracle::open(file)?);

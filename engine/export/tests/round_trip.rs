@@ -4,7 +4,8 @@
 use std::path::{Path, PathBuf};
 use temper_data::TextCodec;
 use temper_export::{Card, Cases, ExportError, ExportRequest, Exported, export, read_peft, verify};
-use temper_models::{BaseKind, LlamaConfig, Model};
+use temper_models::family::GEMMA3;
+use temper_models::{BaseKind, LlamaConfig, LocalLayers, Model};
 use temper_nn::rng::Stream;
 use temper_nn::slots::{Chain, Core, Delta, Factor, Init, Scale, Slots};
 use temper_protocol::{Event, ExportFormat, StorageType};
@@ -141,6 +142,56 @@ fn every_format_over_a_gguf_file_passes() {
         assert!(exported.certificate.greedy_equal && exported.certificate.measured.relative() < 1e-4);
     }
     assert!(dir.path().join("merged.gguf").is_file() && dir.path().join("merged.temper.json").is_file());
+}
+
+/// A small Gemma 3 on disk, its norms away from 1.
+fn gemma_folder(dir: &Path) -> PathBuf {
+    let config = LlamaConfig {
+        family: &GEMMA3,
+        intermediate_size: 96,
+        kv_heads: 1,
+        head_dim: 32,
+        query_scalar: Some(32.0),
+        sliding_window: Some(6),
+        local: Some(LocalLayers::periodic(6, 6, 10_000.0)),
+        ..LlamaConfig::new(codec().vocabulary(), 64, 6, 4)
+    };
+    let mut model = Model::random(&config, 13).expect("random model");
+    model.promote(&|name| name.contains("norm")).expect("promotes");
+    for param in &model.params().expect("parameters") {
+        let mut noise = vec![0f32; param.elements()];
+        Stream::new(8, &param.name).fill_normal(&mut noise, 0.2);
+        let noise = candle_core::Tensor::from_vec(noise, param.var.shape(), &candle_core::Device::Cpu).expect("tensor");
+        param.var.set(&(param.var.as_tensor() + noise).expect("sum")).expect("sets");
+    }
+    let out = dir.join("gemma");
+    let exported = write(&model, ExportFormat::Hf, Some(StorageType::F32), &out);
+    assert!(exported.certificate.pass(), "{:?}", exported.certificate);
+    out
+}
+
+#[test]
+fn gemma_leaves_in_every_format_and_another_graph_agrees() {
+    let dir = tempfile::tempdir().expect("folder");
+    let agreed = |model: &Model, format: ExportFormat, dtype: Option<StorageType>, name: &str| {
+        let out = dir.path().join(name);
+        let certificate = write(model, format, dtype, &out).certificate;
+        assert!(certificate.pass(), "{name}: {certificate:#?}");
+        assert!(certificate.reasons.is_empty(), "{name}: not the independent graph: {:?}", certificate.reasons);
+        assert!(certificate.greedy_equal && certificate.measured.relative() < 1e-4, "{name}: {certificate:#?}");
+        out
+    };
+    let f32 = Some(StorageType::F32);
+    let folder = adapted(&gemma_folder(dir.path()));
+    agreed(&folder, ExportFormat::Peft, None, "peft");
+    agreed(&folder, ExportFormat::Hf, f32, "hf");
+    let file = agreed(&folder, ExportFormat::Gguf, f32, "merged.gguf");
+    let over_file = adapted(&file);
+    assert_eq!(over_file.config.family().id, "gemma3");
+    agreed(&over_file, ExportFormat::Peft, None, "peft-of-file");
+    agreed(&over_file, ExportFormat::Hf, f32, "hf-of-file");
+    agreed(&over_file, ExportFormat::Gguf, None, "again.gguf");
+    agreed(&over_file, ExportFormat::GgufLora, None, "adapter.gguf");
 }
 
 #[test]

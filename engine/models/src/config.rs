@@ -4,10 +4,16 @@ use crate::family::Family;
 use crate::rope::{Rope, RopeScaling};
 use serde_json::{Map, Value, json};
 
+/// Name in config.json of layers that see everything.
+pub(crate) const GLOBAL_LAYER: &str = "full_attention";
+/// Name in config.json of layers that see a window.
+pub(crate) const LOCAL_LAYER: &str = "sliding_attention";
+
 /// Configuration of a model, by family graph.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ModelConfig {
-    /// The llama graph: grouped-query attention, rotary positions, RMS norms before each half, gated SiLU.
+    /// The llama graph: grouped-query attention, rotary positions, RMS norms before each half, a gated MLP; with the parts
+    /// and traits of its family.
     Llama(LlamaConfig),
 }
 
@@ -62,6 +68,24 @@ impl ModelConfig {
     }
 }
 
+/// Which layers see a window of the text only.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LocalLayers {
+    /// For each layer, whether it is one of them.
+    pub is_local: Vec<bool>,
+    /// Rotary positions in them.
+    pub rope: Rope,
+}
+
+impl LocalLayers {
+    /// Every `period`-th of `layers` sees everything, the others a window with plain rotary positions of base `theta`.
+    #[must_use]
+    pub fn periodic(layers: usize, period: usize, theta: f64) -> Self {
+        let rope = Rope { theta, scaling: RopeScaling::Default, frequency_factors: None };
+        Self { is_local: (1..=layers).map(|layer| !layer.is_multiple_of(period.max(1))).collect(), rope }
+    }
+}
+
 /// Configuration of the llama graph.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LlamaConfig {
@@ -83,7 +107,7 @@ pub struct LlamaConfig {
     pub head_dim: usize,
     /// Added to the mean square in every RMS norm.
     pub rms_eps: f64,
-    /// Rotary positions.
+    /// Rotary positions; in families with local layers those of the others.
     pub rope: Rope,
     /// Longest context, tokens.
     pub context: usize,
@@ -93,8 +117,12 @@ pub struct LlamaConfig {
     pub attention_bias: bool,
     /// Biases on the three matrices of the gated MLP.
     pub mlp_bias: bool,
-    /// A position attends to at most so many positions, itself included.
+    /// A position attends to at most so many positions, itself included; where there are local layers, in them.
     pub sliding_window: Option<usize>,
+    /// Layers that see the window only; none: all layers are alike.
+    pub local: Option<LocalLayers>,
+    /// Scores are divided by its root; none: by that of the head width.
+    pub query_scalar: Option<f64>,
     /// First token of a text, if the model has one.
     pub bos_token_id: Option<u32>,
     /// Tokens that end a text.
@@ -124,6 +152,8 @@ impl LlamaConfig {
             attention_bias: false,
             mlp_bias: false,
             sliding_window: None,
+            local: None,
+            query_scalar: None,
             bos_token_id: None,
             eos_token_ids: Vec::new(),
             pad_token_id: None,
@@ -140,6 +170,36 @@ impl LlamaConfig {
     #[must_use]
     pub fn kv_width(&self) -> usize {
         self.kv_heads * self.head_dim
+    }
+
+    /// How many positions the layer of that number sees, none if all.
+    #[must_use]
+    pub fn window_of(&self, layer: usize) -> Option<usize> {
+        if self.local.is_some() && !self.is_local(layer) { None } else { self.sliding_window }
+    }
+
+    /// Rotary positions of the layer of that number.
+    #[must_use]
+    pub fn rope_of(&self, layer: usize) -> &Rope {
+        self.local.as_ref().filter(|_| self.is_local(layer)).map_or(&self.rope, |local| &local.rope)
+    }
+
+    /// Whether the layer of that number is a local one.
+    #[must_use]
+    pub fn is_local(&self, layer: usize) -> bool {
+        self.local.as_ref().is_some_and(|local| local.is_local.get(layer) == Some(&true))
+    }
+
+    /// Factor on the scores of attention.
+    #[must_use]
+    pub fn attention_scale(&self) -> f32 {
+        self.query_scalar.map_or(self.head_dim as f32, |scalar| scalar as f32).sqrt().recip()
+    }
+
+    /// Factor on the embeddings, none if 1.
+    #[must_use]
+    pub fn embedding_scale(&self) -> Option<f64> {
+        self.family.traits.scaled_embedding.then(|| (self.hidden_size as f64).sqrt())
     }
 
     /// Longest text that it can continue, tokens: the context, or what a dynamic rotary scaling stretches it to.
@@ -185,7 +245,53 @@ impl LlamaConfig {
         if self.sliding_window == Some(0) {
             return Err("sliding_window is 0".to_owned());
         }
+        if let Some(scalar) = self.query_scalar
+            && !(scalar.is_finite() && scalar > 0.0)
+        {
+            return Err(format!("query_pre_attn_scalar is {scalar}"));
+        }
+        if let Some(local) = &self.local {
+            if local.is_local.len() != self.layers {
+                return Err(format!("layer_types has {} entries for {} layers", local.is_local.len(), self.layers));
+            }
+            if self.sliding_window.is_none() && local.is_local.contains(&true) {
+                return Err("there are layers with a sliding window, but no sliding_window".to_owned());
+            }
+            local.rope.check(self.head_dim)?;
+        }
         self.rope.check(self.head_dim)
+    }
+
+    /// Rotary settings in the form of transformers 5: of one kind of layer, or of each kind by its name.
+    fn rope_json(&self) -> Map<String, Value> {
+        let rope = self.rope.to_hf_json(self.context);
+        match &self.local {
+            None => rope,
+            Some(local) => [(GLOBAL_LAYER, rope), (LOCAL_LAYER, local.rope.to_hf_json(self.context))]
+                .into_iter()
+                .map(|(kind, rope)| (kind.to_owned(), Value::Object(rope)))
+                .collect(),
+        }
+    }
+
+    /// Settings of families that are not llama's.
+    fn push_own_settings(&self, all: &mut Vec<(&str, Value)>) {
+        if self.family.has_sliding_window {
+            all.push(("sliding_window", json!(self.sliding_window)));
+        }
+        if !self.family.has_biases {
+            all.retain(|(key, _)| !matches!(*key, "attention_bias" | "mlp_bias"));
+        }
+        if let Some(local) = &self.local {
+            let name = |is_local: &bool| if *is_local { LOCAL_LAYER } else { GLOBAL_LAYER };
+            all.push(("layer_types", local.is_local.iter().map(name).collect()));
+            all.push(("rope_local_base_freq", json!(local.rope.theta)));
+        }
+        if let Some(scalar) = self.query_scalar {
+            // a whole number in every published file, and transformers takes no other
+            let whole = scalar as u64;
+            all.push(("query_pre_attn_scalar", if whole as f64 == scalar { json!(whole) } else { json!(scalar) }));
+        }
     }
 
     /// config.json of a Hugging Face folder, keys in alphabetic order. The rotary settings are written in the form
@@ -198,11 +304,11 @@ impl LlamaConfig {
             [one] => json!(one),
             many => json!(many),
         };
-        let rope = self.rope.to_hf_json(self.context);
+        let traits = &self.family.traits;
         let scaling = match &self.rope.hf_scaling(self.context) {
             RopeScaling::Default => Value::Null,
             _ => {
-                let mut old = rope.clone();
+                let mut old = self.rope.to_hf_json(self.context);
                 old.remove("rope_theta");
                 Value::Object(old)
             }
@@ -215,7 +321,7 @@ impl LlamaConfig {
             ("dtype", json!(dtype)),
             ("eos_token_id", eos),
             ("head_dim", json!(self.head_dim)),
-            ("hidden_act", json!("silu")),
+            (traits.activation_key, json!(traits.activation_names.first())),
             ("hidden_size", json!(self.hidden_size)),
             ("initializer_range", json!(0.02)),
             ("intermediate_size", json!(self.intermediate_size)),
@@ -227,7 +333,7 @@ impl LlamaConfig {
             ("num_key_value_heads", json!(self.kv_heads)),
             ("pad_token_id", json!(self.pad_token_id)),
             ("rms_norm_eps", json!(self.rms_eps)),
-            ("rope_parameters", Value::Object(rope)),
+            ("rope_parameters", Value::Object(self.rope_json())),
             ("rope_scaling", scaling),
             ("rope_theta", json!(self.rope.theta)),
             ("tie_word_embeddings", json!(self.tied)),
@@ -235,10 +341,7 @@ impl LlamaConfig {
             ("use_cache", json!(true)),
             ("vocab_size", json!(self.vocab_size)),
         ];
-        if self.family.has_sliding_window {
-            all.push(("sliding_window", json!(self.sliding_window)));
-            all.retain(|(key, _)| !matches!(*key, "attention_bias" | "mlp_bias"));
-        }
+        self.push_own_settings(&mut all);
         all.sort_by_key(|(key, _)| *key);
         Value::Object(all.into_iter().map(|(key, value)| (key.to_owned(), value)).collect::<Map<_, _>>())
     }

@@ -32,7 +32,7 @@ pub mod vision;
 pub mod vit;
 mod weights;
 
-pub use config::{LlamaConfig, ModelConfig};
+pub use config::{LlamaConfig, LocalLayers, ModelConfig};
 pub use describe::{Description, describe};
 pub use error::{ModelError, Result};
 pub use generate::{Generated, Generator, Limits, Sampling, StopReason, generate};

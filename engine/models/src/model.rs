@@ -4,7 +4,7 @@ use crate::config::{LlamaConfig, ModelConfig};
 use crate::family::PartKind;
 use crate::llama::{BlockStage, EmbedStage, HeadStage};
 use crate::names::{self, Slot};
-use crate::rope::RopeTables;
+use crate::rope::{Rope, RopeTables};
 use crate::source::ModelSource;
 use crate::stage::{Flow, Stage};
 use crate::weights::{BaseKind, Weights, collect};
@@ -129,11 +129,13 @@ impl Model {
         let mut by_name: BTreeMap<&str, &Slot> = writing_order.iter().map(|slot| (slot.name.as_str(), slot)).collect();
         let slots: Vec<Slot> = weights.order.iter().filter_map(|name| by_name.remove(name.as_str()).cloned()).collect();
         let stored = std::mem::take(&mut weights.stored);
-        let rope = Arc::new(RopeTables::new(config.rope.clone(), config.head_dim, config.context));
-        let embed = EmbedStage::new(weights.matrix("embed")?);
+        let tables = |rope: &Rope| Arc::new(RopeTables::new(rope.clone(), config.head_dim, config.context));
+        let (rope, local_rope) = (tables(&config.rope), config.local.as_ref().map(|local| tables(&local.rope)));
+        let embed = EmbedStage::new(weights.matrix("embed")?, config.embedding_scale());
         let mut blocks: Vec<Box<dyn Stage>> = Vec::with_capacity(config.layers);
         for layer in 0..config.layers {
-            blocks.push(Box::new(BlockStage::new(&config, layer, &writing_order, &mut weights, &rope)?));
+            let rope = local_rope.as_ref().filter(|_| config.is_local(layer)).unwrap_or(&rope);
+            blocks.push(Box::new(BlockStage::new(&config, layer, &writing_order, &mut weights, rope)?));
         }
         let own_head = if config.tied { None } else { Some(weights.matrix("head")?) };
         let head = HeadStage::new(&config, weights.vector("norm")?, own_head, embed.table());
@@ -277,11 +279,21 @@ impl Model {
     /// Storage of most of the parameters, as the source has them; none if there is no source.
     #[must_use]
     pub fn main_storage(&self) -> Option<StorageKind> {
+        self.most_common_storage(|_| true)
+    }
+
+    /// Storage of most values of the linear layers, as the source has them; none if there is no source.
+    #[must_use]
+    pub fn linear_storage(&self) -> Option<StorageKind> {
+        self.most_common_storage(|slot| slot.kind == PartKind::Linear)
+    }
+
+    fn most_common_storage(&self, counts: impl Fn(&Slot) -> bool) -> Option<StorageKind> {
         if matches!(self.source, ModelSource::Random) {
             return None;
         }
         let mut by_kind: BTreeMap<StorageKind, usize> = BTreeMap::new();
-        for slot in &self.slots {
+        for slot in self.slots.iter().filter(|slot| counts(slot)) {
             if let Some(kind) = self.stored.get(&slot.name) {
                 *by_kind.entry(*kind).or_default() += slot.shape.iter().product::<usize>();
             }

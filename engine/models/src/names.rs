@@ -1,7 +1,8 @@
 //! Names of parameters and sites, and what they are called in files.
 //!
 //! Sites: `layers.N.attn.{q,k,v,o}`, `layers.N.mlp.{gate,up,down}`. Parameters: `embed`, `layers.N.attn_norm`,
-//! `layers.N.mlp_norm`, `norm`, `head` (absent when tied), and `<site>.weight`, `<site>.bias`.
+//! `layers.N.mlp_norm`, `norm`, `head` (absent when tied), and `<site>.weight`, `<site>.bias`; in some families
+//! `layers.N.attn.{q_norm,k_norm}`, `layers.N.attn_post_norm`, `layers.N.mlp_post_norm`.
 
 use crate::config::LlamaConfig;
 use crate::family::{Part, PartKind};
@@ -24,6 +25,8 @@ pub struct Slot {
     pub site: Option<String>,
     /// Order of the rows in a GGUF file, none when it is the logical one.
     pub gguf_rows: Option<Arc<[u32]>>,
+    /// What is added to every value that a Hugging Face folder stores, and taken off when one is written.
+    pub hf_shift: f32,
 }
 
 /// Every tensor of a model in writing order; the head only when it is not tied.
@@ -69,6 +72,7 @@ fn push(all: &mut Vec<Slot>, part: &Part, gguf_rows: &Option<Arc<[u32]>>, layer:
         kind: part.kind,
         site: site.clone(),
         gguf_rows: gguf_rows.clone(),
+        hf_shift: if part.kind == PartKind::Norm { config.family.traits.hf_norm_shift } else { 0.0 },
     };
     all.push(slot("weight", std::iter::once(rows).chain(columns).collect()));
     if part.has_bias(config) {

@@ -160,6 +160,9 @@ fn take(
         let at = |&stored: &u32| values.get(stored as usize).copied().unwrap_or_default();
         values = order.iter().map(at).collect();
     }
+    if matches!(source, ModelSource::HfFolder(_)) && slot.hf_shift != 0.0 {
+        values.iter_mut().for_each(|value| *value += slot.hf_shift);
+    }
     weights.vectors.insert(slot.name.clone(), Tensor::from_vec(values, count, &Device::Cpu)?);
     Ok(())
 }

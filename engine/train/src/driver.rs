@@ -396,13 +396,18 @@ pub fn hidden(model: &Model, ids: &Arc<[u32]>, ctx: &ForwardContext) -> Result<T
 }
 
 /// Bytes that one token of a micro-step keeps alive per block when activations are kept: the f32 inputs and
-/// outputs of its operations. With d hidden, k width of keys, f width of the gated MLP: norms, queries,
-/// their rotation, attention, its projection and two residual sums make 9 d; keys, their rotation and
-/// values 3 k; gate, up and their product 3 f; the input's copy d.
+/// outputs of its operations. With d hidden, q and k width of queries and of keys, f width of the gated MLP: two norms,
+/// two projections, two residual sums and the input's copy make 7 d; queries, their rotation and attention 3 q; keys,
+/// their rotation and values 3 k; gate, up and their product 3 f. Norms behind the halves add 2 d, norms on the heads
+/// q and k.
 #[must_use]
 pub fn kept_bytes_per_token(model: &Model) -> f64 {
     let config = model.config.as_llama();
     let keys = config.kv_heads * config.head_dim;
-    let floats = 10 * config.hidden_size + 3 * keys + 3 * config.intermediate_size;
+    let behind = if config.family.has("layers.{}.attn_post_norm") { 2 } else { 0 };
+    let on_heads = usize::from(config.family.has("layers.{}.attn.q_norm"));
+    let floats = (7 + behind) * config.hidden_size
+        + (3 + on_heads) * (config.query_width() + keys)
+        + 3 * config.intermediate_size;
     (floats * size_of::<f32>()) as f64
 }

@@ -22,7 +22,10 @@ impl TextCodec {
     /// # Errors
     /// [`DataError::Tokenizer`] when the kind or the pre-tokenizer is unknown (named), lists do not fit
     /// each other, or an id is out of range.
-    pub fn from_gguf(parts: GgufTokenizer) -> Result<Self, DataError> {
+    pub fn from_gguf(mut parts: GgufTokenizer) -> Result<Self, DataError> {
+        if parts.model == "llama" {
+            mark_spaces(&mut parts);
+        }
         let bad = |what: String, action: &str| DataError::tokenizer(what, &parts.place, action);
         check_lists(&parts)?;
         let (mut json, add_bos, add_eos) = match parts.model.as_str() {
@@ -157,29 +160,42 @@ fn byte_level_json(parts: &GgufTokenizer, pre: super::pre::PreTokenizer) -> Resu
     }))
 }
 
-/// SentencePiece merges the neighbouring pair whose joined piece scores highest. The same follows from a
-/// list of merges: every way to split a piece into two pieces, ordered by the score of the whole.
+/// Runs of spaces that a file lists as tokens of their own, written with the mark that stands for a space by the time
+/// pieces are merged.
+fn mark_spaces(parts: &mut GgufTokenizer) {
+    let kinds = parts.token_types.iter();
+    for (token, _) in parts.tokens.iter_mut().zip(kinds).filter(|(_, kind)| **kind == USER_DEFINED) {
+        if !token.is_empty() && token.chars().all(|c| c == ' ') {
+            *token = "▁".repeat(token.len());
+        }
+    }
+}
+
+/// SentencePiece merges the neighbouring pair whose joined piece scores highest; a user-defined piece comes before
+/// every other, whatever score the file states. The same follows from a list of merges: every way to split a piece into
+/// two pieces, ordered by the score of the whole, the longer left part first among equals.
 fn sentence_piece_merges(parts: &GgufTokenizer) -> Vec<Value> {
     let pieces: BTreeMap<&str, u32> = parts
         .tokens
         .iter()
         .zip(0_u32..)
-        .filter(|(_, id)| kind_of(parts, *id) == NORMAL)
+        .filter(|(_, id)| matches!(kind_of(parts, *id), NORMAL | USER_DEFINED))
         .map(|(token, id)| (token.as_str(), id))
         .collect();
-    let mut merges: Vec<(f32, u32, u32, &str, &str)> = Vec::new();
+    let mut merges: Vec<(f32, usize, usize, &str, &str)> = Vec::new();
     for (token, score) in parts.tokens.iter().zip(&parts.scores) {
-        if !pieces.contains_key(token.as_str()) {
-            continue;
-        }
-        for (at, _) in token.char_indices().skip(1) {
+        let Some(id) = pieces.get(token.as_str()) else { continue };
+        let score = if kind_of(parts, *id) == USER_DEFINED { f32::INFINITY } else { *score };
+        let length = token.chars().count();
+        for (before, (at, _)) in token.char_indices().enumerate().skip(1) {
             let (left, right) = token.split_at(at);
-            if let (Some(left_id), Some(right_id)) = (pieces.get(left), pieces.get(right)) {
-                merges.push((*score, *left_id, *right_id, left, right));
+            if pieces.contains_key(left) && pieces.contains_key(right) {
+                merges.push((score, before, length - before, left, right));
             }
         }
     }
-    merges.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)).then(a.2.cmp(&b.2)));
+    // among equals the order of the vocabulary stays: the sort is stable
+    merges.sort_by(|a, b| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1)).then(b.2.cmp(&a.2)));
     merges.into_iter().map(|(_, _, _, left, right)| json!([left, right])).collect()
 }
 

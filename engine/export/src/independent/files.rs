@@ -2,7 +2,7 @@
 //! tensors named as in a Hugging Face folder.
 
 use crate::error::{ExportError, Result};
-use crate::independent::oracle::Config;
+use crate::independent::oracle::{Config, Gemma};
 use candle_core::quantized::gguf_file::{Content, Value};
 use candle_core::{DType, Device, Tensor};
 use serde_json::Value as Json;
@@ -35,7 +35,10 @@ pub fn read_hf_config(folder: &Path) -> Result<Config> {
     let json = json(&path)?;
     let number = |key: &str| json.get(key).and_then(Json::as_u64).map(|value| value as usize);
     let need = |key: &str| number(key).ok_or_else(|| read_back(&path, format!("{key} is missing")));
-    let rope = json.get("rope_parameters").or_else(|| json.get("rope_scaling")).filter(|rope| rope.is_object());
+    let is_gemma = json.pointer("/architectures/0").and_then(Json::as_str) == Some("Gemma3ForCausalLM");
+    let nested = json.get("rope_parameters");
+    let nested = if is_gemma { nested.and_then(|kinds| kinds.get("full_attention")) } else { nested };
+    let rope = nested.or_else(|| json.get("rope_scaling")).filter(|rope| rope.is_object());
     let in_rope = |key: &str| rope.and_then(|rope| rope.get(key));
     let theta = in_rope("rope_theta").or_else(|| json.get("rope_theta")).and_then(Json::as_f64).unwrap_or(10_000.0);
     let kind = in_rope("rope_type").or_else(|| in_rope("type")).and_then(Json::as_str).unwrap_or("default");
@@ -61,11 +64,12 @@ pub fn read_hf_config(folder: &Path) -> Result<Config> {
             obstacles.push(format!("the independent graph has no {key}"));
         }
     }
-    if json.get("sliding_window").is_some_and(Json::is_u64) {
+    let (hidden_size, heads) = (need("hidden_size")?, need("num_attention_heads")?);
+    let gemma = if is_gemma { Some(gemma_of_hf(&path, &json, &mut obstacles)?) } else { None };
+    if gemma.is_none() && json.get("sliding_window").is_some_and(Json::is_u64) {
         obstacles.push("the independent graph has no sliding window".to_owned());
     }
-    let (hidden_size, heads) = (need("hidden_size")?, need("num_attention_heads")?);
-    if number("head_dim").is_some_and(|dim| dim * heads != hidden_size) {
+    if gemma.is_none() && number("head_dim").is_some_and(|dim| dim * heads != hidden_size) {
         obstacles.push("the independent graph has no free head width".to_owned());
     }
     Ok(Config {
@@ -79,9 +83,38 @@ pub fn read_hf_config(folder: &Path) -> Result<Config> {
         rope_theta: theta,
         llama3,
         context: number("max_position_embeddings").unwrap_or(2048),
-        tied: json.get("tie_word_embeddings").and_then(Json::as_bool).unwrap_or(false),
+        tied: json.get("tie_word_embeddings").and_then(Json::as_bool).unwrap_or(is_gemma),
+        gemma,
         obstacles,
     })
+}
+
+/// What a Gemma 3 has beside a llama, and what of it the independent graph cannot run.
+fn gemma_of_hf(path: &Path, json: &Json, obstacles: &mut Vec<String>) -> Result<Gemma> {
+    let number = |key: &str| json.get(key).and_then(Json::as_u64).map(|value| value as usize);
+    let need = |key: &str| number(key).ok_or_else(|| read_back(path, format!("{key} is missing")));
+    let (layers, head_dim) = (need("num_hidden_layers")?, need("head_dim")?);
+    let kinds = json.get("layer_types").and_then(Json::as_array).cloned().unwrap_or_default();
+    let is_full = |kind: &Json| kind.as_str() == Some("full_attention");
+    let period = kinds.iter().position(is_full).map_or(layers + 1, |first| first + 1);
+    let periodic =
+        kinds.len() == layers && kinds.iter().enumerate().all(|(at, kind)| is_full(kind) == ((at + 1) % period == 0));
+    if !periodic {
+        obstacles.push("the independent graph knows evenly spaced kinds of layers only".to_owned());
+    }
+    if number("query_pre_attn_scalar") != Some(head_dim) {
+        obstacles.push("the independent graph scales scores by the head width".to_owned());
+    }
+    if json.get("tie_word_embeddings").and_then(Json::as_bool) == Some(false) {
+        obstacles.push("the independent graph has no head of its own".to_owned());
+    }
+    let local = json.pointer("/rope_parameters/sliding_attention");
+    if local.and_then(|rope| rope.get("rope_type")).and_then(Json::as_str).is_some_and(|kind| kind != "default") {
+        obstacles.push("the independent graph has no rotary scaling in local layers".to_owned());
+    }
+    let theta = local.and_then(|rope| rope.get("rope_theta")).or_else(|| json.get("rope_local_base_freq"));
+    let local_theta = theta.and_then(Json::as_f64).unwrap_or(10_000.0);
+    Ok(Gemma { head_dim, window: need("sliding_window")?, period, local_theta })
 }
 
 /// Reads every safetensors file of a folder, one or sharded.
@@ -119,7 +152,7 @@ fn add_product(weight: &Tensor, a: &Tensor, b: &Tensor, scale: f64) -> Result<Te
 }
 
 /// Names of a block's tensors in a GGUF file and in a Hugging Face folder.
-const BLOCK_NAMES: [(&str, &str); 9] = [
+const BLOCK_NAMES: [(&str, &str); 8] = [
     ("attn_q", "self_attn.q_proj"),
     ("attn_k", "self_attn.k_proj"),
     ("attn_v", "self_attn.v_proj"),
@@ -128,10 +161,19 @@ const BLOCK_NAMES: [(&str, &str); 9] = [
     ("ffn_up", "mlp.up_proj"),
     ("ffn_down", "mlp.down_proj"),
     ("attn_norm", "input_layernorm"),
-    ("ffn_norm", "post_attention_layernorm"),
+];
+/// Those that only llama has under these names.
+const LLAMA_NAMES: [(&str, &str); 1] = [("ffn_norm", "post_attention_layernorm")];
+/// Those that only Gemma 3 has under these names.
+const GEMMA_NAMES: [(&str, &str); 5] = [
+    ("attn_q_norm", "self_attn.q_norm"),
+    ("attn_k_norm", "self_attn.k_norm"),
+    ("post_attention_norm", "post_attention_layernorm"),
+    ("ffn_norm", "pre_feedforward_layernorm"),
+    ("post_ffw_norm", "post_feedforward_layernorm"),
 ];
 
-fn hf_name(gguf: &str) -> Option<String> {
+fn hf_name(gguf: &str, is_gemma: bool) -> Option<String> {
     match gguf {
         "token_embd.weight" => return Some("model.embed_tokens.weight".to_owned()),
         "output_norm.weight" => return Some("model.norm.weight".to_owned()),
@@ -140,7 +182,8 @@ fn hf_name(gguf: &str) -> Option<String> {
     }
     let (layer, part) = gguf.strip_prefix("blk.")?.split_once('.')?;
     let part = part.strip_suffix(".weight")?;
-    let hf = BLOCK_NAMES.iter().find(|(name, _)| *name == part)?.1;
+    let own: &[(&str, &str)] = if is_gemma { &GEMMA_NAMES } else { &LLAMA_NAMES };
+    let hf = BLOCK_NAMES.iter().chain(own).find(|(name, _)| *name == part)?.1;
     Some(format!("model.layers.{layer}.{hf}.weight"))
 }
 
@@ -151,7 +194,7 @@ fn unpair(weight: &Tensor, heads: usize) -> Result<Tensor> {
     Ok(weight.reshape((heads, half, 2, cols))?.transpose(1, 2)?.contiguous()?.reshape((rows, cols))?)
 }
 
-/// Reads a merged llama GGUF file through candle's reader: tensors in Hugging Face layout, configuration.
+/// Reads a merged GGUF file through candle's reader: tensors in Hugging Face layout, configuration.
 ///
 /// # Errors
 /// A damaged file or missing metadata.
@@ -184,14 +227,20 @@ fn gguf_with(path: &Path, adapter: Option<&Path>) -> Result<(Tensors, Config)> {
     };
     let mut tensors = Tensors::new();
     for name in names {
-        let Some(hf) = hf_name(&name) else { continue };
+        let is_gemma = config.gemma.is_some();
+        let Some(hf) = hf_name(&name, is_gemma) else { continue };
         let stored =
             content.tensor(&mut file, &name, &Device::Cpu).map_err(|error| read_back(path, first_line(&error)))?;
         let mut tensor = stored.dequantize(&Device::Cpu)?;
         if let Some((a, b, scale)) = deltas.remove(&name) {
             tensor = add_product(&tensor, &a, &b, scale)?;
         }
-        if name.ends_with("attn_q.weight") {
+        if is_gemma {
+            // a folder holds the norms less one, and nothing is paired
+            if name.ends_with("norm.weight") {
+                tensor = tensor.affine(1.0, -1.0)?;
+            }
+        } else if name.ends_with("attn_q.weight") {
             tensor = unpair(&tensor, config.heads)?;
         } else if name.ends_with("attn_k.weight") {
             tensor = unpair(&tensor, config.kv_heads)?;
@@ -215,7 +264,11 @@ fn gguf_config(path: &Path, content: &Content) -> Result<Config> {
     let float = |key: &str| value(key).and_then(|value| value.to_f32().ok()).map(f64::from);
     let (hidden_size, heads) = (need("embedding_length")?, need("attention.head_count")?);
     let mut obstacles = Vec::new();
-    if architecture != "llama" {
+    let gemma = match (architecture.as_str(), integer("attention.key_length"), integer("attention.sliding_window")) {
+        ("gemma3", Some(head_dim), Some(window)) => Some(Gemma { head_dim, window, period: 6, local_theta: 10_000.0 }),
+        _ => None,
+    };
+    if architecture != "llama" && gemma.is_none() {
         obstacles.push(format!("the independent graph does not know {architecture}"));
     }
     if content.tensor_infos.contains_key("rope_freqs.weight") {
@@ -227,8 +280,14 @@ fn gguf_config(path: &Path, content: &Content) -> Result<Config> {
     if content.tensor_infos.keys().any(|name| name.ends_with(".bias")) {
         obstacles.push("the independent graph has no biases".to_owned());
     }
-    if integer("rope.dimension_count").is_some_and(|dim| dim * heads != hidden_size) {
+    if gemma.is_none() && integer("rope.dimension_count").is_some_and(|dim| dim * heads != hidden_size) {
         obstacles.push("the independent graph has no free head width".to_owned());
+    }
+    if gemma.is_some() && integer("block_count") == Some(62) {
+        obstacles.push("the independent graph scales scores by the head width".to_owned());
+    }
+    if gemma.is_some() && content.tensor_infos.contains_key("output.weight") {
+        obstacles.push("the independent graph has no head of its own".to_owned());
     }
     let embedding = content.tensor_infos.get("token_embd.weight");
     let vocab_size = embedding.and_then(|info| info.shape.dims().first().copied());
@@ -244,6 +303,7 @@ fn gguf_config(path: &Path, content: &Content) -> Result<Config> {
         llama3: None,
         context: integer("context_length").unwrap_or(2048),
         tied: !content.tensor_infos.contains_key("output.weight"),
+        gemma,
         obstacles,
     })
 }

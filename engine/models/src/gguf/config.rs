@@ -1,8 +1,8 @@
 //! Metadata of a llama-type file to [`LlamaConfig`] and back.
 
 use super::{Array, GgufFile, Value};
-use crate::config::LlamaConfig;
-use crate::family::{Family, MISTRAL};
+use crate::config::{LlamaConfig, LocalLayers};
+use crate::family::{Family, LocalTraits, MISTRAL};
 use crate::rope::{Rope, RopeScaling};
 use crate::{ModelError, Result};
 
@@ -63,16 +63,19 @@ pub fn config_from_gguf(file: &GgufFile) -> Result<LlamaConfig> {
         });
     };
     let sliding_window = file.get_usize(&key("attention.sliding_window"))?.filter(|&window| window > 0);
-    if sliding_window.is_some() {
+    // files of Mistral state llama and a window
+    if sliding_window.is_some() && !family.has_sliding_window {
         family = &MISTRAL;
     }
+    let layers = need("block_count")?;
+    let local = family.traits.local.as_ref().map(|traits| local(file, &architecture, traits, layers)).transpose()?;
     let block_has = |name: &str| file.tensor(&format!("blk.0.{name}.bias")).is_some();
     let config = LlamaConfig {
         family,
         vocab_size: embedding.shape().first().copied().unwrap_or(0),
         hidden_size,
         intermediate_size: need("feed_forward_length")?,
-        layers: need("block_count")?,
+        layers,
         heads,
         kv_heads: file.get_usize(&key("attention.head_count_kv"))?.unwrap_or(heads),
         head_dim,
@@ -89,12 +92,29 @@ pub fn config_from_gguf(file: &GgufFile) -> Result<LlamaConfig> {
         attention_bias: ["attn_q", "attn_k", "attn_v", "attn_output"].into_iter().any(block_has),
         mlp_bias: ["ffn_gate", "ffn_up", "ffn_down"].into_iter().any(block_has),
         sliding_window,
+        query_scalar: query_scalar(family, layers, head_dim, hidden_size, heads),
+        local,
         bos_token_id: token(file, "tokenizer.ggml.bos_token_id")?,
         eos_token_ids: ends(file)?,
         pad_token_id: token(file, "tokenizer.ggml.padding_token_id")?,
     };
     config.check().map_err(|why| ModelError::config(path, why))?;
     Ok(config)
+}
+
+/// Which layers see a window: every so-manyth does not, as llama.cpp reads it.
+fn local(file: &GgufFile, architecture: &str, traits: &LocalTraits, layers: usize) -> Result<LocalLayers> {
+    let key = |suffix: &str| format!("{architecture}.{suffix}");
+    let period = file.get_usize(&key("attention.sliding_window_pattern"))?.unwrap_or(traits.period);
+    let theta = file.get_f64(&key("rope.freq_base_swa"))?.map_or(traits.rope_theta, shortest);
+    Ok(LocalLayers::periodic(layers, period, theta))
+}
+
+/// What scores are divided by the root of, as llama.cpp knows it; no file says it.
+fn query_scalar(family: &Family, layers: usize, head_dim: usize, hidden_size: usize, heads: usize) -> Option<f64> {
+    family.defaults.query_scalar?;
+    let wide = family.traits.local.as_ref().is_some_and(|traits| traits.gguf_wide_scale_layers == layers);
+    Some(if wide { (hidden_size / heads.max(1)) as f64 } else { head_dim as f64 })
 }
 
 /// The f64 that a person wrote before it was stored as f32: 1e-5, not 0.00000999999974737875.
@@ -220,13 +240,15 @@ fn with_attention_factor(plain: RopeScaling, multiplier: f64) -> RopeScaling {
 /// The tokenizer and the general entries beyond the architecture are the caller's.
 ///
 /// # Errors
-/// A rotary scaling that GGUF cannot say.
+/// Settings that GGUF cannot say.
 pub fn gguf_metadata(config: &LlamaConfig) -> std::result::Result<Vec<(String, Value)>, String> {
-    const ARCHITECTURE: &str = "llama";
+    let family = config.family;
+    let architecture = family.gguf_writes;
+    refuse_unsayable(config)?;
     let size = |value: usize| Value::U32(u32::try_from(value).unwrap_or(u32::MAX));
     let number = |value: f64| Value::F32(value as f32);
-    let mut all = vec![("general.architecture".to_owned(), Value::from(ARCHITECTURE))];
-    let mut put = |suffix: &str, value: Value| all.push((format!("{ARCHITECTURE}.{suffix}"), value));
+    let mut all = vec![("general.architecture".to_owned(), Value::from(architecture))];
+    let mut put = |suffix: &str, value: Value| all.push((format!("{architecture}.{suffix}"), value));
     put("block_count", size(config.layers));
     put("context_length", size(config.context));
     put("embedding_length", size(config.hidden_size));
@@ -235,7 +257,7 @@ pub fn gguf_metadata(config: &LlamaConfig) -> std::result::Result<Vec<(String, V
     put("attention.head_count_kv", size(config.kv_heads));
     put("rope.freq_base", number(config.rope.theta));
     put("attention.layer_norm_rms_epsilon", number(config.rms_eps));
-    if config.query_width() != config.hidden_size {
+    if config.query_width() != config.hidden_size || family.defaults.head_dim.is_some() {
         put("attention.key_length", size(config.head_dim));
         put("attention.value_length", size(config.head_dim));
     }
@@ -278,6 +300,28 @@ pub fn gguf_metadata(config: &LlamaConfig) -> std::result::Result<Vec<(String, V
         }
     }
     Ok(all)
+}
+
+/// What readers of GGUF take for granted about a family must hold.
+fn refuse_unsayable(config: &LlamaConfig) -> std::result::Result<(), String> {
+    let family = config.family;
+    let LlamaConfig { layers, head_dim, hidden_size, heads, .. } = *config;
+    let scalar = query_scalar(family, layers, head_dim, hidden_size, heads);
+    if config.query_scalar != scalar {
+        let found = config.query_scalar.unwrap_or(head_dim as f64);
+        let known = scalar.unwrap_or(head_dim as f64);
+        return Err(format!(
+            "GGUF cannot say that scores are scaled by {found} (query_pre_attn_scalar) and not {known}"
+        ));
+    }
+    let (Some(traits), Some(local)) = (&family.traits.local, &config.local) else { return Ok(()) };
+    if *local != LocalLayers::periodic(layers, traits.period, traits.rope_theta) {
+        return Err(format!(
+            "a GGUF file of {} means that every layer but each {}th sees a window, with rotary base {}, and this model is otherwise",
+            family.id, traits.period, traits.rope_theta
+        ));
+    }
+    Ok(())
 }
 
 /// Data of the `rope_freqs.weight` tensor that must stand beside [`gguf_metadata`], none if there is no need for one.

@@ -1,7 +1,7 @@
 //! config.json to [`LlamaConfig`], rotary settings in the form of transformers 5 and in the older one.
 
-use crate::config::LlamaConfig;
-use crate::family::Family;
+use crate::config::{GLOBAL_LAYER, LOCAL_LAYER, LlamaConfig, LocalLayers};
+use crate::family::{Family, LocalTraits};
 use crate::rope::{KNOWN_SCALINGS, Rope, RopeScaling};
 use crate::vision::VisionConfig;
 use crate::{ModelError, Result};
@@ -28,7 +28,7 @@ pub fn config_from_hf(json: &Value, path: &Path) -> Result<LlamaConfig> {
             known: Family::known_hf(),
         });
     };
-    read.refuse_other_graphs()?;
+    read.refuse_other_graphs(family)?;
     let heads = read.required("num_attention_heads")?;
     let hidden_size = read.required("hidden_size")?;
     let context = read.size("max_position_embeddings")?.unwrap_or(family.defaults.context);
@@ -38,35 +38,62 @@ pub fn config_from_hf(json: &Value, path: &Path) -> Result<LlamaConfig> {
         Some(_) => read.size("sliding_window")?,
         None => family.defaults.sliding_window,
     };
+    let layers = read.required("num_hidden_layers")?;
+    let local = family.traits.local.as_ref().map(|traits| read.local(traits, layers, context)).transpose()?;
     let config = LlamaConfig {
         family,
         vocab_size: read.required("vocab_size")?,
         hidden_size,
         intermediate_size: read.required("intermediate_size")?,
-        layers: read.required("num_hidden_layers")?,
+        layers,
         heads,
         kv_heads: match json.get("num_key_value_heads") {
             None => family.defaults.kv_heads.unwrap_or(heads),
             Some(_) => read.size("num_key_value_heads")?.unwrap_or(heads),
         },
-        head_dim: match read.size("head_dim")? {
+        head_dim: match read.size("head_dim")?.or(family.defaults.head_dim) {
             Some(head_dim) => head_dim,
             None if heads > 0 && hidden_size.is_multiple_of(heads) => hidden_size / heads,
             None => return Err(read.wrong(format!("{heads} heads do not divide hidden_size {hidden_size}"))),
         },
         rms_eps: read.number(json, "rms_norm_eps")?.unwrap_or(family.defaults.rms_eps),
-        rope: read.rope(context, family.defaults.rope_theta)?,
+        rope: read.rope(
+            context,
+            &RopePlace {
+                layers: local.as_ref().map(|_| GLOBAL_LAYER),
+                theta_key: "rope_theta",
+                default_theta: family.defaults.rope_theta,
+                takes_old_scaling: true,
+            },
+        )?,
         context,
-        tied: read.truth("tie_word_embeddings")?.unwrap_or(false),
+        tied: read.truth("tie_word_embeddings")?.unwrap_or(family.defaults.tied),
         attention_bias: read.truth("attention_bias")?.unwrap_or(false),
         mlp_bias: read.truth("mlp_bias")?.unwrap_or(false),
         sliding_window,
+        local,
+        query_scalar: match family.defaults.query_scalar {
+            None => None,
+            Some(default) => Some(read.number(json, "query_pre_attn_scalar")?.unwrap_or(default)),
+        },
         bos_token_id: read.tokens("bos_token_id")?.first().copied(),
         eos_token_ids: read.tokens("eos_token_id")?,
         pad_token_id: read.tokens("pad_token_id")?.first().copied(),
     };
     config.check().map_err(|why| read.wrong(why))?;
     Ok(config)
+}
+
+/// Where the rotary settings of one kind of layer stand.
+struct RopePlace {
+    /// Key of the kind within `rope_parameters`, none when all layers are alike.
+    layers: Option<&'static str>,
+    /// Key of the base in the older form.
+    theta_key: &'static str,
+    /// Base that an absent one means.
+    default_theta: f64,
+    /// Whether the older form's `rope_scaling` is about these layers.
+    takes_old_scaling: bool,
 }
 
 struct Reader<'a> {
@@ -133,13 +160,29 @@ impl Reader<'_> {
     }
 
     /// Settings under the same class name that mean another graph.
-    fn refuse_other_graphs(&self) -> Result<()> {
+    fn refuse_other_graphs(&self, family: &Family) -> Result<()> {
         let text = |key: &str| self.json.get(key).and_then(Value::as_str);
-        if let Some(activation) = text("hidden_act").or_else(|| text("hidden_activation"))
-            && !matches!(activation, "silu" | "swish")
+        let own = family.traits.activation_key;
+        let known = family.traits.activation_names;
+        if let Some(activation) = text(own).or_else(|| text("hidden_act")).or_else(|| text("hidden_activation"))
+            && !known.contains(&activation)
         {
-            return Err(self
-                .unsupported(format!("hidden_act is \"{activation}\", this graph has silu"), "use a model with silu"));
+            let usual = known.first().copied().unwrap_or_default();
+            return Err(self.unsupported(
+                format!("{own} is \"{activation}\", this graph has {usual}"),
+                &format!("use a model with {usual}"),
+            ));
+        }
+        for key in ["attn_logit_softcapping", "final_logit_softcapping"] {
+            if self.json.get(key).is_some_and(|value| !value.is_null()) {
+                return Err(self.unsupported(format!("its logits are capped ({key})"), "use a model without caps"));
+            }
+        }
+        if self.truth("use_bidirectional_attention")? == Some(true) {
+            return Err(self.unsupported(
+                "its tokens see what comes after them (use_bidirectional_attention)",
+                "use a model that continues text",
+            ));
         }
         if self.json.get("quantization_config").is_some_and(|value| !value.is_null()) {
             return Err(self.unsupported(
@@ -153,25 +196,62 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn rope(&self, context: usize, default_theta: f64) -> Result<Rope> {
+    /// Which layers see a window, from the list of kinds or the older period.
+    fn local(&self, traits: &LocalTraits, layers: usize, context: usize) -> Result<LocalLayers> {
+        let place = RopePlace {
+            layers: Some(LOCAL_LAYER),
+            theta_key: "rope_local_base_freq",
+            default_theta: traits.rope_theta,
+            takes_old_scaling: false,
+        };
+        let rope = self.rope(context, &place)?;
+        let kinds = match self.json.get("layer_types") {
+            None | Some(Value::Null) => {
+                let period = match self.size("sliding_window_pattern")? {
+                    Some(period) => Some(period),
+                    None => self.size("_sliding_window_pattern")?,
+                };
+                let period = period.unwrap_or(traits.period);
+                return Ok(LocalLayers { rope, ..LocalLayers::periodic(layers, period, traits.rope_theta) });
+            }
+            Some(Value::Array(kinds)) => kinds,
+            Some(value) => return Err(self.wrong(format!("layer_types is {value}, a list is needed"))),
+        };
+        let is_local = |kind: &Value| match kind.as_str() {
+            Some(LOCAL_LAYER) => Ok(true),
+            Some(GLOBAL_LAYER) => Ok(false),
+            _ => Err(self.unsupported(
+                format!("a layer is of the kind {kind}"),
+                &format!("use a model with layers of the kinds {GLOBAL_LAYER} and {LOCAL_LAYER}"),
+            )),
+        };
+        Ok(LocalLayers { is_local: kinds.iter().map(is_local).collect::<Result<_>>()?, rope })
+    }
+
+    fn rope(&self, context: usize, place: &RopePlace) -> Result<Rope> {
         let object = |key: &str| match self.json.get(key) {
             None | Some(Value::Null) => Ok(None),
             Some(value) if value.is_object() => Ok(Some(value)),
             Some(value) => Err(self.wrong(format!("{key} is {value}, an object is needed"))),
         };
         // as in the reference, the older key wins when both are there
-        let settings = match object("rope_scaling")? {
-            Some(settings) => Some(settings),
-            None => object("rope_parameters")?,
+        let nested = match (object("rope_parameters")?, place.layers) {
+            (Some(kinds), Some(kind)) => kinds.get(kind).filter(|settings| settings.is_object()),
+            (nested, _) => nested,
         };
-        let nested = object("rope_parameters")?;
+        let settings = match object("rope_scaling")?.filter(|_| place.takes_old_scaling) {
+            Some(settings) => Some(settings),
+            None => nested,
+        };
         let empty = Value::Object(serde_json::Map::new());
         let settings = settings.unwrap_or(&empty);
         let theta = match self.number(settings, "rope_theta")? {
             Some(theta) => theta,
-            None => match self.number(self.json, "rope_theta")? {
+            None => match self.number(self.json, place.theta_key)? {
                 Some(theta) => theta,
-                None => nested.map_or(Ok(None), |nested| self.number(nested, "rope_theta"))?.unwrap_or(default_theta),
+                None => {
+                    nested.map_or(Ok(None), |nested| self.number(nested, "rope_theta"))?.unwrap_or(place.default_theta)
+                }
             },
         };
         for object in [self.json, settings] {
@@ -303,6 +383,41 @@ mod tests {
         assert_eq!(config.sliding_window, None);
         assert_eq!(config_from_hf(&config.to_hf_json("float32"), Path::new("x")).unwrap(), config);
         assert_eq!(window(json!({"sliding_window": 16})), None, "llama ignores it");
+    }
+
+    #[test]
+    fn kinds_of_layers_are_read_in_every_form_and_others_are_refused() {
+        let gemma = |changes: Value| {
+            let mut all = json!({"architectures": ["Gemma3ForCausalLM"], "num_key_value_heads": 2, "head_dim": 32,
+                "hidden_activation": "gelu_pytorch_tanh", "num_hidden_layers": 7, "sliding_window": 8});
+            all.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+            with(all)
+        };
+        let plain = gemma(json!({})).unwrap();
+        assert!(plain.tied);
+        assert_eq!((plain.window_of(4), plain.window_of(5), plain.window_of(6)), (Some(8), None, Some(8)));
+        assert_eq!((plain.rope_of(4).theta, plain.rope_of(5).theta), (10_000.0, 1_000_000.0));
+        assert_eq!(plain.attention_scale(), 1.0 / 16.0, "256 where the file does not say it");
+        assert_eq!(plain.embedding_scale(), Some(8.0));
+        let older = gemma(json!({"sliding_window_pattern": 3, "rope_theta": 5e5, "rope_local_base_freq": 100.0,
+            "rope_scaling": {"rope_type": "linear", "factor": 8.0}, "query_pre_attn_scalar": 64}))
+        .unwrap();
+        assert_eq!(older.local.as_ref().unwrap().is_local, [true, true, false, true, true, false, true]);
+        assert_eq!((older.rope_of(0).theta, older.rope_of(2).theta), (100.0, 5e5));
+        assert_eq!(older.rope_of(0).scaling, RopeScaling::Default);
+        assert_eq!(older.rope_of(2).scaling, RopeScaling::Linear { factor: 8.0 });
+        assert_eq!(older.attention_scale(), 0.125);
+        assert_eq!(config_from_hf(&older.to_hf_json("float32"), Path::new("x")).unwrap(), older);
+
+        let message = |changes| gemma(changes).unwrap_err().to_string();
+        assert!(message(json!({"final_logit_softcapping": 30.0})).contains("final_logit_softcapping"));
+        assert!(message(json!({"attn_logit_softcapping": 50.0})).contains("attn_logit_softcapping"));
+        assert!(message(json!({"use_bidirectional_attention": true})).contains("use_bidirectional_attention"));
+        assert!(message(json!({"hidden_activation": "silu"})).contains("gelu_pytorch_tanh"));
+        assert!(message(json!({"layer_types": ["linear_attention"]})).contains("linear_attention"));
+        assert!(message(json!({"layer_types": ["full_attention"]})).contains("1 entries for 7"));
+        assert!(message(json!({"sliding_window": null})).contains("no sliding_window"));
+        assert!(message(json!({"query_pre_attn_scalar": -1})).contains("query_pre_attn_scalar"));
     }
 
     #[test]

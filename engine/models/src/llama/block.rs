@@ -1,4 +1,5 @@
-//! A block: attention and gated MLP, each behind a norm and beside a residual connection.
+//! A block: attention and gated MLP, each behind a norm and beside a residual connection; with the further norms that the
+//! family has.
 
 use crate::names::Slot;
 use crate::own::Norm;
@@ -9,7 +10,7 @@ use crate::{LlamaConfig, ModelError, Result};
 use candle_core::Tensor;
 use std::sync::Arc;
 use temper_nn::fused::{AttentionHalf, FusedBlock, MlpHalf};
-use temper_nn::ops::{self, AttentionSpec};
+use temper_nn::ops::{self, AttentionSpec, Gate};
 use temper_nn::{ForwardContext, FrozenLinear, LinearSite, Param};
 
 /// One block of the llama graph.
@@ -20,10 +21,18 @@ pub struct BlockStage {
     k: LinearSite,
     v: LinearSite,
     o: LinearSite,
+    /// Over the features of each query head.
+    q_norm: Option<Norm>,
+    /// Over the features of each key head.
+    k_norm: Option<Norm>,
+    /// Over what the attention adds.
+    attn_post_norm: Option<Norm>,
     mlp_norm: Norm,
     gate: LinearSite,
     up: LinearSite,
     down: LinearSite,
+    /// Over what the MLP adds.
+    mlp_post_norm: Option<Norm>,
     shape: Shape,
     rope: Arc<RopeTables>,
 }
@@ -35,6 +44,8 @@ struct Shape {
     head_dim: usize,
     rms_eps: f64,
     window: Option<usize>,
+    attention_scale: f32,
+    activation: Gate,
 }
 
 impl BlockStage {
@@ -59,42 +70,81 @@ impl BlockStage {
         let (gate, up, down) = (site("mlp.gate")?, site("mlp.up")?, site("mlp.down")?);
         let mut norm = |part: &str| Ok::<_, ModelError>(Norm::new(full(part), weights.vector(&full(part))?));
         let (attn_norm, mlp_norm) = (norm("attn_norm")?, norm("mlp_norm")?);
+        let mut own_norm = |part: &str| if has(&full(part)) { norm(part).map(Some) } else { Ok(None) };
+        let (q_norm, k_norm) = (own_norm("attn.q_norm")?, own_norm("attn.k_norm")?);
+        let (attn_post_norm, mlp_post_norm) = (own_norm("attn_post_norm")?, own_norm("mlp_post_norm")?);
         let shape = Shape {
             heads: config.heads,
             kv_heads: config.kv_heads,
             head_dim: config.head_dim,
             rms_eps: config.rms_eps,
-            window: config.sliding_window,
+            window: config.window_of(layer),
+            attention_scale: config.attention_scale(),
+            activation: config.family.traits.activation,
         };
-        Ok(Self { name, attn_norm, q, k, v, o, mlp_norm, gate, up, down, shape, rope: Arc::clone(rope) })
+        Ok(Self {
+            name,
+            attn_norm,
+            q,
+            k,
+            v,
+            o,
+            q_norm,
+            k_norm,
+            attn_post_norm,
+            mlp_norm,
+            gate,
+            up,
+            down,
+            mlp_post_norm,
+            shape,
+            rope: Arc::clone(rope),
+        })
     }
 
     fn attention_spec(&self, borders: Arc<Vec<Vec<u32>>>) -> AttentionSpec {
-        let scale = (self.shape.head_dim as f32).sqrt().recip();
-        AttentionSpec { causal: true, scale, borders, window: self.shape.window }
+        AttentionSpec { causal: true, scale: self.shape.attention_scale, borders, window: self.shape.window }
     }
 
     /// Queries (.., heads, width), keys and values (.., kv heads, width) of normed hidden states, not yet rotated.
     fn project(&self, normed: &Tensor, ctx: &ForwardContext) -> Result<(Tensor, Tensor, Tensor)> {
         let Shape { heads, kv_heads, head_dim, .. } = self.shape;
-        let split = |site: &LinearSite, heads: usize| -> Result<Tensor> {
-            Ok(site.forward(normed, ctx)?.reshape((ctx.batch, ctx.width, heads, head_dim))?)
+        let split = |site: &LinearSite, heads: usize, norm: Option<&Norm>| -> Result<Tensor> {
+            let parts = site.forward(normed, ctx)?.reshape((ctx.batch, ctx.width, heads, head_dim))?;
+            self.normed(norm, parts)
         };
-        Ok((split(&self.q, heads)?, split(&self.k, kv_heads)?, split(&self.v, kv_heads)?))
+        let q = split(&self.q, heads, self.q_norm.as_ref())?;
+        Ok((q, split(&self.k, kv_heads, self.k_norm.as_ref())?, split(&self.v, kv_heads, None)?))
     }
 
     /// Output projection and gated MLP around their residual connections.
     fn finish(&self, input: &Tensor, attended: &Tensor, ctx: &ForwardContext) -> Result<Tensor> {
         let width = self.shape.heads * self.shape.head_dim;
         let joined = attended.reshape((ctx.batch, ctx.width, width))?;
-        let middle = (input + self.o.forward(&joined, ctx)?)?;
+        let added = self.normed(self.attn_post_norm.as_ref(), self.o.forward(&joined, ctx)?)?;
+        let middle = (input + added)?;
         let normed = ops::rms_norm(&middle, self.mlp_norm.weight(), self.shape.rms_eps)?;
-        let gated = ops::gated_silu(&self.gate.forward(&normed, ctx)?, &self.up.forward(&normed, ctx)?)?;
-        Ok((middle + self.down.forward(&gated, ctx)?)?)
+        let (gate, up) = (self.gate.forward(&normed, ctx)?, self.up.forward(&normed, ctx)?);
+        let gated = self.shape.activation.gated(&gate, &up)?;
+        Ok((middle + self.normed(self.mlp_post_norm.as_ref(), self.down.forward(&gated, ctx)?)?)?)
     }
 
-    fn norms(&self) -> [&Norm; 2] {
-        [&self.attn_norm, &self.mlp_norm]
+    /// `x` through a norm that may be absent.
+    fn normed(&self, norm: Option<&Norm>, x: Tensor) -> Result<Tensor> {
+        match norm {
+            None => Ok(x),
+            Some(norm) => Ok(ops::rms_norm(&x, norm.weight(), self.shape.rms_eps)?),
+        }
+    }
+
+    fn norms(&self) -> Vec<&Norm> {
+        let own = [&self.q_norm, &self.k_norm, &self.attn_post_norm, &self.mlp_post_norm];
+        [&self.attn_norm, &self.mlp_norm].into_iter().chain(own.into_iter().flatten()).collect()
+    }
+
+    fn norms_mut(&mut self) -> Vec<&mut Norm> {
+        let own = [&mut self.q_norm, &mut self.k_norm, &mut self.attn_post_norm, &mut self.mlp_post_norm];
+        [&mut self.attn_norm, &mut self.mlp_norm].into_iter().chain(own.into_iter().flatten()).collect()
     }
 }
 
@@ -144,8 +194,9 @@ impl Stage for BlockStage {
         let (Some(gate), Some(up), Some(down)) = (site(&self.gate)?, site(&self.up)?, site(&self.down)?) else {
             return Ok(None);
         };
-        let Shape { heads, kv_heads, head_dim, rms_eps, .. } = self.shape;
+        let Shape { heads, kv_heads, head_dim, rms_eps, activation, .. } = self.shape;
         let norm = |norm: &Norm| norm.fused(rms_eps);
+        let own = |own: &Option<Norm>| own.as_ref().map(norm).transpose();
         let longest = length(&ctx.positions);
         let table = self.rope.table(longest);
         let attention = AttentionHalf {
@@ -153,7 +204,10 @@ impl Stage for BlockStage {
             q,
             k,
             v,
+            q_norm: own(&self.q_norm)?,
+            k_norm: own(&self.k_norm)?,
             o,
+            post_norm: own(&self.attn_post_norm)?,
             table: table.up_to(longest),
             pairs: table.half(),
             spec: self.attention_spec(Arc::clone(&ctx.borders)),
@@ -162,7 +216,8 @@ impl Stage for BlockStage {
             kv_heads,
             features: head_dim,
         };
-        let mlp = MlpHalf { norm: norm(&self.mlp_norm)?, gate, up, down, activation: ops::Gate::Silu };
+        let post_norm = own(&self.mlp_post_norm)?;
+        let mlp = MlpHalf { norm: norm(&self.mlp_norm)?, gate, up, down, post_norm, activation };
         Ok(Some(FusedBlock { attention, mlp }))
     }
 
@@ -197,7 +252,7 @@ impl Stage for BlockStage {
     }
 
     fn promote(&mut self, select: &dyn Fn(&str) -> bool) -> Result<()> {
-        for norm in [&mut self.attn_norm, &mut self.mlp_norm] {
+        for norm in self.norms_mut() {
             if select(norm.name()) {
                 norm.promote()?;
             }

@@ -10,11 +10,13 @@ use temper_nn::{ForwardContext, FrozenWeight, Param, Role, ops};
 #[derive(Debug)]
 pub struct EmbedStage {
     table: Table,
+    /// Factor on the embeddings, none if 1.
+    scale: Option<f64>,
 }
 
 impl EmbedStage {
-    pub(crate) fn new(weight: Arc<FrozenWeight>) -> Self {
-        Self { table: Table::new("embed", Role::Embedding, weight) }
+    pub(crate) fn new(weight: Arc<FrozenWeight>, scale: Option<f64>) -> Self {
+        Self { table: Table::new("embed", Role::Embedding, weight), scale }
     }
 
     pub(crate) fn table(&self) -> &Table {
@@ -37,6 +39,7 @@ impl EmbedStage {
             return Err(ModelError::Request(format!("token {token} lies outside the vocabulary of {vocabulary}")));
         }
         let hidden = ops::embedding(tokens, (ctx.batch, ctx.width), &self.table.embedding())?;
+        let hidden = self.scale.map_or_else(|| Ok(hidden.clone()), |scale| &hidden * scale)?;
         Ok(Flow::new(hidden.to_device(&temper_nn::device::current())?))
     }
 

@@ -67,6 +67,7 @@ fn a_long_prompt_goes_in_pieces_and_a_sliding_window_holds() {
     compare(&Model::random(&config, 1).unwrap(), &some_tokens(604, 64), 600, "long");
     let window = LlamaConfig { sliding_window: Some(5), family: &temper_models::family::MISTRAL, ..config };
     compare(&Model::random(&window, 1).unwrap(), &some_tokens(40, 64), 12, "window");
+    compare(&load(&golden("gemma3_pattern")).unwrap(), &some_tokens(40, 96), 12, "windows in some layers");
 }
 
 #[test]

@@ -6,15 +6,25 @@ use proptest::prelude::*;
 use std::path::Path;
 use std::sync::Arc;
 use temper_models::gguf::{Array, GgufFile, GgufWriter, Value, config_from_gguf, gguf_metadata, gguf_tokenizer_parts};
-use temper_models::{BaseKind, LlamaConfig, Model, ModelConfig};
+use temper_models::{BaseKind, LlamaConfig, LocalLayers, Model, ModelConfig};
 use temper_nn::{ForwardContext, StorageKind};
 
 #[test]
 fn a_gguf_file_of_a_folder_gives_its_logits() {
     let dir = tempfile::tempdir().unwrap();
-    for case in
-        ["gqa_untied", "tied", "mha", "head_dim", "bias", "rope_linear", "rope_llama3", "rope_yarn", "rope_yarn_mscale"]
-    {
+    for case in [
+        "gqa_untied",
+        "tied",
+        "mha",
+        "head_dim",
+        "bias",
+        "rope_linear",
+        "rope_llama3",
+        "rope_yarn",
+        "rope_yarn_mscale",
+        "gemma3_pattern",
+        "gemma3_bf16",
+    ] {
         let path = dir.path().join(format!("{case}.gguf"));
         let folder = load(&golden(case)).unwrap();
         write_gguf(&folder, StorageKind::F32, &path);
@@ -35,7 +45,8 @@ fn a_gguf_file_of_a_folder_gives_its_logits() {
 #[test]
 fn the_configuration_survives_the_way_through_gguf() {
     let dir = tempfile::tempdir().unwrap();
-    for case in ["gqa_untied", "tied", "head_dim", "bias", "rope_linear", "rope_yarn"] {
+    for case in ["gqa_untied", "tied", "head_dim", "bias", "rope_linear", "rope_yarn", "gemma3_pattern", "gemma3_bf16"]
+    {
         let path = dir.path().join(format!("{case}.gguf"));
         let folder = load(&golden(case)).unwrap();
         write_gguf(&folder, StorageKind::F16, &path);
@@ -45,6 +56,27 @@ fn the_configuration_survives_the_way_through_gguf() {
     let dynamic = load(&golden("rope_dynamic")).unwrap();
     let error = gguf_metadata(dynamic.config.as_llama()).unwrap_err();
     assert!(error.contains("dynamic"), "{error}");
+}
+
+#[test]
+fn what_a_gguf_file_of_gemma_cannot_say_is_refused() {
+    let kinds = load(&golden("gemma3_kinds")).unwrap();
+    let error = gguf_metadata(kinds.config.as_llama()).unwrap_err();
+    assert!(error.contains("query_pre_attn_scalar") && error.contains("24"), "{error}");
+    let mut config = kinds.config.as_llama().clone();
+    config.query_scalar = Some(16.0);
+    let error = gguf_metadata(&config).unwrap_err();
+    assert!(error.contains("each 6th") && error.contains("10000"), "{error}");
+    config.local = Some(LocalLayers::periodic(config.layers, 6, 10_000.0));
+    let metadata = gguf_metadata(&config).unwrap();
+    assert_eq!(metadata[0].1, Value::from("gemma3"));
+    // 62 layers are the published 27B, whose scores are scaled by another width
+    config.layers = 62;
+    config.local = Some(LocalLayers::periodic(62, 6, 10_000.0));
+    config.hidden_size = 96;
+    assert!(gguf_metadata(&config).is_err());
+    config.query_scalar = Some(24.0);
+    assert!(gguf_metadata(&config).is_ok());
 }
 
 #[test]

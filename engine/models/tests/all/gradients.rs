@@ -5,7 +5,7 @@ use temper_nn::{ForwardContext, Role};
 
 #[test]
 fn every_parameter_gets_the_slope_of_the_loss() {
-    for case in ["bias", "gqa_untied"] {
+    for case in ["bias", "gqa_untied", "gemma3_pattern", "gemma3_kinds"] {
         let mut model = load(&golden(case)).unwrap();
         model.promote(&|_| true).unwrap();
         let (tokens, batch, width) = Golden::open(case).tokens();

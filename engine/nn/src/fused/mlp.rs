@@ -1,10 +1,11 @@
-//! The second half of a block: norm, gate and up, their product, down projection, residual sum.
+//! The second half of a block: norm, gate and up, their product, down projection, residual sum. Some families norm what
+//! the projection gives before it is added.
 
-use super::{FusedLinear, FusedNorm};
+use super::{FusedLinear, FusedNorm, add};
 use crate::ops::{Gate, gate_backward, gate_forward};
 use crate::{Grads, Result};
 
-/// `y = x + down(act(gate(norm(x))) ∘ up(norm(x)))`.
+/// `y = x + post(down(act(gate(norm(x))) ∘ up(norm(x))))`, where the norm `post` may be absent.
 pub struct MlpHalf {
     /// At the entry.
     pub norm: FusedNorm,
@@ -14,6 +15,8 @@ pub struct MlpHalf {
     pub up: FusedLinear,
     /// Output projection.
     pub down: FusedLinear,
+    /// Over what the projection gives.
+    pub post_norm: Option<FusedNorm>,
     /// The gate's function.
     pub activation: Gate,
 }
@@ -33,6 +36,8 @@ struct Gates {
     inner_up: Vec<f32>,
     /// Of the down projection, once it is known.
     inner_down: Vec<f32>,
+    /// What the down projection gave, when a norm stands behind it; else empty.
+    projected: Vec<f32>,
 }
 
 impl MlpHalf {
@@ -54,7 +59,7 @@ impl MlpHalf {
         let n = normed.len() / self.width();
         let (gate, inner_gate) = self.gate.forward_new(normed, n)?;
         let (up, inner_up) = self.up.forward_new(normed, n)?;
-        Ok(Gates { gate, up, inner_gate, inner_up, inner_down: Vec::new() })
+        Ok(Gates { gate, up, inner_gate, inner_up, inner_down: Vec::new(), projected: Vec::new() })
     }
 
     /// Adds the half's output for `x` to `y`, which begins as `x`, and keeps what the backward pass needs.
@@ -80,7 +85,14 @@ impl MlpHalf {
     fn forward_chunk(&self, normed: &[f32], y: &mut [f32], keep: Option<&mut Vec<Gates>>) -> Result<()> {
         let mut gates = self.gates(normed)?;
         let gated = gate_forward(self.activation, &gates.gate, &gates.up);
-        gates.inner_down = self.down.forward(&gated, normed.len() / self.width(), y, true)?;
+        let n = normed.len() / self.width();
+        match &self.post_norm {
+            None => gates.inner_down = self.down.forward(&gated, n, y, true)?,
+            Some(norm) => {
+                (gates.projected, gates.inner_down) = self.down.forward_new(&gated, n)?;
+                add(y, &norm.forward(&gates.projected)?);
+            }
+        }
         if let Some(kept) = keep {
             kept.push(gates);
         }
@@ -105,12 +117,22 @@ impl MlpHalf {
             Some(gates) => gates,
             None => self.gates(&normed)?,
         };
-        let Gates { mut gate, mut up, inner_gate, inner_up, inner_down } = gates;
+        let Gates { mut gate, mut up, inner_gate, inner_up, mut inner_down, mut projected } = gates;
         let gated = gate_forward(self.activation, &gate, &up);
-        let inner_down = if again { self.down.inner_only(&gated, n)? } else { inner_down };
+        match (again, &self.post_norm) {
+            (false, _) => {}
+            (true, None) => inner_down = self.down.inner_only(&gated, n)?,
+            (true, Some(_)) => (projected, inner_down) = self.down.forward_new(&gated, n)?,
+        }
+        let d_projected = match &self.post_norm {
+            None => None,
+            Some(norm) => Some(norm.backward_new(&projected, gradient, grads)?),
+        };
+        drop(projected);
         let mut d_gated = vec![0f32; gated.len()];
-        self.down.backward(&gated, &inner_down, gradient, n, Some(&mut d_gated), false, grads)?;
-        drop(gated);
+        let behind = d_projected.as_deref().unwrap_or(gradient);
+        self.down.backward(&gated, &inner_down, behind, n, Some(&mut d_gated), false, grads)?;
+        drop((gated, d_projected));
         gate_backward(self.activation, &mut gate, &mut up, &d_gated);
         drop(d_gated);
         let (d_gate, d_up) = (gate, up);

@@ -18,8 +18,9 @@ use crate::kernels::norm;
 use crate::ops::Values;
 use crate::{Grads, Result};
 use candle_core::{Device, Tensor};
+use rayon::prelude::*;
 
-/// A block: `h = x + attention(norm(x))`, `y = h + mlp(norm(h))`.
+/// A block: `h = x + attention(norm(x))`, `y = h + mlp(norm(h))`, with further norms where a family has them.
 pub struct FusedBlock {
     /// First half.
     pub attention: AttentionHalf,
@@ -84,7 +85,7 @@ impl FusedBlock {
     }
 }
 
-/// An RMS norm at the entry of a half.
+/// An RMS norm of a half: over the hidden states, or over the features of each head.
 pub struct FusedNorm {
     /// Name of the weight when it is trained.
     pub name: Option<String>,
@@ -95,6 +96,10 @@ pub struct FusedNorm {
 }
 
 impl FusedNorm {
+    fn features(&self) -> usize {
+        self.weight.elem_count()
+    }
+
     pub(crate) fn forward(&self, x: &[f32]) -> Result<Vec<f32>> {
         Ok(norm::rms_norm(x, &Values::of(&self.weight)?, self.eps))
     }
@@ -113,6 +118,24 @@ impl FusedNorm {
         let weight = norm::rms_norm_backward_add(x, &values, g, self.eps, dx, self.name.is_some());
         add_gradient(grads, self.name.as_deref(), weight, self.weight.dims())
     }
+
+    /// The gradient of the input for the output gradient `g`, in a buffer of its own.
+    pub(crate) fn backward_new(&self, x: &[f32], g: &[f32], grads: &mut Grads) -> Result<Vec<f32>> {
+        let mut gradient = vec![0f32; x.len()];
+        self.backward(x, g, &mut gradient, true, grads)?;
+        Ok(gradient)
+    }
+}
+
+/// `y += x`.
+pub(crate) fn add(y: &mut [f32], x: &[f32]) {
+    /// Values per piece of work: 64 KiB per operand.
+    const PIECE: usize = 1 << 14;
+    y.par_chunks_mut(PIECE).zip(x.par_chunks(PIECE)).for_each(|(y, x)| {
+        for (y, x) in y.iter_mut().zip(x) {
+            *y += x;
+        }
+    });
 }
 
 /// Adds a parameter's gradient; nothing for what is not trained.

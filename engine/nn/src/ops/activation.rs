@@ -69,6 +69,14 @@ pub enum Gate {
 }
 
 impl Gate {
+    /// `f(gate) · up`.
+    ///
+    /// # Errors
+    /// Shapes that differ.
+    pub fn gated(self, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+        gated(gate, up, self)
+    }
+
     fn reference(self, x: &Tensor) -> Result<Tensor> {
         match self {
             Self::Silu => reference::silu(x),
