@@ -38,7 +38,11 @@ pub fn main_rows(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows) {
         });
     }
     let note = format!("of {} tokens", format::count(project.data.max_tokens as u64));
-    let row = label("Batch", "Rows a step takes at once, several examples in each where they are packed; memory grows with it", &note);
+    let row = label(
+        "Batch",
+        "Rows a step takes at once, several examples in each where they are packed; memory grows with it",
+        &note,
+    );
     if let Some(batch) = form::figure(cx, ui, lines, &row, &train.batch.to_string(), integer(1, 4096)) {
         cx.edit("train.batch", |project| project.train.batch = batch as usize);
     }

@@ -1,6 +1,6 @@
 //! Cases of the operations that adapters are made of beside the low-rank product.
 
-use super::{Agreement, Case, Pair, Sizes, normal, trained};
+use super::{Agreement, Case, Pair, Sizes, language, normal, trained};
 use crate::Result;
 use crate::frozen::FrozenWeight;
 use crate::ops::{self, Dropout, FrozenLinear, Seeded, reference};
@@ -18,7 +18,7 @@ pub(super) const CASES: &[Case] = &[
     case("scale_rows", scale_rows),
     case("add_bias", add_bias),
     case("add_constant", add_constant),
-    case("dropout", dropout),
+    Case { op: "dropout", variant: "", agreement: Agreement::Nothing, build: dropout },
     case("seeded_sum", seeded_sum),
     case("linear_row_groups", linear_row_groups),
 ];
@@ -51,23 +51,21 @@ fn add_constant(sizes: &Sizes) -> Result<Pair> {
     trained(&[activations(sizes)?], move |x| ops::add_constant(&x[0], &constant, -1.0), candle)
 }
 
+/// Candle draws its mask in the pass, as ours does.
 fn dropout(sizes: &Sizes) -> Result<Pair> {
     let rows = (0..sizes.rows as u64).collect();
     let drop = Dropout { p: 0.1, key: 5, rows, width: sizes.width };
-    let x = activations(sizes)?;
-    // Candle cannot draw a seeded mask on the processor: its side gets one that is there already.
-    let mask = reference::dropout_mask(&drop, &x)?;
-    trained(&[x], move |x| ops::dropout(&x[0], &drop), move |x| Ok((&x[0] * &mask)?))
+    trained(&[activations(sizes)?], move |x| ops::dropout(&x[0], &drop), |x| language::candle_dropout(&x[0], 0.1))
 }
 
-/// Candle has its matrices in memory; ours draws them anew in both directions.
+/// Drawing the matrices is part of the operation, which is there to hold none of them; candle's side draws them once a
+/// pass and keeps them until its end, ours anew in both directions.
 fn seeded_sum(sizes: &Sizes) -> Result<Pair> {
     const BASES: usize = 64;
     let start = normal("start", &[sizes.rank, sizes.hidden])?;
-    let seeded = Arc::new(Seeded { key: 3, start: start.clone(), bases: BASES });
-    let flat = (0..BASES).map(|basis| seeded.basis(basis)?.flatten_all().map_err(Into::into));
-    let held = Tensor::stack(&flat.collect::<Result<Vec<_>>>()?, 0)?;
-    let candle = move |c: &[Tensor]| Ok((c[0].unsqueeze(0)?.matmul(&held)?.reshape(start.dims())? + &start)?);
+    let seeded = Arc::new(Seeded { key: 3, start, bases: BASES });
+    let same = Arc::clone(&seeded);
+    let candle = move |c: &[Tensor]| reference::seeded_sum(&c[0], &same);
     trained(&[normal("c", &[BASES])?], move |c| ops::seeded_sum(&c[0], &seeded), candle)
 }
 

@@ -101,7 +101,7 @@ fn linear_low_rank(sizes: &Sizes, p: Option<f32>) -> Result<Pair> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "what candle offers for dropout is measured beside ours, never used")]
-fn candle_dropout(x: &Tensor, p: f32) -> Result<Tensor> {
+pub(super) fn candle_dropout(x: &Tensor, p: f32) -> Result<Tensor> {
     let kept = Tensor::rand(0f32, 1f32, x.shape(), x.device())?.ge(p)?.to_dtype(DType::F32)?;
     Ok((x * (kept * f64::from(1.0 / (1.0 - p)))?)?)
 }
