@@ -1,10 +1,41 @@
-//! Freed memory stays with the process while a run lasts.
+//! Freed memory stays with the process while a run lasts; new memory is written once.
 //!
 //! Place in the data flow: the trainer holds a [`KeepFreed`] around its steps. Each step frees and asks for the same
 //! large buffers; where the allocator returns them to the system in between, the system has to clear tens of thousands
 //! of pages a step. Only the allocator of glibc needs telling; others keep pages of their own accord.
 
 use parking_lot::Mutex;
+use rayon::prelude::*;
+
+/// `len` values that `values` gives chunk by chunk of `chunk` values, in parallel from about `piece` values on, without
+/// clearing the memory first: for what is bound by memory, a third of the way. What a chunk lacks is 0.
+pub(crate) fn written<I: Iterator<Item = f32>>(
+    len: usize,
+    chunk: usize,
+    piece: usize,
+    values: impl Fn(usize) -> I + Sync,
+) -> Vec<f32> {
+    let mut all: Vec<f32> = Vec::with_capacity(len);
+    if let Some(places) = all.spare_capacity_mut().get_mut(..len) {
+        let chunks = places.par_chunks_mut(chunk.max(1)).with_min_len(piece.div_ceil(chunk.max(1)));
+        chunks.enumerate().for_each(|(index, places)| {
+            let mut count = 0;
+            for (place, value) in places.iter_mut().zip(values(index)) {
+                place.write(value);
+                count += 1;
+            }
+            for place in places.iter_mut().skip(count) {
+                place.write(0.0);
+            }
+        });
+        #[expect(unsafe_code, reason = "a vector cannot be told in a safe way that its memory was written by others")]
+        // SAFETY: the chunks cover the first `len` places, and each of them wrote every place of its own.
+        unsafe {
+            all.set_len(len);
+        }
+    }
+    all
+}
 
 /// How many there are; held while the allocator is told, so that what it was told last is right.
 static HOLDERS: Mutex<usize> = Mutex::new(0);
@@ -167,5 +198,15 @@ mod tests {
         drop(values);
         // Other tests run beside this one; what they free takes nothing off a peak.
         assert!(watch.beyond_start().unwrap() > 32 << 20);
+    }
+
+    #[test]
+    fn what_is_written_is_whole_and_in_order() {
+        for (len, chunk, piece) in [(0, 4, 8), (1, 4, 8), (1000, 7, 16), (1000, 1000, 1), (5, 0, 0)] {
+            let of = |index: usize| (index * chunk.max(1)..(index + 1) * chunk.max(1)).map(|value| value as f32);
+            let expected: Vec<f32> = (0..len).map(|value| value as f32).collect();
+            assert_eq!(written(len, chunk, piece, of), expected, "{len} by {chunk}");
+        }
+        assert_eq!(written(5, 3, 1, |_| std::iter::once(2.0)), [2.0, 0.0, 0.0, 2.0, 0.0], "what is lacking is 0");
     }
 }

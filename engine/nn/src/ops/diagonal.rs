@@ -8,12 +8,26 @@ use super::low_rank::Dropout;
 use super::{Values, beside, expect_shape, has_kernel, output, reference, slice, tensor};
 use crate::Result;
 use crate::error::shape_error;
+use crate::kernels::memory::written;
 use crate::kernels::{low_rank, reduce};
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Shape, Tensor};
 use rayon::prelude::*;
 
-/// Rows per piece of work.
-const PIECE_ROWS: usize = 16;
+/// Values per piece of work.
+const PIECE: usize = 8192;
+
+/// A value for each of `x`, row by row of `features` values; `row` gets a row's index and its values.
+fn by_rows<'a, I: Iterator<Item = f32>>(
+    x: &'a [f32],
+    features: usize,
+    row: impl Fn(usize, &'a [f32]) -> I + Sync,
+) -> Vec<f32> {
+    let features = features.max(1);
+    written(x.len(), features, PIECE, |index| {
+        let place = index * features;
+        row(index, x.get(place..(place + features).min(x.len())).unwrap_or_default())
+    })
+}
 
 /// `x (.., features) → x · diag(scale)`: every feature multiplied by its own factor. Gradients for both where tracked.
 ///
@@ -93,27 +107,13 @@ struct Diagonal {
 impl Diagonal {
     /// `x` scaled, row by row of `features` values.
     fn product(&self, x: &[f32], scale: &[f32], features: usize) -> Vec<f32> {
-        let mut y = vec![0f32; x.len()];
-        let features = features.max(1);
-        let piece = PIECE_ROWS * features;
-        y.par_chunks_mut(piece).zip(x.par_chunks(piece)).enumerate().for_each(|(index, (y, x))| {
-            for (row, (y, x)) in y.chunks_exact_mut(features).zip(x.chunks_exact(features)).enumerate() {
-                match self.side {
-                    Side::Features => {
-                        for ((y, x), scale) in y.iter_mut().zip(x).zip(scale) {
-                            *y = x * scale;
-                        }
-                    }
-                    Side::Rows => {
-                        let scale = scale.get(index * PIECE_ROWS + row).copied().unwrap_or(0.0);
-                        for (y, x) in y.iter_mut().zip(x) {
-                            *y = x * scale;
-                        }
-                    }
-                }
-            }
-        });
-        y
+        match self.side {
+            Side::Features => by_rows(x, features, |_, row| row.iter().zip(scale).map(|(x, scale)| x * scale)),
+            Side::Rows => by_rows(x, features, |index, row| {
+                let scale = scale.get(index).copied().unwrap_or(0.0);
+                row.iter().map(move |x| x * scale)
+            }),
+        }
     }
 
     /// `Σ g ∘ x` over everything that one factor multiplied.
@@ -190,7 +190,12 @@ impl CustomOp1 for AddConstant {
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
         let constant = Values::of(&self.constant)?;
-        let y = slice(x, layout)?.iter().zip(constant.iter()).map(|(x, c)| x + self.factor * c).collect();
+        let x = slice(x, layout)?;
+        let y = written(x.len(), PIECE, PIECE, |index| {
+            let place = index * PIECE;
+            let (x, constant) = (x.get(place..).unwrap_or_default(), constant.get(place..).unwrap_or_default());
+            x.iter().zip(constant).map(|(x, constant)| x + self.factor * constant)
+        });
         output(y, layout.shape().clone())
     }
 
@@ -210,14 +215,7 @@ impl CustomOp1 for AddBias {
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
         let bias = Values::of(&self.bias)?;
-        let mut y = slice(x, layout)?.to_vec();
-        y.par_chunks_mut(PIECE_ROWS * bias.len().max(1)).for_each(|rows| {
-            for row in rows.chunks_exact_mut(bias.len().max(1)) {
-                for (y, bias) in row.iter_mut().zip(bias.iter()) {
-                    *y += bias;
-                }
-            }
-        });
+        let y = by_rows(slice(x, layout)?, bias.len(), |_, row| row.iter().zip(bias.iter()).map(|(x, bias)| x + bias));
         output(y, layout.shape().clone())
     }
 

@@ -47,6 +47,9 @@ pub fn linear_row_groups(x: &Tensor, layer: &FrozenLinear, blocks: &Tensor, tile
     })
 }
 
+/// Rows of the changed weight that are there at once: enough for products at full speed, few enough to stay in cache.
+const BAND_ROWS: usize = 192;
+
 struct RowGroups {
     weight: Arc<FrozenWeight>,
     bias: Option<Tensor>,
@@ -55,25 +58,54 @@ struct RowGroups {
 }
 
 impl RowGroups {
-    /// The rows of group `group` as they are, and changed by `block` (size, size).
-    fn changed_rows(&self, group: usize, block: &[f32], rows: &mut [f32], changed: &mut [f32]) -> Result<()> {
-        let size = self.size;
-        self.weight.read_rows(group * size..(group + 1) * size, rows)?;
+    /// Row groups of a band.
+    fn groups_at_once(&self) -> usize {
+        (BAND_ROWS / self.size).max(1)
+    }
+
+    /// The row groups from `first` on that fill `rows`, as they are and changed by their blocks.
+    fn changed_rows(&self, first: usize, blocks: &[f32], rows: &mut [f32], changed: &mut [f32]) -> Result<()> {
+        let (size, cols) = (self.size, self.weight.cols);
+        self.weight.read_rows(first * size..first * size + rows.len() / cols, rows)?;
         changed.copy_from_slice(rows);
-        // Every piece of `size` values of a row is a row of the left operand.
-        let pieces = rows.len() / size;
-        let (left, right) = (gemm::matrix(rows, pieces, size), gemm::matrix(block, size, size));
-        gemm::product_here(gemm::matrix_mut(changed, pieces, size), left, right, 1.0, true);
-        if self.tiled {
-            for (row, block) in changed.chunks_exact_mut(self.weight.cols).zip(block.chunks_exact(size)) {
-                for piece in row.chunks_exact_mut(size) {
-                    for (value, added) in piece.iter_mut().zip(block) {
-                        *value += added;
+        let group = size * cols;
+        let pairs = rows.par_chunks_exact(group).zip(changed.par_chunks_exact_mut(group)).enumerate();
+        pairs.for_each(|(index, (rows, changed))| {
+            let block = self.block(blocks, first + index);
+            // Every piece of `size` values of a row is a row of the left operand.
+            let (left, right) = (gemm::matrix(rows, cols, size), gemm::matrix(block, size, size));
+            gemm::product_here(gemm::matrix_mut(changed, cols, size), left, right, 1.0, true);
+            if self.tiled {
+                for (row, block) in changed.chunks_exact_mut(cols).zip(block.chunks_exact(size)) {
+                    for piece in row.chunks_exact_mut(size) {
+                        for (value, added) in piece.iter_mut().zip(block) {
+                            *value += added;
+                        }
                     }
                 }
             }
-        }
+        });
         Ok(())
+    }
+
+    /// What the blocks of some groups get from their rows `own` and the gradient `change` of their changed rows.
+    fn block_gradients(&self, own: &[f32], change: &[f32], d_blocks: &mut [f32]) {
+        let (size, cols) = (self.size, self.weight.cols);
+        let group = size * cols;
+        let parts = own.par_chunks_exact(group).zip(change.par_chunks_exact(group));
+        parts.zip(d_blocks.par_chunks_exact_mut(size * size)).for_each(|((own, change), d_block)| {
+            let (left, right) = (gemm::matrix(own, cols, size), gemm::matrix(change, cols, size));
+            gemm::product_here(gemm::matrix_mut(d_block, size, size), left.transpose(), right, 1.0, false);
+            if self.tiled {
+                for (d_row, row) in d_block.chunks_exact_mut(size).zip(change.chunks_exact(cols)) {
+                    for piece in row.chunks_exact(size) {
+                        for (d_row, value) in d_row.iter_mut().zip(piece) {
+                            *d_row += value;
+                        }
+                    }
+                }
+            }
+        });
     }
 
     fn block<'a>(&self, blocks: &'a [f32], group: usize) -> &'a [f32] {
@@ -100,17 +132,18 @@ impl CustomOp2 for RowGroups {
         let mut y = vec![0f32; n * rows];
         let started = fill_bias(self.bias.as_ref(), &mut y)?;
         let input = gemm::matrix(x, n, cols);
-        let groups = gemm::matrix_mut(&mut y, n, rows).par_col_chunks_mut(size).enumerate();
-        groups
-            .try_for_each(|(group, out)| {
-                scratch::with(2 * size * cols, |values| {
-                    let (rows, changed) = values.split_at_mut(size * cols);
-                    self.changed_rows(group, self.block(blocks, group), rows, changed)?;
-                    gemm::product_here(out, input, gemm::matrix(changed, size, cols).transpose(), 1.0, started);
-                    Ok::<(), NnError>(())
-                })
+        let band = self.groups_at_once();
+        for first in (0..rows / size).step_by(band) {
+            let band_rows = (band * size).min(rows - first * size);
+            scratch::with(2 * band_rows * cols, |values| {
+                let (own, changed) = values.split_at_mut(band_rows * cols);
+                self.changed_rows(first, blocks, own, changed)?;
+                let out = gemm::matrix_mut(&mut y, n, rows).subcols_mut(first * size, band_rows);
+                gemm::product(out, input, gemm::matrix(changed, band_rows, cols).transpose(), 1.0, started);
+                Ok::<(), NnError>(())
             })
             .candle()?;
+        }
         output(y, with_features(x_layout.dims(), rows))
     }
 
@@ -129,30 +162,21 @@ impl CustomOp2 for RowGroups {
         let (input, output) = (gemm::matrix(&x_values, n, cols), gemm::matrix(&g, n, rows));
         let mut dx = x.track_op().then(|| vec![0f32; n * cols]);
         let mut d_blocks = blocks.track_op().then(|| vec![0f32; rows * size]);
-        let pieces = size * cols / size.max(1);
-        // One group after the other: all of them add to the same gradient of the input.
-        for group in 0..rows / size {
-            scratch::with(2 * size * cols, |values| {
-                let (own, changed) = values.split_at_mut(size * cols);
-                self.changed_rows(group, self.block(&block_values, group), own, changed)?;
-                let g = output.subcols(group * size, size);
+        // One band after the other: all of them add to the same gradient of the input.
+        let band = self.groups_at_once();
+        for first in (0..rows / size).step_by(band) {
+            let band_rows = (band * size).min(rows - first * size);
+            scratch::with(2 * band_rows * cols, |values| {
+                let (own, changed) = values.split_at_mut(band_rows * cols);
+                self.changed_rows(first, &block_values, own, changed)?;
+                let g = output.subcols(first * size, band_rows);
                 if let Some(dx) = &mut dx {
-                    gemm::product(gemm::matrix_mut(dx, n, cols), g, gemm::matrix(changed, size, cols), 1.0, true);
+                    gemm::product(gemm::matrix_mut(dx, n, cols), g, gemm::matrix(changed, band_rows, cols), 1.0, true);
                 }
-                let entries = group * size * size..(group + 1) * size * size;
-                if let Some(d_block) = d_blocks.as_mut().and_then(|blocks| blocks.get_mut(entries)) {
-                    gemm::product(gemm::matrix_mut(changed, size, cols), g.transpose(), input, 1.0, false);
-                    let (left, right) = (gemm::matrix(own, pieces, size), gemm::matrix(changed, pieces, size));
-                    gemm::product(gemm::matrix_mut(d_block, size, size), left.transpose(), right, 1.0, false);
-                    if self.tiled {
-                        for (d_row, row) in d_block.chunks_exact_mut(size).zip(changed.chunks_exact(cols)) {
-                            for piece in row.chunks_exact(size) {
-                                for (d_row, value) in d_row.iter_mut().zip(piece) {
-                                    *d_row += value;
-                                }
-                            }
-                        }
-                    }
+                let entries = first * size * size..(first * size + band_rows) * size;
+                if let Some(d_blocks) = d_blocks.as_mut().and_then(|blocks| blocks.get_mut(entries)) {
+                    gemm::product(gemm::matrix_mut(changed, band_rows, cols), g.transpose(), input, 1.0, false);
+                    self.block_gradients(own, changed, d_blocks);
                 }
                 Ok::<(), NnError>(())
             })
