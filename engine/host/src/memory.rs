@@ -222,7 +222,10 @@ mod tests {
                     layout = Layout::from_size_align(bytes, align).unwrap();
                     assert_eq!(block.align_offset(align), 0, "{bytes} by {align}");
                     let held = std::slice::from_raw_parts(block, bytes.min(64));
-                    assert!(held.iter().zip(1..).all(|(&byte, expected)| byte == expected), "{bytes} by {align}: {held:?}");
+                    assert!(
+                        held.iter().zip(1..).all(|(&byte, expected)| byte == expected),
+                        "{bytes} by {align}: {held:?}"
+                    );
                 }
                 Allocator.dealloc(block, layout);
             }
