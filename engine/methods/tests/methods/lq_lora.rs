@@ -1,9 +1,7 @@
 //! LQ-LoRA: the split of the weight, its base of another storage, and what it is worth on few bits. The programme that
 //! spreads bits is tested beside it (`temper_nn::budget`), the weighed decomposition in `temper_nn::repair`.
 
-use crate::bench::{
-    Outcome, count, fit, layer, low_rank_goal, normal, off, orthogonal, sized, slots, values, weight,
-};
+use crate::bench::{Outcome, count, fit, layer, low_rank_goal, normal, off, orthogonal, sized, slots, values, weight};
 use candle_core::Tensor;
 use temper_methods::find;
 use temper_nn::slots::{Calibration, Slots};
