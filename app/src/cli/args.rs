@@ -269,7 +269,7 @@ pub(crate) enum Bench {
         #[arg(long)]
         quick: bool,
         /// Steps of a case; the first is not counted
-        #[arg(long, default_value_t = 4)]
+        #[arg(long, default_value_t = 8)]
         steps: u64,
         /// Most threads; 0 chooses
         #[arg(long, default_value_t = 0)]
