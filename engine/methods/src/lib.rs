@@ -29,7 +29,8 @@ macro_rules! methods {
 
 // `cargo fmt` does not follow modules that a macro declares: format method files by name.
 methods![
-    lora, dora, pissa, olora, vera, ia3, bitfit, ln, loha, lokr, miss, bat, paca, hydra, nola, loldu, comp_lora, full
+    lora, lq_lora, dora, pissa, olora, vera, ia3, bitfit, ln, loha, lokr, miss, bat, paca, hydra, nola, loldu,
+    comp_lora, full
 ];
 
 /// Every method, in gallery order.

@@ -8,6 +8,7 @@
 
 pub mod adapter;
 pub mod bench;
+pub mod budget;
 pub mod bytes;
 pub mod context;
 pub mod conv_site;
@@ -22,6 +23,7 @@ pub mod linalg;
 pub mod ops;
 pub mod optim;
 pub mod param;
+pub mod repair;
 pub mod rng;
 pub mod site;
 pub mod slot_adapter;
@@ -36,6 +38,7 @@ pub use conv_site::{ConvShape, ConvSite};
 pub use error::{NnError, Result};
 pub use frozen::{CpuBackend, FrozenBackend, FrozenWeight, set_backend};
 pub use fused::FusedBlock;
+pub use kernels::grouped::{Bits, Group, GroupedInt};
 pub use ops::FrozenLinear;
 pub use optim::{AdamW, AdamWConfig, MomentStorage, StateTensor, StateValues};
 pub use param::{Grads, Param, ParamSet, Role};

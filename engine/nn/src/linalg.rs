@@ -121,6 +121,15 @@ pub fn leading_svd(
     })
 }
 
+/// `left (m, k) · right (k, n)` for sizes (m, k, n).
+///
+/// # Errors
+/// Sizes that do not fit, values that are not finite.
+pub fn product(left: &[f64], right: &[f64], (m, k, n): (usize, usize, usize)) -> Result<Vec<f64>> {
+    let product = view(left, m, k)? * view(right, k, n)?;
+    Ok(row_major(product.as_ref()))
+}
+
 /// One product of `A ≈ Σ s · U ⊗ V`.
 #[derive(Clone, Debug)]
 pub struct KroneckerTerm {

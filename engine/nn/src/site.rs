@@ -41,6 +41,8 @@ pub struct LinearSite {
     /// The weight before [`LinearSite::promote`]: what "disabled" returns to and what changes are
     /// measured against.
     origin: Option<Weight>,
+    /// The weight as its file has it, where the frozen one was rounded from it.
+    source: Option<Arc<FrozenWeight>>,
     enabled: AtomicBool,
     /// Frobenius norm of the original weight, measured once.
     original_norm: OnceLock<f64>,
@@ -51,6 +53,7 @@ pub struct LinearSite {
 pub struct Layer<'a> {
     weight: &'a Weight,
     adapters: &'a [Box<dyn Adapter>],
+    source: Option<&'a FrozenWeight>,
 }
 
 impl Weight {
@@ -135,8 +138,14 @@ impl<'a> Layer<'a> {
     pub fn forward(self, x: &Tensor, ctx: &ForwardContext) -> Result<Tensor> {
         match self.adapters.split_last() {
             None => self.weight.forward(x),
-            Some((last, below)) => last.forward(x, Layer { weight: self.weight, adapters: below }, ctx),
+            Some((last, below)) => last.forward(x, Layer { adapters: below, ..self }, ctx),
         }
+    }
+
+    /// The weight as its file has it, where the one that is held was rounded from it in memory.
+    #[must_use]
+    pub fn source(self) -> Option<&'a FrozenWeight> {
+        self.source
     }
 
     /// Weight and bias with everything below folded in. `site` is only named in the error.
@@ -164,9 +173,23 @@ impl LinearSite {
             weight: Weight::Frozen(layer),
             adapters: Vec::new(),
             origin: None,
+            source: None,
             enabled: AtomicBool::new(true),
             original_norm: OnceLock::new(),
         }
+    }
+
+    /// The same site, which knows the weight of its file beside the one that was rounded from it: starts that repair what
+    /// rounding took ask for it. It is mapped, so that it takes no memory until then.
+    #[must_use]
+    pub fn with_source(self, source: Arc<FrozenWeight>) -> Self {
+        Self { source: Some(source), ..self }
+    }
+
+    /// The weight of its file, where the one that is held was rounded from it in memory.
+    #[must_use]
+    pub fn source(&self) -> Option<&FrozenWeight> {
+        self.source.as_deref()
     }
 
     /// Its name.
@@ -224,8 +247,13 @@ impl LinearSite {
             0 => self.name.clone(),
             count => format!("{}+{count}", self.name),
         };
-        let below = Layer { weight: &self.weight, adapters: &self.adapters };
-        let adapter = SlotAdapter::build(&name, slots, below, seed)?;
+        let mut adapter = SlotAdapter::build(&name, slots, self.below(self.adapters.len()), seed)?;
+        if let (Some(base), Weight::Frozen(layer)) = (adapter.take_base(), &self.weight) {
+            // Off, the layer is still what it was.
+            let layer = FrozenLinear { weight: Arc::new(base), bias: layer.bias.clone() };
+            let before = std::mem::replace(&mut self.weight, Weight::Frozen(layer));
+            self.origin.get_or_insert(before);
+        }
         self.adapters.push(Box::new(adapter));
         Ok(())
     }
@@ -261,7 +289,7 @@ impl LinearSite {
     /// Shapes that do not fit.
     pub fn forward(&self, x: &Tensor, ctx: &ForwardContext) -> Result<Tensor> {
         if self.enabled.load(Ordering::Relaxed) {
-            Layer { weight: &self.weight, adapters: &self.adapters }.forward(x, ctx)
+            self.below(self.adapters.len()).forward(x, ctx)
         } else {
             self.origin.as_ref().unwrap_or(&self.weight).forward(x)
         }
@@ -416,7 +444,8 @@ impl LinearSite {
 
     /// The layer below adapter number `count`.
     fn below(&self, count: usize) -> Layer<'_> {
-        Layer { weight: &self.weight, adapters: self.adapters.get(..count).unwrap_or_default() }
+        let adapters = self.adapters.get(..count).unwrap_or_default();
+        Layer { weight: &self.weight, adapters, source: self.source.as_deref() }
     }
 
     /// While on, what adapters treat as constant in their backward pass keeps its present value, so that finite

@@ -18,11 +18,15 @@ mod ia3;
 #[cfg(test)]
 mod ln;
 #[cfg(test)]
+mod loftq;
+#[cfg(test)]
 mod loha;
 #[cfg(test)]
 mod lokr;
 #[cfg(test)]
 mod loldu;
+#[cfg(test)]
+mod lq_lora;
 #[cfg(test)]
 mod miss;
 #[cfg(test)]

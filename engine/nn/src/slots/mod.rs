@@ -19,6 +19,7 @@ mod factor;
 pub use delta::{Chain, Core, Delta, Kron, KronFactor};
 pub use factor::{Factor, Group, Init, Map, Scale, Source};
 
+use crate::storage::StorageKind;
 use crate::{NnError, Result};
 
 /// The slots of one adapter on one linear layer of shape (out, in).
@@ -96,6 +97,19 @@ pub enum Calibration {
     /// The first pivots of Gaussian elimination with row exchanges, `W = P L D U`: B = P L (out, k), the diagonal
     /// core D (k), A = U (k, in) with ones on its diagonal.
     Lu,
+    /// What rounding the base took from it, by [`crate::repair::alternate`]: `W ≈ Q + s · B A` with W as its file has it.
+    /// More than one round, or a start from nothing, puts another Q in the place of the one that is held. Where the base
+    /// was not rounded in memory there is nothing to repair, and the factors start as their [`Init`] says.
+    Repair {
+        /// Most rounds.
+        rounds: usize,
+        /// Whether the first product is fitted to the weight itself.
+        from_nothing: bool,
+        /// Rounds of the randomised decomposition, as for [`Calibration::Svd`].
+        iterations: usize,
+        /// What to round to instead of what the base is held as; then any base is rounded.
+        storage: Option<StorageKind>,
+    },
 }
 
 /// What the base is multiplied by from the left.
@@ -216,8 +230,12 @@ impl Slots {
     /// Whether anything in it is drawn at random, so that another seed gives another adapter.
     #[must_use]
     pub fn draws(&self) -> bool {
-        matches!(self.calibration, Calibration::Svd { iterations: 1.. } | Calibration::Kronecker { iterations: 1.. })
-            || self.factors().into_iter().any(Factor::draws)
+        matches!(
+            self.calibration,
+            Calibration::Svd { iterations: 1.. }
+                | Calibration::Kronecker { iterations: 1.. }
+                | Calibration::Repair { iterations: 1.., .. }
+        ) || self.factors().into_iter().any(Factor::draws)
     }
 
     /// Refuses values that no layer could be built from; `site` is only named in the error.
@@ -262,6 +280,10 @@ impl Slots {
         let fits = match self.calibration {
             Calibration::None => true,
             Calibration::Svd { .. } | Calibration::Qr | Calibration::Lu => matches!(self.delta, Delta::Chain(_)),
+            Calibration::Repair { .. } => match &self.delta {
+                Delta::Chain(chain) => chain.core == Core::None && self.base == Base::Original,
+                _ => false,
+            },
             Calibration::Kronecker { .. } => {
                 matches!(self.delta, Delta::Kron(Kron { u: KronFactor::Full(_), v: KronFactor::Full(_), .. }))
             }
