@@ -111,7 +111,7 @@ fn as_many_numbers_are_trained_as_the_formula_says() -> Result<()> {
     over_registry(|method, model| {
         let formula = method.trained_parameters(&settings(model, method), &dims_of(model))?;
         adapt(model, method)?;
-        let trained = model.params()?.elements() as u64;
+        let trained = model.params()?.trained()? as u64;
         ensure!(trained == formula, "{trained} numbers are trained, the formula says {formula}");
         Ok(())
     })
