@@ -249,12 +249,12 @@ impl Model {
         names::parameter_count(self.config.as_llama())
     }
 
-    /// Number of trained parameters.
+    /// Number of trained parameters; those that masks hold are not.
     ///
     /// # Errors
     /// Two parameters share a name.
     pub fn trained_parameter_count(&self) -> Result<u64> {
-        Ok(self.params()?.elements() as u64)
+        Ok(self.params()?.trained()? as u64)
     }
 
     /// Every frozen matrix, also those that a trained copy stands before; a tied table once.

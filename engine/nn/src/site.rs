@@ -4,16 +4,17 @@
 //! [`LinearSite::attach`] and [`LinearSite::promote`]; the trainer reads [`LinearSite::params`]; exporters
 //! read [`LinearSite::merged`] and [`LinearSite::export`].
 
-use crate::adapter::{Adapter, AdapterExport, FusedChange, MergedWeight, PeftLayer};
+use crate::adapter::{Adapter, AdapterExport, Find, FusedChange, MergedWeight, PeftLayer};
 use crate::context::ForwardContext;
 use crate::frozen::FrozenWeight;
 use crate::fused::{FusedFactor, FusedLinear, FusedWeight};
 use crate::ops::{FrozenLinear, linear, linear_trained};
 use crate::param::{Grads, Param, Role};
+use crate::rng::Stream;
 use crate::slot_adapter::SlotAdapter;
-use crate::slots::Slots;
+use crate::slots::{Calibration, Slots};
 use crate::telemetry::{self, SiteTelemetry};
-use crate::{NnError, Result};
+use crate::{NnError, Result, linalg};
 use candle_core::{Tensor, Var};
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -258,6 +259,24 @@ impl LinearSite {
         Ok(())
     }
 
+    /// The leading singular values of the weight with everything on it, at most `count` of them and found as the calibration
+    /// of `slots` asks, and Σσ² of all.
+    ///
+    /// # Errors
+    /// A weight that cannot be read or has values that are not finite.
+    pub fn spectrum(&self, slots: &Slots, count: usize, seed: u64) -> Result<(Vec<f64>, f64)> {
+        let iterations = match slots.calibration {
+            Calibration::Svd { iterations } => iterations,
+            Calibration::None | Calibration::Qr | Calibration::Lu | Calibration::Kronecker { .. } => 0,
+        };
+        let merged = self.below(self.adapters.len()).merged(&self.name)?;
+        let (rows, cols) = (merged.out_features, merged.in_features);
+        let values: Vec<f64> = merged.weight.iter().copied().map(f64::from).collect();
+        let mut stream = Stream::new(seed, &format!("spectrum/{}", self.name));
+        let svd = linalg::leading_svd(&values, rows, cols, count.min(rows.min(cols)), iterations, &mut stream)?;
+        Ok((svd.s, values.iter().map(|value| value * value).sum()))
+    }
+
     /// Puts any adapter on top of the ones that are there.
     pub fn attach_adapter(&mut self, adapter: Box<dyn Adapter>) {
         self.adapters.push(adapter);
@@ -295,7 +314,8 @@ impl LinearSite {
         }
     }
 
-    /// The layer as part of a fused half; `None` when something on it needs a graph.
+    /// The layer as part of a fused half; `None` when something on it needs a graph. Extra losses are no part of it: who
+    /// runs the half adds them.
     ///
     /// # Errors
     /// A failing tensor operation.
@@ -305,12 +325,12 @@ impl LinearSite {
         let change = match (enabled, self.adapters.as_slice()) {
             (false, _) | (true, []) => FusedChange::default(),
             (true, [adapter]) => match adapter.fused_change(ctx)? {
-                Some(change) if adapter.extra_loss()?.is_none() => change,
-                _ => return Ok(None),
+                Some(change) => change,
+                None => return Ok(None),
             },
             (true, _) => return Ok(None),
         };
-        let FusedChange { low_rank, residual, bias: shift } = change;
+        let FusedChange { low_rank, residual, bias: shift, seen } = change;
         Ok(Some(match weight {
             // A bias that is tracked belongs to a graph.
             Weight::Frozen(layer) if layer.bias.as_ref().is_some_and(Tensor::track_op) => return Ok(None),
@@ -321,7 +341,8 @@ impl LinearSite {
                     // The gradient of the sum is that of the change.
                     (Some(bias), Some(shift)) => Some(shift.plus(bias)?),
                 };
-                FusedLinear { weight: FusedWeight::Frozen(Arc::clone(&layer.weight)), bias, low_rank, residual }
+                let weight = FusedWeight::Frozen(Arc::clone(&layer.weight));
+                FusedLinear { weight, bias, low_rank, residual, seen }
             }
             Weight::Trained { .. } if shift.is_some() => return Ok(None),
             Weight::Trained { weight, bias } => {
@@ -333,6 +354,7 @@ impl LinearSite {
                     bias: bias.as_ref().map(|bias| own("bias", bias)),
                     low_rank,
                     residual,
+                    seen,
                 }
             }
         }))
@@ -345,13 +367,7 @@ impl LinearSite {
         let mut params = Vec::new();
         if let Weight::Trained { weight, bias } = &self.weight {
             let mut own = |key: &str, var: &Var, role: Role| {
-                params.push(Param {
-                    name: format!("{}.{key}", self.name),
-                    var: var.clone(),
-                    role,
-                    lr_ratio: 1.0,
-                    decay: role == Role::Weight,
-                });
+                params.push(Param::new(format!("{}.{key}", self.name), var.clone(), role, role == Role::Weight));
             };
             own("weight", weight, Role::Weight);
             if let Some(bias) = bias {
@@ -454,12 +470,15 @@ impl LinearSite {
         self.adapters.iter().for_each(|adapter| adapter.hold_constants(on));
     }
 
-    /// Sum of the adapters' extra losses, a scalar.
+    /// Sum of the adapters' extra losses, a scalar; none while they are switched off.
     ///
     /// # Errors
     /// A failing tensor operation.
     pub fn extra_loss(&self) -> Result<Option<Tensor>> {
         let mut sum: Option<Tensor> = None;
+        if !self.enabled.load(Ordering::Relaxed) {
+            return Ok(sum);
+        }
         for adapter in &self.adapters {
             if let Some(loss) = adapter.extra_loss()? {
                 sum = Some(match sum {
@@ -485,6 +504,47 @@ impl LinearSite {
     /// A failing tensor operation.
     pub fn after_step(&mut self, step: u64) -> Result<()> {
         self.adapters.iter_mut().try_for_each(|adapter| adapter.after_step(step))
+    }
+
+    /// Lets every adapter look at its clipped gradients.
+    ///
+    /// # Errors
+    /// A failing tensor operation.
+    pub fn observe(&mut self, grads: &Grads) -> Result<()> {
+        self.adapters.iter_mut().try_for_each(|adapter| adapter.observe(grads))
+    }
+
+    /// Lets every adapter turn its clipped gradients into what the optimiser is to take.
+    ///
+    /// # Errors
+    /// A failing tensor operation.
+    pub fn map_step(&mut self, grads: &mut Grads) -> Result<()> {
+        self.adapters.iter_mut().try_for_each(|adapter| adapter.map_step(grads))
+    }
+
+    /// The adapters, lowest first, to change them by their rules.
+    pub(crate) fn adapters_mut(&mut self) -> &mut [Box<dyn Adapter>] {
+        &mut self.adapters
+    }
+
+    /// What the adapters remember beside their parameters; see [`Adapter::memory`].
+    ///
+    /// # Errors
+    /// A failing tensor operation.
+    pub fn memory(&self) -> Result<Vec<(String, Tensor)>> {
+        let mut all = Vec::new();
+        for adapter in &self.adapters {
+            all.extend(adapter.memory()?);
+        }
+        Ok(all)
+    }
+
+    /// Gives the adapters saved shapes and memories; see [`Adapter::restore`].
+    ///
+    /// # Errors
+    /// What `find` says; shapes that fit nothing.
+    pub fn restore(&mut self, find: &Find<'_>) -> Result<()> {
+        self.adapters.iter_mut().try_for_each(|adapter| adapter.restore(find))
     }
 
     /// Where the rank of the change goes. `None` when nothing is trained here, or the change is a whole

@@ -2,6 +2,10 @@
 //! The common clauses (unchanged start, gradients, merge, saving, export, frozen bytes) are in `contract.rs`.
 
 #[cfg(test)]
+mod adalora;
+#[cfg(test)]
+mod alloc;
+#[cfg(test)]
 mod bat;
 #[cfg(test)]
 mod bench;
@@ -16,6 +20,12 @@ mod hydra;
 #[cfg(test)]
 mod ia3;
 #[cfg(test)]
+mod increlora;
+#[cfg(test)]
+mod lamda;
+#[cfg(test)]
+mod lamda_pp;
+#[cfg(test)]
 mod ln;
 #[cfg(test)]
 mod loftq;
@@ -25,6 +35,8 @@ mod loha;
 mod lokr;
 #[cfg(test)]
 mod loldu;
+#[cfg(test)]
+mod lora_pro;
 #[cfg(test)]
 mod lq_lora;
 #[cfg(test)]
@@ -37,5 +49,7 @@ mod olora;
 mod paca;
 #[cfg(test)]
 mod pissa;
+#[cfg(test)]
+mod sora;
 #[cfg(test)]
 mod vera;

@@ -25,6 +25,7 @@ mod row_groups;
 mod seed;
 mod seeded;
 mod softmax;
+mod tap;
 
 pub use activation::{Gate, gated_gelu, gated_silu, gelu, gelu_tanh, silu};
 pub(crate) use activation::{gate_backward, gate_forward};
@@ -45,6 +46,7 @@ pub use row_groups::linear_row_groups;
 pub use seed::seed_gradient;
 pub use seeded::{Seeded, seeded_sum};
 pub use softmax::softmax;
+pub use tap::{Seen, tap};
 
 use crate::error::shape_error;
 use crate::{NnError, Result};
