@@ -4,7 +4,8 @@
 //! tensors (f32); weights that are not trained are [`FrozenWeight`]s over the bytes of the model file. The layers,
 //! from the bottom: [`bytes`] and [`storage`] (what files hold), [`kernels`] and [`gemm`] (arithmetic on slices),
 //! [`ops`] (differentiable operations), [`fused`] (halves of a block without a graph), [`param`] and [`optim`] (what is trained and how); above them [`site`] (linear
-//! layers with adapters made of [`slots`]) and [`conv_site`] (convolutions as such layers). [`mod@bench`] measures the operations, [`gradcheck`] proves them.
+//! layers with adapters made of [`slots`]), [`conv_site`] (convolutions as such layers) and [`insertion`] (what methods put
+//! at named points of a stage). [`mod@bench`] measures the operations, [`gradcheck`] proves them.
 
 pub mod adapter;
 pub mod bench;
@@ -17,6 +18,7 @@ pub mod frozen;
 pub mod fused;
 pub mod gemm;
 pub mod gradcheck;
+pub mod insertion;
 pub mod kernels;
 pub mod linalg;
 pub mod ops;
@@ -36,6 +38,7 @@ pub use conv_site::{ConvShape, ConvSite};
 pub use error::{NnError, Result};
 pub use frozen::{CpuBackend, FrozenBackend, FrozenWeight, set_backend};
 pub use fused::FusedBlock;
+pub use insertion::{Insert, InsertDims, Insertion, Inserts, Point, Spread};
 pub use ops::FrozenLinear;
 pub use optim::{AdamW, AdamWConfig, MomentStorage, StateTensor, StateValues};
 pub use param::{Grads, Param, ParamSet, Role};
