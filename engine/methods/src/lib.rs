@@ -9,6 +9,7 @@ pub mod common;
 pub mod error;
 pub mod method;
 pub mod patterns;
+pub mod points;
 pub mod settings;
 pub mod targets;
 
@@ -29,7 +30,30 @@ macro_rules! methods {
 
 // `cargo fmt` does not follow modules that a macro declares: format method files by name.
 methods![
-    lora, dora, pissa, olora, vera, ia3, bitfit, ln, loha, lokr, miss, bat, paca, hydra, nola, loldu, comp_lora, full
+    lora,
+    dora,
+    pissa,
+    olora,
+    vera,
+    ia3,
+    bitfit,
+    ln,
+    loha,
+    lokr,
+    miss,
+    bat,
+    paca,
+    hydra,
+    nola,
+    loldu,
+    comp_lora,
+    adapter,
+    par_adapter,
+    prefix,
+    prompt,
+    mam,
+    inv_adapter,
+    full
 ];
 
 /// Every method, in gallery order.

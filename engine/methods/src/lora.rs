@@ -234,7 +234,7 @@ impl Method for Lora {
             }
         };
         let adapters: Vec<(String, Slots)> = chosen.iter().map(|site| (site.name.clone(), slots(site))).collect();
-        Ok(Plan { notes: notes(&chosen, &choice), adapters, promote: Promote::None })
+        Ok(Plan { notes: notes(&chosen, &choice), adapters, insertions: Vec::new(), promote: Promote::None })
     }
 
     fn trained_parameters(&self, values: &Values, dims: &ModelDims) -> Result<u64, MethodError> {

@@ -2,6 +2,8 @@
 //! The common clauses (unchanged start, gradients, merge, saving, export, frozen bytes) are in `contract.rs`.
 
 #[cfg(test)]
+mod adapter;
+#[cfg(test)]
 mod bat;
 #[cfg(test)]
 mod bench;
@@ -16,6 +18,8 @@ mod hydra;
 #[cfg(test)]
 mod ia3;
 #[cfg(test)]
+mod inv_adapter;
+#[cfg(test)]
 mod ln;
 #[cfg(test)]
 mod loha;
@@ -23,6 +27,8 @@ mod loha;
 mod lokr;
 #[cfg(test)]
 mod loldu;
+#[cfg(test)]
+mod mam;
 #[cfg(test)]
 mod miss;
 #[cfg(test)]
@@ -32,6 +38,12 @@ mod olora;
 #[cfg(test)]
 mod paca;
 #[cfg(test)]
+mod par_adapter;
+#[cfg(test)]
 mod pissa;
+#[cfg(test)]
+mod prefix;
+#[cfg(test)]
+mod prompt;
 #[cfg(test)]
 mod vera;
