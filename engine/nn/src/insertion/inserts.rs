@@ -18,6 +18,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// So many rows of an embedding, drawn from a stream.
 pub type Vocabulary<'a> = dyn Fn(usize, &mut Stream) -> Result<Tensor> + 'a;
 
+/// Something inserted as it leaves for a file, with its tensors by the names of its parameters.
+pub type FoldedInsert = (Insert, Vec<(String, Tensor)>);
+
 /// Where something is put, and what building it needs.
 pub struct At<'a> {
     /// Name of the stage.
@@ -271,7 +274,7 @@ impl Inserts {
     ///
     /// # Errors
     /// A failing tensor operation.
-    pub fn folded(&self) -> Result<Vec<(Insert, Vec<(String, Tensor)>)>> {
+    pub fn folded(&self) -> Result<Vec<FoldedInsert>> {
         let mut all = Vec::with_capacity(self.all.len());
         for held in &self.all {
             let own = held.params().into_iter().map(|param| (param.name, param.var.as_tensor().detach()));

@@ -22,7 +22,7 @@ mod spread;
 #[cfg(test)]
 mod tests;
 
-pub use inserts::{At, Inserts, Vocabulary};
+pub use inserts::{At, FoldedInsert, Inserts, Vocabulary};
 pub use spread::Spread;
 
 use crate::slots::Init;
