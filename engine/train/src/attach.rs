@@ -66,6 +66,7 @@ pub fn attach(model: &mut Model, project: &Project) -> Result<Attached> {
         };
         site.attach(slots, seed)?;
     }
+    model.insert_all(&plan.insertions, seed)?;
     let selector = plan.promote.selector()?;
     let mut notes = plan.notes;
     if plan.promote != Promote::None {

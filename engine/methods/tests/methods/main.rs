@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod adalora;
 #[cfg(test)]
+mod adapter;
+#[cfg(test)]
 mod alloc;
 #[cfg(test)]
 mod bat;
@@ -21,6 +23,8 @@ mod hydra;
 mod ia3;
 #[cfg(test)]
 mod increlora;
+#[cfg(test)]
+mod inv_adapter;
 #[cfg(test)]
 mod lamda;
 #[cfg(test)]
@@ -40,6 +44,8 @@ mod lora_pro;
 #[cfg(test)]
 mod lq_lora;
 #[cfg(test)]
+mod mam;
+#[cfg(test)]
 mod miss;
 #[cfg(test)]
 mod nola;
@@ -48,7 +54,13 @@ mod olora;
 #[cfg(test)]
 mod paca;
 #[cfg(test)]
+mod par_adapter;
+#[cfg(test)]
 mod pissa;
+#[cfg(test)]
+mod prefix;
+#[cfg(test)]
+mod prompt;
 #[cfg(test)]
 mod sora;
 #[cfg(test)]
