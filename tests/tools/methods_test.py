@@ -39,6 +39,18 @@ def farthest(ours, theirs):
     return max(float(abs(a - b).max() / abs(a).max()) for a, b in numbers)
 
 
+def trained_on(temper, name, project, adapter, config, done):
+    """A run that starts from the exported folder begins with the loss that the first one ended with."""
+    words = ["train", project, "--from", adapter, "--set", "train.steps=1"]
+    if config.get("lora_bias"):
+        refused = temper_cli.last(temper.run(*words, ok=False), "error")
+        check(f"{name}: biases cannot be trained on", refused and "biases" in refused["what"], error=refused)
+        return
+    again = temper_cli.last(temper.run(*words), "finished")
+    off = abs(again["base_loss"] - done["best_loss"]) / done["best_loss"]
+    check(f"{name}: it can be trained on", again["status"] == "finished" and off <= 1e-3, off=off, first=done, second=again)
+
+
 def one(temper, judge, method, model, tokens, work):
     """Trains, exports and judges one method; returns the judge's rows."""
     name = method["id"]
@@ -51,6 +63,8 @@ def one(temper, judge, method, model, tokens, work):
     config = json.loads((adapter / "adapter_config.json").read_text())
     check(f"{name}: it leaves as {method['peft_type']}", config["peft_type"] == method["peft_type"])
     ours = temper.logits(model, tokens, work / "adapter.safetensors", adapter)
+    if config["peft_type"] == "LORA":
+        trained_on(temper, name, project, adapter, config, done)
     merged = None
     if not method["mergeable"]:
         events = temper.run("export", "last", "--project", project, "--format", "hf", "--out", work / "hf", ok=False)

@@ -261,6 +261,11 @@ impl LinearSite {
         self.adapters.push(adapter);
     }
 
+    /// Removes the topmost adapter; its parameters are lost.
+    pub fn detach_last(&mut self) {
+        self.adapters.pop();
+    }
+
     /// Removes all adapters; their parameters are lost.
     pub fn detach_all(&mut self) {
         self.adapters.clear();
@@ -289,8 +294,16 @@ impl LinearSite {
         if self.enabled.load(Ordering::Relaxed) {
             self.below(self.adapters.len()).forward(x, ctx)
         } else {
-            self.origin.as_ref().unwrap_or(&self.weight).forward(x)
+            self.base(x)
         }
+    }
+
+    /// Output of the layer as it came, without anything on it.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn base(&self, x: &Tensor) -> Result<Tensor> {
+        self.origin.as_ref().unwrap_or(&self.weight).forward(x)
     }
 
     /// The layer as part of a fused half; `None` when something on it needs a graph. Extra losses are no part of it: who

@@ -50,7 +50,7 @@ pub fn dims_of(model: &Model) -> ModelDims {
 pub fn attach(model: &mut Model, project: &Project) -> Result<Attached> {
     let method = temper_methods::find(&project.method.id)?;
     check_fits(method.declared(), model)?;
-    let seed = project.train.seed;
+    let seed = project.train.method_seed.unwrap_or(project.train.seed);
     let mut plan = method.plan(&project.method.settings, &dims_of(model).sites, seed)?;
     if let Some(bits_per_value) = method.bits_per_value(&project.method.settings) {
         let spread = bits::spread(model, &mut plan, bits_per_value, seed)?;

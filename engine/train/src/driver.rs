@@ -14,7 +14,7 @@ use candle_core::{Tensor, Var};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
-use temper_models::{Flow, Model, Stage};
+use temper_models::{AttentionSizes, Flow, Model, Stage};
 use temper_nn::fused::{BlockKept, FusedBlock};
 use temper_nn::ops::{seed_gradient, with_slice};
 use temper_nn::{ForwardContext, Grads, Param, device};
@@ -171,6 +171,21 @@ impl Driver {
             }
         }
         Ok(Some(flow.hidden))
+    }
+
+    /// How large the entries are that each block's attention compares; `None` for blocks without attention.
+    ///
+    /// # Errors
+    /// As [`Self::micro_step`].
+    pub fn attention_sizes(&self, model: &Model, tokens: &Tokens) -> Result<Vec<Option<AttentionSizes>>> {
+        let inside = model.inside(&tokens.ctx);
+        let mut flow = model.embed.forward(&tokens.ids, &tokens.ctx)?.detach();
+        let mut sizes = Vec::with_capacity(model.blocks.len());
+        for block in &model.blocks {
+            sizes.push(block.attention_sizes(&flow, inside.ctx())?);
+            flow = plain_forward(block.as_ref(), flow, inside.ctx(), self.fuse)?;
+        }
+        Ok(sizes)
     }
 
     /// Runs one micro-step: adds the gradients of `scale · (sum of losses) + extra_scale · (extra losses)` to

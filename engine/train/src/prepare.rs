@@ -6,6 +6,7 @@ use crate::error::{Result, TrainError};
 use crate::hashes::{self, Hashes};
 use crate::request::TrainRequest;
 use crate::stamps::Stamps;
+use crate::take_over::take_over;
 use crate::watch::Watch;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -113,7 +114,10 @@ pub fn prepare(request: &TrainRequest, watch: &Watch<'_>) -> Result<Prepared> {
     }
     let dataset = load_data(request, &codec, max_tokens, watch)?;
     warnings.extend(dataset.warnings.iter().map(|text| ("data".to_owned(), text.clone())));
-    let attached = attach(&mut model, project)?;
+    let mut attached = attach(&mut model, project)?;
+    if let (Some(from), None) = (&request.start_from, &request.resume) {
+        attached.params = take_over(&mut model, from)?;
+    }
     warnings.extend(attached.notes.iter().map(|text| ("method".to_owned(), text.clone())));
     let trained_tokens = dataset.train.iter().map(|example| example.trained_tokens() as u64).sum();
     let settings = BatchSettings {

@@ -19,6 +19,7 @@ use crate::ranks;
 use crate::request::TrainRequest;
 use crate::samples::Prompts;
 use crate::schedule::Schedule;
+use crate::sizes::Sizes;
 use crate::start::Start;
 use crate::state::State;
 use crate::watch::Watch;
@@ -51,6 +52,7 @@ pub(crate) struct Run<'a> {
     pub(crate) probes: Probes,
     pub(crate) prompts: Prompts,
     pub(crate) driver: Driver,
+    pub(crate) sizes: Sizes,
     pub(crate) prefix: Option<PrefixCache>,
     pub(crate) optimiser: AdamW,
     pub(crate) schedule: Schedule,

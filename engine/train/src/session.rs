@@ -11,11 +11,12 @@ use crate::phases::PhaseClock;
 use crate::prefix::PrefixCache;
 use crate::prepare::{Hashing, Prepared, prepare};
 use crate::probes::{Probes, windows_for};
-use crate::request::{Outcome, TrainRequest};
+use crate::request::{Outcome, StartFrom, TrainRequest};
 use crate::run::{Run, Totals};
 use crate::samples::Prompts;
 use crate::saving::adamw;
 use crate::schedule::Schedule;
+use crate::sizes::Sizes;
 use crate::start::Start;
 use crate::state::{STATE_SCHEMA, State};
 use crate::tensor_file::write_file;
@@ -116,6 +117,11 @@ fn whole(request: &TrainRequest, threads: usize, watch: &Watch<'_>) -> Result<Ou
         hashes.check_same(&loaded.meta.hashes, &loaded.path)?;
     }
     freeze(request, &hashes, &program)?;
+    if let (Some(StartFrom::Checkpoint(folder)), None) = (&request.start_from, &request.resume)
+        && read_meta(folder)?.hashes.base != hashes.base
+    {
+        watch.warn("other_base", "the adapter that this run starts with was trained on another base model");
+    }
     if let Some(ended) = resumed.as_ref().and_then(|loaded| loaded.meta.state.ended.clone()) {
         watch.warn("already_finished", format!("the run has ended already: {ended}"));
     }
@@ -251,6 +257,7 @@ fn assemble<'a>(
         probes,
         prompts,
         driver,
+        sizes: Sizes::default(),
         prefix,
         optimiser: AdamW::new(adamw(&project.train)),
         schedule: Schedule::new(&project.train, total_steps),

@@ -138,19 +138,20 @@ fn tile(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, card: &MethodCard) {
 /// Another method: settings that both know stay, and a learning rate that was the old one's usual becomes
 /// the new one's.
 fn switch(project: &mut Project, old: Option<&MethodCard>, new: &MethodCard, id: &str) {
-    let usual = old.map(usual_rate);
+    let usual = old.map(|card| card.lr_peak);
     let knows = |key: &String| new.settings.iter().any(|setting| setting.key == *key);
     project.method.settings.0.retain(|key, _| knows(key));
     if usual.is_some_and(|usual| (usual - project.train.lr_peak).abs() < usual * 1e-6) {
-        project.train.lr_peak = usual_rate(new);
+        project.train.lr_peak = 0.0;
     }
     id.clone_into(&mut project.method.id);
 }
 
-/// The learning rate that a method usually starts with: full training takes a tenth of an adapter's.
+/// The project's highest learning rate; 0 in it stands for what the method usually takes.
 #[must_use]
-pub fn usual_rate(card: &MethodCard) -> f64 {
-    if card.family == "everything" { 2e-5 } else { 2e-4 }
+pub fn rate(project: &Project, card: Option<&MethodCard>) -> f64 {
+    let chosen = project.train.lr_peak;
+    if chosen == 0.0 { card.map_or(0.0, |card| card.lr_peak) } else { chosen }
 }
 
 /// How hard a preset pulls: its name, factor of the rank and of the learning rate.
@@ -167,7 +168,7 @@ fn apply_preset(project: &mut Project, card: &MethodCard, index: usize) {
             if keeps == SettingType::Integer { Value::Integer(value.round() as i64) } else { Value::Number(value) };
         project.method.settings.0.insert(key.to_owned(), value);
     }
-    project.train.lr_peak = usual_rate(card) * rate_factor;
+    project.train.lr_peak = card.lr_peak * rate_factor;
 }
 
 /// The preset that the project's values are, if any.
@@ -181,7 +182,7 @@ fn current_preset(project: &Project, card: &MethodCard) -> Option<usize> {
         };
         let same = |a: f64, b: f64| (a - b).abs() <= a.abs().max(b.abs()) * 1e-6;
         ["rank", "alpha"].iter().all(|key| same(number(project, key), number(&other, key)))
-            && same(project.train.lr_peak, other.train.lr_peak)
+            && same(rate(project, Some(card)), rate(&other, Some(card)))
     })
 }
 

@@ -10,3 +10,4 @@ mod remembered;
 mod resume;
 mod session;
 mod tiny;
+mod train_on;

@@ -1,0 +1,77 @@
+//! A run that trains on: it starts with the values of another adapter.
+//!
+//! Place in the data flow: after the method was attached and before anything is measured. A checkpoint of a run is read by
+//! the names of its parameters; an adapter folder is put on the model beside the method, its values are carried over
+//! layer by layer, and it is taken off again.
+
+use crate::checkpoint::load;
+use crate::error::Result;
+use crate::request::StartFrom;
+use crate::saving::fill;
+use temper_models::Model;
+use temper_nn::{LinearSite, ParamSet};
+use temper_protocol::{Code, Problem};
+
+/// Gives what is trained on `model` the values of `from`; returns what is trained, whose shapes may be others now.
+///
+/// # Errors
+/// A damaged file, or an adapter that is not of the method's structure.
+pub(crate) fn take_over(model: &mut Model, from: &StartFrom) -> Result<ParamSet> {
+    match from {
+        StartFrom::Checkpoint(folder) => {
+            let loaded = load(folder)?;
+            loaded.remember(model.sites_mut())?;
+            let params = model.params()?;
+            fill(&params, &loaded.weights)?;
+            Ok(params)
+        }
+        StartFrom::Adapter(name, read) => {
+            let below: Vec<usize> = model.sites().iter().map(|site| site.adapters().len()).collect();
+            read(model)?;
+            let mut faults = Vec::new();
+            for (site, below) in model.sites_mut().into_iter().zip(below) {
+                if let Some(fault) = carry_over(site, below)? {
+                    faults.push(fault);
+                }
+            }
+            if !faults.is_empty() {
+                let what = format!("the adapter is not of the method's structure: {}", faults.join("; "));
+                let action = "train on with the method and the settings that made it";
+                return Err(Problem::new(Code::AdapterInvalid, what, name, action).into());
+            }
+            Ok(model.params()?)
+        }
+    }
+}
+
+/// Carries the values of the adapter above the first `below` ones over to the one under it and takes it off. Says what
+/// does not fit.
+fn carry_over(site: &mut LinearSite, below: usize) -> Result<Option<String>> {
+    let fault = |what: &str| Some(format!("{} {what}", site.name()));
+    let adapters = site.adapters();
+    let fault = match (below.checked_sub(1).and_then(|index| adapters.get(index)), adapters.get(below)) {
+        (None, None) => None,
+        (None, Some(_)) => fault("is changed by it and not by the method"),
+        (Some(_), None) => fault("is changed by the method and not by it"),
+        (Some(ours), Some(theirs)) => {
+            let (ours, theirs) = (ours.params(), theirs.params());
+            let same = ours.len() == theirs.len()
+                && ours
+                    .iter()
+                    .zip(&theirs)
+                    .all(|(one, other)| one.role == other.role && one.var.dims() == other.var.dims());
+            if same {
+                for (one, other) in ours.iter().zip(&theirs) {
+                    one.var.set(other.var.as_tensor())?;
+                }
+                None
+            } else {
+                fault("has factors of other shapes")
+            }
+        }
+    };
+    while site.adapters().len() > below {
+        site.detach_last();
+    }
+    Ok(fault)
+}
