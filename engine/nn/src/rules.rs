@@ -82,7 +82,7 @@ fn follow(sites: &mut [&mut LinearSite], optimiser: &mut AdamW, at: At) -> Resul
                 members.iter().map(|place| (*place, Edit::Freeze { part, share })).collect()
             }
             // Done before anything was attached.
-            Action::SetRank { .. } => Vec::new(),
+            Action::SetRank { .. } | Action::ShareOut { .. } => Vec::new(),
         };
         for (place, edit) in edits {
             let adapter = sites.get_mut(place.site).and_then(|site| site.adapters_mut().get_mut(place.adapter));
@@ -193,6 +193,35 @@ fn grow(
         edits.extend(members.iter().map(|place| (*place, Edit::DropHeld)));
     }
     Ok(edits)
+}
+
+/// Shares the directions of a plan out by what each explains, where its rules ask for it; sites that get none are left out.
+/// `explained` has the share of the inputs' spread along each component, by site.
+///
+/// # Errors
+/// A change without a width.
+pub fn share_out(plan: &mut Vec<(String, Slots)>, explained: impl Fn(&str) -> Vec<f64>) -> Result<()> {
+    let rule = |slots: &Slots| slots.rules.iter().find(|rule| rule.when == When::Before).map(|rule| rule.action);
+    let Some(Action::ShareOut { most }) = plan.iter().find_map(|(_, slots)| rule(slots)) else { return Ok(()) };
+    let mut ranked: Vec<(usize, f64)> = Vec::new();
+    for (site, (name, slots)) in plan.iter().enumerate() {
+        ranked.extend(explained(name).into_iter().take(most * slots.rank()).map(|share| (site, share)));
+    }
+    ranked.sort_by(|one, other| descending(one.1, other.1));
+    let budget: usize = plan.iter().map(|(_, slots)| slots.rank()).sum();
+    let mut ranks = vec![0usize; plan.len()];
+    for (site, _) in ranked.into_iter().take(budget) {
+        if let Some(rank) = ranks.get_mut(site) {
+            *rank += 1;
+        }
+    }
+    for ((name, slots), rank) in plan.iter_mut().zip(&ranks).filter(|(_, rank)| **rank > 0) {
+        let what = || NnError::Adapter { site: name.clone(), what: "has no width that could be chosen".to_owned() };
+        slots.set_rank(*rank).ok_or_else(what)?;
+    }
+    let mut ranks = ranks.into_iter();
+    plan.retain(|_| ranks.next().is_some_and(|rank| rank > 0));
+    Ok(())
 }
 
 /// Gives the sites of a plan the widths that rules ask for before anything is attached. `spectrum` has the leading singular

@@ -8,7 +8,8 @@ use crate::adapter::{Adapter, AdapterExport, Find, FusedChange, MergedWeight, Pe
 use crate::context::ForwardContext;
 use crate::frozen::FrozenWeight;
 use crate::fused::{FusedFactor, FusedLinear, FusedWeight};
-use crate::ops::{FrozenLinear, linear, linear_trained};
+use crate::layer_stats::{Gather, Gathering, LayerStats};
+use crate::ops::{FrozenLinear, linear, linear_trained, with_slice};
 use crate::param::{Grads, Param, Role};
 use crate::rng::Stream;
 use crate::slot_adapter::SlotAdapter;
@@ -16,6 +17,7 @@ use crate::slots::{Calibration, Slots};
 use crate::telemetry::{self, SiteTelemetry};
 use crate::{NnError, Result, linalg};
 use candle_core::{Tensor, Var};
+use parking_lot::Mutex;
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -45,6 +47,8 @@ pub struct LinearSite {
     enabled: AtomicBool,
     /// Frobenius norm of the original weight, measured once.
     original_norm: OnceLock<f64>,
+    /// Who wants to see the inputs, while somebody does.
+    watched: Mutex<Option<(Arc<Gathering>, Gather)>>,
 }
 
 /// A linear layer as one of its adapters sees it: the weight and the adapters below.
@@ -167,7 +171,36 @@ impl LinearSite {
             origin: None,
             enabled: AtomicBool::new(true),
             original_norm: OnceLock::new(),
+            watched: Mutex::new(None),
         }
+    }
+
+    /// From now on every forward pass without a fused half shows its inputs to `watch`, until there is none.
+    pub(crate) fn watch_inputs(&self, watch: Option<(Arc<Gathering>, Gather)>) {
+        *self.watched.lock() = watch;
+    }
+
+    /// Whether somebody wants to see the inputs.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.watched.lock().is_some()
+    }
+
+    /// Shows the inputs (.., in) of a pass to whoever wants to see them, padding left out.
+    pub(crate) fn look_at(&self, x: &Tensor, ctx: &ForwardContext) -> Result<()> {
+        let watched = self.watched.lock();
+        let Some((gathering, gather)) = watched.as_ref() else { return Ok(()) };
+        let features = self.in_features();
+        if !gathering.wants(&self.name, *gather, x.id(), features) {
+            return Ok(());
+        }
+        with_slice(x, |values| {
+            let mut rows = Vec::with_capacity(values.len());
+            for (row, borders) in values.chunks(ctx.width.max(1) * features.max(1)).zip(ctx.borders.iter()) {
+                let end = borders.last().copied().unwrap_or(0) as usize * features;
+                rows.extend_from_slice(row.get(..end).unwrap_or(row));
+            }
+            gathering.take_in(&self.name, &rows)
+        })?
     }
 
     /// Its name.
@@ -221,12 +254,21 @@ impl LinearSite {
     /// # Errors
     /// [`NnError`] when the slots cannot be built on this layer.
     pub fn attach(&mut self, slots: &Slots, seed: u64) -> Result<()> {
+        self.attach_with(slots, seed, None)
+    }
+
+    /// The same with what was gathered of the inputs, for slots whose calibration asks for it. Without it their starts are
+    /// zeros, to be filled from a checkpoint.
+    ///
+    /// # Errors
+    /// [`NnError`] when the slots cannot be built on this layer.
+    pub fn attach_with(&mut self, slots: &Slots, seed: u64, stats: Option<&LayerStats>) -> Result<()> {
         let name = match self.adapters.len() {
             0 => self.name.clone(),
             count => format!("{}+{count}", self.name),
         };
         let below = Layer { weight: &self.weight, adapters: &self.adapters };
-        let adapter = SlotAdapter::build(&name, slots, below, seed)?;
+        let adapter = SlotAdapter::build_with(&name, slots, below, seed, stats)?;
         self.adapters.push(Box::new(adapter));
         Ok(())
     }
@@ -239,7 +281,12 @@ impl LinearSite {
     pub fn spectrum(&self, slots: &Slots, count: usize, seed: u64) -> Result<(Vec<f64>, f64)> {
         let iterations = match slots.calibration {
             Calibration::Svd { iterations } => iterations,
-            Calibration::None | Calibration::Qr | Calibration::Lu | Calibration::Kronecker { .. } => 0,
+            Calibration::None
+            | Calibration::Qr
+            | Calibration::Lu
+            | Calibration::Components { .. }
+            | Calibration::Context { .. }
+            | Calibration::Kronecker { .. } => 0,
         };
         let merged = self.below(self.adapters.len()).merged(&self.name)?;
         let (rows, cols) = (merged.out_features, merged.in_features);
@@ -279,6 +326,7 @@ impl LinearSite {
     /// # Errors
     /// Shapes that do not fit.
     pub fn forward(&self, x: &Tensor, ctx: &ForwardContext) -> Result<Tensor> {
+        self.look_at(x, ctx)?;
         if self.enabled.load(Ordering::Relaxed) {
             Layer { weight: &self.weight, adapters: &self.adapters }.forward(x, ctx)
         } else {

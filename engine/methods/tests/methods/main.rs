@@ -14,7 +14,13 @@ mod bitfit;
 #[cfg(test)]
 mod comp_lora;
 #[cfg(test)]
+mod corda;
+#[cfg(test)]
 mod dora;
+#[cfg(test)]
+mod eva;
+#[cfg(test)]
+mod forget;
 #[cfg(test)]
 mod hydra;
 #[cfg(test)]

@@ -183,6 +183,16 @@ impl HeldChain {
         }
     }
 
+    /// What a residual base takes off: A and B as they started, the core folded into B.
+    pub(super) fn taken(&self) -> Option<(&Tensor, &Tensor)> {
+        self.taken.as_ref().map(|taken| (&taken.a, &taken.b))
+    }
+
+    /// Puts another start in its place: one that came from data and cannot be found again without them.
+    pub(super) fn set_taken(&mut self, a: Tensor, b: Tensor) {
+        self.taken = Some(Taken { a, b });
+    }
+
     /// Without the directions whose entry of a diagonal core is exactly 0: they change nothing. One stays at least.
     fn without_zeros(&self, a: Tensor, b: Tensor) -> Result<(Tensor, Tensor)> {
         let Some(core) = self.single().and_then(Triple::diagonal) else { return Ok((a, b)) };

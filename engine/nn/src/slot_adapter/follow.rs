@@ -403,6 +403,12 @@ impl SlotAdapter {
         if !self.memory.kept.is_empty() {
             all.push((format!("kept.{}", self.name), mask_of(self.memory.kept.iter().copied())?));
         }
+        if let (Change::LowRank(chain), true) = (&self.change, self.slots.gathers().is_some())
+            && let Some((a, b)) = chain.taken()
+        {
+            all.push((format!("taken_a.{}", self.name), a.clone()));
+            all.push((format!("taken_b.{}", self.name), b.clone()));
+        }
         if let Some(moments) = &self.memory.moments {
             all.push((format!("first.{}", self.name), moments.first.clone()));
             all.push((format!("second.{}", self.name), moments.second.clone()));
@@ -441,6 +447,11 @@ impl SlotAdapter {
             memory.kept = values(&kept)?.into_iter().map(|value| value != 0.0).collect();
         }
         let own = |what: &str| find(&format!("{what}.{}", self.name));
+        if let (Some(a), Some(b)) = (own("taken_a")?, own("taken_b")?)
+            && let Change::LowRank(chain) = &mut self.change
+        {
+            chain.set_taken(a, b);
+        }
         if let (Some(first), Some(second), Some(steps)) = (own("first")?, own("second")?, own("steps")?) {
             let steps = values(&steps)?.first().copied().unwrap_or(0.0) as u64;
             memory.moments = Some(WholeMoments { steps, first, second });

@@ -22,6 +22,7 @@ pub use factor::{Factor, Group, Init, Map, Scale, Source};
 pub(crate) use rules::Due;
 pub use rules::{Action, ExtraLoss, GradientMap, Part, Proximal, Rule, Scope, Score, When};
 
+use crate::layer_stats::Gather;
 use crate::{NnError, Result};
 
 /// The slots of one adapter on one linear layer of shape (out, in).
@@ -107,6 +108,22 @@ pub enum Calibration {
     Kronecker {
         /// Rounds of the randomised decomposition, as for [`Calibration::Svd`].
         iterations: usize,
+    },
+    /// The leading principal components of the layer's inputs, as rows of A (rank, in); nothing for B. They come from a
+    /// pass over data before the adapter is built, see [`crate::layer_stats::gather`].
+    Components {
+        /// Rows of data that are looked at, at most.
+        rows: usize,
+    },
+    /// The decomposition of the weight as its inputs see it, `W C = U S Vᵀ` with the inputs' damped second moment C:
+    /// `B = U √S / √s`, `A = √S Vᵀ C⁻¹ / √s` (CorDA). From a pass over data as well.
+    Context {
+        /// Whether the weakest directions are taken, which are found exactly, and not the strongest.
+        weakest: bool,
+        /// Rounds of the randomised decomposition, as for [`Calibration::Svd`].
+        iterations: usize,
+        /// Rows of data that are looked at, at most.
+        rows: usize,
     },
     /// The first pivots of Gaussian elimination with row exchanges, `W = P L D U`: B = P L (out, k), the diagonal
     /// core D (k), A = U (k, in) with ones on its diagonal.
@@ -200,7 +217,7 @@ impl Slots {
     pub(crate) fn held_back(&self) -> usize {
         let by = |rule: &Rule| match rule.action {
             Action::Grow { by, .. } => by,
-            Action::KeepTop { .. } | Action::Freeze { .. } | Action::SetRank { .. } => 0,
+            Action::KeepTop { .. } | Action::Freeze { .. } | Action::SetRank { .. } | Action::ShareOut { .. } => 0,
         };
         self.rules.iter().map(by).max().unwrap_or(0)
     }
@@ -216,6 +233,34 @@ impl Slots {
     #[must_use]
     pub fn starts_at_zero(&self) -> bool {
         self.only_adds() && self.held_back() == 0
+    }
+
+    /// What has to be gathered of the layer's inputs before the adapter is built; for a chain whose width may grow up to
+    /// twice its rank where components are shared out.
+    #[must_use]
+    pub fn gathers(&self) -> Option<Gather> {
+        match self.calibration {
+            Calibration::Components { .. } => Some(Gather::Components { count: 2 * self.rank() }),
+            Calibration::Context { .. } => Some(Gather::SecondMoment),
+            Calibration::None
+            | Calibration::Svd { .. }
+            | Calibration::Qr
+            | Calibration::Lu
+            | Calibration::Kronecker { .. } => None,
+        }
+    }
+
+    /// Rows of data that the calibration looks at, at most.
+    #[must_use]
+    pub fn calibration_rows(&self) -> usize {
+        match self.calibration {
+            Calibration::Components { rows } | Calibration::Context { rows, .. } => rows,
+            Calibration::None
+            | Calibration::Svd { .. }
+            | Calibration::Qr
+            | Calibration::Lu
+            | Calibration::Kronecker { .. } => 0,
+        }
     }
 
     /// The largest share of the weight's energy that a factor keeps out of.
@@ -249,11 +294,16 @@ impl Slots {
     #[must_use]
     pub fn draws_on(&self, out_features: usize, in_features: usize) -> bool {
         let fast = match self.calibration {
-            Calibration::Svd { iterations: 1.. } => {
+            Calibration::Svd { iterations: 1.. } | Calibration::Context { weakest: false, iterations: 1.., .. } => {
                 self.rank() + crate::linalg::OVERSAMPLED < out_features.min(in_features)
             }
             Calibration::Kronecker { iterations } => iterations > 0,
-            Calibration::None | Calibration::Svd { .. } | Calibration::Qr | Calibration::Lu => false,
+            Calibration::None
+            | Calibration::Svd { .. }
+            | Calibration::Qr
+            | Calibration::Lu
+            | Calibration::Components { .. }
+            | Calibration::Context { .. } => false,
         };
         fast || self.factors().into_iter().any(Factor::draws)
     }
@@ -299,7 +349,11 @@ impl Slots {
         }
         let fits = match self.calibration {
             Calibration::None => true,
-            Calibration::Svd { .. } | Calibration::Qr | Calibration::Lu => matches!(self.delta, Delta::Chain(_)),
+            Calibration::Svd { .. }
+            | Calibration::Qr
+            | Calibration::Lu
+            | Calibration::Components { .. }
+            | Calibration::Context { .. } => matches!(self.delta, Delta::Chain(_)),
             Calibration::Kronecker { .. } => {
                 matches!(self.delta, Delta::Kron(Kron { u: KronFactor::Full(_), v: KronFactor::Full(_), .. }))
             }
@@ -369,6 +423,7 @@ impl Slots {
                 Action::KeepTop { target } => all && target >= 1,
                 Action::Grow { target, sites, by } => all && target.min(sites).min(by) >= 1 && self.rank() > by,
                 Action::Freeze { part } => part != Part::Core && has(part),
+                Action::ShareOut { most } => chain.is_some() && most >= 1,
                 Action::SetRank { share } => chain.is_some() && (0.0..1.0).contains(&share),
             };
             if !fits {

@@ -169,6 +169,12 @@ pub enum Action {
         /// Share in (0, 1).
         share: f64,
     },
+    /// Shares the directions of all sites out anew, by how much of the inputs' spread each explains: as many in all as
+    /// before, at most `most` times as many on one site, none where no component makes it (EVA).
+    ShareOut {
+        /// Largest width over the width before.
+        most: usize,
+    },
 }
 
 /// Whether a rule is looked at after a step.
