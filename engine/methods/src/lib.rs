@@ -30,7 +30,7 @@ macro_rules! methods {
 // `cargo fmt` does not follow modules that a macro declares: format method files by name.
 methods![
     lora, dora, pissa, olora, vera, ia3, bitfit, ln, loha, lokr, miss, bat, paca, hydra, nola, loldu, comp_lora, sora,
-    lora_pro, adalora, increlora, lamda, lamda_pp, eva, corda, full
+    lora_pro, adalora, increlora, lamda, lamda_pp, eva, corda, soka, diffora, full
 ];
 
 /// Every method, in gallery order.

@@ -12,8 +12,9 @@ use crate::layer_stats::{Gather, Gathering, LayerStats};
 use crate::ops::{FrozenLinear, linear, linear_trained, with_slice};
 use crate::param::{Grads, Param, Role};
 use crate::rng::Stream;
+use crate::rules::At;
 use crate::slot_adapter::SlotAdapter;
-use crate::slots::{Calibration, Slots};
+use crate::slots::{Calibration, Delta, Slots};
 use crate::telemetry::{self, SiteTelemetry};
 use crate::{NnError, Result, linalg};
 use candle_core::{Tensor, Var};
@@ -280,20 +281,25 @@ impl LinearSite {
     /// A weight that cannot be read or has values that are not finite.
     pub fn spectrum(&self, slots: &Slots, count: usize, seed: u64) -> Result<(Vec<f64>, f64)> {
         let iterations = match slots.calibration {
-            Calibration::Svd { iterations } => iterations,
+            Calibration::Svd { iterations } | Calibration::Kronecker { iterations } => iterations,
             Calibration::None
             | Calibration::Qr
             | Calibration::Lu
             | Calibration::Components { .. }
-            | Calibration::Context { .. }
-            | Calibration::Kronecker { .. } => 0,
+            | Calibration::Context { .. } => 0,
         };
         let merged = self.below(self.adapters.len()).merged(&self.name)?;
         let (rows, cols) = (merged.out_features, merged.in_features);
         let values: Vec<f64> = merged.weight.iter().copied().map(f64::from).collect();
         let mut stream = Stream::new(seed, &format!("spectrum/{}", self.name));
+        let energy = values.iter().map(|value| value * value).sum();
+        if let Delta::Kron(kron) = &slots.delta {
+            // The weight laid out so that Kronecker products are products of two vectors.
+            let terms = linalg::kronecker(&values, kron.u_size, kron.v_size, count, iterations, &mut stream)?;
+            return Ok((terms.into_iter().map(|term| term.s).collect(), energy));
+        }
         let svd = linalg::leading_svd(&values, rows, cols, count.min(rows.min(cols)), iterations, &mut stream)?;
-        Ok((svd.s, values.iter().map(|value| value * value).sum()))
+        Ok((svd.s, energy))
     }
 
     /// Puts any adapter on top of the ones that are there.
@@ -537,8 +543,15 @@ impl LinearSite {
     ///
     /// # Errors
     /// A failing tensor operation.
-    pub fn map_step(&mut self, grads: &mut Grads) -> Result<()> {
-        self.adapters.iter_mut().try_for_each(|adapter| adapter.map_step(grads))
+    pub fn map_step(&mut self, grads: &mut Grads, at: At) -> Result<()> {
+        self.adapters.iter_mut().try_for_each(|adapter| adapter.map_step(grads, at))
+    }
+
+    /// Takes adapter number `at` off.
+    pub(crate) fn remove_adapter(&mut self, at: usize) {
+        if at < self.adapters.len() {
+            self.adapters.remove(at);
+        }
     }
 
     /// The adapters, lowest first, to change them by their rules.

@@ -16,6 +16,8 @@ mod comp_lora;
 #[cfg(test)]
 mod corda;
 #[cfg(test)]
+mod diffora;
+#[cfg(test)]
 mod dora;
 #[cfg(test)]
 mod eva;
@@ -51,6 +53,8 @@ mod olora;
 mod paca;
 #[cfg(test)]
 mod pissa;
+#[cfg(test)]
+mod soka;
 #[cfg(test)]
 mod sora;
 #[cfg(test)]

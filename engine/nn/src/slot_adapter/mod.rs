@@ -22,8 +22,9 @@ use crate::layer_stats::LayerStats;
 use crate::ops::{self, Dropout, FrozenLinear, Seen, linear_low_rank, scale_features};
 use crate::param::{Grads, Param, Role};
 use crate::rng::Stream;
+use crate::rules::At;
 use crate::site::Layer;
-use crate::slots::{Calibration, Delta, Rule, Score, Slots};
+use crate::slots::{Calibration, Delta, GradientMap, Rule, Score, Slots};
 use crate::{NnError, Result};
 use calibrate::Starts;
 use candle_core::Tensor;
@@ -388,8 +389,12 @@ impl Adapter for SlotAdapter {
         self.look(grads)
     }
 
-    fn map_step(&mut self, grads: &mut Grads) -> Result<()> {
-        self.paired(grads)
+    fn map_step(&mut self, grads: &mut Grads, at: At) -> Result<()> {
+        match self.slots.gradient {
+            GradientMap::Own => Ok(()),
+            GradientMap::LoraPro { moments } => self.paired(grads, moments),
+            GradientMap::InTurn { from } => self.in_turn(grads, from, at),
+        }
     }
 
     fn after_step(&mut self, _step: u64) -> Result<()> {

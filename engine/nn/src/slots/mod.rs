@@ -217,7 +217,12 @@ impl Slots {
     pub(crate) fn held_back(&self) -> usize {
         let by = |rule: &Rule| match rule.action {
             Action::Grow { by, .. } => by,
-            Action::KeepTop { .. } | Action::Freeze { .. } | Action::SetRank { .. } | Action::ShareOut { .. } => 0,
+            Action::KeepTop { .. }
+            | Action::Freeze { .. }
+            | Action::SetRank { .. }
+            | Action::SetTerms { .. }
+            | Action::KeepSites { .. }
+            | Action::ShareOut { .. } => 0,
         };
         self.rules.iter().map(by).max().unwrap_or(0)
     }
@@ -377,11 +382,15 @@ impl Slots {
 }
 
 impl Slots {
-    /// Gives a chain another width, its factor in front as it was; none for other changes.
+    /// Gives a chain another width or a sum another number of terms, its factor in front as it was; none for other changes.
     pub(crate) fn set_rank(&mut self, rank: usize) -> Option<()> {
-        let Delta::Chain(chain) = &mut self.delta else { return None };
-        self.scale = Scale::Fixed(self.scale.value(chain.rank));
-        chain.rank = rank;
+        let width = match &mut self.delta {
+            Delta::Chain(chain) => &mut chain.rank,
+            Delta::Kron(kron) => &mut kron.terms,
+            Delta::None | Delta::Hadamard(..) | Delta::Tile => return None,
+        };
+        self.scale = Scale::Fixed(self.scale.value(*width));
+        *width = rank;
         Some(())
     }
 
@@ -396,20 +405,29 @@ impl Slots {
             chain.is_some_and(|chain| match (part, &chain.core) {
                 (Part::A, _) => dense(&chain.a),
                 (Part::B, _) => dense(&chain.b),
-                (Part::Core, Core::Diagonal(core) | Core::Dense(core)) => dense(core),
+                (Part::Core, Core::Diagonal(core) | Core::Dense(core) | Core::Gate(core)) => dense(core),
                 (Part::Core, Core::None) => false,
             })
         };
         let diagonal = chain.is_some_and(|chain| matches!(chain.core, Core::Diagonal(_)));
         let all = has(Part::A) && has(Part::B) && has(Part::Core) && diagonal && self.base == Base::Original;
         let pair = has(Part::A) && has(Part::B) && chain.is_some_and(|chain| chain.core == Core::None);
-        if self.gradient != GradientMap::Own && !(pair && self.only_adds()) {
-            return Some("a map of the factors' gradients needs a chain of two trained factors alone".to_owned());
+        let gate = chain.is_some_and(|chain| matches!(chain.core, Core::Gate(_))) && has(Part::A) && has(Part::B);
+        let mapped = match self.gradient {
+            GradientMap::Own => true,
+            GradientMap::LoraPro { .. } => pair && self.only_adds(),
+            GradientMap::InTurn { .. } => gate,
+        };
+        if !mapped {
+            return Some(
+                "a map of the factors' gradients needs a chain of trained factors that it is made for".to_owned(),
+            );
         }
         let loss = match self.loss {
             ExtraLoss::None => true,
             ExtraLoss::L1 { part, .. } => has(part),
             ExtraLoss::Orthogonal { .. } => has(Part::A) && has(Part::B),
+            ExtraLoss::Open { .. } => gate,
         };
         let proximal = match self.proximal {
             Proximal::None => true,
@@ -425,6 +443,8 @@ impl Slots {
                 Action::Freeze { part } => part != Part::Core && has(part),
                 Action::ShareOut { most } => chain.is_some() && most >= 1,
                 Action::SetRank { share } => chain.is_some() && (0.0..1.0).contains(&share),
+                Action::SetTerms { share, .. } => matches!(self.delta, Delta::Kron(_)) && (0.0..1.0).contains(&share),
+                Action::KeepSites { share, .. } => gate && self.base == Base::Original && share > 0.0 && share <= 1.0,
             };
             if !fits {
                 return Some(format!("a rule finds nothing to work on: {:?}", rule.action));
