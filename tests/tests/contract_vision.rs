@@ -1,4 +1,4 @@
-//! The contract of methods on vision models: every registered adapter method that works on them, on a small random ViT
+//! The contract of methods on vision models: every registered method that adapts or inserts and works on them, on a small random ViT
 //! and a small random CNN, whose kernels are its layers.
 //!
 //! As `contract_model.rs` for decoders; what is checked there over single layers or segments is not repeated.
@@ -56,6 +56,7 @@ fn adapt(model: &mut VisionModel, method: &dyn Method) -> Result<()> {
             site.attach(slots, 8)?;
         }
     }
+    model.insert_all(&plan.insertions, 8)?;
     Ok(())
 }
 
@@ -75,8 +76,8 @@ fn difference(left: &Tensor, right: &Tensor) -> Result<f32> {
 
 /// Runs `check` on every adapter method and both models, a new model each; what does not fit must say why.
 fn over_registry(check: impl Fn(&dyn Method, &mut VisionModel) -> Result<()>) -> Result<()> {
-    let mut checked = 0;
-    for method in registry().iter().filter(|method| method.declared().kind == Kind::Adapter) {
+    let (mut checked, kinds) = (0, [Kind::Adapter, Kind::Insertion]);
+    for method in registry().iter().filter(|method| kinds.contains(&method.declared().kind)) {
         for config in configs() {
             let mut model = VisionModel::random(&config, 5)?;
             let declared = method.declared();

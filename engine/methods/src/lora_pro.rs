@@ -5,6 +5,7 @@
 //! ```text
 //! gB = s G Aᵀ    gA = s Bᵀ G    M = BᵀB    N = A Aᵀ       G: gradient of the weight, s = α / r
 //! δA = s⁻² M⁻¹ gA + X A         δB = s⁻² (I − B M⁻¹ Bᵀ) gB N⁻¹ − B X        M X + X N = −s⁻² M⁻¹ gA Aᵀ
+//! trained: A (r, in), B (out, r)           P_B, P_A: projections on the columns of B and the rows of A
 //! s (B δA + δB A) = P_B G + G P_A − P_B G P_A: of all steps of two factors the closest to G
 //! ```
 //!

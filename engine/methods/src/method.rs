@@ -5,6 +5,7 @@
 
 use crate::error::MethodError;
 use regex::RegexSet;
+use temper_nn::Insertion;
 use temper_nn::slots::Slots;
 use temper_protocol::{Declared, Values};
 
@@ -48,6 +49,8 @@ pub struct ModelDims {
 pub struct Plan {
     /// Slots by site name, in the order of the model's sites.
     pub adapters: Vec<(String, Slots)>,
+    /// What is put at named points of the stages, in the order in which it is built.
+    pub insertions: Vec<Insertion>,
     /// Which of the model's own weights become trained.
     pub promote: Promote,
     /// What a person should know about this choice, a sentence each.
@@ -88,6 +91,18 @@ pub trait Method: Sync {
     /// [`MethodError`] for settings that are unknown, out of range or hit nothing.
     fn plan(&self, values: &Values, sites: &[SiteDims], seed: u64) -> Result<Plan, MethodError>;
 
+    /// Whether what is trained with these settings is right only over the weights that it was trained over, so that it
+    /// leaves merged into them and not as an adapter for the base's original weights.
+    fn belongs_to_its_base(&self, _values: &Values) -> bool {
+        false
+    }
+
+    /// Bits per value that all layers it adapts may take together, where it rounds them itself: the trainer then chooses
+    /// a storage for each ([`temper_nn::budget`]) and fills it into their calibration.
+    fn bits_per_value(&self, _values: &Values) -> Option<f64> {
+        None
+    }
+
     /// How many numbers it trains, by the formula of its paper.
     ///
     /// # Errors
@@ -105,6 +120,18 @@ impl SiteDims {
 }
 
 impl Plan {
+    /// Trains weights of the model itself and nothing else.
+    #[must_use]
+    pub fn promoting(promote: Promote) -> Self {
+        Self { adapters: Vec::new(), insertions: Vec::new(), promote, notes: Vec::new() }
+    }
+
+    /// Puts things at points of the stages and nothing else.
+    #[must_use]
+    pub fn inserting(insertions: Vec<Insertion>) -> Self {
+        Self { insertions, ..Self::promoting(Promote::None) }
+    }
+
     /// The slots of one site; none when it stays as it is.
     #[must_use]
     pub fn slots(&self, site: &str) -> Option<&Slots> {

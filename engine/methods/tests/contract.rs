@@ -10,19 +10,20 @@ mod kit;
 
 use candle_core::{DType, Device, Tensor};
 use kit::{
-    Outcome, adapted, bytes, difference, dims, ensure, input, largest, params, plain, random, shake, sites, training,
-    variable, variants,
+    Outcome, adapted, bytes, difference, dims, ensure, input, largest, over, params, plain, random, rounded_bases,
+    shake, sites, training, variable, variants,
 };
 use std::collections::BTreeSet;
 use temper_methods::{Method, SiteDims, module_name, registry};
 use temper_nn::gradcheck::{GradCheck, check_parameters};
 use temper_nn::optim::{AdamW, AdamWConfig};
 use temper_nn::rules::{At, take_step};
-use temper_nn::slots::{Base, Slots};
+use temper_nn::slots::{Base, Calibration, Slots};
 use temper_nn::{AdapterExport, Grads, LinearSite, Param, ParamSet, Weight};
 use temper_protocol::{Kind, Values};
 
-/// Runs a clause on every method of kind adapter that does not waive it, at every variant of its settings.
+/// Runs a clause on every method of kind adapter that does not waive it: at every variant of its settings on mixed layers,
+/// at the defaults and with everything changed on every base that is rounded in memory and that it declares.
 fn over_registry(clause: &str, check: impl Fn(&dyn Method, &Values) -> Outcome) {
     let mut failures = Vec::new();
     let mut checked = 0;
@@ -32,14 +33,24 @@ fn over_registry(clause: &str, check: impl Fn(&dyn Method, &Values) -> Outcome) 
         if declared.kind != Kind::Adapter || waived {
             continue;
         }
-        for (name, values) in variants(*method) {
-            // What trains no linear layer is checked on whole models alone.
-            if !touches_a_layer(*method, &values) {
-                continue;
-            }
-            checked += 1;
-            if let Err(error) = check(*method, &values) {
-                failures.push(format!("{} with {name}: {error}", declared.id));
+        let blocks = declared.bases.is_empty() || declared.bases.contains(&"blocks");
+        let bases = rounded_bases().into_iter().filter(|_| blocks).map(Some);
+        for base in std::iter::once(None).chain(bases) {
+            let variants = variants(*method);
+            let chosen = variants.len().saturating_sub(1);
+            for (index, (name, values)) in variants.into_iter().enumerate() {
+                if base.is_some() && index != 0 && index != chosen {
+                    continue;
+                }
+                // What trains no linear layer is checked on whole models alone.
+                if !over(base, || touches_a_layer(*method, &values)) {
+                    continue;
+                }
+                checked += 1;
+                if let Err(error) = over(base, || check(*method, &values)) {
+                    let held = base.map_or("mixed layers", temper_nn::StorageKind::name);
+                    failures.push(format!("{} with {name} on {held}: {error}", declared.id));
+                }
             }
         }
     }
@@ -75,6 +86,17 @@ fn start_is_the_base() {
         let plan = method.plan(values, &dims().sites, 1)?;
         for (site, base) in adapted(method, values, 1)?.iter().zip(&sites()?) {
             let x = input(site)?;
+            // A start that repairs its base is nearer to what the base was rounded from.
+            let repairs = |slots: &Slots| matches!(slots.calibration, Calibration::Repair { .. });
+            let original = base.source().filter(|_| plan.slots(site.name()).is_some_and(repairs));
+            if let Some(original) = original {
+                let exact = dense(&x, &original.to_tensor()?, base.frozen().and_then(|layer| layer.bias.as_ref()))?;
+                let size = |off: Tensor| -> Outcome<f32> { Ok(off.sqr()?.sum_all()?.to_scalar::<f32>()?.sqrt()) };
+                let repaired = size((site.forward(&x, &plain())? - &exact)?)?;
+                let rounded = size((base.forward(&x, &plain())? - &exact)?)?;
+                ensure(repaired < rounded, || format!("{} errs by {repaired}, unrepaired by {rounded}", site.name()))?;
+                continue;
+            }
             // A start that is taken off again meets it where nothing is dropped.
             let residual = plan.slots(site.name()).is_some_and(|slots| slots.base == Base::Residual);
             let ctx = if residual { plain() } else { training() };

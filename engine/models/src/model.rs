@@ -8,13 +8,13 @@ use crate::rope::{Rope, RopeTables};
 use crate::source::ModelSource;
 use crate::stage::{Flow, Stage};
 use crate::weights::{BaseKind, Weights, collect};
-use crate::{ModelError, Progress, Result, files, hf, random};
+use crate::{ModelError, Progress, Result, files, hf, insert, random};
 use candle_core::Tensor;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use temper_nn::{ForwardContext, FrozenWeight, LinearSite, Param, ParamSet, StorageKind, dequantise};
+use temper_nn::{ForwardContext, FrozenWeight, LinearSite, Param, ParamSet, StorageKind};
 
 /// A model: embedding, blocks, head.
 pub struct Model {
@@ -147,10 +147,12 @@ impl Model {
     /// # Errors
     /// A token outside the vocabulary, or shapes that do not fit.
     pub fn forward_hidden(&self, tokens: &Arc<[u32]>, ctx: &ForwardContext) -> Result<Flow> {
+        let inside = self.inside(ctx);
         let mut flow = self.embed.forward(tokens, ctx)?;
         for block in &self.blocks {
-            flow = block.forward(flow, ctx)?;
+            flow = block.forward(flow, inside.ctx())?;
         }
+        flow.hidden = inside.leave(flow.hidden)?;
         Ok(flow)
     }
 
@@ -223,10 +225,8 @@ impl Model {
     pub fn params(&self) -> Result<ParamSet> {
         let mut all = self.embed.params();
         all.extend(self.blocks.iter().flat_map(|block| block.params()));
-        let known = all.first().map(|param| param.name.clone());
-        // a tied table has been listed by the embedding
-        all.extend(self.head.params().into_iter().filter(|param| Some(&param.name) != known.as_ref()));
-        Ok(ParamSet::new(all)?)
+        all.extend(self.head.params());
+        Ok(ParamSet::new(insert::once(all))?)
     }
 
     /// The trained parameter of that name.
@@ -236,9 +236,9 @@ impl Model {
         self.embed.params().into_iter().chain(blocks).chain(self.head.params()).find(|param| param.name == name)
     }
 
-    /// Switches adapters and trained weights on or off in forward passes: off, the model answers as its base.
+    /// Switches adapters, insertions and trained weights on or off in forward passes: off, the model answers as its base.
     pub fn set_enabled(&self, enabled: bool) {
-        self.embed.table().set_enabled(enabled);
+        self.embed.set_enabled(enabled);
         self.blocks.iter().for_each(|block| block.set_enabled(enabled));
         self.head.set_enabled(enabled);
     }
@@ -408,13 +408,13 @@ impl Model {
 /// Whether every value of a matrix is finite; a block of rows at a time on every thread.
 fn all_finite(weight: &FrozenWeight) -> Result<bool> {
     const BLOCK_VALUES: usize = 1 << 16;
-    let row_bytes = weight.kind.bytes_for(weight.cols).unwrap_or(1).max(1);
-    let block_bytes = row_bytes * (BLOCK_VALUES / weight.cols.max(1)).max(1);
-    let finite =
-        weight.bytes().as_slice().par_chunks(block_bytes).map_init(Vec::new, |values: &mut Vec<f32>, bytes| {
-            values.resize(bytes.len() / row_bytes * weight.cols, 0.0);
-            dequantise(weight.kind, bytes, values)?;
-            Ok::<_, ModelError>(values.iter().all(|value| value.is_finite()))
-        });
+    let rows = (BLOCK_VALUES / weight.cols.max(1)).max(1);
+    let blocks = (0..weight.rows.div_ceil(rows)).into_par_iter();
+    let finite = blocks.map_init(Vec::new, |values: &mut Vec<f32>, block| {
+        let range = block * rows..weight.rows.min((block + 1) * rows);
+        values.resize(range.len() * weight.cols, 0.0);
+        weight.read_rows(range, values)?;
+        Ok::<_, ModelError>(values.iter().all(|value| value.is_finite()))
+    });
     finite.try_reduce(|| true, |a, b| Ok(a && b))
 }

@@ -65,15 +65,6 @@ pub fn inverse(values: &[f64], side: usize) -> Result<(Vec<f64>, f64)> {
     Ok((row_major(inverse.as_ref()), squares.sqrt()))
 }
 
-/// The product of two matrices, (rows, inner) and (inner, cols).
-///
-/// # Errors
-/// Sizes that do not fit, values that are not finite.
-pub fn product(left: &[f64], right: &[f64], (rows, inner, cols): (usize, usize, usize)) -> Result<Vec<f64>> {
-    let product = view(left, rows, inner)? * view(right, inner, cols)?;
-    Ok(row_major(product.as_ref()))
-}
-
 /// Directions beyond those asked for that a fast decomposition follows.
 pub(crate) const OVERSAMPLED: usize = 8;
 
@@ -167,6 +158,15 @@ pub fn leading_svd(
         s: (0..rank).map(|index| s[index]).collect(),
         v: row_major(v.as_ref().subcols(0, rank)),
     })
+}
+
+/// `left (m, k) · right (k, n)` for sizes (m, k, n).
+///
+/// # Errors
+/// Sizes that do not fit, values that are not finite.
+pub fn product(left: &[f64], right: &[f64], (m, k, n): (usize, usize, usize)) -> Result<Vec<f64>> {
+    let product = view(left, m, k)? * view(right, k, n)?;
+    Ok(row_major(product.as_ref()))
 }
 
 /// One product of `A ≈ Σ s · U ⊗ V`.

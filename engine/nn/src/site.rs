@@ -11,15 +11,12 @@ use crate::fused::{FusedFactor, FusedLinear, FusedWeight};
 use crate::layer_stats::{Gather, Gathering, LayerStats};
 use crate::ops::{FrozenLinear, linear, linear_trained, with_slice};
 use crate::param::{Grads, Param, Role};
-use crate::rng::Stream;
 use crate::rules::At;
 use crate::slot_adapter::SlotAdapter;
-use crate::slots::{Calibration, Delta, Slots};
-use crate::telemetry::{self, SiteTelemetry};
-use crate::{NnError, Result, linalg};
+use crate::slots::Slots;
+use crate::{NnError, Result};
 use candle_core::{Tensor, Var};
 use parking_lot::Mutex;
-use rayon::prelude::*;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -45,6 +42,8 @@ pub struct LinearSite {
     /// The weight before [`LinearSite::promote`]: what "disabled" returns to and what changes are
     /// measured against.
     origin: Option<Weight>,
+    /// The weight as its file has it, where the frozen one was rounded from it.
+    source: Option<Arc<FrozenWeight>>,
     enabled: AtomicBool,
     /// Frobenius norm of the original weight, measured once.
     original_norm: OnceLock<f64>,
@@ -57,6 +56,7 @@ pub struct LinearSite {
 pub struct Layer<'a> {
     weight: &'a Weight,
     adapters: &'a [Box<dyn Adapter>],
+    source: Option<&'a FrozenWeight>,
 }
 
 impl Weight {
@@ -141,8 +141,14 @@ impl<'a> Layer<'a> {
     pub fn forward(self, x: &Tensor, ctx: &ForwardContext) -> Result<Tensor> {
         match self.adapters.split_last() {
             None => self.weight.forward(x),
-            Some((last, below)) => last.forward(x, Layer { weight: self.weight, adapters: below }, ctx),
+            Some((last, below)) => last.forward(x, Layer { adapters: below, ..self }, ctx),
         }
+    }
+
+    /// The weight as its file has it, where the one that is held was rounded from it in memory.
+    #[must_use]
+    pub fn source(self) -> Option<&'a FrozenWeight> {
+        self.source
     }
 
     /// Weight and bias with everything below folded in. `site` is only named in the error.
@@ -170,6 +176,7 @@ impl LinearSite {
             weight: Weight::Frozen(layer),
             adapters: Vec::new(),
             origin: None,
+            source: None,
             enabled: AtomicBool::new(true),
             original_norm: OnceLock::new(),
             watched: Mutex::new(None),
@@ -202,6 +209,19 @@ impl LinearSite {
             }
             gathering.take_in(&self.name, &rows)
         })?
+    }
+
+    /// The same site, which knows the weight of its file beside the one that was rounded from it: starts that repair what
+    /// rounding took ask for it. It is mapped, so that it takes no memory until then.
+    #[must_use]
+    pub fn with_source(self, source: Arc<FrozenWeight>) -> Self {
+        Self { source: Some(source), ..self }
+    }
+
+    /// The weight of its file, where the one that is held was rounded from it in memory.
+    #[must_use]
+    pub fn source(&self) -> Option<&FrozenWeight> {
+        self.source.as_deref()
     }
 
     /// Its name.
@@ -268,38 +288,15 @@ impl LinearSite {
             0 => self.name.clone(),
             count => format!("{}+{count}", self.name),
         };
-        let below = Layer { weight: &self.weight, adapters: &self.adapters };
-        let adapter = SlotAdapter::build_with(&name, slots, below, seed, stats)?;
+        let mut adapter = SlotAdapter::build_with(&name, slots, self.below(self.adapters.len()), seed, stats)?;
+        if let (Some(base), Weight::Frozen(layer)) = (adapter.take_base(), &self.weight) {
+            // Off, the layer is still what it was.
+            let layer = FrozenLinear { weight: Arc::new(base), bias: layer.bias.clone() };
+            let before = std::mem::replace(&mut self.weight, Weight::Frozen(layer));
+            self.origin.get_or_insert(before);
+        }
         self.adapters.push(Box::new(adapter));
         Ok(())
-    }
-
-    /// The leading singular values of the weight with everything on it, at most `count` of them and found as the calibration
-    /// of `slots` asks, and Σσ² of all.
-    ///
-    /// # Errors
-    /// A weight that cannot be read or has values that are not finite.
-    pub fn spectrum(&self, slots: &Slots, count: usize, seed: u64) -> Result<(Vec<f64>, f64)> {
-        let iterations = match slots.calibration {
-            Calibration::Svd { iterations } | Calibration::Kronecker { iterations } => iterations,
-            Calibration::None
-            | Calibration::Qr
-            | Calibration::Lu
-            | Calibration::Components { .. }
-            | Calibration::Context { .. } => 0,
-        };
-        let merged = self.below(self.adapters.len()).merged(&self.name)?;
-        let (rows, cols) = (merged.out_features, merged.in_features);
-        let values: Vec<f64> = merged.weight.iter().copied().map(f64::from).collect();
-        let mut stream = Stream::new(seed, &format!("spectrum/{}", self.name));
-        let energy = values.iter().map(|value| value * value).sum();
-        if let Delta::Kron(kron) = &slots.delta {
-            // The weight laid out so that Kronecker products are products of two vectors.
-            let terms = linalg::kronecker(&values, kron.u_size, kron.v_size, count, iterations, &mut stream)?;
-            return Ok((terms.into_iter().map(|term| term.s).collect(), energy));
-        }
-        let svd = linalg::leading_svd(&values, rows, cols, count.min(rows.min(cols)), iterations, &mut stream)?;
-        Ok((svd.s, energy))
     }
 
     /// Puts any adapter on top of the ones that are there.
@@ -334,7 +331,7 @@ impl LinearSite {
     pub fn forward(&self, x: &Tensor, ctx: &ForwardContext) -> Result<Tensor> {
         self.look_at(x, ctx)?;
         if self.enabled.load(Ordering::Relaxed) {
-            Layer { weight: &self.weight, adapters: &self.adapters }.forward(x, ctx)
+            self.below(self.adapters.len()).forward(x, ctx)
         } else {
             self.origin.as_ref().unwrap_or(&self.weight).forward(x)
         }
@@ -486,7 +483,8 @@ impl LinearSite {
 
     /// The layer below adapter number `count`.
     fn below(&self, count: usize) -> Layer<'_> {
-        Layer { weight: &self.weight, adapters: self.adapters.get(..count).unwrap_or_default() }
+        let adapters = self.adapters.get(..count).unwrap_or_default();
+        Layer { weight: &self.weight, adapters, source: self.source.as_deref() }
     }
 
     /// While on, what adapters treat as constant in their backward pass keeps its present value, so that finite
@@ -578,70 +576,8 @@ impl LinearSite {
     pub fn restore(&mut self, find: &Find<'_>) -> Result<()> {
         self.adapters.iter_mut().try_for_each(|adapter| adapter.restore(find))
     }
-
-    /// Where the rank of the change goes. `None` when nothing is trained here, or the change is a whole
-    /// matrix too large to decompose while training (see [`telemetry::DENSE_LIMIT`]).
-    ///
-    /// # Errors
-    /// A failing decomposition.
-    pub fn telemetry(&self) -> Result<Option<SiteTelemetry>> {
-        if !self.is_adapted() {
-            return Ok(None);
-        }
-        let norm = match self.original_norm.get() {
-            Some(norm) => *norm,
-            None => {
-                let norm = match self.frozen() {
-                    Some(layer) => frobenius_norm(&layer.weight)?,
-                    None => 0.0,
-                };
-                *self.original_norm.get_or_init(|| norm)
-            }
-        };
-        let (mut low_rank, mut shift) = (Vec::new(), 0.0);
-        for change in self.export()? {
-            match change {
-                AdapterExport::LowRank { a, b, scale, bias, .. } => {
-                    low_rank.push((b, a, scale));
-                    shift += bias.map_or(Ok(0.0), |bias| telemetry::norm(&bias, None))?;
-                }
-                AdapterExport::Dense { weight, bias } => {
-                    let Some(layer) = self.frozen() else {
-                        return Ok(None);
-                    };
-                    let found = telemetry::of_dense(&weight, &layer.weight, norm)?;
-                    let shift = bias.map_or(Ok(0.0), |bias| telemetry::norm(&bias, layer.bias.as_ref()))?;
-                    return Ok(found.map(|found| SiteTelemetry { bias_shift: shift, ..found }));
-                }
-            }
-        }
-        let found = telemetry::of_low_rank(&low_rank, norm)?;
-        Ok(Some(SiteTelemetry { bias_shift: shift, ..found }))
-    }
-
-    /// Whether [`telemetry`](Self::telemetry) has to decompose a whole matrix here, which takes time.
-    #[must_use]
-    pub fn measures_whole_weight(&self) -> bool {
-        let frozen = matches!(self.weight, Weight::Frozen(_));
-        !(frozen && self.adapters.iter().all(|adapter| adapter.only_adds_low_rank()))
-    }
 }
 
-/// √Σ w², accumulated in f64 over blocks of rows so that a quantised weight is never unpacked whole.
-fn frobenius_norm(weight: &FrozenWeight) -> Result<f64> {
-    const BLOCK_ROWS: usize = 32;
-    let blocks = weight.rows.div_ceil(BLOCK_ROWS);
-    let sums: Vec<f64> = (0..blocks)
-        .into_par_iter()
-        .map(|block| {
-            let rows = block * BLOCK_ROWS..weight.rows.min((block + 1) * BLOCK_ROWS);
-            let mut values = vec![0f32; rows.len() * weight.cols];
-            weight.read_rows(rows, &mut values)?;
-            Ok(values.iter().map(|&value| f64::from(value).powi(2)).sum())
-        })
-        .collect::<Result<_>>()?;
-    Ok(sums.iter().sum::<f64>().sqrt())
-}
-
+mod measure;
 #[cfg(test)]
 mod tests;

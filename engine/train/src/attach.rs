@@ -1,5 +1,6 @@
 //! Puts a method on a model: asks for its plan and fills sites and stages with it.
 
+use crate::bits;
 use crate::driver::Tokens;
 use crate::error::Result;
 use std::collections::BTreeMap;
@@ -74,11 +75,16 @@ pub fn attach_on(model: &mut Model, project: &Project, batches: &mut Batches<'_>
     check_fits(method.declared(), model)?;
     let seed = project.train.seed;
     let mut plan = method.plan(&project.method.settings, &dims_of(model).sites, seed)?;
+    if let Some(bits_per_value) = method.bits_per_value(&project.method.settings) {
+        let spread = bits::spread(model, &mut plan, bits_per_value, seed)?;
+        plan.notes.push(spread);
+    }
     set_ranks(&mut plan.adapters, |name, slots, count| match model.site(name) {
         Some(site) => site.spectrum(slots, count, seed),
         None => Ok((Vec::new(), 0.0)),
     })?;
     put_on(model, &mut plan.adapters, seed, batches)?;
+    model.insert_all(&plan.insertions, seed)?;
     let selector = plan.promote.selector()?;
     let mut notes = plan.notes;
     if plan.promote != Promote::None {

@@ -149,7 +149,8 @@ impl Driver {
     }
 
     /// Hidden states (batch, width, hidden) that the lowest trained block is given: what may be kept between epochs.
-    /// `None` when every block is trained, or a block below passes on more than hidden states.
+    /// `None` when every block is trained, a block below passes on more than hidden states, or a prompt stands between
+    /// the tokens.
     ///
     /// # Errors
     /// Shapes that do not fit, or tokens outside the vocabulary.
@@ -158,9 +159,13 @@ impl Driver {
         if frozen == 0 {
             return Ok(None);
         }
+        let inside = model.inside(&tokens.ctx);
+        if inside.is_longer() {
+            return Ok(None);
+        }
         let mut flow = model.embed.forward(&tokens.ids, &tokens.ctx)?.detach();
         for block in model.blocks.iter().take(frozen) {
-            flow = plain_forward(block.as_ref(), flow, &tokens.ctx, self.fuse)?;
+            flow = plain_forward(block.as_ref(), flow, inside.ctx(), self.fuse)?;
             if !flow.side.is_empty() || flow.extra_loss.is_some() {
                 return Ok(None);
             }
@@ -198,7 +203,8 @@ impl Driver {
         clock: &mut PhaseClock,
     ) -> Result<MicroLoss> {
         let start = Instant::now();
-        let (embedded, kept, last, mut extra_loss) = self.forward(prefix, model, tokens)?;
+        let inside = model.inside(&tokens.ctx);
+        let (embedded, kept, last, mut extra_loss) = self.forward(prefix, model, tokens, inside.ctx())?;
         let inputs_needed = self.lowest <= self.blocks.len();
         let (inputs, hidden) = if inputs_needed {
             let (inputs, flow) = Inputs::track(last)?;
@@ -206,22 +212,22 @@ impl Driver {
         } else {
             (Inputs::default(), last.hidden)
         };
-        let loss = model.head.loss(&hidden, &tokens.targets)?;
+        let loss = model.head.loss(&inside.leave(hidden)?, &tokens.targets)?;
         let loss_sum = f64::from(loss.to_scalar::<f32>()?);
         clock.add(Phase::Forward, start);
 
         let start = Instant::now();
         let mut store = loss.affine(scale, 0.0)?.backward()?;
-        drop((loss, hidden));
+        drop(loss);
         grads.collect(&self.head, &mut store)?;
         let mut gradient = inputs.gradients(&mut store);
         drop((store, inputs));
         for (stage, kept) in kept.into_iter().rev() {
             let (inputs, output) = match kept {
                 Kept::Graph { inputs, output } => (inputs, output),
-                Kept::Input(input) => self.run(model, stage, input, &tokens.ctx)?,
+                Kept::Input(input) => self.run(model, stage, input, inside.ctx())?,
                 Kept::Fused { block, input, kept } => {
-                    gradient = self.fused_backward(stage, &block, &input, kept, gradient, &tokens.ctx, grads)?;
+                    gradient = self.fused_backward(stage, &block, &input, kept, gradient, inside.ctx(), grads)?;
                     if tokens.ctx.training {
                         extra_loss += add_losses(model, stage, extra_scale, grads)?;
                     }
@@ -255,13 +261,14 @@ impl Driver {
     }
 
     /// Up to the head: the embedding's graph when it is trained, what was kept of each block that is, the
-    /// last block's output, and the extra losses of blocks that are not visited again.
+    /// last block's output, and the extra losses of blocks that are not visited again. `ctx` is the pass inside.
     #[expect(clippy::type_complexity, reason = "the four parts are taken apart at once by the only caller")]
     fn forward(
         &self,
         prefix: Option<Tensor>,
         model: &Model,
         tokens: &Tokens,
+        ctx: &ForwardContext,
     ) -> Result<(Option<Flow>, Vec<(usize, Kept)>, Flow, f64)> {
         let (first, mut flow, embedded) = match prefix {
             Some(hidden) => (self.lowest_block(), Flow::new(hidden.to_device(&device::current())?), None),
@@ -278,25 +285,25 @@ impl Driver {
             if self.fuse
                 && flow.hidden.device().is_cpu()
                 && flow.side.is_empty()
-                && let Some(block) = block.fused(&tokens.ctx)?
+                && let Some(block) = block.fused(ctx)?
             {
                 let input = flow.hidden;
-                let (hidden, keep) = fused_forward(&block, &input, &tokens.ctx, trained && stage >= self.kept_from)?;
+                let (hidden, keep) = fused_forward(&block, &input, ctx, trained && stage >= self.kept_from)?;
                 flow = Flow::new(hidden);
                 if trained {
                     kept.push((stage, Kept::Fused { block: Box::new(block), input, kept: keep.map(Box::new) }));
                 }
             } else if !trained {
-                flow = block.forward(flow, &tokens.ctx)?.detach();
+                flow = block.forward(flow, ctx)?.detach();
                 if let Some(extra) = &flow.extra_loss {
                     extra_loss += f64::from(extra.to_scalar::<f32>()?);
                 }
             } else if stage < self.kept_from {
                 kept.push((stage, Kept::Input(flow.clone())));
                 // The graph that the trained parameters record dies here, before the next block's begins.
-                flow = block.forward(flow, &tokens.ctx)?.detach();
+                flow = block.forward(flow, ctx)?.detach();
             } else {
-                let (inputs, output) = self.run(model, stage, flow, &tokens.ctx)?;
+                let (inputs, output) = self.run(model, stage, flow, ctx)?;
                 flow = output.detach();
                 kept.push((stage, Kept::Graph { inputs, output }));
             }
@@ -413,11 +420,12 @@ pub(crate) fn seed_of(output: &Flow, gradient: &FlowGradient, extra_scale: f64) 
 /// # Errors
 /// Shapes that do not fit, or tokens outside the vocabulary.
 pub fn hidden(model: &Model, ids: &Arc<[u32]>, ctx: &ForwardContext) -> Result<Tensor> {
+    let inside = model.inside(ctx);
     let mut flow = model.embed.forward(ids, ctx)?.detach();
     for block in &model.blocks {
-        flow = plain_forward(block.as_ref(), flow, ctx, true)?;
+        flow = plain_forward(block.as_ref(), flow, inside.ctx(), true)?;
     }
-    Ok(flow.hidden)
+    Ok(inside.leave(flow.hidden)?)
 }
 
 /// Bytes that one token of a micro-step keeps alive per block when activations are kept: the f32 inputs and

@@ -46,6 +46,10 @@ pub fn adapter_over(base: Tensors, adapter: &Path) -> Result<Adapted> {
         "LOKR" => folder.lokr(&mut adapted)?,
         "MISS" => folder.miss(&mut adapted)?,
         "LN_TUNING" => folder.norms(&mut adapted)?,
+        // Nothing that weights could hold.
+        "PREFIX_TUNING" | "PROMPT_TUNING" => {
+            adapted.obstacles.push(format!("the independent graph has no place for {kind}"));
+        }
         other => return Err(read_back(&file, format!("the independent reader does not know {other}"))),
     }
     Ok(adapted)

@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod adalora;
 #[cfg(test)]
+mod adapter;
+#[cfg(test)]
 mod alloc;
 #[cfg(test)]
 mod bat;
@@ -30,11 +32,15 @@ mod ia3;
 #[cfg(test)]
 mod increlora;
 #[cfg(test)]
+mod inv_adapter;
+#[cfg(test)]
 mod lamda;
 #[cfg(test)]
 mod lamda_pp;
 #[cfg(test)]
 mod ln;
+#[cfg(test)]
+mod loftq;
 #[cfg(test)]
 mod loha;
 #[cfg(test)]
@@ -44,6 +50,10 @@ mod loldu;
 #[cfg(test)]
 mod lora_pro;
 #[cfg(test)]
+mod lq_lora;
+#[cfg(test)]
+mod mam;
+#[cfg(test)]
 mod miss;
 #[cfg(test)]
 mod nola;
@@ -52,7 +62,13 @@ mod olora;
 #[cfg(test)]
 mod paca;
 #[cfg(test)]
+mod par_adapter;
+#[cfg(test)]
 mod pissa;
+#[cfg(test)]
+mod prefix;
+#[cfg(test)]
+mod prompt;
 #[cfg(test)]
 mod soka;
 #[cfg(test)]

@@ -60,7 +60,7 @@ fn an_adapter_sees_the_layer_with_all_adapters_below_it() {
     let (x, ctx) = (random("x", &[1, 3, 64], 1.0), ForwardContext::plain(1, 3));
     let mut site = site();
     let mut slots = Slots::low_rank(2, Scale::Fixed(1.0));
-    if let Delta::Chain(chain) = &mut slots.delta {
+    if let crate::slots::Delta::Chain(chain) = &mut slots.delta {
         chain.b = crate::slots::Factor::trained(crate::slots::Init::Ones);
     }
     site.attach(&slots, 1).unwrap();

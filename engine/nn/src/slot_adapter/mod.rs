@@ -18,13 +18,15 @@ mod transform;
 
 use crate::adapter::{Adapter, AdapterExport, Edit, Edited, Find, FusedChange, MergedWeight, PeftLayer};
 use crate::context::ForwardContext;
+use crate::frozen::FrozenWeight;
 use crate::layer_stats::LayerStats;
 use crate::ops::{self, Dropout, FrozenLinear, Seen, linear_low_rank, scale_features};
 use crate::param::{Grads, Param, Role};
+use crate::repair::{Rounds, Shape};
 use crate::rng::Stream;
 use crate::rules::At;
 use crate::site::Layer;
-use crate::slots::{Calibration, Delta, GradientMap, Rule, Score, Slots};
+use crate::slots::{Calibration, Chain, Delta, Factor, GradientMap, Init, Rule, Score, Slots, Source};
 use crate::{NnError, Result};
 use calibrate::Starts;
 use candle_core::Tensor;
@@ -44,6 +46,8 @@ pub struct SlotAdapter {
     transform: HeldTransform,
     normaliser: HeldNormaliser,
     bias: Option<Held>,
+    /// The weight that the layer is to hold from now on, where the start asks for another one.
+    new_base: Option<FrozenWeight>,
     /// Seed of the run: what grows later is drawn with it.
     seed: u64,
     memory: Memory,
@@ -64,13 +68,30 @@ enum Change {
 struct Found {
     starts: Option<Starts>,
     principal: Option<(Subspace, Subspace)>,
+    /// Another weight to hold.
+    base: Option<FrozenWeight>,
 }
 
 impl Found {
     fn of(name: &str, slots: &Slots, below: Layer<'_>, seed: u64, stats: Option<&LayerStats>) -> Result<Self> {
         let energy = slots.complement();
         if slots.calibration == Calibration::None && energy == 0.0 {
-            return Ok(Self { starts: None, principal: None });
+            return Ok(Self { starts: None, principal: None, base: None });
+        }
+        if let Calibration::Repair { rounds, from_nothing, iterations, storage } = slots.calibration {
+            let own = below.frozen().filter(|layer| storage.is_some() && !layer.weight.kind.is_memory_only());
+            let source = below.source().or_else(|| own.map(|layer| &*layer.weight));
+            let (Some(source), Some(layer)) = (source, below.frozen()) else {
+                return Ok(Self { starts: None, principal: None, base: None });
+            };
+            let mut stream = Stream::new(seed, &format!("calibration/{name}"));
+            let (out_features, in_features) = (below.out_features(), below.in_features());
+            let shape = Shape { out_features, in_features, rank: slots.rank(), iterations };
+            let rounds = Rounds { most: rounds, from_nothing, storage };
+            let scale = slots.scale.value(slots.rank());
+            let pair = (source, &*layer.weight);
+            let (starts, base) = calibrate::repaired(pair, shape, rounds, scale, &mut stream)?;
+            return Ok(Self { starts: Some(starts), principal: None, base });
         }
         let weight = below.merged(name)?;
         let mut stream = Stream::new(seed, &format!("calibration/{name}"));
@@ -82,7 +103,7 @@ impl Found {
             }
             (calibration, _) => Some(calibrate::starts(calibration, &weight, slots.rank(), scale, &mut stream, stats)?),
         };
-        Ok(Self { starts, principal: calibrate::principal(&weight, energy)? })
+        Ok(Self { starts, principal: calibrate::principal(&weight, energy)?, base: None })
     }
 }
 
@@ -123,7 +144,11 @@ impl SlotAdapter {
         };
         let change = match &slots.delta {
             Delta::None | Delta::Tile => Change::None,
-            Delta::Chain(chain) => Change::LowRank(Box::new(HeldChain::chain(chain, scale, slots.base, &spot)?)),
+            Delta::Chain(chain) => {
+                let repaired = matches!(slots.calibration, Calibration::Repair { .. }) && found.starts.is_some();
+                let chain = if repaired { &from_calibration(chain) } else { chain };
+                Change::LowRank(Box::new(HeldChain::chain(chain, scale, slots.base, &spot)?))
+            }
             Delta::Hadamard(first, second) => {
                 Change::LowRank(Box::new(HeldChain::hadamard(first, second, scale, &spot)?))
             }
@@ -149,9 +174,15 @@ impl SlotAdapter {
         };
         let (name, slots, memory) = (name.to_owned(), slots.clone(), Memory::default());
         let seen = slots.rules.iter().any(Rule::sees_weight).then(Arc::default);
-        let mut adapter = Self { name, slots, change, transform, normaliser, bias, seed, memory, seen };
+        let new_base = found.base;
+        let mut adapter = Self { name, slots, change, transform, normaliser, bias, new_base, seed, memory, seen };
         adapter.hold_back()?;
         Ok(adapter)
+    }
+
+    /// The weight that the layer is to hold from now on, once; none where it stays as it is.
+    pub(crate) fn take_base(&mut self) -> Option<FrozenWeight> {
+        self.new_base.take()
     }
 
     /// The slots it was built from.
@@ -244,6 +275,12 @@ impl SlotAdapter {
             }
         }
     }
+}
+
+/// The chain whose factors start as the calibration says.
+fn from_calibration(chain: &Chain) -> Chain {
+    let calibrated = |factor: Factor| Factor { source: Source::Dense(Init::Calibrated), ..factor };
+    Chain { a: calibrated(chain.a), b: calibrated(chain.b), ..chain.clone() }
 }
 
 /// The layer with the first term of a change, in one operation.

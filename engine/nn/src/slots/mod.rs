@@ -23,6 +23,7 @@ pub(crate) use rules::Due;
 pub use rules::{Action, ExtraLoss, GradientMap, Part, Proximal, Rule, Scope, Score, When};
 
 use crate::layer_stats::Gather;
+use crate::storage::StorageKind;
 use crate::{NnError, Result};
 
 /// The slots of one adapter on one linear layer of shape (out, in).
@@ -128,6 +129,19 @@ pub enum Calibration {
     /// The first pivots of Gaussian elimination with row exchanges, `W = P L D U`: B = P L (out, k), the diagonal
     /// core D (k), A = U (k, in) with ones on its diagonal.
     Lu,
+    /// What rounding the base took from it, by [`crate::repair::alternate`]: `W ≈ Q + s · B A` with W as its file has it.
+    /// More than one round, or a start from nothing, puts another Q in the place of the one that is held. Where the base
+    /// was not rounded in memory there is nothing to repair, and the factors start as their [`Init`] says.
+    Repair {
+        /// Most rounds.
+        rounds: usize,
+        /// Whether the first product is fitted to the weight itself.
+        from_nothing: bool,
+        /// Rounds of the randomised decomposition, as for [`Calibration::Svd`].
+        iterations: usize,
+        /// What to round to instead of what the base is held as; then any base is rounded.
+        storage: Option<StorageKind>,
+    },
 }
 
 /// What the base is multiplied by from the left.
@@ -251,7 +265,8 @@ impl Slots {
             | Calibration::Svd { .. }
             | Calibration::Qr
             | Calibration::Lu
-            | Calibration::Kronecker { .. } => None,
+            | Calibration::Kronecker { .. }
+            | Calibration::Repair { .. } => None,
         }
     }
 
@@ -264,7 +279,8 @@ impl Slots {
             | Calibration::Svd { .. }
             | Calibration::Qr
             | Calibration::Lu
-            | Calibration::Kronecker { .. } => 0,
+            | Calibration::Kronecker { .. }
+            | Calibration::Repair { .. } => 0,
         }
     }
 
@@ -299,7 +315,9 @@ impl Slots {
     #[must_use]
     pub fn draws_on(&self, out_features: usize, in_features: usize) -> bool {
         let fast = match self.calibration {
-            Calibration::Svd { iterations: 1.. } | Calibration::Context { weakest: false, iterations: 1.., .. } => {
+            Calibration::Svd { iterations: 1.. }
+            | Calibration::Context { weakest: false, iterations: 1.., .. }
+            | Calibration::Repair { iterations: 1.., .. } => {
                 self.rank() + crate::linalg::OVERSAMPLED < out_features.min(in_features)
             }
             Calibration::Kronecker { iterations } => iterations > 0,
@@ -308,7 +326,8 @@ impl Slots {
             | Calibration::Qr
             | Calibration::Lu
             | Calibration::Components { .. }
-            | Calibration::Context { .. } => false,
+            | Calibration::Context { .. }
+            | Calibration::Repair { .. } => false,
         };
         fast || self.factors().into_iter().any(Factor::draws)
     }
@@ -359,6 +378,10 @@ impl Slots {
             | Calibration::Lu
             | Calibration::Components { .. }
             | Calibration::Context { .. } => matches!(self.delta, Delta::Chain(_)),
+            Calibration::Repair { .. } => match &self.delta {
+                Delta::Chain(chain) => chain.core == Core::None && self.base == Base::Original,
+                _ => false,
+            },
             Calibration::Kronecker { .. } => {
                 matches!(self.delta, Delta::Kron(Kron { u: KronFactor::Full(_), v: KronFactor::Full(_), .. }))
             }

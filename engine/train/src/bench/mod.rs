@@ -212,7 +212,7 @@ impl Source {
 fn middle(costs: &[StepCost]) -> Load {
     let mut loads: Vec<Load> = costs.iter().map(|cost| cost.load).collect();
     loads.sort_by_key(|load| load.tokens);
-    let nothing = Load { tokens: 0, trained: 0, pairs: 0, positions: 0 };
+    let nothing = Load { tokens: 0, trained: 0, pairs: 0, window_pairs: 0, positions: 0 };
     loads.get(loads.len() / 2).copied().unwrap_or(nothing)
 }
 
@@ -245,7 +245,7 @@ fn one_step(
     let (started, cpu_before, faults_before) = (Instant::now(), meter.cpu_secs(), Meter::page_faults());
     let tokens = source.next(step)?;
     clock.add(Phase::Data, started);
-    let load = Load::of(&tokens);
+    let load = Load::of(&tokens, model.config.as_llama().sliding_window);
     let trained = load.trained.max(1) as f64;
     let mut grads = Grads::new();
     let prefix = match cache {

@@ -80,6 +80,7 @@ pub fn attach(model: &mut VisionModel, method: &Method, task: usize, seed: u64) 
         };
         site.attach(slots, seed)?;
     }
+    model.insert_all(&plan.insertions, seed)?;
     let selector = plan.promote.selector()?;
     model.promote(&|name| name == head || selector.selects(name))?;
     Ok(model.params()?)

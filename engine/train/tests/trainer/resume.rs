@@ -107,7 +107,13 @@ fn moving_adapters_resume_to_the_same_bits_and_tell_their_moves_at_once() {
 fn rounded_bases_and_moments_in_8_bits_resume_to_the_same_bits() {
     let fixture = Fixture::new();
     fixture.configure(&[("hidden_size", 64), ("intermediate_size", 128), ("head_dim", 16)]);
-    for (method, base, optim_state) in [("lora", "nf4", "f32"), ("lora", "int8", "int8"), ("full", "auto", "int8")] {
+    for (method, base, optim_state) in [
+        ("lora", "nf4", "f32"),
+        ("lora", "int8", "int8"),
+        ("lora", "nf4-double", "f32"),
+        ("lora", "int3-g32", "f32"),
+        ("full", "auto", "int8"),
+    ] {
         let project = || {
             let mut project = fixture.project();
             project.method.id = method.to_owned();
@@ -140,6 +146,37 @@ fn rounded_bases_and_moments_in_8_bits_resume_to_the_same_bits() {
         };
         assert_eq!(problem.code, Code::ProjectInvalid, "{problem}");
     }
+}
+
+#[test]
+fn a_base_that_a_method_rounded_itself_is_found_again_by_a_resumed_run() {
+    let fixture = Fixture::new();
+    fixture.configure(&[("hidden_size", 64), ("intermediate_size", 128), ("head_dim", 16)]);
+    let project = || {
+        let mut project = fixture.project();
+        "lq-lora".clone_into(&mut project.method.id);
+        project.method.settings.0.clear();
+        project.method.settings.0.insert("rank".to_owned(), Value::Integer(8));
+        project
+    };
+    let whole = fixture.request(project(), "repaired");
+    let (outcome, _) = run(&whole);
+    assert_eq!(outcome.status, RunStatus::Finished, "{:?}", outcome.problem);
+    let mut parts = fixture.request(project(), "repaired-parts");
+    parts.max_steps = Some(10);
+    let (_, _) = run(&parts);
+    let (second, _) = run(&resumed(&parts));
+    assert_eq!((second.status, second.steps), (RunStatus::Finished, 20), "{:?}", second.problem);
+    assert!(bytes_at(&whole, 20) == bytes_at(&parts, 20), "weights or optimiser differ");
+    let mut project = fixture.project();
+    "lq-lora".clone_into(&mut project.method.id);
+    project.method.settings.0.clear();
+    project.method.settings.0.insert("budget".to_owned(), Value::Number(1.5));
+    let problem = match temper_train::train(&fixture.request(project, "little"), &RunControl::new(), &mut |_| ()) {
+        Ok(outcome) => outcome.problem.expect("refused"),
+        Err(error) => Problem::from(error),
+    };
+    assert!(problem.what.contains("1.5") && problem.what.contains("2.33"), "{problem}");
 }
 
 #[test]
