@@ -8,12 +8,15 @@ use crate::adapter::{Adapter, AdapterExport, Find, FusedChange, MergedWeight, Pe
 use crate::context::ForwardContext;
 use crate::frozen::FrozenWeight;
 use crate::fused::{FusedFactor, FusedLinear, FusedWeight};
-use crate::ops::{FrozenLinear, linear, linear_trained};
+use crate::layer_stats::{Gather, Gathering, LayerStats};
+use crate::ops::{FrozenLinear, linear, linear_trained, with_slice};
 use crate::param::{Grads, Param, Role};
+use crate::rules::At;
 use crate::slot_adapter::SlotAdapter;
 use crate::slots::Slots;
 use crate::{NnError, Result};
 use candle_core::{Tensor, Var};
+use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -44,6 +47,8 @@ pub struct LinearSite {
     enabled: AtomicBool,
     /// Frobenius norm of the original weight, measured once.
     original_norm: OnceLock<f64>,
+    /// Who wants to see the inputs, while somebody does.
+    watched: Mutex<Option<(Arc<Gathering>, Gather)>>,
 }
 
 /// A linear layer as one of its adapters sees it: the weight and the adapters below.
@@ -174,7 +179,36 @@ impl LinearSite {
             source: None,
             enabled: AtomicBool::new(true),
             original_norm: OnceLock::new(),
+            watched: Mutex::new(None),
         }
+    }
+
+    /// From now on every forward pass without a fused half shows its inputs to `watch`, until there is none.
+    pub(crate) fn watch_inputs(&self, watch: Option<(Arc<Gathering>, Gather)>) {
+        *self.watched.lock() = watch;
+    }
+
+    /// Whether somebody wants to see the inputs.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.watched.lock().is_some()
+    }
+
+    /// Shows the inputs (.., in) of a pass to whoever wants to see them, padding left out.
+    pub(crate) fn look_at(&self, x: &Tensor, ctx: &ForwardContext) -> Result<()> {
+        let watched = self.watched.lock();
+        let Some((gathering, gather)) = watched.as_ref() else { return Ok(()) };
+        let features = self.in_features();
+        if !gathering.wants(&self.name, *gather, x.id(), features) {
+            return Ok(());
+        }
+        with_slice(x, |values| {
+            let mut rows = Vec::with_capacity(values.len());
+            for (row, borders) in values.chunks(ctx.width.max(1) * features.max(1)).zip(ctx.borders.iter()) {
+                let end = borders.last().copied().unwrap_or(0) as usize * features;
+                rows.extend_from_slice(row.get(..end).unwrap_or(row));
+            }
+            gathering.take_in(&self.name, &rows)
+        })?
     }
 
     /// The same site, which knows the weight of its file beside the one that was rounded from it: starts that repair what
@@ -241,11 +275,20 @@ impl LinearSite {
     /// # Errors
     /// [`NnError`] when the slots cannot be built on this layer.
     pub fn attach(&mut self, slots: &Slots, seed: u64) -> Result<()> {
+        self.attach_with(slots, seed, None)
+    }
+
+    /// The same with what was gathered of the inputs, for slots whose calibration asks for it. Without it their starts are
+    /// zeros, to be filled from a checkpoint.
+    ///
+    /// # Errors
+    /// [`NnError`] when the slots cannot be built on this layer.
+    pub fn attach_with(&mut self, slots: &Slots, seed: u64, stats: Option<&LayerStats>) -> Result<()> {
         let name = match self.adapters.len() {
             0 => self.name.clone(),
             count => format!("{}+{count}", self.name),
         };
-        let mut adapter = SlotAdapter::build(&name, slots, self.below(self.adapters.len()), seed)?;
+        let mut adapter = SlotAdapter::build_with(&name, slots, self.below(self.adapters.len()), seed, stats)?;
         if let (Some(base), Weight::Frozen(layer)) = (adapter.take_base(), &self.weight) {
             // Off, the layer is still what it was.
             let layer = FrozenLinear { weight: Arc::new(base), bias: layer.bias.clone() };
@@ -291,6 +334,7 @@ impl LinearSite {
     /// # Errors
     /// Shapes that do not fit.
     pub fn forward(&self, x: &Tensor, ctx: &ForwardContext) -> Result<Tensor> {
+        self.look_at(x, ctx)?;
         if self.enabled.load(Ordering::Relaxed) {
             self.below(self.adapters.len()).forward(x, ctx)
         } else {
@@ -510,8 +554,15 @@ impl LinearSite {
     ///
     /// # Errors
     /// A failing tensor operation.
-    pub fn map_step(&mut self, grads: &mut Grads) -> Result<()> {
-        self.adapters.iter_mut().try_for_each(|adapter| adapter.map_step(grads))
+    pub fn map_step(&mut self, grads: &mut Grads, at: At) -> Result<()> {
+        self.adapters.iter_mut().try_for_each(|adapter| adapter.map_step(grads, at))
+    }
+
+    /// Takes adapter number `at` off.
+    pub(crate) fn remove_adapter(&mut self, at: usize) {
+        if at < self.adapters.len() {
+            self.adapters.remove(at);
+        }
     }
 
     /// The adapters, lowest first, to change them by their rules.

@@ -1,13 +1,26 @@
 //! Puts a method on a model: asks for its plan and fills sites and stages with it.
 
 use crate::bits;
+use crate::driver::Tokens;
 use crate::error::Result;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use temper_methods::{ModelDims, OwnDims, Promote, SiteDims};
 use temper_models::capability::{DECODER, refusal};
 use temper_models::{Model, names};
 use temper_nn::ParamSet;
-use temper_nn::rules::set_ranks;
+use temper_nn::layer_stats::{gather, in_portions};
+use temper_nn::rules::{set_ranks, share_out};
+use temper_nn::slots::Slots;
+use temper_nn::{Gather, LayerStats, LinearSite};
 use temper_protocol::{Code, Declared, Problem, Project};
+
+/// Bytes that second moments may take while they are gathered: a model whose layers need more is run over the data once
+/// per portion of them.
+const GATHERED_BYTES: usize = 1 << 30;
+
+/// Gives batch number n of a pass over at most so many rows of data, until there are no more.
+pub type Batches<'a> = dyn FnMut(usize, usize) -> Result<Option<Tokens>> + 'a;
 
 /// A method on a model.
 pub struct Attached {
@@ -23,7 +36,7 @@ pub struct Attached {
 #[must_use]
 pub fn dims_of(model: &Model) -> ModelDims {
     let config = model.config.as_llama();
-    let bias = |site: &str| model.site(site).is_some_and(temper_nn::LinearSite::has_bias);
+    let bias = |site: &str| model.site(site).is_some_and(LinearSite::has_bias);
     let sites = names::sites(config)
         .into_iter()
         .map(|site| SiteDims {
@@ -48,6 +61,16 @@ pub fn dims_of(model: &Model) -> ModelDims {
 /// # Errors
 /// A method or setting that cannot be used on this model, or that leaves nothing to train.
 pub fn attach(model: &mut Model, project: &Project) -> Result<Attached> {
+    attach_on(model, project, &mut |_, _| Ok(None))
+}
+
+/// The same with data for methods that look at the inputs of the layers first: `batches` gives batch number n of a pass
+/// over at most so many rows, until there are no more. Without any their starts are zeros, to be filled from a
+/// checkpoint.
+///
+/// # Errors
+/// A method or setting that cannot be used on this model, or that leaves nothing to train; a failing batch.
+pub fn attach_on(model: &mut Model, project: &Project, batches: &mut Batches<'_>) -> Result<Attached> {
     let method = temper_methods::find(&project.method.id)?;
     check_fits(method.declared(), model)?;
     let seed = project.train.method_seed.unwrap_or(project.train.seed);
@@ -60,12 +83,7 @@ pub fn attach(model: &mut Model, project: &Project) -> Result<Attached> {
         Some(site) => site.spectrum(slots, count, seed),
         None => Ok((Vec::new(), 0.0)),
     })?;
-    for (name, slots) in &plan.adapters {
-        let Some(site) = model.site_mut(name) else {
-            return Err(Problem::internal(format!("the method plans for a layer {name} that is not there")).into());
-        };
-        site.attach(slots, seed)?;
-    }
+    put_on(model, &mut plan.adapters, seed, batches)?;
     model.insert_all(&plan.insertions, seed)?;
     let selector = plan.promote.selector()?;
     let mut notes = plan.notes;
@@ -87,6 +105,64 @@ pub fn attach(model: &mut Model, project: &Project) -> Result<Attached> {
         return Err(Problem::new(Code::MethodInvalid, what, "[method]", action).into());
     }
     Ok(Attached { params, whole_weights: plan.promote != Promote::None, notes })
+}
+
+/// Puts a plan on the sites, a portion of them at a time: the base is run over the batches until each has seen what its
+/// calibration wants, as it is without what other portions have on them by then.
+fn put_on(model: &mut Model, plan: &mut Vec<(String, Slots)>, seed: u64, batches: &mut Batches<'_>) -> Result<()> {
+    let features = |name: &str| model.site(name).map_or(0, LinearSite::in_features);
+    let wanted: Vec<(usize, Gather)> =
+        plan.iter().filter_map(|(name, slots)| Some((features(name), slots.gathers()?))).collect();
+    let rows = plan.iter().map(|(_, slots)| slots.calibration_rows()).max().unwrap_or(0);
+    // All sites of a plan look at their inputs or none does.
+    let portions = if wanted.len() == plan.len() { in_portions(&wanted, GATHERED_BYTES) } else { Vec::new() };
+    let mut stats = BTreeMap::new();
+    let whole = portions.len() == 1;
+    if whole {
+        stats = look(model, plan, rows, batches)?;
+        if !stats.is_empty() {
+            share_out(plan, |name| match stats.get(name).map(|stats| &**stats) {
+                Some(LayerStats::Components(pca)) => pca.explained(),
+                Some(LayerStats::SecondMoment(_)) | None => Vec::new(),
+            })?;
+        }
+    }
+    let everything = 0..plan.len();
+    let portions = if portions.len() > 1 { portions } else { vec![everything] };
+    for portion in portions {
+        let part = plan.get(portion).unwrap_or_default();
+        if !whole {
+            stats = look(model, part, rows, batches)?;
+        }
+        for (name, slots) in part {
+            let Some(site) = model.site_mut(name) else {
+                return Err(Problem::internal(format!("the method plans for a layer {name} that is not there")).into());
+            };
+            site.attach_with(slots, seed, stats.get(name).map(|stats| &**stats))?;
+        }
+    }
+    Ok(())
+}
+
+/// Runs the base over batches and returns what each layer saw of what its calibration wants.
+fn look(
+    model: &Model,
+    plan: &[(String, Slots)],
+    rows: usize,
+    batches: &mut Batches<'_>,
+) -> Result<BTreeMap<String, Arc<LayerStats>>> {
+    let wanted: Vec<(&LinearSite, Gather)> =
+        plan.iter().filter_map(|(name, slots)| Some((model.site(name)?, slots.gathers()?))).collect();
+    let mut number = 0;
+    model.set_enabled(false);
+    let stats = gather(&wanted, || -> Result<bool> {
+        let Some(tokens) = batches(number, rows)? else { return Ok(false) };
+        number += 1;
+        model.forward_hidden(&tokens.ids, &tokens.ctx)?;
+        Ok(true)
+    });
+    model.set_enabled(true);
+    stats
 }
 
 /// Refuses model families and bases that the method's declaration does not list.

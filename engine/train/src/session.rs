@@ -9,7 +9,7 @@ use crate::hashes::Hashes;
 use crate::meter::{Meter, free_memory_mib};
 use crate::phases::PhaseClock;
 use crate::prefix::PrefixCache;
-use crate::prepare::{Hashing, Prepared, prepare};
+use crate::prepare::{Hashing, Prepared, Starts, prepare};
 use crate::probes::{Probes, windows_for};
 use crate::request::{Outcome, StartFrom, TrainRequest};
 use crate::run::{Run, Totals};
@@ -82,15 +82,17 @@ fn whole(request: &TrainRequest, threads: usize, watch: &Watch<'_>) -> Result<Ou
     let mut meter = Meter::start();
     let device = choose_device(&request.project.train.device, watch)?;
     let hashing = Hashing::start(request)?;
-    let mut prepared = prepare(request, watch)?;
-    for (code, text) in std::mem::take(&mut prepared.warnings) {
-        watch.warn(&code, text);
-    }
-    crate::preflight::check_memory(request, &prepared, watch)?;
     let resumed = match &request.resume {
         Some(from) => find_resume(from, &request.run_dir, watch)?,
         None => None,
     };
+    let loaded = resumed.is_some() || matches!(request.start_from, Some(StartFrom::Checkpoint(_)));
+    let starts = if loaded { Starts::Loaded } else { Starts::Found };
+    let mut prepared = prepare(request, starts, watch)?;
+    for (code, text) in std::mem::take(&mut prepared.warnings) {
+        watch.warn(&code, text);
+    }
+    crate::preflight::check_memory(request, &prepared, watch)?;
     let checkpoints = Checkpoints::open(&request.run_dir)?;
     if request.resume.is_none() && !checkpoints.steps().is_empty() {
         let action = "resume the run, or give another folder with --out";

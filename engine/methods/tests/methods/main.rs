@@ -16,7 +16,15 @@ mod bitfit;
 #[cfg(test)]
 mod comp_lora;
 #[cfg(test)]
+mod corda;
+#[cfg(test)]
+mod diffora;
+#[cfg(test)]
 mod dora;
+#[cfg(test)]
+mod eva;
+#[cfg(test)]
+mod forget;
 #[cfg(test)]
 mod hydra;
 #[cfg(test)]
@@ -61,6 +69,8 @@ mod pissa;
 mod prefix;
 #[cfg(test)]
 mod prompt;
+#[cfg(test)]
+mod soka;
 #[cfg(test)]
 mod sora;
 #[cfg(test)]

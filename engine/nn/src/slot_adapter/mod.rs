@@ -19,12 +19,14 @@ mod transform;
 use crate::adapter::{Adapter, AdapterExport, Edit, Edited, Find, FusedChange, MergedWeight, PeftLayer};
 use crate::context::ForwardContext;
 use crate::frozen::FrozenWeight;
+use crate::layer_stats::LayerStats;
 use crate::ops::{self, Dropout, FrozenLinear, Seen, linear_low_rank, scale_features};
 use crate::param::{Grads, Param, Role};
 use crate::repair::{Rounds, Shape};
 use crate::rng::Stream;
+use crate::rules::At;
 use crate::site::Layer;
-use crate::slots::{Calibration, Chain, Delta, Factor, Init, Rule, Score, Slots, Source};
+use crate::slots::{Calibration, Chain, Delta, Factor, GradientMap, Init, Rule, Score, Slots, Source};
 use crate::{NnError, Result};
 use calibrate::Starts;
 use candle_core::Tensor;
@@ -71,7 +73,7 @@ struct Found {
 }
 
 impl Found {
-    fn of(name: &str, slots: &Slots, below: Layer<'_>, seed: u64) -> Result<Self> {
+    fn of(name: &str, slots: &Slots, below: Layer<'_>, seed: u64, stats: Option<&LayerStats>) -> Result<Self> {
         let energy = slots.complement();
         if slots.calibration == Calibration::None && energy == 0.0 {
             return Ok(Self { starts: None, principal: None, base: None });
@@ -99,7 +101,7 @@ impl Found {
             (Calibration::Kronecker { iterations }, Delta::Kron(kron)) => {
                 Some(calibrate::kronecker(iterations, &weight, kron, scale, &mut stream)?)
             }
-            (calibration, _) => Some(calibrate::starts(calibration, &weight, slots.rank(), scale, &mut stream)?),
+            (calibration, _) => Some(calibrate::starts(calibration, &weight, slots.rank(), scale, &mut stream, stats)?),
         };
         Ok(Self { starts, principal: calibrate::principal(&weight, energy)?, base: None })
     }
@@ -113,9 +115,23 @@ impl SlotAdapter {
     /// # Errors
     /// [`NnError`] when the slots cannot be built on this layer.
     pub fn build(name: &str, slots: &Slots, below: Layer<'_>, seed: u64) -> Result<Self> {
+        Self::build_with(name, slots, below, seed, None)
+    }
+
+    /// The same with what was gathered of the layer's inputs; without it a calibration that asks for it finds zeros.
+    ///
+    /// # Errors
+    /// [`NnError`] when the slots cannot be built on this layer.
+    pub fn build_with(
+        name: &str,
+        slots: &Slots,
+        below: Layer<'_>,
+        seed: u64,
+        stats: Option<&LayerStats>,
+    ) -> Result<Self> {
         slots.check(name)?;
         let size = (below.out_features(), below.in_features());
-        let found = Found::of(name, slots, below, seed)?;
+        let found = Found::of(name, slots, below, seed, stats)?;
         let scale = slots.scale.value(slots.rank());
         let prefix = format!("{name}.");
         let spot = Spot {
@@ -410,8 +426,12 @@ impl Adapter for SlotAdapter {
         self.look(grads)
     }
 
-    fn map_step(&mut self, grads: &mut Grads) -> Result<()> {
-        self.paired(grads)
+    fn map_step(&mut self, grads: &mut Grads, at: At) -> Result<()> {
+        match self.slots.gradient {
+            GradientMap::Own => Ok(()),
+            GradientMap::LoraPro { moments } => self.paired(grads, moments),
+            GradientMap::InTurn { from } => self.in_turn(grads, from, at),
+        }
     }
 
     fn after_step(&mut self, _step: u64) -> Result<()> {
