@@ -53,6 +53,8 @@ methods![
     prompt,
     mam,
     inv_adapter,
+    p_adapter,
+    pyra,
     full
 ];
 

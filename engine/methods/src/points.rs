@@ -111,7 +111,7 @@ pub fn bottleneck(values: &Values, (reads, adds): (Point, Point), width: usize, 
         activation: activation(values),
         scale,
         start: if values.text("start") == "normal" { BottleneckStart::Normal } else { BottleneckStart::ZeroUp },
-        bias: values.0.get("bias").is_none() || values.flag("bias"),
+        bias: !values.0.contains_key("bias") || values.flag("bias"),
         share: match values.text("share") {
             "down" => Share::Down,
             "up" => Share::Up,

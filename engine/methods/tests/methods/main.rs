@@ -36,6 +36,8 @@ mod nola;
 #[cfg(test)]
 mod olora;
 #[cfg(test)]
+mod p_adapter;
+#[cfg(test)]
 mod paca;
 #[cfg(test)]
 mod par_adapter;
@@ -45,5 +47,7 @@ mod pissa;
 mod prefix;
 #[cfg(test)]
 mod prompt;
+#[cfg(test)]
+mod pyra;
 #[cfg(test)]
 mod vera;
