@@ -167,7 +167,7 @@ fn as_many_numbers_are_trained_as_the_formula_says() -> Result<()> {
     over_registry("count", ALL, |method, values, model| {
         let formula = method.trained_parameters(values, &dims_of(model))?;
         adapt(model, method, values, 8)?;
-        let trained = model.params()?.elements() as u64;
+        let trained = model.params()?.trained()? as u64;
         ensure!(trained == formula, "{trained} numbers are trained, the formula says {formula}");
         Ok(())
     })
@@ -197,7 +197,14 @@ fn stage_by_stage_kept_or_recomputed_gradients_are_those_of_the_whole_graph() ->
         let batch = Pictures { pixels: images()?, labels: vec![labels.clone()], ctx };
         let params = model.params()?;
         let mut whole = Grads::new();
-        whole.collect(&params, &mut model.loss(&batch.pixels, &labels, &batch.ctx)?.backward()?)?;
+        // The loss with what adapters add to it.
+        let mut total = model.loss(&batch.pixels, &labels, &batch.ctx)?;
+        for site in model.sites() {
+            if let Some(extra) = site.extra_loss()? {
+                total = (total + extra)?;
+            }
+        }
+        whole.collect(&params, &mut total.backward()?)?;
         let drive = |recompute: bool| -> Result<Grads> {
             let mut grads = Grads::new();
             ImageDriver::new(model, recompute).micro_step(model, &batch, (1.0, 1.0), &mut grads)?;

@@ -180,7 +180,8 @@ pub(crate) enum Bench {
         /// A folder, a GGUF file or a bundled model
         #[arg(long, default_value = "builtin:starter")]
         model: String,
-        /// Storage of the base: auto keeps what the file has, or f32, f16, bf16, int8, nf4
+        /// Storage of the base: auto keeps what the file has, or f32, f16, bf16, int8, nf4, nf4-double, int4, int3, int2
+        /// (groups of 128; of 64 or 32 with -g64, -g32)
         #[arg(long, default_value = "auto")]
         base: String,
         /// Method id
@@ -268,7 +269,7 @@ pub(crate) enum Bench {
         #[arg(long)]
         quick: bool,
         /// Steps of a case; the first is not counted
-        #[arg(long, default_value_t = 4)]
+        #[arg(long, default_value_t = 8)]
         steps: u64,
         /// Most threads; 0 chooses
         #[arg(long, default_value_t = 0)]

@@ -199,7 +199,14 @@ fn a_merged_model_over_a_rounded_base_holds_the_rounded_values_everywhere() {
     let dir = tempfile::tempdir().expect("folder");
     let file = base_gguf(dir.path());
     let folder = dir.path().join("base");
-    for (base, held_as) in [(&folder, BaseKind::Nf4), (&file, BaseKind::Nf4), (&file, BaseKind::Int8)] {
+    let grouped: BaseKind = "int4-g32".parse().expect("a base");
+    for (base, held_as) in [
+        (&folder, BaseKind::Nf4),
+        (&file, BaseKind::Nf4),
+        (&file, BaseKind::Int8),
+        (&folder, BaseKind::Nf4Double),
+        (&folder, grouped),
+    ] {
         let model = adapted_over(base, held_as);
         for (format, name) in [(ExportFormat::Hf, "hf"), (ExportFormat::Gguf, "merged.gguf")] {
             let out = dir.path().join(format!("{held_as}-{}-{name}", base.file_name().expect("name").display()));

@@ -31,6 +31,7 @@ macro_rules! methods {
 // `cargo fmt` does not follow modules that a macro declares: format method files by name.
 methods![
     lora,
+    lq_lora,
     dora,
     pissa,
     olora,
@@ -47,6 +48,12 @@ methods![
     nola,
     loldu,
     comp_lora,
+    sora,
+    lora_pro,
+    adalora,
+    increlora,
+    lamda,
+    lamda_pp,
     adapter,
     par_adapter,
     prefix,

@@ -2,12 +2,15 @@
 //!
 //! Papers: Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models" (arXiv 2106.09685);
 //! Kalajdzievski 2023, "A Rank Stabilization Scaling Factor for Fine-Tuning with LoRA" (arXiv 2312.03732);
-//! Hayou et al. 2024, "LoRA+: Efficient Low Rank Adaptation of Large Models" (arXiv 2402.12354).
+//! Hayou et al. 2024, "LoRA+: Efficient Low Rank Adaptation of Large Models" (arXiv 2402.12354);
+//! Li et al. 2023, "LoftQ: LoRA-Fine-Tuning-Aware Quantization for Large Language Models" (arXiv 2310.08659).
 //!
 //! ```text
 //! y = x Wᵀ + b + s · (drop(x) Aᵀ) Bᵀ       s = α / r, rank-stabilised α / √r
 //! ΔW = s · B A                              trained: A, B        frozen: W, b
 //! ∂L/∂B = s · G Aᵀ   ∂L/∂A = s · Bᵀ G       with G = ∂L/∂W_eff
+//! start = loftq, over a base Q that was rounded in memory from W, for up to start_rounds rounds:
+//!     s · B A ← best of rank r for W − Q        Q ← rounded(W − s · B A)
 //! ```
 //!
 //! | symbol | shape     | meaning                                              |
@@ -23,7 +26,7 @@ use crate::method::{Method, ModelDims, Plan, Promote, SiteDims};
 use crate::patterns::Patterns;
 use crate::settings::{CHOICE, EXCLUDE, FLAG, INTEGER, LAYERS, NUMBER, TABLE, TARGETS};
 use crate::targets;
-use temper_nn::slots::{Chain, Core, Delta, Factor, Init, Scale, Slots};
+use temper_nn::slots::{Calibration, Chain, Core, Delta, Factor, Init, Scale, Slots};
 use temper_protocol::{Declared, Kind, Paper, SeriesDef, Setting, Values};
 
 /// The registry entry.
@@ -86,6 +89,26 @@ const SETTINGS: &[Setting] = &[
         help: "kaiming: uniform in ±1/√in; gaussian: normal with standard deviation 1/rank",
         advanced: true,
         ..CHOICE
+    },
+    Setting {
+        key: "start",
+        label: "Start of the change",
+        default: "zero",
+        choices: &["zero", "loftq"],
+        help: "zero: the model starts as it is held; loftq: over a base rounded in memory (int8 to int2, nf4) it starts \
+               with what rounding lost, elsewhere as zero",
+        advanced: true,
+        ..CHOICE
+    },
+    Setting {
+        key: "start_rounds",
+        label: "LoftQ rounds",
+        default: "5",
+        min: Some(1.0),
+        max: Some(100.0),
+        help: "with start loftq: how often base and change are fitted to each other; 1 leaves the base as it is",
+        advanced: true,
+        ..INTEGER
     },
     Setting {
         key: "rank_pattern",
@@ -160,6 +183,10 @@ its speed. Choose it for ranks above 32, and a smaller alpha with it.
 LoRA+: B can take a higher learning rate than A. The paper suggests a ratio of 16 for wide models; on small ones
 there is nothing to gain.
 Ranks by layer: the first pattern, in alphabetical order, that fits the end of a module path decides.
+Start loftq: over a base that is rounded in memory (model.base = nf4, int4, int2 ...) the change starts as what
+rounding took away, as far as its rank reaches, and the base is rounded once more beside it. The fewer bits, the more
+it gives. Over any other base it changes nothing. What is trained then belongs to this very base: it leaves merged
+(hf, gguf), not as an adapter for the original weights.
 
 ## Pitfalls
 A learning rate fit for full training is ten times too low here. Changing alpha or the scale rule after training
@@ -230,11 +257,24 @@ impl Method for Lora {
                     Scale::AlphaOverRank(alpha)
                 },
                 dropout: values.number("dropout"),
+                calibration: match values.text("start") {
+                    "loftq" => Calibration::Repair {
+                        rounds: values.integer("start_rounds").unsigned_abs() as usize,
+                        from_nothing: false,
+                        iterations: 4,
+                        storage: None,
+                    },
+                    _ => Calibration::None,
+                },
                 ..Slots::default()
             }
         };
         let adapters: Vec<(String, Slots)> = chosen.iter().map(|site| (site.name.clone(), slots(site))).collect();
         Ok(Plan { notes: notes(&chosen, &choice), adapters, insertions: Vec::new(), promote: Promote::None })
+    }
+
+    fn belongs_to_its_base(&self, values: &Values) -> bool {
+        values.complete(SETTINGS, "[method]").is_ok_and(|values| values.text("start") == "loftq")
     }
 
     fn trained_parameters(&self, values: &Values, dims: &ModelDims) -> Result<u64, MethodError> {

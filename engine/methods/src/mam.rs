@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! attention(q, [P_k; k], [P_v; v])      y = mlp(x) + s · (act(x W_dᵀ + b_d) W_uᵀ + b_u)
+//! trained: P_k, P_v (n, kv heads · head width), W_d (w, d), W_u (d, w), b_d, b_u        s: a constant
 //! ```
 
 use crate::error::MethodError;

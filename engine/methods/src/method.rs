@@ -93,6 +93,18 @@ pub trait Method: Sync {
     /// [`MethodError`] for settings that are unknown, out of range or hit nothing.
     fn plan(&self, values: &Values, sites: &[SiteDims], seed: u64) -> Result<Plan, MethodError>;
 
+    /// Whether what is trained with these settings is right only over the weights that it was trained over, so that it
+    /// leaves merged into them and not as an adapter for the base's original weights.
+    fn belongs_to_its_base(&self, _values: &Values) -> bool {
+        false
+    }
+
+    /// Bits per value that all layers it adapts may take together, where it rounds them itself: the trainer then chooses
+    /// a storage for each ([`temper_nn::budget`]) and fills it into their calibration.
+    fn bits_per_value(&self, _values: &Values) -> Option<f64> {
+        None
+    }
+
     /// How many numbers it trains, by the formula of its paper.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! attention(q, [P_k; k], [P_v; v])      P_k, P_v (n, kv heads · head width) per block; tokens stand at positions n, n+1, ..
+//! trained: P_k, P_v, or E and the net they come from        frozen: the model
 //! through a net: [P_k P_v] = tanh(E W₁ᵀ + b₁) W₂ᵀ + b₂      E (n, ·), W₁ for all blocks, W₂ per block; gone in files
 //! = (1 − λ) attention(q, k, v) + λ attention(q, P_k, P_v)      λ: share of the attention that falls on the prefix
 //! ```

@@ -3,7 +3,7 @@
 //! Paper: Lester, Al-Rfou, Constant 2021, "The Power of Scale for Parameter-Efficient Prompt Tuning" (arXiv 2104.08691).
 //!
 //! ```text
-//! x ← [P; embed(tokens)]      P (n, d), trained      positions count through, labels stay with their tokens
+//! x = [P; embed(tokens)]      trained: P (n, d)      positions count through, labels stay with their tokens
 //! ```
 
 use crate::error::MethodError;

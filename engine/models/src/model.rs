@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use temper_nn::{ForwardContext, FrozenWeight, LinearSite, Param, ParamSet, StorageKind, dequantise};
+use temper_nn::{ForwardContext, FrozenWeight, LinearSite, Param, ParamSet, StorageKind};
 
 /// A model: embedding, blocks, head.
 pub struct Model {
@@ -249,12 +249,12 @@ impl Model {
         names::parameter_count(self.config.as_llama())
     }
 
-    /// Number of trained parameters.
+    /// Number of trained parameters; those that masks hold are not.
     ///
     /// # Errors
     /// Two parameters share a name.
     pub fn trained_parameter_count(&self) -> Result<u64> {
-        Ok(self.params()?.elements() as u64)
+        Ok(self.params()?.trained()? as u64)
     }
 
     /// Every frozen matrix, also those that a trained copy stands before; a tied table once.
@@ -408,13 +408,13 @@ impl Model {
 /// Whether every value of a matrix is finite; a block of rows at a time on every thread.
 fn all_finite(weight: &FrozenWeight) -> Result<bool> {
     const BLOCK_VALUES: usize = 1 << 16;
-    let row_bytes = weight.kind.bytes_for(weight.cols).unwrap_or(1).max(1);
-    let block_bytes = row_bytes * (BLOCK_VALUES / weight.cols.max(1)).max(1);
-    let finite =
-        weight.bytes().as_slice().par_chunks(block_bytes).map_init(Vec::new, |values: &mut Vec<f32>, bytes| {
-            values.resize(bytes.len() / row_bytes * weight.cols, 0.0);
-            dequantise(weight.kind, bytes, values)?;
-            Ok::<_, ModelError>(values.iter().all(|value| value.is_finite()))
-        });
+    let rows = (BLOCK_VALUES / weight.cols.max(1)).max(1);
+    let blocks = (0..weight.rows.div_ceil(rows)).into_par_iter();
+    let finite = blocks.map_init(Vec::new, |values: &mut Vec<f32>, block| {
+        let range = block * rows..weight.rows.min((block + 1) * rows);
+        values.resize(range.len() * weight.cols, 0.0);
+        weight.read_rows(range, values)?;
+        Ok::<_, ModelError>(values.iter().all(|value| value.is_finite()))
+    });
     finite.try_reduce(|| true, |a, b| Ok(a && b))
 }

@@ -26,7 +26,7 @@ pub(crate) fn weights(config: &LlamaConfig, seed: u64, base: BaseKind) -> Result
             let std = if writes_residual { residual_std } else { STD };
             Stream::new(seed, &format!("init/{}", slot.name)).fill_normal(&mut values, std);
             let drawn = FrozenWeight::from_f32(slot.hf, rows, cols, values)?;
-            let wanted = base.wanted(StorageKind::F32, slot.kind);
+            let wanted = base.wanted(StorageKind::F32, slot.kind, cols);
             let held = if wanted == StorageKind::F32 { drawn } else { convert(&drawn, wanted, &ModelSource::Random)? };
             weights.matrices.insert(slot.name.clone(), Arc::new(held));
         } else {

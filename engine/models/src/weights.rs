@@ -1,7 +1,7 @@
 //! From the tensors of a source to the weights of a model: names, shapes and types checked all at once, matrices kept
 //! in the map where they lie (or converted when the person asked for it), norms and biases read as f32.
 //!
-//! A base in NF4 or int8 is made here, while the file is read: linear weights are narrowed a few rows at a time, and
+//! A base in NF4 or whole numbers of 2 to 8 bits is made here, while the file is read: linear weights are narrowed a few rows at a time, and
 //! the pages they came from are let go. The embedding and the head keep the 16 bits or the blocks that the file has, or
 //! become f16: they are looked up and compared value by value, every token leans on them, and QLoRA leaves them alone,
 //! too. Norms and biases are f32 in every base.
@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
-use temper_nn::{Bytes, FrozenWeight, NnError, StorageKind, dequantise, quantise};
+use temper_nn::{FrozenWeight, GroupedInt, StorageKind, dequantise};
 
 /// How the frozen matrices are held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -34,58 +34,72 @@ pub enum BaseKind {
     Int8,
     /// Linear weights rounded to QLoRA's 4-bit NormalFloat blocks, 4.25 bits a value.
     Nf4,
+    /// The same with QLoRA's second quantisation of the blocks' magnitudes, 4.13 bits a value.
+    Nf4Double,
+    /// Linear weights rounded to whole numbers of 2 to 4 bits in groups of this size at most: of a matrix whose rows it
+    /// does not divide the groups are half or a quarter of it.
+    Grouped(GroupedInt),
 }
 
 impl FromStr for BaseKind {
     type Err = ModelError;
 
     fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "f32" => Ok(Self::F32),
-            "f16" => Ok(Self::F16),
-            "bf16" => Ok(Self::Bf16),
-            "int8" => Ok(Self::Int8),
-            "nf4" => Ok(Self::Nf4),
-            other => {
-                Err(ModelError::Request(format!("base is \"{other}\"; it can be auto, f32, f16, bf16, int8 or nf4")))
-            }
-        }
+        Self::all().find(|kind| kind.name() == text).ok_or_else(|| {
+            let names: Vec<&str> = Self::all().map(Self::name).collect();
+            ModelError::Request(format!("base is \"{text}\"; it can be one of {}", names.join(", ")))
+        })
     }
 }
 
 impl fmt::Display for BaseKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.write_str(self.name())
+    }
+}
+
+impl BaseKind {
+    /// All of them; the most bits first.
+    fn all() -> impl Iterator<Item = Self> {
+        let plain = [Self::Auto, Self::F32, Self::F16, Self::Bf16, Self::Int8, Self::Nf4, Self::Nf4Double];
+        plain.into_iter().chain(GroupedInt::ALL.into_iter().rev().map(Self::Grouped))
+    }
+
+    /// As project files write it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
             Self::Auto => "auto",
             Self::F32 => "f32",
             Self::F16 => "f16",
             Self::Bf16 => "bf16",
             Self::Int8 => "int8",
             Self::Nf4 => "nf4",
-        })
+            Self::Nf4Double => "nf4-double",
+            Self::Grouped(kind) => kind.name(),
+        }
     }
-}
 
-impl BaseKind {
-    /// How a matrix is held that the source has as `stored`.
-    pub(crate) fn wanted(self, stored: StorageKind, part: PartKind) -> StorageKind {
+    /// How a matrix with rows of `cols` values is held that the source has as `stored`.
+    pub(crate) fn wanted(self, stored: StorageKind, part: PartKind, cols: usize) -> StorageKind {
         let of_table = if stored == StorageKind::F32 { StorageKind::F16 } else { stored };
         match self {
             Self::Auto => stored,
             Self::F32 => StorageKind::F32,
             Self::F16 => StorageKind::F16,
             Self::Bf16 => StorageKind::Bf16,
-            Self::Int8 | Self::Nf4 if part != PartKind::Linear => of_table,
+            Self::Int8 | Self::Nf4 | Self::Nf4Double | Self::Grouped(_) if part != PartKind::Linear => of_table,
             Self::Int8 => StorageKind::Int8,
             Self::Nf4 => StorageKind::Nf4,
+            Self::Nf4Double => StorageKind::Nf4Double,
+            Self::Grouped(kind) => StorageKind::Grouped(GroupedInt { group: kind.group.dividing(cols), ..kind }),
         }
     }
 
     /// Whether linear weights are rounded to blocks that no file has.
     #[must_use]
     pub const fn is_memory_only(self) -> bool {
-        matches!(self, Self::Int8 | Self::Nf4)
+        matches!(self, Self::Int8 | Self::Nf4 | Self::Nf4Double | Self::Grouped(_))
     }
 }
 
@@ -98,6 +112,8 @@ pub(crate) struct Weights {
     pub(crate) order: Vec<String>,
     /// How the source stores each slot.
     pub(crate) stored: BTreeMap<String, StorageKind>,
+    /// Matrices of the source, still mapped, that are held as something rounded in memory.
+    pub(crate) sources: BTreeMap<String, Arc<FrozenWeight>>,
 }
 
 impl Weights {
@@ -148,8 +164,16 @@ fn take(
     if let [rows, cols] = *slot.shape {
         let data = tensor.data.clone();
         let stored = FrozenWeight::new(tensor.name.clone(), rows, cols, kind, data, row_order)?;
-        let wanted = base.wanted(kind, slot.kind);
-        let held = if wanted == kind { stored } else { convert(&stored, wanted, source)? };
+        let wanted = base.wanted(kind, slot.kind, cols);
+        let held = if wanted == kind {
+            stored
+        } else {
+            let converted = convert(&stored, wanted, source)?;
+            if wanted.is_memory_only() {
+                weights.sources.insert(slot.name.clone(), Arc::new(stored));
+            }
+            converted
+        };
         weights.matrices.insert(slot.name.clone(), Arc::new(held));
         return Ok(());
     }
@@ -169,24 +193,16 @@ fn take(
 
 /// The matrix in another storage, a block of rows at a time; what it was read from may leave memory.
 pub(crate) fn convert(stored: &FrozenWeight, wanted: StorageKind, source: &ModelSource) -> Result<FrozenWeight> {
-    const ROWS: usize = 256;
     let (rows, cols) = (stored.rows, stored.cols);
     if wanted.bytes_for(cols).is_none() {
         let (name, kind, block) = (&stored.name, wanted.name(), wanted.block_len());
         let why = format!("{name} has rows of {cols} values, and {kind} holds whole blocks of {block}");
         return Err(ModelError::unsupported(source.path(), why, "set model.base to auto, f16 or bf16"));
     }
-    let mut bytes = Vec::with_capacity(wanted.bytes_for(rows * cols).unwrap_or(0));
-    let mut values = Vec::new();
-    for first in (0..rows).step_by(ROWS) {
-        let last = rows.min(first + ROWS);
-        values.resize((last - first) * cols, 0.0);
-        stored.read_rows(first..last, &mut values)?;
-        let refused = |error: NnError| NnError::Weight { name: stored.name.clone(), what: error.to_string() };
-        bytes.extend(quantise(wanted, &values).map_err(refused)?);
-    }
+    let rounded =
+        FrozenWeight::rounded(stored.name.clone(), rows, cols, wanted, |range, out| stored.read_rows(range, out))?;
     stored.bytes().let_go();
-    Ok(FrozenWeight::new(stored.name.clone(), rows, cols, wanted, Bytes::owned(bytes), None)?)
+    Ok(rounded)
 }
 
 /// Every problem at once: a person fixes a model once, not tensor by tensor.

@@ -5,7 +5,8 @@
 //! storage type never exists as a whole: products widen it block by block.
 
 use crate::bytes::Bytes;
-use crate::kernels::frozen;
+use crate::kernels::nf4_double::{self, SecondLevel};
+use crate::kernels::{base_blocks, frozen};
 use crate::storage::{self, StorageKind};
 use crate::{NnError, Result};
 use candle_core::{DType, Device, Tensor};
@@ -29,7 +30,12 @@ pub struct FrozenWeight {
     row_order: Option<Arc<[u32]>>,
     /// Its copy on a card, made when it is first needed.
     mirror: Arc<OnceLock<Tensor>>,
+    /// What blocks of the kind `Nf4Double` are read with.
+    second: Option<Arc<SecondLevel>>,
 }
+
+/// Rows that are read at a time while a weight is rounded.
+const ROWS_AT_A_TIME: usize = 256;
 
 impl FrozenWeight {
     /// A weight over stored bytes.
@@ -47,6 +53,9 @@ impl FrozenWeight {
     ) -> Result<Self> {
         let name = name.into();
         let refuse = |what: String| NnError::Weight { name: name.clone(), what };
+        if kind == StorageKind::Nf4Double {
+            return Err(refuse("the bytes of nf4-double alone are no weight: it is rounded as a whole".to_owned()));
+        }
         let row_bytes = kind.bytes_for(cols).ok_or_else(|| {
             refuse(format!("a row of {cols} values does not fill blocks of {} ({})", kind.block_len(), kind.name()))
         })?;
@@ -64,7 +73,7 @@ impl FrozenWeight {
                 return Err(refuse(format!("the order of its rows is no permutation of {rows} rows")));
             }
         }
-        Ok(Self { name, rows, cols, kind, bytes, row_order, mirror: Arc::default() })
+        Ok(Self { name, rows, cols, kind, bytes, row_order, mirror: Arc::default(), second: None })
     }
 
     /// A weight over f32 values in row-major order.
@@ -85,11 +94,75 @@ impl FrozenWeight {
         if kind == StorageKind::F32 {
             return Self::from_f32(name, rows, cols, values);
         }
+        Self::rounded(name, rows, cols, kind, |range, out| {
+            out.copy_from_slice(&values[range.start * cols..range.end * cols]);
+            Ok(())
+        })
+    }
+
+    /// A weight stored as `kind`, from rows that `read` writes out as f32: some rows at a time, for the kind whose scales
+    /// are made over the whole weight twice.
+    ///
+    /// # Errors
+    /// Rows that do not fill whole blocks, values that the kind cannot state, what `read` refuses.
+    pub fn rounded(
+        name: impl Into<String>,
+        rows: usize,
+        cols: usize,
+        kind: StorageKind,
+        mut read: impl FnMut(Range<usize>, &mut [f32]) -> Result<()>,
+    ) -> Result<Self> {
+        let name = name.into();
         if kind.bytes_for(cols).is_none() {
             let what = format!("a row of {cols} values does not fill blocks of {}", kind.block_len());
-            return Err(NnError::Weight { name: name.into(), what });
+            return Err(NnError::Weight { name, what });
         }
-        Self::new(name, rows, cols, kind, Bytes::owned(storage::quantise(kind, &values)?), None)
+        let mut values = Vec::new();
+        let mut each = |work: &mut dyn FnMut(&[f32]) -> Result<()>| {
+            for first in (0..rows).step_by(ROWS_AT_A_TIME) {
+                let last = rows.min(first + ROWS_AT_A_TIME);
+                values.resize((last - first) * cols, 0.0);
+                read(first..last, &mut values)?;
+                work(&values)?;
+            }
+            Ok::<(), NnError>(())
+        };
+        let mut bytes = Vec::with_capacity(kind.bytes_for(rows * cols).unwrap_or(0));
+        let refused = |error: NnError| NnError::Weight { name: name.clone(), what: error.to_string() };
+        if kind != StorageKind::Nf4Double {
+            each(&mut |values| {
+                bytes.extend(storage::quantise(kind, values).map_err(refused)?);
+                Ok(())
+            })?;
+            return Self::new(name, rows, cols, kind, Bytes::owned(bytes), None);
+        }
+        let mut magnitudes = Vec::with_capacity(rows * cols / base_blocks::BLOCK);
+        each(&mut |values| {
+            magnitudes.extend(nf4_double::magnitudes(values));
+            Ok(())
+        })?;
+        if let Some(bad) = magnitudes.iter().find(|magnitude| !magnitude.is_finite()) {
+            let what = format!("it holds a value that is not finite ({bad}): take another copy of the model");
+            return Err(NnError::Weight { name, what });
+        }
+        let (second, codes) = SecondLevel::of(&mut magnitudes);
+        let mut done = 0;
+        each(&mut |values| {
+            let blocks = done..done + values.len() / base_blocks::BLOCK;
+            done = blocks.end;
+            nf4_double::shrink(values, &magnitudes[blocks.clone()], &codes[blocks], &mut bytes);
+            Ok(())
+        })?;
+        Ok(Self {
+            name,
+            rows,
+            cols,
+            kind,
+            bytes: Bytes::owned(bytes),
+            row_order: None,
+            mirror: Arc::default(),
+            second: Some(Arc::new(second)),
+        })
     }
 
     /// The stored bytes, in stored row order.
@@ -107,7 +180,7 @@ impl FrozenWeight {
     /// Bytes of memory the values take.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.bytes.len()
+        self.bytes.len() + self.second.as_ref().map_or(0, |second| second.bytes())
     }
 
     /// Number of values.
@@ -142,6 +215,11 @@ impl FrozenWeight {
         }
         let stored = self.bytes.as_slice();
         let row_bytes = self.row_bytes();
+        if let Some(second) = &self.second {
+            let bytes = &stored[range.start * row_bytes..range.end * row_bytes];
+            nf4_double::widen(second, range.start * (self.cols / base_blocks::BLOCK), bytes, out);
+            return Ok(());
+        }
         match &self.row_order {
             None => {
                 let bytes = &stored[range.start * row_bytes..range.end * row_bytes];

@@ -28,6 +28,9 @@ pub struct Qr {
     pub r: Vec<f64>,
 }
 
+/// Directions beyond those asked for that a fast decomposition follows.
+pub(crate) const OVERSAMPLED: usize = 8;
+
 fn view(values: &[f64], rows: usize, cols: usize) -> Result<MatRef<'_, f64>> {
     if rows.checked_mul(cols) != Some(values.len()) {
         return Err(NnError::Shape(format!("{} values are no matrix of {rows} x {cols}", values.len())));
@@ -93,7 +96,6 @@ pub fn leading_svd(
     iterations: usize,
     stream: &mut Stream,
 ) -> Result<Svd> {
-    const OVERSAMPLED: usize = 8;
     let matrix = view(values, rows, cols)?;
     let (side, width) = (rows.min(cols), rank + OVERSAMPLED);
     if rank > side {
@@ -119,6 +121,15 @@ pub fn leading_svd(
         s: (0..rank).map(|index| s[index]).collect(),
         v: row_major(v.as_ref().subcols(0, rank)),
     })
+}
+
+/// `left (m, k) · right (k, n)` for sizes (m, k, n).
+///
+/// # Errors
+/// Sizes that do not fit, values that are not finite.
+pub fn product(left: &[f64], right: &[f64], (m, k, n): (usize, usize, usize)) -> Result<Vec<f64>> {
+    let product = view(left, m, k)? * view(right, k, n)?;
+    Ok(row_major(product.as_ref()))
 }
 
 /// One product of `A ≈ Σ s · U ⊗ V`.

@@ -4,7 +4,7 @@
 //! [`LinearSite::attach`] and [`LinearSite::promote`]; the trainer reads [`LinearSite::params`]; exporters
 //! read [`LinearSite::merged`] and [`LinearSite::export`].
 
-use crate::adapter::{Adapter, AdapterExport, FusedChange, MergedWeight, PeftLayer};
+use crate::adapter::{Adapter, AdapterExport, Find, FusedChange, MergedWeight, PeftLayer};
 use crate::context::ForwardContext;
 use crate::frozen::FrozenWeight;
 use crate::fused::{FusedFactor, FusedLinear, FusedWeight};
@@ -12,10 +12,8 @@ use crate::ops::{FrozenLinear, linear, linear_trained};
 use crate::param::{Grads, Param, Role};
 use crate::slot_adapter::SlotAdapter;
 use crate::slots::Slots;
-use crate::telemetry::{self, SiteTelemetry};
 use crate::{NnError, Result};
 use candle_core::{Tensor, Var};
-use rayon::prelude::*;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -41,6 +39,8 @@ pub struct LinearSite {
     /// The weight before [`LinearSite::promote`]: what "disabled" returns to and what changes are
     /// measured against.
     origin: Option<Weight>,
+    /// The weight as its file has it, where the frozen one was rounded from it.
+    source: Option<Arc<FrozenWeight>>,
     enabled: AtomicBool,
     /// Frobenius norm of the original weight, measured once.
     original_norm: OnceLock<f64>,
@@ -51,6 +51,7 @@ pub struct LinearSite {
 pub struct Layer<'a> {
     weight: &'a Weight,
     adapters: &'a [Box<dyn Adapter>],
+    source: Option<&'a FrozenWeight>,
 }
 
 impl Weight {
@@ -135,8 +136,14 @@ impl<'a> Layer<'a> {
     pub fn forward(self, x: &Tensor, ctx: &ForwardContext) -> Result<Tensor> {
         match self.adapters.split_last() {
             None => self.weight.forward(x),
-            Some((last, below)) => last.forward(x, Layer { weight: self.weight, adapters: below }, ctx),
+            Some((last, below)) => last.forward(x, Layer { adapters: below, ..self }, ctx),
         }
+    }
+
+    /// The weight as its file has it, where the one that is held was rounded from it in memory.
+    #[must_use]
+    pub fn source(self) -> Option<&'a FrozenWeight> {
+        self.source
     }
 
     /// Weight and bias with everything below folded in. `site` is only named in the error.
@@ -164,9 +171,23 @@ impl LinearSite {
             weight: Weight::Frozen(layer),
             adapters: Vec::new(),
             origin: None,
+            source: None,
             enabled: AtomicBool::new(true),
             original_norm: OnceLock::new(),
         }
+    }
+
+    /// The same site, which knows the weight of its file beside the one that was rounded from it: starts that repair what
+    /// rounding took ask for it. It is mapped, so that it takes no memory until then.
+    #[must_use]
+    pub fn with_source(self, source: Arc<FrozenWeight>) -> Self {
+        Self { source: Some(source), ..self }
+    }
+
+    /// The weight of its file, where the one that is held was rounded from it in memory.
+    #[must_use]
+    pub fn source(&self) -> Option<&FrozenWeight> {
+        self.source.as_deref()
     }
 
     /// Its name.
@@ -224,8 +245,13 @@ impl LinearSite {
             0 => self.name.clone(),
             count => format!("{}+{count}", self.name),
         };
-        let below = Layer { weight: &self.weight, adapters: &self.adapters };
-        let adapter = SlotAdapter::build(&name, slots, below, seed)?;
+        let mut adapter = SlotAdapter::build(&name, slots, self.below(self.adapters.len()), seed)?;
+        if let (Some(base), Weight::Frozen(layer)) = (adapter.take_base(), &self.weight) {
+            // Off, the layer is still what it was.
+            let layer = FrozenLinear { weight: Arc::new(base), bias: layer.bias.clone() };
+            let before = std::mem::replace(&mut self.weight, Weight::Frozen(layer));
+            self.origin.get_or_insert(before);
+        }
         self.adapters.push(Box::new(adapter));
         Ok(())
     }
@@ -261,13 +287,14 @@ impl LinearSite {
     /// Shapes that do not fit.
     pub fn forward(&self, x: &Tensor, ctx: &ForwardContext) -> Result<Tensor> {
         if self.enabled.load(Ordering::Relaxed) {
-            Layer { weight: &self.weight, adapters: &self.adapters }.forward(x, ctx)
+            self.below(self.adapters.len()).forward(x, ctx)
         } else {
             self.origin.as_ref().unwrap_or(&self.weight).forward(x)
         }
     }
 
-    /// The layer as part of a fused half; `None` when something on it needs a graph.
+    /// The layer as part of a fused half; `None` when something on it needs a graph. Extra losses are no part of it: who
+    /// runs the half adds them.
     ///
     /// # Errors
     /// A failing tensor operation.
@@ -277,12 +304,12 @@ impl LinearSite {
         let change = match (enabled, self.adapters.as_slice()) {
             (false, _) | (true, []) => FusedChange::default(),
             (true, [adapter]) => match adapter.fused_change(ctx)? {
-                Some(change) if adapter.extra_loss()?.is_none() => change,
-                _ => return Ok(None),
+                Some(change) => change,
+                None => return Ok(None),
             },
             (true, _) => return Ok(None),
         };
-        let FusedChange { low_rank, residual, bias: shift } = change;
+        let FusedChange { low_rank, residual, bias: shift, seen } = change;
         Ok(Some(match weight {
             // A bias that is tracked belongs to a graph.
             Weight::Frozen(layer) if layer.bias.as_ref().is_some_and(Tensor::track_op) => return Ok(None),
@@ -293,7 +320,8 @@ impl LinearSite {
                     // The gradient of the sum is that of the change.
                     (Some(bias), Some(shift)) => Some(shift.plus(bias)?),
                 };
-                FusedLinear { weight: FusedWeight::Frozen(Arc::clone(&layer.weight)), bias, low_rank, residual }
+                let weight = FusedWeight::Frozen(Arc::clone(&layer.weight));
+                FusedLinear { weight, bias, low_rank, residual, seen }
             }
             Weight::Trained { .. } if shift.is_some() => return Ok(None),
             Weight::Trained { weight, bias } => {
@@ -305,6 +333,7 @@ impl LinearSite {
                     bias: bias.as_ref().map(|bias| own("bias", bias)),
                     low_rank,
                     residual,
+                    seen,
                 }
             }
         }))
@@ -317,13 +346,7 @@ impl LinearSite {
         let mut params = Vec::new();
         if let Weight::Trained { weight, bias } = &self.weight {
             let mut own = |key: &str, var: &Var, role: Role| {
-                params.push(Param {
-                    name: format!("{}.{key}", self.name),
-                    var: var.clone(),
-                    role,
-                    lr_ratio: 1.0,
-                    decay: role == Role::Weight,
-                });
+                params.push(Param::new(format!("{}.{key}", self.name), var.clone(), role, role == Role::Weight));
             };
             own("weight", weight, Role::Weight);
             if let Some(bias) = bias {
@@ -416,7 +439,8 @@ impl LinearSite {
 
     /// The layer below adapter number `count`.
     fn below(&self, count: usize) -> Layer<'_> {
-        Layer { weight: &self.weight, adapters: self.adapters.get(..count).unwrap_or_default() }
+        let adapters = self.adapters.get(..count).unwrap_or_default();
+        Layer { weight: &self.weight, adapters, source: self.source.as_deref() }
     }
 
     /// While on, what adapters treat as constant in their backward pass keeps its present value, so that finite
@@ -425,12 +449,15 @@ impl LinearSite {
         self.adapters.iter().for_each(|adapter| adapter.hold_constants(on));
     }
 
-    /// Sum of the adapters' extra losses, a scalar.
+    /// Sum of the adapters' extra losses, a scalar; none while they are switched off.
     ///
     /// # Errors
     /// A failing tensor operation.
     pub fn extra_loss(&self) -> Result<Option<Tensor>> {
         let mut sum: Option<Tensor> = None;
+        if !self.enabled.load(Ordering::Relaxed) {
+            return Ok(sum);
+        }
         for adapter in &self.adapters {
             if let Some(loss) = adapter.extra_loss()? {
                 sum = Some(match sum {
@@ -458,69 +485,48 @@ impl LinearSite {
         self.adapters.iter_mut().try_for_each(|adapter| adapter.after_step(step))
     }
 
-    /// Where the rank of the change goes. `None` when nothing is trained here, or the change is a whole
-    /// matrix too large to decompose while training (see [`telemetry::DENSE_LIMIT`]).
+    /// Lets every adapter look at its clipped gradients.
     ///
     /// # Errors
-    /// A failing decomposition.
-    pub fn telemetry(&self) -> Result<Option<SiteTelemetry>> {
-        if !self.is_adapted() {
-            return Ok(None);
-        }
-        let norm = match self.original_norm.get() {
-            Some(norm) => *norm,
-            None => {
-                let norm = match self.frozen() {
-                    Some(layer) => frobenius_norm(&layer.weight)?,
-                    None => 0.0,
-                };
-                *self.original_norm.get_or_init(|| norm)
-            }
-        };
-        let (mut low_rank, mut shift) = (Vec::new(), 0.0);
-        for change in self.export()? {
-            match change {
-                AdapterExport::LowRank { a, b, scale, bias, .. } => {
-                    low_rank.push((b, a, scale));
-                    shift += bias.map_or(Ok(0.0), |bias| telemetry::norm(&bias, None))?;
-                }
-                AdapterExport::Dense { weight, bias } => {
-                    let Some(layer) = self.frozen() else {
-                        return Ok(None);
-                    };
-                    let found = telemetry::of_dense(&weight, &layer.weight, norm)?;
-                    let shift = bias.map_or(Ok(0.0), |bias| telemetry::norm(&bias, layer.bias.as_ref()))?;
-                    return Ok(found.map(|found| SiteTelemetry { bias_shift: shift, ..found }));
-                }
-            }
-        }
-        let found = telemetry::of_low_rank(&low_rank, norm)?;
-        Ok(Some(SiteTelemetry { bias_shift: shift, ..found }))
+    /// A failing tensor operation.
+    pub fn observe(&mut self, grads: &Grads) -> Result<()> {
+        self.adapters.iter_mut().try_for_each(|adapter| adapter.observe(grads))
     }
 
-    /// Whether [`telemetry`](Self::telemetry) has to decompose a whole matrix here, which takes time.
-    #[must_use]
-    pub fn measures_whole_weight(&self) -> bool {
-        let frozen = matches!(self.weight, Weight::Frozen(_));
-        !(frozen && self.adapters.iter().all(|adapter| adapter.only_adds_low_rank()))
+    /// Lets every adapter turn its clipped gradients into what the optimiser is to take.
+    ///
+    /// # Errors
+    /// A failing tensor operation.
+    pub fn map_step(&mut self, grads: &mut Grads) -> Result<()> {
+        self.adapters.iter_mut().try_for_each(|adapter| adapter.map_step(grads))
+    }
+
+    /// The adapters, lowest first, to change them by their rules.
+    pub(crate) fn adapters_mut(&mut self) -> &mut [Box<dyn Adapter>] {
+        &mut self.adapters
+    }
+
+    /// What the adapters remember beside their parameters; see [`Adapter::memory`].
+    ///
+    /// # Errors
+    /// A failing tensor operation.
+    pub fn memory(&self) -> Result<Vec<(String, Tensor)>> {
+        let mut all = Vec::new();
+        for adapter in &self.adapters {
+            all.extend(adapter.memory()?);
+        }
+        Ok(all)
+    }
+
+    /// Gives the adapters saved shapes and memories; see [`Adapter::restore`].
+    ///
+    /// # Errors
+    /// What `find` says; shapes that fit nothing.
+    pub fn restore(&mut self, find: &Find<'_>) -> Result<()> {
+        self.adapters.iter_mut().try_for_each(|adapter| adapter.restore(find))
     }
 }
 
-/// √Σ w², accumulated in f64 over blocks of rows so that a quantised weight is never unpacked whole.
-fn frobenius_norm(weight: &FrozenWeight) -> Result<f64> {
-    const BLOCK_ROWS: usize = 32;
-    let blocks = weight.rows.div_ceil(BLOCK_ROWS);
-    let sums: Vec<f64> = (0..blocks)
-        .into_par_iter()
-        .map(|block| {
-            let rows = block * BLOCK_ROWS..weight.rows.min((block + 1) * BLOCK_ROWS);
-            let mut values = vec![0f32; rows.len() * weight.cols];
-            weight.read_rows(rows, &mut values)?;
-            Ok(values.iter().map(|&value| f64::from(value).powi(2)).sum())
-        })
-        .collect::<Result<_>>()?;
-    Ok(sums.iter().sum::<f64>().sqrt())
-}
-
+mod measure;
 #[cfg(test)]
 mod tests;

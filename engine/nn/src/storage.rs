@@ -1,16 +1,17 @@
-//! How the numbers of a weight are stored: floats of three widths, the block formats of GGUF, and two block formats
-//! that exist only in memory.
+//! How the numbers of a weight are stored: floats of three widths, the block formats of GGUF, and block formats that
+//! exist only in memory.
 //!
 //! Place in the data flow: readers name the [`StorageKind`] of each tensor; [`crate::FrozenWeight`] widens
 //! rows to f32 through [`dequantise`]; writers shrink through [`quantise`].
 //!
 //! The block layouts of files are those of ggml; candle's `k_quants` holds the slow and certain conversions, the
-//! common formats have vectorised ones in [`crate::kernels`] that give the same bits. NF4 and int8 are our own layouts
-//! of known formats (`kernels/base_blocks.rs`): a person chooses them for a frozen base, which is narrowed while it is
+//! common formats have vectorised ones in [`crate::kernels`] that give the same bits. NF4, int8 and whole numbers of 2
+//! to 4 bits are our own layouts of known formats (`kernels/{base_blocks,nf4_double,grouped}.rs`): a person chooses them for a frozen base, which is narrowed while it is
 //! read, and no writer takes them. What each kind costs and changes is measured in
 //! `engine/decisions/007-storage-and-optimiser-state.md`.
 
-use crate::kernels::{base_blocks, blocks, super_blocks};
+use crate::kernels::grouped::{self, GroupedInt};
+use crate::kernels::{base_blocks, blocks, nf4_double, super_blocks};
 use crate::{NnError, Result};
 use candle_core::quantized::k_quants::{
     BlockQ2K, BlockQ3K, BlockQ4_0, BlockQ4_1, BlockQ4K, BlockQ5_0, BlockQ5_1, BlockQ5K, BlockQ6K, BlockQ8_0, BlockQ8K,
@@ -19,7 +20,7 @@ use candle_core::quantized::k_quants::{
 use half::slice::HalfFloatSliceExt as _;
 use half::{bf16, f16};
 
-/// A storage type. Names and numbers are those of ggml, for all but the last two.
+/// A storage type. Names and numbers are those of ggml, for all that files hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StorageKind {
     /// 32-bit float.
@@ -54,11 +55,30 @@ pub enum StorageKind {
     Nf4,
     /// 8 bits, largest magnitude per 64; in memory only.
     Int8,
+    /// NF4 whose magnitudes are quantised a second time; in memory only, and only as a whole weight
+    /// ([`crate::FrozenWeight::rounded`]): the second level lies across rows.
+    Nf4Double,
+    /// Whole numbers of 2 to 4 bits with a step and a zero point per group; in memory only.
+    Grouped(GroupedInt),
 }
 
 impl StorageKind {
-    /// All of them.
-    pub const ALL: [Self; 16] = [
+    /// All whose blocks can be read without the rest of their weight: every one but [`Self::Nf4Double`].
+    pub const ALL: [Self; 25] = {
+        let mut all = [Self::F32; 25];
+        let mut at = 0;
+        while at < 16 {
+            all[at] = Self::PLAIN[at];
+            at += 1;
+        }
+        while at < 25 {
+            all[at] = Self::Grouped(GroupedInt::ALL[at - 16]);
+            at += 1;
+        }
+        all
+    };
+
+    const PLAIN: [Self; 16] = [
         Self::F32,
         Self::F16,
         Self::Bf16,
@@ -84,7 +104,8 @@ impl StorageKind {
             Self::F32 | Self::F16 | Self::Bf16 => 1,
             Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::Q8_0 => 32,
             Self::Q2K | Self::Q3K | Self::Q4K | Self::Q5K | Self::Q6K | Self::Q8K => 256,
-            Self::Nf4 | Self::Int8 => base_blocks::BLOCK,
+            Self::Nf4 | Self::Nf4Double | Self::Int8 => base_blocks::BLOCK,
+            Self::Grouped(kind) => kind.block_len(),
         }
     }
 
@@ -107,6 +128,8 @@ impl StorageKind {
             Self::Q8K => 292,
             Self::Nf4 => base_blocks::NF4_BYTES,
             Self::Int8 => base_blocks::INT8_BYTES,
+            Self::Nf4Double => nf4_double::BYTES,
+            Self::Grouped(kind) => kind.block_bytes(),
         }
     }
 
@@ -130,6 +153,8 @@ impl StorageKind {
             Self::Q8K => "Q8_K",
             Self::Nf4 => "nf4",
             Self::Int8 => "int8",
+            Self::Nf4Double => "nf4-double",
+            Self::Grouped(kind) => kind.name(),
         }
     }
 
@@ -157,7 +182,7 @@ impl StorageKind {
             Self::Q6K => 14,
             Self::Q8K => 15,
             Self::Bf16 => 30,
-            Self::Nf4 | Self::Int8 => return None,
+            Self::Nf4 | Self::Int8 | Self::Nf4Double | Self::Grouped(_) => return None,
         })
     }
 
@@ -167,7 +192,7 @@ impl StorageKind {
         self.ggml().is_none()
     }
 
-    /// Bits that a value takes, block scales included.
+    /// Bits that a value takes, block scales included (of [`Self::Nf4Double`] without the 0.002 of its second level).
     #[must_use]
     pub const fn bits_per_value(self) -> f64 {
         (self.block_bytes() * 8) as f64 / self.block_len() as f64
@@ -216,6 +241,8 @@ pub fn dequantise(kind: StorageKind, bytes: &[u8], out: &mut [f32]) -> Result<()
         StorageKind::Q8K => widen_blocks::<BlockQ8K>(bytes, out),
         StorageKind::Nf4 => base_blocks::widen_nf4(bytes, out),
         StorageKind::Int8 => base_blocks::widen_int8(bytes, out),
+        StorageKind::Grouped(kind) => grouped::widen(kind, bytes, out),
+        StorageKind::Nf4Double => return Err(only_whole()),
     }
     Ok(())
 }
@@ -244,8 +271,15 @@ pub fn dequantise_reference(kind: StorageKind, bytes: &[u8], out: &mut [f32]) ->
         StorageKind::Q8K => widen_blocks::<BlockQ8K>(bytes, out),
         StorageKind::Nf4 => base_blocks::widen_nf4_reference(bytes, out),
         StorageKind::Int8 => base_blocks::widen_int8_reference(bytes, out),
+        StorageKind::Grouped(kind) => grouped::widen_reference(kind, bytes, out),
+        StorageKind::Nf4Double => return Err(only_whole()),
     }
     Ok(())
+}
+
+fn only_whole() -> NnError {
+    let what = "its second level lies across rows: it is made and read as a whole weight".to_owned();
+    storage_error(StorageKind::Nf4Double, what)
 }
 
 fn check_sizes(kind: StorageKind, bytes: &[u8], out: &[f32]) -> Result<()> {
@@ -297,6 +331,8 @@ pub fn quantise(kind: StorageKind, values: &[f32]) -> Result<Vec<u8>> {
         StorageKind::Q8K => shrink_blocks::<BlockQ8K>(values),
         StorageKind::Nf4 => base_blocks::shrink_nf4(values),
         StorageKind::Int8 => base_blocks::shrink_int8(values),
+        StorageKind::Grouped(kind) => grouped::shrink(kind, values),
+        StorageKind::Nf4Double => return Err(only_whole()),
     })
 }
 
@@ -373,7 +409,7 @@ mod tests {
         for kind in StorageKind::ALL {
             match kind.ggml() {
                 Some(number) => assert_eq!(StorageKind::from_ggml(number), Some(kind)),
-                None => assert!(matches!(kind, StorageKind::Nf4 | StorageKind::Int8)),
+                None => assert!(matches!(kind, StorageKind::Nf4 | StorageKind::Int8 | StorageKind::Grouped(_))),
             }
             let bytes = quantise(kind, &values(512)).unwrap();
             assert_eq!(Some(bytes.len()), kind.bytes_for(512), "{}", kind.name());
@@ -388,10 +424,11 @@ mod tests {
     #[test]
     fn every_kind_comes_back_close_to_what_went_in() {
         let original = values(1024);
-        for (kind, tolerance) in StorageKind::ALL
-            .into_iter()
-            .zip([0.0, 1e-3, 1e-2, 0.2, 0.16, 0.1, 0.08, 0.02, 0.6, 0.35, 0.15, 0.08, 0.04, 0.02, 0.32, 0.01])
-        {
+        let files = [0.0, 1e-3, 1e-2, 0.2, 0.16, 0.1, 0.08, 0.02, 0.6, 0.35, 0.15, 0.08, 0.04, 0.02, 0.32, 0.01];
+        // What lies beyond the range that is covered is cut: that is the worst error with few bits.
+        let grouped = [1.3, 1.3, 1.3, 0.8, 0.8, 0.8, 0.4, 0.4, 0.4];
+        assert_eq!(StorageKind::ALL.len(), files.len() + grouped.len());
+        for (kind, tolerance) in StorageKind::ALL.into_iter().zip(files.into_iter().chain(grouped)) {
             let mut back = vec![0f32; original.len()];
             dequantise(kind, &quantise(kind, &original).unwrap(), &mut back).unwrap();
             let worst = original.iter().zip(&back).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
@@ -429,7 +466,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn any_bytes_can_be_widened(seed: u64, which in 0usize..16) {
+        fn any_bytes_can_be_widened(seed: u64, which in 0usize..25) {
             let kind = StorageKind::ALL[which];
             let mut stream = Stream::new(seed, "bytes");
             let bytes = (0..kind.bytes_for(512).unwrap()).map(|_| stream.next_u64() as u8).collect::<Vec<_>>();

@@ -36,13 +36,34 @@ pub struct Project {
     pub export: Export,
 }
 
+/// What [`Model::base`] can be.
+pub const BASES: [&str; 16] = [
+    "auto",
+    "f32",
+    "f16",
+    "bf16",
+    "int8",
+    "nf4",
+    "nf4-double",
+    "int4",
+    "int4-g64",
+    "int4-g32",
+    "int3",
+    "int3-g64",
+    "int3-g32",
+    "int2",
+    "int2-g64",
+    "int2-g32",
+];
+
 /// `[model]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Model {
     /// A folder, a GGUF file, `builtin:NAME`, or `random:CONFIG.json` for a new model.
     pub path: String,
-    /// How the frozen weights are held: `auto` (as the file has them), `f32`, `f16`, `bf16`; `int8` and `nf4` round
-    /// the linear weights to blocks of 8.25 and 4.25 bits a value while the model is read.
+    /// How the frozen weights are held, one of [`BASES`]: `auto` (as the file has them), `f32`, `f16`, `bf16`; the others
+    /// round the linear weights while the model is read, to blocks of 8.25 bits a value (`int8`), 4.25 (`nf4`), 4.13
+    /// (`nf4-double`), 4.19, 3.19 and 2.19 (`int4`, `int3`, `int2`: groups of 128, or with `-g64` and `-g32` of 64 and 32).
     #[serde(default = "auto")]
     pub base: String,
 }

@@ -289,7 +289,7 @@ fn check_ranges(project: &Project, name: &str) -> Result<(), Problem> {
     choice("train.recompute", &train.recompute, &["auto", "on", "off"])?;
     choice("train.on_spike", &train.on_spike, &["stop", "roll-back"])?;
     choice("keep.on_exceed", &project.keep.on_exceed, &["warn", "slow-down", "replay", "roll-back", "stop"])?;
-    choice("model.base", &project.model.base, &["auto", "f32", "f16", "bf16", "int8", "nf4"])?;
+    choice("model.base", &project.model.base, &crate::project::BASES)?;
     for format in &project.export.formats {
         choice("export.formats", format, &["peft", "hf", "gguf", "gguf-lora", "native"])?;
     }
@@ -358,7 +358,7 @@ mod tests {
         assert_eq!((project.model.base.as_str(), project.train.optim_state.as_str()), ("nf4", "int8"));
         assert!(to_text(&project).expect("text").contains("optim_state = \"int8\""));
         let problem = parse(&text.replace("nf4", "nf3"), Path::new("p.toml")).expect_err("no such base");
-        assert!(problem.action.contains("nf4") && problem.action.contains("int8"), "{problem}");
+        assert!(["nf4", "int8", "int4-g64", "int2"].iter().all(|base| problem.action.contains(base)), "{problem}");
         let fp8 = format!("{SMALL}[train]\noptim_state = \"fp8\"\n");
         assert!(parse(&fp8, Path::new("p.toml")).expect_err("no such state").what.contains("train.optim_state"));
         assert_eq!(parse(SMALL, Path::new("p.toml")).expect("defaults").train.optim_state, "f32");

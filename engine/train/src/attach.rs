@@ -1,10 +1,12 @@
 //! Puts a method on a model: asks for its plan and fills sites and stages with it.
 
+use crate::bits;
 use crate::error::Result;
 use temper_methods::{ModelDims, OwnDims, Promote, SiteDims};
 use temper_models::capability::{DECODER, refusal};
 use temper_models::{Model, names};
 use temper_nn::ParamSet;
+use temper_nn::rules::set_ranks;
 use temper_protocol::{Code, Declared, Problem, Project};
 
 /// A method on a model.
@@ -49,7 +51,15 @@ pub fn attach(model: &mut Model, project: &Project) -> Result<Attached> {
     let method = temper_methods::find(&project.method.id)?;
     check_fits(method.declared(), model)?;
     let seed = project.train.seed;
-    let plan = method.plan(&project.method.settings, &dims_of(model).sites, seed)?;
+    let mut plan = method.plan(&project.method.settings, &dims_of(model).sites, seed)?;
+    if let Some(bits_per_value) = method.bits_per_value(&project.method.settings) {
+        let spread = bits::spread(model, &mut plan, bits_per_value, seed)?;
+        plan.notes.push(spread);
+    }
+    set_ranks(&mut plan.adapters, |name, slots, count| match model.site(name) {
+        Some(site) => site.spectrum(slots, count, seed),
+        None => Ok((Vec::new(), 0.0)),
+    })?;
     for (name, slots) in &plan.adapters {
         let Some(site) = model.site_mut(name) else {
             return Err(Problem::internal(format!("the method plans for a layer {name} that is not there")).into());

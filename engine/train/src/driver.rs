@@ -128,6 +128,13 @@ impl Driver {
         Self { embed, blocks, head: model.head.params(), lowest, kept_from, fuse: true }
     }
 
+    /// A driver of the same model after parameters came, went or changed their masks.
+    #[must_use]
+    pub fn refreshed(&self, model: &Model) -> Self {
+        let kept_blocks = model.blocks.len().saturating_sub(self.kept_from);
+        Self { fuse: self.fuse, ..Self::keeping(model, kept_blocks) }
+    }
+
     /// The same with every block run as a graph of single operations: what fused blocks are compared with.
     #[must_use]
     pub fn unfused(mut self) -> Self {
@@ -221,6 +228,9 @@ impl Driver {
                 Kept::Input(input) => self.run(model, stage, input, inside.ctx())?,
                 Kept::Fused { block, input, kept } => {
                     gradient = self.fused_backward(stage, &block, &input, kept, gradient, inside.ctx(), grads)?;
+                    if tokens.ctx.training {
+                        extra_loss += add_losses(model, stage, extra_scale, grads)?;
+                    }
                     continue;
                 }
             };
@@ -336,6 +346,21 @@ impl Driver {
         let (inputs, input) = if stage + 1 > self.lowest { Inputs::track(input)? } else { (Inputs::default(), input) };
         Ok((inputs, block.forward(input, ctx)?))
     }
+}
+
+/// Adds the gradients of the extra losses of a block's adapters, times `scale`: what a fused block leaves out. They depend
+/// on the adapters' own parameters alone. Returns their sum.
+fn add_losses(model: &Model, stage: usize, scale: f64, grads: &mut Grads) -> Result<f64> {
+    let mut sum = 0.0;
+    for site in model.blocks.get(stage).map(|block| block.sites()).unwrap_or_default() {
+        let Some(loss) = site.extra_loss()? else { continue };
+        sum += f64::from(loss.to_scalar::<f32>()?);
+        if loss.track_op() {
+            let mut store = loss.affine(scale, 0.0)?.backward()?;
+            grads.collect(&site.params(), &mut store)?;
+        }
+    }
+    Ok(sum)
 }
 
 /// Hidden states after a block without a graph, and what its backward pass needs with `keep`.

@@ -13,10 +13,10 @@ use crate::widgets::text;
 use crate::widgets::{choice, empty, panel};
 use egui::{Align, Rect, Ui, pos2, vec2};
 use temper_protocol::event::SiteInfo;
+use temper_protocol::project::BASES;
 use temper_protocol::{Event, SettingType, Value};
 
 const KEY: f32 = 92.0;
-const BASES: [&str; 6] = ["auto", "f32", "f16", "bf16", "int8", "nf4"];
 
 /// Shows the card.
 pub fn model_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
@@ -127,9 +127,9 @@ fn filled(cx: &PanelCtx<'_>, ui: &mut Ui, area: Rect, facts: Option<&Event>) {
 
 /// How the frozen weights are held in memory.
 fn held_as(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect) {
-    let help = "auto keeps the storage of the file, and a wider type takes more memory and changes nothing else. int8 and \
-                nf4 round the linear weights to 8.25 and 4.25 bits each while the model is read: a large base in \
-                little memory, for adapters";
+    let help = "auto keeps the storage of the file, and a wider type takes more memory and changes nothing else. int8, \
+                nf4 and int4 to int2 round the linear weights to 8.25, 4.25 and 4.19 to 2.19 bits each while the model is \
+                read: a large base in little memory, for adapters";
     text::line(ui, row, Align::Min, "Held as", Type::Body, cx.c().text2).on_hover_text(help);
     let current = BASES.iter().position(|base| *base == cx.state.draft.project.model.base);
     let place = Rect::from_min_size(pos2(row.left() + KEY, row.top() + 2.0), vec2(row.width() - KEY, 22.0));

@@ -5,8 +5,9 @@
 //! (SentencePiece BPE, where the order of merges follows from the scores of the pieces).
 
 use super::pre::{KNOWN, pre_tokenizer};
-use super::{Parts, SpecialTokens, TextCodec};
+use super::{Parts, SpecialTokens, TextCodec, read};
 use crate::DataError;
+use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use temper_protocol::GgufTokenizer;
@@ -28,7 +29,7 @@ impl TextCodec {
         }
         let bad = |what: String, action: &str| DataError::tokenizer(what, &parts.place, action);
         check_lists(&parts)?;
-        let (mut json, add_bos, add_eos) = match parts.model.as_str() {
+        let (mut file, add_bos, add_eos) = match parts.model.as_str() {
             "gpt2" => {
                 let pre = pre_tokenizer(&parts.pre).ok_or_else(|| {
                     bad(
@@ -37,9 +38,9 @@ impl TextCodec {
                     )
                 })?;
                 let add_bos = parts.add_bos.unwrap_or(pre.add_bos);
-                (byte_level_json(&parts, pre)?, add_bos, parts.add_eos.unwrap_or(false))
+                (byte_level(&parts, pre)?, add_bos, parts.add_eos.unwrap_or(false))
             }
-            "llama" => (sentence_piece_json(&parts)?, parts.add_bos.unwrap_or(true), parts.add_eos.unwrap_or(false)),
+            "llama" => (sentence_piece(&parts)?, parts.add_bos.unwrap_or(true), parts.add_eos.unwrap_or(false)),
             other => {
                 return Err(bad(
                     format!("the tokenizer kind \"{other}\" is not supported"),
@@ -49,17 +50,25 @@ impl TextCodec {
         };
         let bos = parts.bos.filter(|_| add_bos);
         let eos = parts.eos.filter(|_| add_eos);
-        if let Some(map) = json.as_object_mut() {
-            map.insert("post_processor".to_owned(), post_processor(&parts, bos, eos));
-        }
-        let tokenizer_json = serde_json::to_vec(&json).map_err(|error| DataError::Internal(error.to_string()))?;
+        file.post_processor = post_processor(&parts, bos, eos);
+        let mut tokenizer_json = serde_json::to_vec(&file).map_err(|error| DataError::Internal(error.to_string()))?;
+        tokenizer_json.shrink_to_fit();
+        drop(file);
+        let files = files(&parts, bos.is_some(), eos.is_some())?;
         let stop = parts.eot.into_iter().chain(parts.eom).collect();
         let special =
             SpecialTokens { bos: parts.bos, eos: parts.eos, unk: parts.unk, pad: parts.pad, turn_end: None, stop };
-        let files = files(&parts, &tokenizer_json, bos.is_some(), eos.is_some())?;
-        let template = parts.chat_template.clone().or_else(|| default_of(&parts.named_templates));
+        let template = parts.chat_template.or_else(|| default_of(&parts.named_templates));
+        let place = parts.place;
+        // Every token and merge is in `tokenizer_json` now: they need not be held while it is read.
+        drop((parts.tokens, parts.merges, parts.scores, parts.token_types));
+        let tokenizer = read::tokenizer(&tokenizer_json).map_err(|fault| {
+            let action = "use a tokenizer.json written by transformers or a newer GGUF file";
+            DataError::tokenizer(format!("the tokenizer cannot be read: {fault}"), &place, action)
+        })?;
         Self::assemble(Parts {
-            place: parts.place,
+            place,
+            tokenizer,
             tokenizer_json,
             special,
             add_bos: None,
@@ -67,6 +76,52 @@ impl TextCodec {
             template,
             files,
         })
+    }
+}
+
+/// A `tokenizer.json`, its large lists borrowed from the file's metadata: they are written as they are walked over.
+#[derive(serde::Serialize)]
+struct TokenizerFile<'a> {
+    version: &'static str,
+    truncation: Option<()>,
+    padding: Option<()>,
+    added_tokens: Vec<Value>,
+    normalizer: Value,
+    pre_tokenizer: Value,
+    post_processor: Value,
+    decoder: Value,
+    model: BytePairs<'a>,
+}
+
+/// The model of a [`TokenizerFile`].
+#[derive(serde::Serialize)]
+struct BytePairs<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    dropout: Option<()>,
+    unk_token: Option<&'a str>,
+    continuing_subword_prefix: Option<()>,
+    end_of_word_suffix: Option<()>,
+    fuse_unk: bool,
+    byte_fallback: bool,
+    ignore_merges: bool,
+    vocab: Vocabulary<'a>,
+    merges: Vec<(&'a str, &'a str)>,
+}
+
+/// Token texts in the order of their ids; of a text that stands there twice the last id counts, in the first place.
+struct Vocabulary<'a>(&'a [String]);
+
+impl Serialize for Vocabulary<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut ids: BTreeMap<&str, u32> = self.0.iter().map(String::as_str).zip(0_u32..).collect();
+        let mut map = serializer.serialize_map(Some(ids.len()))?;
+        for token in self.0 {
+            if let Some(id) = ids.remove(token.as_str()) {
+                map.serialize_entry(token, &id)?;
+            }
+        }
+        map.end()
     }
 }
 
@@ -121,22 +176,18 @@ fn added_tokens(parts: &GgufTokenizer) -> Vec<Value> {
         .collect()
 }
 
-fn vocabulary(parts: &GgufTokenizer) -> Map<String, Value> {
-    parts.tokens.iter().zip(0_u32..).map(|(token, id)| (token.clone(), Value::from(id))).collect()
-}
-
-fn byte_level_json(parts: &GgufTokenizer, pre: super::pre::PreTokenizer) -> Result<Value, DataError> {
+fn byte_level(parts: &GgufTokenizer, pre: super::pre::PreTokenizer) -> Result<TokenizerFile<'_>, DataError> {
     let mut merges = Vec::with_capacity(parts.merges.len());
     for (line, merge) in parts.merges.iter().enumerate() {
         let pair = merge.split_once(' ').filter(|(left, right)| !left.is_empty() && !right.is_empty());
-        let Some((left, right)) = pair else {
+        let Some(pair) = pair else {
             return Err(DataError::tokenizer(
                 format!("merge {line} (\"{merge}\") is not a pair"),
                 &parts.place,
                 "the file is damaged: get it again",
             ));
         };
-        merges.push(json!([left, right]));
+        merges.push(pair);
     }
     if merges.is_empty() {
         return Err(DataError::tokenizer(
@@ -145,19 +196,28 @@ fn byte_level_json(parts: &GgufTokenizer, pre: super::pre::PreTokenizer) -> Resu
             "use a newer GGUF file or the model as a Hugging Face folder",
         ));
     }
-    Ok(json!({
-        "version": "1.0", "truncation": null, "padding": null,
-        "added_tokens": added_tokens(parts),
-        "normalizer": if pre.compose { json!({"type": "NFC"}) } else { Value::Null },
-        "pre_tokenizer": pre.json,
-        "post_processor": null,
-        "decoder": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
-        "model": {
-            "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
-            "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,
-            "ignore_merges": pre.ignore_merges, "vocab": vocabulary(parts), "merges": merges,
+    Ok(TokenizerFile {
+        version: "1.0",
+        truncation: None,
+        padding: None,
+        added_tokens: added_tokens(parts),
+        normalizer: if pre.compose { json!({"type": "NFC"}) } else { Value::Null },
+        pre_tokenizer: pre.json,
+        post_processor: Value::Null,
+        decoder: json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true}),
+        model: BytePairs {
+            kind: "BPE",
+            dropout: None,
+            unk_token: None,
+            continuing_subword_prefix: None,
+            end_of_word_suffix: None,
+            fuse_unk: false,
+            byte_fallback: false,
+            ignore_merges: pre.ignore_merges,
+            vocab: Vocabulary(&parts.tokens),
+            merges,
         },
-    }))
+    })
 }
 
 /// Runs of spaces that a file lists as tokens of their own, written with the mark that stands for a space by the time
@@ -174,7 +234,7 @@ fn mark_spaces(parts: &mut GgufTokenizer) {
 /// SentencePiece merges the neighbouring pair whose joined piece scores highest; a user-defined piece comes before
 /// every other, whatever score the file states. The same follows from a list of merges: every way to split a piece into
 /// two pieces, ordered by the score of the whole, the longer left part first among equals.
-fn sentence_piece_merges(parts: &GgufTokenizer) -> Vec<Value> {
+fn sentence_piece_merges(parts: &GgufTokenizer) -> Vec<(&str, &str)> {
     let pieces: BTreeMap<&str, u32> = parts
         .tokens
         .iter()
@@ -182,12 +242,12 @@ fn sentence_piece_merges(parts: &GgufTokenizer) -> Vec<Value> {
         .filter(|(_, id)| matches!(kind_of(parts, *id), NORMAL | USER_DEFINED))
         .map(|(token, id)| (token.as_str(), id))
         .collect();
-    let mut merges: Vec<(f32, usize, usize, &str, &str)> = Vec::new();
+    let mut merges: Vec<(f32, u32, u32, &str, &str)> = Vec::new();
     for (token, score) in parts.tokens.iter().zip(&parts.scores) {
         let Some(id) = pieces.get(token.as_str()) else { continue };
         let score = if kind_of(parts, *id) == USER_DEFINED { f32::INFINITY } else { *score };
-        let length = token.chars().count();
-        for (before, (at, _)) in token.char_indices().enumerate().skip(1) {
+        let length = token.chars().count() as u32;
+        for (before, (at, _)) in (0_u32..).zip(token.char_indices()).skip(1) {
             let (left, right) = token.split_at(at);
             if pieces.contains_key(left) && pieces.contains_key(right) {
                 merges.push((score, before, length - before, left, right));
@@ -196,10 +256,10 @@ fn sentence_piece_merges(parts: &GgufTokenizer) -> Vec<Value> {
     }
     // among equals the order of the vocabulary stays: the sort is stable
     merges.sort_by(|a, b| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1)).then(b.2.cmp(&a.2)));
-    merges.into_iter().map(|(_, _, _, left, right)| json!([left, right])).collect()
+    merges.into_iter().map(|(_, _, _, left, right)| (left, right)).collect()
 }
 
-fn sentence_piece_json(parts: &GgufTokenizer) -> Result<Value, DataError> {
+fn sentence_piece(parts: &GgufTokenizer) -> Result<TokenizerFile<'_>, DataError> {
     let bytes = parts.tokens.iter().filter(|token| token.len() == 6 && token.starts_with("<0x")).count();
     if bytes < 256 && parts.unk.is_none() {
         return Err(DataError::tokenizer(
@@ -224,19 +284,28 @@ fn sentence_piece_json(parts: &GgufTokenizer) -> Result<Value, DataError> {
         decoders.push(json!({"type": "Strip", "content": " ", "start": 1, "stop": 0}));
     }
     let unk = parts.unk.and_then(|id| parts.tokens.get(id as usize));
-    Ok(json!({
-        "version": "1.0", "truncation": null, "padding": null,
-        "added_tokens": added_tokens(parts),
-        "normalizer": normalizer,
-        "pre_tokenizer": null,
-        "post_processor": null,
-        "decoder": {"type": "Sequence", "decoders": decoders},
-        "model": {
-            "type": "BPE", "dropout": null, "unk_token": unk, "continuing_subword_prefix": null,
-            "end_of_word_suffix": null, "fuse_unk": true, "byte_fallback": true, "ignore_merges": false,
-            "vocab": vocabulary(parts), "merges": sentence_piece_merges(parts),
+    Ok(TokenizerFile {
+        version: "1.0",
+        truncation: None,
+        padding: None,
+        added_tokens: added_tokens(parts),
+        normalizer,
+        pre_tokenizer: Value::Null,
+        post_processor: Value::Null,
+        decoder: json!({"type": "Sequence", "decoders": decoders}),
+        model: BytePairs {
+            kind: "BPE",
+            dropout: None,
+            unk_token: unk.map(String::as_str),
+            continuing_subword_prefix: None,
+            end_of_word_suffix: None,
+            fuse_unk: true,
+            byte_fallback: true,
+            ignore_merges: false,
+            vocab: Vocabulary(&parts.tokens),
+            merges: sentence_piece_merges(parts),
         },
-    }))
+    })
 }
 
 /// Adds the beginning and end of a text; nothing when neither is wanted.
@@ -267,13 +336,8 @@ fn post_processor(parts: &GgufTokenizer, bos: Option<u32>, eos: Option<u32>) -> 
     })
 }
 
-/// The files of a Hugging Face tokenizer.
-fn files(
-    parts: &GgufTokenizer,
-    tokenizer_json: &[u8],
-    adds_bos: bool,
-    adds_eos: bool,
-) -> Result<Vec<(String, Vec<u8>)>, DataError> {
+/// The files of a Hugging Face tokenizer beside `tokenizer.json`.
+fn files(parts: &GgufTokenizer, adds_bos: bool, adds_eos: bool) -> Result<Vec<(String, Vec<u8>)>, DataError> {
     let mut named = Map::new();
     for (name, id) in
         [("bos_token", parts.bos), ("eos_token", parts.eos), ("unk_token", parts.unk), ("pad_token", parts.pad)]
@@ -297,7 +361,6 @@ fn files(
         serde_json::to_vec_pretty(&Value::Object(map)).map_err(|error| DataError::Internal(error.to_string()))
     };
     let mut files = vec![
-        ("tokenizer.json".to_owned(), tokenizer_json.to_vec()),
         ("tokenizer_config.json".to_owned(), pretty(config)?),
         ("special_tokens_map.json".to_owned(), pretty(named)?),
     ];

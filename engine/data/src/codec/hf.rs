@@ -1,25 +1,25 @@
 //! A tokenizer from a Hugging Face folder.
 
+use super::read::{self, Fault};
 use super::{Parts, SpecialTokens, TextCodec};
 use crate::DataError;
 use serde_json::Value;
-use std::collections::BTreeMap;
 use std::path::Path;
+use tokenizers::tokenizer::Tokenizer;
 
 /// A chat template in a file of its own; it wins over the one in `tokenizer_config.json`.
 pub(super) const TEMPLATE_FILE: &str = "chat_template.jinja";
 /// Further templates by name.
 pub(super) const TEMPLATE_FOLDER: &str = "additional_chat_templates";
 
-const TOKENIZER: &str = "tokenizer.json";
+/// The tokenizer itself, which a codec keeps apart from its other files.
+pub(super) const TOKENIZER: &str = "tokenizer.json";
 const CONFIG: &str = "tokenizer_config.json";
 const SPECIAL: &str = "special_tokens_map.json";
 
-/// Files that belong to a tokenizer and travel with an export.
+/// Files that belong to a tokenizer and travel with an export, beside [`TOKENIZER`].
 const TRAVELLING: &[&str] =
-    &[TOKENIZER, CONFIG, SPECIAL, TEMPLATE_FILE, "added_tokens.json", "vocab.json", "merges.txt", "tokenizer.model"];
-
-const KINDS: &[&str] = &["BPE", "Unigram", "WordPiece", "WordLevel"];
+    &[CONFIG, SPECIAL, TEMPLATE_FILE, "added_tokens.json", "vocab.json", "merges.txt", "tokenizer.model"];
 
 impl TextCodec {
     /// A codec from the tokenizer files of a Hugging Face folder.
@@ -28,19 +28,17 @@ impl TextCodec {
     /// [`DataError::Tokenizer`] when `tokenizer.json` is missing, damaged or of an unknown kind;
     /// [`DataError::Io`] when a file cannot be read.
     pub fn from_hf_folder(dir: &Path) -> Result<Self, DataError> {
-        let tokenizer_json = read(&dir.join(TOKENIZER))?.ok_or_else(|| missing(dir))?;
+        let tokenizer_json = bytes_of(&dir.join(TOKENIZER))?.ok_or_else(|| missing(dir))?;
         let place = dir.join(TOKENIZER).display().to_string();
-        let parsed = check_kind(&tokenizer_json, &place)?;
+        let tokenizer = tokenizer(&tokenizer_json, &place)?;
         let config = read_json(&dir.join(CONFIG))?;
         let map = read_json(&dir.join(SPECIAL))?;
         let generation = read_json(&dir.join("generation_config.json"))?;
         let model = read_json(&dir.join("config.json"))?;
 
-        let ids = token_ids(&parsed);
-        drop(parsed);
         let named = |name: &str| {
             let text = [&config, &map].into_iter().find_map(|file| token_text(file.get(name)?))?;
-            ids.get(&text).copied()
+            tokenizer.token_to_id(&text)
         };
         let from_configs =
             |key: &str| [&generation, &model].into_iter().map(|file| listed(file.get(key))).find(|v| !v.is_empty());
@@ -57,12 +55,13 @@ impl TextCodec {
         let class = config.get("tokenizer_class").and_then(Value::as_str).unwrap_or_default();
         let by_flags = ["Llama", "Gemma", "CodeLlama"].iter().any(|family| class.starts_with(family));
         let flag = |name: &str| config.get(name).and_then(Value::as_bool).filter(|_| by_flags);
-        let template = match read(&dir.join(TEMPLATE_FILE))? {
+        let template = match bytes_of(&dir.join(TEMPLATE_FILE))? {
             Some(bytes) => Some(text_of(bytes, &dir.join(TEMPLATE_FILE))?),
             None => template_of(config.get("chat_template")),
         };
         Self::assemble(Parts {
             place,
+            tokenizer,
             tokenizer_json,
             special,
             add_bos: flag("add_bos_token"),
@@ -87,45 +86,14 @@ fn missing(dir: &Path) -> DataError {
     DataError::tokenizer("the model has no tokenizer.json", dir.display(), action)
 }
 
-fn check_kind(tokenizer_json: &[u8], place: &str) -> Result<Value, DataError> {
-    let action = "use a tokenizer.json written by transformers 4 or newer";
-    let value: Value = serde_json::from_slice(tokenizer_json)
-        .map_err(|error| DataError::tokenizer(format!("tokenizer.json is damaged: {error}"), place, action))?;
-    let Some(model) = value.get("model").and_then(Value::as_object) else {
-        return Err(DataError::tokenizer("tokenizer.json describes no model", place, action));
-    };
-    // Very old files leave the type out; the library finds it by the fields then.
-    match model.get("type").and_then(Value::as_str) {
-        Some(kind) if !KINDS.contains(&kind) => Err(DataError::tokenizer(
-            format!("the tokenizer kind \"{kind}\" is not supported"),
-            place,
-            format!("supported kinds are {}", KINDS.join(", ")),
-        )),
-        _ => Ok(value),
-    }
-}
-
-/// Ids of all tokens by content; added ones win over the vocabulary.
-fn token_ids(value: &Value) -> BTreeMap<String, u32> {
-    let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
-    let mut ids: BTreeMap<String, u32> = BTreeMap::new();
-    match value.pointer("/model/vocab") {
-        Some(Value::Object(vocabulary)) => {
-            ids.extend(vocabulary.iter().filter_map(|(token, value)| Some((token.clone(), id(value)?))));
-        }
-        Some(Value::Array(pieces)) => {
-            let names = pieces.iter().map(|piece| piece.get(0).and_then(Value::as_str));
-            ids.extend(names.zip(0_u32..).filter_map(|(name, id)| Some((name?.to_owned(), id))));
-        }
-        _ => {}
-    }
-    for token in value.get("added_tokens").and_then(Value::as_array).into_iter().flatten() {
-        if let (Some(content), Some(id)) = (token.get("content").and_then(Value::as_str), token.get("id").and_then(&id))
-        {
-            ids.insert(content.to_owned(), id);
-        }
-    }
-    ids
+fn tokenizer(tokenizer_json: &[u8], place: &str) -> Result<Tokenizer, DataError> {
+    read::tokenizer(tokenizer_json).map_err(|fault| {
+        let action = match fault {
+            Fault::Damaged(_) | Fault::NoModel => "use a tokenizer.json written by transformers 4 or newer".to_owned(),
+            Fault::Kind(_) => format!("supported kinds are {}", read::KINDS.join(", ")),
+        };
+        DataError::tokenizer(fault.to_string(), place, action)
+    })
 }
 
 /// A special token is written as text or as an object with `content`.
@@ -159,7 +127,7 @@ fn template_of(value: Option<&Value>) -> Option<String> {
 fn travelling(dir: &Path) -> Result<Vec<(String, Vec<u8>)>, DataError> {
     let mut files = Vec::new();
     for name in TRAVELLING {
-        if let Some(bytes) = read(&dir.join(name))? {
+        if let Some(bytes) = bytes_of(&dir.join(name))? {
             files.push(((*name).to_owned(), bytes));
         }
     }
@@ -168,7 +136,7 @@ fn travelling(dir: &Path) -> Result<Vec<(String, Vec<u8>)>, DataError> {
     let mut paths: Vec<_> = entries.map(|entry| entry.path()).filter(|path| path.is_file()).collect();
     paths.sort();
     for path in paths {
-        if let (Some(name), Some(bytes)) = (path.file_name().and_then(|name| name.to_str()), read(&path)?) {
+        if let (Some(name), Some(bytes)) = (path.file_name().and_then(|name| name.to_str()), bytes_of(&path)?) {
             files.push((format!("{TEMPLATE_FOLDER}/{name}"), bytes));
         }
     }
@@ -176,7 +144,7 @@ fn travelling(dir: &Path) -> Result<Vec<(String, Vec<u8>)>, DataError> {
 }
 
 /// The bytes of a file, `None` when it does not exist.
-fn read(path: &Path) -> Result<Option<Vec<u8>>, DataError> {
+fn bytes_of(path: &Path) -> Result<Option<Vec<u8>>, DataError> {
     match std::fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -192,7 +160,7 @@ fn text_of(bytes: Vec<u8>, path: &Path) -> Result<String, DataError> {
 
 /// A JSON file, null when it does not exist.
 fn read_json(path: &Path) -> Result<Value, DataError> {
-    let Some(bytes) = read(path)? else { return Ok(Value::Null) };
+    let Some(bytes) = bytes_of(path)? else { return Ok(Value::Null) };
     serde_json::from_slice(&bytes).map_err(|error| {
         DataError::tokenizer(format!("the file is damaged: {error}"), path.display(), "copy it again from the model")
     })

@@ -9,6 +9,7 @@ mod hf;
 mod pieces;
 mod pre;
 mod python;
+mod read;
 mod special;
 mod stream;
 mod template;
@@ -47,6 +48,7 @@ pub struct TextCodec {
     template_origin: TemplateOrigin,
     date: TemplateDate,
     tokenizer_json: Vec<u8>,
+    /// What travels with `tokenizer.json`.
     files: Vec<(String, Vec<u8>)>,
     fingerprint: String,
 }
@@ -66,12 +68,15 @@ impl std::fmt::Debug for TextCodec {
 struct Parts {
     /// File or folder, for messages.
     place: String,
+    /// What [`read::tokenizer`] made of `tokenizer_json`.
+    tokenizer: Tokenizer,
     tokenizer_json: Vec<u8>,
     special: SpecialTokens,
     /// Overrides what the post-processor of `tokenizer_json` adds.
     add_bos: Option<bool>,
     add_eos: Option<bool>,
     template: Option<String>,
+    /// All others that travel with it.
     files: Vec<(String, Vec<u8>)>,
 }
 
@@ -84,10 +89,7 @@ impl TextCodec {
                 "use a tokenizer.json written by transformers or a newer GGUF file",
             )
         };
-        let mut tokenizer = Tokenizer::from_bytes(&parts.tokenizer_json)
-            .map_err(|error| bad(format!("the tokenizer cannot be read: {error}")))?;
-        tokenizer.with_padding(None);
-        tokenizer.with_truncation(None).map_err(|error| bad(error.to_string()))?;
+        let mut tokenizer = parts.tokenizer;
         let kind = kind_of(&tokenizer);
         let (prefix, suffix) = added_by_post_processor(&tokenizer).map_err(bad)?;
         tokenizer.with_post_processor(None::<PostProcessorWrapper>);
@@ -358,7 +360,8 @@ impl TextCodec {
     /// which wins over the one in `tokenizer_config.json`.
     #[must_use]
     pub fn hf_files(&self) -> Vec<(String, Vec<u8>)> {
-        let mut files = self.files.clone();
+        let whole = (hf::TOKENIZER.to_owned(), self.tokenizer_json.clone());
+        let mut files: Vec<_> = std::iter::once(whole).chain(self.files.iter().cloned()).collect();
         if self.template_origin != TemplateOrigin::Model {
             files.retain(|(name, _)| name != hf::TEMPLATE_FILE);
             files.push((hf::TEMPLATE_FILE.to_owned(), self.template.source().as_bytes().to_vec()));

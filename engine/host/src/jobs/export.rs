@@ -188,6 +188,17 @@ struct RoundedBase {
 /// None when the run trained over the weights as a file can hold them.
 fn rounded_base(project: &Project, format: ExportFormat) -> Result<Option<RoundedBase>, Problem> {
     let base: BaseKind = project.model.base.parse()?;
+    let method = temper_methods::find(&project.method.id)?;
+    let as_adapter = matches!(format, ExportFormat::Peft | ExportFormat::GgufLora);
+    if as_adapter && method.belongs_to_its_base(&project.method.settings) {
+        let what = format!(
+            "{} starts with what rounding the base took away, so its adapter fits those rounded weights alone, which no \
+             other program has",
+            method.declared().title
+        );
+        let action = "export to hf or gguf: the rounded weights with the change merged in are exact there";
+        return Err(Problem::new(Code::MethodInvalid, what, "[method]", action));
+    }
     if !base.is_memory_only() {
         return Ok(None);
     }

@@ -1,15 +1,16 @@
-//! What the contract is checked on: a handful of linear layers of different shapes and storage, and every setting
-//! of a method tried at other values than its default.
+//! What the contract is checked on: a handful of linear layers of different shapes and storage, the same with every base
+//! that is rounded in memory, and every setting of a method tried at other values than its default.
 
 pub(crate) mod peft;
 
 use candle_core::{Device, Tensor, Var};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::Arc;
 use temper_methods::{Method, ModelDims, Plan, SiteDims};
 use temper_nn::rng::Stream;
-use temper_nn::{ForwardContext, FrozenLinear, FrozenWeight, LinearSite, Param, StorageKind};
+use temper_nn::{Bits, ForwardContext, FrozenLinear, FrozenWeight, Group, GroupedInt, LinearSite, Param, StorageKind};
 use temper_protocol::{Setting, SettingType, Value, Values};
 
 /// Result of a check.
@@ -44,21 +45,62 @@ const LAYERS: [Layer; 6] = [
     ("layers.1.mlp.up", "model.layers.1.mlp.up_proj", (40, 96), StorageKind::Q4_1, false),
 ];
 
-/// The layers: tall, wide and square, stored as f32, f16, bf16, Q8_0 and Q4_1, with and without bias.
+/// Layers whose rows fill the blocks of every base that is rounded in memory, and larger than any rank that is tried with
+/// the columns a randomised decomposition adds; their storage is that of the base.
+const ROUNDED_LAYERS: [Layer; 3] = [
+    ("layers.0.attn.v", "model.layers.0.self_attn.v_proj", (96, 128), StorageKind::F32, true),
+    ("layers.0.attn.k", "model.layers.0.self_attn.k_proj", (80, 192), StorageKind::F32, false),
+    ("layers.1.mlp.down", "model.layers.1.mlp.down_proj", (128, 128), StorageKind::F32, false),
+];
+
+/// The bases that are rounded in memory, of the grouped ones one per width.
+pub(crate) fn rounded_bases() -> [StorageKind; 6] {
+    let grouped = |bits, group| StorageKind::Grouped(GroupedInt { bits, group });
+    [
+        StorageKind::Int8,
+        StorageKind::Nf4,
+        StorageKind::Nf4Double,
+        grouped(Bits::Four, Group::G64),
+        grouped(Bits::Three, Group::G32),
+        grouped(Bits::Two, Group::G32),
+    ]
+}
+
+thread_local! {
+    /// The base that [`sites`] are held as: none for the mixed layers.
+    static BASE: Cell<Option<StorageKind>> = const { Cell::new(None) };
+}
+
+/// Does `work` with all layers held as `base`, rounded from f32 that they remember.
+pub(crate) fn over<R>(base: Option<StorageKind>, work: impl FnOnce() -> R) -> R {
+    BASE.set(base);
+    let result = work();
+    BASE.set(None);
+    result
+}
+
+fn layers() -> &'static [Layer] {
+    if BASE.get().is_some() { &ROUNDED_LAYERS } else { &LAYERS }
+}
+
+/// The layers: tall, wide and square, stored as f32, f16, bf16, Q8_0 and Q4_1, with and without bias; or all rounded.
 pub(crate) fn sites() -> Outcome<Vec<LinearSite>> {
-    LAYERS
-        .iter()
-        .map(|&(name, _, (rows, cols), kind, bias)| {
-            let weight = FrozenWeight::from_tensor(name, &random(name, &[rows, cols], 0.3)?, kind)?;
-            let bias = if bias { Some(random(&format!("{name}.bias"), &[rows], 0.3)?) } else { None };
-            Ok(LinearSite::new(name, FrozenLinear { weight: Arc::new(weight), bias }))
+    let of = |&(name, _, (rows, cols), kind, bias): &Layer| {
+        let dense = random(name, &[rows, cols], 0.3)?;
+        let weight = FrozenWeight::from_tensor(name, &dense, BASE.get().unwrap_or(kind))?;
+        let bias = if bias { Some(random(&format!("{name}.bias"), &[rows], 0.3)?) } else { None };
+        let site = LinearSite::new(name, FrozenLinear { weight: Arc::new(weight), bias });
+        Ok(match BASE.get() {
+            Some(_) => site.with_source(Arc::new(FrozenWeight::from_tensor(name, &dense, StorageKind::F32)?)),
+            None => site,
         })
-        .collect()
+    };
+    layers().iter().map(of).collect()
 }
 
 /// Their shapes; there is nothing else in this "model".
 pub(crate) fn dims() -> ModelDims {
-    let sites = LAYERS.iter().map(|&(name, hf_name, (out_features, in_features), _, bias)| SiteDims {
+    let sites = layers().iter().map(|&(name, hf_name, (out_features, in_features), _, bias)| SiteDims {
         name: name.to_owned(),
         hf_name: hf_name.to_owned(),
         out_features,
@@ -115,6 +157,11 @@ pub(crate) fn params(sites: &[LinearSite]) -> Vec<Param> {
 pub(crate) fn shake(params: &[Param], std: f64) -> Outcome {
     for param in params {
         let noise = random(&format!("shake/{}", param.name), param.var.dims(), std)?;
+        // What a mask holds, training does not move.
+        let noise = match &param.mask {
+            Some(mask) => (noise * mask)?,
+            None => noise,
+        };
         param.var.set(&(param.var.as_tensor() + noise)?)?;
     }
     Ok(())

@@ -12,6 +12,7 @@ use temper_methods::{ModelDims, SiteDims, find};
 use temper_nn::insertion::At;
 use temper_nn::optim::{AdamW, AdamWConfig};
 use temper_nn::rng::Stream;
+use temper_nn::rules::{self, take_step};
 use temper_nn::slots::Slots;
 use temper_nn::{
     ForwardContext, FrozenLinear, FrozenWeight, Grads, InsertDims, Insertion, Inserts, LinearSite, ParamSet, Point,
@@ -144,15 +145,22 @@ fn loss(site: &LinearSite, x: &Tensor, wanted: &Tensor) -> Outcome<Tensor> {
 /// the loss of the untouched weight.
 fn train(site: &mut LinearSite, x: &Tensor, wanted: &Tensor, steps: usize, lr: f64) -> Outcome {
     let before = f64::from(loss(&layer()?, x, wanted)?.to_scalar::<f32>()?);
-    let set = ParamSet::new(site.params())?;
+    let mut set = ParamSet::new(site.params())?;
     let mut optimiser = AdamW::new(AdamWConfig { weight_decay: 0.0, ..AdamWConfig::default() });
     for step in 0..steps {
         let mut grads = Grads::new();
-        grads.collect(&set, &mut loss(site, x, wanted)?.affine(128.0 / before, 0.0)?.backward()?)?;
+        let mut total = loss(site, x, wanted)?.affine(128.0 / before, 0.0)?;
+        if let Some(extra) = site.extra_loss()? {
+            total = (total + extra)?;
+        }
+        grads.collect(&set, &mut total.backward()?)?;
         site.map_grads(&mut grads)?;
         let share = step as f64 / steps as f64;
-        optimiser.step(&set, &grads, lr * 0.5 * (1.0 + (std::f64::consts::PI * share).cos()))?;
-        site.after_step(step as u64 + 1)?;
+        let lr = lr * 0.5 * (1.0 + (std::f64::consts::PI * share).cos());
+        let at = rules::At { step: step as u64 + 1, total: steps as u64 };
+        if take_step(&mut [&mut *site], &set, &mut optimiser, &mut grads, lr, at)?.params {
+            set = ParamSet::new(site.params())?;
+        }
     }
     Ok(())
 }

@@ -2,7 +2,11 @@
 //! The common clauses (unchanged start, gradients, merge, saving, export, frozen bytes) are in `contract.rs`.
 
 #[cfg(test)]
+mod adalora;
+#[cfg(test)]
 mod adapter;
+#[cfg(test)]
+mod alloc;
 #[cfg(test)]
 mod bat;
 #[cfg(test)]
@@ -18,15 +22,27 @@ mod hydra;
 #[cfg(test)]
 mod ia3;
 #[cfg(test)]
+mod increlora;
+#[cfg(test)]
 mod inv_adapter;
 #[cfg(test)]
+mod lamda;
+#[cfg(test)]
+mod lamda_pp;
+#[cfg(test)]
 mod ln;
+#[cfg(test)]
+mod loftq;
 #[cfg(test)]
 mod loha;
 #[cfg(test)]
 mod lokr;
 #[cfg(test)]
 mod loldu;
+#[cfg(test)]
+mod lora_pro;
+#[cfg(test)]
+mod lq_lora;
 #[cfg(test)]
 mod mam;
 #[cfg(test)]
@@ -49,5 +65,7 @@ mod prefix;
 mod prompt;
 #[cfg(test)]
 mod pyra;
+#[cfg(test)]
+mod sora;
 #[cfg(test)]
 mod vera;

@@ -69,7 +69,12 @@ impl BlockStage {
             let weight = weights.matrix(&format!("{site}.weight"))?;
             let bias_name = format!("{site}.bias");
             let bias = if has(&bias_name) { Some(weights.vector(&bias_name)?) } else { None };
-            Ok(LinearSite::new(site, FrozenLinear { weight, bias }))
+            let source = weights.sources.remove(&format!("{site}.weight"));
+            let site = LinearSite::new(site, FrozenLinear { weight, bias });
+            Ok(match source {
+                Some(source) => site.with_source(source),
+                None => site,
+            })
         };
         let (q, k, v, o) = (site("attn.q")?, site("attn.k")?, site("attn.v")?, site("attn.o")?);
         let (gate, up, down) = (site("mlp.gate")?, site("mlp.up")?, site("mlp.down")?);

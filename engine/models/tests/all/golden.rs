@@ -114,7 +114,7 @@ fn converted_weights_stay_close_and_are_held_as_asked() {
 #[test]
 fn linear_weights_are_rounded_while_they_are_read_and_the_rest_keeps_its_bits() {
     use temper_models::LlamaConfig;
-    use temper_nn::{StorageKind, dequantise, quantise};
+    use temper_nn::{Bits, FrozenWeight, Group, GroupedInt, StorageKind};
     let dir = tempfile::tempdir().unwrap();
     let config = LlamaConfig { kv_heads: 2, intermediate_size: 192, ..LlamaConfig::new(100, 64, 2, 4) };
     let original = Model::random(&config, 3).unwrap();
@@ -124,7 +124,25 @@ fn linear_weights_are_rounded_while_they_are_read_and_the_rest_keeps_its_bits() 
     let ctx = ForwardContext::plain(2, 12);
     let exact = flat(&original.logits(&tokens, &ctx).unwrap());
     let mut bytes = Vec::new();
-    for (base, kind, tolerance) in [(BaseKind::Int8, StorageKind::Int8, 0.02), (BaseKind::Nf4, StorageKind::Nf4, 0.3)] {
+    let grouped = |bits, group| GroupedInt { bits, group };
+    for (base, kind, tolerance) in [
+        (BaseKind::Int8, StorageKind::Int8, 0.02),
+        (BaseKind::Nf4, StorageKind::Nf4, 0.3),
+        (BaseKind::Nf4Double, StorageKind::Nf4Double, 0.3),
+        // The rows of 64 and 192 values have no groups of 128.
+        (
+            BaseKind::Grouped(grouped(Bits::Four, Group::G128)),
+            StorageKind::Grouped(grouped(Bits::Four, Group::G64)),
+            0.3,
+        ),
+        (
+            BaseKind::Grouped(grouped(Bits::Three, Group::G64)),
+            StorageKind::Grouped(grouped(Bits::Three, Group::G64)),
+            0.6,
+        ),
+        (BaseKind::Grouped(grouped(Bits::Two, Group::G64)), StorageKind::Grouped(grouped(Bits::Two, Group::G64)), 1.2),
+    ] {
+        assert_eq!(base.to_string().parse::<BaseKind>().unwrap(), base);
         let from_file = Model::load(&path, base, &mut |_, _, _| {}).unwrap();
         let drawn = Model::random_as(&config, 3, base).unwrap();
         for model in [&from_file, &drawn] {
@@ -135,8 +153,8 @@ fn linear_weights_are_rounded_while_they_are_read_and_the_rest_keeps_its_bits() 
                 let (now, before) = (model.read_weight(&slot.name).unwrap(), original.read_weight(&slot.name).unwrap());
                 let expected = match (slot.shape.len(), slot.site.is_some()) {
                     (1, _) => before,
-                    (_, true) => widened(kind, &before),
-                    (_, false) => widened(StorageKind::F16, &before),
+                    (_, true) => widened(kind, &before, slot.shape[1]),
+                    (_, false) => widened(StorageKind::F16, &before, slot.shape[1]),
                 };
                 assert!(now == expected, "{base}: {}", slot.name);
             }
@@ -147,12 +165,16 @@ fn linear_weights_are_rounded_while_they_are_read_and_the_rest_keeps_its_bits() 
         assert!(error > 1e-5 && error < tolerance, "{base}: {error:e}");
         bytes.push(from_file.memory_bytes());
     }
-    assert!(bytes[1] < bytes[0]);
+    assert!(bytes.windows(2).all(|pair| pair[1] != pair[0]) && bytes[1] < bytes[0] && bytes[2] < bytes[1]);
+    assert!(bytes[3] > bytes[4] && bytes[4] > bytes[5], "{bytes:?}");
 
-    fn widened(kind: StorageKind, values: &[f32]) -> Vec<f32> {
-        let mut wide = vec![0f32; values.len()];
-        dequantise(kind, &quantise(kind, values).unwrap(), &mut wide).unwrap();
-        wide
+    fn widened(kind: StorageKind, values: &[f32], cols: usize) -> Vec<f32> {
+        let read = |range: std::ops::Range<usize>, out: &mut [f32]| {
+            out.copy_from_slice(&values[range.start * cols..range.end * cols]);
+            Ok(())
+        };
+        let weight = FrozenWeight::rounded("w", values.len() / cols, cols, kind, read).unwrap();
+        weight.to_f32().unwrap().into_owned()
     }
 }
 

@@ -3,9 +3,9 @@
 use super::{Agreement, Case, Pair, Sizes, language, normal, trained};
 use crate::Result;
 use crate::frozen::FrozenWeight;
-use crate::ops::{self, Dropout, FrozenLinear, Seeded, reference};
+use crate::ops::{self, Dropout, FrozenLinear, Seeded, Seen, reference};
 use crate::storage::StorageKind;
-use candle_core::Tensor;
+use candle_core::{Tensor, Var};
 use std::sync::Arc;
 
 const fn case(op: &'static str, build: fn(&Sizes) -> Result<Pair>) -> Case {
@@ -21,6 +21,7 @@ pub(super) const CASES: &[Case] = &[
     Case { op: "dropout", variant: "", agreement: Agreement::Nothing, build: dropout },
     case("seeded_sum", seeded_sum),
     case("linear_row_groups", linear_row_groups),
+    case("tap", tap),
 ];
 
 fn activations(sizes: &Sizes) -> Result<Tensor> {
@@ -78,4 +79,18 @@ fn linear_row_groups(sizes: &Sizes) -> Result<Pair> {
     let candle = move |x: &[Tensor]| reference::linear_row_groups(&x[0], &dense, None, &x[1], true);
     let ours = move |x: &[Tensor]| ops::linear_row_groups(&x[0], &layer, &x[1], true);
     trained(&[activations(sizes)?, blocks], ours, candle)
+}
+
+/// A frozen layer with the gradient of its weight seen in passing; candle keeps it where the weight is a variable.
+fn tap(sizes: &Sizes) -> Result<Pair> {
+    let dense = (normal("weight", &[sizes.inner, sizes.hidden])? * (1.0 / sizes.hidden as f64).sqrt())?;
+    let weight = FrozenWeight::from_tensor("weight", &dense, StorageKind::F32)?;
+    let layer = FrozenLinear { weight: Arc::new(weight), bias: None };
+    let (seen, variable) = (Arc::new(Seen::default()), Var::from_tensor(&dense)?);
+    let ours = move |x: &[Tensor]| {
+        // Each pass starts anew, as candle's does.
+        drop(seen.take());
+        ops::tap(&ops::linear(&x[0], &layer)?, &x[0], &seen)
+    };
+    trained(&[activations(sizes)?], ours, move |x| Ok(x[0].matmul(&variable.t()?)?))
 }

@@ -97,7 +97,7 @@ impl<'a> At<'a> {
         let fan_in = shape.last().copied().unwrap_or(1);
         let values = init.values(shape.iter().product(), fan_in, &mut self.stream(name));
         let var = Var::from_vec(values, shape, &Device::Cpu)?;
-        let param = Param { name: name.clone(), var, role, lr_ratio: 1.0, decay: !matches!(role, Role::Bias | Role::Norm) };
+        let param = Param::new(name.clone(), var, role, !matches!(role, Role::Bias | Role::Norm));
         if place.shared {
             self.shared.insert(name.clone(), param.clone());
         }

@@ -13,9 +13,9 @@
 //! | int8 | 64 values | a: f16, 64 signed bytes | 8.25 |
 //!
 //! 64 is QLoRA's block and divides the rows of all models met so far (192, 576, 640, 1,536, 2,048). a is a half and
-//! not quantised a second time: QLoRA's second level (8 bits for a, one f32 for 256 of them) would give 4.127 bits,
-//! 3 % of the base less, but its groups of 16,384 values cross rows, so that no row could be read alone; the half keeps
-//! two thirds of that saving against an f32 and rounds a by 2⁻¹¹ at most. Codes are chosen for the rounded a.
+//! not quantised a second time, which keeps two thirds of what that saves against an f32 and rounds a by 2⁻¹¹ at most;
+//! `super::nf4_double` has QLoRA's second level (8 bits for a, one f32 for 256 of them), 3 % of the base less. Codes are
+//! chosen for the rounded a.
 //!
 //! A block with a value that is not finite becomes NaN as a whole, so that the check of loaded weights still finds it.
 
@@ -148,17 +148,47 @@ fn shrink<const BYTES: usize>(values: &[f32], block: impl Fn(&[f32; BLOCK], &mut
     bytes
 }
 
+/// The code of the level nearest to `value`, which lies in [-1, 1].
+#[inline(always)]
+pub(crate) fn nearest_level(value: f32) -> u8 {
+    BORDERS.iter().map(|border| u8::from(value > *border)).sum()
+}
+
 /// NF4 → f32: the level of each code times the magnitude.
 pub(crate) fn widen_nf4(bytes: &[u8], out: &mut [f32]) {
+    widen_levels::<NF4_BYTES, 2>(
+        bytes,
+        out,
+        #[inline(always)]
+        |_, [low, high]| scale(*low, *high),
+    );
+}
+
+/// Blocks of `BYTES` bytes, of which the first `HEAD` say the magnitude to those who know the block's number, and the
+/// others two codes a byte.
+#[inline(always)]
+pub(crate) fn widen_levels<const BYTES: usize, const HEAD: usize>(
+    bytes: &[u8],
+    out: &mut [f32],
+    magnitude: impl Fn(usize, &[u8; HEAD]) -> f32,
+) {
     #[cfg(target_arch = "x86_64")]
     if let Some(machine) = pulp::x86::V3::try_new() {
         machine.vectorize(
             #[inline(always)]
-            || shuffled::widen_nf4(machine, bytes, out),
+            || shuffled::widen::<BYTES, HEAD>(machine, bytes, out, magnitude),
         );
         return;
     }
-    widen_nf4_reference(bytes, out);
+    for (index, (block, out)) in bytes.as_chunks::<BYTES>().0.iter().zip(out.as_chunks_mut::<BLOCK>().0).enumerate() {
+        let Some((head, codes)) = block.split_first_chunk::<HEAD>() else { continue };
+        let largest = magnitude(index, head);
+        let (first, second) = out.split_at_mut(BLOCK / 2);
+        for (code, (first, second)) in codes.iter().zip(first.iter_mut().zip(second)) {
+            *first = LEVELS[usize::from(code & 0x0F)] * largest;
+            *second = LEVELS[usize::from(code >> 4)] * largest;
+        }
+    }
 }
 
 /// As [`widen_nf4`], value by value.
@@ -206,17 +236,23 @@ pub(crate) fn widen_int8_reference(bytes: &[u8], out: &mut [f32]) {
 /// times slower than two shuffles of eight floats each and a choice by the code's highest bit.
 #[cfg(target_arch = "x86_64")]
 mod shuffled {
-    use super::{BLOCK, LEVELS, NF4_BYTES, scale};
+    use super::{BLOCK, LEVELS};
     use pulp::x86::V3;
     use std::arch::x86_64::{__m128i, __m256, __m256i};
 
     #[inline(always)]
-    pub(super) fn widen_nf4(machine: V3, bytes: &[u8], out: &mut [f32]) {
+    pub(super) fn widen<const BYTES: usize, const HEAD: usize>(
+        machine: V3,
+        bytes: &[u8],
+        out: &mut [f32],
+        magnitude: impl Fn(usize, &[u8; HEAD]) -> f32,
+    ) {
         let (avx, avx2) = (machine.avx, machine.avx2);
         let [lower, upper]: [__m256; 2] = bytemuck::cast(LEVELS);
-        for (block, out) in bytes.as_chunks::<NF4_BYTES>().0.iter().zip(out.as_chunks_mut::<BLOCK>().0) {
-            let [low, high, codes @ ..] = block;
-            let largest = avx._mm256_set1_ps(scale(*low, *high));
+        let blocks = bytes.as_chunks::<BYTES>().0.iter().zip(out.as_chunks_mut::<BLOCK>().0);
+        for (index, (block, out)) in blocks.enumerate() {
+            let Some((head, codes)) = block.split_first_chunk::<HEAD>() else { continue };
+            let largest = avx._mm256_set1_ps(magnitude(index, head));
             // The levels of this block: eight codes below zero's upper neighbour, eight above.
             let (lower, upper) = (avx._mm256_mul_ps(lower, largest), avx._mm256_mul_ps(upper, largest));
             let choose = |codes: __m256i, top: __m256i| {

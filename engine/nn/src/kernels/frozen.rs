@@ -106,9 +106,9 @@ mod tests {
     fn every_kind_multiplies_like_its_widened_matrix() {
         let (rows, cols) = (1100, 512);
         let dense = values("weight", rows * cols);
-        for kind in StorageKind::ALL {
-            let bytes = Bytes::owned(quantise(kind, &dense).unwrap());
-            let weight = FrozenWeight::new("w", rows, cols, kind, bytes, None).unwrap();
+        let tensor = candle_core::Tensor::from_vec(dense, (rows, cols), &candle_core::Device::Cpu).unwrap();
+        for kind in StorageKind::ALL.into_iter().chain([StorageKind::Nf4Double]) {
+            let weight = FrozenWeight::from_tensor("w", &tensor, kind).unwrap();
             let wide = weight.to_f32().unwrap();
             for n in [1, 5] {
                 let (x, g) = (values("x", n * cols), values("g", n * rows));

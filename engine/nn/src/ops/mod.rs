@@ -26,6 +26,7 @@ mod rows;
 mod seed;
 mod seeded;
 mod softmax;
+mod tap;
 
 pub use activation::{Gate, gated_gelu, gated_silu, gelu, gelu_tanh, silu};
 pub(crate) use activation::{gate_backward, gate_forward};
@@ -47,6 +48,7 @@ pub use rows::{Pick, pick_rows};
 pub use seed::seed_gradient;
 pub use seeded::{Seeded, seeded_sum};
 pub use softmax::softmax;
+pub use tap::{Seen, tap};
 
 use crate::error::shape_error;
 use crate::{NnError, Result};

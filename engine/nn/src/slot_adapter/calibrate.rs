@@ -2,7 +2,9 @@
 
 use super::held::Subspace;
 use crate::adapter::MergedWeight;
+use crate::frozen::FrozenWeight;
 use crate::linalg;
+use crate::repair::{self, Rounds, Shape, Weighing};
 use crate::rng::Stream;
 use crate::slots::{Calibration, Kron};
 use crate::{NnError, Result};
@@ -86,8 +88,8 @@ pub(super) fn starts(
     }
     let values: Vec<f64> = weight.weight.iter().copied().map(f64::from).collect();
     Ok(match calibration {
-        // Kronecker products have starts of their own, above.
-        Calibration::None | Calibration::Kronecker { .. } => Starts::default(),
+        // Kronecker products and repairs have starts of their own.
+        Calibration::None | Calibration::Kronecker { .. } | Calibration::Repair { .. } => Starts::default(),
         Calibration::Svd { iterations } => {
             let svd = linalg::leading_svd(&values, rows, cols, rank, iterations, stream)?;
             // s · B A = U S Vᵀ with the singular values shared between the factors.
@@ -107,6 +109,30 @@ pub(super) fn starts(
             Starts { b: narrow(&lu.l), core: narrow(&lu.d), a: narrow(&lu.u) }
         }
     })
+}
+
+/// The start of a chain of `shape.rank` that gives back what rounding took from `original`, and the weight to hold in the
+/// place of `held` if it is another one.
+///
+/// # Errors
+/// A rank that the weight does not have, values that are not finite.
+pub(super) fn repaired(
+    (original, held): (&FrozenWeight, &FrozenWeight),
+    shape: Shape,
+    rounds: Rounds,
+    scale: f64,
+    stream: &mut Stream,
+) -> Result<(Starts, Option<FrozenWeight>)> {
+    let side = shape.out_features.min(shape.in_features);
+    if shape.rank > side {
+        let what = format!("a start that repairs needs a rank of at most {side} here, not {}", shape.rank);
+        return Err(NnError::Weight { name: held.name.clone(), what });
+    }
+    let found = repair::alternate(original, held, shape, rounds, Weighing::Plain, stream)?;
+    let root = scale.sqrt();
+    let scaled = |values: &[f64]| values.iter().map(|value| (value / root) as f32).collect();
+    let starts = Starts { b: scaled(&found.compensation.b), core: Vec::new(), a: scaled(&found.compensation.a) };
+    Ok((starts, found.base))
 }
 
 fn share(shares: &[f64], index: usize) -> f64 {

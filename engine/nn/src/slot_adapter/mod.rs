@@ -8,23 +8,28 @@
 
 mod calibrate;
 mod chain;
+mod follow;
+mod gradient;
 mod held;
 mod kron;
 mod normalise;
 mod peft;
 mod transform;
 
-use crate::adapter::{Adapter, AdapterExport, FusedChange, MergedWeight, PeftLayer};
+use crate::adapter::{Adapter, AdapterExport, Edit, Edited, Find, FusedChange, MergedWeight, PeftLayer};
 use crate::context::ForwardContext;
-use crate::ops::{self, Dropout, FrozenLinear, linear_low_rank, scale_features};
-use crate::param::{Param, Role};
+use crate::frozen::FrozenWeight;
+use crate::ops::{self, Dropout, FrozenLinear, Seen, linear_low_rank, scale_features};
+use crate::param::{Grads, Param, Role};
+use crate::repair::{Rounds, Shape};
 use crate::rng::Stream;
 use crate::site::Layer;
-use crate::slots::{Calibration, Delta, Slots};
+use crate::slots::{Calibration, Chain, Delta, Factor, Init, Rule, Score, Slots, Source};
 use crate::{NnError, Result};
 use calibrate::Starts;
 use candle_core::Tensor;
 use chain::{HeldChain, Spot, Term};
+use follow::Memory;
 use held::{Held, Place, Subspace, values};
 use kron::HeldKron;
 use normalise::{HeldNormaliser, Magnitude};
@@ -39,6 +44,13 @@ pub struct SlotAdapter {
     transform: HeldTransform,
     normaliser: HeldNormaliser,
     bias: Option<Held>,
+    /// The weight that the layer is to hold from now on, where the start asks for another one.
+    new_base: Option<FrozenWeight>,
+    /// Seed of the run: what grows later is drawn with it.
+    seed: u64,
+    memory: Memory,
+    /// The gradient of the whole weight, where a rule is scored by it.
+    seen: Option<Arc<Seen>>,
 }
 
 /// What is added to the base.
@@ -54,13 +66,30 @@ enum Change {
 struct Found {
     starts: Option<Starts>,
     principal: Option<(Subspace, Subspace)>,
+    /// Another weight to hold.
+    base: Option<FrozenWeight>,
 }
 
 impl Found {
     fn of(name: &str, slots: &Slots, below: Layer<'_>, seed: u64) -> Result<Self> {
         let energy = slots.complement();
         if slots.calibration == Calibration::None && energy == 0.0 {
-            return Ok(Self { starts: None, principal: None });
+            return Ok(Self { starts: None, principal: None, base: None });
+        }
+        if let Calibration::Repair { rounds, from_nothing, iterations, storage } = slots.calibration {
+            let own = below.frozen().filter(|layer| storage.is_some() && !layer.weight.kind.is_memory_only());
+            let source = below.source().or_else(|| own.map(|layer| &*layer.weight));
+            let (Some(source), Some(layer)) = (source, below.frozen()) else {
+                return Ok(Self { starts: None, principal: None, base: None });
+            };
+            let mut stream = Stream::new(seed, &format!("calibration/{name}"));
+            let (out_features, in_features) = (below.out_features(), below.in_features());
+            let shape = Shape { out_features, in_features, rank: slots.rank(), iterations };
+            let rounds = Rounds { most: rounds, from_nothing, storage };
+            let scale = slots.scale.value(slots.rank());
+            let pair = (source, &*layer.weight);
+            let (starts, base) = calibrate::repaired(pair, shape, rounds, scale, &mut stream)?;
+            return Ok(Self { starts: Some(starts), principal: None, base });
         }
         let weight = below.merged(name)?;
         let mut stream = Stream::new(seed, &format!("calibration/{name}"));
@@ -72,7 +101,7 @@ impl Found {
             }
             (calibration, _) => Some(calibrate::starts(calibration, &weight, slots.rank(), scale, &mut stream)?),
         };
-        Ok(Self { starts, principal: calibrate::principal(&weight, energy)? })
+        Ok(Self { starts, principal: calibrate::principal(&weight, energy)?, base: None })
     }
 }
 
@@ -99,7 +128,11 @@ impl SlotAdapter {
         };
         let change = match &slots.delta {
             Delta::None | Delta::Tile => Change::None,
-            Delta::Chain(chain) => Change::LowRank(Box::new(HeldChain::chain(chain, scale, slots.base, &spot)?)),
+            Delta::Chain(chain) => {
+                let repaired = matches!(slots.calibration, Calibration::Repair { .. }) && found.starts.is_some();
+                let chain = if repaired { &from_calibration(chain) } else { chain };
+                Change::LowRank(Box::new(HeldChain::chain(chain, scale, slots.base, &spot)?))
+            }
             Delta::Hadamard(first, second) => {
                 Change::LowRank(Box::new(HeldChain::hadamard(first, second, scale, &spot)?))
             }
@@ -123,7 +156,17 @@ impl SlotAdapter {
                 Some(Held::build(factor, &place)?)
             }
         };
-        Ok(Self { name: name.to_owned(), slots: slots.clone(), change, transform, normaliser, bias })
+        let (name, slots, memory) = (name.to_owned(), slots.clone(), Memory::default());
+        let seen = slots.rules.iter().any(Rule::sees_weight).then(Arc::default);
+        let new_base = found.base;
+        let mut adapter = Self { name, slots, change, transform, normaliser, bias, new_base, seed, memory, seen };
+        adapter.hold_back()?;
+        Ok(adapter)
+    }
+
+    /// The weight that the layer is to hold from now on, once; none where it stays as it is.
+    pub(crate) fn take_base(&mut self) -> Option<FrozenWeight> {
+        self.new_base.take()
     }
 
     /// The slots it was built from.
@@ -218,6 +261,12 @@ impl SlotAdapter {
     }
 }
 
+/// The chain whose factors start as the calibration says.
+fn from_calibration(chain: &Chain) -> Chain {
+    let calibrated = |factor: Factor| Factor { source: Source::Dense(Init::Calibrated), ..factor };
+    Chain { a: calibrated(chain.a), b: calibrated(chain.b), ..chain.clone() }
+}
+
 /// The layer with the first term of a change, in one operation.
 fn with_first(x: &Tensor, layer: &FrozenLinear, term: &Term, dropout: Option<Dropout>) -> Result<Tensor> {
     linear_low_rank(x, layer, &term.a, &term.b, term.scale as f32, dropout.filter(|_| term.dropped))
@@ -241,6 +290,10 @@ impl Adapter for SlotAdapter {
             HeldNormaliser::RowScale(scale) => scale_features(&self.changed(x, below, ctx)?, &scale.tensor()?)?,
             HeldNormaliser::ColumnScale(scale) => self.changed(&scale_features(x, &scale.tensor()?)?, below, ctx)?,
         };
+        let y = match &self.seen {
+            Some(seen) if ctx.training => ops::tap(&y, x, seen)?,
+            _ => y,
+        };
         match &self.bias {
             None => Ok(y),
             Some(bias) => ops::add_bias(&y, &bias.tensor()?),
@@ -259,7 +312,8 @@ impl Adapter for SlotAdapter {
             ) => return Ok(None),
         }
         let bias = self.bias.as_ref().map(Held::fused).transpose()?;
-        let mut change = FusedChange { bias, ..FusedChange::default() };
+        let seen = self.seen.clone().filter(|_| ctx.training);
+        let mut change = FusedChange { bias, seen, ..FusedChange::default() };
         match &self.change {
             Change::None => {}
             Change::LowRank(chain) => {
@@ -321,6 +375,8 @@ impl Adapter for SlotAdapter {
             (Change::None | Change::Kron(_), None) => return Ok(None),
         };
         let rank = a.dim(0)?;
+        // Directions may have come and gone since the scale was chosen.
+        let own_rank = own_rank && rank == self.slots.rank();
         let alpha = if own_rank { self.slots.scale.alpha(rank) } else { scale * rank as f64 };
         Ok(Some(AdapterExport::LowRank { a, b, scale, rank, alpha, bias }))
     }
@@ -340,6 +396,50 @@ impl Adapter for SlotAdapter {
 
     fn hold_constants(&self, on: bool) {
         self.normaliser.hold_constants(on);
+    }
+
+    fn extra_loss(&self) -> Result<Option<Tensor>> {
+        self.own_loss()
+    }
+
+    fn map_grads(&self, grads: &mut Grads) -> Result<()> {
+        self.mask_grads(grads)
+    }
+
+    fn observe(&mut self, grads: &Grads) -> Result<()> {
+        self.look(grads)
+    }
+
+    fn map_step(&mut self, grads: &mut Grads) -> Result<()> {
+        self.paired(grads)
+    }
+
+    fn after_step(&mut self, _step: u64) -> Result<()> {
+        self.threshold()
+    }
+
+    fn rules(&self) -> &[Rule] {
+        &self.slots.rules
+    }
+
+    fn directions(&self) -> Result<Vec<bool>> {
+        self.in_use()
+    }
+
+    fn scores(&self, score: Score) -> Result<Vec<f64>> {
+        self.rule_scores(score)
+    }
+
+    fn apply(&mut self, edit: &Edit) -> Result<Edited> {
+        self.edited(edit)
+    }
+
+    fn memory(&self) -> Result<Vec<(String, Tensor)>> {
+        self.remembered()
+    }
+
+    fn restore(&mut self, find: &Find<'_>) -> Result<()> {
+        self.recalled(find)
     }
 }
 

@@ -51,23 +51,31 @@ pub(super) struct Load {
     pub(super) tokens: usize,
     /// Positions with a target.
     pub(super) trained: usize,
-    /// Pairs of a query and a key that it sees.
+    /// Pairs of a query and a key that it sees, in a layer that sees everything.
     pub(super) pairs: usize,
+    /// The same in a layer that sees a window.
+    pub(super) window_pairs: usize,
     /// Positions, padding included.
     pub(super) positions: usize,
 }
 
 impl Load {
-    /// Of a causal model over `tokens`.
-    pub(super) fn of(tokens: &Tokens) -> Self {
+    /// Of a causal model over `tokens`, in whose local layers a position sees `window` positions, itself included.
+    pub(super) fn of(tokens: &Tokens, window: Option<usize>) -> Self {
         let lengths = || {
             let rows = tokens.ctx.borders.iter();
             rows.flat_map(|borders| borders.windows(2).map(|pair| (pair[1] - pair[0]) as usize))
         };
+        let all = |length: usize| length * (length + 1) / 2;
+        let within = |length: usize| {
+            let full = window.unwrap_or(length).min(length);
+            all(full) + (length - full) * full
+        };
         Self {
             tokens: lengths().sum(),
             trained: tokens.targets.iter().filter(|target| **target != IGNORE).count(),
-            pairs: lengths().map(|length| length * (length + 1) / 2).sum(),
+            pairs: lengths().map(all).sum(),
+            window_pairs: lengths().map(within).sum(),
             positions: tokens.ids.len(),
         }
     }
@@ -83,7 +91,7 @@ pub(super) struct Products {
 impl Products {
     /// Counts the products of a step; those of the frozen blocks below not, where their outputs are kept.
     pub(super) fn of(model: &Model, params: &ParamSet, driver: &Driver, keeps_prefix: bool, load: Load) -> Self {
-        let Load { tokens, trained, pairs, .. } = load;
+        let Load { tokens, trained, pairs, window_pairs, .. } = load;
         let mut products = Self::default();
         let lowest = driver.lowest_block();
         let config = model.config.as_llama();
@@ -102,6 +110,7 @@ impl Products {
                     products.add(out, tokens, inp, Right::Plain);
                 }
             }
+            let pairs = if config.window_of(block).is_some() { window_pairs } else { pairs };
             let forward = 4.0 * pairs as f64 * config.query_width() as f64;
             products.attention_flop += forward * if below_all { 1.0 } else { 3.5 };
         }
@@ -235,8 +244,13 @@ mod tests {
         let ctx = ForwardContext { borders: Arc::new(vec![vec![0, 3, 5], vec![0, 4]]), ..ForwardContext::plain(2, 5) };
         let mut targets = [IGNORE; 10];
         (targets[1], targets[6]) = (7, 8);
-        let load = Load::of(&Tokens { ids: [1; 10].into(), targets: targets.into(), ctx, examples: [].into() });
-        assert_eq!(load, Load { tokens: 9, trained: 2, pairs: 6 + 3 + 10, positions: 10 });
+        let tokens = Tokens { ids: [1; 10].into(), targets: targets.into(), ctx, examples: [].into() };
+        let load = Load { tokens: 9, trained: 2, pairs: 6 + 3 + 10, window_pairs: 6 + 3 + 10, positions: 10 };
+        assert_eq!(Load::of(&tokens, None), load);
+        assert_eq!(Load::of(&tokens, Some(4)), load);
+        // In each segment of n positions 1, 2, 2, ... of them are seen.
+        assert_eq!(Load::of(&tokens, Some(2)), Load { window_pairs: 5 + 3 + 7, ..load });
+        assert_eq!(Load::of(&tokens, Some(1)), Load { window_pairs: 9, ..load });
     }
 
     #[test]

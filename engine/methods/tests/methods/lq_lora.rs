@@ -1,0 +1,132 @@
+//! LQ-LoRA: the split of the weight, its base of another storage, and what it is worth on few bits. The programme that
+//! spreads bits is tested beside it (`temper_nn::budget`), the weighed decomposition in `temper_nn::repair`.
+
+use crate::bench::{Outcome, count, fit, layer, low_rank_goal, normal, off, orthogonal, sized, slots, values, weight};
+use candle_core::Tensor;
+use temper_methods::find;
+use temper_nn::slots::{Calibration, Slots};
+use temper_nn::{Bits, FrozenLinear, FrozenWeight, Group, GroupedInt, LinearSite, StorageKind};
+use temper_protocol::Value;
+
+const fn grouped(bits: Bits, group: Group) -> StorageKind {
+    StorageKind::Grouped(GroupedInt { bits, group })
+}
+
+/// The method's slots of rank 8 with the storage that the trainer would fill in.
+fn chosen(wanted: StorageKind, rounds: i64) -> Outcome<Slots> {
+    let settings = [
+        ("rank", Value::Integer(8)),
+        ("alpha", Value::Number(8.0)),
+        ("rounds", Value::Integer(rounds)),
+        ("iterations", Value::Integer(0)),
+    ];
+    let mut slots = slots("lq-lora", &settings)?;
+    if let Calibration::Repair { storage, .. } = &mut slots.calibration {
+        *storage = Some(wanted);
+    }
+    Ok(slots)
+}
+
+fn attached(wanted: StorageKind, rounds: i64) -> Outcome<LinearSite> {
+    let mut site = layer()?;
+    site.attach(&chosen(wanted, rounds)?, 3)?;
+    Ok(site)
+}
+
+/// Frobenius distance of the layer's weight from the original.
+fn error(site: &LinearSite) -> Outcome<f32> {
+    let merged = site.merged()?.ok_or("it does not merge")?;
+    Ok((merged - weight()?)?.sqr()?.sum_all()?.to_scalar::<f32>()?.sqrt())
+}
+
+#[test]
+fn storage_formula_of_the_bases_on_three_configurations() {
+    let bits = |kind: StorageKind| kind.bits_per_value();
+    // Codes, and per group a step of 16 bits and a zero point of 8; NF4 with its magnitude in 8 bits, f32 per 256 of them.
+    assert!((bits(grouped(Bits::Three, Group::G64)) - (3.0 + 24.0 / 64.0)).abs() < 1e-12);
+    assert!((bits(grouped(Bits::Two, Group::G32)) - (2.0 + 24.0 / 32.0)).abs() < 1e-12);
+    assert!((bits(StorageKind::Nf4Double) + 32.0 / (64.0 * 256.0) - 4.127).abs() < 1e-3);
+}
+
+#[test]
+fn any_base_is_rounded_to_the_storage_asked_for_and_off_it_is_what_it_was() -> Outcome {
+    let site = attached(grouped(Bits::Two, Group::G32), 10)?;
+    assert_eq!(site.frozen().ok_or("no frozen weight")?.weight.kind, grouped(Bits::Two, Group::G32));
+    let (x, ctx) = (crate::bench::inputs()?, temper_nn::ForwardContext::plain(1, 128));
+    site.set_enabled(false);
+    assert!(off(&site.forward(&x, &ctx)?, &layer()?.forward(&x, &ctx)?)? == 0.0);
+    Ok(())
+}
+
+#[test]
+fn first_round_errs_less_than_rounding_alone_and_the_best_error_does_not_rise_with_rounds() -> Outcome {
+    for kind in [grouped(Bits::Two, Group::G32), grouped(Bits::Three, Group::G64), StorageKind::Nf4] {
+        let alone = FrozenWeight::from_tensor("w", &weight()?, kind)?.to_tensor()?;
+        let mut last = (alone - weight()?)?.sqr()?.sum_all()?.to_scalar::<f32>()?.sqrt();
+        for rounds in [1, 3, 10, 100] {
+            let now = error(&attached(kind, rounds)?)?;
+            assert!(now <= last * (1.0 + 1e-5), "{} after {rounds} rounds: {now}, before {last}", kind.name());
+            last = now;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn at_the_start_the_output_is_that_of_base_and_product_together() -> Outcome {
+    let site = attached(StorageKind::Nf4, 10)?;
+    let (a, b) = (crate::bench::param(&site, "w.a")?, crate::bench::param(&site, "w.b")?);
+    let together = (site.frozen().ok_or("no frozen weight")?.weight.to_tensor()? + b.matmul(&a)?)?;
+    assert!(off(&together, &site.merged()?.ok_or("it does not merge")?)? < 1e-5);
+    Ok(())
+}
+
+#[test]
+fn params_are_loras_and_the_budget_is_asked_for() -> Outcome {
+    assert_eq!(count("lq-lora", 48, 40, &[("rank", Value::Integer(4))])?, 4 * (48 + 40));
+    let method = find("lq-lora")?;
+    assert_eq!(method.bits_per_value(&values(&[])), Some(3.0));
+    assert_eq!(method.bits_per_value(&values(&[("budget", Value::Number(0.0))])), None);
+    assert!(method.belongs_to_its_base(&values(&[])));
+    Ok(())
+}
+
+/// A change of norm 4 inside the eight leading singular directions of the weight.
+fn principal_goal() -> Outcome<Tensor> {
+    let side = |name: &str| -> Outcome<Tensor> { Ok(orthogonal(name)?.narrow(1, 0, 8)?.contiguous()?) };
+    let change = side("left")?.matmul(&normal("core", 8, 8, 1.0)?)?.matmul(&side("right")?.t()?.contiguous()?)?;
+    Ok((weight()? + sized(&change, 4.0)?)?)
+}
+
+/// What is left of `goal` after `steps` steps at the best of three rates: LQ-LoRA, and LoRA over the same rounding.
+fn both(goal: &Tensor, steps: usize) -> Outcome<(f64, f64)> {
+    let kind = grouped(Bits::Two, Group::G32);
+    let zero = |lr: f64| -> Outcome<f64> {
+        let held = FrozenWeight::from_tensor("w", &weight()?, kind)?;
+        let mut site = LinearSite::new("w", FrozenLinear { weight: held.into(), bias: None });
+        site.attach(&slots("lora", &[("rank", Value::Integer(8)), ("alpha", Value::Number(8.0))])?, 3)?;
+        fit(&mut site, goal, steps, lr)
+    };
+    let lq = |lr: f64| fit(&mut attached(kind, 100)?, goal, steps, lr);
+    let best = |of: &dyn Fn(f64) -> Outcome<f64>| -> Outcome<f64> { Ok(of(3e-3)?.min(of(1e-2)?).min(of(3e-2)?)) };
+    Ok((best(&lq)?, best(&zero)?))
+}
+
+#[test]
+fn at_few_bits_it_starts_lower_and_ends_no_worse_where_the_weights_own_directions_move() -> Outcome {
+    let goal = principal_goal()?;
+    let (start, end) = (both(&goal, 0)?, both(&goal, 100)?);
+    assert!(start.0 < start.1, "start: {} beside {}", start.0, start.1);
+    assert!(end.0 <= end.1, "end: {} beside {}", end.0, end.1);
+    Ok(())
+}
+
+/// What the page warns of: the rank is taken up by the weight's own directions.
+#[test]
+fn at_few_bits_it_starts_lower_and_ends_worse_where_new_directions_are_needed() -> Outcome {
+    let goal = low_rank_goal()?;
+    let (start, end) = (both(&goal, 0)?, both(&goal, 100)?);
+    assert!(start.0 < start.1, "start: {} beside {}", start.0, start.1);
+    assert!(end.0 > end.1, "end: {} beside {}: the page says otherwise", end.0, end.1);
+    Ok(())
+}
