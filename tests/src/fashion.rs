@@ -127,7 +127,9 @@ pub fn settings(steps: u64, lr_peak: f64, seed: u64) -> Train {
     Train { steps, batch: 32, lr_peak, warmup_steps: steps / 10, seed, ..Train::default() }
 }
 
-fn method(id: &str, settings: &[(&str, Value)]) -> Method {
+/// A method with settings, as a project has it.
+#[must_use]
+pub fn method(id: &str, settings: &[(&str, Value)]) -> Method {
     let mut project = Project::new("vision", "random:vision", &["images".to_owned()], id);
     for (key, value) in settings {
         project.method.settings.0.insert((*key).to_owned(), value.clone());

@@ -70,6 +70,8 @@ methods![
     prompt,
     mam,
     inv_adapter,
+    p_adapter,
+    pyra,
     full
 ];
 

@@ -42,6 +42,8 @@ pub struct ModelDims {
     pub sites: Vec<SiteDims>,
     /// Everything else; a head tied to the embedding is not listed.
     pub own: Vec<OwnDims>,
+    /// Features of a head of the attention; 0 where there is none.
+    pub head_features: usize,
 }
 
 /// What a method does to a model.

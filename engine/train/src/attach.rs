@@ -53,7 +53,7 @@ pub fn dims_of(model: &Model) -> ModelDims {
         .filter(|slot| slot.site.is_none())
         .map(|slot| OwnDims { entries: slot.shape.iter().map(|dim| *dim as u64).product(), name: slot.name })
         .collect();
-    ModelDims { sites, own }
+    ModelDims { sites, own, head_features: config.head_dim }
 }
 
 /// Attaches the project's method. The same project and seed give the same bytes.

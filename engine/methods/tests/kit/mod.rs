@@ -112,7 +112,7 @@ pub(crate) fn dims() -> ModelDims {
         layer: name.split('.').nth(1).and_then(|layer| layer.parse().ok()),
         bias,
     });
-    ModelDims { sites: sites.collect(), own: Vec::new() }
+    ModelDims { sites: sites.collect(), own: Vec::new(), head_features: 4 }
 }
 
 /// Applies a plan as the trainer does.

@@ -60,6 +60,8 @@ mod nola;
 #[cfg(test)]
 mod olora;
 #[cfg(test)]
+mod p_adapter;
+#[cfg(test)]
 mod paca;
 #[cfg(test)]
 mod par_adapter;
@@ -69,6 +71,8 @@ mod pissa;
 mod prefix;
 #[cfg(test)]
 mod prompt;
+#[cfg(test)]
+mod pyra;
 #[cfg(test)]
 mod soka;
 #[cfg(test)]

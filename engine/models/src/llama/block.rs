@@ -303,7 +303,7 @@ impl Stage for BlockStage {
 
     fn points(&self) -> (&'static [Point], InsertDims) {
         let Shape { kv_heads, head_dim, .. } = self.shape;
-        (POINTS, InsertDims { hidden: self.q.in_features(), kv_heads, head_dim })
+        (POINTS, InsertDims { hidden: self.q.in_features(), kv_heads, head_dim, ..InsertDims::default() })
     }
 
     fn inserts(&self) -> Option<&Inserts> {

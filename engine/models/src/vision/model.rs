@@ -11,7 +11,8 @@ use crate::{ModelError, Result, cnn, insert, vit};
 use candle_core::Tensor;
 use std::collections::BTreeMap;
 use std::path::Path;
-use temper_nn::{ForwardContext, Insertion, LinearSite, Param, ParamSet};
+use temper_nn::insertion::most_pairs;
+use temper_nn::{ForwardContext, Insertion, Inserts, LinearSite, Param, ParamSet};
 
 /// A classifier of images: a stem, blocks, a head.
 pub struct VisionModel {
@@ -173,10 +174,48 @@ impl VisionModel {
     /// Builds each insertion in its stage; see [`crate::Model::insert_all`].
     ///
     /// # Errors
-    /// No such stage, or one that has no place for what is inserted.
+    /// No such stage, or one that has no place for what is inserted; more tokens to merge than there are.
     pub fn insert_all(&mut self, insertions: &[Insertion], seed: u64) -> Result<()> {
         let mut shared = insert::Shared::new();
-        insertions.iter().try_for_each(|insertion| insert::into_stages(&mut self.stages, insertion, seed, &mut shared))
+        for insertion in insertions {
+            insert::into_stages(&mut self.stages, insertion, seed, &mut shared)?;
+        }
+        let mut tokens = self.config.positions();
+        for (stage, left) in self.tokens() {
+            let (pairs, most) = (tokens - left, most_pairs(tokens, self.config.protected()));
+            if pairs > most {
+                let what = format!("{pairs} pairs of tokens are to merge in {stage}, which has {tokens} tokens: {most} can");
+                return Err(ModelError::Request(what));
+            }
+            tokens = left;
+        }
+        Ok(())
+    }
+
+    /// Tokens of an image that leave each stage, by its name: fewer from stage to stage where some merge.
+    #[must_use]
+    pub fn tokens(&self) -> Vec<(&str, usize)> {
+        let mut tokens = self.config.positions();
+        let after = self.stages.iter().map(|stage| {
+            tokens = tokens.saturating_sub(stage.inserts().map_or(0, Inserts::pairs));
+            (stage.name(), tokens)
+        });
+        after.collect()
+    }
+
+    /// Everything inserted, as it leaves for a file, in the order of the graph.
+    ///
+    /// # Errors
+    /// A failing tensor operation.
+    pub fn folded_insertions(&self) -> Result<Vec<insert::Folded>> {
+        let mut all = Vec::new();
+        for stage in &self.stages {
+            let Some(inserts) = stage.inserts() else { continue };
+            for (what, tensors) in inserts.folded()? {
+                all.push((Insertion { stage: stage.name().to_owned(), what }, tensors));
+            }
+        }
+        Ok(all)
     }
 
     /// Everything trained in the head.

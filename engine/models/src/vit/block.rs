@@ -9,12 +9,15 @@ use crate::stage::{Flow, Stage};
 use crate::vision::parts::{self, Affine, OwnTensor, Parts};
 use crate::vision::slots::VisionWeights;
 use candle_core::Tensor;
+use std::borrow::Cow;
 use std::sync::Arc;
+use temper_nn::insertion::Attended;
 use temper_nn::ops::{self, AttentionSpec, Gate};
 use temper_nn::{ForwardContext, InsertDims, Inserts, LinearSite, Param, Point};
 
 /// Where something can be inserted into a block; keys and values have no positions here that a prefix could go before.
-const POINTS: &[Point] = &[Point::AttnIn, Point::AttnOut, Point::MlpIn, Point::MlpOut, Point::Block];
+const POINTS: &[Point] =
+    &[Point::AttnIn, Point::AttnOut, Point::Between, Point::MlpIn, Point::MlpOut, Point::Block];
 
 /// One block of a vision transformer.
 pub(super) struct BlockStage {
@@ -28,6 +31,7 @@ pub(super) struct BlockStage {
     up: LinearSite,
     down: LinearSite,
     heads: usize,
+    has_class_token: bool,
     norm_eps: f64,
     activation: Gate,
     inserts: Inserts,
@@ -50,6 +54,7 @@ impl BlockStage {
             up,
             down,
             heads: config.heads,
+            has_class_token: config.has_class_token(),
             norm_eps: config.norm_eps,
             activation: config.activation,
             inserts: Inserts::default(),
@@ -60,8 +65,9 @@ impl BlockStage {
         Ok(ops::layer_norm(x, norm.weight.active(), Some(norm.bias.active()), self.norm_eps)?)
     }
 
-    /// Attention of tokens (batch, width, hidden) that stand for `sizes` tokens each.
-    fn attend(&self, normed: &Tensor, sizes: Option<&Tensor>, ctx: &ForwardContext) -> Result<Tensor> {
+    /// What the attention adds to tokens (batch, width, hidden) that stand for `sizes` tokens each, and its keys (batch,
+    /// width, heads, head width).
+    fn attend(&self, normed: &Tensor, sizes: Option<&Tensor>, ctx: &ForwardContext) -> Result<(Tensor, Tensor)> {
         let (batch, width, hidden) = normed.dims3()?;
         let head_dim = hidden / self.heads;
         let split = |site: &LinearSite| -> Result<Tensor> {
@@ -74,7 +80,9 @@ impl BlockStage {
             None => ops::attention(&q, &k, &v, &spec)?,
             Some(sizes) => sized_attention(&q, &k, &v, sizes, &spec)?,
         };
-        Ok(self.o.forward(&attended.reshape((batch, width, hidden))?, ctx)?)
+        let added = self.o.forward(&attended.reshape((batch, width, hidden))?, ctx)?;
+        let beside = Attended { q: &q, k: &k, v: &v, scale: f64::from(scale) };
+        Ok((self.inserts.beside_attention(added, beside)?, k))
     }
 
     fn feed(&self, normed: &Tensor, ctx: &ForwardContext) -> Result<Tensor> {
@@ -86,6 +94,12 @@ impl BlockStage {
         };
         Ok(self.down.forward(&inner, ctx)?)
     }
+}
+
+/// The pass over these tokens (batch, width, hidden), which are fewer than an image's when some were merged.
+fn for_tokens<'a>(ctx: &'a ForwardContext, tokens: &Tensor) -> Result<Cow<'a, ForwardContext>> {
+    let width = tokens.dim(1)?;
+    Ok(if width == ctx.width { Cow::Borrowed(ctx) } else { Cow::Owned(ctx.resized(width)) })
 }
 
 /// Attention in which a key that stands for n tokens counts n times: log(n) is added to its scores (Bolya et al. 2022,
@@ -125,21 +139,17 @@ impl Stage for BlockStage {
     }
 
     fn forward(&self, mut flow: Flow, ctx: &ForwardContext) -> Result<Flow> {
-        let width = flow.hidden.dim(1)?;
-        // fewer tokens than the image began with: some were merged
-        let resized;
-        let pass = if width == ctx.width {
-            ctx
-        } else {
-            resized = ctx.resized(width);
-            &resized
-        };
         let at = |point: Point, value: Tensor, read: &[(Point, &Tensor)]| self.inserts.apply(point, value, read);
+        let pass = for_tokens(ctx, &flow.hidden)?;
         let normed = at(Point::AttnIn, self.norm(&self.attn_norm, &flow.hidden)?, &[])?;
-        let added = self.attend(&normed, flow.token_sizes.as_ref(), pass)?;
-        let middle = (&flow.hidden + at(Point::AttnOut, added, &[(Point::AttnIn, &normed)])?)?;
+        let (added, keys) = self.attend(&normed, flow.token_sizes.as_ref(), &pass)?;
+        let mut middle = (&flow.hidden + at(Point::AttnOut, added, &[(Point::AttnIn, &normed)])?)?;
+        if let Some((left, sizes)) = self.inserts.merge(&middle, &keys, flow.token_sizes.as_ref())? {
+            (middle, flow.token_sizes) = (left, Some(sizes));
+        }
+        let pass = for_tokens(ctx, &middle)?;
         let normed = at(Point::MlpIn, self.norm(&self.mlp_norm, &middle)?, &[])?;
-        let added = at(Point::MlpOut, self.feed(&normed, pass)?, &[(Point::MlpIn, &normed)])?;
+        let added = at(Point::MlpOut, self.feed(&normed, &pass)?, &[(Point::MlpIn, &normed)])?;
         flow.hidden = at(Point::Block, (&middle + added)?, &[])?;
         if ctx.training {
             for site in self.linear() {
@@ -158,7 +168,10 @@ impl Stage for BlockStage {
     }
 
     fn points(&self) -> (&'static [Point], InsertDims) {
-        (POINTS, InsertDims { hidden: self.q.in_features(), ..InsertDims::default() })
+        let hidden = self.q.in_features();
+        let (kv_heads, head_dim) = (self.heads, hidden / self.heads);
+        let protected = usize::from(self.has_class_token);
+        (POINTS, InsertDims { hidden, kv_heads, head_dim, open: true, protected })
     }
 
     fn inserts(&self) -> Option<&Inserts> {

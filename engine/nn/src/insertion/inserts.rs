@@ -3,6 +3,8 @@
 use super::bottleneck::HeldBottleneck;
 use super::coupling::HeldCoupling;
 use super::key_values::{self, HeldPrefix};
+use super::laplacian::{Attended, HeldLaplacian};
+use super::merge::HeldMerge;
 use super::prompt::HeldPrompt;
 use super::{Insert, InsertDims, Point, Prefix};
 use crate::ops::AttentionSpec;
@@ -95,7 +97,7 @@ impl<'a> At<'a> {
         let fan_in = shape.last().copied().unwrap_or(1);
         let values = init.values(shape.iter().product(), fan_in, &mut self.stream(name));
         let var = Var::from_vec(values, shape, &Device::Cpu)?;
-        let param = Param::new(name.clone(), var, role, role != Role::Bias);
+        let param = Param::new(name.clone(), var, role, !matches!(role, Role::Bias | Role::Norm));
         if place.shared {
             self.shared.insert(name.clone(), param.clone());
         }
@@ -108,6 +110,8 @@ enum Held {
     Prefix(HeldPrefix),
     Prompt(HeldPrompt),
     Coupling(HeldCoupling),
+    Laplacian(Box<HeldLaplacian>),
+    Merge(HeldMerge),
 }
 
 /// What is inserted into a stage, in the order in which it was.
@@ -139,6 +143,9 @@ impl Inserts {
         {
             return refuse(format!("cannot read {}, which is not at hand there", bottleneck.reads.name()));
         }
+        if matches!(insert, Insert::Laplacian(_)) && !at.dims.open {
+            return refuse("needs an attention that sees every token, which this stage has not".to_owned());
+        }
         let size = match insert {
             Insert::Bottleneck(bottleneck) => bottleneck.width.min(at.dims.hidden),
             Insert::Prefix(Prefix { length, through }) => {
@@ -146,9 +153,14 @@ impl Inserts {
             }
             Insert::Prompt(prompt) => prompt.length.min(at.dims.hidden),
             Insert::Coupling(coupling) => coupling.width.min(at.dims.hidden / 2),
+            Insert::Laplacian(laplacian) => laplacian.reduction.min(at.dims.kv_heads * at.dims.head_dim),
+            Insert::Merge(merge) => merge.pairs.min(at.dims.hidden),
         };
         if size == 0 {
             return refuse("has a size of zero".to_owned());
+        }
+        if matches!(insert, Insert::Merge(_)) && self.all.iter().any(|held| matches!(held, Held::Merge(_))) {
+            return refuse("merges tokens that something there merges already".to_owned());
         }
         let same = |other: &Insert| other.point() == point && discriminant(other) == discriminant(insert);
         at.below = self.all.iter().filter(|held| same(&held.insert())).count();
@@ -157,6 +169,8 @@ impl Inserts {
             Insert::Prefix(what) => Held::Prefix(HeldPrefix::build(what, at)?),
             Insert::Prompt(what) => Held::Prompt(HeldPrompt::build(what, at)?),
             Insert::Coupling(what) => Held::Coupling(HeldCoupling::build(what, at)?),
+            Insert::Laplacian(what) => Held::Laplacian(Box::new(HeldLaplacian::build(what, at)?)),
+            Insert::Merge(what) => Held::Merge(HeldMerge::build(what, at)?),
         });
         Ok(())
     }
@@ -197,10 +211,41 @@ impl Inserts {
                 }
                 Held::Coupling(_) if held.insert().point() != point => {}
                 Held::Coupling(held) => value = held.forward(&value)?,
-                Held::Bottleneck(_) | Held::Prefix(_) | Held::Prompt(_) => {}
+                Held::Bottleneck(_) | Held::Prefix(_) | Held::Prompt(_) | Held::Laplacian(_) | Held::Merge(_) => {}
             }
         }
         Ok(value)
+    }
+
+    /// What an attention adds, (B, T, hidden), with what is made of its queries, keys and values.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn beside_attention(&self, mut added: Tensor, attended: Attended<'_>) -> Result<Tensor> {
+        for held in self.active() {
+            if let Held::Laplacian(laplacian) = held {
+                added = laplacian.add(&added, attended)?;
+            }
+        }
+        Ok(added)
+    }
+
+    /// How many pairs of tokens become one between the halves of the block.
+    #[must_use]
+    pub fn pairs(&self) -> usize {
+        let pairs = |held: &Held| if let Held::Merge(merge) = held { merge.what.pairs } else { 0 };
+        self.active().iter().map(pairs).sum()
+    }
+
+    /// The tokens that are left of `x` (B, T, hidden) between the halves of a block whose attention had these keys (B, T,
+    /// heads, head width), and how many of the first tokens each stands for; `sizes` says that of `x`, none for one each.
+    /// None where nothing merges.
+    ///
+    /// # Errors
+    /// More pairs than the tokens make.
+    pub fn merge(&self, x: &Tensor, keys: &Tensor, sizes: Option<&Tensor>) -> Result<Option<(Tensor, Tensor)>> {
+        let merge = self.active().iter().find_map(|held| if let Held::Merge(merge) = held { Some(merge) } else { None });
+        merge.map(|merge| merge.merge(x, keys, sizes)).transpose()
     }
 
     /// Trained keys and values before every segment, (count, kv heads, head width) each; none without a prefix.
@@ -301,6 +346,8 @@ impl Held {
             Self::Prefix(held) => Insert::Prefix(held.what.clone()),
             Self::Prompt(held) => Insert::Prompt(held.what.clone()),
             Self::Coupling(held) => Insert::Coupling(held.what.clone()),
+            Self::Laplacian(held) => Insert::Laplacian(held.what.clone()),
+            Self::Merge(held) => Insert::Merge(held.what.clone()),
         }
     }
 
@@ -310,6 +357,8 @@ impl Held {
             Self::Prefix(held) => held.params().into_iter().cloned().collect(),
             Self::Prompt(held) => vec![held.rows.clone()],
             Self::Coupling(held) => held.params().cloned().collect(),
+            Self::Laplacian(held) => held.params().map(Param::clone).to_vec(),
+            Self::Merge(held) => held.params(),
         }
     }
 }
@@ -335,5 +384,7 @@ fn readable(adds: Point) -> &'static [Point] {
         Point::MlpOut => &[Point::MlpOut, Point::MlpIn],
         Point::Block => &[Point::Block],
         Point::HeadIn => &[Point::HeadIn],
+        // Tokens merge there; nothing is added.
+        Point::Between => &[],
     }
 }

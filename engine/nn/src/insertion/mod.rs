@@ -11,18 +11,26 @@
 //! mlp_in  = n₂(h)                                           mlp_out  = what the MLP adds          block = h + mlp_out
 //! ```
 //!
+//! `between` is h itself, where tokens of an encoder can merge.
+//!
 //! Before the blocks stands `embed_out`, the embeddings; after them `head_in`, the normed states that the head reads.
 
 mod bottleneck;
 mod coupling;
 mod inserts;
 mod key_values;
+mod laplacian;
+mod merge;
 mod prompt;
 mod spread;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_encoder;
 
 pub use inserts::{At, FoldedInsert, Inserts, Vocabulary};
+pub use laplacian::Attended;
+pub use merge::most_pairs;
 pub use spread::Spread;
 
 use crate::slots::Init;
@@ -40,6 +48,8 @@ pub enum Point {
     AttnKv,
     /// What the attention adds to the stream.
     AttnOut,
+    /// The stream between attention and MLP.
+    Between,
     /// The normed input of the MLP.
     MlpIn,
     /// What the MLP adds to the stream.
@@ -59,6 +69,7 @@ impl Point {
             Self::AttnIn => "attn_in",
             Self::AttnKv => "attn_kv",
             Self::AttnOut => "attn_out",
+            Self::Between => "between",
             Self::MlpIn => "mlp_in",
             Self::MlpOut => "mlp_out",
             Self::Block => "block",
@@ -88,6 +99,10 @@ pub enum Insert {
     Prompt(Prompt),
     /// An invertible map of the embeddings, or its inverse.
     Coupling(Coupling),
+    /// Messages over the attention's graph, added to what the attention adds.
+    Laplacian(Laplacian),
+    /// Fewer tokens from here on: pairs of them become one.
+    Merge(Merge),
 }
 
 /// `Δ = scale · (act(x W_dᵀ + b_d) W_uᵀ + b_u)`, added at one point and read at the same or another one (He et al. 2021,
@@ -201,6 +216,29 @@ pub struct Coupling {
     pub inverse: bool,
 }
 
+/// A smoothing over the attention's graph whose edges are weighed by differences of features (Wu et al. 2024,
+/// "p-Laplacian Adaptation"). The exponent is trained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Laplacian {
+    /// How much narrower a node is than a head.
+    pub reduction: usize,
+    /// First value of the exponent.
+    pub p: f64,
+    /// Weight of a token's own node, μ₀.
+    pub mu: f64,
+    /// Whether a token has an edge to itself.
+    pub own_edge: bool,
+}
+
+/// Pairs of tokens that become one, behind gates that are trained if there are any (Xiong et al. 2024, "PYRA").
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Merge {
+    /// How many pairs of an image.
+    pub pairs: usize,
+    /// Whether the tokens that merge into others are changed by gates before.
+    pub gates: bool,
+}
+
 /// Sizes of the stage that something is inserted into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct InsertDims {
@@ -210,6 +248,10 @@ pub struct InsertDims {
     pub kv_heads: usize,
     /// Features of a head.
     pub head_dim: usize,
+    /// Whether its attention sees every token and hands out its queries, keys and values.
+    pub open: bool,
+    /// Tokens at the beginning that stand for something by their place, such as a class token.
+    pub protected: usize,
 }
 
 impl Insert {
@@ -222,6 +264,8 @@ impl Insert {
             Self::Prompt(_) => Point::EmbedOut,
             Self::Coupling(coupling) if coupling.inverse => Point::HeadIn,
             Self::Coupling(_) => Point::EmbedOut,
+            Self::Laplacian(_) => Point::AttnOut,
+            Self::Merge(_) => Point::Between,
         }
     }
 
@@ -230,8 +274,8 @@ impl Insert {
     pub fn starts_as_nothing(&self) -> bool {
         match self {
             Self::Bottleneck(bottleneck) => bottleneck.start == BottleneckStart::ZeroUp,
-            Self::Coupling(_) => true,
-            Self::Prefix(_) | Self::Prompt(_) => false,
+            Self::Coupling(_) | Self::Laplacian(_) => true,
+            Self::Prefix(_) | Self::Prompt(_) | Self::Merge(_) => false,
         }
     }
 }

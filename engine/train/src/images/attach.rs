@@ -42,7 +42,7 @@ pub fn dims_of(model: &VisionModel) -> ModelDims {
         model.slots().iter().filter(|slot| of_it(&slot.name)).map(|slot| slot.elements() as u64).sum()
     };
     let own = promotable.map(|name| OwnDims { entries: entries(&name), name }).collect();
-    ModelDims { sites, own }
+    ModelDims { sites, own, head_features: model.config.head_features() }
 }
 
 /// Attaches a method and makes the classifier of `task` trained: a head has to learn its classes. The same method and

@@ -1,0 +1,69 @@
+//! Methods that only vision models have a place for, on a small random ViT: what their sheets ask of a whole model.
+
+use anyhow::{Result, ensure};
+use candle_core::{Device, Tensor};
+use temper_models::vision::config::Classes;
+use temper_models::{VisionConfig, VisionModel, VitConfig};
+use temper_nn::rng::Stream;
+use temper_protocol::Value;
+use temper_protocol::project::Method;
+use temper_tests::fashion::method;
+use temper_train::images::attach;
+
+/// 8 x 8 images in patches of 2: 16 tokens and one for the class.
+fn vit(layers: usize) -> Result<VisionModel> {
+    let classes = Classes::numbered(8, 1, 4);
+    Ok(VisionModel::random(&VisionConfig::Vit(VitConfig::new(classes, 2, 24, layers, 3)), 5)?)
+}
+
+fn noise(name: &str, dims: &[usize], std: f64) -> Result<Tensor> {
+    let mut values = vec![0f32; dims.iter().product()];
+    Stream::new(6, name).fill_normal(&mut values, std);
+    Ok(Tensor::from_vec(values, dims, &Device::Cpu)?)
+}
+
+fn off(left: &Tensor, right: &Tensor) -> Result<f32> {
+    Ok((left - right)?.abs()?.max_all()?.to_scalar()?)
+}
+
+fn pyra(merge: &str, gates: bool) -> Method {
+    method("pyra", &[("merge", Value::Text(merge.to_owned())), ("gates", Value::Flag(gates))])
+}
+
+#[test]
+fn merging_shortens_the_sequence_and_counts_every_token() -> Result<()> {
+    let mut model = vit(3)?;
+    attach(&mut model, &pyra("4,2,1", true), 0, 1)?;
+    let left: Vec<usize> = model.tokens().into_iter().map(|(_, tokens)| tokens).collect();
+    ensure!(left == [17, 13, 11, 10], "{left:?}");
+    let flow = model.forward(&noise("images", &[2, 1, 8, 8], 1.0)?, &model.context(2))?;
+    ensure!(flow.hidden.dims() == [2, 10, 24], "{:?}", flow.hidden.dims());
+    let sizes: Vec<Vec<f32>> = flow.token_sizes.map(|sizes| sizes.to_vec2()).transpose()?.unwrap_or_default();
+    ensure!(sizes.len() == 2 && sizes.iter().all(|row| row.iter().sum::<f32>() == 17.0), "{sizes:?}");
+    ensure!(sizes.iter().all(|row| row.first() == Some(&1.0)), "the class token merged");
+    Ok(())
+}
+
+#[test]
+fn without_pairs_it_is_the_plain_model_and_gates_start_as_plain_merging() -> Result<()> {
+    let images = noise("images", &[2, 1, 8, 8], 1.0)?;
+    let logits = |merge: &str, gates: bool| -> Result<Tensor> {
+        let mut model = vit(3)?;
+        attach(&mut model, &pyra(merge, gates), 0, 1)?;
+        Ok(model.logits(&images, 0)?)
+    };
+    let base = vit(3)?.logits(&images, 0)?;
+    ensure!(off(&logits("0", true)?, &base)? <= 1e-5, "nothing merges");
+    let plain = logits("4", false)?;
+    ensure!(off(&plain, &base)? > 1e-4, "merging changes nothing");
+    ensure!(off(&logits("4", true)?, &plain)? <= 1e-6, "gates with b = 0");
+    Ok(())
+}
+
+#[test]
+fn more_pairs_than_tokens_are_refused_before_anything_runs() -> Result<()> {
+    let refused = attach(&mut vit(3)?, &pyra("8,4,3", true), 0, 1).err().map(|error| error.to_string());
+    let why = refused.unwrap_or_default();
+    ensure!(why.contains("3 pairs of tokens are to merge in layers.2, which has 5 tokens: 2 can"), "{why}");
+    Ok(())
+}
