@@ -7,9 +7,9 @@
 use anyhow::{Context as _, Result, ensure};
 use candle_core::{Device, Tensor};
 use temper_methods::{Method, registry};
+use temper_models::capability::{DECODER, refusal};
 use temper_models::vision::Pooling;
 use temper_models::vision::config::Classes;
-use temper_models::capability::{DECODER, refusal};
 use temper_models::{CnnConfig, Labels, VisionConfig, VisionModel, VitConfig};
 use temper_nn::rng::Stream;
 use temper_nn::{AdamW, AdamWConfig, ForwardContext, Grads, Param};

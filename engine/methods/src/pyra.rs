@@ -71,7 +71,10 @@ const DECLARED: Declared = Declared {
     settings: SETTINGS,
     series: &[],
     waivers: &[
-        Waiver { clause: "start", reason: "tokens merge from the first step on, and that changes what the model answers" },
+        Waiver {
+            clause: "start",
+            reason: "tokens merge from the first step on, and that changes what the model answers",
+        },
         Waiver { clause: "merge", reason: "fewer tokens and their gates are no change of a weight, only its LoRA is" },
     ],
     docs: DOCS,

@@ -1,7 +1,7 @@
 //! Everything the engine says, as values. `--json` prints them unchanged, one per line.
 
-pub use crate::event_parts::{AttentionSize, Check, Figure, Figures, PreviewRow, QuarantineRow, RunStatus, SiteInfo};
 use crate::event_parts::nan_if_null;
+pub use crate::event_parts::{AttentionSize, Check, Figure, Figures, PreviewRow, QuarantineRow, RunStatus, SiteInfo};
 use crate::{MethodCard, Problem};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

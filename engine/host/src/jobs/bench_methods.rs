@@ -8,7 +8,7 @@
 use super::bench::scratch_folder;
 use super::load;
 use super::pareto::{self, Point};
-use super::trial::{self, Outcome, Trial};
+use super::trial::{self, Files, Outcome, Trial};
 use crate::builtin::Builtins;
 use crate::job::JobContext;
 use crate::names;
@@ -49,6 +49,7 @@ pub(super) fn methods(builtins: &Builtins, order: &MethodsBench, context: &JobCo
     let trials = trials(order, &family)?;
     prepare(order)?;
     let scratch = scratch_folder()?;
+    let files = Files { scratch: scratch.path(), gguf_base: order.model.ends_with(".gguf") };
     let mut outcomes = known(&order.out.join(TRIALS))?;
     outcomes.retain(|outcome| trials.contains(&outcome.trial));
     for (done, trial) in (0_u64..).zip(&trials) {
@@ -57,7 +58,7 @@ pub(super) fn methods(builtins: &Builtins, order: &MethodsBench, context: &JobCo
         if outcomes.iter().any(|outcome| outcome.trial == *trial) {
             continue;
         }
-        let outcome = trial::run(trial, &order.out, scratch.path(), context)?;
+        let outcome = trial::run(trial, &order.out, (order.rates.len() < 2).then_some(&files), context)?;
         add(&order.out.join(TRIALS), &outcome)?;
         outcomes.push(outcome);
         outcomes.sort_by_key(|outcome| trials.iter().position(|trial| *trial == outcome.trial));

@@ -73,7 +73,7 @@ pub(super) fn svg(points: &[Point], x_label: &str, y_label: &str) -> String {
     line(format!("<polyline points=\"{}\" fill=\"none\" stroke=\"#2563eb\" stroke-width=\"1.5\"/>", way.join(" ")));
     let mut taken: Vec<(f64, f64)> = Vec::new();
     for point in points {
-        let on_front = best.iter().any(|other| *other == point);
+        let on_front = best.contains(&point);
         let (px, py) = (x(point.x), y(point.y));
         let colour = if on_front { "#2563eb" } else { "#888" };
         line(format!("<circle cx=\"{px:.1}\" cy=\"{py:.1}\" r=\"4\" fill=\"{colour}\"/>"));

@@ -66,6 +66,14 @@ impl Outcome {
     }
 }
 
+/// Where files are written to be measured.
+pub(super) struct Files<'a> {
+    /// A folder that is gone in the end.
+    pub(super) scratch: &'a Path,
+    /// Whether the base is a GGUF file, which alone can have a plain LoRA of its own format beside it.
+    pub(super) gguf_base: bool,
+}
+
 /// Formats that hold an adapter and not a model.
 const ADAPTERS: [&str; 2] = ["peft", "native"];
 /// The format that is a plain LoRA and nothing else.
@@ -81,11 +89,16 @@ fn finite(value: f64) -> Option<f64> {
     value.is_finite().then_some(value)
 }
 
-/// Trains a trial in `project` and writes its adapter into `scratch`. A trial that cannot be trained is an outcome too.
+/// Trains a trial in `project` and, where it is asked for, writes its adapter into `scratch`. A trial that cannot be trained is an outcome too.
 ///
 /// # Errors
 /// Cancelling, or a process that cannot be started or heard.
-pub(super) fn run(trial: &Trial, project: &Path, scratch: &Path, context: &JobContext) -> Result<Outcome, Problem> {
+pub(super) fn run(
+    trial: &Trial,
+    project: &Path,
+    files: Option<&Files<'_>>,
+    context: &JobContext,
+) -> Result<Outcome, Problem> {
     let mut outcome = Outcome::of(trial);
     let mut run = None;
     let trained = train(trial, project, &mut outcome, &mut run, context);
@@ -94,12 +107,13 @@ pub(super) fn run(trial: &Trial, project: &Path, scratch: &Path, context: &JobCo
         outcome.refused.get_or_insert(problem.what);
         return Ok(outcome);
     }
-    let (Some(run), None) = (run, &outcome.refused) else { return Ok(outcome) };
+    let (Some(run), None, Some(files)) = (run, &outcome.refused, files) else { return Ok(outcome) };
     let formats = temper_methods::find(&trial.method)?.declared().exports_as;
     let first = formats.iter().copied().find(|format| ADAPTERS.contains(format));
-    for format in first.into_iter().chain(formats.iter().copied().filter(|format| *format == PLAIN_LORA)) {
+    let plain = formats.iter().copied().filter(|format| *format == PLAIN_LORA && files.gguf_base);
+    for format in first.into_iter().chain(plain) {
         context.check_cancelled()?;
-        let out = scratch.join(format!("{}-{format}", trial.method));
+        let out = files.scratch.join(format!("{}-{format}", trial.method));
         match export(project, run, format, &out, context) {
             Ok(difference) if format == PLAIN_LORA => outcome.lora_difference = difference,
             Ok(difference) => {
@@ -140,7 +154,7 @@ fn train(
                 done = *steps;
                 outcome.base_loss = finite(*base_loss);
                 outcome.final_loss = finite(*final_loss);
-                outcome.peak_rss_mib = finite(*peak_rss_mib);
+                outcome.peak_rss_mib = finite(*peak_rss_mib).filter(|mib| *mib > 0.0);
                 outcome.refused = problem.as_ref().map(|problem| problem.what.clone());
             }
             _ => {}

@@ -184,7 +184,8 @@ impl VisionModel {
         for (stage, left) in self.tokens() {
             let (pairs, most) = (tokens - left, most_pairs(tokens, self.config.protected()));
             if pairs > most {
-                let what = format!("{pairs} pairs of tokens are to merge in {stage}, which has {tokens} tokens: {most} can");
+                let what =
+                    format!("{pairs} pairs of tokens are to merge in {stage}, which has {tokens} tokens: {most} can");
                 return Err(ModelError::Request(what));
             }
             tokens = left;

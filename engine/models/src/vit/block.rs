@@ -16,8 +16,7 @@ use temper_nn::ops::{self, AttentionSpec, Gate};
 use temper_nn::{ForwardContext, InsertDims, Inserts, LinearSite, Param, Point};
 
 /// Where something can be inserted into a block; keys and values have no positions here that a prefix could go before.
-const POINTS: &[Point] =
-    &[Point::AttnIn, Point::AttnOut, Point::Between, Point::MlpIn, Point::MlpOut, Point::Block];
+const POINTS: &[Point] = &[Point::AttnIn, Point::AttnOut, Point::Between, Point::MlpIn, Point::MlpOut, Point::Block];
 
 /// One block of a vision transformer.
 pub(super) struct BlockStage {

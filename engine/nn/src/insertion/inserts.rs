@@ -244,7 +244,8 @@ impl Inserts {
     /// # Errors
     /// More pairs than the tokens make.
     pub fn merge(&self, x: &Tensor, keys: &Tensor, sizes: Option<&Tensor>) -> Result<Option<(Tensor, Tensor)>> {
-        let merge = self.active().iter().find_map(|held| if let Held::Merge(merge) = held { Some(merge) } else { None });
+        let merge =
+            self.active().iter().find_map(|held| if let Held::Merge(merge) = held { Some(merge) } else { None });
         merge.map(|merge| merge.merge(x, keys, sizes)).transpose()
     }
 
