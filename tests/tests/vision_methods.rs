@@ -67,3 +67,18 @@ fn more_pairs_than_tokens_are_refused_before_anything_runs() -> Result<()> {
     ensure!(why.contains("3 pairs of tokens are to merge in layers.2, which has 5 tokens: 2 can"), "{why}");
     Ok(())
 }
+
+#[test]
+fn blocks_that_are_left_out_save_what_they_cost_and_the_net_in_their_place_costs_its_own() -> Result<()> {
+    let mut model = vit(6)?;
+    let before = model.multiplications();
+    let (tokens, d) = (17u64, 24u64);
+    let block = tokens * 12 * d * d + 2 * tokens * tokens * d;
+    ensure!(before.len() == 6 && before.iter().all(|(_, count)| *count == block), "{before:?}");
+    let settled = [("skip", Value::Text("1,4".to_owned())), ("instead_width", Value::Integer(10))];
+    attach(&mut model, &method("das", &settled), 0, 1)?;
+    ensure!(model.left_out() == ["layers.1", "layers.4"], "{:?}", model.left_out());
+    let after: u64 = model.multiplications().iter().map(|(_, count)| count).sum();
+    ensure!(after == 4 * block + 2 * (2 * tokens * d * 10), "{after}");
+    Ok(())
+}

@@ -62,6 +62,7 @@ methods![
     inv_adapter,
     p_adapter,
     pyra,
+    das,
     full
 ];
 

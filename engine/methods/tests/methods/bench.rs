@@ -245,7 +245,7 @@ pub(crate) fn inserted(id: &str, dims: &ModelDims, settings: &[(&str, Value)]) -
         match stage {
             "embed" => &[Point::EmbedOut],
             "head" => &[Point::HeadIn],
-            _ => &[Point::AttnKv, Point::AttnOut, Point::Between, Point::MlpOut],
+            _ => &[Point::AttnKv, Point::AttnOut, Point::Between, Point::MlpOut, Point::Block],
         }
     };
     let site = dims.sites.first().ok_or("no block")?;

@@ -16,6 +16,8 @@ mod bitfit;
 #[cfg(test)]
 mod comp_lora;
 #[cfg(test)]
+mod das;
+#[cfg(test)]
 mod dora;
 #[cfg(test)]
 mod hydra;

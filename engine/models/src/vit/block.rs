@@ -139,6 +139,10 @@ impl Stage for BlockStage {
     }
 
     fn forward(&self, mut flow: Flow, ctx: &ForwardContext) -> Result<Flow> {
+        if let Some(instead) = self.inserts.instead(&flow.hidden)? {
+            flow.hidden = instead;
+            return Ok(flow);
+        }
         let at = |point: Point, value: Tensor, read: &[(Point, &Tensor)]| self.inserts.apply(point, value, read);
         let pass = for_tokens(ctx, &flow.hidden)?;
         let normed = at(Point::AttnIn, self.norm(&self.attn_norm, &flow.hidden)?, &[])?;

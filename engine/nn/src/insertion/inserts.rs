@@ -6,7 +6,8 @@ use super::key_values::{self, HeldPrefix};
 use super::laplacian::{Attended, HeldLaplacian};
 use super::merge::HeldMerge;
 use super::prompt::HeldPrompt;
-use super::{Insert, InsertDims, Point, Prefix};
+use super::skip::HeldSkip;
+use super::{Insert, InsertDims, Point, Prefix, Skip, SkipSearch};
 use crate::ops::AttentionSpec;
 use crate::param::{Param, Role};
 use crate::rng::Stream;
@@ -112,6 +113,7 @@ enum Held {
     Coupling(HeldCoupling),
     Laplacian(Box<HeldLaplacian>),
     Merge(HeldMerge),
+    Skip(HeldSkip),
 }
 
 /// What is inserted into a stage, in the order in which it was.
@@ -143,7 +145,7 @@ impl Inserts {
         {
             return refuse(format!("cannot read {}, which is not at hand there", bottleneck.reads.name()));
         }
-        if matches!(insert, Insert::Laplacian(_)) && !at.dims.open {
+        if matches!(insert, Insert::Laplacian(_) | Insert::Skip(_)) && !at.dims.open {
             return refuse("needs an attention that sees every token, which this stage has not".to_owned());
         }
         let size = match insert {
@@ -155,6 +157,7 @@ impl Inserts {
             Insert::Coupling(coupling) => coupling.width.min(at.dims.hidden / 2),
             Insert::Laplacian(laplacian) => laplacian.reduction.min(at.dims.kv_heads * at.dims.head_dim),
             Insert::Merge(merge) => merge.pairs.min(at.dims.hidden),
+            Insert::Skip(skip) => skip.width.min(at.dims.hidden),
         };
         if size == 0 {
             return refuse("has a size of zero".to_owned());
@@ -171,6 +174,7 @@ impl Inserts {
             Insert::Coupling(what) => Held::Coupling(HeldCoupling::build(what, at)?),
             Insert::Laplacian(what) => Held::Laplacian(Box::new(HeldLaplacian::build(what, at)?)),
             Insert::Merge(what) => Held::Merge(HeldMerge::build(what, at)?),
+            Insert::Skip(what) => Held::Skip(HeldSkip::build(what, at)?),
         });
         Ok(())
     }
@@ -211,7 +215,8 @@ impl Inserts {
                 }
                 Held::Coupling(_) if held.insert().point() != point => {}
                 Held::Coupling(held) => value = held.forward(&value)?,
-                Held::Bottleneck(_) | Held::Prefix(_) | Held::Prompt(_) | Held::Laplacian(_) | Held::Merge(_) => {}
+                // Everything else has a place of its own in the graph.
+                _ => {}
             }
         }
         Ok(value)
@@ -228,6 +233,41 @@ impl Inserts {
             }
         }
         Ok(added)
+    }
+
+    /// What can stand in the place of the block.
+    fn skip(&self) -> Option<&HeldSkip> {
+        self.all.iter().find_map(|held| if let Held::Skip(skip) = held { Some(skip) } else { None })
+    }
+
+    /// The stream (.., hidden) after the net in the place of the block; none while the block itself runs.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn instead(&self, x: &Tensor) -> Result<Option<Tensor>> {
+        if !self.enabled.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        self.skip().filter(|skip| skip.is_skipped()).map(|skip| skip.instead(x)).transpose()
+    }
+
+    /// How the block can be left out: none if it cannot, and no search if that is settled.
+    #[must_use]
+    pub fn skippable(&self) -> Option<Skip> {
+        self.skip().map(HeldSkip::what)
+    }
+
+    /// The search that decides whether the block is left out.
+    #[must_use]
+    pub fn search(&self) -> Option<SkipSearch> {
+        self.skippable()?.search
+    }
+
+    /// Leaves the block out or not, where it can be.
+    pub fn set_skipped(&self, skipped: bool) {
+        if let Some(skip) = self.skip() {
+            skip.set_skipped(skipped);
+        }
     }
 
     /// How many pairs of tokens become one between the halves of the block.
@@ -348,6 +388,7 @@ impl Held {
             Self::Coupling(held) => Insert::Coupling(held.what.clone()),
             Self::Laplacian(held) => Insert::Laplacian(held.what.clone()),
             Self::Merge(held) => Insert::Merge(held.what.clone()),
+            Self::Skip(held) => Insert::Skip(held.what()),
         }
     }
 
@@ -359,6 +400,7 @@ impl Held {
             Self::Coupling(held) => held.params().cloned().collect(),
             Self::Laplacian(held) => held.params().map(Param::clone).to_vec(),
             Self::Merge(held) => held.params(),
+            Self::Skip(held) => held.params().cloned().collect(),
         }
     }
 }
@@ -368,6 +410,7 @@ impl Insert {
     fn folded(self) -> Self {
         match self {
             Self::Prefix(Prefix { length, .. }) => Self::Prefix(Prefix { length, through: None }),
+            Self::Skip(skip) => Self::Skip(Skip { search: None, ..skip }),
             other => other,
         }
     }

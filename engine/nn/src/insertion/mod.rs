@@ -22,6 +22,7 @@ mod key_values;
 mod laplacian;
 mod merge;
 mod prompt;
+mod skip;
 mod spread;
 #[cfg(test)]
 mod tests;
@@ -103,6 +104,8 @@ pub enum Insert {
     Laplacian(Laplacian),
     /// Fewer tokens from here on: pairs of them become one.
     Merge(Merge),
+    /// The whole block left out, with a small net in its place.
+    Skip(Skip),
 }
 
 /// `Δ = scale · (act(x W_dᵀ + b_d) W_uᵀ + b_u)`, added at one point and read at the same or another one (He et al. 2021,
@@ -239,6 +242,32 @@ pub struct Merge {
     pub gates: bool,
 }
 
+/// A block that can be left out, `h + relu(LN(h) W_dᵀ + b_d) W_uᵀ + b_u` in its place (Wu et al. 2023, "DAS").
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Skip {
+    /// Features inside the net.
+    pub width: usize,
+    /// Whether the block is left out; while a search runs, now.
+    pub skipped: bool,
+    /// How blocks to leave out are found; none where it is settled.
+    pub search: Option<SkipSearch>,
+}
+
+/// How the blocks to leave out are found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SkipSearch {
+    /// How many.
+    pub count: usize,
+    /// Steps between two comparisons.
+    pub every: u64,
+    /// Subsets that are compared at a time.
+    pub subsets: usize,
+    /// Share of the steps after which comparisons begin.
+    pub from: f64,
+    /// Share of the steps after which the choice is final.
+    pub until: f64,
+}
+
 /// Sizes of the stage that something is inserted into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct InsertDims {
@@ -266,6 +295,7 @@ impl Insert {
             Self::Coupling(_) => Point::EmbedOut,
             Self::Laplacian(_) => Point::AttnOut,
             Self::Merge(_) => Point::Between,
+            Self::Skip(_) => Point::Block,
         }
     }
 
@@ -275,6 +305,7 @@ impl Insert {
         match self {
             Self::Bottleneck(bottleneck) => bottleneck.start == BottleneckStart::ZeroUp,
             Self::Coupling(_) | Self::Laplacian(_) => true,
+            Self::Skip(skip) => !skip.skipped,
             Self::Prefix(_) | Self::Prompt(_) | Self::Merge(_) => false,
         }
     }
