@@ -8,9 +8,9 @@ use anyhow::{Context as _, Result, ensure};
 use candle_core::{Device, Tensor};
 use std::collections::BTreeSet;
 use temper_methods::{Method, registry};
+use temper_models::capability::{DECODER, refusal};
 use temper_models::vision::Pooling;
 use temper_models::vision::config::Classes;
-use temper_models::capability::{DECODER, refusal};
 use temper_models::{CnnConfig, Labels, VisionConfig, VisionModel, VitConfig};
 use temper_nn::rng::Stream;
 use temper_nn::{AdamW, AdamWConfig, ForwardContext, Grads, Param};
@@ -366,7 +366,7 @@ fn what_needs_an_encoder_is_refused_on_a_decoder_with_that_reason() -> Result<()
             refused.push(declared.id);
         }
     }
-    for id in ["p-adapter", "pyra", "das"] {
+    for id in ["p-adapter", "pyra", "das", "mtlora", "polyhistor"] {
         ensure!(refused.contains(&id), "{id} is offered for decoders");
     }
     Ok(())

@@ -123,7 +123,10 @@ const DECLARED: Declared = Declared {
     mergeable: false,
     settings: SETTINGS,
     series: &[],
-    waivers: &[Waiver { clause: "merge", reason: "blocks that are left out are a change of the graph, not of a weight" }],
+    waivers: &[Waiver {
+        clause: "merge",
+        reason: "blocks that are left out are a change of the graph, not of a weight",
+    }],
     docs: DOCS,
 };
 

@@ -63,6 +63,8 @@ methods![
     p_adapter,
     pyra,
     das,
+    mtlora,
+    polyhistor,
     full
 ];
 

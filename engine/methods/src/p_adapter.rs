@@ -76,7 +76,10 @@ const DECLARED: Declared = Declared {
     mergeable: false,
     settings: SETTINGS,
     series: &[],
-    waivers: &[Waiver { clause: "merge", reason: "it is a function of the attention's own weights, so no weight can hold it" }],
+    waivers: &[Waiver {
+        clause: "merge",
+        reason: "it is a function of the attention's own weights, so no weight can hold it",
+    }],
     docs: DOCS,
 };
 

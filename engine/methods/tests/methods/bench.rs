@@ -57,7 +57,8 @@ pub(crate) fn slots(id: &str, settings: &[(&str, Value)]) -> Outcome<Slots> {
 /// How many numbers the method `id` trains on a layer of (out, in) called v_proj.
 pub(crate) fn count(id: &str, out_features: usize, in_features: usize, settings: &[(&str, Value)]) -> Outcome<u64> {
     let site = SiteDims { out_features, in_features, ..dims("model.layers.0.self_attn.v_proj", true) };
-    Ok(find(id)?.trained_parameters(&values(settings), &ModelDims { sites: vec![site], own: Vec::new(), head_features: 4 })?)
+    Ok(find(id)?
+        .trained_parameters(&values(settings), &ModelDims { sites: vec![site], own: Vec::new(), head_features: 4 })?)
 }
 
 /// The value of a parameter by its name.
@@ -249,7 +250,14 @@ pub(crate) fn inserted(id: &str, dims: &ModelDims, settings: &[(&str, Value)]) -
         }
     };
     let site = dims.sites.first().ok_or("no block")?;
-    let sizes = InsertDims { hidden: site.in_features, kv_heads: site.out_features / 4, head_dim: 4, open: true, protected: 1 };
+    let sizes = InsertDims {
+        hidden: site.in_features,
+        kv_heads: site.out_features / 4,
+        head_dim: 4,
+        open: true,
+        protected: 1,
+        inner: 4 * site.in_features,
+    };
     let (mut shared, mut all) = (BTreeMap::new(), Vec::<(String, Inserts)>::new());
     for insertion in find(id)?.plan(&values(settings), &dims.sites, 1)?.insertions {
         let Insertion { stage, what } = insertion;

@@ -50,6 +50,8 @@ mod mam;
 #[cfg(test)]
 mod miss;
 #[cfg(test)]
+mod mtlora;
+#[cfg(test)]
 mod nola;
 #[cfg(test)]
 mod olora;
@@ -61,6 +63,8 @@ mod paca;
 mod par_adapter;
 #[cfg(test)]
 mod pissa;
+#[cfg(test)]
+mod polyhistor;
 #[cfg(test)]
 mod prefix;
 #[cfg(test)]

@@ -180,11 +180,19 @@ impl VisionModel {
         for insertion in insertions {
             insert::into_stages(&mut self.stages, insertion, seed, &mut shared)?;
         }
+        for task in self.branched() {
+            if !self.head.tasks().contains(&task) {
+                let what =
+                    format!("a task called {task:?} is to get a path of its own, but the model has no head for it");
+                return Err(ModelError::Request(what));
+            }
+        }
         let mut tokens = self.config.positions();
         for (stage, left) in self.tokens() {
             let (pairs, most) = (tokens - left, most_pairs(tokens, self.config.protected()));
             if pairs > most {
-                let what = format!("{pairs} pairs of tokens are to merge in {stage}, which has {tokens} tokens: {most} can");
+                let what =
+                    format!("{pairs} pairs of tokens are to merge in {stage}, which has {tokens} tokens: {most} can");
                 return Err(ModelError::Request(what));
             }
             tokens = left;
@@ -201,6 +209,18 @@ impl VisionModel {
             (stage.name(), tokens)
         });
         after.collect()
+    }
+
+    /// Names of the tasks that have something of their own in a stage.
+    #[must_use]
+    pub fn branched(&self) -> Vec<&str> {
+        let mut all: Vec<&str> = Vec::new();
+        for task in self.stages.iter().filter_map(|stage| stage.inserts()).flat_map(Inserts::tasks) {
+            if !all.contains(&task) {
+                all.push(task);
+            }
+        }
+        all
     }
 
     /// Names of the blocks that a search may leave out, and its settings.

@@ -160,8 +160,7 @@ fn matching(keys: &Tensor, sizes: &[f32], (pairs, protected): (usize, usize)) ->
         let flat = |token: usize| Pick::Row((first + token) as u32);
         sources.extend(chosen.iter().map(|(source, _)| flat(*source)));
         destinations.extend(chosen.iter().map(|(_, destination)| flat(*destination)));
-        let kept: Vec<usize> =
-            (0..tokens).filter(|token| chosen.iter().all(|(source, _)| source != token)).collect();
+        let kept: Vec<usize> = (0..tokens).filter(|token| chosen.iter().all(|(source, _)| source != token)).collect();
         for (place, token) in kept.iter().enumerate() {
             let mut size = sizes.get(*token).copied().unwrap_or(1.0);
             for (pair, (source, _)) in chosen.iter().enumerate().filter(|(_, (_, to))| to == token) {

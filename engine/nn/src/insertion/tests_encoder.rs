@@ -111,7 +111,9 @@ fn tokens_with_like_keys_merge_by_their_sizes_and_the_class_token_stays() {
     let mixed = |parts: &[(usize, f32)]| -> Vec<f32> {
         (0..7).map(|at| parts.iter().map(|(token, share)| row(&x, *token)[at] * share).sum()).collect()
     };
-    for (place, wanted) in [(1, mixed(&[(1, 1.0)])), (2, mixed(&[(3, 0.5), (4, 0.5)])), (3, mixed(&[(5, 0.4), (2, 0.6)]))] {
+    for (place, wanted) in
+        [(1, mixed(&[(1, 1.0)])), (2, mixed(&[(3, 0.5), (4, 0.5)])), (3, mixed(&[(5, 0.4), (2, 0.6)]))]
+    {
         for (found, wanted) in row(&left, place).iter().zip(&wanted) {
             assert!((found - wanted).abs() < 1e-6, "token {place}: {found} instead of {wanted}");
         }

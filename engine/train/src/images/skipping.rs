@@ -230,13 +230,15 @@ mod tests {
         let mut right = 0;
         for seed in 0..20 {
             let (mut search, mut stream) = (search(12, 4, 3), Stream::new(seed, "planted"));
-            let cost: Vec<f64> = (0..12).map(|block| if block % 3 == 1 { 0.01 } else { 0.1 + 0.4 * stream.uniform() }).collect();
+            let cost: Vec<f64> =
+                (0..12).map(|block| if block % 3 == 1 { 0.01 } else { 0.1 + 0.4 * stream.uniform() }).collect();
             for step in 0..200 {
                 search.seed = seed;
                 let noise: Vec<f64> = (0..3).map(|_| 0.1 * stream.normal()).collect();
                 let mut noise = noise.into_iter();
                 let reward = |names: &[&str]| -> Result<f64, std::convert::Infallible> {
-                    let block = |name: &&str| name.strip_prefix("layers.").and_then(|block| block.parse::<usize>().ok());
+                    let block =
+                        |name: &&str| name.strip_prefix("layers.").and_then(|block| block.parse::<usize>().ok());
                     let loss: f64 = names.iter().filter_map(block).map(|block| cost[block]).sum();
                     Ok((-loss).exp() + noise.next().unwrap_or(0.0))
                 };

@@ -242,7 +242,9 @@ fn a_search_over_blocks_ends_with_a_choice_and_leaves_its_images_out() {
     assert_eq!(fitted, run().0);
     // From step 6 to step 24, every 3 steps; one of the two blocks is left out.
     assert_eq!(fitted.search.iter().map(|point| point.step).collect::<Vec<_>>(), [9, 12, 15, 18, 21, 24]);
-    assert!(fitted.search.iter().all(|point| point.tried.len() == 2 && point.tried.iter().all(|(_, reward)| *reward > 0.0)));
+    assert!(
+        fitted.search.iter().all(|point| point.tried.len() == 2 && point.tried.iter().all(|(_, reward)| *reward > 0.0))
+    );
     assert_eq!((fitted.left_out.len(), model.left_out().len()), (1, 1));
     let last = fitted.search.last().expect("a comparison");
     let best = if last.logits[0] >= last.logits[1] { "layers.0" } else { "layers.1" };
