@@ -6,6 +6,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use candle_core::{Device, Tensor};
+use std::collections::BTreeSet;
 use temper_methods::{Method, registry};
 use temper_models::capability::{DECODER, refusal};
 use temper_models::vision::Pooling;
@@ -192,40 +193,59 @@ fn stage_by_stage_kept_or_recomputed_gradients_are_those_of_the_whole_graph() ->
     over_registry("gradients", ALL, |method, values, model| {
         adapt(model, method, values, 8)?;
         shake(model)?;
-        let ctx = ForwardContext { training: true, seed: 2, step: 4, ..model.context(BATCH) };
-        let labels = Labels { task: 0, classes: [3, 0, 1].into() };
-        let batch = Pictures { pixels: images()?, labels: vec![labels.clone()], ctx };
-        let params = model.params()?;
-        let mut whole = Grads::new();
-        // The loss with what adapters add to it.
-        let mut total = model.loss(&batch.pixels, &labels, &batch.ctx)?;
-        for site in model.sites() {
-            if let Some(extra) = site.extra_loss()? {
-                total = (total + extra)?;
-            }
+        // Where blocks can be left out, some parameters are used with them and the others without.
+        let blocks: Vec<String> = model.searched().into_iter().map(|(stage, _)| stage).collect();
+        let mut found = BTreeSet::new();
+        for left_out in [Vec::new(), blocks.iter().map(String::as_str).collect()] {
+            model.leave_out(&left_out);
+            found.append(&mut reached(model)?);
         }
-        whole.collect(&params, &mut total.backward()?)?;
-        let drive = |recompute: bool| -> Result<Grads> {
-            let mut grads = Grads::new();
-            ImageDriver::new(model, recompute).micro_step(model, &batch, (1.0, 1.0), &mut grads)?;
-            Ok(grads)
-        };
-        let (kept, again) = (drive(false)?, drive(true)?);
-        ensure!(kept.len() == params.len(), "{} gradients for {} parameters", kept.len(), params.len());
-        let norm = |tensor: &Tensor| -> Result<f32> { Ok(tensor.sqr()?.sum_all()?.to_scalar::<f32>()?.sqrt()) };
-        let largest = params.iter().filter_map(|param| whole.get(&param.name)).map(norm).collect::<Result<Vec<_>>>()?;
-        let largest = largest.into_iter().fold(0f32, f32::max);
-        for param in &params {
-            let found = |grads: &Grads| grads.get(&param.name).cloned().context("a gradient is missing");
-            let (whole, kept, again) = (found(&whole)?, found(&kept)?, found(&again)?);
-            ensure!(reaches(model, param, norm(&whole)?), "{} gets no gradient", param.name);
-            // against the largest of all: the bias of keys has none but rounding
-            let off = norm(&(&kept - &whole)?)? / largest;
-            ensure!(off <= 1e-5, "the gradient of {}, stage by stage, is off by {off:e}", param.name);
-            ensure!(norm(&(kept - again)?)? == 0.0, "recomputing changes the gradient of {}", param.name);
+        for param in &model.params()? {
+            ensure!(found.contains(&param.name), "{} gets no gradient", param.name);
         }
         Ok(())
     })
+}
+
+/// Compares the gradients of a pass with those of its whole graph, and names the parameters that it reaches.
+fn reached(model: &VisionModel) -> Result<BTreeSet<String>> {
+    let ctx = ForwardContext { training: true, seed: 2, step: 4, ..model.context(BATCH) };
+    let labels = Labels { task: 0, classes: [3, 0, 1].into() };
+    let batch = Pictures { pixels: images()?, labels: vec![labels.clone()], ctx };
+    let params = model.params()?;
+    let mut whole = Grads::new();
+    // The loss with what adapters add to it.
+    let mut total = model.loss(&batch.pixels, &labels, &batch.ctx)?;
+    for site in model.sites() {
+        if let Some(extra) = site.extra_loss()? {
+            total = (total + extra)?;
+        }
+    }
+    whole.collect(&params, &mut total.backward()?)?;
+    let drive = |recompute: bool| -> Result<Grads> {
+        let mut grads = Grads::new();
+        ImageDriver::new(model, recompute).micro_step(model, &batch, (1.0, 1.0), &mut grads)?;
+        Ok(grads)
+    };
+    let (kept, again) = (drive(false)?, drive(true)?);
+    ensure!(kept.len() == whole.len(), "{} gradients, the whole graph has {}", kept.len(), whole.len());
+    let norm = |tensor: &Tensor| -> Result<f32> { Ok(tensor.sqr()?.sum_all()?.to_scalar::<f32>()?.sqrt()) };
+    let largest = params.iter().filter_map(|param| whole.get(&param.name)).map(norm).collect::<Result<Vec<_>>>()?;
+    let largest = largest.into_iter().fold(0f32, f32::max);
+    let mut reached = BTreeSet::new();
+    for param in &params {
+        let Some(whole) = whole.get(&param.name) else { continue };
+        let found = |grads: &Grads| grads.get(&param.name).cloned().context("a gradient is missing");
+        let (kept, again) = (found(&kept)?, found(&again)?);
+        // against the largest of all: the bias of keys has none but rounding
+        let off = norm(&(&kept - whole)?)? / largest;
+        ensure!(off <= 1e-5, "the gradient of {}, stage by stage, is off by {off:e}", param.name);
+        ensure!(norm(&(kept - again)?)? == 0.0, "recomputing changes the gradient of {}", param.name);
+        if reaches(model, param, norm(whole)?) {
+            reached.insert(param.name.clone());
+        }
+    }
+    Ok(reached)
 }
 
 /// Whether a gradient of this size shows that the parameter is reached. A bias of keys moves all scores of a query alike,
@@ -346,7 +366,7 @@ fn what_needs_an_encoder_is_refused_on_a_decoder_with_that_reason() -> Result<()
             refused.push(declared.id);
         }
     }
-    for id in ["p-adapter", "pyra"] {
+    for id in ["p-adapter", "pyra", "das", "mtlora", "polyhistor"] {
         ensure!(refused.contains(&id), "{id} is offered for decoders");
     }
     Ok(())

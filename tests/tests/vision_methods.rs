@@ -8,7 +8,7 @@ use temper_nn::rng::Stream;
 use temper_protocol::Value;
 use temper_protocol::project::Method;
 use temper_tests::fashion::method;
-use temper_train::images::attach;
+use temper_train::images::{Skipping, attach};
 
 /// 8 x 8 images in patches of 2: 16 tokens and one for the class.
 fn vit(layers: usize) -> Result<VisionModel> {
@@ -65,5 +65,62 @@ fn more_pairs_than_tokens_are_refused_before_anything_runs() -> Result<()> {
     let refused = attach(&mut vit(3)?, &pyra("8,4,3", true), 0, 1).err().map(|error| error.to_string());
     let why = refused.unwrap_or_default();
     ensure!(why.contains("3 pairs of tokens are to merge in layers.2, which has 5 tokens: 2 can"), "{why}");
+    Ok(())
+}
+
+#[test]
+fn blocks_that_are_left_out_save_what_they_cost_and_the_net_in_their_place_costs_its_own() -> Result<()> {
+    let mut model = vit(6)?;
+    let before = model.multiplications();
+    let (tokens, d) = (17u64, 24u64);
+    let block = tokens * 12 * d * d + 2 * tokens * tokens * d;
+    ensure!(before.len() == 6 && before.iter().all(|(_, count)| *count == block), "{before:?}");
+    let settled = [("skip", Value::Text("1,4".to_owned())), ("instead_width", Value::Integer(10))];
+    attach(&mut model, &method("das", &settled), 0, 1)?;
+    ensure!(model.left_out() == ["layers.1", "layers.4"], "{:?}", model.left_out());
+    let after: u64 = model.multiplications().iter().map(|(_, count)| count).sum();
+    ensure!(after == 4 * block + 2 * (2 * tokens * d * 10), "{after}");
+    Ok(())
+}
+
+/// Twelve blocks of which four add next to nothing: their last layers are all but zero.
+fn planted() -> Result<VisionModel> {
+    let mut model = vit(12)?;
+    model.promote(&|name| name.ends_with(".attn.o") || name.ends_with(".mlp.down"))?;
+    for param in &model.params()? {
+        let layer: Option<usize> =
+            param.name.strip_prefix("layers.").and_then(|rest| rest.split('.').next()?.parse().ok());
+        let factor = if layer.is_some_and(|layer| layer % 3 == 1) { 0.01 } else { 4.0 };
+        param.var.set(&param.var.affine(factor, 0.0)?)?;
+    }
+    Ok(model)
+}
+
+#[test]
+fn the_search_leaves_out_blocks_that_do_nothing() -> Result<()> {
+    let mut right = 0;
+    let seeds = 3;
+    for seed in 0..seeds {
+        let mut model = planted()?;
+        let images = noise(&format!("images {seed}"), &[64, 1, 8, 8], 1.0)?;
+        // The task is to say what the model itself says.
+        let wanted = model.logits(&images, 0)?;
+        attach(&mut model, &method("das", &[]), 0, seed)?;
+        let Some(mut skipping) = Skipping::of(&model, 4000, seed) else { anyhow::bail!("nothing is searched") };
+        let mut stream = Stream::new(seed, "batches");
+        for step in 1..=200 {
+            let first = stream.below(5) as usize * 12;
+            let batch = images.narrow(0, first, 12)?.contiguous()?;
+            let wanted = wanted.narrow(0, first, 12)?;
+            skipping.compare(step, |left_out| -> Result<f64> {
+                model.leave_out(left_out);
+                let distance = (model.logits(&batch, 0)? - &wanted)?.sqr()?.mean_all()?.to_scalar::<f32>()?;
+                Ok((-f64::from(distance)).exp())
+            })?;
+        }
+        right += skipping.chosen().into_iter().filter(|block| block % 3 == 1).count();
+    }
+    // Four of twelve: chosen at random, 1.3 would be right.
+    ensure!(right >= 3 * seeds as usize, "{right} of {}", 4 * seeds);
     Ok(())
 }

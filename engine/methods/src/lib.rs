@@ -72,6 +72,9 @@ methods![
     inv_adapter,
     p_adapter,
     pyra,
+    das,
+    mtlora,
+    polyhistor,
     full
 ];
 

@@ -24,7 +24,7 @@ use crate::{common, targets};
 use temper_nn::insertion::Merge;
 use temper_nn::slots::{Chain, Core, Delta, Factor, Init, Scale, Slots};
 use temper_nn::{Insert, Insertion};
-use temper_protocol::{Code, Declared, Kind, Paper, Problem, Setting, Values, Waiver};
+use temper_protocol::{Declared, Kind, Paper, Setting, Values, Waiver};
 
 /// The registry entry.
 pub const METHOD: &dyn Method = &Pyra;
@@ -118,8 +118,7 @@ fn chosen(values: &Values, sites: &[SiteDims]) -> Result<Vec<(BlockDims, usize)>
 fn schedule(text: &str, blocks: usize) -> Result<Vec<usize>, MethodError> {
     let bad = |why: String| {
         let what = format!("\"{text}\" is no schedule of merging for {blocks} blocks: {why}");
-        let action = "write one number, or one for each block, such as 16x11,10";
-        MethodError::Setting(Problem::new(Code::MethodInvalid, what, "method.merge", action))
+        points::refused(what, "merge", "write one number, or one for each block, such as 16x11,10")
     };
     let number = |part: &str| {
         let read = part.trim().parse::<usize>().ok().filter(|number| *number <= 1 << 16);

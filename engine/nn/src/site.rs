@@ -350,6 +350,14 @@ impl LinearSite {
         self.origin.as_ref().unwrap_or(&self.weight).forward(x)
     }
 
+    /// Output (.., out) for `x` (.., in) of the weight alone, whatever adapters are on it.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn forward_weight(&self, x: &Tensor) -> Result<Tensor> {
+        self.active().0.forward(x)
+    }
+
     /// The layer as part of a fused half; `None` when something on it needs a graph. Extra losses are no part of it: who
     /// runs the half adds them.
     ///

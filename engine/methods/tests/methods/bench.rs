@@ -271,12 +271,18 @@ pub(crate) fn inserted(id: &str, dims: &ModelDims, settings: &[(&str, Value)]) -
         match stage {
             "embed" => &[Point::EmbedOut],
             "head" => &[Point::HeadIn],
-            _ => &[Point::AttnKv, Point::AttnOut, Point::Between, Point::MlpOut],
+            _ => &[Point::AttnKv, Point::AttnOut, Point::Between, Point::MlpOut, Point::Block],
         }
     };
     let site = dims.sites.first().ok_or("no block")?;
-    let sizes =
-        InsertDims { hidden: site.in_features, kv_heads: site.out_features / 4, head_dim: 4, open: true, protected: 1 };
+    let sizes = InsertDims {
+        hidden: site.in_features,
+        kv_heads: site.out_features / 4,
+        head_dim: 4,
+        open: true,
+        protected: 1,
+        inner: 4 * site.in_features,
+    };
     let (mut shared, mut all) = (BTreeMap::new(), Vec::<(String, Inserts)>::new());
     for insertion in find(id)?.plan(&values(settings), &dims.sites, 1)?.insertions {
         let Insertion { stage, what } = insertion;

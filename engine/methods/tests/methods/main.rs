@@ -18,6 +18,8 @@ mod comp_lora;
 #[cfg(test)]
 mod corda;
 #[cfg(test)]
+mod das;
+#[cfg(test)]
 mod diffora;
 #[cfg(test)]
 mod dora;
@@ -56,6 +58,8 @@ mod mam;
 #[cfg(test)]
 mod miss;
 #[cfg(test)]
+mod mtlora;
+#[cfg(test)]
 mod nola;
 #[cfg(test)]
 mod olora;
@@ -67,6 +71,8 @@ mod paca;
 mod par_adapter;
 #[cfg(test)]
 mod pissa;
+#[cfg(test)]
+mod polyhistor;
 #[cfg(test)]
 mod prefix;
 #[cfg(test)]

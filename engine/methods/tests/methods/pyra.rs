@@ -52,7 +52,7 @@ fn gates_take_r_plus_3d_numbers_a_block_beside_lora_on_qkv() -> Outcome {
     let count = |settings: &[(&str, Value)]| find("pyra")?.trained_parameters(&values(settings), &dims);
     let merge = ("merge", Value::Text("16x11,10".to_owned()));
     let lora = 12 * 3 * 8 * 2 * 768;
-    assert_eq!(count(&[merge.clone()])?, lora + 11 * 16 + 10 + 12 * 3 * 768);
+    assert_eq!(count(std::slice::from_ref(&merge))?, lora + 11 * 16 + 10 + 12 * 3 * 768);
     assert_eq!(count(&[merge, ("gates", Value::Flag(false))])?, lora);
     assert_eq!(count(&[("merge", Value::Text("0".to_owned()))])?, lora);
     Ok(())

@@ -9,7 +9,8 @@ use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub(super) const DIMS: InsertDims = InsertDims { hidden: 7, kv_heads: 2, head_dim: 4, open: false, protected: 0 };
+pub(super) const DIMS: InsertDims =
+    InsertDims { hidden: 7, kv_heads: 2, head_dim: 4, open: false, protected: 0, inner: 11 };
 
 pub(super) fn normal(name: &str, dims: &[usize]) -> Tensor {
     let mut values = vec![0f32; dims.iter().product()];
