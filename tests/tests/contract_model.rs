@@ -128,6 +128,9 @@ fn over_registry(check: impl Fn(&dyn Method, &Values, bool) -> Result<()>) -> Re
 #[test]
 fn logits_start_as_those_of_the_base() -> Result<()> {
     over_registry(|method, values, tied| {
+        if method.declared().waivers.iter().any(|waiver| waiver.clause == "start") {
+            return Ok(());
+        }
         let mut model = base(tied)?;
         let before = logits(&model)?;
         adapt(&mut model, method, values)?;

@@ -13,7 +13,7 @@ pub mod settings;
 pub mod targets;
 
 pub use error::MethodError;
-pub use method::{Method, ModelDims, OwnDims, Plan, Promote, Selector, SiteDims};
+pub use method::{Imitation, Method, ModelDims, OwnDims, Plan, Promote, Selector, SiteDims};
 
 /// Declares one module per name and the registry of their `METHOD`s, in this order.
 macro_rules! methods {
@@ -29,8 +29,8 @@ macro_rules! methods {
 
 // `cargo fmt` does not follow modules that a macro declares: format method files by name.
 methods![
-    lora, lq_lora, dora, pissa, olora, vera, ia3, bitfit, ln, loha, lokr, miss, bat, paca, hydra, nola, loldu,
-    comp_lora, full
+    lora, lq_lora, int2_1, dora, pissa, olora, vera, ia3, bitfit, ln, loha, lokr, miss, bat, paca, hydra, nola, loldu,
+    comp_lora, pela, sketchtune, full
 ];
 
 /// Every method, in gallery order.

@@ -26,6 +26,7 @@ pub mod param;
 pub mod repair;
 pub mod rng;
 pub mod site;
+pub mod sketch;
 pub mod slot_adapter;
 pub mod slots;
 pub mod storage;

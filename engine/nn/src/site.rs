@@ -11,7 +11,7 @@ use crate::fused::{FusedFactor, FusedLinear, FusedWeight};
 use crate::ops::{FrozenLinear, linear, linear_trained};
 use crate::param::{Grads, Param, Role};
 use crate::slot_adapter::SlotAdapter;
-use crate::slots::Slots;
+use crate::slots::{Base, Slots};
 use crate::telemetry::{self, SiteTelemetry};
 use crate::{NnError, Result};
 use candle_core::{Tensor, Var};
@@ -42,8 +42,10 @@ pub struct LinearSite {
     /// measured against.
     origin: Option<Weight>,
     /// The weight as its file has it, where the frozen one was rounded from it.
-    source: Option<Arc<FrozenWeight>>,
+    source: Option<Weight>,
     enabled: AtomicBool,
+    /// Whether "disabled" returns to the source, where there is one.
+    original: AtomicBool,
     /// Frobenius norm of the original weight, measured once.
     original_norm: OnceLock<f64>,
 }
@@ -148,6 +150,19 @@ impl<'a> Layer<'a> {
         self.source
     }
 
+    /// What an adapter starts from: for one that stands in the weight's place the weight as its file has it, where that
+    /// is known, otherwise [`Self::merged`].
+    ///
+    /// # Errors
+    /// As [`Self::merged`].
+    pub(crate) fn original(self, base: Base, site: &str) -> Result<MergedWeight> {
+        let (Base::Dropped, Some(source), []) = (base, self.source, self.adapters) else { return self.merged(site) };
+        let mut values = vec![0f32; source.elements()];
+        source.read_rows(0..source.rows, &mut values)?;
+        source.bytes().let_go();
+        Ok(MergedWeight { out_features: source.rows, in_features: source.cols, weight: values, bias: None })
+    }
+
     /// Weight and bias with everything below folded in. `site` is only named in the error.
     ///
     /// # Errors
@@ -175,6 +190,7 @@ impl LinearSite {
             origin: None,
             source: None,
             enabled: AtomicBool::new(true),
+            original: AtomicBool::new(false),
             original_norm: OnceLock::new(),
         }
     }
@@ -183,13 +199,20 @@ impl LinearSite {
     /// rounding took ask for it. It is mapped, so that it takes no memory until then.
     #[must_use]
     pub fn with_source(self, source: Arc<FrozenWeight>) -> Self {
-        Self { source: Some(source), ..self }
+        let bias = match &self.weight {
+            Weight::Frozen(layer) => layer.bias.clone(),
+            Weight::Trained { .. } => None,
+        };
+        Self { source: Some(Weight::Frozen(FrozenLinear { weight: source, bias })), ..self }
     }
 
     /// The weight of its file, where the one that is held was rounded from it in memory.
     #[must_use]
     pub fn source(&self) -> Option<&FrozenWeight> {
-        self.source.as_deref()
+        match &self.source {
+            Some(Weight::Frozen(layer)) => Some(&layer.weight),
+            Some(Weight::Trained { .. }) | None => None,
+        }
     }
 
     /// Its name.
@@ -274,13 +297,20 @@ impl LinearSite {
         self.enabled.store(enabled, Ordering::Relaxed);
     }
 
+    /// While on, switched off means the weight of its file, not the one that was rounded from it.
+    pub fn set_original(&self, original: bool) {
+        self.original.store(original, Ordering::Relaxed);
+    }
+
+    /// The weight that the layer has when it is switched off.
+    fn base(&self) -> &Weight {
+        let source = self.source.as_ref().filter(|_| self.original.load(Ordering::Relaxed));
+        source.or(self.origin.as_ref()).unwrap_or(&self.weight)
+    }
+
     /// The weight and the adapters that a forward pass uses now: off, the original weight and no adapter.
     pub(crate) fn active(&self) -> (&Weight, &[Box<dyn Adapter>]) {
-        if self.enabled.load(Ordering::Relaxed) {
-            (&self.weight, &self.adapters)
-        } else {
-            (self.origin.as_ref().unwrap_or(&self.weight), &[])
-        }
+        if self.enabled.load(Ordering::Relaxed) { (&self.weight, &self.adapters) } else { (self.base(), &[]) }
     }
 
     /// Output (.., out) for `x` (.., in).
@@ -291,7 +321,7 @@ impl LinearSite {
         if self.enabled.load(Ordering::Relaxed) {
             self.below(self.adapters.len()).forward(x, ctx)
         } else {
-            self.origin.as_ref().unwrap_or(&self.weight).forward(x)
+            self.base().forward(x)
         }
     }
 
@@ -301,7 +331,7 @@ impl LinearSite {
     /// A failing tensor operation.
     pub fn fused(&self, ctx: &ForwardContext) -> Result<Option<FusedLinear>> {
         let enabled = self.enabled.load(Ordering::Relaxed);
-        let weight = if enabled { &self.weight } else { self.origin.as_ref().unwrap_or(&self.weight) };
+        let weight = if enabled { &self.weight } else { self.base() };
         let change = match (enabled, self.adapters.as_slice()) {
             (false, _) | (true, []) => FusedChange::default(),
             (true, [adapter]) => match adapter.fused_change(ctx)? {
@@ -445,7 +475,7 @@ impl LinearSite {
     /// The layer below adapter number `count`.
     fn below(&self, count: usize) -> Layer<'_> {
         let adapters = self.adapters.get(..count).unwrap_or_default();
-        Layer { weight: &self.weight, adapters, source: self.source.as_deref() }
+        Layer { weight: &self.weight, adapters, source: self.source() }
     }
 
     /// While on, what adapters treat as constant in their backward pass keeps its present value, so that finite

@@ -16,6 +16,8 @@ mod hydra;
 #[cfg(test)]
 mod ia3;
 #[cfg(test)]
+mod int2_1;
+#[cfg(test)]
 mod ln;
 #[cfg(test)]
 mod loftq;
@@ -36,6 +38,10 @@ mod olora;
 #[cfg(test)]
 mod paca;
 #[cfg(test)]
+mod pela;
+#[cfg(test)]
 mod pissa;
+#[cfg(test)]
+mod sketchtune;
 #[cfg(test)]
 mod vera;

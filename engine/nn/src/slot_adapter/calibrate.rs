@@ -88,8 +88,10 @@ pub(super) fn starts(
     }
     let values: Vec<f64> = weight.weight.iter().copied().map(f64::from).collect();
     Ok(match calibration {
-        // Kronecker products and repairs have starts of their own.
-        Calibration::None | Calibration::Kronecker { .. } | Calibration::Repair { .. } => Starts::default(),
+        // Kronecker products, repairs and sketches have starts of their own.
+        Calibration::None | Calibration::Kronecker { .. } | Calibration::Repair { .. } | Calibration::Sketch => {
+            Starts::default()
+        }
         Calibration::Svd { iterations } => {
             let svd = linalg::leading_svd(&values, rows, cols, rank, iterations, stream)?;
             // s · B A = U S Vᵀ with the singular values shared between the factors.

@@ -8,7 +8,7 @@ use super::{Change, SlotAdapter};
 use crate::Result;
 use crate::adapter::{Adapter as _, AdapterExport, PeftLayer, PeftSetting};
 use crate::site::Layer;
-use crate::slots::{Delta, Map, Slots, Source};
+use crate::slots::{Base, Delta, Map, Slots, Source};
 use candle_core::{DType, Device, Tensor};
 
 /// A tensor to keep: no variable that goes on being trained.
@@ -28,6 +28,9 @@ impl SlotAdapter {
     /// The layer in PEFT's own type; none for plain LoRA, and for what PEFT does not have.
     pub(super) fn peft_layer(&self, below: Layer<'_>) -> Result<Option<PeftLayer>> {
         let dropout = self.slots.dropout;
+        if self.slots.base == Base::Dropped {
+            return Ok(None);
+        }
         match (&self.change, &self.transform, &self.normaliser, &self.bias) {
             (Change::LowRank(chain), HeldTransform::None, HeldNormaliser::RowMagnitude(magnitude), None) => {
                 dora(chain, &magnitude.tensor()?).map(Some)
@@ -55,7 +58,7 @@ impl SlotAdapter {
                 self.with_bias(below)
             }
             (
-                Change::None | Change::LowRank(_) | Change::Kron(_),
+                Change::None | Change::LowRank(_) | Change::Kron(_) | Change::LookUp(_),
                 HeldTransform::None | HeldTransform::Left(_) | HeldTransform::RowGroups { .. },
                 HeldNormaliser::None
                 | HeldNormaliser::RowMagnitude(_)
