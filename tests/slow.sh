@@ -36,5 +36,6 @@ slow "kills on the starter" "$python" "$tools/kill_test.py" --temper "$temper" -
 slow "flat memory over 500 steps" "$python" "$tools/memory_test.py" --temper "$temper" --model "$gguf" \
     --data "$kit/chatterbot.jsonl" --steps 500 --max-tokens 64
 slow "vision models over three seeds" "$BIN/examples/vision_seeds"
+slow "bottlenecks over five seeds" "$BIN/examples/insertion_seeds"
 slow "CUDA as far as types go" bash "$tools/check_cuda.sh"
 finish

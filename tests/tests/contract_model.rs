@@ -1,4 +1,5 @@
-//! The contract of methods on whole models: every registered adapter method on small random llamas, tied and untied.
+//! The contract of methods on whole models: every registered adapter method, and every one that inserts something, on small
+//! random llamas, tied and untied.
 //!
 //! The clauses of single layers are checked in `engine/methods/tests/contract.rs`; here they must survive a model:
 //! attention with segments, norms, a head that shares the embedding, names, and several stages in a row.
@@ -42,6 +43,7 @@ fn adapt(model: &mut Model, method: &dyn Method, values: &Values) -> Result<()> 
             site.attach(slots, 8)?;
         }
     }
+    model.insert_all(&plan.insertions, 8)?;
     Ok(())
 }
 
@@ -106,17 +108,47 @@ fn variants(method: &dyn Method) -> Vec<Values> {
             variants.push(Values(BTreeMap::from([(key.to_owned(), value)])));
         }
     }
+    // What is inserted has no contract of single layers where its other settings would be tried.
+    for setting in method.declared().settings.iter().filter(|_| method.declared().kind == Kind::Insertion) {
+        let text = |choice: &&str| Value::Text((*choice).to_owned());
+        let others: Vec<Value> = match setting.default_value() {
+            Value::Text(default) => setting.choices.iter().filter(|choice| **choice != default).map(text).collect(),
+            Value::Flag(default) => vec![Value::Flag(!default)],
+            _ if setting.key == "net_width" => vec![Value::Integer(0)],
+            _ => Vec::new(),
+        };
+        variants.extend(others.into_iter().map(|value| Values(BTreeMap::from([(setting.key.to_owned(), value)]))));
+    }
     variants
 }
 
-/// Runs `check` on every adapter method, at some of its settings, on a tied and an untied model.
-fn over_registry(check: impl Fn(&dyn Method, &Values, bool) -> Result<()>) -> Result<()> {
+/// Every method that changes a model's answers by numbers of its own.
+fn methods() -> impl Iterator<Item = &'static dyn Method> {
+    let kinds = [Kind::Adapter, Kind::Insertion];
+    registry().iter().copied().filter(move |method| kinds.contains(&method.declared().kind))
+}
+
+/// A function without corners and without a dead side inside whatever has one: differences would step over the first, and
+/// a narrow net in a small model may lie on the other for every token.
+fn smooth(method: &dyn Method) -> Values {
+    let known = method.declared().settings.iter().filter(|setting| setting.key == "activation");
+    Values(known.map(|setting| (setting.key.to_owned(), Value::Text("gelu".to_owned()))).collect())
+}
+
+/// Runs `check` on every method that does not waive `clause`, at some of its settings, on a tied and an untied model.
+fn over_registry(clause: &str, check: impl Fn(&dyn Method, &Values, bool) -> Result<()>) -> Result<()> {
     let mut checked = 0;
-    for method in registry().iter().filter(|method| method.declared().kind == Kind::Adapter) {
-        for values in variants(*method) {
+    for method in methods() {
+        if method.declared().waivers.iter().any(|waiver| waiver.clause == clause) {
+            continue;
+        }
+        for mut values in variants(method) {
+            if clause == "gradients" {
+                values.0.extend(smooth(method).0);
+            }
             for tied in [true, false] {
                 checked += 1;
-                check(*method, &values, tied)
+                check(method, &values, tied)
                     .with_context(|| format!("{} with {values:?}, tied: {tied}", method.declared().id))?;
             }
         }
@@ -127,18 +159,20 @@ fn over_registry(check: impl Fn(&dyn Method, &Values, bool) -> Result<()>) -> Re
 
 #[test]
 fn logits_start_as_those_of_the_base() -> Result<()> {
-    over_registry(|method, values, tied| {
-        if method.declared().waivers.iter().any(|waiver| waiver.clause == "start") {
-            return Ok(());
-        }
+    over_registry("start", |method, values, tied| {
         let mut model = base(tied)?;
         let before = logits(&model)?;
         adapt(&mut model, method, values)?;
         let off = difference(&logits(&model)?, &before)?;
         let plan = method.plan(values, &dims_of(&model).sites, 8)?;
         // Rounding, where a whole weight is trained, a start is taken off again or a norm divides.
-        let only_adds = plan.adapters.iter().all(|(_, slots)| slots.only_adds());
-        let limit = if plan.promote == Promote::None && only_adds { 0.0 } else { 1e-5 };
+        let adds_nothing = plan.adapters.iter().all(|(_, slots)| slots.starts_at_zero());
+        // A setting may ask for small random numbers at the start: how small is the method's own test.
+        if plan.insertions.iter().any(|insertion| !insertion.what.starts_as_nothing()) {
+            ensure!(off > 0.0 && off.is_finite(), "logits are off by {off:e}");
+            return Ok(());
+        }
+        let limit = if plan.promote == Promote::None && adds_nothing { 0.0 } else { 1e-5 };
         ensure!(off <= limit, "logits are off by {off:e}");
         Ok(())
     })
@@ -146,7 +180,7 @@ fn logits_start_as_those_of_the_base() -> Result<()> {
 
 #[test]
 fn as_many_numbers_are_trained_as_the_formula_says() -> Result<()> {
-    over_registry(|method, values, tied| {
+    over_registry("count", |method, values, tied| {
         let mut model = base(tied)?;
         adapt(&mut model, method, values)?;
         let (trained, formula) =
@@ -160,7 +194,7 @@ fn as_many_numbers_are_trained_as_the_formula_says() -> Result<()> {
 
 #[test]
 fn gradients_reach_all_declared_parameters_and_nothing_else() -> Result<()> {
-    over_registry(|method, values, tied| {
+    over_registry("gradients", |method, values, tied| {
         let mut model = base(tied)?;
         adapt(&mut model, method, values)?;
         shake(&model, 0.05)?;
@@ -172,10 +206,11 @@ fn gradients_reach_all_declared_parameters_and_nothing_else() -> Result<()> {
         if let Some(bottom) = &bottom {
             flow.hidden = bottom.as_tensor().clone();
         }
+        let inside = model.inside(&batch.ctx);
         for block in &model.blocks {
-            flow = block.forward(flow, &batch.ctx)?;
+            flow = block.forward(flow, inside.ctx())?;
         }
-        let store = model.head.loss(&flow.hidden, &batch.targets)?.backward()?;
+        let store = model.head.loss(&inside.leave(flow.hidden)?, &batch.targets)?.backward()?;
         for param in &params {
             let gradient = store.get(param.var.as_tensor()).map(largest).transpose()?;
             ensure!(
@@ -193,15 +228,17 @@ fn gradients_reach_all_declared_parameters_and_nothing_else() -> Result<()> {
 #[test]
 fn gradients_are_right_through_the_whole_model() -> Result<()> {
     let options = GradCheck { samples: 3, tolerance: 1e-2, ..GradCheck::f32() };
-    for method in registry().iter().filter(|method| method.declared().kind == Kind::Adapter) {
+    for method in methods() {
         let mut model = base(true)?;
-        adapt(&mut model, *method, &Values::default())?;
+        let values = smooth(method);
+        adapt(&mut model, method, &values)?;
         shake(&model, 0.05)?;
         let batch = batch(true);
         // One parameter of each kind in the first and the last block, and what lies outside the blocks.
         let wanted = |param: &&Param| {
             let own = !param.name.starts_with("layers.");
-            let ends = ["layers.0.attn.k", "layers.2.mlp.down", "layers.0.attn_norm"];
+            let ends =
+                ["layers.0.attn.k", "layers.2.mlp.down", "layers.0.attn_norm", "layers.0.attn_kv", "layers.2.mlp_out"];
             own || ends.iter().any(|end| param.name.starts_with(end))
         };
         let params: Vec<Param> = model.params()?.iter().filter(wanted).cloned().collect();
@@ -209,7 +246,7 @@ fn gradients_are_right_through_the_whole_model() -> Result<()> {
         model.sites().into_iter().for_each(|site| site.hold_constants(true));
         // Without weights of the head, down to the hidden states: there each value carries its own rounding only, where
         // the rounding of a whole loss hides the gradients of thin factors.
-        let whole = method.plan(&Values::default(), &dims_of(&model).sites, 8)?.promote != Promote::None;
+        let whole = method.plan(&values, &dims_of(&model).sites, 8)?.promote != Promote::None;
         let forward = || {
             let output = match whole {
                 true => loss(&model, &batch),
@@ -224,7 +261,7 @@ fn gradients_are_right_through_the_whole_model() -> Result<()> {
 
 #[test]
 fn merged_weights_give_the_same_logits() -> Result<()> {
-    over_registry(|method, values, tied| {
+    over_registry("merge", |method, values, tied| {
         let mut model = base(tied)?;
         adapt(&mut model, method, values)?;
         shake(&model, 0.05)?;
@@ -250,7 +287,7 @@ fn merged_weights_give_the_same_logits() -> Result<()> {
 
 #[test]
 fn switched_off_the_model_is_its_base_to_the_bit() -> Result<()> {
-    over_registry(|method, values, tied| {
+    over_registry("disabled", |method, values, tied| {
         let mut model = base(tied)?;
         let before = logits(&model)?;
         adapt(&mut model, method, values)?;
@@ -266,7 +303,7 @@ fn switched_off_the_model_is_its_base_to_the_bit() -> Result<()> {
 
 #[test]
 fn rows_one_at_a_time_give_the_gradients_of_all_rows_at_once() -> Result<()> {
-    over_registry(|method, values, tied| {
+    over_registry("gradients", |method, values, tied| {
         let mut model = base(tied)?;
         adapt(&mut model, method, values)?;
         shake(&model, 0.05)?;
@@ -299,7 +336,7 @@ fn rows_one_at_a_time_give_the_gradients_of_all_rows_at_once() -> Result<()> {
 
 #[test]
 fn stage_by_stage_kept_or_recomputed_gradients_are_those_of_the_whole_graph() -> Result<()> {
-    over_registry(|method, values, tied| {
+    over_registry("gradients", |method, values, tied| {
         let mut model = base(tied)?;
         adapt(&mut model, method, values)?;
         shake(&model, 0.05)?;
@@ -307,7 +344,14 @@ fn stage_by_stage_kept_or_recomputed_gradients_are_those_of_the_whole_graph() ->
         let batch = batch(true);
         let mut whole = Grads::new();
         let expected_loss = loss(&model, &batch)?;
-        whole.collect(&params, &mut expected_loss.backward()?)?;
+        // Gradients are those of the loss with what adapters add to it.
+        let mut total = expected_loss.clone();
+        for site in model.sites() {
+            if let Some(extra) = site.extra_loss()? {
+                total = (total + extra)?;
+            }
+        }
+        whole.collect(&params, &mut total.backward()?)?;
         let tokens =
             Tokens { ids: batch.tokens.clone(), targets: batch.targets.clone(), ctx: batch.ctx, examples: [].into() };
         let drive = |driver: &Driver| -> Result<(f64, Grads)> {

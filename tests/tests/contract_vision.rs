@@ -1,4 +1,4 @@
-//! The contract of methods on vision models: every registered adapter method that works on them, on a small random ViT
+//! The contract of methods on vision models: every registered method that adapts or inserts and works on them, on a small random ViT
 //! and a small random CNN, whose kernels are its layers.
 //!
 //! As `contract_model.rs` for decoders; what is checked there over single layers or segments is not repeated.
@@ -56,6 +56,7 @@ fn adapt(model: &mut VisionModel, method: &dyn Method) -> Result<()> {
             site.attach(slots, 8)?;
         }
     }
+    model.insert_all(&plan.insertions, 8)?;
     Ok(())
 }
 
@@ -75,8 +76,8 @@ fn difference(left: &Tensor, right: &Tensor) -> Result<f32> {
 
 /// Runs `check` on every adapter method and both models, a new model each; what does not fit must say why.
 fn over_registry(check: impl Fn(&dyn Method, &mut VisionModel) -> Result<()>) -> Result<()> {
-    let mut checked = 0;
-    for method in registry().iter().filter(|method| method.declared().kind == Kind::Adapter) {
+    let (mut checked, kinds) = (0, [Kind::Adapter, Kind::Insertion]);
+    for method in registry().iter().filter(|method| kinds.contains(&method.declared().kind)) {
         for config in configs() {
             let mut model = VisionModel::random(&config, 5)?;
             let declared = method.declared();
@@ -111,7 +112,7 @@ fn as_many_numbers_are_trained_as_the_formula_says() -> Result<()> {
     over_registry(|method, model| {
         let formula = method.trained_parameters(&settings(model, method), &dims_of(model))?;
         adapt(model, method)?;
-        let trained = model.params()?.elements() as u64;
+        let trained = model.params()?.trained()? as u64;
         ensure!(trained == formula, "{trained} numbers are trained, the formula says {formula}");
         Ok(())
     })
@@ -143,7 +144,14 @@ fn stage_by_stage_kept_or_recomputed_gradients_are_those_of_the_whole_graph() ->
         let batch = Pictures { pixels: images()?, labels: vec![labels.clone()], ctx };
         let params = model.params()?;
         let mut whole = Grads::new();
-        whole.collect(&params, &mut model.loss(&batch.pixels, &labels, &batch.ctx)?.backward()?)?;
+        // The loss with what adapters add to it.
+        let mut total = model.loss(&batch.pixels, &labels, &batch.ctx)?;
+        for site in model.sites() {
+            if let Some(extra) = site.extra_loss()? {
+                total = (total + extra)?;
+            }
+        }
+        whole.collect(&params, &mut total.backward()?)?;
         let drive = |recompute: bool| -> Result<Grads> {
             let mut grads = Grads::new();
             ImageDriver::new(model, recompute).micro_step(model, &batch, (1.0, 1.0), &mut grads)?;

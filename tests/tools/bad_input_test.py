@@ -406,8 +406,9 @@ def out_of_memory_is_said_before_it_happens(bench):
 @case
 def whatever_the_limit_of_memory_there_is_an_answer(bench):
     model, outcomes = bench.model(), {}
-    # below, not even the system's loader can start the program
-    for mib in range(150, 1500, 90):
+    # below, not even the system's loader can start the program; the steps are finer than the span between too little for
+    # threads and enough for the run
+    for mib in range(150, 1500, 40):
         project = bench.project(model, where=f"within-{mib}")
         words = bench.temper.command("train", project)
         done = subprocess.run(words, capture_output=True, text=True, timeout=60, preexec_fn=address_space(mib))

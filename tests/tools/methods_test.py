@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Every method that leaves as a PEFT adapter, judged by Python PEFT: trained for some steps on a tiny model, exported,
-loaded by PEFT, compared by logits, tensor by tensor, and after merging.
+loaded by PEFT, compared by logits, tensor by tensor, and after merging. What cannot be merged is refused by name; soft
+prompts and prefixes are also read back from folders that PEFT wrote.
 
     methods_test.py --temper BINARY [--only id,id] [--json REPORT]
 """
@@ -20,6 +21,24 @@ SETTINGS = {"bat": {"rank": 32}, "bitfit": {"create": True}, "nola": {"bases": 1
 NO_MERGE = {"bitfit"}
 
 
+def written_by_peft(model, adapter, out):
+    """The adapter as PEFT itself saves it after loading it."""
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(model), adapter).save_pretrained(out)
+    return out
+
+
+def farthest(ours, theirs):
+    """Largest difference of logits over the largest logit."""
+    import numpy as np
+    keys = [key for key in ours if key.endswith(".logits")]
+    numbers = [(np.asarray(ours[key], dtype=float), np.asarray(theirs[key], dtype=float)) for key in keys]
+    return max(float(abs(a - b).max() / abs(a).max()) for a, b in numbers)
+
+
 def one(temper, judge, method, model, tokens, work):
     """Trains, exports and judges one method; returns the judge's rows."""
     name = method["id"]
@@ -33,7 +52,14 @@ def one(temper, judge, method, model, tokens, work):
     check(f"{name}: it leaves as {method['peft_type']}", config["peft_type"] == method["peft_type"])
     ours = temper.logits(model, tokens, work / "adapter.safetensors", adapter)
     merged = None
-    if name not in NO_MERGE:
+    if not method["mergeable"]:
+        events = temper.run("export", "last", "--project", project, "--format", "hf", "--out", work / "hf", ok=False)
+        refused = temper_cli.last(events, "error")
+        check(f"{name}: a merged model is refused", refused and "inserted" in refused["what"], error=refused)
+        again = written_by_peft(model, adapter, work / "again")
+        back = temper.logits(model, tokens, work / "again.safetensors", again)
+        check(f"{name}: what PEFT wrote is read", farthest(ours, back) <= 1e-3, off=farthest(ours, back))
+    elif name not in NO_MERGE:
         merged = temper.export("last", project, "hf", work / "hf", "--dtype", "f32")
         of_merged = temper.logits(merged, tokens, work / "merged.safetensors")
         ours |= {k.replace(".logits", ".merged_logits"): v for k, v in of_merged.items() if k.endswith(".logits")}

@@ -121,7 +121,7 @@ pub(crate) enum Task {
     Export {
         /// A run (number, `last`, folder, each with an optional @step) or an adapter folder
         source: String,
-        /// peft, hf, gguf or gguf-lora
+        /// peft, hf, gguf, gguf-lora or native
         #[arg(long)]
         format: String,
         /// f32, f16, bf16 or q8_0; the base's own type when absent

@@ -170,10 +170,10 @@ fn run_ref(text: &str) -> Result<RunRef, Problem> {
     })
 }
 
-/// An adapter folder holds an `adapter_config.json`; everything else names a run.
+/// An adapter folder holds a description under one of two names; everything else names a run.
 fn export_source(text: &str, model: Option<&str>) -> Result<ExportSource, Problem> {
     let path = Path::new(text);
-    if path.join("adapter_config.json").is_file() {
+    if ["adapter_config.json", "temper_adapter.json"].iter().any(|name| path.join(name).is_file()) {
         let model = model.ok_or_else(|| {
             usage("a bare adapter needs its base model", text, "add --model with the base's folder or GGUF file")
         })?;

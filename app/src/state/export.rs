@@ -68,6 +68,7 @@ pub fn format_words(format: ExportFormat) -> &'static str {
         ExportFormat::Hf => "merged folder",
         ExportFormat::Gguf => "merged GGUF",
         ExportFormat::GgufLora => "GGUF LoRA",
+        ExportFormat::Native => "Temper adapter",
     }
 }
 
@@ -91,8 +92,10 @@ impl TargetKind {
     #[must_use]
     pub fn bytes(&self, model_parameters: u64, trained_parameters: u64) -> u64 {
         let (count, bits) = match (self.format, self.dtype) {
-            (ExportFormat::Peft | ExportFormat::GgufLora, None | Some(StorageType::F32)) => (trained_parameters, 32),
-            (ExportFormat::Peft | ExportFormat::GgufLora, _) => (trained_parameters, 16),
+            (ExportFormat::Peft | ExportFormat::GgufLora | ExportFormat::Native, None | Some(StorageType::F32)) => {
+                (trained_parameters, 32)
+            }
+            (ExportFormat::Peft | ExportFormat::GgufLora | ExportFormat::Native, _) => (trained_parameters, 16),
             (_, Some(StorageType::F32)) => (model_parameters, 32),
             // 32 values and one 16-bit scale a block.
             (_, Some(StorageType::Q8_0)) => return model_parameters * 34 / 32,

@@ -12,6 +12,7 @@ mod gguf;
 mod gguf_lora;
 mod hf;
 pub mod independent;
+pub mod insertions;
 mod measure;
 mod merged;
 pub mod output;
@@ -118,6 +119,12 @@ pub fn verify(
     Ok(certificate)
 }
 
+/// Whether a folder holds an adapter that [`read_peft`] reads.
+#[must_use]
+pub fn is_adapter(folder: &Path) -> bool {
+    folder.join(peft::CONFIG).is_file() || insertions::is_native(folder)
+}
+
 /// The format of the export at `path`, as its sidecar says.
 ///
 /// # Errors
@@ -146,11 +153,32 @@ fn write_files(
     cancelled: &dyn Fn() -> bool,
 ) -> Result<String> {
     let (model, codec, card) = (request.model, request.codec, request.card);
+    if !matches!(request.format, ExportFormat::Peft | ExportFormat::Native) {
+        insertions::check_mergeable(model, request.format.name())?;
+    }
     let mut progress = |done: u64, total: u64| {
         emit(Event::Progress { done, total, unit: "tensors".to_owned(), stage: "writing".to_owned() });
         !cancelled()
     };
     match request.format {
+        ExportFormat::Peft if model.has_insertions() => {
+            let (config, tensors) = insertions::peft(model, &card.base_name)?;
+            output.write(peft::CONFIG, &hf::pretty(&config)?)?;
+            let tensors = insertions::lazy(&tensors)?;
+            let total = tensors.len() as u64;
+            write_safetensors(&output.path(peft::TENSORS), &tensors, &mut |done| progress(done, total))?;
+            output.write("README.md", card.text(request.format).as_bytes())?;
+            Ok("f32".to_owned())
+        }
+        ExportFormat::Native => {
+            let (description, tensors) = insertions::native(model, &card.base_name, &card.method)?;
+            output.write(insertions::CONFIG, &hf::pretty(&description)?)?;
+            let tensors = insertions::lazy(&tensors)?;
+            let total = tensors.len() as u64;
+            write_safetensors(&output.path(insertions::TENSORS), &tensors, &mut |done| progress(done, total))?;
+            output.write("README.md", card.text(request.format).as_bytes())?;
+            Ok("f32".to_owned())
+        }
         ExportFormat::Peft => {
             let modules = modules(model);
             let mut write = |config: &serde_json::Value, tensors: &[LazyTensor<'_>]| {
@@ -246,11 +274,12 @@ fn check(
         ExportFormat::Hf => SecondOpinion::hf(folder)?,
         ExportFormat::Gguf => SecondOpinion::gguf(&layout.path(gguf::FILE), lossless)?,
         ExportFormat::GgufLora => SecondOpinion::gguf_lora(base, &layout.path(gguf_lora::FILE))?,
+        ExportFormat::Native => SecondOpinion::native(base, folder)?,
     };
     let extra = match format {
         ExportFormat::Hf => folder_checks(codec, folder, cases)?,
         ExportFormat::Gguf => vec![gguf_stop_check(codec, &layout.path(gguf::FILE))?],
-        ExportFormat::Peft | ExportFormat::GgufLora => Vec::new(),
+        ExportFormat::Peft | ExportFormat::GgufLora | ExportFormat::Native => Vec::new(),
     };
     certificate::certify(model, &mut second, storage, cases, extra, &mut |done, total| {
         emit(Event::Progress { done, total, unit: "prompts".to_owned(), stage: "comparing".to_owned() });

@@ -1,12 +1,12 @@
 //! Reads a PEFT adapter folder onto a model: adapters made here or by Python PEFT. LoRA and DoRA here, other types in
-//! `read_peft_types.rs`.
+//! `read_peft_types.rs`; prompts, prefixes and native folders in `insertions.rs`.
 //!
 //! PEFT itself drops tensors it does not expect without a word; here everything that does not fit is
 //! named, all together, and nothing is attached.
 
 use crate::error::{ExportError, Result};
 use crate::peft::{CONFIG, TENSORS};
-use crate::read_peft_types;
+use crate::{insertions, read_peft_types};
 use candle_core::{DType, Device, Tensor};
 use regex::Regex;
 use serde_json::Value;
@@ -19,7 +19,7 @@ use temper_nn::slots::{Chain, Core, Delta, Factor, Group, Init, Normaliser, Scal
 /// What an adapter folder says about itself.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PeftSummary {
-    /// PEFT's type, such as `LORA`.
+    /// PEFT's type, such as `LORA`; of a native folder the method's id.
     pub peft_type: String,
     /// Name of the base model, or empty.
     pub base: String,
@@ -36,6 +36,9 @@ pub struct PeftSummary {
 /// # Errors
 /// A damaged or foreign folder.
 pub fn describe(folder: &Path) -> Result<PeftSummary> {
+    if insertions::is_native(folder) {
+        return insertions::summary(folder);
+    }
     let config = read_config(folder)?;
     let path = folder.join(TENSORS);
     let bytes = std::fs::read(&path).map_err(ExportError::io(&path))?;
@@ -52,6 +55,10 @@ pub fn describe(folder: &Path) -> Result<PeftSummary> {
         summary.parameters += view.shape().iter().map(|dim| *dim as u64).product::<u64>();
         if read_peft_types::is_one_per_layer(name) {
             summary.sites += 1;
+        } else if name == insertions::PROMPT {
+            // A prefix has keys and values in each block, a prompt stands before the embeddings alone.
+            let blocks = config.get("num_layers").and_then(Value::as_u64).unwrap_or(1);
+            summary.sites += if summary.peft_type == "PREFIX_TUNING" { blocks } else { 1 };
         } else if name.ends_with(".lora_A.weight") {
             summary.sites += 1;
             summary.rank = summary.rank.max(view.shape().first().copied().unwrap_or(0) as u64);
@@ -66,6 +73,9 @@ pub fn describe(folder: &Path) -> Result<PeftSummary> {
 /// [`ExportError::Adapter`] for a type that is not known, settings that change its meaning, missing,
 /// unexpected or misshapen tensors (all named together), numbers that are not finite.
 pub fn attach(model: &mut Model, folder: &Path) -> Result<usize> {
+    if insertions::is_native(folder) {
+        return insertions::attach_native(model, folder);
+    }
     let config = read_config(folder)?;
     let config_path = folder.join(CONFIG);
     let refuse = |what: String| ExportError::Adapter { path: config_path.clone(), what };
@@ -76,6 +86,9 @@ pub fn attach(model: &mut Model, folder: &Path) -> Result<usize> {
         .into_iter()
         .collect();
     if let Some(count) = read_peft_types::attach(model, &config, &loaded, &path)? {
+        return Ok(count);
+    }
+    if let Some(count) = insertions::attach_peft(model, &config, &loaded, &path)? {
         return Ok(count);
     }
     let dora = config.get("use_dora").and_then(Value::as_bool).unwrap_or(false);
@@ -222,8 +235,9 @@ fn read_config(folder: &Path) -> Result<Value> {
 /// Settings that change what the tensors mean and that plain LoRA does not have.
 fn check_meaning(config: &Value) -> Result<(), String> {
     let kind = text(config, "peft_type");
-    if kind != "LORA" && !read_peft_types::TYPES.contains(&kind) {
-        let known = read_peft_types::TYPES.join(", ");
+    let known = || read_peft_types::TYPES.iter().chain(&insertions::PEFT_TYPES).copied();
+    if kind != "LORA" && !known().any(|known| known == kind) {
+        let known = known().collect::<Vec<_>>().join(", ");
         return Err(format!("its type is {kind:?}; what can be read is LORA, {known}"));
     }
     let is_set = |key: &str| match config.get(key) {

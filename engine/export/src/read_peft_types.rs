@@ -1,4 +1,4 @@
-//! Reads adapters of PEFT's types that have their own tensors per layer: IA3, BEFT, VERA, LOHA, LOKR, MISS, LN_TUNING.
+//! Reads adapters of PEFT's types that have their own tensors per layer: ADALORA, IA3, BEFT, VERA, LOHA, LOKR, MISS, LN_TUNING.
 //!
 //! Each type says which slots the tensors of a layer stand for and which parameter takes which tensor; shapes are held
 //! against the layer before anything is attached.
@@ -14,10 +14,14 @@ use temper_models::{Model, names};
 use temper_nn::slots::{Chain, Core, Delta, Factor, Init, Kron, KronFactor, Normaliser, Right, Scale, Slots, Source};
 
 /// The types that are read here.
-pub(crate) const TYPES: [&str; 7] = ["IA3", "BEFT", "VERA", "LOHA", "LOKR", "MISS", "LN_TUNING"];
+pub(crate) const TYPES: [&str; 8] = ["ADALORA", "IA3", "BEFT", "VERA", "LOHA", "LOKR", "MISS", "LN_TUNING"];
+
+/// What PEFT's AdaLoRA adds to the number of directions before it divides by it.
+const ADALORA_DIVISOR: f64 = 1e-5;
 
 /// What ends the names of the tensors that occur once per layer.
-const ONCE: [&str; 8] = [
+const ONCE: [&str; 9] = [
+    ".lora_E",
     ".ia3_l",
     ".beft_bias",
     ".vera_lambda_b",
@@ -208,6 +212,17 @@ impl File<'_> {
                     ("a2", need("hada_w2_b", &[rank, cols])?),
                 ];
                 Ok((Reading { slots, values }, vec!["hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"]))
+            }
+            "ADALORA" => {
+                let rank = dims("lora_A").first().copied().unwrap_or(0);
+                let number = |key: &str, default: f64| self.config.get(key).and_then(Value::as_f64).unwrap_or(default);
+                // The divisor is the number of directions at the start, also where some have left.
+                let scale = number("lora_alpha", 8.0) / (number("init_r", 12.0) + ADALORA_DIVISOR);
+                let chain = Chain { rank, b: trained, core: Core::Diagonal(trained), a: trained };
+                let slots = Slots { delta: Delta::Chain(chain), scale: Scale::Fixed(scale), ..Slots::default() };
+                let (a, b) = (need("lora_A", &[rank, cols])?, need("lora_B", &[rows, rank])?);
+                let values = vec![("a", a), ("b", b), ("core", need("lora_E", &[rank, 1])?)];
+                Ok((Reading { slots, values }, vec!["lora_A", "lora_B", "lora_E"]))
             }
             "VERA" => self.vera(site, need("vera_lambda_b", &[rows])?, get("vera_lambda_d")),
             "MISS" => self.miss(site, get("miss_block")),

@@ -4,7 +4,7 @@
 use crate::error::Result;
 use crate::independent::{self, Config, Oracle, QuantisedOracle, Tensors};
 use crate::measure::compare_case;
-use crate::read_peft;
+use crate::{insertions, read_peft};
 use std::path::Path;
 use temper_models::{BaseKind, Model};
 
@@ -64,6 +64,18 @@ impl SecondOpinion {
             read_peft::attach(&mut model, adapter)?;
             Ok(model)
         })
+    }
+
+    /// Over a native adapter folder beside its base: no other program reads it, so a fresh reading through our own graph
+    /// answers.
+    ///
+    /// # Errors
+    /// Files that cannot be read back.
+    pub fn native(base: &Path, adapter: &Path) -> Result<Self> {
+        let mut model = Model::load(base, BaseKind::Auto, &mut |_, _, _| {})?;
+        insertions::attach_native(&mut model, adapter)?;
+        let note = "checked by a fresh reading through Temper's own graph: no other program reads this format";
+        Ok(Self { reader: Reader::Own(Box::new(model)), chat: None, notes: vec![note.to_owned()] })
     }
 
     /// Over a GGUF adapter beside its GGUF base.

@@ -36,6 +36,7 @@ impl Card {
             ExportFormat::Hf => "A merged model in the Hugging Face format",
             ExportFormat::Gguf => "A merged model in the GGUF format",
             ExportFormat::GgufLora => "An adapter in the GGUF format",
+            ExportFormat::Native => "An adapter in Temper's own format",
         };
         let mut text = format!(
             "---\nbase_model: {}\ntags:\n- temper\n---\n# {}\n\n{what}, made with Temper: {} on {}.\n",

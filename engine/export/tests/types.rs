@@ -7,8 +7,8 @@ use temper_export::{Card, Cases, ExportError, ExportRequest, Exported, export, r
 use temper_models::{BaseKind, LlamaConfig, Model};
 use temper_nn::rng::Stream;
 use temper_nn::slots::{
-    Base, Calibration, Chain, Core, Delta, Factor, Group, Init, Kron, KronFactor, Left, Map, Normaliser, Right, Scale,
-    Slots, Source,
+    Action, Base, Calibration, Chain, Core, Delta, Factor, Group, Init, Kron, KronFactor, Left, Map, Normaliser, Right,
+    Rule, Scale, Scope, Score, Slots, Source, When,
 };
 use temper_protocol::{ExportFormat, StorageType};
 
@@ -190,6 +190,29 @@ fn elementwise_and_kronecker_products_leave_as_loha_and_lokr() {
         site.attach(&slots, 5).expect("attaches");
     }
     assert_eq!(leaves_and_returns(dir.path(), &base, &model), "LOKR");
+}
+
+#[test]
+fn directions_under_a_budget_leave_as_adalora() {
+    let normal = Factor::trained(Init::Gaussian { std: 0.3 });
+    let dir = tempfile::tempdir().expect("folder");
+    let base = base_folder(dir.path(), false);
+    let model = adapted(&base, |_| Slots {
+        delta: Delta::Chain(Chain { rank: 6, b: normal, core: Core::Diagonal(normal), a: normal }),
+        scale: Scale::Fixed(16.0 / (6.0 + 1e-5)),
+        rules: vec![Rule {
+            when: When::Every { steps: 10, from: 0.1, until: 0.6 },
+            scope: Scope::Model,
+            score: Score::Sensitivity { beta1: 0.85, beta2: 0.85 },
+            action: Action::KeepTop { target: 4 },
+        }],
+        ..Slots::default()
+    });
+    assert_eq!(leaves_and_returns(dir.path(), &base, &model), "ADALORA");
+    let text = std::fs::read_to_string(dir.path().join("adapter/adapter_config.json")).expect("reads");
+    let config: serde_json::Value = serde_json::from_str(&text).expect("json");
+    assert!((config["lora_alpha"].as_f64().expect("a number") - 16.0).abs() < 1e-9, "{text}");
+    assert_eq!(config["init_r"], 6, "{text}");
 }
 
 #[test]

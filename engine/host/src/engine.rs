@@ -10,6 +10,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use temper_nn::kernels::threads::room_for;
 use temper_protocol::{Code, Envelope, Event, Problem, Request};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::sync::mpsc;
@@ -17,6 +18,8 @@ use tokio::time::Instant;
 
 /// Longest request: a prompt may be long, a runaway line is an error.
 const LINE_LIMIT: usize = 16 << 20;
+/// Stack of the thread that writes events, bytes.
+const EVENTS_STACK_BYTES: usize = 2 << 20;
 /// Lines read ahead.
 const LINES_AHEAD: usize = 64;
 
@@ -187,42 +190,42 @@ fn spawn_events<W: Write + Send + 'static>(
     ended: &Arc<AtomicBool>,
 ) -> Result<std::thread::JoinHandle<()>, Problem> {
     let (host, listening, ended) = (Arc::clone(host), Arc::clone(listening), Arc::clone(ended));
-    std::thread::Builder::new()
-        .name("events".to_owned())
-        .spawn(move || {
-            let mut events = Vec::new();
-            let mut bytes = Vec::new();
-            while host.wait(Duration::from_secs(60)) {
-                let last = ended.load(Ordering::Acquire);
-                host.drain(&mut events);
-                if last {
-                    // What woke this thread up for the last time is for nobody.
-                    events.retain(|envelope| *envelope != Envelope { req: 0, event: Event::Done {} });
-                }
-                bytes.clear();
-                for envelope in events.drain(..) {
-                    match serde_json::to_writer(&mut bytes, &envelope) {
-                        Ok(()) => bytes.push(b'\n'),
-                        Err(error) => tracing::error!(%error, ?envelope, "an event cannot be written as JSON"),
-                    }
-                }
-                if listening.load(Ordering::Acquire)
-                    && let Err(error) = output.write_all(&bytes).and_then(|()| output.flush())
-                {
-                    tracing::info!(%error, "nobody listens any more; runs go on");
-                    listening.store(false, Ordering::Release);
-                }
-                if last {
-                    return;
+    let refused = |error: std::io::Error| {
+        let what = format!("the thread that writes events cannot be started: {error}");
+        Problem::new(Code::OutOfMemory, what, "engine", "close other programs and try again")
+    };
+    room_for(1, EVENTS_STACK_BYTES).map_err(refused)?;
+    let write_events = move || {
+        let mut events = Vec::new();
+        let mut bytes = Vec::new();
+        while host.wait(Duration::from_secs(60)) {
+            let last = ended.load(Ordering::Acquire);
+            host.drain(&mut events);
+            if last {
+                // What woke this thread up for the last time is for nobody.
+                events.retain(|envelope| *envelope != Envelope { req: 0, event: Event::Done {} });
+            }
+            bytes.clear();
+            for envelope in events.drain(..) {
+                match serde_json::to_writer(&mut bytes, &envelope) {
+                    Ok(()) => bytes.push(b'\n'),
+                    Err(error) => tracing::error!(%error, ?envelope, "an event cannot be written as JSON"),
                 }
             }
-        })
-        .map_err(|error| {
-            Problem::new(
-                Code::OutOfMemory,
-                format!("the thread that writes events cannot be started: {error}"),
-                "engine",
-                "close other programs and try again",
-            )
-        })
+            if listening.load(Ordering::Acquire)
+                && let Err(error) = output.write_all(&bytes).and_then(|()| output.flush())
+            {
+                tracing::info!(%error, "nobody listens any more; runs go on");
+                listening.store(false, Ordering::Release);
+            }
+            if last {
+                return;
+            }
+        }
+    };
+    std::thread::Builder::new()
+        .name("events".to_owned())
+        .stack_size(EVENTS_STACK_BYTES)
+        .spawn(write_events)
+        .map_err(refused)
 }

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use temper_nn::kernels::threads::room_for;
 use temper_protocol::{Act, Code, Command, Envelope, Event, Problem, Request};
 use temper_store::{NewRun, Reader, RunRow, RunUpdate, Store};
 use temper_train::Want;
@@ -111,17 +112,16 @@ impl Host {
 
     fn spawn(&mut self, name: &str, stack: usize, body: fn(&Shared)) -> Result<(), Problem> {
         let shared = Arc::clone(&self.shared);
-        let thread =
-            std::thread::Builder::new().name(name.to_owned()).stack_size(stack).spawn(move || body(&shared)).map_err(
-                |error| {
-                    Problem::new(
-                        Code::OutOfMemory,
-                        format!("the engine's thread cannot be started: {error}"),
-                        name,
-                        "close other programs and try again",
-                    )
-                },
-            )?;
+        let refused = |error: std::io::Error| {
+            let what = format!("the engine's thread cannot be started: {error}");
+            Problem::new(Code::OutOfMemory, what, name, "close other programs and try again")
+        };
+        room_for(1, stack).map_err(refused)?;
+        let thread = std::thread::Builder::new()
+            .name(name.to_owned())
+            .stack_size(stack)
+            .spawn(move || body(&shared))
+            .map_err(refused)?;
         self.threads.push(thread);
         Ok(())
     }

@@ -9,6 +9,7 @@
 //! moment. For that there is a warning when little is free (100 MiB), which tells the next engine why the run
 //! was interrupted.
 
+use mimalloc::MiMalloc;
 use parking_lot::Mutex;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -45,16 +46,29 @@ pub fn one_heap() {
     temper_nn::kernels::memory::one_heap();
 }
 
-/// The system's allocator, with an orderly end when it has nothing more to give. For `#[global_allocator]`.
+/// Blocks from this size on are tensors and buffers of files. They stay with the system's allocator, which the trainer
+/// tells to keep what is freed: a step then asks the system for no page. Smaller ones come by the million from every
+/// thread at once (tokenising, JSON), where that allocator's single heap lets one thread through at a time.
+const LARGE_BYTES: usize = 64 << 10;
+
+/// Two allocators, one for small and one for large blocks, with an orderly end when they have nothing more to give. For
+/// `#[global_allocator]`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Allocator;
 
+/// Where blocks of `bytes` live. Who gives a block back names the size it was asked for with, so the answer is the same.
+fn heap_of(bytes: usize) -> &'static dyn GlobalAlloc {
+    if bytes < LARGE_BYTES { &MiMalloc } else { &System }
+}
+
 #[expect(unsafe_code, reason = "there is no safe way to be an allocator")]
-// SAFETY: every call goes to the system's allocator with the arguments it came with, and what that returns is returned.
+// SAFETY: every call goes to one of two allocators with the arguments it came with, and what that returns is returned; a
+// block goes back to the one it came from, because its size decides. A block that grows or shrinks past the limit is
+// copied as far as both have room and given back once.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller keeps the contract, which is the same.
-        let given = unsafe { System.alloc(layout) };
+        let given = unsafe { heap_of(layout.size()).alloc(layout) };
         if given.is_null() {
             wait_for_the_end(layout.size());
         }
@@ -62,13 +76,13 @@ unsafe impl GlobalAlloc for Allocator {
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: as above; the block came from the system's allocator.
-        unsafe { System.dealloc(block, layout) }
+        // SAFETY: as above; the block came from the heap of its size.
+        unsafe { heap_of(layout.size()).dealloc(block, layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         // SAFETY: as above.
-        let given = unsafe { System.alloc_zeroed(layout) };
+        let given = unsafe { heap_of(layout.size()).alloc_zeroed(layout) };
         if given.is_null() {
             wait_for_the_end(layout.size());
         }
@@ -76,12 +90,24 @@ unsafe impl GlobalAlloc for Allocator {
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
-        // SAFETY: as above; the block came from the system's allocator.
-        let given = unsafe { System.realloc(block, layout, bytes) };
-        if given.is_null() {
-            wait_for_the_end(bytes);
+        let stays = (layout.size() < LARGE_BYTES) == (bytes < LARGE_BYTES);
+        // SAFETY: as above; a block that moves is as large as its layout says and the new one as large as asked, and they
+        // do not overlap. The alignment is one that a layout had already, and `bytes` is below isize::MAX by contract.
+        unsafe {
+            if stays {
+                let given = heap_of(bytes).realloc(block, layout, bytes);
+                if given.is_null() {
+                    wait_for_the_end(bytes);
+                }
+                return given;
+            }
+            let given = self.alloc(Layout::from_size_align_unchecked(bytes, layout.align()));
+            if !given.is_null() {
+                std::ptr::copy_nonoverlapping(block, given, layout.size().min(bytes));
+                self.dealloc(block, layout);
+            }
+            given
         }
-        given
     }
 }
 
@@ -177,6 +203,33 @@ mod tests {
         assert_eq!(problem.code, Code::OutOfMemory);
         assert!(problem.what.contains("64 MiB") && problem.what.contains("training step 7"), "{problem}");
         assert!(super::problem(100, "x", "y", "z").what.contains("100 bytes"));
+    }
+
+    #[test]
+    #[expect(unsafe_code, reason = "an allocator is used by hand")]
+    fn a_block_that_outgrows_the_small_heap_and_shrinks_back_keeps_what_it_holds() {
+        let sizes = [100, LARGE_BYTES - 1, LARGE_BYTES, LARGE_BYTES + 1, 40 * LARGE_BYTES, LARGE_BYTES, 64, 1];
+        for align in [1, 16, 64, 4096] {
+            let mut layout = Layout::from_size_align(sizes[0], align).unwrap();
+            // SAFETY: every layout is the one the block was last asked for with; only its first 64 bytes are touched,
+            // and no more of them than it has.
+            unsafe {
+                let mut block = Allocator.alloc_zeroed(layout);
+                assert_eq!(std::slice::from_raw_parts(block, sizes[0]), [0; 100]);
+                (0..64).for_each(|index| block.add(index).write(index as u8 + 1));
+                for &bytes in &sizes[1..] {
+                    block = Allocator.realloc(block, layout, bytes);
+                    layout = Layout::from_size_align(bytes, align).unwrap();
+                    assert_eq!(block.align_offset(align), 0, "{bytes} by {align}");
+                    let held = std::slice::from_raw_parts(block, bytes.min(64));
+                    assert!(
+                        held.iter().zip(1..).all(|(&byte, expected)| byte == expected),
+                        "{bytes} by {align}: {held:?}"
+                    );
+                }
+                Allocator.dealloc(block, layout);
+            }
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub fn plan(
     let values = values.complete(settings, "[method]")?;
     let chosen = targets::select(&values, sites)?;
     let adapters = chosen.iter().map(|site| (site.name.clone(), slots(&values, site))).collect();
-    Ok(Plan { adapters, promote: Promote::None, notes: Vec::new() })
+    Ok(Plan { adapters, insertions: Vec::new(), promote: Promote::None, notes: Vec::new() })
 }
 
 /// Sum over the layers that the settings select.

@@ -143,7 +143,7 @@ impl Method for Full {
     }
 
     fn plan(&self, values: &Values, sites: &[SiteDims], _seed: u64) -> Result<Plan, MethodError> {
-        Ok(Plan { adapters: Vec::new(), promote: promotion(values, sites)?, notes: Vec::new() })
+        Ok(Plan::promoting(promotion(values, sites)?))
     }
 
     fn trained_parameters(&self, values: &Values, dims: &ModelDims) -> Result<u64, MethodError> {

@@ -9,6 +9,7 @@ pub mod common;
 pub mod error;
 pub mod method;
 pub mod patterns;
+pub mod points;
 pub mod settings;
 pub mod targets;
 
@@ -29,8 +30,40 @@ macro_rules! methods {
 
 // `cargo fmt` does not follow modules that a macro declares: format method files by name.
 methods![
-    lora, lq_lora, int2_1, dora, pissa, olora, vera, ia3, bitfit, ln, loha, lokr, miss, bat, paca, hydra, nola, loldu,
-    comp_lora, pela, sketchtune, full
+    lora,
+    lq_lora,
+    int2_1,
+    dora,
+    pissa,
+    olora,
+    vera,
+    ia3,
+    bitfit,
+    ln,
+    loha,
+    lokr,
+    miss,
+    bat,
+    paca,
+    hydra,
+    nola,
+    loldu,
+    comp_lora,
+    sora,
+    lora_pro,
+    adalora,
+    increlora,
+    lamda,
+    lamda_pp,
+    adapter,
+    par_adapter,
+    prefix,
+    prompt,
+    mam,
+    inv_adapter,
+    pela,
+    sketchtune,
+    full
 ];
 
 /// Every method, in gallery order.

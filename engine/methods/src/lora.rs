@@ -270,7 +270,7 @@ impl Method for Lora {
             }
         };
         let adapters: Vec<(String, Slots)> = chosen.iter().map(|site| (site.name.clone(), slots(site))).collect();
-        Ok(Plan { notes: notes(&chosen, &choice), adapters, promote: Promote::None })
+        Ok(Plan { notes: notes(&chosen, &choice), adapters, insertions: Vec::new(), promote: Promote::None })
     }
 
     fn belongs_to_its_base(&self, values: &Values) -> bool {

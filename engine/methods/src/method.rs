@@ -5,6 +5,7 @@
 
 use crate::error::MethodError;
 use regex::RegexSet;
+use temper_nn::Insertion;
 use temper_nn::slots::Slots;
 use temper_protocol::{Declared, Values};
 
@@ -48,6 +49,8 @@ pub struct ModelDims {
 pub struct Plan {
     /// Slots by site name, in the order of the model's sites.
     pub adapters: Vec<(String, Slots)>,
+    /// What is put at named points of the stages, in the order in which it is built.
+    pub insertions: Vec<Insertion>,
     /// Which of the model's own weights become trained.
     pub promote: Promote,
     /// What a person should know about this choice, a sentence each.
@@ -144,6 +147,18 @@ impl SiteDims {
 }
 
 impl Plan {
+    /// Trains weights of the model itself and nothing else.
+    #[must_use]
+    pub fn promoting(promote: Promote) -> Self {
+        Self { adapters: Vec::new(), insertions: Vec::new(), promote, notes: Vec::new() }
+    }
+
+    /// Puts things at points of the stages and nothing else.
+    #[must_use]
+    pub fn inserting(insertions: Vec<Insertion>) -> Self {
+        Self { insertions, ..Self::promoting(Promote::None) }
+    }
+
     /// The slots of one site; none when it stays as it is.
     #[must_use]
     pub fn slots(&self, site: &str) -> Option<&Slots> {

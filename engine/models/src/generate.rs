@@ -44,9 +44,13 @@ impl<'a> Generator<'a> {
         if tokens.is_empty() {
             return Err(ModelError::Request("there is no token to continue from".to_owned()));
         }
-        let total = self.tokens.len() + tokens.len();
+        let before = self.model.positions_before();
+        let total = before + self.tokens.len() + tokens.len();
         if total > context {
-            return Err(ModelError::Request(format!("{total} tokens do not fit the model's context of {context}")));
+            let own = if before == 0 { String::new() } else { format!(", {before} of them the adapter's,") };
+            return Err(ModelError::Request(format!(
+                "{total} tokens{own} do not fit the model's context of {context}"
+            )));
         }
         if config.rope.is_dynamic() && total > config.context {
             return self.run_again(tokens);
@@ -59,18 +63,24 @@ impl<'a> Generator<'a> {
     }
 
     fn run(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
-        let first = u32::try_from(self.tokens.len()).unwrap_or(u32::MAX);
-        let ctx = ForwardContext {
-            positions: (first..).take(tokens.len()).collect(),
-            ..ForwardContext::plain(1, tokens.len())
-        };
+        let plain = ForwardContext::plain(1, tokens.len());
         let ids: Arc<[u32]> = tokens.into();
-        let mut flow = self.model.embed.forward(&ids, &ctx)?.detach();
+        // A prompt goes in before the first tokens and takes the first positions.
+        let (flow, ctx) = if self.tokens.is_empty() {
+            let ctx = self.model.inside(&plain).ctx().clone();
+            (self.model.embed.forward(&ids, &plain)?, ctx)
+        } else {
+            let first = self.model.embed.inserts().prompt_length() + self.tokens.len();
+            let first = u32::try_from(first).unwrap_or(u32::MAX);
+            let positions = (first..).take(tokens.len()).collect();
+            (self.model.embed.without_prompt(&ids, &plain)?, ForwardContext { positions, ..plain })
+        };
+        let mut flow = flow.detach();
         for (block, cache) in self.model.blocks.iter().zip(&mut self.caches) {
             flow = block.forward_cached(flow, &ctx, cache)?;
         }
         self.tokens.extend_from_slice(tokens);
-        let last = flow.hidden.narrow(1, tokens.len() - 1, 1)?;
+        let last = flow.hidden.narrow(1, ctx.width - 1, 1)?;
         Ok(self.model.head.logits(&last)?.flatten_all()?.to_vec1()?)
     }
 
@@ -177,7 +187,7 @@ pub fn generate(
         if done.tokens.len() == limits.max_tokens {
             break;
         }
-        if generator.position() >= model.config.as_llama().longest_text() {
+        if generator.position() + model.positions_before() >= model.config.as_llama().longest_text() {
             done.stop_reason = StopReason::Context;
             break;
         }

@@ -7,7 +7,7 @@
 //!
 //! Where to look: [`gguf`] and [`hf`] read files, [`family`] and [`names`] say what tensors are called, [`rope`]
 //! holds the rotary variants, [`stage`] what the trainer sees, [`mod@llama`] the graph, [`model`] puts it together,
-//! [`mod@generate`] continues texts, [`mod@describe`] looks at a path without loading it. Classifiers of images are lists
+//! [`mod@insert`] puts things between its stages, [`mod@generate`] continues texts, [`mod@describe`] looks at a path without loading it. Classifiers of images are lists
 //! of the same stages: [`vision`] is to them what [`model`] is to decoders, [`mod@vit`] and [`mod@cnn`] are the graphs.
 
 pub mod capability;
@@ -20,6 +20,7 @@ mod files;
 pub mod generate;
 pub mod gguf;
 pub mod hf;
+pub mod insert;
 pub mod llama;
 pub mod model;
 pub mod names;
@@ -36,6 +37,7 @@ pub use config::{LlamaConfig, LocalLayers, ModelConfig};
 pub use describe::{Description, describe};
 pub use error::{ModelError, Result};
 pub use generate::{Generated, Generator, Limits, Sampling, StopReason, generate};
+pub use insert::Inside;
 pub use llama::{BlockStage, EmbedStage, HeadStage};
 pub use model::{Held, Model, NamedWeight};
 pub use source::ModelSource;

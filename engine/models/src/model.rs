@@ -8,7 +8,7 @@ use crate::rope::{Rope, RopeTables};
 use crate::source::ModelSource;
 use crate::stage::{Flow, Stage};
 use crate::weights::{BaseKind, Weights, collect};
-use crate::{ModelError, Progress, Result, files, hf, random};
+use crate::{ModelError, Progress, Result, files, hf, insert, random};
 use candle_core::Tensor;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
@@ -147,10 +147,12 @@ impl Model {
     /// # Errors
     /// A token outside the vocabulary, or shapes that do not fit.
     pub fn forward_hidden(&self, tokens: &Arc<[u32]>, ctx: &ForwardContext) -> Result<Flow> {
+        let inside = self.inside(ctx);
         let mut flow = self.embed.forward(tokens, ctx)?;
         for block in &self.blocks {
-            flow = block.forward(flow, ctx)?;
+            flow = block.forward(flow, inside.ctx())?;
         }
+        flow.hidden = inside.leave(flow.hidden)?;
         Ok(flow)
     }
 
@@ -223,10 +225,8 @@ impl Model {
     pub fn params(&self) -> Result<ParamSet> {
         let mut all = self.embed.params();
         all.extend(self.blocks.iter().flat_map(|block| block.params()));
-        let known = all.first().map(|param| param.name.clone());
-        // a tied table has been listed by the embedding
-        all.extend(self.head.params().into_iter().filter(|param| Some(&param.name) != known.as_ref()));
-        Ok(ParamSet::new(all)?)
+        all.extend(self.head.params());
+        Ok(ParamSet::new(insert::once(all))?)
     }
 
     /// The trained parameter of that name.
@@ -236,9 +236,9 @@ impl Model {
         self.embed.params().into_iter().chain(blocks).chain(self.head.params()).find(|param| param.name == name)
     }
 
-    /// Switches adapters and trained weights on or off in forward passes: off, the model answers as its base.
+    /// Switches adapters, insertions and trained weights on or off in forward passes: off, the model answers as its base.
     pub fn set_enabled(&self, enabled: bool) {
-        self.embed.table().set_enabled(enabled);
+        self.embed.set_enabled(enabled);
         self.blocks.iter().for_each(|block| block.set_enabled(enabled));
         self.head.set_enabled(enabled);
     }
@@ -249,12 +249,12 @@ impl Model {
         names::parameter_count(self.config.as_llama())
     }
 
-    /// Number of trained parameters.
+    /// Number of trained parameters; those that masks hold are not.
     ///
     /// # Errors
     /// Two parameters share a name.
     pub fn trained_parameter_count(&self) -> Result<u64> {
-        Ok(self.params()?.elements() as u64)
+        Ok(self.params()?.trained()? as u64)
     }
 
     /// Every frozen matrix, also those that a trained copy stands before; a tied table once.

@@ -61,7 +61,7 @@ impl Norm {
 
     pub(crate) fn param(&self) -> Option<Param> {
         let var = self.trained.clone()?;
-        Some(Param { name: self.name.clone(), var, role: Role::Norm, lr_ratio: 1.0, decay: false })
+        Some(Param::new(self.name.clone(), var, Role::Norm, false))
     }
 
     pub(crate) fn read(&self) -> Result<Vec<f32>> {
@@ -136,7 +136,7 @@ impl Table {
 
     pub(crate) fn param(&self) -> Option<Param> {
         let var = self.0.trained.read().clone()?;
-        Some(Param { name: self.0.name.to_owned(), var, role: self.0.role, lr_ratio: 1.0, decay: true })
+        Some(Param::new(self.0.name, var, self.0.role, true))
     }
 
     pub(crate) fn read(&self) -> Result<Vec<f32>> {

@@ -7,7 +7,7 @@ use crate::{ModelError, Result};
 use candle_core::Tensor;
 use std::collections::BTreeMap;
 use temper_nn::ops::ChannelStatistics;
-use temper_nn::{ForwardContext, FusedBlock, LinearSite, Param};
+use temper_nn::{ForwardContext, FusedBlock, InsertDims, Inserts, LinearSite, Param, Point};
 
 /// What stages hand to each other.
 #[derive(Debug, Clone)]
@@ -115,7 +115,22 @@ pub trait Stage: Send + Sync {
     /// Its linear layers, to put adapters on.
     fn sites_mut(&mut self) -> Vec<&mut LinearSite>;
 
-    /// Everything trained in it, adapters included.
+    /// The points at which something can be inserted into it, and the sizes there; none for a stage without any.
+    fn points(&self) -> (&'static [Point], InsertDims) {
+        (&[], InsertDims::default())
+    }
+
+    /// What is inserted into it; none for a stage without points.
+    fn inserts(&self) -> Option<&Inserts> {
+        None
+    }
+
+    /// As [`Self::inserts`], to put something there.
+    fn inserts_mut(&mut self) -> Option<&mut Inserts> {
+        None
+    }
+
+    /// Everything trained in it, adapters and insertions included.
     fn params(&self) -> Vec<Param>;
 
     /// Makes its weights trained whose names are selected: sites by their name, norms by theirs.
@@ -124,7 +139,7 @@ pub trait Stage: Send + Sync {
     /// A weight that cannot be read.
     fn promote(&mut self, select: &dyn Fn(&str) -> bool) -> Result<()>;
 
-    /// Switches adapters and trained weights on or off in forward passes: off, it answers as the base.
+    /// Switches adapters, insertions and trained weights on or off in forward passes: off, it answers as the base.
     fn set_enabled(&self, enabled: bool);
 
     /// Current values of one of its own weights by slot name, adapters not included; none if it is not here.

@@ -8,16 +8,22 @@
 
 use crate::context::ForwardContext;
 use crate::fused::{FusedFactor, FusedLowRank};
+use crate::ops::Seen;
+use crate::optim::OptimiserEdit;
 use crate::param::{Grads, Param};
 use crate::site::Layer;
+use crate::slots::{Part, Rule, Score};
 use crate::{NnError, Result};
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
+use std::sync::Arc;
 
 /// A trainable change of one linear layer.
 ///
 /// Order within a training step: forward, loss plus every [`extra_loss`](Self::extra_loss), backward,
-/// [`map_grads`](Self::map_grads), clipping, optimiser, [`after_step`](Self::after_step).
+/// [`map_grads`](Self::map_grads), clipping, [`observe`](Self::observe), [`map_step`](Self::map_step), optimiser,
+/// [`after_step`](Self::after_step), then the rules of the whole model, which come back as [`apply`](Self::apply). From
+/// `observe` on [`crate::rules::take_step`] is that order.
 pub trait Adapter: Send + Sync {
     /// Everything it trains. The order and the names are fixed for the life of the adapter.
     fn params(&self) -> Vec<Param>;
@@ -75,11 +81,74 @@ pub trait Adapter: Send + Sync {
         Ok(None)
     }
 
-    /// Changes the gradients of its own parameters before clipping.
+    /// Changes the gradients of its own parameters before clipping: what a mask holds gets none.
     ///
     /// # Errors
     /// A failing tensor operation.
     fn map_grads(&self, _grads: &mut Grads) -> Result<()> {
+        Ok(())
+    }
+
+    /// Looks at the clipped gradients of its own parameters: what its rules are scored by.
+    ///
+    /// # Errors
+    /// A failing tensor operation.
+    fn observe(&mut self, _grads: &Grads) -> Result<()> {
+        Ok(())
+    }
+
+    /// Turns the clipped gradients of its own parameters into what the optimiser is to take.
+    ///
+    /// # Errors
+    /// A failing tensor operation.
+    fn map_step(&mut self, _grads: &mut Grads) -> Result<()> {
+        Ok(())
+    }
+
+    /// What changes it while the run goes on.
+    fn rules(&self) -> &[Rule] {
+        &[]
+    }
+
+    /// How many directions it has, and which of them are let go (see [`Edit`]).
+    ///
+    /// # Errors
+    /// A failing tensor operation.
+    fn directions(&self) -> Result<Vec<bool>> {
+        Ok(Vec::new())
+    }
+
+    /// What a rule goes by: a value for each direction, or one for the whole change.
+    ///
+    /// # Errors
+    /// A failing tensor operation.
+    fn scores(&self, _score: Score) -> Result<Vec<f64>> {
+        Ok(Vec::new())
+    }
+
+    /// Changes itself as a rule says.
+    ///
+    /// # Errors
+    /// A change that it has no place for.
+    fn apply(&mut self, edit: &Edit) -> Result<Edited> {
+        Err(NnError::Value(format!("an adapter without rules was asked for {edit:?}")))
+    }
+
+    /// What it remembers between steps beside its parameters, by names that are unique in the model, f32: masks, smoothed
+    /// scores, moments of its own. With the parameters and the slots that is all of it.
+    ///
+    /// # Errors
+    /// A failing tensor operation.
+    fn memory(&self) -> Result<Vec<(String, Tensor)>> {
+        Ok(Vec::new())
+    }
+
+    /// Takes the shapes of saved parameters and what was remembered with them, by name through `find`. The values of the
+    /// parameters are filled in afterwards.
+    ///
+    /// # Errors
+    /// What `find` says; shapes that fit nothing.
+    fn restore(&mut self, _find: &Find<'_>) -> Result<()> {
         Ok(())
     }
 
@@ -92,6 +161,46 @@ pub trait Adapter: Send + Sync {
     }
 }
 
+/// Looks a saved tensor up by its name; none when there is no such tensor.
+pub type Find<'a> = dyn Fn(&str) -> Result<Option<Tensor>> + 'a;
+
+/// A change of an adapter that a rule decided on.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Edit {
+    /// The core's entry of every other direction becomes 0, and is held there with `hold`.
+    Keep {
+        /// For each direction whether it stays.
+        kept: Vec<bool>,
+        /// Whether the others are held.
+        hold: bool,
+    },
+    /// Lets the first `free` directions go that are trained ahead, and puts as many new ones behind.
+    Grow {
+        /// How many.
+        free: usize,
+    },
+    /// Removes the directions that are still trained ahead.
+    DropHeld,
+    /// Holds the first directions of a factor.
+    Freeze {
+        /// Which factor.
+        part: Part,
+        /// Share of its directions, rounded down.
+        share: f64,
+    },
+}
+
+/// What an [`Edit`] did.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Edited {
+    /// Whether other directions are in use than before.
+    pub moved: bool,
+    /// Whether parameters have another shape or mask, so that whoever holds a list of them needs a new one.
+    pub params: bool,
+    /// What the optimiser has to do with its memory.
+    pub optimiser: Vec<OptimiserEdit>,
+}
+
 /// A change as a fused half carries it.
 #[derive(Default)]
 pub struct FusedChange {
@@ -101,6 +210,8 @@ pub struct FusedChange {
     pub residual: Option<FusedLowRank>,
     /// Change of the bias, (out).
     pub bias: Option<FusedFactor>,
+    /// Who wants to see the gradient of the whole weight.
+    pub seen: Option<Arc<Seen>>,
 }
 
 /// The form in which the change of a site leaves for a file.

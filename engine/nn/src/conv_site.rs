@@ -169,7 +169,9 @@ impl ConvSite {
 /// The changes as chains of two factors without noise, when each of them is nothing else.
 fn plain_chains(adapters: &[Box<dyn Adapter>], ctx: &ForwardContext) -> Result<Option<Vec<FusedLowRank>>> {
     let plain = |change: Option<FusedChange>| match change {
-        Some(FusedChange { low_rank: Some(chain), residual: None, bias: None }) if chain.dropout.is_none() => {
+        Some(FusedChange { low_rank: Some(chain), residual: None, bias: None, seen: None })
+            if chain.dropout.is_none() =>
+        {
             Some(chain)
         }
         _ => None,

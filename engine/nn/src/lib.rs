@@ -4,7 +4,9 @@
 //! tensors (f32); weights that are not trained are [`FrozenWeight`]s over the bytes of the model file. The layers,
 //! from the bottom: [`bytes`] and [`storage`] (what files hold), [`kernels`] and [`gemm`] (arithmetic on slices),
 //! [`ops`] (differentiable operations), [`fused`] (halves of a block without a graph), [`param`] and [`optim`] (what is trained and how); above them [`site`] (linear
-//! layers with adapters made of [`slots`]) and [`conv_site`] (convolutions as such layers). [`mod@bench`] measures the operations, [`gradcheck`] proves them.
+//! layers with adapters made of [`slots`]), [`conv_site`] (convolutions as such layers), [`insertion`] (what methods put
+//! at named points of a stage) and [`rules`] (the step of a whole model and what changes after it). [`mod@bench`]
+//! measures the operations, [`gradcheck`] proves them.
 
 pub mod adapter;
 pub mod bench;
@@ -18,6 +20,7 @@ pub mod frozen;
 pub mod fused;
 pub mod gemm;
 pub mod gradcheck;
+pub mod insertion;
 pub mod kernels;
 pub mod linalg;
 pub mod ops;
@@ -25,6 +28,7 @@ pub mod optim;
 pub mod param;
 pub mod repair;
 pub mod rng;
+pub mod rules;
 pub mod site;
 pub mod sketch;
 pub mod slot_adapter;
@@ -32,17 +36,18 @@ pub mod slots;
 pub mod storage;
 pub mod telemetry;
 
-pub use adapter::{Adapter, AdapterExport, FusedChange, MergedWeight, PeftLayer, PeftSetting};
+pub use adapter::{Adapter, AdapterExport, Edit, Edited, Find, FusedChange, MergedWeight, PeftLayer, PeftSetting};
 pub use bytes::{Bytes, Map};
 pub use context::ForwardContext;
 pub use conv_site::{ConvShape, ConvSite};
 pub use error::{NnError, Result};
 pub use frozen::{CpuBackend, FrozenBackend, FrozenWeight, set_backend};
 pub use fused::FusedBlock;
+pub use insertion::{Insert, InsertDims, Insertion, Inserts, Point, Spread};
 pub use kernels::grouped::{Bits, Group, GroupedInt};
 pub use ops::FrozenLinear;
-pub use optim::{AdamW, AdamWConfig, MomentStorage, StateTensor, StateValues};
-pub use param::{Grads, Param, ParamSet, Role};
+pub use optim::{AdamW, AdamWConfig, MomentStorage, OptimiserEdit, StateTensor, StateValues};
+pub use param::{Grads, Param, ParamSet, Role, Update};
 pub use site::{Layer, LinearSite, Weight};
 pub use slot_adapter::SlotAdapter;
 pub use slots::Slots;

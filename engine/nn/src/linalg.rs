@@ -28,6 +28,9 @@ pub struct Qr {
     pub r: Vec<f64>,
 }
 
+/// Directions beyond those asked for that a fast decomposition follows.
+pub(crate) const OVERSAMPLED: usize = 8;
+
 fn view(values: &[f64], rows: usize, cols: usize) -> Result<MatRef<'_, f64>> {
     if rows.checked_mul(cols) != Some(values.len()) {
         return Err(NnError::Shape(format!("{} values are no matrix of {rows} x {cols}", values.len())));
@@ -93,7 +96,6 @@ pub fn leading_svd(
     iterations: usize,
     stream: &mut Stream,
 ) -> Result<Svd> {
-    const OVERSAMPLED: usize = 8;
     let matrix = view(values, rows, cols)?;
     let (side, width) = (rows.min(cols), rank + OVERSAMPLED);
     if rank > side {

@@ -48,13 +48,43 @@ pub struct Param {
     pub lr_ratio: f64,
     /// Whether weight decay applies to it.
     pub decay: bool,
+    /// How its gradient becomes a step.
+    pub update: Update,
+    /// 1 for each value that is trained and 0 for each that stays as it is, in the shape of the values; none where all
+    /// are trained. The optimiser multiplies gradient and decay by it and leaves the moments of the others alone.
+    pub mask: Option<Tensor>,
+}
+
+/// How a gradient becomes a step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Update {
+    /// Through the optimiser's moments.
+    #[default]
+    AdamW,
+    /// As it is, times the learning rate: for gradients that an adapter has turned into a step itself.
+    Plain,
 }
 
 impl Param {
+    /// A parameter in the run's own learning-rate group, trained as a whole.
+    #[must_use]
+    pub fn new(name: impl Into<String>, var: Var, role: Role, decay: bool) -> Self {
+        Self { name: name.into(), var, role, lr_ratio: 1.0, decay, update: Update::AdamW, mask: None }
+    }
+
     /// Number of values.
     #[must_use]
     pub fn elements(&self) -> usize {
         self.var.elem_count()
+    }
+
+    /// Number of values that are trained: those that no mask holds.
+    ///
+    /// # Errors
+    /// A mask that is not f32.
+    pub fn trained(&self) -> Result<usize> {
+        let Some(mask) = &self.mask else { return Ok(self.elements()) };
+        crate::ops::with_slice(mask, |mask| mask.iter().filter(|value| **value != 0.0).count())
     }
 }
 
@@ -113,6 +143,14 @@ impl ParamSet {
     #[must_use]
     pub fn elements(&self) -> usize {
         self.0.iter().map(Param::elements).sum()
+    }
+
+    /// How many values are trained: those that no mask holds.
+    ///
+    /// # Errors
+    /// A mask that is not f32.
+    pub fn trained(&self) -> Result<usize> {
+        self.0.iter().map(Param::trained).sum()
     }
 }
 
@@ -223,6 +261,17 @@ impl Grads {
         Ok(sum.sqrt())
     }
 
+    /// Multiplies one gradient by a mask of its shape.
+    ///
+    /// # Errors
+    /// Shapes that differ.
+    pub fn mask(&mut self, name: &str, mask: &Tensor) -> Result<()> {
+        if let Some(gradient) = self.0.get_mut(name) {
+            *gradient = gradient.mul(mask)?;
+        }
+        Ok(())
+    }
+
     /// Multiplies all gradients by `factor`.
     ///
     /// # Errors
@@ -270,7 +319,7 @@ mod tests {
 
     fn param(name: &str) -> Param {
         let var = Var::from_vec(vec![0f32; 4], 4, &Device::Cpu).unwrap();
-        Param { name: name.to_owned(), var, role: Role::Weight, lr_ratio: 1.0, decay: true }
+        Param::new(name, var, Role::Weight, true)
     }
 
     fn vector(values: &[f32]) -> Tensor {

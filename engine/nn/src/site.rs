@@ -4,7 +4,7 @@
 //! [`LinearSite::attach`] and [`LinearSite::promote`]; the trainer reads [`LinearSite::params`]; exporters
 //! read [`LinearSite::merged`] and [`LinearSite::export`].
 
-use crate::adapter::{Adapter, AdapterExport, FusedChange, MergedWeight, PeftLayer};
+use crate::adapter::{Adapter, AdapterExport, Find, FusedChange, MergedWeight, PeftLayer};
 use crate::context::ForwardContext;
 use crate::frozen::FrozenWeight;
 use crate::fused::{FusedFactor, FusedLinear, FusedWeight};
@@ -12,10 +12,8 @@ use crate::ops::{FrozenLinear, linear, linear_trained};
 use crate::param::{Grads, Param, Role};
 use crate::slot_adapter::SlotAdapter;
 use crate::slots::{Base, Slots};
-use crate::telemetry::{self, SiteTelemetry};
 use crate::{NnError, Result};
 use candle_core::{Tensor, Var};
-use rayon::prelude::*;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -325,7 +323,8 @@ impl LinearSite {
         }
     }
 
-    /// The layer as part of a fused half; `None` when something on it needs a graph.
+    /// The layer as part of a fused half; `None` when something on it needs a graph. Extra losses are no part of it: who
+    /// runs the half adds them.
     ///
     /// # Errors
     /// A failing tensor operation.
@@ -335,12 +334,12 @@ impl LinearSite {
         let change = match (enabled, self.adapters.as_slice()) {
             (false, _) | (true, []) => FusedChange::default(),
             (true, [adapter]) => match adapter.fused_change(ctx)? {
-                Some(change) if adapter.extra_loss()?.is_none() => change,
-                _ => return Ok(None),
+                Some(change) => change,
+                None => return Ok(None),
             },
             (true, _) => return Ok(None),
         };
-        let FusedChange { low_rank, residual, bias: shift } = change;
+        let FusedChange { low_rank, residual, bias: shift, seen } = change;
         Ok(Some(match weight {
             // A bias that is tracked belongs to a graph.
             Weight::Frozen(layer) if layer.bias.as_ref().is_some_and(Tensor::track_op) => return Ok(None),
@@ -351,7 +350,8 @@ impl LinearSite {
                     // The gradient of the sum is that of the change.
                     (Some(bias), Some(shift)) => Some(shift.plus(bias)?),
                 };
-                FusedLinear { weight: FusedWeight::Frozen(Arc::clone(&layer.weight)), bias, low_rank, residual }
+                let weight = FusedWeight::Frozen(Arc::clone(&layer.weight));
+                FusedLinear { weight, bias, low_rank, residual, seen }
             }
             Weight::Trained { .. } if shift.is_some() => return Ok(None),
             Weight::Trained { weight, bias } => {
@@ -363,6 +363,7 @@ impl LinearSite {
                     bias: bias.as_ref().map(|bias| own("bias", bias)),
                     low_rank,
                     residual,
+                    seen,
                 }
             }
         }))
@@ -375,13 +376,7 @@ impl LinearSite {
         let mut params = Vec::new();
         if let Weight::Trained { weight, bias } = &self.weight {
             let mut own = |key: &str, var: &Var, role: Role| {
-                params.push(Param {
-                    name: format!("{}.{key}", self.name),
-                    var: var.clone(),
-                    role,
-                    lr_ratio: 1.0,
-                    decay: role == Role::Weight,
-                });
+                params.push(Param::new(format!("{}.{key}", self.name), var.clone(), role, role == Role::Weight));
             };
             own("weight", weight, Role::Weight);
             if let Some(bias) = bias {
@@ -484,12 +479,15 @@ impl LinearSite {
         self.adapters.iter().for_each(|adapter| adapter.hold_constants(on));
     }
 
-    /// Sum of the adapters' extra losses, a scalar.
+    /// Sum of the adapters' extra losses, a scalar; none while they are switched off.
     ///
     /// # Errors
     /// A failing tensor operation.
     pub fn extra_loss(&self) -> Result<Option<Tensor>> {
         let mut sum: Option<Tensor> = None;
+        if !self.enabled.load(Ordering::Relaxed) {
+            return Ok(sum);
+        }
         for adapter in &self.adapters {
             if let Some(loss) = adapter.extra_loss()? {
                 sum = Some(match sum {
@@ -517,69 +515,48 @@ impl LinearSite {
         self.adapters.iter_mut().try_for_each(|adapter| adapter.after_step(step))
     }
 
-    /// Where the rank of the change goes. `None` when nothing is trained here, or the change is a whole
-    /// matrix too large to decompose while training (see [`telemetry::DENSE_LIMIT`]).
+    /// Lets every adapter look at its clipped gradients.
     ///
     /// # Errors
-    /// A failing decomposition.
-    pub fn telemetry(&self) -> Result<Option<SiteTelemetry>> {
-        if !self.is_adapted() {
-            return Ok(None);
-        }
-        let norm = match self.original_norm.get() {
-            Some(norm) => *norm,
-            None => {
-                let norm = match self.frozen() {
-                    Some(layer) => frobenius_norm(&layer.weight)?,
-                    None => 0.0,
-                };
-                *self.original_norm.get_or_init(|| norm)
-            }
-        };
-        let (mut low_rank, mut shift) = (Vec::new(), 0.0);
-        for change in self.export()? {
-            match change {
-                AdapterExport::LowRank { a, b, scale, bias, .. } => {
-                    low_rank.push((b, a, scale));
-                    shift += bias.map_or(Ok(0.0), |bias| telemetry::norm(&bias, None))?;
-                }
-                AdapterExport::Dense { weight, bias } => {
-                    let Some(layer) = self.frozen() else {
-                        return Ok(None);
-                    };
-                    let found = telemetry::of_dense(&weight, &layer.weight, norm)?;
-                    let shift = bias.map_or(Ok(0.0), |bias| telemetry::norm(&bias, layer.bias.as_ref()))?;
-                    return Ok(found.map(|found| SiteTelemetry { bias_shift: shift, ..found }));
-                }
-            }
-        }
-        let found = telemetry::of_low_rank(&low_rank, norm)?;
-        Ok(Some(SiteTelemetry { bias_shift: shift, ..found }))
+    /// A failing tensor operation.
+    pub fn observe(&mut self, grads: &Grads) -> Result<()> {
+        self.adapters.iter_mut().try_for_each(|adapter| adapter.observe(grads))
     }
 
-    /// Whether [`telemetry`](Self::telemetry) has to decompose a whole matrix here, which takes time.
-    #[must_use]
-    pub fn measures_whole_weight(&self) -> bool {
-        let frozen = matches!(self.weight, Weight::Frozen(_));
-        !(frozen && self.adapters.iter().all(|adapter| adapter.only_adds_low_rank()))
+    /// Lets every adapter turn its clipped gradients into what the optimiser is to take.
+    ///
+    /// # Errors
+    /// A failing tensor operation.
+    pub fn map_step(&mut self, grads: &mut Grads) -> Result<()> {
+        self.adapters.iter_mut().try_for_each(|adapter| adapter.map_step(grads))
+    }
+
+    /// The adapters, lowest first, to change them by their rules.
+    pub(crate) fn adapters_mut(&mut self) -> &mut [Box<dyn Adapter>] {
+        &mut self.adapters
+    }
+
+    /// What the adapters remember beside their parameters; see [`Adapter::memory`].
+    ///
+    /// # Errors
+    /// A failing tensor operation.
+    pub fn memory(&self) -> Result<Vec<(String, Tensor)>> {
+        let mut all = Vec::new();
+        for adapter in &self.adapters {
+            all.extend(adapter.memory()?);
+        }
+        Ok(all)
+    }
+
+    /// Gives the adapters saved shapes and memories; see [`Adapter::restore`].
+    ///
+    /// # Errors
+    /// What `find` says; shapes that fit nothing.
+    pub fn restore(&mut self, find: &Find<'_>) -> Result<()> {
+        self.adapters.iter_mut().try_for_each(|adapter| adapter.restore(find))
     }
 }
 
-/// √Σ w², accumulated in f64 over blocks of rows so that a quantised weight is never unpacked whole.
-fn frobenius_norm(weight: &FrozenWeight) -> Result<f64> {
-    const BLOCK_ROWS: usize = 32;
-    let blocks = weight.rows.div_ceil(BLOCK_ROWS);
-    let sums: Vec<f64> = (0..blocks)
-        .into_par_iter()
-        .map(|block| {
-            let rows = block * BLOCK_ROWS..weight.rows.min((block + 1) * BLOCK_ROWS);
-            let mut values = vec![0f32; rows.len() * weight.cols];
-            weight.read_rows(rows, &mut values)?;
-            Ok(values.iter().map(|&value| f64::from(value).powi(2)).sum())
-        })
-        .collect::<Result<_>>()?;
-    Ok(sums.iter().sum::<f64>().sqrt())
-}
-
+mod measure;
 #[cfg(test)]
 mod tests;

@@ -62,11 +62,14 @@ pub enum ExportFormat {
     /// A GGUF adapter.
     #[serde(rename = "gguf-lora")]
     GgufLora,
+    /// An adapter folder of this program, for what no other format holds.
+    #[serde(rename = "native")]
+    Native,
 }
 
 impl ExportFormat {
     /// All formats, in the order of the export room.
-    pub const ALL: [Self; 4] = [Self::Peft, Self::Hf, Self::Gguf, Self::GgufLora];
+    pub const ALL: [Self; 5] = [Self::Peft, Self::Hf, Self::Gguf, Self::GgufLora, Self::Native];
 
     /// The name on the command line and in project files.
     #[must_use]
@@ -76,6 +79,7 @@ impl ExportFormat {
             Self::Hf => "hf",
             Self::Gguf => "gguf",
             Self::GgufLora => "gguf-lora",
+            Self::Native => "native",
         }
     }
 

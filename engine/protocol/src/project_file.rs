@@ -291,7 +291,7 @@ fn check_ranges(project: &Project, name: &str) -> Result<(), Problem> {
     choice("keep.on_exceed", &project.keep.on_exceed, &["warn", "slow-down", "replay", "roll-back", "stop"])?;
     choice("model.base", &project.model.base, &crate::project::BASES)?;
     for format in &project.export.formats {
-        choice("export.formats", format, &["peft", "hf", "gguf", "gguf-lora"])?;
+        choice("export.formats", format, &["peft", "hf", "gguf", "gguf-lora", "native"])?;
     }
     if let Validation::Share(share) = project.data.validation {
         range("data.validation", share, 0.0, 0.9)?;

@@ -6,6 +6,7 @@ use temper_methods::{Imitation, ModelDims, OwnDims, Promote, SiteDims};
 use temper_models::capability::{DECODER, refusal};
 use temper_models::{Model, names};
 use temper_nn::ParamSet;
+use temper_nn::rules::set_ranks;
 use temper_protocol::{Code, Declared, Problem, Project};
 
 /// A method on a model.
@@ -57,12 +58,17 @@ pub fn attach(model: &mut Model, project: &Project) -> Result<Attached> {
         let spread = bits::spread(model, &mut plan, bits_per_value, seed)?;
         plan.notes.push(spread);
     }
+    set_ranks(&mut plan.adapters, |name, slots, count| match model.site(name) {
+        Some(site) => site.spectrum(slots, count, seed),
+        None => Ok((Vec::new(), 0.0)),
+    })?;
     for (name, slots) in &plan.adapters {
         let Some(site) = model.site_mut(name) else {
             return Err(Problem::internal(format!("the method plans for a layer {name} that is not there")).into());
         };
         site.attach(slots, seed)?;
     }
+    model.insert_all(&plan.insertions, seed)?;
     let selector = plan.promote.selector()?;
     let mut notes = plan.notes;
     if plan.promote != Promote::None {

@@ -3,7 +3,8 @@
 //! ```text
 //! <run>/checkpoints/step-00000050/adapter.safetensors     trained parameters (model.safetensors for whole weights)
 //!                                /optimiser.safetensors   moments
-//!                                /state.json              everything else, with the hashes of the other two
+//!                                /memory.safetensors      what adapters remember beside them, where they do
+//!                                /state.json              everything else, with the hashes of the others
 //! ```
 //!
 //! A folder is written under a temporary name, each file is flushed to the disk, then the folder is renamed
@@ -14,13 +15,14 @@ use crate::error::{Result, TrainError};
 use crate::hashes::Hashes;
 use crate::state::{STATE_SCHEMA, State};
 use crate::tensor_file::{FileSum, TensorFile, Values, hash_file, hex, write_file, write_tensors};
+use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use temper_nn::{AdamW, Bytes, Map, ParamSet, StateTensor, StateValues};
+use temper_nn::{AdamW, Bytes, LinearSite, Map, NnError, ParamSet, StateTensor, StateValues};
 use temper_protocol::{Code, Problem};
 
 /// Trained parameters of adapters.
@@ -29,6 +31,8 @@ pub const ADAPTER_FILE: &str = "adapter.safetensors";
 pub const MODEL_FILE: &str = "model.safetensors";
 /// Moments of the optimiser.
 pub const OPTIMISER_FILE: &str = "optimiser.safetensors";
+/// What adapters remember beside their parameters: masks, scores, moments of their own. Absent where there is nothing.
+pub const MEMORY_FILE: &str = "memory.safetensors";
 /// Everything else.
 pub const STATE_FILE: &str = "state.json";
 const FOLDER: &str = "checkpoints";
@@ -74,6 +78,29 @@ pub struct Loaded {
     pub weights: TensorFile,
     /// State of the optimiser, as it wrote itself.
     pub optimiser: Arc<Map>,
+    /// What adapters remembered, where they did.
+    pub memory: Option<TensorFile>,
+}
+
+impl Loaded {
+    /// Gives the adapters of a model the shapes and memories of this checkpoint. Their parameters' values are not filled
+    /// in yet; lists of parameters have to be made anew.
+    ///
+    /// # Errors
+    /// A damaged file, or memories that do not fit the adapters.
+    pub fn remember<'a>(&self, sites: impl IntoIterator<Item = &'a mut LinearSite>) -> Result<()> {
+        let mut known = self.weights.names()?;
+        let remembered = self.memory.as_ref().map(TensorFile::names).transpose()?.unwrap_or_default();
+        known.extend(remembered.iter().cloned());
+        let find = |name: &str| {
+            if !known.contains(name) {
+                return Ok(None);
+            }
+            let file = self.memory.as_ref().filter(|_| remembered.contains(name)).unwrap_or(&self.weights);
+            file.tensor(name).map(Some).map_err(|error| NnError::Value(Problem::from(error).what))
+        };
+        sites.into_iter().try_for_each(|site| Ok(site.restore(&find)?))
+    }
 }
 
 /// What a checkpoint is made of.
@@ -84,6 +111,8 @@ pub struct Parts<'a> {
     pub weights: &'a ParamSet,
     /// The optimiser.
     pub optimiser: &'a AdamW,
+    /// What adapters remember beside their parameters.
+    pub memory: Vec<(String, Tensor)>,
 }
 
 /// The checkpoints of a run.
@@ -219,7 +248,7 @@ fn write_folder(folder: &Path, parts: Parts<'_>) -> Result<u64> {
         fs::remove_dir_all(folder).map_err(|error| TrainError::io(folder, error))?;
     }
     fs::create_dir_all(folder).map_err(|error| TrainError::io(folder, error))?;
-    let Parts { mut meta, weights, optimiser } = parts;
+    let Parts { mut meta, weights, optimiser, memory } = parts;
     let mut bytes = 0;
     let mut note = |name: &str, sum: FileSum| {
         bytes += sum.bytes;
@@ -238,6 +267,10 @@ fn write_folder(folder: &Path, parts: Parts<'_>) -> Result<u64> {
         (tensor.name.clone(), values)
     });
     note(OPTIMISER_FILE, write_tensors(&folder.join(OPTIMISER_FILE), moments)?);
+    if !memory.is_empty() {
+        let memory = memory.iter().map(|(name, tensor)| (name.clone(), Values::Tensor(tensor)));
+        note(MEMORY_FILE, write_tensors(&folder.join(MEMORY_FILE), memory)?);
+    }
     let meta = serde_json::to_value(&meta).map_err(|error| Problem::internal(format!("state.json: {error}")))?;
     let file = StateFile { sha256: hash_of(&meta), meta };
     let text =
@@ -299,7 +332,9 @@ pub fn load(folder: &Path) -> Result<Loaded> {
     let weights_file = if meta.whole_weights { MODEL_FILE } else { ADAPTER_FILE };
     let weights = TensorFile::open(&folder.join(weights_file))?;
     let optimiser = Bytes::map_file(&folder.join(OPTIMISER_FILE))?;
-    Ok(Loaded { path: folder.to_path_buf(), meta, weights, optimiser })
+    let remembers = meta.files.contains_key(MEMORY_FILE);
+    let memory = remembers.then(|| TensorFile::open(&folder.join(MEMORY_FILE))).transpose()?;
+    Ok(Loaded { path: folder.to_path_buf(), meta, weights, optimiser, memory })
 }
 
 /// The checkpoint folder meant by `path`: itself, or of a run folder the best, or the newest when there is

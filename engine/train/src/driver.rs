@@ -148,6 +148,13 @@ impl Driver {
         Self { embed, blocks, head: model.head.params(), lowest, kept_from, fuse: true, imitation: None }
     }
 
+    /// A driver of the same model after parameters came, went or changed their masks.
+    #[must_use]
+    pub fn refreshed(&self, model: &Model) -> Self {
+        let kept_blocks = model.blocks.len().saturating_sub(self.kept_from);
+        Self { fuse: self.fuse, ..Self::keeping(model, kept_blocks) }
+    }
+
     /// The same with every block run as a graph of single operations: what fused blocks are compared with.
     #[must_use]
     pub fn unfused(mut self) -> Self {
@@ -167,7 +174,8 @@ impl Driver {
     }
 
     /// Hidden states (batch, width, hidden) that the lowest trained block is given: what may be kept between epochs.
-    /// `None` when every block is trained, or a block below passes on more than hidden states.
+    /// `None` when every block is trained, a block below passes on more than hidden states, or a prompt stands between
+    /// the tokens.
     ///
     /// # Errors
     /// Shapes that do not fit, or tokens outside the vocabulary.
@@ -176,9 +184,13 @@ impl Driver {
         if frozen == 0 {
             return Ok(None);
         }
+        let inside = model.inside(&tokens.ctx);
+        if inside.is_longer() {
+            return Ok(None);
+        }
         let mut flow = model.embed.forward(&tokens.ids, &tokens.ctx)?.detach();
         for block in model.blocks.iter().take(frozen) {
-            flow = plain_forward(block.as_ref(), flow, &tokens.ctx, self.fuse)?;
+            flow = plain_forward(block.as_ref(), flow, inside.ctx(), self.fuse)?;
             if !flow.side.is_empty() || flow.extra_loss.is_some() {
                 return Ok(None);
             }
@@ -217,7 +229,9 @@ impl Driver {
     ) -> Result<MicroLoss> {
         let start = Instant::now();
         let parent = self.imitation.map(|imitation| ParentStates::of(model, tokens, imitation)).transpose()?;
-        let (embedded, kept, last, mut extra_loss, mut away) = self.forward(prefix, model, tokens, parent.as_ref())?;
+        let inside = model.inside(&tokens.ctx);
+        let (embedded, kept, last, mut extra_loss, mut away) =
+            self.forward(prefix, model, tokens, inside.ctx(), parent.as_ref())?;
         let inputs_needed = self.lowest <= self.blocks.len();
         let (inputs, hidden) = if inputs_needed {
             let (inputs, flow) = Inputs::track(last)?;
@@ -225,6 +239,7 @@ impl Driver {
         } else {
             (Inputs::default(), last.hidden)
         };
+        let hidden = inside.leave(hidden)?;
         let (loss, loss_sum, divergence) = match &parent {
             Some(parent) => parent.loss(model, &hidden, tokens)?,
             None => {
@@ -250,9 +265,12 @@ impl Driver {
             }
             let (inputs, output) = match kept {
                 Kept::Graph { inputs, output } => (inputs, output),
-                Kept::Input(input) => self.run(model, stage, input, &tokens.ctx)?,
+                Kept::Input(input) => self.run(model, stage, input, inside.ctx())?,
                 Kept::Fused { block, input, kept } => {
-                    gradient = self.fused_backward(stage, &block, &input, kept, gradient, &tokens.ctx, grads)?;
+                    gradient = self.fused_backward(stage, &block, &input, kept, gradient, inside.ctx(), grads)?;
+                    if tokens.ctx.training {
+                        extra_loss += add_losses(model, stage, extra_scale, grads)?;
+                    }
                     continue;
                 }
             };
@@ -284,13 +302,14 @@ impl Driver {
 
     /// Up to the head: the embedding's graph when it is trained, what was kept of each block that is, the
     /// last block's output, the extra losses of blocks that are not visited again, and how far trained blocks are from a
-    /// parent's.
+    /// parent's. `ctx` is the pass inside.
     #[expect(clippy::type_complexity, reason = "the five parts are taken apart at once by the only caller")]
     fn forward(
         &self,
         prefix: Option<Tensor>,
         model: &Model,
         tokens: &Tokens,
+        ctx: &ForwardContext,
         parent: Option<&ParentStates>,
     ) -> Result<(Option<Flow>, Vec<(usize, Kept)>, Flow, f64, BTreeMap<usize, Away>)> {
         let (first, mut flow, embedded) = match prefix {
@@ -309,25 +328,25 @@ impl Driver {
             if self.fuse
                 && flow.hidden.device().is_cpu()
                 && flow.side.is_empty()
-                && let Some(block) = block.fused(&tokens.ctx)?
+                && let Some(block) = block.fused(ctx)?
             {
                 let input = flow.hidden;
-                let (hidden, keep) = fused_forward(&block, &input, &tokens.ctx, trained && stage >= self.kept_from)?;
+                let (hidden, keep) = fused_forward(&block, &input, ctx, trained && stage >= self.kept_from)?;
                 flow = Flow::new(hidden);
                 if trained {
                     kept.push((stage, Kept::Fused { block: Box::new(block), input, kept: keep.map(Box::new) }));
                 }
             } else if !trained {
-                flow = block.forward(flow, &tokens.ctx)?.detach();
+                flow = block.forward(flow, ctx)?.detach();
                 if let Some(extra) = &flow.extra_loss {
                     extra_loss += f64::from(extra.to_scalar::<f32>()?);
                 }
             } else if stage < self.kept_from {
                 kept.push((stage, Kept::Input(flow.clone())));
                 // The graph that the trained parameters record dies here, before the next block's begins.
-                flow = block.forward(flow, &tokens.ctx)?.detach();
+                flow = block.forward(flow, ctx)?.detach();
             } else {
-                let (inputs, output) = self.run(model, stage, flow, &tokens.ctx)?;
+                let (inputs, output) = self.run(model, stage, flow, ctx)?;
                 flow = output.detach();
                 kept.push((stage, Kept::Graph { inputs, output }));
             }
@@ -374,6 +393,21 @@ impl Driver {
         let (inputs, input) = if stage + 1 > self.lowest { Inputs::track(input)? } else { (Inputs::default(), input) };
         Ok((inputs, block.forward(input, ctx)?))
     }
+}
+
+/// Adds the gradients of the extra losses of a block's adapters, times `scale`: what a fused block leaves out. They depend
+/// on the adapters' own parameters alone. Returns their sum.
+fn add_losses(model: &Model, stage: usize, scale: f64, grads: &mut Grads) -> Result<f64> {
+    let mut sum = 0.0;
+    for site in model.blocks.get(stage).map(|block| block.sites()).unwrap_or_default() {
+        let Some(loss) = site.extra_loss()? else { continue };
+        sum += f64::from(loss.to_scalar::<f32>()?);
+        if loss.track_op() {
+            let mut store = loss.affine(scale, 0.0)?.backward()?;
+            grads.collect(&site.params(), &mut store)?;
+        }
+    }
+    Ok(sum)
 }
 
 /// Hidden states after a block without a graph, and what its backward pass needs with `keep`.
@@ -433,11 +467,12 @@ pub(crate) fn seed_of(output: &Flow, gradient: &FlowGradient, extra_scale: f64) 
 /// # Errors
 /// Shapes that do not fit, or tokens outside the vocabulary.
 pub fn hidden(model: &Model, ids: &Arc<[u32]>, ctx: &ForwardContext) -> Result<Tensor> {
+    let inside = model.inside(ctx);
     let mut flow = model.embed.forward(ids, ctx)?.detach();
     for block in &model.blocks {
-        flow = plain_forward(block.as_ref(), flow, ctx, true)?;
+        flow = plain_forward(block.as_ref(), flow, inside.ctx(), true)?;
     }
-    Ok(flow.hidden)
+    Ok(inside.leave(flow.hidden)?)
 }
 
 /// Bytes that one token of a micro-step keeps alive per block when activations are kept: the f32 inputs and

@@ -238,7 +238,7 @@ fn one_step(
 
 /// Size of an export: adapters in f32, merged models in their own or the chosen storage type.
 fn export_mib(format: &str, request: &TrainRequest, prepared: &Prepared) -> f64 {
-    if format == "peft" || format == "gguf-lora" {
+    if matches!(format, "peft" | "gguf-lora" | "native") {
         return prepared.attached.params.elements() as f64 * 4.0 / MIB;
     }
     let bytes = match request.project.export.dtype.as_deref().and_then(StorageType::from_name) {

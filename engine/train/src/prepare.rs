@@ -16,6 +16,7 @@ use temper_data::{
 use temper_models::gguf::gguf_tokenizer_parts;
 use temper_models::{Model, ModelSource};
 use temper_nn::ForwardContext;
+use temper_nn::kernels::threads::room_for;
 use temper_protocol::project::Validation;
 use temper_protocol::{Code, Problem, Project};
 
@@ -224,6 +225,8 @@ pub struct Hashing {
 
 /// Where the hashes of files are remembered, beside what was measured of the base.
 const STAMPS_FILE: &str = "hashes.json";
+/// Stack of the thread that reads files for their hashes.
+const HASHING_STACK_BYTES: usize = 2 << 20;
 
 impl Hashing {
     /// Starts.
@@ -241,10 +244,16 @@ impl Hashing {
             let program = std::env::current_exe().ok().and_then(|path| known.hash(&path).ok());
             Ok((base, program.unwrap_or_default()))
         };
+        let refused = |error: std::io::Error| {
+            let what = format!("the system gives no thread for checking the files, or no memory for it: {error}");
+            Problem::new(Code::OutOfMemory, what, request.model_path.display().to_string(), "close other programs")
+        };
+        room_for(1, HASHING_STACK_BYTES).map_err(refused)?;
         let worker = std::thread::Builder::new()
             .name("temper-hashes".to_owned())
+            .stack_size(HASHING_STACK_BYTES)
             .spawn(work)
-            .map_err(|error| Problem::internal(format!("no thread for hashes: {error}")))?;
+            .map_err(refused)?;
         Ok(Self { worker, stamps })
     }
 

@@ -33,16 +33,30 @@ pub fn tell(model: &Model, whole_weights: bool, round: u64, step: u64, watch: &W
     for index in throttle(&sites, whole_weights).due(round, sites.len()) {
         let Some(site) = sites.get(index) else { continue };
         watch.check()?;
-        if let Some(found) = site.telemetry()? {
-            watch.say(Event::Rank {
-                step,
-                site: site.name().to_owned(),
-                rank: found.rank as u64,
-                effective_rank: found.effective_rank,
-                energy: found.energy,
-                spectrum: found.spectrum,
-            });
-        }
+        tell_site(site, step, watch)?;
+    }
+    Ok(())
+}
+
+/// Measures and says the sites that rules have just changed, by their names.
+///
+/// # Errors
+/// A failing decomposition.
+pub fn tell_moved(model: &Model, moved: &[String], step: u64, watch: &Watch<'_>) -> Result<()> {
+    let sites = moved.iter().filter_map(|name| model.site(name)).filter(|site| !site.measures_whole_weight());
+    sites.into_iter().try_for_each(|site| tell_site(site, step, watch))
+}
+
+fn tell_site(site: &LinearSite, step: u64, watch: &Watch<'_>) -> Result<()> {
+    if let Some(found) = site.telemetry()? {
+        watch.say(Event::Rank {
+            step,
+            site: site.name().to_owned(),
+            rank: found.rank as u64,
+            effective_rank: found.effective_rank,
+            energy: found.energy,
+            spectrum: found.spectrum,
+        });
     }
     Ok(())
 }

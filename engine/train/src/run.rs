@@ -15,6 +15,7 @@ use crate::phases::{Phase, PhaseClock};
 use crate::prefix::PrefixCache;
 use crate::prepare::tokens_of;
 use crate::probes::Probes;
+use crate::ranks;
 use crate::request::TrainRequest;
 use crate::samples::Prompts;
 use crate::schedule::Schedule;
@@ -29,6 +30,7 @@ use std::time::Instant;
 use temper_data::{Cursor, Example, Prefetcher, TextCodec};
 use temper_models::Model;
 use temper_nn::ops::IGNORE;
+use temper_nn::rules::{At, take_step};
 use temper_nn::{AdamW, Grads};
 use temper_protocol::{Event, Problem, RunStatus};
 
@@ -199,10 +201,12 @@ impl Run<'_> {
             return self.spike(step, verdict, &rows, window.cursor);
         }
         let lr = self.schedule.lr(step) * self.state.lr_factor.0;
-        self.optimiser.step(&self.attached.params, &grads, lr)?;
-        drop(grads);
-        for site in self.model.sites_mut() {
-            site.after_step(step)?;
+        let at = At { step, total: self.total_steps };
+        let mut sites = self.model.sites_mut();
+        let moved = take_step(&mut sites, &self.attached.params, &mut self.optimiser, &mut grads, lr, at)?;
+        drop((grads, sites));
+        if moved.params {
+            self.refresh_params()?;
         }
         self.clock.add(Phase::Optimiser, optimising);
 
@@ -231,7 +235,9 @@ impl Run<'_> {
         if imitation.is_some() {
             self.tell_divergence(step);
         }
-        Ok(())
+        // What rules moved is seen at once, not only at the next measurement.
+        let (model, watch) = (&self.model, self.watch);
+        self.clock.time(Phase::Probes, || ranks::tell_moved(model, &moved.sites, step, watch))
     }
 
     /// Where validation is due or the imitation ends: how far the model was from its original since it was last told.

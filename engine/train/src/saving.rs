@@ -88,7 +88,11 @@ impl Run<'_> {
             state: self.state.clone(),
             files: BTreeMap::new(),
         };
-        let parts = Parts { meta, weights: &self.attached.params, optimiser: &self.optimiser };
+        let mut memory = Vec::new();
+        for site in self.model.sites() {
+            memory.extend(site.memory()?);
+        }
+        let parts = Parts { meta, weights: &self.attached.params, optimiser: &self.optimiser, memory };
         let (path, bytes) = self.checkpoints.write(parts)?;
         self.saved = Some(step);
         if let Some(within) = within {
@@ -117,6 +121,8 @@ impl Run<'_> {
 
     /// Makes the run what it was at a checkpoint.
     pub(crate) fn restore(&mut self, loaded: Loaded) -> Result<()> {
+        loaded.remember(self.model.sites_mut())?;
+        self.refresh_params()?;
         let Loaded { meta, weights, optimiser, .. } = loaded;
         fill(&self.attached.params, &weights)?;
         self.optimiser = AdamW::from_safetensors(adamw(&self.request.project.train), optimiser.as_slice())?;
@@ -124,6 +130,13 @@ impl Run<'_> {
         self.saved = Some(meta.state.step);
         self.state = meta.state;
         self.watch.set_step(self.state.step);
+        Ok(())
+    }
+
+    /// Makes the lists of what is trained anew, after adapters have changed shape or mask.
+    pub(crate) fn refresh_params(&mut self) -> Result<()> {
+        self.attached.params = self.model.params()?;
+        self.driver = self.driver.refreshed(&self.model);
         Ok(())
     }
 

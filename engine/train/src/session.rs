@@ -104,7 +104,7 @@ fn whole(request: &TrainRequest, threads: usize, watch: &Watch<'_>) -> Result<Ou
         project: request.project_dir.clone(),
         method: request.project.method.id.clone(),
         model_parameters: prepared.model.parameter_count(),
-        trained_parameters: prepared.attached.params.elements() as u64,
+        trained_parameters: prepared.attached.params.trained()? as u64,
         seed: request.project.train.seed,
         threads,
         device: device.name().to_owned(),

@@ -5,6 +5,7 @@ use crate::error::Result;
 use crate::watch::Watch;
 use std::sync::mpsc::sync_channel;
 use temper_nn::kernels::memory::KeepFreed;
+use temper_nn::kernels::threads::room_for;
 use temper_protocol::{Act, Code, Event, Problem};
 
 /// Events that may wait for the listener.
@@ -52,6 +53,8 @@ pub(crate) fn on_pool<T: Send>(
         let what = format!("the system gives no threads for the run, or no memory for them: {error}");
         Problem::new(Code::OutOfMemory, what, format!("run {run}"), "close other programs, or set train.threads lower")
     };
+    // One more for the one that `work` starts on.
+    room_for(threads + 1, STACK_BYTES).map_err(|error| no_threads(&error))?;
     let _keep = KeepFreed::begin();
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(threads)

@@ -56,7 +56,8 @@ pub fn load_trained(
     }
     let mut model = load_base(&project, model_path, progress)?;
     let codec = load_codec(&model.source, model_path, &project)?;
-    let attached = attach(&mut model, &project)?;
-    fill(&attached.params, &loaded.weights)?;
+    attach(&mut model, &project)?;
+    loaded.remember(model.sites_mut())?;
+    fill(&model.params()?, &loaded.weights)?;
     Ok(Trained { model, codec, checkpoint, meta: loaded.meta, project })
 }

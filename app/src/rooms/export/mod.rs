@@ -116,9 +116,9 @@ fn what_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
         Some(Event::Model { storage, chat_template, .. }) => (storage.as_str(), chat_template.as_str()),
         _ => ("as trained on", ""),
     };
-    use temper_protocol::ExportFormat::{Gguf, GgufLora, Hf, Peft};
+    use temper_protocol::ExportFormat::{Gguf, GgufLora, Hf, Native, Peft};
     let facts: Vec<(&str, String, &str)> = match target.format {
-        Peft => vec![
+        Peft | Native => vec![
             ("Holds", "the change alone".to_owned(), "needs the base model beside it"),
             ("Numbers", "f32, as trained".to_owned(), "nothing is rounded"),
         ],

@@ -38,6 +38,7 @@ pub fn adapter_over(base: Tensors, adapter: &Path) -> Result<Adapted> {
     let mut adapted = Adapted { tensors: base, obstacles: Vec::new() };
     match kind.as_str() {
         "LORA" => folder.lora(&mut adapted)?,
+        "ADALORA" => folder.adalora(&mut adapted)?,
         "IA3" => folder.ia3(&mut adapted)?,
         "BEFT" => folder.beft(&mut adapted)?,
         "VERA" => folder.vera(&mut adapted)?,
@@ -45,6 +46,10 @@ pub fn adapter_over(base: Tensors, adapter: &Path) -> Result<Adapted> {
         "LOKR" => folder.lokr(&mut adapted)?,
         "MISS" => folder.miss(&mut adapted)?,
         "LN_TUNING" => folder.norms(&mut adapted)?,
+        // Nothing that weights could hold.
+        "PREFIX_TUNING" | "PROMPT_TUNING" => {
+            adapted.obstacles.push(format!("the independent graph has no place for {kind}"));
+        }
         other => return Err(read_back(&file, format!("the independent reader does not know {other}"))),
     }
     Ok(adapted)
@@ -110,6 +115,17 @@ impl Folder<'_> {
             if self.flag("lora_bias") {
                 adapted.shift(module, &self.tensor(module, "lora_B.bias")?.affine(scale, 0.0)?)?;
             }
+        }
+        Ok(())
+    }
+
+    fn adalora(&self, adapted: &mut Adapted) -> Result<()> {
+        for (module, strengths) in self.ending(".lora_E") {
+            let (a, b) = (self.tensor(module, "lora_A")?, self.tensor(module, "lora_B")?);
+            let divisor = self.number("init_r", "", module)? + 1e-5;
+            let scale = self.number("lora_alpha", "", module)? / divisor;
+            let change = b.matmul(&a.broadcast_mul(strengths)?)?.affine(scale, 0.0)?;
+            adapted.put(module, "weight", &(self.weight(adapted, module)? + change)?)?;
         }
         Ok(())
     }

@@ -211,7 +211,7 @@ fn rounded_base(project: &Project, format: ExportFormat) -> Result<Option<Rounde
                  trained and measured, not the base's original weights with a change"
             ),
         },
-        ExportFormat::Peft | ExportFormat::GgufLora => RoundedBase {
+        ExportFormat::Peft | ExportFormat::GgufLora | ExportFormat::Native => RoundedBase {
             held_as: Some("auto"),
             fact: format!("{base}; the adapter goes onto the original weights"),
             text: format!(

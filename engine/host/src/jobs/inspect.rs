@@ -142,11 +142,11 @@ fn images(path: &Path, found: &Looked) -> Event {
 
 /// The adapter at `path`, if it is one.
 fn adapter(path: &Path) -> Result<Option<Event>, Problem> {
-    if path.join("adapter_config.json").is_file() {
+    if temper_export::is_adapter(path) {
         let summary = temper_export::read_peft::describe(path)?;
         return Ok(Some(Event::Adapter {
             path: path.to_path_buf(),
-            format: "peft".to_owned(),
+            format: if temper_export::insertions::is_native(path) { "native" } else { "peft" }.to_owned(),
             method: summary.peft_type.to_lowercase(),
             base: summary.base,
             rank: summary.rank,

@@ -119,7 +119,7 @@ fn adapter_path(written: &str, base_dir: &Path) -> Result<AdapterPath, Problem> 
     }
     let folder = names::absolute(Path::new(written), base_dir)?;
     let name = folder.file_name().map_or_else(|| written.to_owned(), |name| name.to_string_lossy().into_owned());
-    if folder.join("adapter_config.json").is_file() {
+    if temper_export::is_adapter(&folder) {
         return Ok(AdapterPath { folder, native: false, name });
     }
     if folder.join(checkpoint::STATE_FILE).is_file() || !Checkpoints::existing(&folder).steps().is_empty() {
@@ -129,7 +129,7 @@ fn adapter_path(written: &str, base_dir: &Path) -> Result<AdapterPath, Problem> 
         Code::NotFound,
         "there is no adapter here",
         folder.display().to_string(),
-        "give a PEFT adapter folder, a run's folder, or run:NUMBER",
+        "give an adapter folder, a run's folder, or run:NUMBER",
     ))
 }
 

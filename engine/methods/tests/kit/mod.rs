@@ -157,6 +157,11 @@ pub(crate) fn params(sites: &[LinearSite]) -> Vec<Param> {
 pub(crate) fn shake(params: &[Param], std: f64) -> Outcome {
     for param in params {
         let noise = random(&format!("shake/{}", param.name), param.var.dims(), std)?;
+        // What a mask holds, training does not move.
+        let noise = match &param.mask {
+            Some(mask) => (noise * mask)?,
+            None => noise,
+        };
         param.var.set(&(param.var.as_tensor() + noise)?)?;
     }
     Ok(())

@@ -48,6 +48,11 @@ pub(crate) fn applied(peft: &PeftLayer, weight: &Tensor, bias: Option<&Tensor>) 
             let b = b.broadcast_mul(&tensor("vera_lambda_b")?.unsqueeze(1)?)?;
             ((weight + b.matmul(&a)?)?, bias)
         }
+        "ADALORA" => {
+            let scaled = tensor("lora_A")?.broadcast_mul(&tensor("lora_E")?)?;
+            let scale = peft.number("lora_alpha") / (peft.number("init_r") + 1e-5);
+            ((weight + tensor("lora_B")?.matmul(&scaled)?.affine(scale, 0.0)?)?, bias)
+        }
         "LOHA" => {
             let product = |left: &str, right: &str| -> Outcome<Tensor> { Ok(tensor(left)?.matmul(&tensor(right)?)?) };
             let change = (product("hada_w1_a", "hada_w1_b")? * product("hada_w2_a", "hada_w2_b")?)?;

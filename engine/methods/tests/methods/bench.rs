@@ -5,13 +5,19 @@
 //! eigenvalues fall as 1/i), relative to the loss before: 1 is no adaptation, 0 is solved.
 
 use candle_core::{Device, Tensor};
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::Arc;
 use temper_methods::{ModelDims, SiteDims, find};
+use temper_nn::insertion::At;
 use temper_nn::optim::{AdamW, AdamWConfig};
 use temper_nn::rng::Stream;
+use temper_nn::rules::{self, take_step};
 use temper_nn::slots::Slots;
-use temper_nn::{ForwardContext, FrozenLinear, FrozenWeight, Grads, LinearSite, ParamSet, StorageKind, linalg};
+use temper_nn::{
+    ForwardContext, FrozenLinear, FrozenWeight, Grads, InsertDims, Insertion, Inserts, LinearSite, ParamSet, Point,
+    StorageKind, linalg,
+};
 use temper_protocol::{Value, Values};
 
 /// Result of a test.
@@ -139,15 +145,22 @@ fn loss(site: &LinearSite, x: &Tensor, wanted: &Tensor) -> Outcome<Tensor> {
 /// the loss of the untouched weight.
 fn train(site: &mut LinearSite, x: &Tensor, wanted: &Tensor, steps: usize, lr: f64) -> Outcome {
     let before = f64::from(loss(&layer()?, x, wanted)?.to_scalar::<f32>()?);
-    let set = ParamSet::new(site.params())?;
+    let mut set = ParamSet::new(site.params())?;
     let mut optimiser = AdamW::new(AdamWConfig { weight_decay: 0.0, ..AdamWConfig::default() });
     for step in 0..steps {
         let mut grads = Grads::new();
-        grads.collect(&set, &mut loss(site, x, wanted)?.affine(128.0 / before, 0.0)?.backward()?)?;
+        let mut total = loss(site, x, wanted)?.affine(128.0 / before, 0.0)?;
+        if let Some(extra) = site.extra_loss()? {
+            total = (total + extra)?;
+        }
+        grads.collect(&set, &mut total.backward()?)?;
         site.map_grads(&mut grads)?;
         let share = step as f64 / steps as f64;
-        optimiser.step(&set, &grads, lr * 0.5 * (1.0 + (std::f64::consts::PI * share).cos()))?;
-        site.after_step(step as u64 + 1)?;
+        let lr = lr * 0.5 * (1.0 + (std::f64::consts::PI * share).cos());
+        let at = rules::At { step: step as u64 + 1, total: steps as u64 };
+        if take_step(&mut [&mut *site], &set, &mut optimiser, &mut grads, lr, at)?.params {
+            set = ParamSet::new(site.params())?;
+        }
     }
     Ok(())
 }
@@ -205,4 +218,56 @@ pub(crate) fn best_fit(slots: &Slots, goal: &Tensor, steps: usize) -> Outcome<f6
         best = best.min(fit(&mut site, goal, steps, lr)?);
     }
     Ok(best)
+}
+
+/// So many blocks of `hidden` features whose keys have `keys`, as methods see them.
+pub(crate) fn blocks(count: usize, hidden: usize, keys: usize) -> ModelDims {
+    let site = |layer: usize| SiteDims {
+        name: format!("layers.{layer}.attn.k"),
+        hf_name: format!("model.layers.{layer}.self_attn.k_proj"),
+        out_features: keys,
+        in_features: hidden,
+        layer: Some(layer),
+        bias: false,
+    };
+    ModelDims { sites: (0..count).map(site).collect(), own: Vec::new() }
+}
+
+/// How many numbers the method `id` trains on these blocks.
+pub(crate) fn count_blocks(id: &str, dims: &ModelDims, settings: &[(&str, Value)]) -> Outcome<u64> {
+    Ok(find(id)?.trained_parameters(&values(settings), dims)?)
+}
+
+/// What the method `id` puts into the stages of such a model, built, by the names of the stages in the order of the plan.
+/// A head has 4 features.
+pub(crate) fn inserted(id: &str, dims: &ModelDims, settings: &[(&str, Value)]) -> Outcome<Vec<(String, Inserts)>> {
+    let points = |stage: &str| -> &[Point] {
+        match stage {
+            "embed" => &[Point::EmbedOut],
+            "head" => &[Point::HeadIn],
+            _ => &[Point::AttnKv, Point::AttnOut, Point::MlpOut],
+        }
+    };
+    let site = dims.sites.first().ok_or("no block")?;
+    let sizes = InsertDims { hidden: site.in_features, kv_heads: site.out_features / 4, head_dim: 4 };
+    let (mut shared, mut all) = (BTreeMap::new(), Vec::<(String, Inserts)>::new());
+    for insertion in find(id)?.plan(&values(settings), &dims.sites, 1)?.insertions {
+        let Insertion { stage, what } = insertion;
+        if all.iter().all(|(known, _)| *known != stage) {
+            all.push((stage.clone(), Inserts::default()));
+        }
+        let (_, inserts) = all.iter_mut().find(|(known, _)| *known == stage).ok_or("no stage")?;
+        inserts.attach(&what, points(&stage), &mut At::new(&stage, sizes, 7, &mut shared))?;
+    }
+    Ok(all)
+}
+
+/// Moves every parameter of what was inserted.
+pub(crate) fn moved(inserts: &Inserts) -> Outcome {
+    for param in inserts.params() {
+        let dims = param.var.dims();
+        let noise = normal(&param.name, 1, param.elements(), 0.3)?.reshape(dims)?;
+        param.var.set(&(param.var.as_tensor() + noise)?)?;
+    }
+    Ok(())
 }

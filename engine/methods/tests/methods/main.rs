@@ -2,6 +2,12 @@
 //! The common clauses (unchanged start, gradients, merge, saving, export, frozen bytes) are in `contract.rs`.
 
 #[cfg(test)]
+mod adalora;
+#[cfg(test)]
+mod adapter;
+#[cfg(test)]
+mod alloc;
+#[cfg(test)]
 mod bat;
 #[cfg(test)]
 mod bench;
@@ -16,7 +22,15 @@ mod hydra;
 #[cfg(test)]
 mod ia3;
 #[cfg(test)]
+mod increlora;
+#[cfg(test)]
 mod int2_1;
+#[cfg(test)]
+mod inv_adapter;
+#[cfg(test)]
+mod lamda;
+#[cfg(test)]
+mod lamda_pp;
 #[cfg(test)]
 mod ln;
 #[cfg(test)]
@@ -28,7 +42,11 @@ mod lokr;
 #[cfg(test)]
 mod loldu;
 #[cfg(test)]
+mod lora_pro;
+#[cfg(test)]
 mod lq_lora;
+#[cfg(test)]
+mod mam;
 #[cfg(test)]
 mod miss;
 #[cfg(test)]
@@ -38,10 +56,18 @@ mod olora;
 #[cfg(test)]
 mod paca;
 #[cfg(test)]
+mod par_adapter;
+#[cfg(test)]
 mod pela;
 #[cfg(test)]
 mod pissa;
 #[cfg(test)]
+mod prefix;
+#[cfg(test)]
+mod prompt;
+#[cfg(test)]
 mod sketchtune;
+#[cfg(test)]
+mod sora;
 #[cfg(test)]
 mod vera;

@@ -1,5 +1,6 @@
 //! A block: attention and gated MLP, each behind a norm and beside a residual connection; with the further norms that the
-//! family has.
+//! family has. What methods insert stands at the points of [`temper_nn::insertion`]; without any, it is as if there were
+//! none.
 
 use crate::names::Slot;
 use crate::own::Norm;
@@ -11,7 +12,10 @@ use candle_core::Tensor;
 use std::sync::Arc;
 use temper_nn::fused::{AttentionHalf, FusedBlock, MlpHalf};
 use temper_nn::ops::{self, AttentionSpec, Gate};
-use temper_nn::{ForwardContext, FrozenLinear, LinearSite, Param};
+use temper_nn::{ForwardContext, FrozenLinear, InsertDims, Inserts, LinearSite, Param, Point};
+
+/// Where something can be inserted into a block.
+const POINTS: &[Point] = &[Point::AttnIn, Point::AttnKv, Point::AttnOut, Point::MlpIn, Point::MlpOut, Point::Block];
 
 /// One block of the llama graph.
 pub struct BlockStage {
@@ -35,6 +39,7 @@ pub struct BlockStage {
     mlp_post_norm: Option<Norm>,
     shape: Shape,
     rope: Arc<RopeTables>,
+    inserts: Inserts,
 }
 
 #[derive(Clone, Copy)]
@@ -104,6 +109,7 @@ impl BlockStage {
             mlp_post_norm,
             shape,
             rope: Arc::clone(rope),
+            inserts: Inserts::default(),
         })
     }
 
@@ -122,16 +128,34 @@ impl BlockStage {
         Ok((q, split(&self.k, kv_heads, self.k_norm.as_ref())?, split(&self.v, kv_heads, None)?))
     }
 
-    /// Output projection and gated MLP around their residual connections.
-    fn finish(&self, input: &Tensor, attended: &Tensor, ctx: &ForwardContext) -> Result<Tensor> {
+    /// The normed input of the attention.
+    fn attn_in(&self, hidden: &Tensor) -> Result<Tensor> {
+        let normed = ops::rms_norm(hidden, self.attn_norm.weight(), self.shape.rms_eps)?;
+        Ok(self.inserts.apply(Point::AttnIn, normed, &[])?)
+    }
+
+    /// Output projection and gated MLP around their residual connections; `normed` is the input of the attention.
+    fn finish(&self, input: &Tensor, normed: &Tensor, attended: &Tensor, ctx: &ForwardContext) -> Result<Tensor> {
         let width = self.shape.heads * self.shape.head_dim;
         let joined = attended.reshape((ctx.batch, ctx.width, width))?;
         let added = self.normed(self.attn_post_norm.as_ref(), self.o.forward(&joined, ctx)?)?;
+        let added = self.inserts.apply(Point::AttnOut, added, &[(Point::AttnIn, normed)])?;
         let middle = (input + added)?;
         let normed = ops::rms_norm(&middle, self.mlp_norm.weight(), self.shape.rms_eps)?;
+        let normed = self.inserts.apply(Point::MlpIn, normed, &[])?;
         let (gate, up) = (self.gate.forward(&normed, ctx)?, self.up.forward(&normed, ctx)?);
         let gated = self.shape.activation.gated(&gate, &up)?;
-        Ok((middle + self.normed(self.mlp_post_norm.as_ref(), self.down.forward(&gated, ctx)?)?)?)
+        let added = self.normed(self.mlp_post_norm.as_ref(), self.down.forward(&gated, ctx)?)?;
+        let added = self.inserts.apply(Point::MlpOut, added, &[(Point::MlpIn, &normed)])?;
+        Ok(self.inserts.apply(Point::Block, (middle + added)?, &[])?)
+    }
+
+    /// Positions for the rotation: behind the prefix, if there is one.
+    fn positions(&self, ctx: &ForwardContext) -> Arc<[u32]> {
+        match self.inserts.prefix_length() as u32 {
+            0 => Arc::clone(&ctx.positions),
+            shift => ctx.positions.iter().map(|position| position + shift).collect(),
+        }
     }
 
     /// `x` through a norm that may be absent.
@@ -174,14 +198,14 @@ impl Stage for BlockStage {
     }
 
     fn forward(&self, mut flow: Flow, ctx: &ForwardContext) -> Result<Flow> {
-        let normed = ops::rms_norm(&flow.hidden, self.attn_norm.weight(), self.shape.rms_eps)?;
+        let normed = self.attn_in(&flow.hidden)?;
         let (q, k, v) = self.project(&normed, ctx)?;
-        let table = self.rope.table(length(&ctx.positions));
-        let q = ops::rotary(&q, &table, &ctx.positions)?;
-        let k = ops::rotary(&k, &table, &ctx.positions)?;
-        let spec = Arc::new(self.attention_spec(Arc::clone(&ctx.borders)));
-        let attended = ops::attention(&q, &k, &v, &spec)?;
-        flow.hidden = self.finish(&flow.hidden, &attended, ctx)?;
+        let positions = self.positions(ctx);
+        let table = self.rope.table(length(&positions));
+        let q = ops::rotary(&q, &table, &positions)?;
+        let k = ops::rotary(&k, &table, &positions)?;
+        let attended = self.inserts.attention(&q, &k, &v, self.attention_spec(Arc::clone(&ctx.borders)))?;
+        flow.hidden = self.finish(&flow.hidden, &normed, &attended, ctx)?;
         if ctx.training {
             for site in self.sites() {
                 flow.add_loss(site.extra_loss()?)?;
@@ -191,6 +215,9 @@ impl Stage for BlockStage {
     }
 
     fn fused(&self, ctx: &ForwardContext) -> Result<Option<FusedBlock>> {
+        if self.inserts.is_active() {
+            return Ok(None);
+        }
         let site = |site: &LinearSite| site.fused(ctx);
         let (Some(q), Some(k), Some(v), Some(o)) = (site(&self.q)?, site(&self.k)?, site(&self.v)?, site(&self.o)?)
         else {
@@ -230,16 +257,22 @@ impl Stage for BlockStage {
         if ctx.batch != 1 {
             return Err(ModelError::Request(format!("a cache holds one text, the batch has {}", ctx.batch)));
         }
-        let normed = ops::rms_norm(&flow.hidden, self.attn_norm.weight(), self.shape.rms_eps)?;
+        let normed = self.attn_in(&flow.hidden)?;
         let (q, k, v) = self.project(&normed, ctx)?;
-        let table = self.rope.table(length(&ctx.positions));
-        let q = ops::rotary(&q, &table, &ctx.positions)?;
-        let keys = extend(&mut cache.keys, &ops::rotary(&k, &table, &ctx.positions)?)?;
+        let positions = self.positions(ctx);
+        let table = self.rope.table(length(&positions));
+        let q = ops::rotary(&q, &table, &positions)?;
+        if cache.keys.is_none()
+            && let Some((keys, values)) = self.inserts.key_values()?
+        {
+            (cache.keys, cache.values) = (Some(keys.unsqueeze(0)?.detach()), Some(values.unsqueeze(0)?.detach()));
+        }
+        let keys = extend(&mut cache.keys, &ops::rotary(&k, &table, &positions)?)?;
         let values = extend(&mut cache.values, &v)?;
         let end = u32::try_from(keys.dim(1)?).unwrap_or(u32::MAX);
         let spec = self.attention_spec(Arc::new(vec![vec![0, end]]));
         let attended = ops::attention_cached(&q, &keys, &values, &spec)?;
-        flow.hidden = self.finish(&flow.hidden, &attended, ctx)?.detach();
+        flow.hidden = self.finish(&flow.hidden, &normed, &attended, ctx)?.detach();
         Ok(flow)
     }
 
@@ -251,9 +284,22 @@ impl Stage for BlockStage {
         vec![&mut self.q, &mut self.k, &mut self.v, &mut self.o, &mut self.gate, &mut self.up, &mut self.down]
     }
 
+    fn points(&self) -> (&'static [Point], InsertDims) {
+        let Shape { kv_heads, head_dim, .. } = self.shape;
+        (POINTS, InsertDims { hidden: self.q.in_features(), kv_heads, head_dim })
+    }
+
+    fn inserts(&self) -> Option<&Inserts> {
+        Some(&self.inserts)
+    }
+
+    fn inserts_mut(&mut self) -> Option<&mut Inserts> {
+        Some(&mut self.inserts)
+    }
+
     fn params(&self) -> Vec<Param> {
         let own = self.norms().into_iter().filter_map(Norm::param);
-        own.chain(self.sites().into_iter().flat_map(LinearSite::params)).collect()
+        own.chain(self.sites().into_iter().flat_map(LinearSite::params)).chain(self.inserts.params()).collect()
     }
 
     fn promote(&mut self, select: &dyn Fn(&str) -> bool) -> Result<()> {
@@ -273,6 +319,7 @@ impl Stage for BlockStage {
     fn set_enabled(&self, enabled: bool) {
         self.norms().into_iter().for_each(|norm| norm.set_enabled(enabled));
         self.sites().into_iter().for_each(|site| site.set_enabled(enabled));
+        self.inserts.set_enabled(enabled);
     }
 
     fn read_weight(&self, name: &str) -> Result<Option<Vec<f32>>> {

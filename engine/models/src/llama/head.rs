@@ -1,25 +1,42 @@
 //! The last stage: final norm, then the output head with the loss, or logits.
 
+use crate::insert::Shared;
 use crate::own::{Norm, Table};
 use crate::{LlamaConfig, Result};
 use candle_core::Tensor;
 use std::sync::Arc;
+use temper_nn::insertion::{At, Insert};
 use temper_nn::ops::Parent;
-use temper_nn::{FrozenWeight, Param, Role, ops};
+use temper_nn::{FrozenWeight, InsertDims, Inserts, Param, Point, Role, ops};
 
 /// Final norm and output head.
-#[derive(Debug)]
 pub struct HeadStage {
     norm: Norm,
     table: Table,
     rms_eps: f64,
+    inserts: Inserts,
 }
 
 impl HeadStage {
     /// `own` is the head's weight, none when it is tied to `embedding`.
     pub(crate) fn new(config: &LlamaConfig, norm: Tensor, own: Option<Arc<FrozenWeight>>, embedding: &Table) -> Self {
         let table = own.map_or_else(|| embedding.clone(), |weight| Table::new("head", Role::Head, weight));
-        Self { norm: Norm::new("norm", norm), table, rms_eps: config.rms_eps }
+        Self { norm: Norm::new("norm", norm), table, rms_eps: config.rms_eps, inserts: Inserts::default() }
+    }
+
+    /// What is inserted before the head.
+    #[must_use]
+    pub fn inserts(&self) -> &Inserts {
+        &self.inserts
+    }
+
+    /// Puts something between norm and head.
+    ///
+    /// # Errors
+    /// What has no place here.
+    pub(crate) fn insert(&mut self, insert: &Insert, seed: u64, shared: &mut Shared) -> Result<()> {
+        let dims = InsertDims { hidden: self.table.frozen().cols, ..InsertDims::default() };
+        Ok(self.inserts.attach(insert, &[Point::HeadIn], &mut At::new("head", dims, seed, shared))?)
     }
 
     pub(crate) fn table(&self) -> &Table {
@@ -74,14 +91,15 @@ impl HeadStage {
         let width = hidden.dims().last().copied().unwrap_or(0);
         let rows = hidden.elem_count().checked_div(width).unwrap_or(0);
         let hidden = hidden.reshape((rows, width))?.to_device(&temper_nn::device::current())?;
-        Ok(ops::rms_norm(&hidden, self.norm.weight(), self.rms_eps)?)
+        let normed = ops::rms_norm(&hidden, self.norm.weight(), self.rms_eps)?;
+        Ok(self.inserts.apply(Point::HeadIn, normed, &[])?)
     }
 
     /// Everything trained in it. A tied table is the embedding's parameter, so that both stages' gradients of it
     /// are found and added.
     #[must_use]
     pub fn params(&self) -> Vec<Param> {
-        self.norm.param().into_iter().chain(self.table.param()).collect()
+        self.norm.param().into_iter().chain(self.table.param()).chain(self.inserts.params()).collect()
     }
 
     /// Makes the norm (`norm`) and the head (`head`, or `embed` when tied) trained if selected.
@@ -98,5 +116,6 @@ impl HeadStage {
     pub(crate) fn set_enabled(&self, enabled: bool) {
         self.norm.set_enabled(enabled);
         self.table.set_enabled(enabled);
+        self.inserts.set_enabled(enabled);
     }
 }

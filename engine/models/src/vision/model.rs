@@ -7,11 +7,11 @@ use super::parts::{self, Parts as _};
 use super::slots::{VisionSlot, VisionWeights};
 use crate::capability::refusal;
 use crate::stage::{Flow, Seen, Stage};
-use crate::{ModelError, Result, cnn, vit};
+use crate::{ModelError, Result, cnn, insert, vit};
 use candle_core::Tensor;
 use std::collections::BTreeMap;
 use std::path::Path;
-use temper_nn::{ForwardContext, LinearSite, Param, ParamSet};
+use temper_nn::{ForwardContext, Insertion, LinearSite, Param, ParamSet};
 
 /// A classifier of images: a stem, blocks, a head.
 pub struct VisionModel {
@@ -167,7 +167,16 @@ impl VisionModel {
     /// Two parameters share a name.
     pub fn params(&self) -> Result<ParamSet> {
         let stages = self.stages.iter().flat_map(|stage| stage.params());
-        Ok(ParamSet::new(stages.chain(self.head_params()).collect())?)
+        Ok(ParamSet::new(insert::once(stages.chain(self.head_params()).collect()))?)
+    }
+
+    /// Builds each insertion in its stage; see [`crate::Model::insert_all`].
+    ///
+    /// # Errors
+    /// No such stage, or one that has no place for what is inserted.
+    pub fn insert_all(&mut self, insertions: &[Insertion], seed: u64) -> Result<()> {
+        let mut shared = insert::Shared::new();
+        insertions.iter().try_for_each(|insertion| insert::into_stages(&mut self.stages, insertion, seed, &mut shared))
     }
 
     /// Everything trained in the head.

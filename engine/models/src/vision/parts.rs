@@ -54,7 +54,7 @@ impl OwnTensor {
 
     fn param(&self) -> Option<Param> {
         let var = self.trained.clone()?;
-        Some(Param { name: self.name.clone(), var, role: self.role, lr_ratio: 1.0, decay: false })
+        Some(Param::new(self.name.clone(), var, self.role, false))
     }
 
     fn read(&self) -> Result<Vec<f32>> {

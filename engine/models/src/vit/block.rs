@@ -1,8 +1,7 @@
 //! A block: bidirectional attention and MLP, each behind a norm and beside a residual connection.
 //!
-//! The named points at which a method may insert something are, in the order of [`BlockStage::forward`]: `attn_in` (the
-//! normed input of the attention), `attn_kv` (keys and values), `attn_out` (before it is added), `mlp_in` (between the
-//! halves; where tokens are merged, their sizes go into the flow), `mlp_out`, `block`.
+//! What methods insert stands at the points of [`temper_nn::insertion`]. Where tokens are merged, which is between the
+//! halves, their sizes go into the flow.
 
 use super::VitConfig;
 use crate::Result;
@@ -12,7 +11,10 @@ use crate::vision::slots::VisionWeights;
 use candle_core::Tensor;
 use std::sync::Arc;
 use temper_nn::ops::{self, AttentionSpec, Gate};
-use temper_nn::{ForwardContext, LinearSite, Param};
+use temper_nn::{ForwardContext, InsertDims, Inserts, LinearSite, Param, Point};
+
+/// Where something can be inserted into a block; keys and values have no positions here that a prefix could go before.
+const POINTS: &[Point] = &[Point::AttnIn, Point::AttnOut, Point::MlpIn, Point::MlpOut, Point::Block];
 
 /// One block of a vision transformer.
 pub(super) struct BlockStage {
@@ -28,6 +30,7 @@ pub(super) struct BlockStage {
     heads: usize,
     norm_eps: f64,
     activation: Gate,
+    inserts: Inserts,
 }
 
 impl BlockStage {
@@ -49,6 +52,7 @@ impl BlockStage {
             heads: config.heads,
             norm_eps: config.norm_eps,
             activation: config.activation,
+            inserts: Inserts::default(),
         })
     }
 
@@ -130,10 +134,13 @@ impl Stage for BlockStage {
             resized = ctx.resized(width);
             &resized
         };
-        let normed = self.norm(&self.attn_norm, &flow.hidden)?;
-        let middle = (&flow.hidden + self.attend(&normed, flow.token_sizes.as_ref(), pass)?)?;
-        let normed = self.norm(&self.mlp_norm, &middle)?;
-        flow.hidden = (&middle + self.feed(&normed, pass)?)?;
+        let at = |point: Point, value: Tensor, read: &[(Point, &Tensor)]| self.inserts.apply(point, value, read);
+        let normed = at(Point::AttnIn, self.norm(&self.attn_norm, &flow.hidden)?, &[])?;
+        let added = self.attend(&normed, flow.token_sizes.as_ref(), pass)?;
+        let middle = (&flow.hidden + at(Point::AttnOut, added, &[(Point::AttnIn, &normed)])?)?;
+        let normed = at(Point::MlpIn, self.norm(&self.mlp_norm, &middle)?, &[])?;
+        let added = at(Point::MlpOut, self.feed(&normed, pass)?, &[(Point::MlpIn, &normed)])?;
+        flow.hidden = at(Point::Block, (&middle + added)?, &[])?;
         if ctx.training {
             for site in self.linear() {
                 flow.add_loss(site.extra_loss()?)?;
@@ -150,8 +157,20 @@ impl Stage for BlockStage {
         self.linear_mut()
     }
 
+    fn points(&self) -> (&'static [Point], InsertDims) {
+        (POINTS, InsertDims { hidden: self.q.in_features(), ..InsertDims::default() })
+    }
+
+    fn inserts(&self) -> Option<&Inserts> {
+        Some(&self.inserts)
+    }
+
+    fn inserts_mut(&mut self) -> Option<&mut Inserts> {
+        Some(&mut self.inserts)
+    }
+
     fn params(&self) -> Vec<Param> {
-        parts::params(self)
+        parts::params(self).into_iter().chain(self.inserts.params()).collect()
     }
 
     fn promote(&mut self, select: &dyn Fn(&str) -> bool) -> Result<()> {
@@ -160,6 +179,7 @@ impl Stage for BlockStage {
 
     fn set_enabled(&self, enabled: bool) {
         parts::set_enabled(self, enabled);
+        self.inserts.set_enabled(enabled);
     }
 
     fn read_weight(&self, name: &str) -> Result<Option<Vec<f32>>> {

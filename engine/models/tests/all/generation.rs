@@ -1,5 +1,6 @@
 //! Continuing a text with the cache gives what full passes give.
 
+use crate::insertions::{kinds, put};
 use crate::tools::{flat, golden, load, relative};
 use std::ops::ControlFlow;
 use temper_models::{Generator, Limits, LlamaConfig, Model, Sampling, StopReason, generate};
@@ -59,6 +60,42 @@ fn the_cache_works_with_adapters_and_trained_weights() {
     }
     assert!(relative(&full(&model, &some_tokens(20, 96)), &before) > 1e-2, "the model changed");
     compare(&model, &some_tokens(30, 96), 7, "adapted");
+}
+
+#[test]
+fn the_cache_works_with_what_is_inserted() {
+    for case in ["gqa_untied", "gemma3_pattern"] {
+        for (what, insertions) in kinds(load(&golden(case)).unwrap().config.as_llama().layers) {
+            let mut model = load(&golden(case)).unwrap();
+            let before = full(&model, &some_tokens(20, 96));
+            put(&mut model, &insertions);
+            assert!(relative(&full(&model, &some_tokens(20, 96)), &before) > 1e-2, "{what}: the model changed");
+            compare(&model, &some_tokens(24, 96), 7, what);
+        }
+    }
+    // Beyond the context of a dynamic rotary scaling everything is run again.
+    let mut dynamic = load(&golden("rope_dynamic")).unwrap();
+    for (_, insertions) in kinds(dynamic.config.as_llama().layers) {
+        put(&mut dynamic, &insertions);
+    }
+    compare(&dynamic, &some_tokens(40, 96), 20, "dynamic");
+}
+
+#[test]
+fn what_stands_before_a_text_takes_positions_of_the_context() {
+    let config = LlamaConfig { context: 16, ..LlamaConfig::new(64, 32, 2, 4) };
+    let mut model = Model::random(&config, 1).unwrap();
+    for (_, insertions) in kinds(2) {
+        put(&mut model, &insertions);
+    }
+    assert_eq!(model.positions_before(), 5);
+    assert!(Generator::new(&model).feed(&some_tokens(11, 64)).is_ok());
+    let error = Generator::new(&model).feed(&some_tokens(12, 64)).unwrap_err().to_string();
+    assert!(error.contains("17 tokens, 5 of them the adapter's,"), "{error}");
+    let limits = Limits { max_tokens: 20, stop: Vec::new() };
+    let done =
+        generate(&model, &some_tokens(6, 64), &limits, Sampling::GREEDY, &mut |_| ControlFlow::Continue(())).unwrap();
+    assert_eq!((done.tokens.len(), done.stop_reason), (6, StopReason::Context));
 }
 
 #[test]

@@ -15,6 +15,8 @@ mod gradients;
 #[cfg(test)]
 mod hf_folders;
 #[cfg(test)]
+mod insertions;
+#[cfg(test)]
 mod stages;
 #[cfg(test)]
 mod tools;

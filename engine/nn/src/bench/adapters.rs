@@ -3,10 +3,10 @@
 use super::{Agreement, Case, Pair, Sizes, language, normal, trained};
 use crate::Result;
 use crate::frozen::FrozenWeight;
-use crate::ops::{self, Codes, Dropout, FrozenLinear, Seeded, reference};
+use crate::ops::{self, Codes, Dropout, FrozenLinear, Seeded, Seen, reference};
 use crate::rng::Stream;
 use crate::storage::StorageKind;
-use candle_core::{Device, Tensor};
+use candle_core::{Device, Tensor, Var};
 use std::sync::Arc;
 
 const fn case(op: &'static str, build: fn(&Sizes) -> Result<Pair>) -> Case {
@@ -23,6 +23,7 @@ pub(super) const CASES: &[Case] = &[
     case("seeded_sum", seeded_sum),
     case("linear_row_groups", linear_row_groups),
     case("linear_look_up", linear_look_up),
+    case("tap", tap),
 ];
 
 fn activations(sizes: &Sizes) -> Result<Tensor> {
@@ -97,4 +98,18 @@ fn linear_look_up(sizes: &Sizes) -> Result<Pair> {
     let table = (normal("table", &[dims.0, held.table_width()])? * (1.0 / dims.1 as f64).sqrt())?;
     let ours = move |x: &[Tensor]| ops::linear_look_up(&x[0], &held, &x[1]);
     trained(&[activations(sizes)?, table], ours, move |x| reference::linear_look_up(&x[0], &places, &x[1]))
+}
+
+/// A frozen layer with the gradient of its weight seen in passing; candle keeps it where the weight is a variable.
+fn tap(sizes: &Sizes) -> Result<Pair> {
+    let dense = (normal("weight", &[sizes.inner, sizes.hidden])? * (1.0 / sizes.hidden as f64).sqrt())?;
+    let weight = FrozenWeight::from_tensor("weight", &dense, StorageKind::F32)?;
+    let layer = FrozenLinear { weight: Arc::new(weight), bias: None };
+    let (seen, variable) = (Arc::new(Seen::default()), Var::from_tensor(&dense)?);
+    let ours = move |x: &[Tensor]| {
+        // Each pass starts anew, as candle's does.
+        drop(seen.take());
+        ops::tap(&ops::linear(&x[0], &layer)?, &x[0], &seen)
+    };
+    trained(&[activations(sizes)?], ours, move |x| Ok(x[0].matmul(&variable.t()?)?))
 }

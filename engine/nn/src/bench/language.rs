@@ -4,7 +4,8 @@ use super::{Agreement, Case, Pair, Sizes, forward_only, normal, trained};
 use crate::Result;
 use crate::frozen::FrozenWeight;
 use crate::ops::{
-    self, AttentionSpec, Dropout, EmbeddingTable, FrozenLinear, HeadOptions, HeadTable, Parent, RotaryTable, reference,
+    self, AttentionSpec, Dropout, EmbeddingTable, FrozenLinear, HeadOptions, HeadTable, Parent, Pick, RotaryTable,
+    reference,
 };
 use crate::rng::Stream;
 use crate::storage::StorageKind;
@@ -40,6 +41,7 @@ pub(super) const CASES: &[Case] = &[
     case("softmax", "", |sizes| activation(sizes, ops::softmax, reference::softmax)),
     case("rotary", "", rotary),
     case("embedding", "trained", embedding),
+    case("pick_rows", "a prompt before each row", pick_rows),
     case("head_cross_entropy", "frozen", |sizes| head(sizes, false)),
     case("head_cross_entropy", "trained", |sizes| head(sizes, true)),
     case("head_cross_entropy_with", "frozen, tokens below 2^-12 left out", head_without_negligible),
@@ -243,6 +245,26 @@ fn embedding(sizes: &Sizes) -> Result<Pair> {
         &[normal("table", &[sizes.vocabulary, features])?],
         move |x| ops::embedding(&ids, shape, &EmbeddingTable::Trained(x[0].clone())),
         move |x| Ok(x[0].index_select(&places, 0)?.reshape((shape.0, shape.1, features))?),
+    )
+}
+
+/// Eight rows of their own in front of each row of a batch.
+fn pick_rows(sizes: &Sizes) -> Result<Pair> {
+    const COUNT: u32 = 8;
+    let (rows, width, features) = (sizes.rows, sizes.width, sizes.hidden);
+    let row = |row: usize| {
+        let first = (row * width) as u32;
+        (0..COUNT).map(Pick::Extra).chain((first..).take(width).map(Pick::Row))
+    };
+    let picks: Arc<[Pick]> = (0..rows).flat_map(row).collect();
+    trained(
+        &[normal("x", &[rows * width, features])?, normal("prompt", &[COUNT as usize, features])?],
+        move |x| ops::pick_rows(&x[0], Some(&x[1]), &picks),
+        move |x| {
+            let prompt = x[1].unsqueeze(0)?.broadcast_as((rows, COUNT as usize, features))?;
+            let all = Tensor::cat(&[&prompt, &x[0].reshape((rows, width, features))?], 1)?;
+            Ok(all.reshape(((), features))?)
+        },
     )
 }
 

@@ -4,7 +4,7 @@
 use crate::frozen::{FrozenWeight, backend};
 use crate::kernels::low_rank::{self, Sizes};
 use crate::kernels::reduce;
-use crate::ops::{Dropout, Values, seed_gradient};
+use crate::ops::{Dropout, Seen, Values, seed_gradient};
 use crate::param::Param;
 use crate::{Grads, Result, gemm};
 use candle_core::{Device, Tensor};
@@ -20,6 +20,8 @@ pub struct FusedLinear {
     pub low_rank: Option<FusedLowRank>,
     /// A second change of which nothing is trained: what a residual base takes off the weight.
     pub residual: Option<FusedLowRank>,
+    /// Who wants to see the gradient of the whole weight.
+    pub seen: Option<Arc<Seen>>,
 }
 
 /// The weight of a layer.
@@ -205,6 +207,9 @@ impl FusedLinear {
         grads: &mut Grads,
     ) -> Result<()> {
         let (rows, cols) = self.weight.dims()?;
+        if let Some(seen) = &self.seen {
+            seen.add(x, g, n, rows, cols);
+        }
         if let Some(bias) = self.bias.as_ref().filter(|bias| bias.is_trained()) {
             bias.add(grads, Some(reduce::sum_of_rows(g, rows)))?;
         }

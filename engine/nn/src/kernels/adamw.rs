@@ -63,6 +63,33 @@ impl Coded {
         Self { codes: vec![code; count], scales: vec![0.0; count.div_ceil(BLOCK)] }
     }
 
+    /// The values in order, of a first moment or of a second one.
+    #[must_use]
+    pub fn values(&self, first: bool) -> Vec<f32> {
+        let map: &DynamicMap = if first { &SIGNED } else { &UNSIGNED };
+        let mut values = Vec::with_capacity(self.codes.len());
+        for (codes, scale) in self.codes.chunks(BLOCK).zip(&self.scales) {
+            let mut block = [0f32; BLOCK];
+            widen(map, codes, *scale, &mut block);
+            values.extend_from_slice(block.get(..codes.len()).unwrap_or_default());
+        }
+        values
+    }
+
+    /// The codes nearest to `values`, of a first moment or of a second one.
+    #[must_use]
+    pub fn of(values: &[f32], first: bool) -> Self {
+        let map: &DynamicMap = if first { &SIGNED } else { &UNSIGNED };
+        let mut coded = Self::zeros(values.len(), map.zero);
+        let blocks = coded.codes.chunks_mut(BLOCK).zip(&mut coded.scales).zip(values.chunks(BLOCK));
+        for ((codes, scale), values) in blocks {
+            let mut block = [0f32; BLOCK];
+            block.iter_mut().zip(values).for_each(|(place, value)| *place = *value);
+            *scale = narrow(map, &block, codes, u8::from(!first));
+        }
+        coded
+    }
+
     /// Bytes of memory.
     #[must_use]
     pub const fn memory_bytes(&self) -> usize {
@@ -95,6 +122,24 @@ pub fn step(parameter: &mut [f32], gradient: &[f32], first: &mut [f32], second: 
                 },
             );
         });
+}
+
+/// One step over moments in f32 for the values that `mask` does not hold; the others stay as they are, moments and all.
+/// All slices have the same length.
+pub fn step_masked(
+    parameter: &mut [f32],
+    gradient: &[f32],
+    mask: &[f32],
+    first: &mut [f32],
+    second: &mut [f32],
+    step: Step,
+) {
+    let moments = first.iter_mut().zip(second);
+    for (((p, &g), mask), (m, v)) in parameter.iter_mut().zip(gradient).zip(mask).zip(moments) {
+        if *mask != 0.0 {
+            move_one(p, g, m, v, &step);
+        }
+    }
 }
 
 /// One step over moments in 8 bits, block by block: widened, moved on with the parameter in f32, narrowed again. The

@@ -1,7 +1,7 @@
 //! Whole numbers of 2, 3 or 4 bits with a step and a zero point per group, for a frozen base that is narrowed while it is
 //! read.
 //!
-//! Place in the data flow: as [`super::base_blocks`], for the kinds [`crate::StorageKind::Grouped`].
+//! Place in the data flow: as `base_blocks`, for the kinds [`crate::StorageKind::Grouped`].
 //!
 //! The form is that of GPTQ (Frantar, Ashkboos, Hoefler, Alistarh, "GPTQ: Accurate Post-Training Quantization for
 //! Generative Pre-trained Transformers", 2022) and of INT2.1: a value is `step · (code - zero)` with a code and a zero

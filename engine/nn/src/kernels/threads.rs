@@ -4,6 +4,24 @@
 //! candle and the kernels here then share the one global rayon pool.
 
 use crate::{NnError, Result};
+use memmap2::MmapOptions;
+
+/// Address space that a thread takes beside its stack while it starts (guard pages, its signals' stack, its heap), bytes.
+const BESIDE_STACK_BYTES: usize = 2 << 20;
+/// What must be free beside all of that, bytes: the C library's heap grows by up to 1 MiB where it is short of room.
+const MARGIN_BYTES: usize = 16 << 20;
+
+/// Sees whether the system would give `count` threads of `stack_bytes` what they need to begin. To be asked before they
+/// are started: a thread that is short of memory before its first line of ours ends the whole process, without a word.
+///
+/// # Errors
+/// What the system says when it has less.
+pub fn room_for(count: usize, stack_bytes: usize) -> std::io::Result<()> {
+    let each = stack_bytes.saturating_add(BESIDE_STACK_BYTES);
+    let bytes = count.saturating_mul(each).saturating_add(MARGIN_BYTES);
+    // Reserved and given back: nothing is written to it, so that it costs no memory.
+    MmapOptions::new().len(bytes).map_anon().map(drop)
+}
 
 /// Starts the global pool with `count` threads; 0 means one per core. Calling it again with the same number
 /// changes nothing.
@@ -38,6 +56,13 @@ pub fn available_cores() -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn there_is_room_for_some_threads_and_not_for_any_number() {
+        room_for(4, 2 << 20).unwrap();
+        assert!(room_for(1 << 20, 1 << 40).is_err());
+        assert!(room_for(usize::MAX, usize::MAX).is_err());
+    }
 
     #[test]
     fn asking_for_what_runs_is_no_error_and_for_more_is_one() {

@@ -24,9 +24,11 @@ mod pool;
 pub mod reference;
 mod rotary;
 mod row_groups;
+mod rows;
 mod seed;
 mod seeded;
 mod softmax;
+mod tap;
 
 pub use activation::{Gate, gated_gelu, gated_silu, gelu, gelu_tanh, silu};
 pub(crate) use activation::{gate_backward, gate_forward};
@@ -47,9 +49,11 @@ pub use norm::{layer_norm, rms_norm};
 pub use pool::{avg_pool2d, global_avg_pool, max_pool2d};
 pub use rotary::{RotaryTable, rotary};
 pub use row_groups::linear_row_groups;
+pub use rows::{Pick, pick_rows};
 pub use seed::seed_gradient;
 pub use seeded::{Seeded, seeded_sum};
 pub use softmax::softmax;
+pub use tap::{Seen, tap};
 
 use crate::error::shape_error;
 use crate::{NnError, Result};

@@ -408,6 +408,25 @@ pub fn embedding(ids: &[u32], shape: (usize, usize), table: &Tensor) -> Result<T
     Ok(table.contiguous()?.index_select(&ids, 0)?.reshape((batch, width, table.dim(1)?))?)
 }
 
+/// Rows of `x`, of `extra` and zeros in the order of `picks`, (picks, features).
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn pick_rows(x: &Tensor, extra: Option<&Tensor>, picks: &[super::Pick]) -> Result<Tensor> {
+    let (rows, features) = x.dims2()?;
+    let zeros = Tensor::zeros((1, features), x.dtype(), x.device())?;
+    let count = extra.map_or(Ok(0), |extra| extra.dim(0))?;
+    let all: Vec<&Tensor> = std::iter::once(x).chain(extra).chain([&zeros]).collect();
+    let place = |pick: &super::Pick| match *pick {
+        super::Pick::Row(row) => row,
+        super::Pick::Extra(row) => rows as u32 + row,
+        super::Pick::Zero => (rows + count) as u32,
+    };
+    let places: Vec<u32> = picks.iter().map(place).collect();
+    let places = Tensor::from_vec(places, picks.len(), x.device())?;
+    Ok(Tensor::cat(&all, 0)?.index_select(&places, 0)?)
+}
+
 /// `Σ y·g` with `g` constant.
 ///
 /// # Errors

@@ -14,7 +14,7 @@ pub use moments::{StateTensor, StateValues};
 
 use crate::kernels::adamw;
 use crate::ops::Values;
-use crate::param::{Grads, Param};
+use crate::param::{Grads, Param, Update};
 use crate::{NnError, Result};
 use candle_core::{CpuStorage, InplaceOp1, Layout, Tensor};
 use moments::Moments;
@@ -93,6 +93,25 @@ impl Default for AdamWConfig {
     }
 }
 
+/// What a changed parameter asks of the optimiser's memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OptimiserEdit {
+    /// To forget all about it.
+    Forget {
+        /// Name of the parameter.
+        name: String,
+    },
+    /// To follow its values to other places: sliced, grown, or partly started anew.
+    Move {
+        /// Name of the parameter.
+        name: String,
+        /// Its shape now.
+        shape: Vec<usize>,
+        /// For each of its values the place it had before; none for one that starts without memory.
+        from: Vec<Option<u32>>,
+    },
+}
+
 /// The optimiser.
 #[derive(Clone, Debug)]
 pub struct AdamW {
@@ -110,13 +129,14 @@ impl AdamW {
 
     /// Moves every parameter that has a gradient, in place; parameters side by side, each in one pass over its values.
     /// `lr` is the learning rate of the step; each parameter's own ratio is multiplied in. A parameter without
-    /// gradient is left alone, decay included.
+    /// gradient is left alone, decay included, and so are the values that its mask holds. A parameter whose update is
+    /// plain moves by its gradient and leaves no memory.
     ///
     /// # Errors
     /// [`NnError::Param`] when a gradient or the remembered state has another shape than the parameter; nothing has
     /// moved then.
     pub fn step<'a>(&mut self, params: impl IntoIterator<Item = &'a Param>, grads: &Grads, lr: f64) -> Result<()> {
-        let mut wanted = BTreeMap::new();
+        let (mut wanted, mut plain) = (BTreeMap::new(), Vec::new());
         for param in params {
             let Some(gradient) = grads.get(&param.name) else { continue };
             let refuse = |what: String| NnError::Param { name: param.name.clone(), what };
@@ -124,6 +144,17 @@ impl AdamW {
             if gradient.dims() != shape {
                 let gradient = gradient.dims();
                 return Err(refuse(format!("a gradient of shape {gradient:?} for a parameter of shape {shape:?}")));
+            }
+            if param.mask.as_ref().is_some_and(|mask| mask.dims() != shape) {
+                return Err(refuse(format!("a mask of another shape than its {shape:?}")));
+            }
+            // What is held as a whole needs no memory.
+            if param.mask.is_some() && param.trained()? == 0 {
+                continue;
+            }
+            if param.update == Update::Plain {
+                plain.push((param, gradient));
+                continue;
             }
             let storage = self.config.moments;
             let moments = self.moments.entry(param.name.clone()).or_insert_with(|| Moments::new(shape, storage));
@@ -142,11 +173,26 @@ impl AdamW {
         work.into_par_iter().try_for_each(|(param, gradient, moments)| {
             let step = numbers(&config, moments.steps + 1, lr * param.lr_ratio, param.decay);
             let gradient = gradient.contiguous()?;
-            let update = Update { gradient: Values::of(&gradient)?, moments: Mutex::new(moments), step };
+            let mask = param.mask.as_ref().map(Tensor::contiguous).transpose()?;
+            let mask = mask.as_ref().map(Values::of).transpose()?;
+            let update = Move { gradient: Values::of(&gradient)?, mask, moments: Mutex::new(moments), step };
             param.var.inplace_op1(&update)?;
             update.moments.into_inner().steps += 1;
-            Ok(())
-        })
+            Ok::<(), NnError>(())
+        })?;
+        plain.into_iter().try_for_each(|(param, gradient)| step_plain(&config, param, gradient, lr * param.lr_ratio))
+    }
+
+    /// Follows a parameter that was changed outside of a step.
+    pub fn edit(&mut self, edit: &OptimiserEdit) {
+        match edit {
+            OptimiserEdit::Forget { name } => self.forget(name),
+            OptimiserEdit::Move { name, shape, from } => {
+                if let Some(moments) = self.moments.get_mut(name) {
+                    *moments = moments.moved(shape, from, self.config.moments);
+                }
+            }
+        }
     }
 
     /// Bytes of memory the state takes.
@@ -207,14 +253,27 @@ fn numbers(config: &AdamWConfig, t: u64, lr: f64, decay: bool) -> adamw::Step {
     }
 }
 
+/// `p ← keep · p − lr · g`, under the mask.
+fn step_plain(config: &AdamWConfig, param: &Param, gradient: &Tensor, lr: f64) -> Result<()> {
+    let decay = if param.decay { lr * config.weight_decay } else { 0.0 };
+    let value = param.var.as_tensor().detach();
+    let change = (gradient.affine(lr, 0.0)? + value.affine(decay, 0.0)?)?;
+    let change = match &param.mask {
+        Some(mask) => (change * mask)?,
+        None => change,
+    };
+    Ok(param.var.set(&(value - change)?)?)
+}
+
 /// The step as an in-place operation: the only way candle lets a parameter be written without a copy.
-struct Update<'a> {
+struct Move<'a> {
     gradient: Values<'a>,
+    mask: Option<Values<'a>>,
     moments: Mutex<&'a mut Moments>,
     step: adamw::Step,
 }
 
-impl InplaceOp1 for Update<'_> {
+impl InplaceOp1 for Move<'_> {
     fn name(&self) -> &'static str {
         "adamw"
     }
@@ -227,7 +286,10 @@ impl InplaceOp1 for Update<'_> {
         let Some(parameter) = range.and_then(|range| values.get_mut(range)) else {
             candle_core::bail!("the values of a parameter do not lie in order");
         };
-        self.moments.lock().step(parameter, &self.gradient, self.step);
+        match &self.mask {
+            None => self.moments.lock().step(parameter, &self.gradient, self.step),
+            Some(mask) => self.moments.lock().step_masked(parameter, &self.gradient, mask, self.step),
+        }
         Ok(())
     }
 }

@@ -83,6 +83,36 @@ impl Moments {
         }
     }
 
+    /// The same for the values that `mask` does not hold. In 8 bits the moments of a block are coded anew.
+    pub(super) fn step_masked(&mut self, parameter: &mut [f32], gradient: &[f32], mask: &[f32], step: adamw::Step) {
+        match &mut self.held {
+            Held::Floats { first, second } => adamw::step_masked(parameter, gradient, mask, first, second, step),
+            Held::Codes { first, second } => {
+                let (mut m, mut v) = (first.values(true), second.values(false));
+                adamw::step_masked(parameter, gradient, mask, &mut m, &mut v, step);
+                (*first, *second) = (Coded::of(&m, true), Coded::of(&v, false));
+            }
+        }
+    }
+
+    /// What is remembered after the parameter took another shape: each new value has the moments of the old value named
+    /// in `from`, or none.
+    pub(super) fn moved(&self, shape: &[usize], from: &[Option<u32>], storage: MomentStorage) -> Self {
+        let (first, second) = match &self.held {
+            Held::Floats { first, second } => (first.clone(), second.clone()),
+            Held::Codes { first, second } => (first.values(true), second.values(false)),
+        };
+        let gather = |values: &[f32]| -> Vec<f32> {
+            from.iter().map(|from| from.and_then(|at| values.get(at as usize).copied()).unwrap_or(0.0)).collect()
+        };
+        let (first, second) = (gather(&first), gather(&second));
+        let held = match storage.of(from.len()) {
+            MomentStorage::F32 => Held::Floats { first, second },
+            MomentStorage::Int8 => Held::Codes { first: Coded::of(&first, true), second: Coded::of(&second, false) },
+        };
+        Self { steps: self.steps, shape: shape.to_vec(), held }
+    }
+
     /// The tensors that hold it.
     pub(super) fn tensors<'a>(&'a self, name: &str) -> Vec<StateTensor<'a>> {
         let tensor = |prefix: &str, shape: &[usize], values: StateValues<'a>| StateTensor {

@@ -1,7 +1,7 @@
 //! The optimiser against the same algorithm in f64, its state against itself, 8 bits against 32.
 
 use super::*;
-use crate::param::Role;
+use crate::param::{Role, Update};
 use crate::rng::Stream;
 use candle_core::{Device, Tensor, Var};
 
@@ -13,7 +13,7 @@ fn param(name: &str, n: usize, lr_ratio: f64, decay: bool) -> Param {
     let mut values = vec![0f32; n];
     Stream::new(1, name).fill_normal(&mut values, 1.0);
     let var = Var::from_vec(values, n, &Device::Cpu).unwrap();
-    Param { name: name.to_owned(), var, role: Role::Weight, lr_ratio, decay }
+    Param { lr_ratio, ..Param::new(name, var, Role::Weight, decay) }
 }
 
 fn gradients(params: &[Param], step: u64) -> Grads {
@@ -224,4 +224,100 @@ fn a_parameter_without_gradient_is_left_alone_and_one_of_another_shape_refused()
     optimiser.forget("a");
     optimiser.step(&other, &gradients(&other, 1), 0.1).unwrap();
     assert!(AdamW::from_safetensors(CONFIG, b"nonsense").is_err());
+}
+
+#[test]
+fn what_a_mask_holds_keeps_its_bits_under_gradient_decay_and_momentum() {
+    for (config, n) in [(CONFIG, 300), (IN_8_BITS, 5000)] {
+        let (whole, mut masked) = (param("p", n, 1.0, true), param("p", n, 1.0, true));
+        let (mut alone, mut optimiser) = (AdamW::new(config), AdamW::new(config));
+        let step = |optimiser: &mut AdamW, param: &Param, step: u64| {
+            let grads = gradients(std::slice::from_ref(param), step);
+            optimiser.step(std::slice::from_ref(param), &grads, 1e-2).unwrap();
+        };
+        for number in 1..=3 {
+            step(&mut alone, &whole, number);
+            step(&mut optimiser, &masked, number);
+        }
+        let held = values(&masked);
+        let mask: Vec<f32> = (0..n).map(|at| if at % 3 == 0 { 0.0 } else { 1.0 }).collect();
+        masked.mask = Some(Tensor::from_slice(&mask, n, &Device::Cpu).unwrap());
+        assert_eq!(masked.trained().unwrap(), mask.iter().filter(|value| **value == 1.0).count());
+        let memory = |optimiser: &AdamW| -> Vec<f32> {
+            let first = optimiser.state().find(|tensor| tensor.name == "first.p").unwrap();
+            match first.values {
+                StateValues::Floats(values) => values.to_vec(),
+                StateValues::Codes(codes) => codes.iter().map(|code| f32::from(*code)).collect(),
+                StateValues::Count(_) => Vec::new(),
+            }
+        };
+        let remembered = memory(&optimiser);
+        for number in 4..=6 {
+            step(&mut alone, &whole, number);
+            step(&mut optimiser, &masked, number);
+        }
+        let (moved, free) = (values(&masked), values(&whole));
+        for at in 0..n {
+            if at % 3 == 0 {
+                assert_eq!(moved[at].to_bits(), held[at].to_bits(), "{at} was held");
+                if config.moments == MomentStorage::F32 {
+                    assert_eq!(memory(&optimiser)[at].to_bits(), remembered[at].to_bits());
+                }
+            } else if config.moments == MomentStorage::F32 {
+                assert_eq!(moved[at].to_bits(), free[at].to_bits(), "{at} was not held");
+            } else {
+                assert!((moved[at] - free[at]).abs() < 2e-3, "{} {}", moved[at], free[at]);
+            }
+        }
+    }
+}
+
+#[test]
+fn moments_follow_values_to_other_places() {
+    for (config, n) in [(CONFIG, 6), (IN_8_BITS, 4608)] {
+        let p = param("p", n, 1.0, true);
+        let mut optimiser = AdamW::new(config);
+        for step in 1..=4 {
+            optimiser.step(std::slice::from_ref(&p), &gradients(std::slice::from_ref(&p), step), 1e-2).unwrap();
+        }
+        let mut twin = optimiser.clone();
+        // Turned around, and as many new ones behind.
+        let from: Vec<Option<u32>> = (0..n as u32).rev().map(Some).chain(std::iter::repeat_n(None, n)).collect();
+        optimiser.edit(&OptimiserEdit::Move { name: "p".to_owned(), shape: vec![2 * n], from });
+        assert_eq!(optimiser.steps("p"), 4);
+        let turned: Vec<f32> = values(&p).into_iter().rev().chain(vec![0.5; n]).collect();
+        let other = Param::new("p", Var::from_vec(turned, 2 * n, &Device::Cpu).unwrap(), Role::Weight, true);
+        let gradient = vec![0.1f32; n];
+        let grads = |times: usize| {
+            let mut grads = Grads::new();
+            let values = gradient.repeat(times);
+            grads.add("p", &Tensor::from_slice(&values, values.len(), &Device::Cpu).unwrap()).unwrap();
+            grads
+        };
+        optimiser.step([&other], &grads(2), 1e-2).unwrap();
+        twin.step([&p], &grads(1), 1e-2).unwrap();
+        let (there, here) = (values(&other), values(&p));
+        for (at, here) in here.iter().enumerate() {
+            assert!((there[n - 1 - at] - here).abs() < 1e-4, "{at}");
+        }
+        let fresh = &there[n..];
+        assert!(fresh.iter().all(|value| value.to_bits() == fresh[0].to_bits()) && fresh[0] < 0.5);
+        optimiser.edit(&OptimiserEdit::Forget { name: "p".to_owned() });
+        assert_eq!(optimiser.steps("p"), 0);
+    }
+}
+
+#[test]
+fn a_plain_update_is_the_gradient_times_the_rate_and_leaves_no_memory() {
+    let p = Param { update: Update::Plain, ..param("p", 50, 2.0, true) };
+    let before = values(&p);
+    let mut optimiser = AdamW::new(CONFIG);
+    let grads = gradients(std::slice::from_ref(&p), 1);
+    optimiser.step([&p], &grads, 1e-2).unwrap();
+    let gradient = grads.get("p").unwrap().to_vec1::<f32>().unwrap();
+    for ((after, before), gradient) in values(&p).iter().zip(&before).zip(gradient) {
+        let expected = before - 2e-2 * (gradient + 0.1 * before);
+        assert!((after - expected).abs() < 1e-6, "{after} {expected}");
+    }
+    assert_eq!(optimiser.state().count(), 0);
 }

@@ -10,7 +10,7 @@ use crate::adapter::MergedWeight;
 use crate::fused::{FusedFactor, FusedLowRank};
 use crate::ops::{Dropout, add_constant, linear_trained, low_rank, scale_features};
 use crate::param::{Param, Role};
-use crate::slots::{Base, Chain, Core, Factor};
+use crate::slots::{Base, Chain, Core, Factor, Part};
 use candle_core::Tensor;
 
 /// A change of low rank with its tensors.
@@ -122,6 +122,25 @@ impl Triple {
         self.a.params().chain(self.outer())
     }
 
+    /// One of its parts; none for a core that it does not have.
+    pub(super) fn part(&self, part: Part) -> Option<&Held> {
+        match part {
+            Part::A => Some(&self.a),
+            Part::B => Some(&self.b),
+            Part::Core => self.core.held(),
+        }
+    }
+
+    /// One of its parts, to change it.
+    pub(super) fn part_mut(&mut self, part: Part) -> Option<&mut Held> {
+        match (part, &mut self.core) {
+            (Part::A, _) => Some(&mut self.a),
+            (Part::B, _) => Some(&mut self.b),
+            (Part::Core, HeldCore::Diagonal(held) | HeldCore::Dense(held)) => Some(held),
+            (Part::Core, HeldCore::None) => None,
+        }
+    }
+
     /// The diagonal core.
     pub(super) fn diagonal(&self) -> Option<&Held> {
         match &self.core {
@@ -154,6 +173,30 @@ impl HeldChain {
             (Parts::Chain(triple), None) => Some(&**triple),
             (Parts::Chain(_) | Parts::Hadamard(_), _) => None,
         }
+    }
+
+    /// The same, to change it.
+    pub(super) fn single_mut(&mut self) -> Option<&mut Triple> {
+        match (&mut self.parts, &self.taken) {
+            (Parts::Chain(triple), None) => Some(&mut **triple),
+            (Parts::Chain(_) | Parts::Hadamard(_), _) => None,
+        }
+    }
+
+    /// Without the directions whose entry of a diagonal core is exactly 0: they change nothing. One stays at least.
+    fn without_zeros(&self, a: Tensor, b: Tensor) -> Result<(Tensor, Tensor)> {
+        let Some(core) = self.single().and_then(Triple::diagonal) else { return Ok((a, b)) };
+        let core = values(&core.tensor()?)?;
+        let used = |(at, value): (usize, &f32)| if *value == 0.0 { None } else { u32::try_from(at).ok() };
+        let mut used: Vec<u32> = core.iter().enumerate().filter_map(used).collect();
+        if used.len() == core.len() {
+            return Ok((a, b));
+        }
+        if used.is_empty() {
+            used.push(0);
+        }
+        let used = Tensor::new(used, a.device())?;
+        Ok((a.index_select(&used, 0)?, b.index_select(&used, 1)?))
     }
 
     /// The two chains that are multiplied, when it is that.
@@ -212,7 +255,8 @@ impl HeldChain {
     pub(super) fn joined(&self) -> Result<(Tensor, Tensor, f64)> {
         let terms = self.terms()?;
         if let [term] = terms.as_slice() {
-            return Ok((term.a.copy()?.detach(), term.b.copy()?.detach(), self.scale));
+            let (a, b) = self.without_zeros(term.a.copy()?.detach(), term.b.copy()?.detach())?;
+            return Ok((a, b, self.scale));
         }
         let a = Tensor::cat(&terms.iter().map(|term| term.a.detach()).collect::<Vec<_>>(), 0)?;
         // Only what is taken off has another scale than the chain: the opposite one.

@@ -42,6 +42,8 @@ struct Leaf {
     var: Var,
     role: Role,
     group: Group,
+    /// What is trained of it; all without one.
+    mask: Option<Tensor>,
 }
 
 /// An orthonormal basis, (features, k), and its transpose.
@@ -177,7 +179,40 @@ impl Held {
             role: leaf.role,
             lr_ratio: leaf.group.lr_ratio,
             decay: leaf.group.decay,
+            update: leaf.group.update,
+            mask: leaf.mask.clone(),
         })
+    }
+
+    /// Name and values of a factor whose every entry is trained.
+    pub(super) fn trained_values(&self) -> Option<(&str, &Var)> {
+        match &self.source {
+            HeldSource::Trained(leaf) => Some((&leaf.name, &leaf.var)),
+            HeldSource::Frozen(_) | HeldSource::Shared(..) | HeldSource::Seeded(..) => None,
+        }
+    }
+
+    /// What is trained of it; all without one.
+    pub(super) fn mask(&self) -> Option<&Tensor> {
+        match &self.source {
+            HeldSource::Trained(leaf) => leaf.mask.as_ref(),
+            HeldSource::Frozen(_) | HeldSource::Shared(..) | HeldSource::Seeded(..) => None,
+        }
+    }
+
+    /// Says what is trained of it.
+    pub(super) fn set_mask(&mut self, mask: Option<Tensor>) {
+        if let HeldSource::Trained(leaf) = &mut self.source {
+            leaf.mask = mask;
+        }
+    }
+
+    /// Puts values of any shape in the place of the trained ones.
+    pub(super) fn replace(&mut self, values: &Tensor) -> Result<()> {
+        if let HeldSource::Trained(leaf) = &mut self.source {
+            leaf.var = Var::from_tensor(&values.detach())?;
+        }
+        Ok(())
     }
 
     /// The values and where their gradient goes.
@@ -209,7 +244,7 @@ impl Held {
 
 impl Leaf {
     fn new(name: &str, value: &Tensor, role: Role, group: Group) -> Result<Self> {
-        Ok(Self { name: name.to_owned(), var: Var::from_tensor(value)?, role, group })
+        Ok(Self { name: name.to_owned(), var: Var::from_tensor(value)?, role, group, mask: None })
     }
 }
 

@@ -8,6 +8,8 @@
 
 mod calibrate;
 mod chain;
+mod follow;
+mod gradient;
 mod held;
 mod kron;
 mod look_up;
@@ -15,19 +17,20 @@ mod normalise;
 mod peft;
 mod transform;
 
-use crate::adapter::{Adapter, AdapterExport, FusedChange, MergedWeight, PeftLayer};
+use crate::adapter::{Adapter, AdapterExport, Edit, Edited, Find, FusedChange, MergedWeight, PeftLayer};
 use crate::context::ForwardContext;
 use crate::frozen::FrozenWeight;
-use crate::ops::{self, Dropout, FrozenLinear, linear_low_rank, scale_features};
-use crate::param::{Param, Role};
+use crate::ops::{self, Dropout, FrozenLinear, Seen, linear_low_rank, scale_features};
+use crate::param::{Grads, Param, Role};
 use crate::repair::{Rounds, Shape};
 use crate::rng::Stream;
 use crate::site::Layer;
-use crate::slots::{Base, Calibration, Chain, Delta, Factor, Init, Slots, Source};
+use crate::slots::{Base, Calibration, Chain, Delta, Factor, Init, Rule, Score, Slots, Source};
 use crate::{NnError, Result};
 use calibrate::Starts;
 use candle_core::Tensor;
 use chain::{HeldChain, Spot, Term};
+use follow::Memory;
 use held::{Held, Place, Subspace, values};
 use kron::HeldKron;
 use look_up::HeldLookUp;
@@ -45,6 +48,11 @@ pub struct SlotAdapter {
     bias: Option<Held>,
     /// The weight that the layer is to hold from now on, where the start asks for another one.
     new_base: Option<FrozenWeight>,
+    /// Seed of the run: what grows later is drawn with it.
+    seed: u64,
+    memory: Memory,
+    /// The gradient of the whole weight, where a rule is scored by it.
+    seen: Option<Arc<Seen>>,
 }
 
 /// What is added to the base.
@@ -157,8 +165,12 @@ impl SlotAdapter {
                 Some(Held::build(factor, &place)?)
             }
         };
-        let (name, slots) = (name.to_owned(), slots.clone());
-        Ok(Self { name, slots, change, transform, normaliser, bias, new_base: found.base })
+        let (name, slots, memory) = (name.to_owned(), slots.clone(), Memory::default());
+        let seen = slots.rules.iter().any(Rule::sees_weight).then(Arc::default);
+        let new_base = found.base;
+        let mut adapter = Self { name, slots, change, transform, normaliser, bias, new_base, seed, memory, seen };
+        adapter.hold_back()?;
+        Ok(adapter)
     }
 
     /// The weight that the layer is to hold from now on, once; none where it stays as it is.
@@ -315,6 +327,10 @@ impl Adapter for SlotAdapter {
             HeldNormaliser::RowScale(scale) => scale_features(&self.changed(x, below, ctx)?, &scale.tensor()?)?,
             HeldNormaliser::ColumnScale(scale) => self.changed(&scale_features(x, &scale.tensor()?)?, below, ctx)?,
         };
+        let y = match &self.seen {
+            Some(seen) if ctx.training => ops::tap(&y, x, seen)?,
+            _ => y,
+        };
         match &self.bias {
             None => Ok(y),
             Some(bias) => ops::add_bias(&y, &bias.tensor()?),
@@ -336,7 +352,8 @@ impl Adapter for SlotAdapter {
             return Ok(None);
         }
         let bias = self.bias.as_ref().map(Held::fused).transpose()?;
-        let mut change = FusedChange { bias, ..FusedChange::default() };
+        let seen = self.seen.clone().filter(|_| ctx.training);
+        let mut change = FusedChange { bias, seen, ..FusedChange::default() };
         match &self.change {
             Change::None => {}
             Change::LowRank(chain) => {
@@ -402,6 +419,8 @@ impl Adapter for SlotAdapter {
             (Change::None | Change::Kron(_) | Change::LookUp(_), None) => return Ok(None),
         };
         let rank = a.dim(0)?;
+        // Directions may have come and gone since the scale was chosen.
+        let own_rank = own_rank && rank == self.slots.rank();
         let alpha = if own_rank { self.slots.scale.alpha(rank) } else { scale * rank as f64 };
         Ok(Some(AdapterExport::LowRank { a, b, scale, rank, alpha, bias }))
     }
@@ -421,6 +440,50 @@ impl Adapter for SlotAdapter {
 
     fn hold_constants(&self, on: bool) {
         self.normaliser.hold_constants(on);
+    }
+
+    fn extra_loss(&self) -> Result<Option<Tensor>> {
+        self.own_loss()
+    }
+
+    fn map_grads(&self, grads: &mut Grads) -> Result<()> {
+        self.mask_grads(grads)
+    }
+
+    fn observe(&mut self, grads: &Grads) -> Result<()> {
+        self.look(grads)
+    }
+
+    fn map_step(&mut self, grads: &mut Grads) -> Result<()> {
+        self.paired(grads)
+    }
+
+    fn after_step(&mut self, _step: u64) -> Result<()> {
+        self.threshold()
+    }
+
+    fn rules(&self) -> &[Rule] {
+        &self.slots.rules
+    }
+
+    fn directions(&self) -> Result<Vec<bool>> {
+        self.in_use()
+    }
+
+    fn scores(&self, score: Score) -> Result<Vec<f64>> {
+        self.rule_scores(score)
+    }
+
+    fn apply(&mut self, edit: &Edit) -> Result<Edited> {
+        self.edited(edit)
+    }
+
+    fn memory(&self) -> Result<Vec<(String, Tensor)>> {
+        self.remembered()
+    }
+
+    fn restore(&mut self, find: &Find<'_>) -> Result<()> {
+        self.recalled(find)
     }
 }
 

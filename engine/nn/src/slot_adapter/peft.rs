@@ -8,8 +8,11 @@ use super::{Change, SlotAdapter};
 use crate::Result;
 use crate::adapter::{Adapter as _, AdapterExport, PeftLayer, PeftSetting};
 use crate::site::Layer;
-use crate::slots::{Base, Delta, Map, Slots, Source};
+use crate::slots::{Base, Delta, Map, Rule, Slots, Source};
 use candle_core::{DType, Device, Tensor};
+
+/// What PEFT's AdaLoRA adds to the number of directions before it divides by it.
+const ADALORA_DIVISOR: f64 = 1e-5;
 
 /// A tensor to keep: no variable that goes on being trained.
 fn kept(tensor: &Tensor) -> Result<Tensor> {
@@ -129,6 +132,9 @@ fn low_rank(slots: &Slots, held: &HeldChain) -> Result<Option<PeftLayer>> {
             miss("balance", &d, slots.dropout).map(Some)
         }
         (Source::Shared { .. }, Source::Shared { .. }, Map::Rows(_)) => vera(triple, held.scale(), slots.dropout),
+        (Source::Dense(_), Source::Dense(_), Map::None) if slots.rules.iter().any(Rule::keeps_top) => {
+            adalora(triple, held.scale())
+        }
         _ => Ok(None),
     }
 }
@@ -147,6 +153,22 @@ fn vera(triple: &Triple, scale: f64, dropout: f64) -> Result<Option<PeftLayer>> 
     }
     let shared = vec![("vera_A", a), ("vera_B", b)];
     Ok(Some(PeftLayer { peft_type: "VERA", tensors, shared, settings }))
+}
+
+/// All directions with their strengths. PEFT divides its alpha by the number of directions and a little more.
+fn adalora(triple: &Triple, scale: f64) -> Result<Option<PeftLayer>> {
+    let Some(core) = triple.diagonal() else { return Ok(None) };
+    let (a, b, core) = (kept(&triple.a.tensor()?)?, kept(&triple.b.tensor()?)?, kept(&core.tensor()?)?);
+    let rank = core.elem_count();
+    let settings = vec![
+        ("init_r", PeftSetting::Integer(rank as u64)),
+        ("target_r", PeftSetting::Integer(rank as u64)),
+        ("lora_alpha", PeftSetting::Number(scale * (rank as f64 + ADALORA_DIVISOR))),
+        // PEFT asks for a length of the run even where none follows.
+        ("total_step", PeftSetting::Integer(1)),
+    ];
+    let tensors = vec![("lora_A", a), ("lora_B", b), ("lora_E", core.unsqueeze(1)?)];
+    Ok(Some(layer("ADALORA", tensors, settings)))
 }
 
 fn loha(rank: usize, [first, second]: &[Triple; 2], scale: f64) -> Result<PeftLayer> {

@@ -2,8 +2,10 @@
 
 use super::*;
 use crate::gradcheck::{GradCheck, check_parameters};
+use crate::optim::OptimiserEdit;
 use crate::slots::{
-    Base, Chain, Core, Factor, Group, Init, Kron, KronFactor, Left, Map, Normaliser, Right, Scale, Source,
+    Action, Base, Chain, Core, Factor, Group, Init, Kron, KronFactor, Left, Map, Normaliser, Part, Right, Scale, Scope,
+    Source, When,
 };
 use crate::{FrozenWeight, LinearSite};
 use candle_core::Device;
@@ -171,7 +173,7 @@ fn every_structure_trains_what_it_counts_and_its_gradients_are_right() {
             let own = site.params().len();
             site.attach(&slots, 7).unwrap();
             let params = site.params();
-            let entries: usize = params.iter().skip(own).map(Param::elements).sum();
+            let entries: usize = params.iter().skip(own).map(|param| param.trained().unwrap()).sum();
             assert_eq!(entries, slots.trained_entries(5, 6), "{name}");
             site.hold_constants(true);
             check_parameters(|| site.forward(&x, &ctx), &params, &GradCheck::f32())
@@ -302,7 +304,7 @@ fn fused_layers_compute_what_the_graph_does() {
         };
         fused += 1;
         let (y, inner) = layer.forward_new(&flat(&x), 8).unwrap();
-        let (mut dx, mut grads) = (vec![0f32; 48], crate::Grads::new());
+        let (mut dx, mut grads) = (vec![0f32; 48], Grads::new());
         layer.backward(&flat(&x), &inner, &flat(&g), 8, Some(&mut dx), false, &mut grads).unwrap();
         let input = candle_core::Var::from_tensor(&x.reshape((2, 4, 6)).unwrap()).unwrap();
         let expected = site.forward(input.as_tensor(), &ctx).unwrap();
@@ -410,4 +412,102 @@ fn no_change_at_all_is_the_layer_itself() {
     assert!(site.params().is_empty());
     assert_eq!(largest_difference(&site.forward(&x, &ctx).unwrap(), &base), 0.0);
     assert!(site.export().is_err());
+}
+
+/// A chain with a diagonal core, random factors, and `ahead` directions whose entry is held at 1e-5.
+fn directions(rank: usize, ahead: usize) -> Slots {
+    let one = Factor::trained(Init::Gaussian { std: 0.1 });
+    let core = Factor::trained(Init::Tail { count: ahead, value: 1e-5 });
+    let grow = Rule {
+        when: When::Every { steps: 1, from: 0.0, until: 1.0 },
+        scope: Scope::Model,
+        score: Score::ChangeSensitivity { beta1: 0.85, beta2: 0.85 },
+        action: Action::Grow { target: 4, sites: 1, by: ahead },
+    };
+    Slots {
+        delta: Delta::Chain(Chain { rank, b: one, core: Core::Diagonal(core), a: one }),
+        rules: if ahead > 0 { vec![grow] } else { Vec::new() },
+        ..Slots::default()
+    }
+}
+
+/// Each edit that only freezes, grows or drops what counts for nothing leaves the layer as it is.
+#[test]
+fn every_edit_but_a_choice_leaves_the_function_unchanged() {
+    let (x, ctx) = (random("x", &[2, 4, 6]), ForwardContext::plain(2, 4));
+    let set_core = |site: &LinearSite, values: &[f32]| {
+        let core = site.params().into_iter().find(|param| param.name.ends_with(".core")).unwrap();
+        core.var.set(&Tensor::new(values, &Device::Cpu).unwrap()).unwrap();
+    };
+    let cases = [
+        ("freeze B", 0, Edit::Freeze { part: Part::B, share: 0.5 }, vec![0.3f32, 0.0, -0.4]),
+        ("freeze A", 0, Edit::Freeze { part: Part::A, share: 1.0 }, vec![0.3, 0.0, -0.4]),
+        ("drop what is zero", 0, Edit::Keep { kept: vec![true, false, true], hold: true }, vec![0.3, 0.0, -0.4]),
+        ("grow", 2, Edit::Grow { free: 2 }, vec![0.3, 1e-5, 1e-5]),
+        ("drop what is ahead", 1, Edit::DropHeld, vec![0.3, -0.4, 1e-7]),
+    ];
+    for (name, ahead, edit, core) in cases {
+        let mut site = site(5, 6);
+        site.attach(&directions(3, ahead), 7).unwrap();
+        set_core(&site, &core);
+        let before = site.forward(&x, &ctx).unwrap();
+        let edited = site.adapters_mut()[0].apply(&edit).unwrap();
+        let off = largest_difference(&site.forward(&x, &ctx).unwrap(), &before);
+        assert!(off <= 1e-6, "{name}: {off:e}");
+        assert!(edited.params, "{name}");
+        // Shapes, masks and what the optimiser is told fit each other.
+        for param in site.params() {
+            let mask = param.mask.as_ref().map(|mask| mask.dims().to_vec());
+            assert!(mask.is_none_or(|mask| mask == param.var.dims()), "{name}: {}", param.name);
+        }
+        for edit in &edited.optimiser {
+            if let OptimiserEdit::Move { name: moved, shape, from } = edit {
+                let params = site.params();
+                let param = params.iter().find(|param| param.name == *moved).unwrap();
+                assert_eq!((param.var.dims(), param.elements()), (shape.as_slice(), from.len()), "{name}: {moved}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_growth_keeps_old_values_where_they_were_and_names_their_places() {
+    let mut site = site(5, 6);
+    site.attach(&directions(3, 1), 7).unwrap();
+    let values = |site: &LinearSite, key: &str| -> Vec<f32> {
+        let params = site.params();
+        let param = params.iter().find(|param| param.name.ends_with(key)).unwrap();
+        param.var.flatten_all().unwrap().to_vec1().unwrap()
+    };
+    let old = [".a", ".b", ".core"].map(|key| values(&site, key));
+    let edited = site.adapters_mut()[0].apply(&Edit::Grow { free: 1 }).unwrap();
+    assert!(edited.moved && edited.optimiser.len() == 3);
+    for ((key, old), edit) in [".a", ".b", ".core"].iter().zip(&old).zip(&edited.optimiser) {
+        let OptimiserEdit::Move { name, from, .. } = edit else { panic!("{edit:?}") };
+        assert!(name.ends_with(key));
+        for (new, from) in values(&site, key).iter().zip(from) {
+            assert!(from.is_none_or(|from| old[from as usize].to_bits() == new.to_bits()), "{key}");
+        }
+        assert_eq!(from.iter().flatten().count(), old.len(), "{key}: every old value has a place");
+    }
+    assert_eq!(site.adapters()[0].directions().unwrap(), [true, true, true, false]);
+    // The same growth again, on a layer that was restored: the same bytes.
+    let mut other = self::site(5, 6);
+    other.attach(&directions(3, 1), 7).unwrap();
+    other.adapters_mut()[0].apply(&Edit::Grow { free: 1 }).unwrap();
+    assert_eq!(values(&site, ".a"), values(&other, ".a"));
+    let saved: std::collections::BTreeMap<String, Tensor> = site
+        .params()
+        .into_iter()
+        .map(|param| (param.name.clone(), param.var.as_tensor().copy().unwrap()))
+        .chain(site.memory().unwrap())
+        .collect();
+    let mut back = self::site(5, 6);
+    back.attach(&directions(3, 1), 7).unwrap();
+    back.restore(&|name| Ok(saved.get(name).cloned())).unwrap();
+    for (param, old) in back.params().iter().zip(site.params()) {
+        assert_eq!((param.name.as_str(), param.var.dims()), (old.name.as_str(), old.var.dims()));
+        assert_eq!(param.mask.is_some(), old.mask.is_some(), "{}", param.name);
+        assert_eq!(param.trained().unwrap(), old.trained().unwrap());
+    }
 }

@@ -1,5 +1,6 @@
 //! Factors of a change: where their values come from and how the optimiser treats them; the scale in front.
 
+use crate::param::Update;
 use crate::rng::Stream;
 
 /// One factor: where its values come from and how the optimiser treats it.
@@ -71,6 +72,13 @@ pub enum Init {
     Ones,
     /// All the same.
     Constant(f64),
+    /// All 0 but the last ones.
+    Tail {
+        /// How many are not 0.
+        count: usize,
+        /// What they are.
+        value: f64,
+    },
     /// Uniform in ±1/√fan_in: Kaiming's uniform start with a = √5, the start of most LoRA code.
     KaimingUniform,
     /// Uniform in ±√(6/fan_in): Kaiming's uniform start with a = 0.
@@ -92,11 +100,13 @@ pub struct Group {
     pub lr_ratio: f64,
     /// Whether weight decay applies.
     pub decay: bool,
+    /// How its gradient becomes a step.
+    pub update: Update,
 }
 
 impl Default for Group {
     fn default() -> Self {
-        Self { lr_ratio: 1.0, decay: true }
+        Self { lr_ratio: 1.0, decay: true, update: Update::AdamW }
     }
 }
 
@@ -174,6 +184,13 @@ impl Factor {
         self
     }
 
+    /// The same factor, moved by its gradient as it is.
+    #[must_use]
+    pub fn moved_plainly(mut self) -> Self {
+        self.group.update = Update::Plain;
+        self
+    }
+
     /// Whether anything of it is trained.
     #[must_use]
     pub fn is_trained(&self) -> bool {
@@ -222,6 +239,9 @@ impl Init {
             Self::Zeros | Self::Calibrated => {}
             Self::Ones => values.fill(1.0),
             Self::Constant(value) => values.fill(value as f32),
+            Self::Tail { count, value } => {
+                values.iter_mut().rev().take(count).for_each(|entry| *entry = value as f32);
+            }
             Self::HeUniform => {
                 let bound = (6.0 / fan_in.max(1) as f64).sqrt();
                 stream.fill_uniform(&mut values, -bound, bound);

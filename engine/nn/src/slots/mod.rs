@@ -15,9 +15,12 @@
 
 mod delta;
 mod factor;
+mod rules;
 
 pub use delta::{Chain, Core, Delta, Kron, KronFactor};
 pub use factor::{Factor, Group, Init, Map, Scale, Source};
+pub(crate) use rules::Due;
+pub use rules::{Action, ExtraLoss, GradientMap, Part, Proximal, Rule, Scope, Score, When};
 
 use crate::storage::StorageKind;
 use crate::{NnError, Result};
@@ -43,6 +46,14 @@ pub struct Slots {
     pub normaliser: Normaliser,
     /// Trained change of the bias, (out), also on a layer that has none.
     pub bias: Option<Factor>,
+    /// What becomes of the gradients before the optimiser sees them.
+    pub gradient: GradientMap,
+    /// What is done to values after each optimiser step.
+    pub proximal: Proximal,
+    /// What is added to the loss.
+    pub loss: ExtraLoss,
+    /// What changes while the run goes on.
+    pub rules: Vec<Rule>,
 }
 
 impl Default for Slots {
@@ -58,6 +69,10 @@ impl Default for Slots {
             right: Right::None,
             normaliser: Normaliser::None,
             bias: None,
+            gradient: GradientMap::Own,
+            proximal: Proximal::None,
+            loss: ExtraLoss::None,
+            rules: Vec::new(),
         }
     }
 }
@@ -195,7 +210,17 @@ impl Slots {
         };
         let normaliser = self.normaliser.trained_entries(out_features, in_features);
         let bias = self.bias.map_or(0, |bias| bias.trained_entries(out_features, 1));
-        self.delta.trained_entries(out_features, in_features) + left + right + normaliser + bias
+        self.delta.trained_entries(out_features, in_features) + left + right + normaliser + bias - self.held_back()
+    }
+
+    /// How many directions, the last ones, are trained ahead with their entry of the core held.
+    #[must_use]
+    pub(crate) fn held_back(&self) -> usize {
+        let by = |rule: &Rule| match rule.action {
+            Action::Grow { by, .. } => by,
+            Action::KeepTop { .. } | Action::Freeze { .. } | Action::SetRank { .. } => 0,
+        };
+        self.rules.iter().map(by).max().unwrap_or(0)
     }
 
     /// Whether the layer is only added to: then a change that starts at zero leaves it as it is to the bit.
@@ -203,6 +228,12 @@ impl Slots {
     pub fn only_adds(&self) -> bool {
         let untouched = self.left == Left::None && self.right == Right::None;
         untouched && self.base == Base::Original && self.normaliser == Normaliser::None
+    }
+
+    /// Whether what is added is exactly zero at the start: directions trained ahead are only nearly so.
+    #[must_use]
+    pub fn starts_at_zero(&self) -> bool {
+        self.only_adds() && self.held_back() == 0
     }
 
     /// The largest share of the weight's energy that a factor keeps out of.
@@ -231,15 +262,23 @@ impl Slots {
         factors
     }
 
-    /// Whether anything in it is drawn at random, so that another seed gives another adapter.
+    /// Whether anything in it is drawn at random on a layer of shape (out, in), so that another seed gives another adapter. A
+    /// fast decomposition draws nothing where it has to find nearly everything and is done exactly.
     #[must_use]
-    pub fn draws(&self) -> bool {
-        matches!(
-            self.calibration,
-            Calibration::Svd { iterations: 1.. }
-                | Calibration::Kronecker { iterations: 1.. }
-                | Calibration::Repair { iterations: 1.., .. }
-        ) || self.factors().into_iter().any(Factor::draws)
+    pub fn draws_on(&self, out_features: usize, in_features: usize) -> bool {
+        let fast = match self.calibration {
+            Calibration::Svd { iterations: 1.. } | Calibration::Repair { iterations: 1.., .. } => {
+                self.rank() + crate::linalg::OVERSAMPLED < out_features.min(in_features)
+            }
+            Calibration::Kronecker { iterations } => iterations > 0,
+            Calibration::None
+            | Calibration::Svd { .. }
+            | Calibration::Qr
+            | Calibration::Lu
+            | Calibration::Sketch
+            | Calibration::Repair { .. } => false,
+        };
+        fast || self.factors().into_iter().any(Factor::draws)
     }
 
     /// Refuses values that no layer could be built from; `site` is only named in the error.
@@ -319,6 +358,7 @@ impl Slots {
         if !(0.0..1.0).contains(&energy) {
             return refuse(format!("a share of {energy} of the weight's energy is not in [0, 1)"));
         }
+        self.check_rules().map_or(Ok(()), refuse)?;
         // A transform reads the layer as it is: no other slot may stand between them.
         let transformed = left.is_some() || self.right != Right::None;
         let alone = self.normaliser == Normaliser::None && self.base == Base::Original;
@@ -326,6 +366,63 @@ impl Slots {
             return refuse("a transform goes with neither a normaliser, a residual base nor another one".to_owned());
         }
         Ok(())
+    }
+}
+
+impl Slots {
+    /// Gives a chain another width, its factor in front as it was; none for other changes.
+    pub(crate) fn set_rank(&mut self, rank: usize) -> Option<()> {
+        let Delta::Chain(chain) = &mut self.delta else { return None };
+        self.scale = Scale::Fixed(self.scale.value(chain.rank));
+        chain.rank = rank;
+        Some(())
+    }
+
+    /// What losses, maps and rules ask of the change and does not hold.
+    fn check_rules(&self) -> Option<String> {
+        let chain = match &self.delta {
+            Delta::Chain(chain) => Some(chain),
+            Delta::None | Delta::Tile | Delta::Kron(_) | Delta::Hadamard(..) | Delta::LookUp { .. } => None,
+        };
+        let dense = |factor: &Factor| matches!((factor.source, factor.map), (Source::Dense(_), Map::None));
+        let has = |part: Part| {
+            chain.is_some_and(|chain| match (part, &chain.core) {
+                (Part::A, _) => dense(&chain.a),
+                (Part::B, _) => dense(&chain.b),
+                (Part::Core, Core::Diagonal(core) | Core::Dense(core)) => dense(core),
+                (Part::Core, Core::None) => false,
+            })
+        };
+        let diagonal = chain.is_some_and(|chain| matches!(chain.core, Core::Diagonal(_)));
+        let all = has(Part::A) && has(Part::B) && has(Part::Core) && diagonal && self.base == Base::Original;
+        let pair = has(Part::A) && has(Part::B) && chain.is_some_and(|chain| chain.core == Core::None);
+        if self.gradient != GradientMap::Own && !(pair && self.only_adds()) {
+            return Some("a map of the factors' gradients needs a chain of two trained factors alone".to_owned());
+        }
+        let loss = match self.loss {
+            ExtraLoss::None => true,
+            ExtraLoss::L1 { part, .. } => has(part),
+            ExtraLoss::Orthogonal { .. } => has(Part::A) && has(Part::B),
+        };
+        let proximal = match self.proximal {
+            Proximal::None => true,
+            Proximal::SoftThreshold { part, amount } => has(part) && amount >= 0.0 && amount.is_finite(),
+        };
+        if !loss || !proximal {
+            return Some("an extra loss or a threshold is about a part that is not trained".to_owned());
+        }
+        for rule in &self.rules {
+            let fits = match rule.action {
+                Action::KeepTop { target } => all && target >= 1,
+                Action::Grow { target, sites, by } => all && target.min(sites).min(by) >= 1 && self.rank() > by,
+                Action::Freeze { part } => part != Part::Core && has(part),
+                Action::SetRank { share } => chain.is_some() && (0.0..1.0).contains(&share),
+            };
+            if !fits {
+                return Some(format!("a rule finds nothing to work on: {:?}", rule.action));
+            }
+        }
+        None
     }
 }
 
@@ -378,7 +475,7 @@ mod tests {
             Slots { base: Base::Residual, ..Slots::default() },
             Slots { base: Base::Dropped, ..plain.clone() },
             Slots { base: Base::Dropped, calibration: Calibration::Sketch, ..Slots::default() },
-            Slots { calibration: Calibration::Sketch, ..plain.clone() },
+            Slots { calibration: Calibration::Sketch, ..plain },
             Slots { base: Base::Original, ..looked_up(4, 4) },
             Slots { normaliser: Normaliser::RowMagnitude(Group::default()), ..looked_up(4, 4) },
             looked_up(0, 4),

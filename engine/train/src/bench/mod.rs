@@ -32,6 +32,7 @@ use std::time::Instant;
 use temper_models::Model;
 use temper_nn::ops::IGNORE;
 use temper_nn::rng::Stream;
+use temper_nn::rules::{At, take_step};
 use temper_nn::{AdamW, ForwardContext, Grads};
 use temper_protocol::{Code, Event, Problem, Project};
 
@@ -40,6 +41,8 @@ const TOKEN_RANGE: u64 = 40_000;
 /// Most tokens a step.
 const MOST_TOKENS: usize = 1 << 24;
 const GIGA: f64 = 1e9;
+/// Steps of the run whose first ones are measured: rules that move directions work later in it.
+const UNENDING: u64 = 1 << 30;
 
 /// What is to be measured. The project names model, storage of the base, method, batch, threads, seed and whether
 /// activations are recomputed; its data is not read.
@@ -257,11 +260,9 @@ fn one_step(
     if project.train.clip_norm > 0.0 {
         grads.clip_global_norm(project.train.clip_norm)?;
     }
-    optimiser.step(&attached.params, &grads, project.train.lr_peak)?;
+    let (at, lr) = (At { step, total: UNENDING }, project.train.lr_peak);
+    take_step(&mut model.sites_mut(), &attached.params, optimiser, &mut grads, lr, at)?;
     drop(grads);
-    for site in model.sites_mut() {
-        site.after_step(step)?;
-    }
     clock.add(Phase::Optimiser, optimising);
     let cost = StepCost {
         secs: started.elapsed().as_secs_f64(),

@@ -4,6 +4,7 @@ use crate::error::Result;
 use temper_methods::{ModelDims, OwnDims, SiteDims};
 use temper_models::VisionModel;
 use temper_nn::ParamSet;
+use temper_nn::rules::set_ranks;
 use temper_protocol::project::Method;
 use temper_protocol::{Code, Problem};
 
@@ -61,13 +62,20 @@ pub fn attach(model: &mut VisionModel, method: &Method, task: usize, seed: u64) 
         Some(name) => format!("head.{name}"),
         None => return Err(Problem::internal(format!("there is no task {task}")).into()),
     };
-    let plan = found.plan(&method.settings, &dims_of(model).sites, seed)?;
+    let mut plan = found.plan(&method.settings, &dims_of(model).sites, seed)?;
+    set_ranks(&mut plan.adapters, |name, slots, count| {
+        match model.sites().into_iter().find(|site| site.name() == name) {
+            Some(site) => site.spectrum(slots, count, seed),
+            None => Ok((Vec::new(), 0.0)),
+        }
+    })?;
     for (name, slots) in &plan.adapters {
         let Some(site) = model.site_mut(name) else {
             return Err(Problem::internal(format!("the method plans for a layer {name} that is not there")).into());
         };
         site.attach(slots, seed)?;
     }
+    model.insert_all(&plan.insertions, seed)?;
     let selector = plan.promote.selector()?;
     model.promote(&|name| name == head || selector.selects(name))?;
     Ok(model.params()?)

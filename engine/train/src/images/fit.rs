@@ -7,6 +7,7 @@ use crate::schedule::Schedule;
 use candle_core::{Device, Tensor};
 use temper_data::images::{ImageSet, Normalise, order};
 use temper_models::{Labels, VisionModel};
+use temper_nn::rules::{At, take_step};
 use temper_nn::{AdamW, ForwardContext, Grads, ParamSet, device};
 use temper_protocol::project::Train;
 use temper_protocol::{Code, Problem};
@@ -67,7 +68,8 @@ pub fn fit(model: &mut VisionModel, params: &ParamSet, images: Images<'_>, train
     if images.rows.is_empty() || train.batch == 0 {
         return Err(Problem::new(Code::DataInvalid, "there are no images to train on", "[data]", "add some").into());
     }
-    let driver = ImageDriver::new(model, train.recompute == "on");
+    let mut params = params.clone();
+    let mut driver = ImageDriver::new(model, train.recompute == "on");
     let schedule = Schedule::new(train, train.steps);
     let mut optimiser = AdamW::new(adamw(train));
     let mut rows = Rows { all: images.rows, seed: train.seed, epoch: 0, order: Vec::new() };
@@ -99,9 +101,13 @@ pub fn fit(model: &mut VisionModel, params: &ParamSet, images: Images<'_>, train
             let what = format!("the loss of step {step} is {loss} and its gradient {norm}");
             return Err(Problem::new(Code::NonFinite, what, "[train]", "lower lr_peak").into());
         }
-        optimiser.step(params, &grads, schedule.lr(step))?;
-        for site in model.sites_mut() {
-            site.after_step(step)?;
+        let at = At { step, total: train.steps };
+        let mut sites = model.sites_mut();
+        let moved = take_step(&mut sites, &params, &mut optimiser, &mut grads, schedule.lr(step), at)?;
+        drop(sites);
+        if moved.params {
+            params = model.params()?;
+            driver = ImageDriver::new(model, train.recompute == "on");
         }
         fitted.losses.push(loss);
         fitted.grad_norms.push(norm);

@@ -126,6 +126,42 @@ fn compare_paths(model: Model, project: &Project) {
     }
 }
 
+/// Extra losses depend on the adapters alone: fused blocks leave them out and the driver adds them, once a micro-step.
+#[test]
+fn extra_losses_have_the_same_gradients_in_fused_blocks_as_in_the_graph() {
+    let weighty = |id: &str, key: &str| project(id, &[(key, Value::Number(3.0)), ("dropout", Value::Number(0.1))]);
+    for project in [weighty("sora", "l1"), weighty("adalora", "orthogonality")] {
+        let (model, params) = adapted(&project, true);
+        let batch = mixed_batch();
+        let tokens = trained(&batch) as f64;
+        let run = |driver: &Driver| {
+            let mut grads = Grads::new();
+            let clock = &mut PhaseClock::default();
+            let micro = driver.micro_step(&model, &batch, (1.0 / tokens, 0.5), &mut grads, clock).expect("micro-step");
+            (micro.extra_loss, grads)
+        };
+        let (graph_loss, graph) = run(&Driver::new(&model, false).unfused());
+        let without: f64 = {
+            let mut grads = Grads::new();
+            let clock = &mut PhaseClock::default();
+            let fused = Driver::new(&model, true);
+            fused.micro_step(&model, &batch, (1.0 / tokens, 0.0), &mut grads, clock).expect("micro-step");
+            difference(&graph, &grads)
+        };
+        assert!(without > 1e-2, "{}: the extra loss weighs nothing: {without}", project.method.id);
+        for recompute in [false, true] {
+            let (fused_loss, fused) = run(&Driver::new(&model, recompute));
+            assert_eq!(fused.len(), params.len());
+            assert!(
+                graph_loss > 0.0 && (graph_loss - fused_loss).abs() < 1e-5 * graph_loss,
+                "{graph_loss} {fused_loss}"
+            );
+            let off = difference(&graph, &fused);
+            assert!(off < 1e-5, "{}: {off}", project.method.id);
+        }
+    }
+}
+
 #[test]
 fn recomputed_and_kept_activations_agree_bit_for_bit() {
     let cases = [(lora(0.2), false), (project("full", &[]), false), (lora(0.2), true), (project("full", &[]), true)];

@@ -46,6 +46,52 @@ fn twenty_steps_are_ten_and_ten_more() {
     }
 }
 
+/// Methods whose adapters change while they train: shapes, masks and scores come back as they were.
+#[test]
+fn moving_adapters_resume_to_the_same_bits_and_tell_their_moves_at_once() {
+    let fixture = Fixture::new();
+    let number = |key: &str, value: i64| (key.to_owned(), Value::Integer(value));
+    let cases = [
+        ("sora", vec![("threshold".to_owned(), Value::Number(0.01))]),
+        ("lora-pro", Vec::new()),
+        ("adalora", vec![number("init_rank", 6), number("rank", 3), number("every_steps", 2)]),
+        ("increlora", vec![number("rank", 2), number("top", 3), number("grow_by", 1), number("every_steps", 3)]),
+        ("lamda", vec![("freeze_share".to_owned(), Value::Number(0.8))]),
+        ("lamda++", vec![("freeze_share".to_owned(), Value::Number(0.8))]),
+    ];
+    for (method, settings) in cases {
+        let project = || {
+            let mut project = fixture.project();
+            project.method.id = method.to_owned();
+            project.method.settings.0.clear();
+            project.method.settings.0.extend(settings.clone());
+            project.train.accumulate = 2;
+            project
+        };
+        let whole = fixture.request(project(), &format!("{method}-whole"));
+        let (outcome, events) = run(&whole);
+        assert_eq!(outcome.status, RunStatus::Finished, "{method}: {:?}", outcome.problem);
+        let mut parts = fixture.request(project(), &format!("{method}-parts"));
+        parts.max_steps = Some(10);
+        let (first, _) = run(&parts);
+        assert_eq!((first.status, first.steps), (RunStatus::Finished, 10), "{method}: {:?}", first.problem);
+        let (second, _) = run(&resumed(&parts));
+        assert_eq!((second.status, second.steps), (RunStatus::Finished, 20), "{method}: {:?}", second.problem);
+        assert!(bytes_at(&whole, 20) == bytes_at(&parts, 20), "{method}: weights or optimiser differ");
+        let memory =
+            |run: &TrainRequest| fs::read(run.run_dir.join("checkpoints/step-00000020/memory.safetensors")).ok();
+        assert!(memory(&whole) == memory(&parts), "{method}: what adapters remember differs");
+        assert_eq!(memory(&whole).is_some(), method != "sora", "{method}");
+        // Ranks are measured at validations, every fifth step; a rule's move is told after its own step.
+        let told = |event: &&Event| matches!(event, Event::Rank { step, .. } if step % 5 != 0);
+        let moves = events.iter().filter(told).count();
+        assert_eq!(moves > 0, ["adalora", "increlora"].contains(&method), "{method}: {moves} moves are told");
+        let trained = temper_train::load_trained(&whole.run_dir, &whole.model_path, false, None, &mut |_, _, _| ());
+        let trained = trained.unwrap_or_else(|error| panic!("{method}: {}", Problem::from(error)));
+        assert!(trained.model.sites().iter().all(|site| site.is_adapted()), "{method}");
+    }
+}
+
 #[test]
 fn rounded_bases_and_moments_in_8_bits_resume_to_the_same_bits() {
     let fixture = Fixture::new();

@@ -1,0 +1,211 @@
+//! What methods insert leaves in PEFT's types where there is one and as a native folder always, comes back with the same
+//! answers, and is refused by name where only changed weights fit.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use temper_data::TextCodec;
+use temper_export::{Card, Cases, ExportError, ExportRequest, Exported, export, insertions, read_peft, verify};
+use temper_methods::{Method, SiteDims, registry};
+use temper_models::{BaseKind, LlamaConfig, Model, names};
+use temper_nn::ForwardContext;
+use temper_nn::rng::Stream;
+use temper_protocol::{ExportFormat, Kind, Value, Values};
+
+fn codec() -> TextCodec {
+    let starter = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/starter");
+    TextCodec::from_hf_folder(&starter).expect("the starter's tokenizer")
+}
+
+fn cases(codec: &TextCodec) -> Cases {
+    let encode = |text: &str| codec.encode(text, false).expect("encodes");
+    Cases {
+        windows: vec![("probe".to_owned(), encode("The sea was calm and the ship went on."))],
+        prompts: vec![encode("How much is")],
+    }
+}
+
+fn try_write(model: &Model, format: ExportFormat, out: &Path) -> Result<Exported, ExportError> {
+    let card = Card { name: "test".into(), base_name: "base".into(), method: "some".into(), ..Card::default() };
+    let codec = codec();
+    let cases = cases(&codec);
+    let request = ExportRequest { model, codec: &codec, format, dtype: None, out, card: &card, cases: &cases };
+    export(&request, &mut |_| {}, &|| false)
+}
+
+/// A model folder on disk, made of random weights.
+fn base_folder(dir: &Path, hidden: usize) -> PathBuf {
+    let config = LlamaConfig {
+        intermediate_size: 96,
+        kv_heads: 2,
+        context: 128,
+        ..LlamaConfig::new(codec().vocabulary(), hidden, 2, 4)
+    };
+    let out = dir.join(format!("base-{hidden}"));
+    let model = Model::random(&config, 11).expect("random model");
+    assert!(try_write(&model, ExportFormat::Hf, &out).expect("exports").certificate.pass());
+    out
+}
+
+fn load(base: &Path) -> Model {
+    Model::load(base, BaseKind::Auto, &mut |_, _, _| {}).expect("loads")
+}
+
+/// A method on the model, every parameter moved.
+fn with(base: &Path, method: &dyn Method, settings: &Values) -> Model {
+    let mut model = load(base);
+    let sites = names::sites(model.config.as_llama()).into_iter().map(|site| SiteDims {
+        name: site.name,
+        hf_name: site.hf,
+        out_features: site.out_features,
+        in_features: site.in_features,
+        layer: Some(site.layer),
+        bias: false,
+    });
+    let plan = method.plan(settings, &sites.collect::<Vec<_>>(), 5).expect("a plan");
+    model.insert_all(&plan.insertions, 5).expect("inserts");
+    for param in &model.params().expect("parameters") {
+        let mut noise = vec![0f32; param.elements()];
+        Stream::new(3, &param.name).fill_normal(&mut noise, 0.1);
+        let noise = candle_core::Tensor::from_vec(noise, param.var.dims(), &candle_core::Device::Cpu);
+        param.var.set(&(param.var.as_tensor() + noise.expect("tensor")).expect("adds")).expect("sets");
+    }
+    model
+}
+
+fn logits(model: &Model) -> Vec<f32> {
+    let tokens: Vec<u32> = (0..24).map(|at| 5 + at * 7).collect();
+    let ctx = ForwardContext::with_borders(24, vec![vec![0, 9, 24]]);
+    let logits = model.logits(&tokens.into(), &ctx).expect("logits");
+    logits.flatten_all().and_then(|flat| flat.to_vec1()).expect("values")
+}
+
+fn assert_close(what: &str, found: &[f32], expected: &[f32]) {
+    let largest = expected.iter().fold(0f32, |largest, x| largest.max(x.abs()));
+    let off = found.iter().zip(expected).fold(0f32, |off, (a, b)| off.max((a - b).abs()));
+    assert!(off <= 1e-5 * largest, "{what}: off by {off:e} of {largest:e}");
+}
+
+fn inserting() -> impl Iterator<Item = &'static dyn Method> {
+    registry().iter().copied().filter(|method| method.declared().kind == Kind::Insertion)
+}
+
+/// The settings `share`, `placement` and `layers` at other values, where a method has them.
+fn others(method: &dyn Method) -> Values {
+    let known = method.declared().settings.iter();
+    let value = |key: &str| match key {
+        "share" => Some("down"),
+        "placement" => {
+            known.clone().find(|setting| setting.key == key).and_then(|setting| setting.choices.last().copied())
+        }
+        "layers" => Some("1"),
+        _ => None,
+    };
+    let all =
+        known.clone().filter_map(|setting| Some((setting.key.to_owned(), Value::Text(value(setting.key)?.to_owned()))));
+    Values(all.collect::<BTreeMap<_, _>>())
+}
+
+#[test]
+fn every_insertion_leaves_as_a_native_folder_and_returns() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let base = base_folder(dir.path(), 48);
+    let mut count = 0;
+    for method in inserting() {
+        let id = method.declared().id;
+        assert!(method.declared().exports_as.contains(&"native"), "{id}");
+        for (name, settings) in [("defaults", Values::default()), ("others", others(method))] {
+            let model = with(&base, method, &settings);
+            let out = dir.path().join(format!("{id}-{name}"));
+            let exported = try_write(&model, ExportFormat::Native, &out).expect("exports");
+            assert!(exported.certificate.pass(), "{id} {name}: {:?}", exported.certificate);
+            assert!(exported.certificate.reasons.iter().any(|reason| reason.contains("own graph")), "it is said");
+            let mut back = load(&base);
+            assert!(insertions::is_native(&out) && temper_export::is_adapter(&out));
+            assert!(read_peft::attach(&mut back, &out).expect("attaches") > 0);
+            assert_close(id, &logits(&back), &logits(&model));
+            let summary = read_peft::describe(&out).expect("describes");
+            assert_eq!((summary.peft_type.as_str(), summary.base.as_str()), ("some", "base"));
+            assert_eq!(summary.parameters, back.trained_parameter_count().expect("counts"));
+            // Once more, from the files.
+            let codec = codec();
+            let again = verify(&model, &codec, &out, &cases(&codec), &mut |_| {}, &|| false).expect("verifies");
+            assert!(again.pass());
+            count += 1;
+        }
+    }
+    assert!(count >= 12, "{count}");
+}
+
+#[test]
+fn prompts_and_prefixes_leave_in_pefts_types_and_return() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let base = base_folder(dir.path(), 48);
+    for method in inserting() {
+        let (id, out) = (method.declared().id, dir.path().join(method.declared().id));
+        let model = with(&base, method, &Values::default());
+        let Some(peft_type) = method.declared().peft_type else {
+            let error = try_write(&model, ExportFormat::Peft, &out).expect_err("refused").to_string();
+            assert!(error.contains("PEFT has types for a prompt"), "{id}: {error}");
+            continue;
+        };
+        let exported = try_write(&model, ExportFormat::Peft, &out).expect("exports");
+        assert!(exported.certificate.pass(), "{id}: {:?}", exported.certificate);
+        assert_eq!(read_peft::describe(&out).expect("describes").peft_type, peft_type);
+        let mut back = load(&base);
+        read_peft::attach(&mut back, &out).expect("attaches");
+        assert_close(id, &logits(&back), &logits(&model));
+        let error = read_peft::attach(&mut back, &out).expect_err("twice").to_string();
+        assert!(error.contains("carries insertions already"), "{error}");
+        let mut other = load(&base_folder(dir.path(), 32));
+        let error = read_peft::attach(&mut other, &out).expect_err("another model").to_string();
+        assert!(error.contains("prompt_embeddings"), "{error}");
+    }
+}
+
+#[test]
+fn formats_of_changed_weights_refuse_by_name_with_the_reason() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let base = base_folder(dir.path(), 48);
+    for method in inserting() {
+        let model = with(&base, method, &Values::default());
+        for format in [ExportFormat::Hf, ExportFormat::Gguf, ExportFormat::GgufLora] {
+            let out = dir.path().join("refused");
+            let error = try_write(&model, format, &out).expect_err("refused");
+            let problem = temper_protocol::Problem::from(error);
+            let words = problem.what.contains("was inserted at") && problem.what.contains(format.name());
+            assert!(words && problem.action.contains("native"), "{problem}");
+            let peft = problem.action.contains("peft");
+            assert_eq!(peft, method.declared().peft_type.is_some(), "{problem}");
+            assert!(!out.exists());
+        }
+    }
+}
+
+#[test]
+fn a_native_folder_holds_insertions_alone_and_says_what_is_wrong_with_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let base = base_folder(dir.path(), 48);
+    let error =
+        try_write(&load(&base), ExportFormat::Native, &dir.path().join("none")).expect_err("nothing").to_string();
+    assert!(error.contains("nothing was inserted"), "{error}");
+    let adapter = temper_methods::find("adapter").expect("known");
+    let mut mixed = with(&base, adapter, &Values::default());
+    let slots = temper_nn::Slots::low_rank(2, temper_nn::slots::Scale::Fixed(1.0));
+    mixed.site_mut("layers.0.attn.q").expect("a site").attach(&slots, 1).expect("attaches");
+    for format in [ExportFormat::Native, ExportFormat::Peft] {
+        let error = try_write(&mixed, format, &dir.path().join("mixed")).expect_err("mixed").to_string();
+        assert!(error.contains("layers.0.attn.q was changed too"), "{error}");
+    }
+    let out = dir.path().join("adapter");
+    assert!(try_write(&with(&base, adapter, &Values::default()), ExportFormat::Native, &out).is_ok());
+    let config = out.join("temper_adapter.json");
+    let text = std::fs::read_to_string(&config).expect("reads");
+    let refused = |text: &str| {
+        std::fs::write(&config, text).expect("writes");
+        read_peft::attach(&mut load(&base), &out).expect_err("refused").to_string()
+    };
+    assert!(refused(&text.replace("\"schema\": 1", "\"schema\": 2")).contains("version 2"));
+    assert!(refused(&text.replace("\"width\": 64", "\"width\": 60")).contains("instead of"));
+    assert!(refused(&text.replace("layers.1", "layers.7")).contains("layers.7"));
+    assert!(refused("{").contains("temper_adapter.json"));
+}

@@ -1,0 +1,324 @@
+//! From clipped gradients to the next step of a whole model: scores, the optimiser's step, and what rules change after it.
+//!
+//! Place in the data flow: the trainer calls [`take_step`] on all linear layers once the gradients are there and clipped.
+//! Rules of one site are followed alone; those of the model share one budget over all sites that carry the same rule, in the
+//! order of the sites where scores are equal, so that the same run makes the same choices.
+
+use crate::adapter::Edit;
+use crate::optim::AdamW;
+use crate::param::{Grads, ParamSet};
+use crate::site::LinearSite;
+use crate::slots::{Action, Due, Rule, Score, Slots, When};
+use crate::{NnError, Result};
+use std::cmp::Ordering;
+
+/// Where a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct At {
+    /// The optimiser step that is taken, from 1.
+    pub step: u64,
+    /// Steps of the whole run.
+    pub total: u64,
+}
+
+/// What rules changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Moved {
+    /// Sites whose directions in use are others than before, in the order of the model.
+    pub sites: Vec<String>,
+    /// Whether parameters have another shape or mask: lists of them have to be made anew.
+    pub params: bool,
+}
+
+/// One optimiser step of everything trained, with what comes before and after it: adapters look at the clipped gradients
+/// and turn them into steps, the optimiser moves `params` at the learning rate `lr`, values are mapped, rules followed.
+///
+/// # Errors
+/// A failing tensor operation, or a rule that an adapter has no place for.
+pub fn take_step(
+    sites: &mut [&mut LinearSite],
+    params: &ParamSet,
+    optimiser: &mut AdamW,
+    grads: &mut Grads,
+    lr: f64,
+    at: At,
+) -> Result<Moved> {
+    for site in sites.iter_mut() {
+        site.observe(grads)?;
+        site.map_step(grads)?;
+    }
+    optimiser.step(params, grads, lr)?;
+    for site in sites.iter_mut() {
+        site.after_step(at.step)?;
+    }
+    follow(sites, optimiser, at)
+}
+
+/// One adapter: number of its site, number on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    site: usize,
+    adapter: usize,
+}
+
+/// Follows all rules that are due after a step.
+fn follow(sites: &mut [&mut LinearSite], optimiser: &mut AdamW, at: At) -> Result<Moved> {
+    let mut moved = Moved::default();
+    let mut sites_moved = vec![false; sites.len()];
+    for rule in distinct_rules(sites) {
+        let due = rule.when.due(at.step, at.total);
+        if due == Due::No {
+            continue;
+        }
+        let members = members(sites, &rule);
+        let edits = match rule.action {
+            Action::KeepTop { target } => keep_top(sites, &members, rule.score, target, due)?,
+            Action::Grow { target, sites: most, by } => grow(sites, &members, rule.score, (target, most, by))?,
+            Action::Freeze { part } => {
+                let share = match due {
+                    Due::Yes(share) => share,
+                    Due::No | Due::Last => 1.0,
+                };
+                members.iter().map(|place| (*place, Edit::Freeze { part, share })).collect()
+            }
+            // Done before anything was attached.
+            Action::SetRank { .. } => Vec::new(),
+        };
+        for (place, edit) in edits {
+            let adapter = sites.get_mut(place.site).and_then(|site| site.adapters_mut().get_mut(place.adapter));
+            let Some(adapter) = adapter else { continue };
+            let edited = adapter.apply(&edit)?;
+            edited.optimiser.iter().for_each(|edit| optimiser.edit(edit));
+            moved.params |= edited.params;
+            if let Some(site) = sites_moved.get_mut(place.site) {
+                *site |= edited.moved;
+            }
+        }
+    }
+    let names = sites.iter().zip(sites_moved).filter(|(_, moved)| *moved);
+    moved.sites = names.map(|(site, _)| site.name().to_owned()).collect();
+    Ok(moved)
+}
+
+/// Every rule once, in the order of the sites.
+fn distinct_rules(sites: &[&mut LinearSite]) -> Vec<Rule> {
+    let mut rules: Vec<Rule> = Vec::new();
+    for rule in sites.iter().flat_map(|site| site.adapters()).flat_map(|adapter| adapter.rules()) {
+        if !rules.contains(rule) {
+            rules.push(*rule);
+        }
+    }
+    rules
+}
+
+fn members(sites: &[&mut LinearSite], rule: &Rule) -> Vec<Place> {
+    let mut members = Vec::new();
+    for (site, adapters) in sites.iter().map(|site| site.adapters()).enumerate() {
+        let carries = adapters.iter().enumerate().filter(|(_, adapter)| adapter.rules().contains(rule));
+        members.extend(carries.map(|(adapter, _)| Place { site, adapter }));
+    }
+    members
+}
+
+/// For each member what `ask` says of its adapter.
+fn ask<T>(
+    sites: &[&mut LinearSite],
+    members: &[Place],
+    ask: impl Fn(&dyn crate::Adapter) -> Result<T>,
+) -> Result<Vec<T>> {
+    let adapter = |place: &Place| sites.get(place.site).and_then(|site| site.adapters().get(place.adapter));
+    members.iter().filter_map(adapter).map(|adapter| ask(&**adapter)).collect()
+}
+
+/// Larger scores first.
+fn descending(left: f64, right: f64) -> Ordering {
+    right.total_cmp(&left)
+}
+
+/// AdaLoRA's budget: all directions at first, `target` a site at the end, a cubic between.
+fn keep_top(
+    sites: &[&mut LinearSite],
+    members: &[Place],
+    score: Score,
+    target: usize,
+    due: Due,
+) -> Result<Vec<(Place, Edit)>> {
+    let widths: Vec<usize> = ask(sites, members, |adapter| Ok(adapter.directions()?.len()))?;
+    let scores = ask(sites, members, |adapter| adapter.scores(score))?;
+    let (all, end) = (widths.iter().sum::<usize>(), (target * members.len()).min(widths.iter().sum()));
+    let (budget, hold) = match due {
+        Due::Yes(share) => (end + ((all - end) as f64 * (1.0 - share).powi(3)).round() as usize, false),
+        Due::No | Due::Last => (end, true),
+    };
+    let mut ranked: Vec<(usize, usize, f64)> = Vec::with_capacity(all);
+    for (member, width) in widths.iter().enumerate() {
+        let of = scores.get(member);
+        let score = |at: usize| of.and_then(|scores| scores.get(at)).copied().unwrap_or(0.0);
+        ranked.extend((0..*width).map(|at| (member, at, score(at))));
+    }
+    // Stable: equal scores keep the order of the sites.
+    ranked.sort_by(|left, right| descending(left.2, right.2));
+    let mut kept: Vec<Vec<bool>> = widths.iter().map(|width| vec![false; *width]).collect();
+    for (member, at, _) in ranked.into_iter().take(budget) {
+        if let Some(place) = kept.get_mut(member).and_then(|kept| kept.get_mut(at)) {
+            *place = true;
+        }
+    }
+    Ok(members.iter().zip(kept).map(|(place, kept)| (*place, Edit::Keep { kept, hold })).collect())
+}
+
+/// IncreLoRA's growth: the best sites grow until there are `target` directions a site.
+fn grow(
+    sites: &[&mut LinearSite],
+    members: &[Place],
+    score: Score,
+    (target, most, by): (usize, usize, usize),
+) -> Result<Vec<(Place, Edit)>> {
+    let in_use = |used: Vec<bool>| (used.iter().filter(|used| **used).count(), used.iter().any(|used| !used));
+    let now = ask(sites, members, |adapter| Ok(in_use(adapter.directions()?)))?;
+    let used: usize = now.iter().map(|(used, _)| used).sum();
+    let mut left = (target * members.len()).saturating_sub(used);
+    let scores = ask(sites, members, |adapter| Ok(adapter.scores(score)?.iter().sum::<f64>()))?;
+    let mut order: Vec<(Place, f64)> = members.iter().copied().zip(scores).collect();
+    order.sort_by(|one, other| descending(one.1, other.1));
+    let mut edits = Vec::new();
+    for (place, _) in order.into_iter().take(most) {
+        let free = by.min(left);
+        if free > 0 {
+            edits.push((place, Edit::Grow { free }));
+            left -= free;
+        }
+    }
+    if left == 0 && now.iter().any(|(_, ahead)| *ahead) {
+        edits.extend(members.iter().map(|place| (*place, Edit::DropHeld)));
+    }
+    Ok(edits)
+}
+
+/// Gives the sites of a plan the widths that rules ask for before anything is attached. `spectrum` has the leading singular
+/// values of a site's weight (up to the number asked for) and the sum of the squares of all.
+///
+/// # Errors
+/// What `spectrum` says.
+pub fn set_ranks(
+    plan: &mut [(String, Slots)],
+    spectrum: impl Fn(&str, &Slots, usize) -> Result<(Vec<f64>, f64)>,
+) -> Result<()> {
+    let rule = |slots: &Slots| slots.rules.iter().find(|rule| rule.when == When::Before).map(|rule| rule.action);
+    let Some(Action::SetRank { share }) = plan.iter().find_map(|(_, slots)| rule(slots)) else { return Ok(()) };
+    let (mut wanted, mut limits) = (Vec::with_capacity(plan.len()), Vec::with_capacity(plan.len()));
+    for (name, slots) in plan.iter() {
+        let most = 2 * slots.rank();
+        let (values, energy) = spectrum(name, slots, most)?;
+        let mut held = 0.0;
+        let needed = values.iter().take_while(|value| {
+            let more = held < share * energy;
+            held += *value * *value;
+            more
+        });
+        wanted.push(needed.count().clamp(1, most.max(1)) as f64);
+        limits.push(values.len().max(1));
+    }
+    let budget: usize = plan.iter().map(|(_, slots)| slots.rank()).sum();
+    let scale = budget as f64 / wanted.iter().sum::<f64>().max(1.0);
+    // No weight has more directions than its shorter side.
+    let menu = |rank: usize, limit: usize| [(rank / 2).max(1), rank, 2 * rank].map(|rank| rank.min(limit));
+    let mut ranks: Vec<usize> = Vec::with_capacity(plan.len());
+    for (((_, slots), wanted), limit) in plan.iter().zip(&mut wanted).zip(&limits) {
+        *wanted *= scale;
+        let off = |rank: &usize| (*rank as f64 / *wanted).ln().abs();
+        let nearest = menu(slots.rank(), *limit).into_iter().min_by(|one, other| off(one).total_cmp(&off(other)));
+        ranks.push(nearest.unwrap_or_else(|| slots.rank()));
+    }
+    // Rounding may have gone above the budget: who was rounded up most gives back first.
+    while ranks.iter().sum::<usize>() > budget {
+        let smaller = |at: usize, rank: usize| {
+            let limit = limits.get(at).copied().unwrap_or(1);
+            let menu = plan.get(at).map_or([1; 3], |(_, slots)| menu(slots.rank(), limit));
+            menu.into_iter().rev().find(|choice| *choice < rank)
+        };
+        let excess = |at: usize, rank: usize| rank as f64 / wanted.get(at).copied().unwrap_or(1.0);
+        let candidates = ranks.iter().enumerate().filter_map(|(at, rank)| Some((at, *rank, smaller(at, *rank)?)));
+        let most = candidates
+            .max_by(|one, other| excess(one.0, one.1).total_cmp(&excess(other.0, other.1)).then(other.0.cmp(&one.0)));
+        let Some((at, _, smaller)) = most else { break };
+        if let Some(rank) = ranks.get_mut(at) {
+            *rank = smaller;
+        }
+    }
+    plan.iter_mut().zip(ranks).try_for_each(|((name, slots), rank)| {
+        slots.set_rank(rank).ok_or_else(|| {
+            let what = "has no width that could be chosen".to_owned();
+            NnError::Adapter { site: name.clone(), what }
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::optim::AdamWConfig;
+    use crate::rng::Stream;
+    use crate::slots::{Chain, Core, Delta, Factor, Init, Scope};
+    use crate::{FrozenLinear, FrozenWeight, StorageKind};
+    use candle_core::{Device, Tensor};
+    use std::sync::Arc;
+
+    fn site(name: &str, target: usize) -> LinearSite {
+        let mut values = vec![0f32; 30];
+        Stream::new(3, name).fill_normal(&mut values, 0.5);
+        let weight = Tensor::from_vec(values, (5, 6), &Device::Cpu).unwrap();
+        let weight = FrozenWeight::from_tensor(name, &weight, StorageKind::F32).unwrap();
+        let mut site = LinearSite::new(name, FrozenLinear { weight: Arc::new(weight), bias: None });
+        let one = Factor::trained(Init::Gaussian { std: 0.5 });
+        let slots = Slots {
+            delta: Delta::Chain(Chain { rank: 3, b: one, core: Core::Diagonal(one), a: one }),
+            rules: vec![Rule {
+                when: When::Every { steps: 1, from: 0.0, until: 0.5 },
+                scope: Scope::Model,
+                score: Score::Sensitivity { beta1: 0.5, beta2: 0.5 },
+                action: Action::KeepTop { target },
+            }],
+            ..Slots::default()
+        };
+        site.attach(&slots, 1).unwrap();
+        site
+    }
+
+    fn kept(site: &LinearSite) -> Vec<bool> {
+        let core = site.params().into_iter().find(|param| param.name.ends_with(".core")).unwrap();
+        core.var.to_vec1::<f32>().unwrap().into_iter().map(|value| value != 0.0).collect()
+    }
+
+    /// Without gradients all scores are 0: the budget holds all the same, and earlier sites and directions come first.
+    #[test]
+    fn equal_scores_keep_the_budget_and_the_order_of_the_sites() {
+        let mut sites = [site("a", 1), site("b", 1), site("c", 1)];
+        let mut optimiser = AdamW::new(AdamWConfig::default());
+        let mut all: Vec<&mut LinearSite> = sites.iter_mut().collect();
+        let moved = follow(&mut all, &mut optimiser, At { step: 2, total: 4 }).unwrap();
+        assert!(moved.params, "the last look holds what it closes");
+        assert_eq!(moved.sites, ["b", "c"]);
+        assert_eq!(sites.each_ref().map(kept), [vec![true; 3], vec![false; 3], vec![false; 3]]);
+        let trained: usize = sites.iter().flat_map(LinearSite::params).map(|param| param.trained().unwrap()).sum();
+        assert_eq!(trained, 3 * 3 * (5 + 6) + 3);
+        let mut all: Vec<&mut LinearSite> = sites.iter_mut().collect();
+        assert_eq!(follow(&mut all, &mut optimiser, At { step: 3, total: 4 }).unwrap(), Moved::default());
+    }
+
+    /// Sites with another rule have a budget of their own; before its last look a choice is not held.
+    #[test]
+    fn sites_share_a_budget_only_under_the_same_rule() {
+        let mut sites = [site("a", 1), site("b", 2)];
+        let mut optimiser = AdamW::new(AdamWConfig::default());
+        let mut all: Vec<&mut LinearSite> = sites.iter_mut().collect();
+        let moved = follow(&mut all, &mut optimiser, At { step: 100, total: 200 }).unwrap();
+        assert_eq!(moved.sites, ["a", "b"]);
+        assert_eq!(sites.each_ref().map(kept), [vec![true, false, false], vec![true, true, false]]);
+        let mut early = [site("a", 1)];
+        let mut all: Vec<&mut LinearSite> = early.iter_mut().collect();
+        let moved = follow(&mut all, &mut optimiser, At { step: 50, total: 200 }).unwrap();
+        // Half of the way: 1 + 2 · ½³, rounded.
+        assert_eq!((kept(&early[0]), moved.params), (vec![true, false, false], false));
+    }
+}
