@@ -3,7 +3,7 @@
 //! Paper: Zhang et al. 2025, "Sketch to Adapt: Fine-Tunable Sketches for Efficient LLM Adaptation" (arXiv 2410.06364).
 //!
 //! ```text
-//! W_eff[o, j] = table[o, g(j), code[o, j]]       codes of 2 to 4 bits, frozen     table (out, groups · 2^bits), trained
+//! W_eff[o, j] = table[o, g(j), code[o, j]]     trained: table (out, groups · 2^bits)     frozen: codes of 2 to 4 bits, b
 //! ∂L/∂table[o, g, c] = Σ_{j in g, code[o, j] = c} ∂L/∂W_eff[o, j]
 //! start: per row and group the 2^bits means of k-means over the values of W
 //! ```
