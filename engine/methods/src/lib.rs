@@ -16,7 +16,7 @@ pub mod settings;
 pub mod targets;
 
 pub use error::MethodError;
-pub use method::{Method, ModelDims, OwnDims, Plan, Promote, Selector, SiteDims};
+pub use method::{Imitation, Method, ModelDims, OwnDims, Plan, Promote, Selector, SiteDims};
 use temper_protocol::MethodCard;
 
 /// Declares one module per name and the registry of their `METHOD`s, in this order.
@@ -38,6 +38,7 @@ macro_rules! methods {
 methods![
     lora,
     lq_lora,
+    int2_1,
     dora,
     pissa,
     olora,
@@ -75,6 +76,8 @@ methods![
     das,
     mtlora,
     polyhistor,
+    pela,
+    sketchtune,
     full
 ];
 

@@ -17,8 +17,8 @@
 //! - [`alternate`]: Q and BA in turn, `BA ← best for W − Q`, `Q ← rounded(W − BA)`, for as long as the error falls. LoftQ
 //!   (Li et al., "LoftQ: LoRA-Fine-Tuning-Aware Quantization for Large Language Models", 2023) begins with the Q that is
 //!   there, so that one round leaves it as it was; LQ-LoRA begins with Q = 0, so that the product takes the strongest
-//!   directions of W itself and the rest is easier to round. Both stop after a number of rounds; here the best round is
-//!   kept, which is never worse than the last.
+//!   directions of W itself and the rest is easier to round. Both stop after a number of rounds; here they end, too,
+//!   when one gains less than half a percent, and the best is kept, which is never worse than the last.
 
 use crate::frozen::FrozenWeight;
 use crate::linalg;
@@ -28,6 +28,8 @@ use crate::{NnError, Result};
 
 /// Eigenvalues of a Gram matrix below this share of the largest count as this share.
 const LEAST_SHARE: f64 = 1e-8;
+/// A round that lowers the error by less than this share is the last one.
+const LEAST_GAIN: f64 = 0.005;
 
 /// How the error of a compensation is measured.
 #[derive(Debug, Clone, Copy)]
@@ -195,7 +197,8 @@ pub struct Repaired {
     pub errors: Vec<f64>,
 }
 
-/// Rounds what the product leaves and fits the product to what rounding leaves, in turn, and keeps the best round. `held` is the weight that is there.
+/// Rounds what the product leaves and fits the product to what rounding leaves, in turn, and keeps the best round. `held`
+/// is the weight that is there.
 ///
 /// # Errors
 /// Weights of different shapes, values that are not finite or that the storage cannot state.
@@ -230,11 +233,16 @@ pub fn alternate(
         drop(q);
         let found = compensate(&rest, shape, weighing, stream)?;
         errors.push(found.error);
-        if best.as_ref().is_some_and(|(best, _)| found.error >= best.error) {
+        let gain = best.as_ref().map(|(best, _)| 1.0 - found.error / best.error);
+        if !gain.is_none_or(|gain| gain > 0.0) {
             break;
         }
-        let next = if round + 1 < rounds.most { Some(round_rest(&found)?) } else { None };
+        let goes_on = round + 1 < rounds.most && gain.is_none_or(|gain| gain >= LEAST_GAIN);
+        let next = if goes_on { Some(round_rest(&found)?) } else { None };
         best = Some((found, std::mem::replace(&mut now, next)));
+        if !goes_on {
+            break;
+        }
     }
     let Some((compensation, base)) = best else {
         return Err(NnError::Value("a repair without a round".to_owned()));

@@ -5,7 +5,7 @@ use crate::driver::Tokens;
 use crate::error::Result;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use temper_methods::{ModelDims, OwnDims, Promote, SiteDims};
+use temper_methods::{Imitation, ModelDims, OwnDims, Promote, SiteDims};
 use temper_models::capability::{DECODER, refusal};
 use temper_models::{Model, names};
 use temper_nn::ParamSet;
@@ -28,6 +28,8 @@ pub struct Attached {
     pub params: ParamSet,
     /// Whether weights of the model itself are trained: they are saved as a model, not as an adapter.
     pub whole_weights: bool,
+    /// What is learnt from the model as its file has it, in the first part of the run.
+    pub imitation: Option<Imitation>,
     /// What a person should know about the choice.
     pub notes: Vec<String>,
 }
@@ -104,7 +106,16 @@ pub fn attach_on(model: &mut Model, project: &Project, batches: &mut Batches<'_>
         let action = "choose layers that exist and are not excluded";
         return Err(Problem::new(Code::MethodInvalid, what, "[method]", action).into());
     }
-    Ok(Attached { params, whole_weights: plan.promote != Promote::None, notes })
+    let imitation = method.imitates(&project.method.settings);
+    let rounded = || model.sites().iter().any(|site| site.source().is_some());
+    if imitation.is_some() && method.belongs_to_its_base(&project.method.settings) && !rounded() {
+        notes.push(format!(
+            "{} repairs what rounding the base took, and this base was not rounded while it was read: set model.base to \
+             int2, int3, int4 or nf4",
+            method.declared().title
+        ));
+    }
+    Ok(Attached { params, whole_weights: plan.promote != Promote::None, imitation, notes })
 }
 
 /// Puts a plan on the sites, a portion of them at a time: the base is run over the batches until each has seen what its

@@ -23,6 +23,7 @@ pub mod exact;
 pub mod guard;
 pub mod hashes;
 pub mod images;
+pub mod imitate;
 pub mod keep;
 pub mod meter;
 pub mod phases;

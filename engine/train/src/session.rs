@@ -275,6 +275,7 @@ fn assemble<'a>(
         clock: PhaseClock::default(),
         meter: std::mem::take(meter),
         totals: Totals::default(),
+        diverged: (0.0, 0),
     })
 }
 

@@ -34,6 +34,8 @@ mod ia3;
 #[cfg(test)]
 mod increlora;
 #[cfg(test)]
+mod int2_1;
+#[cfg(test)]
 mod inv_adapter;
 #[cfg(test)]
 mod lamda;
@@ -70,6 +72,8 @@ mod paca;
 #[cfg(test)]
 mod par_adapter;
 #[cfg(test)]
+mod pela;
+#[cfg(test)]
 mod pissa;
 #[cfg(test)]
 mod polyhistor;
@@ -79,6 +83,8 @@ mod prefix;
 mod prompt;
 #[cfg(test)]
 mod pyra;
+#[cfg(test)]
+mod sketchtune;
 #[cfg(test)]
 mod soka;
 #[cfg(test)]

@@ -225,7 +225,7 @@ impl Stage for BlockStage {
         let normed = self.attn_in(&flow.hidden)?;
         let (q, k, _) = self.project(&normed, ctx)?;
         let Shape { heads, head_dim, .. } = self.shape;
-        let change = (self.q.forward(&normed, ctx)? - self.q.base(&normed)?)?;
+        let change = (self.q.forward(&normed, ctx)? - self.q.forward_base(&normed)?)?;
         let change = change.reshape((ctx.batch, ctx.width, heads, head_dim))?;
         let (q_max, k_max) = (largest_of_heads(&q)?, largest_of_heads(&k)?);
         Ok(Some(AttentionSizes { q_max, k_max, change_max: largest_of_heads(&change)? }))

@@ -26,6 +26,7 @@ impl LinearSite {
             Calibration::None
             | Calibration::Qr
             | Calibration::Lu
+            | Calibration::Sketch
             | Calibration::Components { .. }
             | Calibration::Context { .. } => 0,
         };

@@ -90,8 +90,10 @@ pub(super) fn starts(
     }
     let values: Vec<f64> = weight.weight.iter().copied().map(f64::from).collect();
     Ok(match calibration {
-        // Kronecker products and repairs have starts of their own.
-        Calibration::None | Calibration::Kronecker { .. } | Calibration::Repair { .. } => Starts::default(),
+        // Kronecker products, repairs and sketches have starts of their own.
+        Calibration::None | Calibration::Kronecker { .. } | Calibration::Repair { .. } | Calibration::Sketch => {
+            Starts::default()
+        }
         Calibration::Components { .. } => match stats {
             Some(LayerStats::Components(pca)) => components(pca, rank, (rows, cols))?,
             // To be filled from a checkpoint.

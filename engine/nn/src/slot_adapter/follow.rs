@@ -60,14 +60,14 @@ impl SlotAdapter {
     fn part(&self, part: Part) -> Option<&Held> {
         match &self.change {
             Change::LowRank(chain) => chain.single().and_then(|triple| triple.part(part)),
-            Change::None | Change::Kron(_) => None,
+            Change::None | Change::Kron(_) | Change::LookUp(_) => None,
         }
     }
 
     fn part_mut(&mut self, part: Part) -> Option<&mut Held> {
         match &mut self.change {
             Change::LowRank(chain) => chain.single_mut().and_then(|triple| triple.part_mut(part)),
-            Change::None | Change::Kron(_) => None,
+            Change::None | Change::Kron(_) | Change::LookUp(_) => None,
         }
     }
 
@@ -181,7 +181,7 @@ impl SlotAdapter {
     fn scale(&self) -> f64 {
         match &self.change {
             Change::LowRank(chain) => chain.scale(),
-            Change::None | Change::Kron(_) => 1.0,
+            Change::None | Change::Kron(_) | Change::LookUp(_) => 1.0,
         }
     }
 
@@ -311,7 +311,9 @@ impl SlotAdapter {
     fn grow(&mut self, free: usize) -> Result<Edited> {
         let chain = match &self.slots.delta {
             Delta::Chain(chain) => chain.clone(),
-            Delta::None | Delta::Tile | Delta::Kron(_) | Delta::Hadamard(..) => return Err(self.refuse("cannot grow")),
+            Delta::None | Delta::Tile | Delta::Kron(_) | Delta::Hadamard(..) | Delta::LookUp { .. } => {
+                return Err(self.refuse("cannot grow"));
+            }
         };
         let in_use = self.in_use()?;
         let ((a_name, a), (b_name, b), (core_name, core)) =

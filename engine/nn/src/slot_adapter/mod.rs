@@ -12,6 +12,7 @@ mod follow;
 mod gradient;
 mod held;
 mod kron;
+mod look_up;
 mod normalise;
 mod peft;
 mod transform;
@@ -26,7 +27,7 @@ use crate::repair::{Rounds, Shape};
 use crate::rng::Stream;
 use crate::rules::At;
 use crate::site::Layer;
-use crate::slots::{Calibration, Chain, Delta, Factor, GradientMap, Init, Rule, Score, Slots, Source};
+use crate::slots::{Base, Calibration, Chain, Delta, Factor, GradientMap, Init, Rule, Score, Slots, Source};
 use crate::{NnError, Result};
 use calibrate::Starts;
 use candle_core::Tensor;
@@ -34,6 +35,7 @@ use chain::{HeldChain, Spot, Term};
 use follow::Memory;
 use held::{Held, Place, Subspace, values};
 use kron::HeldKron;
+use look_up::HeldLookUp;
 use normalise::{HeldNormaliser, Magnitude};
 use std::sync::Arc;
 use transform::HeldTransform;
@@ -62,6 +64,8 @@ enum Change {
     LowRank(Box<HeldChain>),
     /// Kronecker products.
     Kron(HeldKron),
+    /// Looked up.
+    LookUp(HeldLookUp),
 }
 
 /// What is found in the weight before anything is built.
@@ -75,7 +79,7 @@ struct Found {
 impl Found {
     fn of(name: &str, slots: &Slots, below: Layer<'_>, seed: u64, stats: Option<&LayerStats>) -> Result<Self> {
         let energy = slots.complement();
-        if slots.calibration == Calibration::None && energy == 0.0 {
+        if matches!(slots.calibration, Calibration::None | Calibration::Sketch) && energy == 0.0 {
             return Ok(Self { starts: None, principal: None, base: None });
         }
         if let Calibration::Repair { rounds, from_nothing, iterations, storage } = slots.calibration {
@@ -93,11 +97,11 @@ impl Found {
             let (starts, base) = calibrate::repaired(pair, shape, rounds, scale, &mut stream)?;
             return Ok(Self { starts: Some(starts), principal: None, base });
         }
-        let weight = below.merged(name)?;
+        let weight = below.original(slots.base, name)?;
         let mut stream = Stream::new(seed, &format!("calibration/{name}"));
         let scale = slots.scale.value(slots.rank());
         let starts = match (slots.calibration, &slots.delta) {
-            (Calibration::None, _) => None,
+            (Calibration::None | Calibration::Sketch, _) => None,
             (Calibration::Kronecker { iterations }, Delta::Kron(kron)) => {
                 Some(calibrate::kronecker(iterations, &weight, kron, scale, &mut stream)?)
             }
@@ -160,6 +164,11 @@ impl SlotAdapter {
                 }
                 Change::Kron(HeldKron::build(&prefix, kron, scale, slots.base, seed, found.starts.as_ref())?)
             }
+            Delta::LookUp { groups, bits, table } => {
+                let weight = below.original(slots.base, name)?;
+                let table = (*groups, *bits, table);
+                Change::LookUp(HeldLookUp::build(&format!("{name}.table"), &weight, table, seed)?)
+            }
         };
         let parts = (&slots.left, &slots.right, &slots.delta);
         let transform = HeldTransform::build(name, parts, scale, size, seed)?;
@@ -200,11 +209,38 @@ impl SlotAdapter {
         Some(Dropout { p: self.slots.dropout as f32, key, rows: ctx.rows_in_step.clone(), width: ctx.width })
     }
 
+    /// What stands in the place of the weight, with the layer's bias.
+    fn alone(&self, x: &Tensor, below: Layer<'_>, ctx: &ForwardContext) -> Result<Tensor> {
+        let refuse = |what: &str| Err(NnError::Adapter { site: self.name.clone(), what: what.to_owned() });
+        let Some(layer) = below.frozen() else {
+            return refuse("stands for the weight and lies no longer on a frozen one");
+        };
+        let y = match &self.change {
+            Change::None | Change::Kron(_) => return refuse("stands for the weight and is nothing that could"),
+            Change::LookUp(table) => table.forward(&self.dropped(x, ctx)?)?,
+            Change::LowRank(chain) => {
+                let (terms, dropout) = (chain.terms()?, self.dropout(ctx));
+                let Some((first, others)) = terms.split_first() else {
+                    return refuse("stands for the weight and has no term");
+                };
+                let y = ops::low_rank(x, &first.a, &first.b, first.scale as f32, dropout.clone())?;
+                HeldChain::add_terms(others, y, x, dropout.as_ref())?
+            }
+        };
+        match &layer.bias {
+            None => Ok(y),
+            Some(bias) => ops::add_bias(&y, bias),
+        }
+    }
+
     /// The layer with its base transformed and the change added.
     fn changed(&self, x: &Tensor, below: Layer<'_>, ctx: &ForwardContext) -> Result<Tensor> {
+        if self.slots.base == Base::Dropped {
+            return self.alone(x, below, ctx);
+        }
         let base = self.transform.forward(x, below.frozen(), || below.forward(x, ctx), &self.name)?;
         let chain = match &self.change {
-            Change::None => return base.map_or_else(|| below.forward(x, ctx), Ok),
+            Change::None | Change::LookUp(_) => return base.map_or_else(|| below.forward(x, ctx), Ok),
             Change::Kron(kron) => {
                 let base = base.map_or_else(|| below.forward(x, ctx), Ok)?;
                 let x = self.dropped(x, ctx)?;
@@ -244,8 +280,8 @@ impl SlotAdapter {
         let terms = match &self.change {
             Change::None => Vec::new(),
             Change::LowRank(chain) => chain.terms()?,
-            Change::Kron(_) => {
-                let what = "brings rows to a magnitude, which Kronecker products do not have yet".to_owned();
+            Change::Kron(_) | Change::LookUp(_) => {
+                let what = "brings rows to a magnitude, which is there for thin products alone".to_owned();
                 return Err(NnError::Adapter { site: self.name.clone(), what });
             }
         };
@@ -294,6 +330,7 @@ impl Adapter for SlotAdapter {
             Change::None => Vec::new(),
             Change::LowRank(chain) => chain.params(),
             Change::Kron(kron) => kron.params(),
+            Change::LookUp(table) => table.params(),
         };
         let single = [self.normaliser.held(), self.bias.as_ref()].into_iter().flatten().flat_map(Held::params);
         change.into_iter().chain(self.transform.params()).chain(single).collect()
@@ -327,6 +364,9 @@ impl Adapter for SlotAdapter {
                 HeldTransform::None | HeldTransform::Left(_) | HeldTransform::RowGroups { .. },
             ) => return Ok(None),
         }
+        if self.slots.base == Base::Dropped {
+            return Ok(None);
+        }
         let bias = self.bias.as_ref().map(Held::fused).transpose()?;
         let seen = self.seen.clone().filter(|_| ctx.training);
         let mut change = FusedChange { bias, seen, ..FusedChange::default() };
@@ -336,17 +376,21 @@ impl Adapter for SlotAdapter {
                 let (low_rank, residual) = chain.fused(self.dropout(ctx))?;
                 (change.low_rank, change.residual) = (Some(low_rank), residual);
             }
-            Change::Kron(_) => return Ok(None),
+            Change::Kron(_) | Change::LookUp(_) => return Ok(None),
         }
         Ok(Some(change))
     }
 
     fn merge_into(&self, weight: &mut MergedWeight) -> Result<bool> {
         self.transform.merge_into(weight)?;
+        if self.slots.base == Base::Dropped {
+            weight.weight.fill(0.0);
+        }
         match &self.change {
             Change::None => {}
             Change::LowRank(chain) => chain.merge_into(weight)?,
             Change::Kron(kron) => kron.merge_into(weight)?,
+            Change::LookUp(table) => table.replace(weight)?,
         }
         self.normaliser.merge_into(weight)?;
         if let Some(bias) = &self.bias {
@@ -384,11 +428,11 @@ impl Adapter for SlotAdapter {
                 bias = added(bias, left.bias)?;
                 (Tensor::cat(&[a, left.a], 0)?, Tensor::cat(&[b, left.b], 1)?, scale, false)
             }
-            (Change::None | Change::Kron(_), Some(left)) => {
+            (Change::None | Change::Kron(_) | Change::LookUp(_), Some(left)) => {
                 bias = added(bias, left.bias)?;
                 (left.a, left.b, left.scale, false)
             }
-            (Change::None | Change::Kron(_), None) => return Ok(None),
+            (Change::None | Change::Kron(_) | Change::LookUp(_), None) => return Ok(None),
         };
         let rank = a.dim(0)?;
         // Directions may have come and gone since the scale was chosen.
@@ -401,9 +445,9 @@ impl Adapter for SlotAdapter {
         let change = match (&self.change, &self.transform) {
             (Change::LowRank(_), HeldTransform::None | HeldTransform::Left(_))
             | (Change::None, HeldTransform::Left(_)) => true,
-            (Change::None | Change::Kron(_), _) | (_, HeldTransform::RowGroups { .. }) => false,
+            (Change::None | Change::Kron(_) | Change::LookUp(_), _) | (_, HeldTransform::RowGroups { .. }) => false,
         };
-        change && matches!(self.normaliser, HeldNormaliser::None)
+        change && self.slots.base != Base::Dropped && matches!(self.normaliser, HeldNormaliser::None)
     }
 
     fn peft(&self, below: Layer<'_>) -> Result<Option<PeftLayer>> {
