@@ -53,7 +53,7 @@ fn methods() -> Vec<Method> {
         mtlora("matrix-v2"),
         adapter("none"),
         adapter("down"),
-        method("polyhistor", &[tasks.clone()]),
+        method("polyhistor", std::slice::from_ref(&tasks)),
     ]
 }
 
