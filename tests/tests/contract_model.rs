@@ -11,6 +11,7 @@ use std::sync::Arc;
 use temper_methods::{Method, Promote, registry};
 use temper_models::{LlamaConfig, Model};
 use temper_nn::gradcheck::{GradCheck, check_parameters};
+use temper_nn::layer_stats::gather;
 use temper_nn::ops::IGNORE;
 use temper_nn::rng::Stream;
 use temper_nn::{ForwardContext, Grads, Param};
@@ -38,9 +39,17 @@ fn adapt(model: &mut Model, method: &dyn Method, values: &Values) -> Result<()> 
     let plan = method.plan(values, &dims_of(model).sites, 8)?;
     let selector = plan.promote.selector()?;
     model.promote(&|name| selector.selects(name))?;
+    let wanted = model.sites().into_iter().filter_map(|site| Some((site, plan.slots(site.name())?.gathers()?)));
+    let (seen, mut passes) = (batch(false), 0);
+    let stats = gather(&wanted.collect::<Vec<_>>(), || -> Result<bool> {
+        passes += 1;
+        model.forward_hidden(&seen.tokens, &seen.ctx)?;
+        Ok(passes < 1)
+    })?;
     for site in model.sites_mut() {
         if let Some(slots) = plan.slots(site.name()) {
-            site.attach(slots, 8)?;
+            let stats = stats.get(site.name()).map(|stats| &**stats);
+            site.attach_with(slots, 8, stats)?;
         }
     }
     model.insert_all(&plan.insertions, 8)?;

@@ -50,3 +50,17 @@ pub fn rank(values: &Values) -> usize {
 pub fn usable_rank(values: &Values, site: &SiteDims) -> usize {
     rank(values).min(site.in_features.min(site.out_features))
 }
+
+/// The smaller and the larger of two numbers whose product is `side`: as close to each other as they get with the smaller
+/// at most `factor`; exactly `factor` and the rest where it divides. A factor below 1 sets no limit.
+#[must_use]
+pub fn divisors(side: usize, factor: i64) -> (usize, usize) {
+    let factor = usize::try_from(factor).ok().filter(|factor| *factor > 0);
+    if let Some(factor) = factor.filter(|factor| side.is_multiple_of(*factor)) {
+        return (factor, side / factor);
+    }
+    let most = factor.unwrap_or(side);
+    let smaller = (1..=side).take_while(|small| small * small <= side && *small <= most);
+    let small = smaller.filter(|small| side.is_multiple_of(*small)).last().unwrap_or(1);
+    (small, side / small)
+}

@@ -141,7 +141,8 @@ impl Split {
     /// PEFT's rule: a side is whole from half of its longer edge on, the small one also unless both may be thin.
     fn of(values: &Values, site: &SiteDims) -> Self {
         let (rank, factor) = (common::rank(values), values.integer("decompose_factor"));
-        let ((a, b), (c, d)) = (divisors(site.out_features, factor), divisors(site.in_features, factor));
+        let ((a, b), (c, d)) =
+            (common::divisors(site.out_features, factor), common::divisors(site.in_features, factor));
         let thin = |rows: usize, cols: usize| (2 * rank < rows.max(cols)).then_some(rank);
         let both = values.flag("decompose_both");
         let small = if both { thin(a, c) } else { None };
@@ -164,17 +165,4 @@ impl Side {
         let (rows, cols) = self.size;
         self.rank.map_or(rows * cols, |rank| rank * (rows + cols))
     }
-}
-
-/// The smaller and the larger of two numbers whose product is `side`: as close to each other as they get with the smaller
-/// at most `factor`; exactly `factor` and the rest where it divides.
-fn divisors(side: usize, factor: i64) -> (usize, usize) {
-    let factor = usize::try_from(factor).ok().filter(|factor| *factor > 0);
-    if let Some(factor) = factor.filter(|factor| side.is_multiple_of(*factor)) {
-        return (factor, side / factor);
-    }
-    let most = factor.unwrap_or(side);
-    let smaller = (1..=side).take_while(|small| small * small <= side && *small <= most);
-    let small = smaller.filter(|small| side.is_multiple_of(*small)).last().unwrap_or(1);
-    (small, side / small)
 }

@@ -114,3 +114,15 @@ pub const BIAS_SHIFT: SeriesDef = SeriesDef {
     higher_is_better: None,
     help: "size of the change of a layer's bias, ‖b_eff − b‖",
 };
+
+/// How much data a method looks at before it starts; set the default.
+pub const CALIBRATION_ROWS: Setting = Setting {
+    key: "calibration_rows",
+    label: "Rows to look at",
+    default: "256",
+    min: Some(1.0),
+    max: Some(65536.0),
+    help: "rows of the training data that the base reads before the first step, at most; no row is read twice",
+    advanced: true,
+    ..INTEGER
+};

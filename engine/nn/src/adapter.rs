@@ -11,6 +11,7 @@ use crate::fused::{FusedFactor, FusedLowRank};
 use crate::ops::Seen;
 use crate::optim::OptimiserEdit;
 use crate::param::{Grads, Param};
+use crate::rules::At;
 use crate::site::Layer;
 use crate::slots::{Part, Rule, Score};
 use crate::{NnError, Result};
@@ -97,11 +98,11 @@ pub trait Adapter: Send + Sync {
         Ok(())
     }
 
-    /// Turns the clipped gradients of its own parameters into what the optimiser is to take.
+    /// Turns the clipped gradients of its own parameters into what the optimiser is to take in the step that is at hand.
     ///
     /// # Errors
     /// A failing tensor operation.
-    fn map_step(&mut self, _grads: &mut Grads) -> Result<()> {
+    fn map_step(&mut self, _grads: &mut Grads, _at: At) -> Result<()> {
         Ok(())
     }
 
@@ -188,6 +189,13 @@ pub enum Edit {
         /// Share of its directions, rounded down.
         share: f64,
     },
+    /// Opens the gate for good.
+    Open {
+        /// Whether the factors begin again from their first values.
+        fresh: bool,
+    },
+    /// Takes the whole adapter off its layer: whoever asks for it does so, the adapter says what is to be forgotten.
+    Remove,
 }
 
 /// What an [`Edit`] did.

@@ -99,6 +99,12 @@ impl ConvSite {
     /// Shapes that do not fit, or an adapter on a kernel in several groups: its matrix has one row of columns for all
     /// groups, so that a change of it would mix what the groups keep apart.
     pub fn forward(&self, x: &Tensor, ctx: &ForwardContext) -> Result<Tensor> {
+        if self.site.is_watched() {
+            let patches = self.patches(x)?;
+            let places = patches.dim(2)? * patches.dim(3)?;
+            let rows = patches.flatten_from(2)?.transpose(1, 2)?.contiguous()?;
+            self.site.look_at(&rows, &ctx.resized(places))?;
+        }
         let (weight, adapters) = self.site.active();
         if adapters.is_empty() {
             return self.convolve(x, weight);

@@ -6,7 +6,8 @@
 
 use crate::rng::Stream;
 use crate::{NnError, Result};
-use faer::{Mat, MatRef};
+use faer::linalg::solvers::DenseSolveCore as _;
+use faer::{Mat, MatRef, Side};
 
 /// `A = U diag(s) Vᵀ` with k = min(rows, cols).
 #[derive(Clone, Debug)]
@@ -26,6 +27,42 @@ pub struct Qr {
     pub q: Vec<f64>,
     /// (k, cols), upper triangular.
     pub r: Vec<f64>,
+}
+
+/// Inputs as f64, row by row of `features` values.
+///
+/// # Errors
+/// Values that fill no rows or are not finite.
+pub fn rows_of(rows: &[f32], features: usize) -> Result<Vec<f64>> {
+    let count = rows.len() / features.max(1);
+    let wide: Vec<f64> = rows.iter().copied().map(f64::from).collect();
+    view(&wide, count, features)?;
+    Ok(wide)
+}
+
+/// Adds `Xᵀ X` of inputs (n, features) to `sum` (features, features).
+pub fn add_gram(sum: &mut [f64], inputs: &[f64], features: usize) {
+    let inputs = MatRef::from_row_major_slice(inputs, inputs.len() / features.max(1), features);
+    let gram = inputs.transpose() * inputs;
+    for (row, sums) in sum.chunks_mut(features.max(1)).enumerate() {
+        for (col, sum) in sums.iter_mut().enumerate() {
+            *sum += gram[(row, col)];
+        }
+    }
+}
+
+/// Inverse of a symmetric positive definite matrix, and `‖A A⁻¹ − I‖` (Frobenius).
+///
+/// # Errors
+/// Sizes that do not fit, values that are not finite, a matrix that is not positive definite.
+pub fn inverse(values: &[f64], side: usize) -> Result<(Vec<f64>, f64)> {
+    let matrix = view(values, side, side)?;
+    let not_definite = |error| NnError::Value(format!("a matrix has no inverse: {error:?}"));
+    let inverse = matrix.llt(Side::Lower).map_err(not_definite)?.inverse();
+    let product = matrix * &inverse;
+    let off = |row: usize, col: usize| product[(row, col)] - if row == col { 1.0 } else { 0.0 };
+    let squares = (0..side * side).map(|at| off(at / side.max(1), at % side.max(1)).powi(2)).sum::<f64>();
+    Ok((row_major(inverse.as_ref()), squares.sqrt()))
 }
 
 /// Directions beyond those asked for that a fast decomposition follows.

@@ -45,7 +45,7 @@ pub fn take_step(
 ) -> Result<Moved> {
     for site in sites.iter_mut() {
         site.observe(grads)?;
-        site.map_step(grads)?;
+        site.map_step(grads, at)?;
     }
     optimiser.step(params, grads, lr)?;
     for site in sites.iter_mut() {
@@ -81,9 +81,15 @@ fn follow(sites: &mut [&mut LinearSite], optimiser: &mut AdamW, at: At) -> Resul
                 };
                 members.iter().map(|place| (*place, Edit::Freeze { part, share })).collect()
             }
-            // Done before anything was attached.
-            Action::SetRank { .. } => Vec::new(),
+            Action::KeepSites { share, fresh } if due == Due::Last => {
+                keep_sites(sites, &members, rule.score, share, fresh)?
+            }
+            // Done at the last look only, or before anything was attached.
+            Action::KeepSites { .. } | Action::SetRank { .. } | Action::SetTerms { .. } | Action::ShareOut { .. } => {
+                Vec::new()
+            }
         };
+        let mut removed = Vec::new();
         for (place, edit) in edits {
             let adapter = sites.get_mut(place.site).and_then(|site| site.adapters_mut().get_mut(place.adapter));
             let Some(adapter) = adapter else { continue };
@@ -92,6 +98,15 @@ fn follow(sites: &mut [&mut LinearSite], optimiser: &mut AdamW, at: At) -> Resul
             moved.params |= edited.params;
             if let Some(site) = sites_moved.get_mut(place.site) {
                 *site |= edited.moved;
+            }
+            if edit == Edit::Remove {
+                removed.push(place);
+            }
+        }
+        // From the last on, so that the numbers of those before stay.
+        for place in removed.into_iter().rev() {
+            if let Some(site) = sites.get_mut(place.site) {
+                site.remove_adapter(place.adapter);
             }
         }
     }
@@ -195,6 +210,93 @@ fn grow(
     Ok(edits)
 }
 
+/// DiffoRA's choice: a share of the sites stays, the others lose their change.
+fn keep_sites(
+    sites: &[&mut LinearSite],
+    members: &[Place],
+    score: Score,
+    share: f64,
+    fresh: bool,
+) -> Result<Vec<(Place, Edit)>> {
+    let scores = ask(sites, members, |adapter| Ok(adapter.scores(score)?.iter().sum::<f64>()))?;
+    let mut order: Vec<(usize, f64)> = scores.into_iter().enumerate().collect();
+    // Stable: equal scores keep the order of the sites.
+    order.sort_by(|one, other| descending(one.1, other.1));
+    let count = ((share * members.len() as f64).round() as usize).max(1);
+    let mut kept = vec![false; members.len()];
+    for (at, _) in order.into_iter().take(count) {
+        if let Some(kept) = kept.get_mut(at) {
+            *kept = true;
+        }
+    }
+    let edit = |kept| if kept { Edit::Open { fresh } } else { Edit::Remove };
+    Ok(members.iter().zip(kept).map(|(place, kept)| (*place, edit(kept))).collect())
+}
+
+/// How many of `values`, falling, to keep: the fewest that hold `share` of `energy`, or those up to the bend of the curve
+/// (the point farthest from the line between its ends) if that is fewer.
+fn terms_of(values: &[f64], energy: f64, share: f64) -> usize {
+    let mut held = 0.0;
+    let needed = values.iter().take_while(|value| {
+        let more = held < share * energy;
+        held += **value * **value;
+        more
+    });
+    let (Some(first), Some(last)) = (values.first(), values.last()) else { return 0 };
+    let count = values.len() as f64;
+    let line = |at: f64| first + (last - first) * (at - 1.0) / (count - 1.0).max(1.0);
+    // The line is straight: the point farthest below it is the farthest from it.
+    let below = values.iter().zip(1..).map(|(value, at)| (at, line(f64::from(at)) - value));
+    let bend = below.max_by(|one, other| one.1.total_cmp(&other.1).then(other.0.cmp(&one.0)));
+    let bend = bend.filter(|(_, below)| *below > 1e-9 * first).map_or(values.len(), |(at, _)| at as usize);
+    needed.count().min(bend)
+}
+
+/// Gives sums of products the numbers of terms that their rules ask for; see [`Action::SetTerms`].
+fn set_terms(
+    plan: &mut [(String, Slots)],
+    spectrum: impl Fn(&str, &Slots, usize) -> Result<(Vec<f64>, f64)>,
+) -> Result<()> {
+    for (name, slots) in plan {
+        let before = slots.rules.iter().find(|rule| rule.when == When::Before).map(|rule| rule.action);
+        let Some(Action::SetTerms { share, least }) = before else { continue };
+        let (values, energy) = spectrum(name, slots, slots.rank())?;
+        let terms = terms_of(&values, energy, share).max(least).min(slots.rank());
+        let what = || NnError::Adapter { site: name.clone(), what: "has no terms that could be chosen".to_owned() };
+        slots.set_rank(terms).ok_or_else(what)?;
+    }
+    Ok(())
+}
+
+/// Shares the directions of a plan out by what each explains, where its rules ask for it; sites that get none are left out.
+/// `explained` has the share of the inputs' spread along each component, by site.
+///
+/// # Errors
+/// A change without a width.
+pub fn share_out(plan: &mut Vec<(String, Slots)>, explained: impl Fn(&str) -> Vec<f64>) -> Result<()> {
+    let rule = |slots: &Slots| slots.rules.iter().find(|rule| rule.when == When::Before).map(|rule| rule.action);
+    let Some(Action::ShareOut { most }) = plan.iter().find_map(|(_, slots)| rule(slots)) else { return Ok(()) };
+    let mut ranked: Vec<(usize, f64)> = Vec::new();
+    for (site, (name, slots)) in plan.iter().enumerate() {
+        ranked.extend(explained(name).into_iter().take(most * slots.rank()).map(|share| (site, share)));
+    }
+    ranked.sort_by(|one, other| descending(one.1, other.1));
+    let budget: usize = plan.iter().map(|(_, slots)| slots.rank()).sum();
+    let mut ranks = vec![0usize; plan.len()];
+    for (site, _) in ranked.into_iter().take(budget) {
+        if let Some(rank) = ranks.get_mut(site) {
+            *rank += 1;
+        }
+    }
+    for ((name, slots), rank) in plan.iter_mut().zip(&ranks).filter(|(_, rank)| **rank > 0) {
+        let what = || NnError::Adapter { site: name.clone(), what: "has no width that could be chosen".to_owned() };
+        slots.set_rank(*rank).ok_or_else(what)?;
+    }
+    let mut ranks = ranks.into_iter();
+    plan.retain(|_| ranks.next().is_some_and(|rank| rank > 0));
+    Ok(())
+}
+
 /// Gives the sites of a plan the widths that rules ask for before anything is attached. `spectrum` has the leading singular
 /// values of a site's weight (up to the number asked for) and the sum of the squares of all.
 ///
@@ -205,7 +307,11 @@ pub fn set_ranks(
     spectrum: impl Fn(&str, &Slots, usize) -> Result<(Vec<f64>, f64)>,
 ) -> Result<()> {
     let rule = |slots: &Slots| slots.rules.iter().find(|rule| rule.when == When::Before).map(|rule| rule.action);
-    let Some(Action::SetRank { share }) = plan.iter().find_map(|(_, slots)| rule(slots)) else { return Ok(()) };
+    let share = match plan.iter().find_map(|(_, slots)| rule(slots)) {
+        Some(Action::SetRank { share }) => share,
+        Some(Action::SetTerms { .. }) => return set_terms(plan, spectrum),
+        _ => return Ok(()),
+    };
     let (mut wanted, mut limits) = (Vec::with_capacity(plan.len()), Vec::with_capacity(plan.len()));
     for (name, slots) in plan.iter() {
         let most = 2 * slots.rank();
@@ -288,6 +394,18 @@ mod tests {
     fn kept(site: &LinearSite) -> Vec<bool> {
         let core = site.params().into_iter().find(|param| param.name.ends_with(".core")).unwrap();
         core.var.to_vec1::<f32>().unwrap().into_iter().map(|value| value != 0.0).collect()
+    }
+
+    #[test]
+    fn terms_are_those_that_hold_the_energy_or_stand_before_the_bend() {
+        let energy = |values: &[f64]| values.iter().map(|value| value * value).sum::<f64>();
+        let bent = [10.0, 9.0, 1.0, 0.9, 0.8, 0.7];
+        assert_eq!(terms_of(&bent, energy(&bent), 0.9), 2, "two hold nine tenths");
+        assert_eq!(terms_of(&bent, energy(&bent), 0.999), 3, "the bend");
+        let even = [1.0; 5];
+        assert_eq!(terms_of(&even, energy(&even), 0.5), 3, "no bend");
+        assert_eq!(terms_of(&[2.0], 100.0, 0.9), 1);
+        assert_eq!(terms_of(&[], 0.0, 0.9), 0);
     }
 
     /// Without gradients all scores are 0: the budget holds all the same, and earlier sites and directions come first.

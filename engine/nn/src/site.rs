@@ -8,14 +8,19 @@ use crate::adapter::{Adapter, AdapterExport, Find, FusedChange, MergedWeight, Pe
 use crate::context::ForwardContext;
 use crate::frozen::FrozenWeight;
 use crate::fused::{FusedFactor, FusedLinear, FusedWeight};
-use crate::ops::{FrozenLinear, linear, linear_trained};
+use crate::layer_stats::{Gather, Gathering, LayerStats};
+use crate::ops::{FrozenLinear, linear, linear_trained, with_slice};
 use crate::param::{Grads, Param, Role};
+use crate::rules::At;
 use crate::slot_adapter::SlotAdapter;
-use crate::slots::{Base, Slots};
+use crate::slots::Slots;
 use crate::{NnError, Result};
 use candle_core::{Tensor, Var};
+use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+
+pub use layer::Layer;
 
 /// The weight of a linear layer, (out, in).
 pub enum Weight {
@@ -46,14 +51,8 @@ pub struct LinearSite {
     original: AtomicBool,
     /// Frobenius norm of the original weight, measured once.
     original_norm: OnceLock<f64>,
-}
-
-/// A linear layer as one of its adapters sees it: the weight and the adapters below.
-#[derive(Clone, Copy)]
-pub struct Layer<'a> {
-    weight: &'a Weight,
-    adapters: &'a [Box<dyn Adapter>],
-    source: Option<&'a FrozenWeight>,
+    /// Who wants to see the inputs, while somebody does.
+    watched: Mutex<Option<(Arc<Gathering>, Gather)>>,
 }
 
 impl Weight {
@@ -109,74 +108,6 @@ impl Weight {
     }
 }
 
-impl<'a> Layer<'a> {
-    /// Rows of the weight.
-    #[must_use]
-    pub fn out_features(self) -> usize {
-        self.weight.out_features()
-    }
-
-    /// Columns of the weight.
-    #[must_use]
-    pub fn in_features(self) -> usize {
-        self.weight.in_features()
-    }
-
-    /// The frozen layer, when nothing but it lies below: then one fused operation can do everything.
-    #[must_use]
-    pub fn frozen(self) -> Option<&'a FrozenLinear> {
-        match self.weight {
-            Weight::Frozen(layer) if self.adapters.is_empty() => Some(layer),
-            _ => None,
-        }
-    }
-
-    /// Output (.., out) for `x` (.., in).
-    ///
-    /// # Errors
-    /// Shapes that do not fit.
-    pub fn forward(self, x: &Tensor, ctx: &ForwardContext) -> Result<Tensor> {
-        match self.adapters.split_last() {
-            None => self.weight.forward(x),
-            Some((last, below)) => last.forward(x, Layer { adapters: below, ..self }, ctx),
-        }
-    }
-
-    /// The weight as its file has it, where the one that is held was rounded from it in memory.
-    #[must_use]
-    pub fn source(self) -> Option<&'a FrozenWeight> {
-        self.source
-    }
-
-    /// What an adapter starts from: for one that stands in the weight's place the weight as its file has it, where that
-    /// is known, otherwise [`Self::merged`].
-    ///
-    /// # Errors
-    /// As [`Self::merged`].
-    pub(crate) fn original(self, base: Base, site: &str) -> Result<MergedWeight> {
-        let (Base::Dropped, Some(source), []) = (base, self.source, self.adapters) else { return self.merged(site) };
-        let mut values = vec![0f32; source.elements()];
-        source.read_rows(0..source.rows, &mut values)?;
-        source.bytes().let_go();
-        Ok(MergedWeight { out_features: source.rows, in_features: source.cols, weight: values, bias: None })
-    }
-
-    /// Weight and bias with everything below folded in. `site` is only named in the error.
-    ///
-    /// # Errors
-    /// A weight that cannot be read; an adapter below whose change depends on the input.
-    pub fn merged(self, site: &str) -> Result<MergedWeight> {
-        let mut merged = self.weight.values()?;
-        for adapter in self.adapters {
-            if !adapter.merge_into(&mut merged)? {
-                let what = "starts from the weight, but an adapter below it fits no weight".to_owned();
-                return Err(NnError::Adapter { site: site.to_owned(), what });
-            }
-        }
-        Ok(merged)
-    }
-}
-
 impl LinearSite {
     /// A site over a frozen layer. `name` is unique in the model, such as `layers.3.attn.q`.
     #[must_use]
@@ -190,7 +121,36 @@ impl LinearSite {
             enabled: AtomicBool::new(true),
             original: AtomicBool::new(false),
             original_norm: OnceLock::new(),
+            watched: Mutex::new(None),
         }
+    }
+
+    /// From now on every forward pass without a fused half shows its inputs to `watch`, until there is none.
+    pub(crate) fn watch_inputs(&self, watch: Option<(Arc<Gathering>, Gather)>) {
+        *self.watched.lock() = watch;
+    }
+
+    /// Whether somebody wants to see the inputs.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.watched.lock().is_some()
+    }
+
+    /// Shows the inputs (.., in) of a pass to whoever wants to see them, padding left out.
+    pub(crate) fn look_at(&self, x: &Tensor, ctx: &ForwardContext) -> Result<()> {
+        let watched = self.watched.lock();
+        let Some((gathering, gather)) = watched.as_ref() else { return Ok(()) };
+        let features = self.in_features();
+        if !gathering.wants(&self.name, *gather, x.id(), features) {
+            return Ok(());
+        }
+        with_slice(x, |values| {
+            let mut rows = Vec::with_capacity(values.len());
+            for (row, borders) in values.chunks(ctx.width.max(1) * features.max(1)).zip(ctx.borders.iter()) {
+                let end = borders.last().copied().unwrap_or(0) as usize * features;
+                rows.extend_from_slice(row.get(..end).unwrap_or(row));
+            }
+            gathering.take_in(&self.name, &rows)
+        })?
     }
 
     /// The same site, which knows the weight of its file beside the one that was rounded from it: starts that repair what
@@ -264,11 +224,20 @@ impl LinearSite {
     /// # Errors
     /// [`NnError`] when the slots cannot be built on this layer.
     pub fn attach(&mut self, slots: &Slots, seed: u64) -> Result<()> {
+        self.attach_with(slots, seed, None)
+    }
+
+    /// The same with what was gathered of the inputs, for slots whose calibration asks for it. Without it their starts are
+    /// zeros, to be filled from a checkpoint.
+    ///
+    /// # Errors
+    /// [`NnError`] when the slots cannot be built on this layer.
+    pub fn attach_with(&mut self, slots: &Slots, seed: u64, stats: Option<&LayerStats>) -> Result<()> {
         let name = match self.adapters.len() {
             0 => self.name.clone(),
             count => format!("{}+{count}", self.name),
         };
-        let mut adapter = SlotAdapter::build(&name, slots, self.below(self.adapters.len()), seed)?;
+        let mut adapter = SlotAdapter::build_with(&name, slots, self.below(self.adapters.len()), seed, stats)?;
         if let (Some(base), Weight::Frozen(layer)) = (adapter.take_base(), &self.weight) {
             // Off, the layer is still what it was.
             let layer = FrozenLinear { weight: Arc::new(base), bias: layer.bias.clone() };
@@ -316,6 +285,7 @@ impl LinearSite {
     /// # Errors
     /// Shapes that do not fit.
     pub fn forward(&self, x: &Tensor, ctx: &ForwardContext) -> Result<Tensor> {
+        self.look_at(x, ctx)?;
         if self.enabled.load(Ordering::Relaxed) {
             self.below(self.adapters.len()).forward(x, ctx)
         } else {
@@ -527,8 +497,15 @@ impl LinearSite {
     ///
     /// # Errors
     /// A failing tensor operation.
-    pub fn map_step(&mut self, grads: &mut Grads) -> Result<()> {
-        self.adapters.iter_mut().try_for_each(|adapter| adapter.map_step(grads))
+    pub fn map_step(&mut self, grads: &mut Grads, at: At) -> Result<()> {
+        self.adapters.iter_mut().try_for_each(|adapter| adapter.map_step(grads, at))
+    }
+
+    /// Takes adapter number `at` off.
+    pub(crate) fn remove_adapter(&mut self, at: usize) {
+        if at < self.adapters.len() {
+            self.adapters.remove(at);
+        }
     }
 
     /// The adapters, lowest first, to change them by their rules.
@@ -557,6 +534,7 @@ impl LinearSite {
     }
 }
 
+mod layer;
 mod measure;
 #[cfg(test)]
 mod tests;

@@ -99,7 +99,14 @@ impl Loaded {
             let file = self.memory.as_ref().filter(|_| remembered.contains(name)).unwrap_or(&self.weights);
             file.tensor(name).map(Some).map_err(|error| NnError::Value(Problem::from(error).what))
         };
-        sites.into_iter().try_for_each(|site| Ok(site.restore(&find)?))
+        sites.into_iter().try_for_each(|site| {
+            // A site that was given no direction has nothing saved.
+            let params = site.params();
+            if !params.is_empty() && params.iter().all(|param| !known.contains(&param.name)) {
+                site.detach_all();
+            }
+            Ok(site.restore(&find)?)
+        })
     }
 }
 

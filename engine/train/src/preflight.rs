@@ -7,7 +7,7 @@ use crate::eval::Validation;
 use crate::meter::{Meter, free_disk_mib, free_memory_mib, most_memory_mib};
 use crate::phases::PhaseClock;
 use crate::prefix::needed_mib;
-use crate::prepare::{Prepared, prepare, tokens_of};
+use crate::prepare::{Prepared, Starts, prepare, tokens_of};
 use crate::request::TrainRequest;
 use crate::saving::{adamw, moment_storage};
 use crate::session::{kept_blocks, kept_windows, layout};
@@ -50,7 +50,7 @@ struct Cost {
 fn measure(request: &TrainRequest, watch: &Watch<'_>) -> Result<Event> {
     let mut meter = Meter::start();
     let rss_before = meter.rss_mib();
-    let prepared = prepare(request, watch)?;
+    let prepared = prepare(request, Starts::Loaded, watch)?;
     let project = &request.project;
     let layout = layout(project, prepared.max_tokens, prepared.codec.pad_id());
     let longest = longest_batch(prepared.loader.examples(), project.data.packing, layout);

@@ -1,6 +1,6 @@
 //! From a request to what the loop works with: model, tokenizer, data, method.
 
-use crate::attach::{Attached, attach};
+use crate::attach::{Attached, attach, attach_on};
 use crate::driver::Tokens;
 use crate::error::{Result, TrainError};
 use crate::hashes::{self, Hashes};
@@ -81,11 +81,20 @@ pub fn load_base(project: &Project, model_path: &Path, progress: &mut dyn FnMut(
     Ok(Model::load(model_path, project.model.base.parse()?, progress)?)
 }
 
+/// Where starts come from that a method takes from the data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Starts {
+    /// From the data, now.
+    Found,
+    /// From a checkpoint that is loaded next, or nobody needs them.
+    Loaded,
+}
+
 /// Reads model and data, attaches the method. Says each wait by name.
 ///
 /// # Errors
 /// Model, tokenizer, data, method or settings that cannot be used; a stop or cancel.
-pub fn prepare(request: &TrainRequest, watch: &Watch<'_>) -> Result<Prepared> {
+pub fn prepare(request: &TrainRequest, starts: Starts, watch: &Watch<'_>) -> Result<Prepared> {
     let project = &request.project;
     watch.preparing("reading the model", 0, 0, "bytes");
     let mut model = load_base(project, &request.model_path, &mut |stage, done, total| {
@@ -113,9 +122,6 @@ pub fn prepare(request: &TrainRequest, watch: &Watch<'_>) -> Result<Prepared> {
     }
     let dataset = load_data(request, &codec, max_tokens, watch)?;
     warnings.extend(dataset.warnings.iter().map(|text| ("data".to_owned(), text.clone())));
-    let attached = attach(&mut model, project)?;
-    warnings.extend(attached.notes.iter().map(|text| ("method".to_owned(), text.clone())));
-    let trained_tokens = dataset.train.iter().map(|example| example.trained_tokens() as u64).sum();
     let settings = BatchSettings {
         batch: project.train.batch,
         max_tokens,
@@ -123,9 +129,16 @@ pub fn prepare(request: &TrainRequest, watch: &Watch<'_>) -> Result<Prepared> {
         seed: project.train.seed,
         pad_id: codec.pad_id(),
     };
-    let chat = !matches!(dataset.schema.name(), "text" | "segments" | "raw-completion");
-    let Dataset { train, validation, files, .. } = dataset;
-    let loader = Loader::new(Arc::new(train), settings)?;
+    let Dataset { train, validation, files, schema, .. } = dataset;
+    let train = Arc::new(train);
+    let attached = match starts {
+        Starts::Found => attach_on(&mut model, project, &mut looked_at(&train, settings, watch))?,
+        Starts::Loaded => attach(&mut model, project)?,
+    };
+    warnings.extend(attached.notes.iter().map(|text| ("method".to_owned(), text.clone())));
+    let trained_tokens = train.iter().map(|example| example.trained_tokens() as u64).sum();
+    let chat = !matches!(schema.name(), "text" | "segments" | "raw-completion");
+    let loader = Loader::new(train, settings)?;
     let total_steps = match project.train.epochs {
         Some(epochs) => loader.steps_for_epochs(epochs, project.train.accumulate),
         None => project.train.steps,
@@ -151,6 +164,30 @@ pub fn prepare(request: &TrainRequest, watch: &Watch<'_>) -> Result<Prepared> {
         trained_tokens,
         warnings,
     })
+}
+
+/// Batches of the training data for methods that look at the layers' inputs first: the run's own, from their start.
+fn looked_at<'a>(
+    train: &'a Arc<Vec<Example>>,
+    settings: BatchSettings,
+    watch: &'a Watch<'_>,
+) -> impl FnMut(usize, usize) -> Result<Option<Tokens>> + 'a {
+    let mut pass: Option<(Loader, usize)> = None;
+    move |number, most| {
+        watch.check()?;
+        let (loader, rows) = match &mut pass {
+            Some(pass) if number > 0 => pass,
+            pass => pass.insert((Loader::new(Arc::clone(train), settings)?, 0)),
+        };
+        // No more often than once.
+        if *rows >= most.min(loader.rows_per_epoch()) {
+            return Ok(None);
+        }
+        watch.preparing("looking at the inputs of the layers", *rows as u64, most as u64, "rows");
+        let batch = loader.next_batch();
+        *rows += batch.rows;
+        Ok(Some(tokens_of(batch, false, settings.seed, 0, 0)))
+    }
 }
 
 /// What a person should know of a base that was rounded while it was read.

@@ -9,7 +9,7 @@ use crate::hashes::Hashes;
 use crate::meter::{Meter, free_memory_mib};
 use crate::phases::PhaseClock;
 use crate::prefix::PrefixCache;
-use crate::prepare::{Hashing, Prepared, prepare};
+use crate::prepare::{Hashing, Prepared, Starts, prepare};
 use crate::probes::{Probes, windows_for};
 use crate::request::{Outcome, TrainRequest};
 use crate::run::{Run, Totals};
@@ -81,15 +81,16 @@ fn whole(request: &TrainRequest, threads: usize, watch: &Watch<'_>) -> Result<Ou
     let mut meter = Meter::start();
     let device = choose_device(&request.project.train.device, watch)?;
     let hashing = Hashing::start(request)?;
-    let mut prepared = prepare(request, watch)?;
-    for (code, text) in std::mem::take(&mut prepared.warnings) {
-        watch.warn(&code, text);
-    }
-    crate::preflight::check_memory(request, &prepared, watch)?;
     let resumed = match &request.resume {
         Some(from) => find_resume(from, &request.run_dir, watch)?,
         None => None,
     };
+    let starts = if resumed.is_some() { Starts::Loaded } else { Starts::Found };
+    let mut prepared = prepare(request, starts, watch)?;
+    for (code, text) in std::mem::take(&mut prepared.warnings) {
+        watch.warn(&code, text);
+    }
+    crate::preflight::check_memory(request, &prepared, watch)?;
     let checkpoints = Checkpoints::open(&request.run_dir)?;
     if request.resume.is_none() && !checkpoints.steps().is_empty() {
         let action = "resume the run, or give another folder with --out";
@@ -119,7 +120,10 @@ fn whole(request: &TrainRequest, threads: usize, watch: &Watch<'_>) -> Result<Ou
     if let Some(ended) = resumed.as_ref().and_then(|loaded| loaded.meta.state.ended.clone()) {
         watch.warn("already_finished", format!("the run has ended already: {ended}"));
     }
-    let start = Start::new(request, &hashes, &program, prepared.model.source.format());
+    let mut start = Start::new(request, &hashes, &program, prepared.model.source.format());
+    if prepared.attached.looks_at_data {
+        start = start.with_data(&hashes, &request.project);
+    }
     let mut run = assemble(request, watch, prepared, checkpoints, (hashes, start), &mut meter)?;
     run.end_step = end_step;
     let begun = match resumed {
@@ -315,14 +319,15 @@ impl Run<'_> {
     fn best_checkpoint(&self) -> Option<PathBuf> {
         let steps = self.checkpoints.steps();
         let best = Some(self.state.evals.best_step).filter(|step| *step > 0 && steps.contains(step));
-        let step = best.or_else(|| steps.last().copied()).filter(|step| *step > 0)?;
+        // A run without steps has what it started as.
+        let step = best.or_else(|| steps.last().copied()).filter(|step| *step > 0 || self.total_steps == 0)?;
         Some(self.checkpoints.path(step))
     }
 
     fn outcome(mut self, status: RunStatus, problem: Option<Problem>, started: Instant) -> Outcome {
         let evals = &self.state.evals;
         let (base_loss, best_loss) = (evals.base_loss, evals.best_loss);
-        if status == RunStatus::Finished && best_loss.0 >= base_loss.0 {
+        if status == RunStatus::Finished && self.state.step > 0 && best_loss.0 >= base_loss.0 {
             let text = format!(
                 "the best validation loss, {:.4}, is not below the base's, {:.4}: the run did not improve the model",
                 best_loss.0, base_loss.0

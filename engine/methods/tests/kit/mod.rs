@@ -9,8 +9,12 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::Arc;
 use temper_methods::{Method, ModelDims, Plan, SiteDims};
+use temper_nn::layer_stats::gather;
 use temper_nn::rng::Stream;
-use temper_nn::{Bits, ForwardContext, FrozenLinear, FrozenWeight, Group, GroupedInt, LinearSite, Param, StorageKind};
+use temper_nn::slots::Slots;
+use temper_nn::{
+    Bits, ForwardContext, FrozenLinear, FrozenWeight, Group, GroupedInt, LayerStats, LinearSite, Param, StorageKind,
+};
 use temper_protocol::{Setting, SettingType, Value, Values};
 
 /// Result of a check.
@@ -119,10 +123,25 @@ pub(crate) fn apply(plan: &Plan, sites: &mut [LinearSite], seed: u64) -> Outcome
             site.promote()?;
         }
         if let Some(slots) = plan.slots(site.name()) {
-            site.attach(slots, seed)?;
+            let stats = looked_at(site, slots)?;
+            site.attach_with(slots, seed, stats.as_deref())?;
         }
     }
     Ok(())
+}
+
+/// What the calibration of a site's slots wants to have seen of its inputs.
+fn looked_at(site: &LinearSite, slots: &Slots) -> Outcome<Option<Arc<LayerStats>>> {
+    let Some(wanted) = slots.gathers() else { return Ok(None) };
+    let (rows, width) = (4, 16);
+    let x = random(&format!("{}.seen", site.name()), &[rows, width, site.in_features()], 1.0)?;
+    let mut passes = 0;
+    let mut stats = gather(&[(site, wanted)], || -> Outcome<bool> {
+        passes += 1;
+        site.forward(&x, &ForwardContext::plain(rows, width))?;
+        Ok(passes < 1)
+    })?;
+    Ok(stats.remove(site.name()))
 }
 
 /// The layers with a method on them.

@@ -10,6 +10,7 @@ use std::error::Error;
 use std::sync::Arc;
 use temper_methods::{ModelDims, SiteDims, find};
 use temper_nn::insertion::At;
+use temper_nn::layer_stats::gather;
 use temper_nn::optim::{AdamW, AdamWConfig};
 use temper_nn::rng::Stream;
 use temper_nn::rules::{self, take_step};
@@ -25,6 +26,12 @@ pub(crate) type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
 /// Features in and out.
 pub(crate) const SIDE: usize = 64;
+
+/// Shows a figure to whoever runs the tests with their output.
+#[expect(clippy::print_stdout, reason = "figures of the benches are read in the output of the tests")]
+pub(crate) fn tell(what: &str) {
+    println!("{what}");
+}
 
 /// Settings from key and value.
 pub(crate) fn values(settings: &[(&str, Value)]) -> Values {
@@ -135,6 +142,24 @@ pub(crate) fn low_rank_goal() -> Outcome<Tensor> {
     Ok((weight()? + sized(&change, 4.0)?)?)
 }
 
+/// Puts slots on a layer that may look at all inputs first.
+pub(crate) fn put(site: &mut LinearSite, slots: &Slots, seed: u64) -> Outcome {
+    put_after(site, slots, seed, &inputs()?)
+}
+
+/// The same with other inputs to look at.
+pub(crate) fn put_after(site: &mut LinearSite, slots: &Slots, seed: u64, x: &Tensor) -> Outcome {
+    let Some(wanted) = slots.gathers() else { return Ok(site.attach(slots, seed)?) };
+    let mut passes = 0;
+    let stats = gather(&[(&*site, wanted)], || -> Outcome<bool> {
+        passes += 1;
+        site.forward(x, &ForwardContext::plain(1, x.dim(0)?))?;
+        Ok(passes < 1)
+    })?;
+    let seen = stats.get(site.name()).map(|stats| &**stats);
+    Ok(site.attach_with(slots, seed, seen)?)
+}
+
 /// Mean square difference of a layer's answers from `wanted`.
 fn loss(site: &LinearSite, x: &Tensor, wanted: &Tensor) -> Outcome<Tensor> {
     let ctx = ForwardContext::plain(1, x.dim(0)?);
@@ -200,7 +225,7 @@ pub(crate) fn few_shot(
             let size = f64::from(exact.sqr()?.mean_all()?.to_scalar::<f32>()?.sqrt());
             let wanted = (&exact + normal(&format!("noise {draw}"), count, SIDE, 0.1 * size)?)?;
             let mut site = layer()?;
-            site.attach(slots, 3 + draw)?;
+            put(&mut site, slots, 3 + draw)?;
             train(&mut site, &x, &wanted, steps, lr)?;
             sum += score(&site, &goal)?;
         }
@@ -214,7 +239,7 @@ pub(crate) fn best_fit(slots: &Slots, goal: &Tensor, steps: usize) -> Outcome<f6
     let mut best = f64::INFINITY;
     for lr in [3e-3, 1e-2, 3e-2] {
         let mut site = layer()?;
-        site.attach(slots, 3)?;
+        put(&mut site, slots, 3)?;
         best = best.min(fit(&mut site, goal, steps, lr)?);
     }
     Ok(best)

@@ -16,7 +16,17 @@ mod bitfit;
 #[cfg(test)]
 mod comp_lora;
 #[cfg(test)]
+mod corda;
+#[cfg(test)]
+mod diffora;
+#[cfg(test)]
 mod dora;
+#[cfg(test)]
+mod eora;
+#[cfg(test)]
+mod eva;
+#[cfg(test)]
+mod forget;
 #[cfg(test)]
 mod hydra;
 #[cfg(test)]
@@ -67,6 +77,8 @@ mod prefix;
 mod prompt;
 #[cfg(test)]
 mod sketchtune;
+#[cfg(test)]
+mod soka;
 #[cfg(test)]
 mod sora;
 #[cfg(test)]

@@ -7,7 +7,7 @@ use super::{LinearSite, Weight};
 use crate::adapter::AdapterExport;
 use crate::frozen::FrozenWeight;
 use crate::rng::Stream;
-use crate::slots::{Calibration, Slots};
+use crate::slots::{Calibration, Delta, Slots};
 use crate::telemetry::{self, SiteTelemetry};
 use crate::{Result, linalg};
 use rayon::prelude::*;
@@ -20,19 +20,29 @@ impl LinearSite {
     /// A weight that cannot be read or has values that are not finite.
     pub fn spectrum(&self, slots: &Slots, count: usize, seed: u64) -> Result<(Vec<f64>, f64)> {
         let iterations = match slots.calibration {
-            Calibration::Svd { iterations } | Calibration::Repair { iterations, .. } => iterations,
+            Calibration::Svd { iterations }
+            | Calibration::Repair { iterations, .. }
+            | Calibration::Compensate { iterations, .. }
+            | Calibration::Kronecker { iterations } => iterations,
             Calibration::None
             | Calibration::Qr
             | Calibration::Lu
             | Calibration::Sketch
-            | Calibration::Kronecker { .. } => 0,
+            | Calibration::Components { .. }
+            | Calibration::Context { .. } => 0,
         };
         let merged = self.below(self.adapters.len()).merged(&self.name)?;
         let (rows, cols) = (merged.out_features, merged.in_features);
         let values: Vec<f64> = merged.weight.iter().copied().map(f64::from).collect();
         let mut stream = Stream::new(seed, &format!("spectrum/{}", self.name));
+        let energy = values.iter().map(|value| value * value).sum();
+        if let Delta::Kron(kron) = &slots.delta {
+            // The weight laid out so that Kronecker products are products of two vectors.
+            let terms = linalg::kronecker(&values, kron.u_size, kron.v_size, count, iterations, &mut stream)?;
+            return Ok((terms.into_iter().map(|term| term.s).collect(), energy));
+        }
         let svd = linalg::leading_svd(&values, rows, cols, count.min(rows.min(cols)), iterations, &mut stream)?;
-        Ok((svd.s, values.iter().map(|value| value * value).sum()))
+        Ok((svd.s, energy))
     }
 
     /// Where the rank of the change goes. `None` when nothing is trained here, or the change is a whole

@@ -3,6 +3,7 @@
 use super::held::Subspace;
 use crate::adapter::MergedWeight;
 use crate::frozen::FrozenWeight;
+use crate::layer_stats::{LayerStats, StreamingPca, damped_inverse};
 use crate::linalg;
 use crate::repair::{self, Rounds, Shape, Weighing};
 use crate::rng::Stream;
@@ -81,6 +82,7 @@ pub(super) fn starts(
     rank: usize,
     scale: f64,
     stream: &mut Stream,
+    stats: Option<&LayerStats>,
 ) -> Result<Starts> {
     let (rows, cols) = (weight.out_features, weight.in_features);
     if rank > rows.min(cols) {
@@ -89,9 +91,23 @@ pub(super) fn starts(
     let values: Vec<f64> = weight.weight.iter().copied().map(f64::from).collect();
     Ok(match calibration {
         // Kronecker products, repairs and sketches have starts of their own.
-        Calibration::None | Calibration::Kronecker { .. } | Calibration::Repair { .. } | Calibration::Sketch => {
-            Starts::default()
-        }
+        Calibration::None
+        | Calibration::Kronecker { .. }
+        | Calibration::Repair { .. }
+        | Calibration::Compensate { .. }
+        | Calibration::Sketch => Starts::default(),
+        Calibration::Components { .. } => match stats {
+            Some(LayerStats::Components(pca)) => components(pca, rank, (rows, cols))?,
+            // To be filled from a checkpoint.
+            Some(LayerStats::SecondMoment(_)) | None => Starts::default(),
+        },
+        Calibration::Context { weakest, iterations, .. } => match stats {
+            Some(LayerStats::SecondMoment(moment)) => {
+                let choice = Choice { weakest, iterations, rank, scale };
+                in_context(&values, (rows, cols), &moment.mean(), choice, stream)?
+            }
+            Some(LayerStats::Components(_)) | None => Starts::default(),
+        },
         Calibration::Svd { iterations } => {
             let svd = linalg::leading_svd(&values, rows, cols, rank, iterations, stream)?;
             // s · B A = U S Vᵀ with the singular values shared between the factors.
@@ -111,6 +127,53 @@ pub(super) fn starts(
             Starts { b: narrow(&lu.l), core: narrow(&lu.d), a: narrow(&lu.u) }
         }
     })
+}
+
+/// A of principal components, B of zeros.
+fn components(pca: &StreamingPca, rank: usize, (rows, cols): (usize, usize)) -> Result<Starts> {
+    let Some(found) = pca.components().get(..rank * cols) else {
+        let what = format!("{} inputs have fewer than {rank} components: look at more rows of data", pca.count());
+        return Err(NnError::Value(what));
+    };
+    Ok(Starts { b: vec![0.0; rows * rank], core: Vec::new(), a: narrow(found) })
+}
+
+/// Which directions of a weight are taken.
+#[derive(Clone, Copy)]
+struct Choice {
+    weakest: bool,
+    iterations: usize,
+    rank: usize,
+    scale: f64,
+}
+
+/// CorDA's start: directions of `W C`, turned back by C⁻¹.
+fn in_context(
+    weight: &[f64],
+    (rows, cols): (usize, usize),
+    moment: &[f64],
+    choice: Choice,
+    stream: &mut Stream,
+) -> Result<Starts> {
+    let Choice { weakest, iterations, rank, scale } = choice;
+    let (damped, inverse) = damped_inverse(moment, cols)?;
+    let seen = linalg::product(weight, &damped, (rows, cols, cols))?;
+    let svd = match weakest {
+        true => linalg::svd(&seen, rows, cols)?,
+        false => linalg::leading_svd(&seen, rows, cols, rank, iterations, stream)?,
+    };
+    let side = svd.s.len();
+    let first = if weakest { side.saturating_sub(rank) } else { 0 };
+    let shares: Vec<f64> = (0..rank).map(|k| (share(&svd.s, first + k) / scale).sqrt()).collect();
+    let value = |matrix: &[f64], row: usize, k: usize| share(matrix, row * side + first + k);
+    let b: Vec<f64> =
+        (0..rows * rank).map(|at| value(&svd.u, at / rank, at % rank) * share(&shares, at % rank)).collect();
+    let v_t: Vec<f64> = (0..rank * cols).map(|at| value(&svd.v, at % cols, at / cols)).collect();
+    let mut a = linalg::product(&v_t, &inverse, (rank, cols, cols))?;
+    for (row, factor) in a.chunks_mut(cols.max(1)).zip(&shares) {
+        row.iter_mut().for_each(|value| *value *= factor);
+    }
+    Ok(Starts { b: narrow(&b), core: Vec::new(), a: narrow(&a) })
 }
 
 /// The start of a chain of `shape.rank` that gives back what rounding took from `original`, and the weight to hold in the
@@ -135,6 +198,28 @@ pub(super) fn repaired(
     let scaled = |values: &[f64]| values.iter().map(|value| (value / root) as f32).collect();
     let starts = Starts { b: scaled(&found.compensation.b), core: Vec::new(), a: scaled(&found.compensation.a) };
     Ok((starts, found.base))
+}
+
+/// The start of a chain of `shape.rank` that gives back what rounding took from `original` where inputs with the second
+/// moment `moment` feel it.
+///
+/// # Errors
+/// A rank that the weight does not have, values that are not finite, inputs that are all zero.
+pub(super) fn compensated(
+    (original, held): (&FrozenWeight, &FrozenWeight),
+    shape: Shape,
+    moment: &[f64],
+    scale: f64,
+    stream: &mut Stream,
+) -> Result<Starts> {
+    let rest: Vec<f64> =
+        original.to_f32()?.iter().zip(held.to_f32()?.iter()).map(|(w, q)| f64::from(*w) - f64::from(*q)).collect();
+    original.bytes().let_go();
+    let refuse = |error: NnError| NnError::Weight { name: held.name.clone(), what: error.to_string() };
+    let found = repair::compensate(&rest, shape, Weighing::Inputs(moment), stream).map_err(refuse)?;
+    let root = scale.sqrt();
+    let scaled = |values: &[f64]| values.iter().map(|value| (value / root) as f32).collect();
+    Ok(Starts { b: scaled(&found.b), core: Vec::new(), a: scaled(&found.a) })
 }
 
 fn share(shares: &[f64], index: usize) -> f64 {

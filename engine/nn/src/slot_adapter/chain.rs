@@ -38,6 +38,7 @@ enum HeldCore {
     None,
     Diagonal(Held),
     Dense(Held),
+    Gate(Held),
 }
 
 /// The chain as it started, the core folded into B.
@@ -93,6 +94,7 @@ impl Triple {
             Core::None => HeldCore::None,
             Core::Diagonal(factor) => HeldCore::Diagonal(hold(factor, "core", Role::Core, &[rank], core_start)?),
             Core::Dense(factor) => HeldCore::Dense(hold(factor, "core", Role::Core, &[rank, rank], core_start)?),
+            Core::Gate(factor) => HeldCore::Gate(hold(factor, "core", Role::Core, &[1], core_start)?),
         };
         let (b_start, a_start) =
             (spot.starts.map(|starts| starts.b.as_slice()), spot.starts.map(|starts| starts.a.as_slice()));
@@ -108,6 +110,10 @@ impl Triple {
             HeldCore::None => b,
             HeldCore::Diagonal(diagonal) => scale_features(&b, &diagonal.tensor()?)?,
             HeldCore::Dense(core) => linear_trained(&b, &core.tensor()?.t()?.contiguous()?, None)?,
+            HeldCore::Gate(gate) => {
+                let open = sigmoid(&gate.tensor()?)?.broadcast_as(b.dim(1)?)?.contiguous()?;
+                scale_features(&b, &open)?
+            }
         };
         Ok((self.a.tensor()?, b))
     }
@@ -136,7 +142,7 @@ impl Triple {
         match (part, &mut self.core) {
             (Part::A, _) => Some(&mut self.a),
             (Part::B, _) => Some(&mut self.b),
-            (Part::Core, HeldCore::Diagonal(held) | HeldCore::Dense(held)) => Some(held),
+            (Part::Core, HeldCore::Diagonal(held) | HeldCore::Dense(held) | HeldCore::Gate(held)) => Some(held),
             (Part::Core, HeldCore::None) => None,
         }
     }
@@ -145,7 +151,7 @@ impl Triple {
     pub(super) fn diagonal(&self) -> Option<&Held> {
         match &self.core {
             HeldCore::Diagonal(held) => Some(held),
-            HeldCore::None | HeldCore::Dense(_) => None,
+            HeldCore::None | HeldCore::Dense(_) | HeldCore::Gate(_) => None,
         }
     }
 }
@@ -181,6 +187,16 @@ impl HeldChain {
             (Parts::Chain(triple), None) => Some(&mut **triple),
             (Parts::Chain(_) | Parts::Hadamard(_), _) => None,
         }
+    }
+
+    /// What a residual base takes off: A and B as they started, the core folded into B.
+    pub(super) fn taken(&self) -> Option<(&Tensor, &Tensor)> {
+        self.taken.as_ref().map(|taken| (&taken.a, &taken.b))
+    }
+
+    /// Puts another start in its place: one that came from data and cannot be found again without them.
+    pub(super) fn set_taken(&mut self, a: Tensor, b: Tensor) {
+        self.taken = Some(Taken { a, b });
     }
 
     /// Without the directions whose entry of a diagonal core is exactly 0: they change nothing. One stays at least.
@@ -334,7 +350,12 @@ impl HeldCore {
     fn held(&self) -> Option<&Held> {
         match self {
             Self::None => None,
-            Self::Diagonal(held) | Self::Dense(held) => Some(held),
+            Self::Diagonal(held) | Self::Dense(held) | Self::Gate(held) => Some(held),
         }
     }
+}
+
+/// 1 / (1 + e^−x).
+pub(super) fn sigmoid(x: &Tensor) -> Result<Tensor> {
+    Ok(x.neg()?.exp()?.affine(1.0, 1.0)?.recip()?)
 }

@@ -4,20 +4,24 @@
 //! Place in the data flow: the hooks of [`crate::Adapter`] that [`super::SlotAdapter`] hands on. Scores are taken from the
 //! clipped gradients of the factors, edits come after the step, so that what is new starts clean.
 
+use super::chain::sigmoid;
 use super::gradient::{Pair, WholeMoments};
 use super::held::{Held, values};
 use super::{Change, SlotAdapter};
-use crate::adapter::{Edit, Edited, Find};
+use crate::adapter::{Adapter as _, Edit, Edited, Find};
 use crate::ops::{linear_trained, scale_features};
 use crate::optim::OptimiserEdit;
-use crate::param::Grads;
+use crate::param::{Grads, Param};
 use crate::rng::Stream;
-use crate::slots::{Delta, ExtraLoss, Factor, GradientMap, Part, Proximal, Score};
+use crate::rules::At;
+use crate::slots::{Delta, ExtraLoss, Factor, Part, Proximal, Score};
 use crate::{NnError, Result};
 use candle_core::{Device, Tensor};
 use std::collections::BTreeMap;
 
 const PARTS: [Part; 3] = [Part::A, Part::B, Part::Core];
+/// A gate at which σ is 1 in f32.
+const OPEN: f64 = 40.0;
 /// What makes the root of a norm differentiable where it is 0.
 const SMALLEST_SQUARE: f64 = 1e-12;
 
@@ -97,6 +101,12 @@ impl SlotAdapter {
     pub(super) fn own_loss(&self) -> Result<Option<Tensor>> {
         match self.slots.loss {
             ExtraLoss::None => Ok(None),
+            ExtraLoss::Open { weight } => {
+                match (self.trained(Part::Core), self.part(Part::Core).and_then(Held::mask)) {
+                    (Some((_, gate)), None) => Ok(Some(sigmoid(gate)?.sum_all()?.affine(weight, 0.0)?)),
+                    _ => Ok(None),
+                }
+            }
             ExtraLoss::L1 { part, weight } => {
                 let Some((_, tensor)) = self.trained(part) else { return Ok(None) };
                 let flat = tensor.flatten_all()?;
@@ -130,7 +140,7 @@ impl SlotAdapter {
         let scores: Vec<Score> = self.slots.rules.iter().map(|rule| rule.score).collect();
         for score in scores {
             match score {
-                Score::Index | Score::Explained => {}
+                Score::Index | Score::Explained | Score::Gate => {}
                 Score::Sensitivity { beta1, beta2 } => {
                     for part in PARTS {
                         let Some((name, tensor)) = self.trained(part) else { continue };
@@ -179,6 +189,7 @@ impl SlotAdapter {
         let of = |name: &str| self.memory.scores.get(name);
         match score {
             Score::Index | Score::Explained => Ok(Vec::new()),
+            Score::Gate => Ok(values(&self.values_of(Part::Core)?.1)?.into_iter().map(f64::from).collect()),
             Score::ChangeSensitivity { .. } => Ok(of(&self.name).into_iter().flat_map(Smoothed::scores).collect()),
             Score::Sensitivity { .. } => {
                 let ((a_name, a), (b_name, _), (core_name, core)) =
@@ -206,8 +217,21 @@ impl SlotAdapter {
         }
     }
 
-    pub(super) fn paired(&mut self, grads: &mut Grads) -> Result<()> {
-        let GradientMap::LoraPro { moments } = self.slots.gradient else { return Ok(()) };
+    /// Takes away the gradient of what is not on turn, so that the optimiser leaves it alone.
+    pub(super) fn in_turn(&self, grads: &mut Grads, from: f64, at: At) -> Result<()> {
+        let held = self.part(Part::Core).is_some_and(|core| core.mask().is_some());
+        if held {
+            return Ok(());
+        }
+        let warm = at.step as f64 > (from * at.total as f64).round();
+        let off_turn: &[Part] = if warm && at.step.is_multiple_of(2) { &[Part::A, Part::B] } else { &[Part::Core] };
+        for part in off_turn {
+            grads.remove(&self.values_of(*part)?.0);
+        }
+        Ok(())
+    }
+
+    pub(super) fn paired(&mut self, grads: &mut Grads, moments: bool) -> Result<()> {
         let ((a_name, a), (b_name, b)) = (self.values_of(Part::A)?, self.values_of(Part::B)?);
         let (Some(grad_a), Some(grad_b)) = (grads.get(&a_name), grads.get(&b_name)) else { return Ok(()) };
         let mut pair = Pair::new(&a, &b, grad_a, grad_b, self.scale())?;
@@ -254,6 +278,12 @@ impl SlotAdapter {
             Edit::Grow { free } => self.grow(*free),
             Edit::DropHeld => self.drop_held(),
             Edit::Freeze { part, share } => self.freeze(*part, *share),
+            Edit::Open { fresh } => self.open(*fresh),
+            Edit::Remove => {
+                let forget = |param: Param| OptimiserEdit::Forget { name: param.name };
+                let optimiser = self.params().into_iter().map(forget).collect();
+                Ok(Edited { moved: true, params: true, optimiser })
+            }
         }
     }
 
@@ -388,6 +418,30 @@ impl SlotAdapter {
         Ok(Edited { moved: false, params: true, optimiser: vec![edit] })
     }
 
+    /// Opens the gate for good, and begins again where asked for.
+    fn open(&mut self, fresh: bool) -> Result<Edited> {
+        let (name, gate) = self.values_of(Part::Core)?;
+        let mut optimiser = vec![OptimiserEdit::Forget { name }];
+        if let Some(held) = self.part_mut(Part::Core) {
+            if let Some((_, var)) = held.trained_values() {
+                var.set(&gate.affine(0.0, OPEN)?)?;
+            }
+            held.set_mask(Some(mask_of(std::iter::once(false))?));
+        }
+        let Delta::Chain(chain) = &self.slots.delta else { return Err(self.refuse("has no gate")) };
+        for (part, factor) in [(Part::A, &chain.a), (Part::B, &chain.b)].into_iter().filter(|_| fresh) {
+            let (name, tensor) = self.values_of(part)?;
+            // As it was drawn at first.
+            let mut stream = Stream::new(self.seed, &format!("init/{name}"));
+            let drawn = factor.init().values(tensor.elem_count(), tensor.dim(1)?, &mut stream);
+            if let Some((_, var)) = self.part(part).and_then(Held::trained_values) {
+                var.set(&Tensor::from_vec(drawn, tensor.dims(), &Device::Cpu)?)?;
+            }
+            optimiser.push(OptimiserEdit::Forget { name });
+        }
+        Ok(Edited { moved: true, params: true, optimiser })
+    }
+
     pub(super) fn remembered(&self) -> Result<Vec<(String, Tensor)>> {
         let mut all = Vec::new();
         let vector = |values: &[f32]| Tensor::from_slice(values, values.len(), &Device::Cpu);
@@ -404,6 +458,12 @@ impl SlotAdapter {
         }
         if !self.memory.kept.is_empty() {
             all.push((format!("kept.{}", self.name), mask_of(self.memory.kept.iter().copied())?));
+        }
+        if let (Change::LowRank(chain), true) = (&self.change, self.slots.gathers().is_some())
+            && let Some((a, b)) = chain.taken()
+        {
+            all.push((format!("taken_a.{}", self.name), a.clone()));
+            all.push((format!("taken_b.{}", self.name), b.clone()));
         }
         if let Some(moments) = &self.memory.moments {
             all.push((format!("first.{}", self.name), moments.first.clone()));
@@ -443,6 +503,11 @@ impl SlotAdapter {
             memory.kept = values(&kept)?.into_iter().map(|value| value != 0.0).collect();
         }
         let own = |what: &str| find(&format!("{what}.{}", self.name));
+        if let (Some(a), Some(b)) = (own("taken_a")?, own("taken_b")?)
+            && let Change::LowRank(chain) = &mut self.change
+        {
+            chain.set_taken(a, b);
+        }
         if let (Some(first), Some(second), Some(steps)) = (own("first")?, own("second")?, own("steps")?) {
             let steps = values(&steps)?.first().copied().unwrap_or(0.0) as u64;
             memory.moments = Some(WholeMoments { steps, first, second });

@@ -87,7 +87,7 @@ impl Held {
         let (fan_in, entries) = (shape.last().copied().unwrap_or(1), shape.iter().product());
         let start = |init: Init, stream: &mut Stream| -> Result<Tensor> {
             let values = match (init, found) {
-                (Init::Calibrated, Some(found)) => found.to_vec(),
+                (Init::Calibrated, Some(found)) if !found.is_empty() => found.to_vec(),
                 _ => init.values(entries, fan_in, stream),
             };
             Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)

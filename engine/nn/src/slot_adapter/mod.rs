@@ -20,12 +20,14 @@ mod transform;
 use crate::adapter::{Adapter, AdapterExport, Edit, Edited, Find, FusedChange, MergedWeight, PeftLayer};
 use crate::context::ForwardContext;
 use crate::frozen::FrozenWeight;
+use crate::layer_stats::LayerStats;
 use crate::ops::{self, Dropout, FrozenLinear, Seen, linear_low_rank, scale_features};
 use crate::param::{Grads, Param, Role};
 use crate::repair::{Rounds, Shape};
 use crate::rng::Stream;
+use crate::rules::At;
 use crate::site::Layer;
-use crate::slots::{Base, Calibration, Chain, Delta, Factor, Init, Rule, Score, Slots, Source};
+use crate::slots::{Base, Calibration, Chain, Delta, Factor, GradientMap, Init, Rule, Score, Slots, Source};
 use crate::{NnError, Result};
 use calibrate::Starts;
 use candle_core::Tensor;
@@ -75,7 +77,7 @@ struct Found {
 }
 
 impl Found {
-    fn of(name: &str, slots: &Slots, below: Layer<'_>, seed: u64) -> Result<Self> {
+    fn of(name: &str, slots: &Slots, below: Layer<'_>, seed: u64, stats: Option<&LayerStats>) -> Result<Self> {
         let energy = slots.complement();
         if matches!(slots.calibration, Calibration::None | Calibration::Sketch) && energy == 0.0 {
             return Ok(Self { starts: None, principal: None, base: None });
@@ -95,6 +97,21 @@ impl Found {
             let (starts, base) = calibrate::repaired(pair, shape, rounds, scale, &mut stream)?;
             return Ok(Self { starts: Some(starts), principal: None, base });
         }
+        if let Calibration::Compensate { iterations, .. } = slots.calibration {
+            let seen = match stats {
+                Some(LayerStats::SecondMoment(moment)) => Some(moment),
+                Some(LayerStats::Components(_)) | None => None,
+            };
+            let (Some(source), Some(layer), Some(moment)) = (below.source(), below.frozen(), seen) else {
+                return Ok(Self { starts: None, principal: None, base: None });
+            };
+            let mut stream = Stream::new(seed, &format!("calibration/{name}"));
+            let (out_features, in_features) = (below.out_features(), below.in_features());
+            let shape = Shape { out_features, in_features, rank: slots.rank(), iterations };
+            let scale = slots.scale.value(slots.rank());
+            let starts = calibrate::compensated((source, &layer.weight), shape, &moment.mean(), scale, &mut stream)?;
+            return Ok(Self { starts: Some(starts), principal: None, base: None });
+        }
         let weight = below.original(slots.base, name)?;
         let mut stream = Stream::new(seed, &format!("calibration/{name}"));
         let scale = slots.scale.value(slots.rank());
@@ -103,7 +120,7 @@ impl Found {
             (Calibration::Kronecker { iterations }, Delta::Kron(kron)) => {
                 Some(calibrate::kronecker(iterations, &weight, kron, scale, &mut stream)?)
             }
-            (calibration, _) => Some(calibrate::starts(calibration, &weight, slots.rank(), scale, &mut stream)?),
+            (calibration, _) => Some(calibrate::starts(calibration, &weight, slots.rank(), scale, &mut stream, stats)?),
         };
         Ok(Self { starts, principal: calibrate::principal(&weight, energy)?, base: None })
     }
@@ -117,9 +134,23 @@ impl SlotAdapter {
     /// # Errors
     /// [`NnError`] when the slots cannot be built on this layer.
     pub fn build(name: &str, slots: &Slots, below: Layer<'_>, seed: u64) -> Result<Self> {
+        Self::build_with(name, slots, below, seed, None)
+    }
+
+    /// The same with what was gathered of the layer's inputs; without it a calibration that asks for it finds zeros.
+    ///
+    /// # Errors
+    /// [`NnError`] when the slots cannot be built on this layer.
+    pub fn build_with(
+        name: &str,
+        slots: &Slots,
+        below: Layer<'_>,
+        seed: u64,
+        stats: Option<&LayerStats>,
+    ) -> Result<Self> {
         slots.check(name)?;
         let size = (below.out_features(), below.in_features());
-        let found = Found::of(name, slots, below, seed)?;
+        let found = Found::of(name, slots, below, seed, stats)?;
         let scale = slots.scale.value(slots.rank());
         let prefix = format!("{name}.");
         let spot = Spot {
@@ -133,7 +164,8 @@ impl SlotAdapter {
         let change = match &slots.delta {
             Delta::None | Delta::Tile => Change::None,
             Delta::Chain(chain) => {
-                let repaired = matches!(slots.calibration, Calibration::Repair { .. }) && found.starts.is_some();
+                let repairs = matches!(slots.calibration, Calibration::Repair { .. } | Calibration::Compensate { .. });
+                let repaired = repairs && found.starts.is_some();
                 let chain = if repaired { &from_calibration(chain) } else { chain };
                 Change::LowRank(Box::new(HeldChain::chain(chain, scale, slots.base, &spot)?))
             }
@@ -454,8 +486,12 @@ impl Adapter for SlotAdapter {
         self.look(grads)
     }
 
-    fn map_step(&mut self, grads: &mut Grads) -> Result<()> {
-        self.paired(grads)
+    fn map_step(&mut self, grads: &mut Grads, at: At) -> Result<()> {
+        match self.slots.gradient {
+            GradientMap::Own => Ok(()),
+            GradientMap::LoraPro { moments } => self.paired(grads, moments),
+            GradientMap::InTurn { from } => self.in_turn(grads, from, at),
+        }
     }
 
     fn after_step(&mut self, _step: u64) -> Result<()> {

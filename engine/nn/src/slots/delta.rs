@@ -58,6 +58,8 @@ pub enum Core {
     Diagonal(Factor),
     /// A full matrix, (rank, rank).
     Dense(Factor),
+    /// One number g for the whole change, which is multiplied by σ(g) = 1 / (1 + e^−g): half open at 0.
+    Gate(Factor),
 }
 
 /// `Σ U_t ⊗ V_t` with U (a, c) and V (b, d) for a weight of (a · b, c · d): entry (i b + k, j d + l) is
@@ -156,6 +158,7 @@ impl Chain {
             Core::None => 0,
             Core::Diagonal(factor) => factor.trained_entries(self.rank, 1),
             Core::Dense(factor) => factor.trained_entries(self.rank, self.rank),
+            Core::Gate(factor) => factor.trained_entries(1, 1),
         };
         let (b, a) = (self.b.trained_entries(out_features, self.rank), self.a.trained_entries(self.rank, in_features));
         b + core + a
@@ -164,7 +167,7 @@ impl Chain {
     pub(super) fn factors(&self) -> impl Iterator<Item = &Factor> {
         let core = match &self.core {
             Core::None => None,
-            Core::Diagonal(factor) | Core::Dense(factor) => Some(factor),
+            Core::Diagonal(factor) | Core::Dense(factor) | Core::Gate(factor) => Some(factor),
         };
         [Some(&self.b), core, Some(&self.a)].into_iter().flatten()
     }

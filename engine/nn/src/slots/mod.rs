@@ -22,6 +22,7 @@ pub use factor::{Factor, Group, Init, Map, Scale, Source};
 pub(crate) use rules::Due;
 pub use rules::{Action, ExtraLoss, GradientMap, Part, Proximal, Rule, Scope, Score, When};
 
+use crate::layer_stats::Gather;
 use crate::storage::StorageKind;
 use crate::{NnError, Result};
 
@@ -111,6 +112,22 @@ pub enum Calibration {
         /// Rounds of the randomised decomposition, as for [`Calibration::Svd`].
         iterations: usize,
     },
+    /// The leading principal components of the layer's inputs, as rows of A (rank, in); nothing for B. They come from a
+    /// pass over data before the adapter is built, see [`crate::layer_stats::gather`].
+    Components {
+        /// Rows of data that are looked at, at most.
+        rows: usize,
+    },
+    /// The decomposition of the weight as its inputs see it, `W C = U S Vᵀ` with the inputs' damped second moment C:
+    /// `B = U √S / √s`, `A = √S Vᵀ C⁻¹ / √s` (CorDA). From a pass over data as well.
+    Context {
+        /// Whether the weakest directions are taken, which are found exactly, and not the strongest.
+        weakest: bool,
+        /// Rounds of the randomised decomposition, as for [`Calibration::Svd`].
+        iterations: usize,
+        /// Rows of data that are looked at, at most.
+        rows: usize,
+    },
     /// The first pivots of Gaussian elimination with row exchanges, `W = P L D U`: B = P L (out, k), the diagonal
     /// core D (k), A = U (k, in) with ones on its diagonal.
     Lu,
@@ -126,6 +143,15 @@ pub enum Calibration {
         iterations: usize,
         /// What to round to instead of what the base is held as; then any base is rounded.
         storage: Option<StorageKind>,
+    },
+    /// What rounding the base took from it, as far as a product of the rank gives it back where the layer's inputs feel it
+    /// most (EoRA): [`crate::repair::compensate`] by the second moment of the inputs. The base stays; where it was not
+    /// rounded in memory, or nothing was looked at, the factors start as their [`Init`] says.
+    Compensate {
+        /// Rounds of the randomised decomposition, as for [`Calibration::Svd`].
+        iterations: usize,
+        /// Rows of data that are looked at, at most; block by block, each as the ones before it answer by then.
+        rows: usize,
     },
     /// Codes and tables that stand for the weight best ([`crate::sketch`]).
     Sketch,
@@ -218,7 +244,12 @@ impl Slots {
     pub(crate) fn held_back(&self) -> usize {
         let by = |rule: &Rule| match rule.action {
             Action::Grow { by, .. } => by,
-            Action::KeepTop { .. } | Action::Freeze { .. } | Action::SetRank { .. } => 0,
+            Action::KeepTop { .. }
+            | Action::Freeze { .. }
+            | Action::SetRank { .. }
+            | Action::SetTerms { .. }
+            | Action::KeepSites { .. }
+            | Action::ShareOut { .. } => 0,
         };
         self.rules.iter().map(by).max().unwrap_or(0)
     }
@@ -234,6 +265,46 @@ impl Slots {
     #[must_use]
     pub fn starts_at_zero(&self) -> bool {
         self.only_adds() && self.held_back() == 0
+    }
+
+    /// What has to be gathered of the layer's inputs before the adapter is built; for a chain whose width may grow up to
+    /// twice its rank where components are shared out.
+    #[must_use]
+    pub fn gathers(&self) -> Option<Gather> {
+        match self.calibration {
+            Calibration::Components { .. } => Some(Gather::Components { count: 2 * self.rank() }),
+            Calibration::Context { .. } | Calibration::Compensate { .. } => Some(Gather::SecondMoment),
+            Calibration::None
+            | Calibration::Svd { .. }
+            | Calibration::Qr
+            | Calibration::Lu
+            | Calibration::Kronecker { .. }
+            | Calibration::Sketch
+            | Calibration::Repair { .. } => None,
+        }
+    }
+
+    /// Rows of data that the calibration looks at, at most.
+    #[must_use]
+    pub fn calibration_rows(&self) -> usize {
+        match self.calibration {
+            Calibration::Components { rows }
+            | Calibration::Context { rows, .. }
+            | Calibration::Compensate { rows, .. } => rows,
+            Calibration::None
+            | Calibration::Svd { .. }
+            | Calibration::Qr
+            | Calibration::Lu
+            | Calibration::Kronecker { .. }
+            | Calibration::Sketch
+            | Calibration::Repair { .. } => 0,
+        }
+    }
+
+    /// Whether a block is to be looked at as the calibrated ones before it answer, and not as the base answers.
+    #[must_use]
+    pub fn calibrates_in_order(&self) -> bool {
+        matches!(self.calibration, Calibration::Compensate { .. })
     }
 
     /// The largest share of the weight's energy that a factor keeps out of.
@@ -266,8 +337,17 @@ impl Slots {
     /// fast decomposition draws nothing where it has to find nearly everything and is done exactly.
     #[must_use]
     pub fn draws_on(&self, out_features: usize, in_features: usize) -> bool {
-        let fast = match self.calibration {
-            Calibration::Svd { iterations: 1.. } | Calibration::Repair { iterations: 1.., .. } => {
+        self.calibration_draws_on(out_features, in_features) || self.factors().into_iter().any(Factor::draws)
+    }
+
+    /// The same of the calibration alone: where a repair finds something, factors take nothing that is drawn for them.
+    #[must_use]
+    pub fn calibration_draws_on(&self, out_features: usize, in_features: usize) -> bool {
+        match self.calibration {
+            Calibration::Compensate { iterations: 1.., .. } => self.rank() + crate::linalg::OVERSAMPLED < out_features,
+            Calibration::Svd { iterations: 1.. }
+            | Calibration::Context { weakest: false, iterations: 1.., .. }
+            | Calibration::Repair { iterations: 1.., .. } => {
                 self.rank() + crate::linalg::OVERSAMPLED < out_features.min(in_features)
             }
             Calibration::Kronecker { iterations } => iterations > 0,
@@ -276,9 +356,11 @@ impl Slots {
             | Calibration::Qr
             | Calibration::Lu
             | Calibration::Sketch
+            | Calibration::Components { .. }
+            | Calibration::Context { .. }
+            | Calibration::Compensate { .. }
             | Calibration::Repair { .. } => false,
-        };
-        fast || self.factors().into_iter().any(Factor::draws)
+        }
     }
 
     /// Refuses values that no layer could be built from; `site` is only named in the error.
@@ -341,8 +423,12 @@ impl Slots {
         }
         let fits = match self.calibration {
             Calibration::None => true,
-            Calibration::Svd { .. } | Calibration::Qr | Calibration::Lu => matches!(self.delta, Delta::Chain(_)),
-            Calibration::Repair { .. } => match &self.delta {
+            Calibration::Svd { .. }
+            | Calibration::Qr
+            | Calibration::Lu
+            | Calibration::Components { .. }
+            | Calibration::Context { .. } => matches!(self.delta, Delta::Chain(_)),
+            Calibration::Repair { .. } | Calibration::Compensate { .. } => match &self.delta {
                 Delta::Chain(chain) => chain.core == Core::None && self.base == Base::Original,
                 _ => false,
             },
@@ -370,11 +456,15 @@ impl Slots {
 }
 
 impl Slots {
-    /// Gives a chain another width, its factor in front as it was; none for other changes.
+    /// Gives a chain another width or a sum another number of terms, its factor in front as it was; none for other changes.
     pub(crate) fn set_rank(&mut self, rank: usize) -> Option<()> {
-        let Delta::Chain(chain) = &mut self.delta else { return None };
-        self.scale = Scale::Fixed(self.scale.value(chain.rank));
-        chain.rank = rank;
+        let width = match &mut self.delta {
+            Delta::Chain(chain) => &mut chain.rank,
+            Delta::Kron(kron) => &mut kron.terms,
+            Delta::None | Delta::Hadamard(..) | Delta::Tile | Delta::LookUp { .. } => return None,
+        };
+        self.scale = Scale::Fixed(self.scale.value(*width));
+        *width = rank;
         Some(())
     }
 
@@ -389,20 +479,29 @@ impl Slots {
             chain.is_some_and(|chain| match (part, &chain.core) {
                 (Part::A, _) => dense(&chain.a),
                 (Part::B, _) => dense(&chain.b),
-                (Part::Core, Core::Diagonal(core) | Core::Dense(core)) => dense(core),
+                (Part::Core, Core::Diagonal(core) | Core::Dense(core) | Core::Gate(core)) => dense(core),
                 (Part::Core, Core::None) => false,
             })
         };
         let diagonal = chain.is_some_and(|chain| matches!(chain.core, Core::Diagonal(_)));
         let all = has(Part::A) && has(Part::B) && has(Part::Core) && diagonal && self.base == Base::Original;
         let pair = has(Part::A) && has(Part::B) && chain.is_some_and(|chain| chain.core == Core::None);
-        if self.gradient != GradientMap::Own && !(pair && self.only_adds()) {
-            return Some("a map of the factors' gradients needs a chain of two trained factors alone".to_owned());
+        let gate = chain.is_some_and(|chain| matches!(chain.core, Core::Gate(_))) && has(Part::A) && has(Part::B);
+        let mapped = match self.gradient {
+            GradientMap::Own => true,
+            GradientMap::LoraPro { .. } => pair && self.only_adds(),
+            GradientMap::InTurn { .. } => gate,
+        };
+        if !mapped {
+            return Some(
+                "a map of the factors' gradients needs a chain of trained factors that it is made for".to_owned(),
+            );
         }
         let loss = match self.loss {
             ExtraLoss::None => true,
             ExtraLoss::L1 { part, .. } => has(part),
             ExtraLoss::Orthogonal { .. } => has(Part::A) && has(Part::B),
+            ExtraLoss::Open { .. } => gate,
         };
         let proximal = match self.proximal {
             Proximal::None => true,
@@ -416,7 +515,10 @@ impl Slots {
                 Action::KeepTop { target } => all && target >= 1,
                 Action::Grow { target, sites, by } => all && target.min(sites).min(by) >= 1 && self.rank() > by,
                 Action::Freeze { part } => part != Part::Core && has(part),
+                Action::ShareOut { most } => chain.is_some() && most >= 1,
                 Action::SetRank { share } => chain.is_some() && (0.0..1.0).contains(&share),
+                Action::SetTerms { share, .. } => matches!(self.delta, Delta::Kron(_)) && (0.0..1.0).contains(&share),
+                Action::KeepSites { share, .. } => gate && self.base == Base::Original && share > 0.0 && share <= 1.0,
             };
             if !fits {
                 return Some(format!("a rule finds nothing to work on: {:?}", rule.action));

@@ -17,7 +17,7 @@ pub enum Part {
 }
 
 /// What becomes of the gradients of a chain's factors before the optimiser sees them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum GradientMap {
     /// They stay as they are.
     Own,
@@ -27,6 +27,13 @@ pub enum GradientMap {
         /// Whether the change that the pair stands for goes through moments of the size of the weight, as AdamW's, and only
         /// then becomes a pair again.
         moments: bool,
+    },
+    /// The factors and the gate between them move in turn, a step each (DiffoRA): a gate is chosen on rows that the factors
+    /// have not just been fitted to. Before a share of all steps only the factors move; once the gate is held, all steps
+    /// are theirs.
+    InTurn {
+        /// Share of all steps.
+        from: f64,
     },
 }
 
@@ -58,6 +65,11 @@ pub enum ExtraLoss {
     },
     /// `weight · (‖A Aᵀ − I‖ + ‖Bᵀ B − I‖)`, Frobenius norms: directions that stay apart.
     Orthogonal {
+        /// Factor.
+        weight: f64,
+    },
+    /// `weight · σ(g)` for a gate g that is not held: what an open gate costs.
+    Open {
         /// Factor.
         weight: f64,
     },
@@ -120,6 +132,8 @@ pub enum Score {
     Index,
     /// How much of the energy of the weight the leading directions hold.
     Explained,
+    /// How far the gate is open.
+    Gate,
     /// Of each direction, |value · gradient|: of its entry of the core, and on average of its row of A and column of B. The
     /// running mean (decay beta1) times the running mean distance from it (decay beta2).
     Sensitivity {
@@ -168,6 +182,28 @@ pub enum Action {
     SetRank {
         /// Share in (0, 1).
         share: f64,
+    },
+    /// Gives each sum of Kronecker products as many terms as its weight's own decomposition asks for: the fewest that hold
+    /// `share` of the energy, or those before the bend of the spectrum if that is fewer, at most as many as before (SoKA).
+    SetTerms {
+        /// Share in (0, 1).
+        share: f64,
+        /// Terms a site at least.
+        least: usize,
+    },
+    /// At its last look keeps the share of all sites whose gates are open furthest, opens those for good and takes the
+    /// change off the others (DiffoRA).
+    KeepSites {
+        /// Share in (0, 1].
+        share: f64,
+        /// Whether the factors of those that stay begin again from their first values.
+        fresh: bool,
+    },
+    /// Shares the directions of all sites out anew, by how much of the inputs' spread each explains: as many in all as
+    /// before, at most `most` times as many on one site, none where no component makes it (EVA).
+    ShareOut {
+        /// Largest width over the width before.
+        most: usize,
     },
 }
 

@@ -69,6 +69,11 @@ pub fn attach(model: &mut VisionModel, method: &Method, task: usize, seed: u64) 
             None => Ok((Vec::new(), 0.0)),
         }
     })?;
+    if plan.adapters.iter().any(|(_, slots)| slots.gathers().is_some()) {
+        let what =
+            format!("{} looks at the inputs of the layers first, which runs on images cannot do yet", declared.title);
+        return Err(Problem::new(Code::MethodInvalid, what, "[method]", "choose another method").into());
+    }
     for (name, slots) in &plan.adapters {
         let Some(site) = model.site_mut(name) else {
             return Err(Problem::internal(format!("the method plans for a layer {name} that is not there")).into());

@@ -58,6 +58,10 @@ fn moving_adapters_resume_to_the_same_bits_and_tell_their_moves_at_once() {
         ("increlora", vec![number("rank", 2), number("top", 3), number("grow_by", 1), number("every_steps", 3)]),
         ("lamda", vec![("freeze_share".to_owned(), Value::Number(0.8))]),
         ("lamda++", vec![("freeze_share".to_owned(), Value::Number(0.8))]),
+        ("soka", vec![number("max_terms", 3)]),
+        ("diffora", vec![number("rank", 3), ("search_share".to_owned(), Value::Number(0.7))]),
+        ("eva", vec![number("rank", 3)]),
+        ("corda", vec![number("rank", 3), number("calibration_rows", 16)]),
     ];
     for (method, settings) in cases {
         let project = || {
@@ -81,14 +85,21 @@ fn moving_adapters_resume_to_the_same_bits_and_tell_their_moves_at_once() {
         let memory =
             |run: &TrainRequest| fs::read(run.run_dir.join("checkpoints/step-00000020/memory.safetensors")).ok();
         assert!(memory(&whole) == memory(&parts), "{method}: what adapters remember differs");
-        assert_eq!(memory(&whole).is_some(), method != "sora", "{method}");
+        assert_eq!(memory(&whole).is_some(), !["sora", "soka", "eva"].contains(&method), "{method}");
         // Ranks are measured at validations, every fifth step; a rule's move is told after its own step.
         let told = |event: &&Event| matches!(event, Event::Rank { step, .. } if step % 5 != 0);
         let moves = events.iter().filter(told).count();
-        assert_eq!(moves > 0, ["adalora", "increlora"].contains(&method), "{method}: {moves} moves are told");
+        assert_eq!(
+            moves > 0,
+            ["adalora", "increlora", "diffora"].contains(&method),
+            "{method}: {moves} moves are told"
+        );
         let trained = temper_train::load_trained(&whole.run_dir, &whole.model_path, false, None, &mut |_, _, _| ());
         let trained = trained.unwrap_or_else(|error| panic!("{method}: {}", Problem::from(error)));
-        assert!(trained.model.sites().iter().all(|site| site.is_adapted()), "{method}");
+        // Some leave layers out that matter little.
+        let adapted = trained.model.sites().iter().filter(|site| site.is_adapted()).count();
+        let all = trained.model.sites().len();
+        assert!(adapted == all || ["eva", "diffora"].contains(&method) && adapted > 0, "{method}: {adapted}");
     }
 }
 
