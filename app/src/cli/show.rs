@@ -104,7 +104,7 @@ fn moves(before: &[RankRow], after: &[RankRow]) -> (Vec<String>, BTreeMap<u64, u
             _ => *resting.entry(row.rank).or_insert(0) += 1,
         }
     }
-    moved.sort_by(|one, other| other.0.cmp(&one.0));
+    moved.sort_by_key(|(by, _)| std::cmp::Reverse(*by));
     (moved.into_iter().map(|(_, line)| line).collect(), resting)
 }
 

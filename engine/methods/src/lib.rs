@@ -39,6 +39,7 @@ methods![
     lora,
     lq_lora,
     int2_1,
+    eora,
     dora,
     pissa,
     olora,

@@ -307,7 +307,8 @@ fn check_ranges(project: &Project, name: &str) -> Result<(), Problem> {
         range("data.train weight", source.weight(), 1e-6, 1e6)?;
     }
     range("data.max_tokens", project.data.max_tokens as f64, 2.0, 1_048_576.0)?;
-    range("train.steps", train.steps as f64, 1.0, 1e9)?;
+    // With none a run saves what its method starts as: a training-free repair.
+    range("train.steps", train.steps as f64, 0.0, 1e9)?;
     if let Some(epochs) = train.epochs {
         range("train.epochs", epochs, 1e-6, 1e6)?;
     }

@@ -127,7 +127,10 @@ fn whole(request: &TrainRequest, threads: usize, watch: &Watch<'_>) -> Result<Ou
     if let Some(ended) = resumed.as_ref().and_then(|loaded| loaded.meta.state.ended.clone()) {
         watch.warn("already_finished", format!("the run has ended already: {ended}"));
     }
-    let start = Start::new(request, &hashes, &program, prepared.model.source.format());
+    let mut start = Start::new(request, &hashes, &program, prepared.model.source.format());
+    if prepared.attached.looks_at_data {
+        start = start.with_data(&hashes, &request.project);
+    }
     let mut run = assemble(request, watch, prepared, checkpoints, (hashes, start), &mut meter)?;
     run.end_step = end_step;
     let begun = match resumed {
@@ -324,14 +327,15 @@ impl Run<'_> {
     fn best_checkpoint(&self) -> Option<PathBuf> {
         let steps = self.checkpoints.steps();
         let best = Some(self.state.evals.best_step).filter(|step| *step > 0 && steps.contains(step));
-        let step = best.or_else(|| steps.last().copied()).filter(|step| *step > 0)?;
+        // A run without steps has what it started as.
+        let step = best.or_else(|| steps.last().copied()).filter(|step| *step > 0 || self.total_steps == 0)?;
         Some(self.checkpoints.path(step))
     }
 
     fn outcome(mut self, status: RunStatus, problem: Option<Problem>, started: Instant) -> Outcome {
         let evals = &self.state.evals;
         let (base_loss, best_loss) = (evals.base_loss, evals.best_loss);
-        if status == RunStatus::Finished && best_loss.0 >= base_loss.0 {
+        if status == RunStatus::Finished && self.state.step > 0 && best_loss.0 >= base_loss.0 {
             let text = format!(
                 "the best validation loss, {:.4}, is not below the base's, {:.4}: the run did not improve the model",
                 best_loss.0, base_loss.0

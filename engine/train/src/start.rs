@@ -56,6 +56,15 @@ impl Start {
         }
     }
 
+    /// The same for a method that starts from what it sees of the run's data: other rows, or rows laid otherwise, give
+    /// another start.
+    #[must_use]
+    pub fn with_data(mut self, hashes: &Hashes, project: &Project) -> Self {
+        let data = serde_json::to_string(&project.data).unwrap_or_default();
+        self.method.push_str(&format!("\0{}\0{data}\0{} rows", hashes.data, project.train.batch));
+        self
+    }
+
     /// Key of a figure of the base alone over `tokens`.
     pub(crate) fn base_key<'a>(&self, what: &str, tokens: impl IntoIterator<Item = &'a Tokens>) -> String {
         key(&[what, &self.base], tokens)
@@ -141,6 +150,22 @@ mod tests {
     fn tokens(ids: &[u32]) -> Tokens {
         let ctx = ForwardContext::plain(1, ids.len());
         Tokens { ids: ids.into(), targets: ids.into(), ctx, examples: [].into() }
+    }
+
+    #[test]
+    fn where_the_start_depends_on_the_data_so_does_its_key_and_the_bases_does_not() {
+        let of = |data: &str, batch: usize| {
+            let mut request = request();
+            request.project.train.batch = batch;
+            let hashes = Hashes { data: data.to_owned(), ..Hashes::default() };
+            let start = Start::new(&request, &hashes, "program", "gguf").with_data(&hashes, &request.project);
+            (start.base_key("hidden", [&tokens(&[1])]), start.key("loss", [&tokens(&[1])]))
+        };
+        let usual = of("some", 4);
+        assert_eq!(usual, of("some", 4));
+        for other in [of("other", 4), of("some", 8)] {
+            assert!(other.0 == usual.0 && other.1 != usual.1);
+        }
     }
 
     #[test]

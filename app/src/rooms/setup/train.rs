@@ -32,7 +32,7 @@ pub fn main_rows(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows) {
     }
     let passes = steps_note(cx);
     let row = label("Steps", "Optimiser steps; a pass is once through the training rows", &passes);
-    if let Some(steps) = form::figure(cx, ui, lines, &row, &format::count(train.steps), integer(1, 1_000_000_000)) {
+    if let Some(steps) = form::figure(cx, ui, lines, &row, &format::count(train.steps), integer(0, 1_000_000_000)) {
         cx.edit("train.steps", |project| {
             project.train.steps = steps;
             project.train.epochs = None;

@@ -24,6 +24,8 @@ mod diffora;
 #[cfg(test)]
 mod dora;
 #[cfg(test)]
+mod eora;
+#[cfg(test)]
 mod eva;
 #[cfg(test)]
 mod forget;

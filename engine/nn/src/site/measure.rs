@@ -22,6 +22,7 @@ impl LinearSite {
         let iterations = match slots.calibration {
             Calibration::Svd { iterations }
             | Calibration::Repair { iterations, .. }
+            | Calibration::Compensate { iterations, .. }
             | Calibration::Kronecker { iterations } => iterations,
             Calibration::None
             | Calibration::Qr

@@ -97,6 +97,21 @@ impl Found {
             let (starts, base) = calibrate::repaired(pair, shape, rounds, scale, &mut stream)?;
             return Ok(Self { starts: Some(starts), principal: None, base });
         }
+        if let Calibration::Compensate { iterations, .. } = slots.calibration {
+            let seen = match stats {
+                Some(LayerStats::SecondMoment(moment)) => Some(moment),
+                Some(LayerStats::Components(_)) | None => None,
+            };
+            let (Some(source), Some(layer), Some(moment)) = (below.source(), below.frozen(), seen) else {
+                return Ok(Self { starts: None, principal: None, base: None });
+            };
+            let mut stream = Stream::new(seed, &format!("calibration/{name}"));
+            let (out_features, in_features) = (below.out_features(), below.in_features());
+            let shape = Shape { out_features, in_features, rank: slots.rank(), iterations };
+            let scale = slots.scale.value(slots.rank());
+            let starts = calibrate::compensated((source, &layer.weight), shape, &moment.mean(), scale, &mut stream)?;
+            return Ok(Self { starts: Some(starts), principal: None, base: None });
+        }
         let weight = below.original(slots.base, name)?;
         let mut stream = Stream::new(seed, &format!("calibration/{name}"));
         let scale = slots.scale.value(slots.rank());
@@ -149,7 +164,8 @@ impl SlotAdapter {
         let change = match &slots.delta {
             Delta::None | Delta::Tile => Change::None,
             Delta::Chain(chain) => {
-                let repaired = matches!(slots.calibration, Calibration::Repair { .. }) && found.starts.is_some();
+                let repairs = matches!(slots.calibration, Calibration::Repair { .. } | Calibration::Compensate { .. });
+                let repaired = repairs && found.starts.is_some();
                 let chain = if repaired { &from_calibration(chain) } else { chain };
                 Change::LowRank(Box::new(HeldChain::chain(chain, scale, slots.base, &spot)?))
             }

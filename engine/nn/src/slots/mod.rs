@@ -144,6 +144,15 @@ pub enum Calibration {
         /// What to round to instead of what the base is held as; then any base is rounded.
         storage: Option<StorageKind>,
     },
+    /// What rounding the base took from it, as far as a product of the rank gives it back where the layer's inputs feel it
+    /// most (EoRA): [`crate::repair::compensate`] by the second moment of the inputs. The base stays; where it was not
+    /// rounded in memory, or nothing was looked at, the factors start as their [`Init`] says.
+    Compensate {
+        /// Rounds of the randomised decomposition, as for [`Calibration::Svd`].
+        iterations: usize,
+        /// Rows of data that are looked at, at most; block by block, each as the ones before it answer by then.
+        rows: usize,
+    },
     /// Codes and tables that stand for the weight best ([`crate::sketch`]).
     Sketch,
 }
@@ -264,7 +273,7 @@ impl Slots {
     pub fn gathers(&self) -> Option<Gather> {
         match self.calibration {
             Calibration::Components { .. } => Some(Gather::Components { count: 2 * self.rank() }),
-            Calibration::Context { .. } => Some(Gather::SecondMoment),
+            Calibration::Context { .. } | Calibration::Compensate { .. } => Some(Gather::SecondMoment),
             Calibration::None
             | Calibration::Svd { .. }
             | Calibration::Qr
@@ -279,7 +288,9 @@ impl Slots {
     #[must_use]
     pub fn calibration_rows(&self) -> usize {
         match self.calibration {
-            Calibration::Components { rows } | Calibration::Context { rows, .. } => rows,
+            Calibration::Components { rows }
+            | Calibration::Context { rows, .. }
+            | Calibration::Compensate { rows, .. } => rows,
             Calibration::None
             | Calibration::Svd { .. }
             | Calibration::Qr
@@ -288,6 +299,12 @@ impl Slots {
             | Calibration::Kronecker { .. }
             | Calibration::Repair { .. } => 0,
         }
+    }
+
+    /// Whether a block is to be looked at as the calibrated ones before it answer, and not as the base answers.
+    #[must_use]
+    pub fn calibrates_in_order(&self) -> bool {
+        matches!(self.calibration, Calibration::Compensate { .. })
     }
 
     /// The largest share of the weight's energy that a factor keeps out of.
@@ -320,7 +337,14 @@ impl Slots {
     /// fast decomposition draws nothing where it has to find nearly everything and is done exactly.
     #[must_use]
     pub fn draws_on(&self, out_features: usize, in_features: usize) -> bool {
-        let fast = match self.calibration {
+        self.calibration_draws_on(out_features, in_features) || self.factors().into_iter().any(Factor::draws)
+    }
+
+    /// The same of the calibration alone: where a repair finds something, factors take nothing that is drawn for them.
+    #[must_use]
+    pub fn calibration_draws_on(&self, out_features: usize, in_features: usize) -> bool {
+        match self.calibration {
+            Calibration::Compensate { iterations: 1.., .. } => self.rank() + crate::linalg::OVERSAMPLED < out_features,
             Calibration::Svd { iterations: 1.. }
             | Calibration::Context { weakest: false, iterations: 1.., .. }
             | Calibration::Repair { iterations: 1.., .. } => {
@@ -331,12 +355,12 @@ impl Slots {
             | Calibration::Svd { .. }
             | Calibration::Qr
             | Calibration::Lu
+            | Calibration::Sketch
             | Calibration::Components { .. }
             | Calibration::Context { .. }
-            | Calibration::Sketch
+            | Calibration::Compensate { .. }
             | Calibration::Repair { .. } => false,
-        };
-        fast || self.factors().into_iter().any(Factor::draws)
+        }
     }
 
     /// Refuses values that no layer could be built from; `site` is only named in the error.
@@ -404,7 +428,7 @@ impl Slots {
             | Calibration::Lu
             | Calibration::Components { .. }
             | Calibration::Context { .. } => matches!(self.delta, Delta::Chain(_)),
-            Calibration::Repair { .. } => match &self.delta {
+            Calibration::Repair { .. } | Calibration::Compensate { .. } => match &self.delta {
                 Delta::Chain(chain) => chain.core == Core::None && self.base == Base::Original,
                 _ => false,
             },

@@ -1,5 +1,5 @@
 //! Learning from the model as its file has it: the original behind a rounded base, the gradients of an imitation, and what
-//! it is worth on the starter: INT2.1's repair of two bits, PELA's healing of thin layers.
+//! it is worth on the starter: INT2.1's repair of two bits, EoRA's without training, PELA's healing of thin layers.
 
 use crate::tiny::{project, trained};
 use candle_core::{Device, Tensor};
@@ -11,7 +11,7 @@ use temper_models::Model;
 use temper_nn::ops::IGNORE;
 use temper_nn::{AdamW, AdamWConfig, ForwardContext, Grads, ParamSet};
 use temper_protocol::Value;
-use temper_train::attach::attach;
+use temper_train::attach::{attach, attach_on};
 use temper_train::driver::{Driver, MicroLoss, Tokens};
 use temper_train::imitate::AsOriginal;
 use temper_train::phases::PhaseClock;
@@ -218,4 +218,33 @@ fn healed_thin_layers_end_lower_than_unhealed_ones_and_those_lower_than_random_o
     };
     let (healed, plain, random) = (after(true, false), after(false, false), after(false, true));
     assert!(healed < plain && plain < random, "healed {healed}, decomposed {plain}, random {random}");
+}
+
+#[test]
+fn without_training_a_product_by_inputs_repairs_more_than_a_plain_one_and_that_more_than_nothing() {
+    let text = batches(26);
+    let (seen, held_out) = text.split_at(16);
+    let with = |method: &str, settings: &[(&str, Value)]| {
+        let mut model = starter("int2");
+        let mut looked = 0;
+        let attached = attach_on(&mut model, &project(method, settings), &mut |number, rows| {
+            looked = looked.max(number);
+            Ok(seen.get(number).filter(|_| number * ROWS < rows).cloned())
+        });
+        attached.expect("attaches");
+        (measure(&model, held_out), looked)
+    };
+    let (none, _) = with("lora", &[]);
+    let rank = ("rank", Value::Integer(16));
+    let plain = [
+        rank.clone(),
+        ("alpha", Value::Number(16.0)),
+        ("start", Value::Text("loftq".to_owned())),
+        ("start_rounds", Value::Integer(1)),
+    ];
+    let (plain, looked_plain) = with("lora", &plain);
+    let (eora, looked) = with("eora", &[rank]);
+    let figures = format!("as rounded {none:?}, plain {plain:?}, by inputs {eora:?}");
+    assert!(eora.1 < plain.1 && plain.1 < none.1, "{figures}");
+    assert_eq!((looked_plain, looked), (0, 16), "it looks at 64 rows of data, once");
 }
