@@ -95,7 +95,8 @@ Vision transformers that have to be adapted and made faster at once. Without a n
 
 ## Settings worth knowing
 Pairs to merge: 17 tokens can lose 8 at most in the first block. A learning rate of 1e-3, weight decay 1e-4. Re-activation
-off is the plain merging that the gates have to beat, which they do by little.
+off is the plain merging that the gates are there to beat; on this program's small ViT they did not
+(0.732 and 0.734 of turned Fashion-MNIST at 34 % fewer multiplications, means of five seeds).
 
 ## Pitfalls
 a belongs to one number of pairs: another schedule or image size that changes it makes the gates useless. Prompts in
