@@ -5,8 +5,7 @@
 //! this program's reading.
 //!
 //! ```text
-//! search: y = x Wᵀ + b + σ(g) · s · (drop(x) Aᵀ) Bᵀ      A, B and g move in turn      loss + cost · σ(g), averaged
-//! trained: A (r, in), B (out, r), g a number per layer                          frozen: W, b
+//! search: y = x Wᵀ + b + σ(g) · s · (drop(x) Aᵀ) Bᵀ      trained: A, B and g, in turn      loss + cost · σ(g), averaged
 //! then: the ρ · layers most open gates become 1 and begin again, the other layers lose their change
 //! ```
 
