@@ -16,7 +16,7 @@ import tiny_model
 from temper_cli import Failed, check
 
 # Settings that a tiny model needs: one size of block for all its layers, biases where it has none.
-SETTINGS = {"bat": {"rank": 32}, "bitfit": {"create": True}, "nola": {"bases": 16}, "vera": {"rank": 32}}
+SETTINGS = {"bat": {"rank": 32}, "bitfit": {"create": True}, "int2.1": {"repair_share": 0.0}, "nola": {"bases": 16}, "vera": {"rank": 32}}
 # A merged model has no place for biases that the family does not have.
 NO_MERGE = {"bitfit"}
 
@@ -63,8 +63,6 @@ def one(temper, judge, method, model, tokens, work):
     config = json.loads((adapter / "adapter_config.json").read_text())
     check(f"{name}: it leaves as {method['peft_type']}", config["peft_type"] == method["peft_type"])
     ours = temper.logits(model, tokens, work / "adapter.safetensors", adapter)
-    if config["peft_type"] == "LORA":
-        trained_on(temper, name, project, adapter, config, done)
     merged = None
     if not method["mergeable"]:
         events = temper.run("export", "last", "--project", project, "--format", "hf", "--out", work / "hf", ok=False)
@@ -83,6 +81,8 @@ def one(temper, judge, method, model, tokens, work):
         report = judge(str(model), str(adapter), str(work / "ours.safetensors"), merged and str(merged), quiet=True)
     failed = [row for row in report.rows if row["ok"] is False]
     check(f"{name}: PEFT agrees", report.ok, peft_type=config["peft_type"], failed=failed)
+    if config["peft_type"] == "LORA":
+        trained_on(temper, name, project, adapter, config, done)
     return report.rows
 
 

@@ -7,7 +7,7 @@
 use crate::method::Method;
 use crate::{MODULES, SOURCES, module_name, rates, registry};
 use std::fmt::Write as _;
-use temper_protocol::{Declared, Kind, Setting};
+use temper_protocol::{Declared, Kind, Paper, Setting};
 
 /// Tables of `temper bench methods`, as it writes them.
 const TABLES: &[&str] = &[include_str!("../measured/starter.md"), include_str!("../measured/smollm2.md")];
@@ -17,7 +17,11 @@ const TABLES: &[&str] = &[include_str!("../measured/starter.md"), include_str!("
 pub fn page(method: &dyn Method) -> String {
     let declared = method.declared();
     let mut text = format!("# {} (`{}`)\n\n{}\n\n", declared.title, declared.id, declared.summary);
-    let _never_fails = writeln!(text, "## Formula and source\n\n{}\n", formula(declared.id));
+    text.push_str("## Formula and source\n\n");
+    if let Some(Paper { title, authors, year, id }) = declared.paper {
+        let _never_fails = writeln!(text, "\"{title}\", {authors} {year} ({id}).\n");
+    }
+    let _never_fails = writeln!(text, "{}\n", formula(declared.id));
     let _never_fails = writeln!(text, "{}\n", declared.docs.trim());
     settings(&mut text, declared);
     place(&mut text, declared);

@@ -252,9 +252,9 @@ impl LinearSite {
         self.adapters.push(adapter);
     }
 
-    /// Removes the topmost adapter; its parameters are lost.
-    pub fn detach_last(&mut self) {
-        self.adapters.pop();
+    /// Takes all adapters off, lowest first; [`LinearSite::attach_adapter`] puts each back.
+    pub fn take_adapters(&mut self) -> Vec<Box<dyn Adapter>> {
+        std::mem::take(&mut self.adapters)
     }
 
     /// Removes all adapters; their parameters are lost.

@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::request::StartFrom;
 use crate::saving::fill;
 use temper_models::Model;
+use temper_nn::adapter::Adapter;
 use temper_nn::{LinearSite, ParamSet};
 use temper_protocol::{Code, Problem};
 
@@ -26,13 +27,18 @@ pub(crate) fn take_over(model: &mut Model, from: &StartFrom) -> Result<ParamSet>
             Ok(params)
         }
         StartFrom::Adapter(name, read) => {
-            let below: Vec<usize> = model.sites().iter().map(|site| site.adapters().len()).collect();
+            let held: Vec<Vec<Box<dyn Adapter>>> =
+                model.sites_mut().into_iter().map(LinearSite::take_adapters).collect();
             read(model)?;
             let mut faults = Vec::new();
-            for (site, below) in model.sites_mut().into_iter().zip(below) {
-                if let Some(fault) = carry_over(site, below)? {
-                    faults.push(fault);
-                }
+            for (site, ours) in model.sites_mut().into_iter().zip(held) {
+                faults.extend(carry_over(
+                    site.name(),
+                    ours.last().map(|one| &**one),
+                    site.adapters().last().map(|one| &**one),
+                )?);
+                site.detach_all();
+                ours.into_iter().for_each(|adapter| site.attach_adapter(adapter));
             }
             if !faults.is_empty() {
                 let what = format!("the adapter is not of the method's structure: {}", faults.join("; "));
@@ -44,34 +50,21 @@ pub(crate) fn take_over(model: &mut Model, from: &StartFrom) -> Result<ParamSet>
     }
 }
 
-/// Carries the values of the adapter above the first `below` ones over to the one under it and takes it off. Says what
-/// does not fit.
-fn carry_over(site: &mut LinearSite, below: usize) -> Result<Option<String>> {
-    let fault = |what: &str| Some(format!("{} {what}", site.name()));
-    let adapters = site.adapters();
-    let fault = match (below.checked_sub(1).and_then(|index| adapters.get(index)), adapters.get(below)) {
-        (None, None) => None,
-        (None, Some(_)) => fault("is changed by it and not by the method"),
-        (Some(_), None) => fault("is changed by the method and not by it"),
-        (Some(ours), Some(theirs)) => {
-            let (ours, theirs) = (ours.params(), theirs.params());
-            let same = ours.len() == theirs.len()
-                && ours
-                    .iter()
-                    .zip(&theirs)
-                    .all(|(one, other)| one.role == other.role && one.var.dims() == other.var.dims());
-            if same {
-                for (one, other) in ours.iter().zip(&theirs) {
-                    one.var.set(other.var.as_tensor())?;
-                }
-                None
-            } else {
-                fault("has factors of other shapes")
-            }
-        }
+/// Carries the values of `theirs` over to `ours` on the site called `name`. Says what does not fit.
+fn carry_over(name: &str, ours: Option<&dyn Adapter>, theirs: Option<&dyn Adapter>) -> Result<Option<String>> {
+    let (ours, theirs) = match (ours, theirs) {
+        (None, None) => return Ok(None),
+        (None, Some(_)) => return Ok(Some(format!("{name} is changed by it and not by the method"))),
+        (Some(_), None) => return Ok(Some(format!("{name} is changed by the method and not by it"))),
+        (Some(ours), Some(theirs)) => (ours.params(), theirs.params()),
     };
-    while site.adapters().len() > below {
-        site.detach_last();
+    let same = ours.len() == theirs.len()
+        && ours.iter().zip(&theirs).all(|(one, other)| one.role == other.role && one.var.dims() == other.var.dims());
+    if !same {
+        return Ok(Some(format!("{name} has factors of other shapes")));
     }
-    Ok(fault)
+    for (one, other) in ours.iter().zip(&theirs) {
+        one.var.set(other.var.as_tensor())?;
+    }
+    Ok(None)
 }

@@ -1,6 +1,6 @@
 //! Which blocks to leave out: a search by reward while the adapters learn.
 //!
-//! Place in the data flow: [`super::fit`] makes one of these when a model has blocks that can be left out, asks it before
+//! Place in the data flow: [`super::fit()`] makes one of these when a model has blocks that can be left out, asks it before
 //! each step which ones are, and feeds it with the rewards of subsets on images that are not trained on.
 //!
 //! ```text
