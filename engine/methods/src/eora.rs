@@ -14,7 +14,7 @@
 use crate::common;
 use crate::error::MethodError;
 use crate::method::{Method, ModelDims, Plan, SiteDims};
-use crate::settings::{DROPOUT, EFFECTIVE_RANK, ENERGY, EXCLUDE, INTEGER, LAYERS, RANK, TARGETS};
+use crate::settings::{DROPOUT, EFFECTIVE_RANK, ENERGY, EXCLUDE, INTEGER, ITERATIONS, LAYERS, RANK, TARGETS};
 use temper_nn::slots::{Calibration, Chain, Core, Delta, Factor, Init, Scale, Slots};
 use temper_protocol::{Declared, Kind, Paper, Setting, Values, Waiver};
 
@@ -36,16 +36,7 @@ const SETTINGS: &[Setting] = &[
     EXCLUDE,
     LAYERS,
     DROPOUT,
-    Setting {
-        key: "iterations",
-        label: "Decomposition",
-        default: "4",
-        min: Some(0.0),
-        max: Some(64.0),
-        help: "rounds of the fast randomised decomposition; 0 decomposes exactly, which takes longer on large layers",
-        advanced: true,
-        ..INTEGER
-    },
+    ITERATIONS,
 ];
 
 const DECLARED: Declared = Declared {

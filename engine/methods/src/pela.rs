@@ -11,7 +11,7 @@
 use crate::common;
 use crate::error::MethodError;
 use crate::method::{Imitation, Method, ModelDims, Plan, SiteDims};
-use crate::settings::{ENERGY, EXCLUDE, INTEGER, LAYERS, NUMBER, TARGETS};
+use crate::settings::{ENERGY, EXCLUDE, ITERATIONS, LAYERS, NUMBER, TARGETS};
 use temper_nn::slots::{Base, Calibration, Chain, Core, Delta, Factor, Init, Scale, Slots};
 use temper_protocol::{Declared, Kind, Paper, Setting, Values, Waiver};
 
@@ -64,14 +64,9 @@ const SETTINGS: &[Setting] = &[
         ..NUMBER
     },
     Setting {
-        key: "iterations",
-        label: "Decomposition",
         default: "0",
-        min: Some(0.0),
-        max: Some(64.0),
         help: "rounds of the fast randomised decomposition; 0 decomposes exactly, which ranks this high mostly need",
-        advanced: true,
-        ..INTEGER
+        ..ITERATIONS
     },
 ];
 

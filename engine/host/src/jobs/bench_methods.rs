@@ -46,12 +46,15 @@ const COLUMNS: [&str; 14] = [
 /// Carries the order out.
 pub(super) fn methods(builtins: &Builtins, order: &MethodsBench, context: &JobContext) -> Result<(), Problem> {
     let family = family_of(builtins, &order.model)?;
+    // What no method could train on is said once and not as a row of each.
+    temper_data::sniff(&names::data_path(builtins, &order.data, Path::new("."))?)?;
     let trials = trials(order, &family)?;
     prepare(order)?;
     let scratch = scratch_folder()?;
     let files = Files { scratch: scratch.path(), gguf_base: order.model.ends_with(".gguf") };
     let mut outcomes = known(&order.out.join(TRIALS))?;
-    outcomes.retain(|outcome| trials.contains(&outcome.trial));
+    // What gave nothing is tried again: the reason may be gone.
+    outcomes.retain(|outcome| trials.contains(&outcome.trial) && outcome.refused.is_none());
     for (done, trial) in (0_u64..).zip(&trials) {
         let stage = format!("{} at {}", trial.method, trial.lr_peak);
         context.progress(&stage, done, trials.len() as u64, "trainings");
