@@ -129,6 +129,37 @@ fn full_training_takes_its_usual_rate_and_drops_foreign_settings() {
 }
 
 #[test]
+fn of_many_methods_a_few_are_listed_until_all_are_wanted() {
+    let (_root, stage) = kit::stage();
+    let mut window = kit::window(&stage, kit::SIZES[0], true);
+    kit::open(&mut window, &stage);
+    let known = kit::methods();
+    let more = (0..40).map(|number| {
+        let mut card = known[0].clone();
+        card.id = format!("extra-{number}");
+        card.title = format!("Extra {number}");
+        card
+    });
+    window.state_mut().state.methods = known.iter().cloned().chain(more).collect();
+    window.run();
+    window.get_by_label("Method LoRA");
+    assert!(window.query_by_label("Method Extra 39").is_none());
+    // The form below the list is within the card.
+    let rate = window.get_by_role_and_label(egui::accesskit::Role::TextInput, "Learning rate");
+    assert!(rate.rect().bottom() < kit::SIZES[0].1);
+    window.get_by_label("39 more");
+    window.get_by_label("Show all").click();
+    window.run();
+    window.get_by_label("Method Extra 39").click_accesskit();
+    window.run();
+    assert_eq!(window.state().state.draft.project.method.id, "extra-39");
+    window.get_by_label("Show fewer").click_accesskit();
+    window.run();
+    window.get_by_label("Method Extra 39");
+    assert!(window.query_by_label("Method Extra 38").is_none(), "the chosen one stays in sight");
+}
+
+#[test]
 fn modules_can_be_left_out_in_the_model_card() {
     let (_root, stage) = kit::stage();
     let mut window = kit::window(&stage, kit::SIZES[0], true);

@@ -17,6 +17,8 @@ use temper_protocol::{MethodCard, Project, SettingType, Value};
 
 /// Methods from which on a search is worth its place.
 const SEARCH_FROM: usize = 5;
+/// Methods listed until a person wants to see all: the form below them stays in sight.
+const FEW: usize = 3;
 /// Methods up to which a tile has room for two lines of summary.
 const ROOMY_UP_TO: usize = 4;
 
@@ -72,7 +74,13 @@ fn gallery(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows) {
     let fits = |card: &&MethodCard| {
         wanted.is_empty() || format!("{} {} {}", card.title, card.summary, card.family).to_lowercase().contains(&wanted)
     };
-    let shown: Vec<&MethodCard> = methods.iter().filter(fits).collect();
+    let mut shown: Vec<&MethodCard> = methods.iter().filter(fits).collect();
+    let few = methods.len() >= SEARCH_FROM && wanted.is_empty() && !cx.state.setup.all_methods;
+    if few {
+        // The chosen one first; the others stay in the order of the registry.
+        shown.sort_by_key(|card| card.id != cx.state.draft.project.method.id);
+        shown.truncate(FEW);
+    }
     for card in &shown {
         let most = if methods.len() <= ROOMY_UP_TO { 36.0 } else { 18.0 };
         let summary = text::block_height(ui, lines.area.width() - 38.0, &card.summary, Type::Body).min(most);
@@ -80,15 +88,30 @@ fn gallery(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows) {
         lines.gap(4.0);
     }
     if shown.len() < methods.len() {
-        let row = lines.next(20.0);
-        let hidden = format!("{} hidden by the search", methods.len() - shown.len());
-        text::line(ui, row, Align::Min, &hidden, Type::Body, c.text2);
-        let button = Button::new("Show all").weight(Weight::Link).tooltip("Clears the search");
-        let width = button.width(ui);
-        if button.show(ui, cx.theme, row.with_min_x(row.right() - width)).clicked() {
+        let hidden = methods.len() - shown.len();
+        if few {
+            let wanted = link_row(cx, ui, lines, &format!("{hidden} more"), ("Show all", "Lists every method"));
+            if wanted {
+                cx.send(UiCommand::AllMethods(true));
+            }
+        } else if link_row(cx, ui, lines, &format!("{hidden} hidden by the search"), ("Show all", "Clears the search"))
+        {
             cx.send(UiCommand::MethodQuery(String::new()));
         }
+    } else if methods.len() >= SEARCH_FROM
+        && link_row(cx, ui, lines, &format!("all {}", shown.len()), ("Show fewer", "Lists the chosen method and a few"))
+    {
+        cx.send(UiCommand::AllMethods(false));
     }
+}
+
+/// A remark below the list and a link beside it; whether it was clicked.
+fn link_row(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, remark: &str, (name, tip): (&str, &str)) -> bool {
+    let row = lines.next(20.0);
+    text::line(ui, row, Align::Min, remark, Type::Body, cx.c().text2);
+    let button = Button::new(name).weight(Weight::Link).tooltip(tip);
+    let width = button.width(ui);
+    button.show(ui, cx.theme, row.with_min_x(row.right() - width)).clicked()
 }
 
 fn tile(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, card: &MethodCard) {
