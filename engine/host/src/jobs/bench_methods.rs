@@ -15,7 +15,7 @@ use crate::names;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
-use temper_methods::rates;
+use temper_methods::rates::{self, AtRate};
 use temper_protocol::command::MethodsBench;
 use temper_protocol::event::{Figure, Figures};
 use temper_protocol::{Code, Event, Kind, Problem, Project, project_file};
@@ -219,20 +219,26 @@ fn write_all(order: &MethodsBench, family: &str, outcomes: &[Outcome]) -> Result
     Ok(())
 }
 
-/// The best rate of every method, with the losses it was chosen from.
+/// The usual rate of every method, with the trials it was chosen from.
 fn rates_csv(order: &MethodsBench, family: &str, outcomes: &[Outcome]) -> String {
     let mut text = "method,family,lr_peak,losses\n".to_owned();
     let mut methods: Vec<&str> = outcomes.iter().map(|outcome| outcome.trial.method.as_str()).collect();
     methods.dedup();
     for method in methods {
         let of = outcomes.iter().filter(|outcome| outcome.trial.method == method);
-        let losses: Vec<(f64, f64)> =
-            of.clone().filter_map(|outcome| Some((outcome.trial.lr_peak, outcome.final_loss?))).collect();
+        let at_rate = |outcome: &Outcome| {
+            // Rounded as they are written, so that the choice follows from the file.
+            let written = |value: f64| (value * 1e4).round() / 1e4;
+            let (loss, forgetting) = (written(outcome.final_loss?), written(outcome.forgetting?));
+            Some(AtRate { rate: outcome.trial.lr_peak, loss, forgetting })
+        };
+        let mut trials: Vec<AtRate> = of.clone().filter_map(at_rate).collect();
+        trials.sort_by(|a, b| a.rate.total_cmp(&b.rate));
         let before = of.clone().find_map(|outcome| outcome.base_loss);
-        if let (Some(before), true) = (before, losses.len() == order.rates.len())
-            && let Some(rate) = rates::choose(before, &losses)
+        if let (Some(before), true) = (before, of.count() == order.rates.len())
+            && let Some(rate) = rates::choose(before, &trials)
         {
-            let evidence: Vec<String> = losses.iter().map(|(rate, loss)| format!("{rate}: {loss:.4}")).collect();
+            let evidence: Vec<String> = trials.iter().map(AtRate::to_string).collect();
             let _never_fails = writeln!(text, "{method},{family},{rate},before: {before:.4}; {}", evidence.join("; "));
         }
     }
