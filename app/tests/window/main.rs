@@ -8,6 +8,7 @@ mod exports;
 mod keyboard;
 mod kit;
 mod layout;
+mod moves;
 mod runs;
 mod scenes;
 mod store;

@@ -11,13 +11,14 @@ use temper::reader::{RunSource as _, RunsSnapshot, StoreReader, ViewRequest, XAx
 use temper_protocol::{Act, Command, Event, project_file};
 use temper_store::{NewRun, ProjectLock, Store};
 
-struct Watcher {
-    reader: StoreReader,
+/// The reader and its wake-ups.
+pub(crate) struct Watcher {
+    pub(crate) reader: StoreReader,
     wakes: Receiver<()>,
 }
 
 impl Watcher {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (woken, wakes) = sync_channel(64);
         let wake = move || {
             let _full = woken.try_send(());
@@ -27,7 +28,7 @@ impl Watcher {
     }
 
     /// The next snapshot that is as wanted.
-    fn wait(&mut self, wanted: impl Fn(&RunsSnapshot) -> bool) -> Arc<RunsSnapshot> {
+    pub(crate) fn wait(&mut self, wanted: impl Fn(&RunsSnapshot) -> bool) -> Arc<RunsSnapshot> {
         loop {
             self.wakes.recv_timeout(Duration::from_secs(30)).expect("a snapshot comes");
             if let Some(snapshot) = self.reader.latest()

@@ -57,6 +57,11 @@ pub trait Adapter: Send + Sync {
     /// A failing tensor operation, or no change at all.
     fn export(&self, below: Layer<'_>) -> Result<Option<AdapterExport>>;
 
+    /// How many terms a rule chose for a sum of products that has no inner width.
+    fn chosen_terms(&self) -> Option<usize> {
+        None
+    }
+
     /// Whether [`export`](Self::export) gives a sum to the weight below.
     fn only_adds_low_rank(&self) -> bool {
         false

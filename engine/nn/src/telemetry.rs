@@ -17,8 +17,8 @@ pub const DENSE_LIMIT: usize = 1024;
 /// Measurements of the change of one site.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SiteTelemetry {
-    /// Rank in use: the inner width of low-rank changes, otherwise the number of singular values that are not
-    /// rounding noise.
+    /// Rank in use: the inner width of low-rank changes, the number of terms of sums of products where a rule chose it,
+    /// otherwise the number of singular values that are not rounding noise.
     pub rank: usize,
     /// Exponential of the entropy of the normalised singular values, between 1 and `rank`; 0 when the change
     /// is zero (Roy and Vetterli, "The effective rank", 2007).

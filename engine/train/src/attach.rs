@@ -11,7 +11,7 @@ use temper_models::{Flow, Model, names};
 use temper_nn::ParamSet;
 use temper_nn::layer_stats::{gather, in_portions};
 use temper_nn::rules::{set_ranks, share_out};
-use temper_nn::slots::Slots;
+use temper_nn::slots::{Slots, When};
 use temper_nn::{ForwardContext, Gather, LayerStats, LinearSite};
 use temper_protocol::{Code, Declared, Problem, Project};
 
@@ -32,6 +32,8 @@ pub struct Attached {
     pub imitation: Option<Imitation>,
     /// Whether it starts from what it sees of the run's data.
     pub looks_at_data: bool,
+    /// Ranks of the layers as the settings have them, where rules chose others from the weights or the data.
+    pub planned_ranks: Vec<(String, u64)>,
     /// What a person should know about the choice.
     pub notes: Vec<String>,
 }
@@ -83,6 +85,7 @@ pub fn attach_on(model: &mut Model, project: &Project, batches: &mut Batches<'_>
         let spread = bits::spread(model, &mut plan, bits_per_value, seed)?;
         plan.notes.push(spread);
     }
+    let planned_ranks = planned_ranks(&plan.adapters);
     set_ranks(&mut plan.adapters, |name, slots, count| match model.site(name) {
         Some(site) => site.spectrum(slots, count, seed),
         None => Ok((Vec::new(), 0.0)),
@@ -119,7 +122,17 @@ pub fn attach_on(model: &mut Model, project: &Project, batches: &mut Batches<'_>
         ));
     }
     let looks_at_data = plan.adapters.iter().any(|(_, slots)| slots.gathers().is_some());
-    Ok(Attached { params, whole_weights: plan.promote != Promote::None, imitation, looks_at_data, notes })
+    let whole_weights = plan.promote != Promote::None;
+    Ok(Attached { params, whole_weights, imitation, looks_at_data, planned_ranks, notes })
+}
+
+/// The ranks that a plan begins with, if rules choose others before anything is attached.
+fn planned_ranks(plan: &[(String, Slots)]) -> Vec<(String, u64)> {
+    let chosen = |slots: &Slots| slots.rules.iter().any(|rule| rule.when == When::Before);
+    if !plan.iter().any(|(_, slots)| chosen(slots)) {
+        return Vec::new();
+    }
+    plan.iter().map(|(name, slots)| (name.clone(), slots.rank() as u64)).collect()
 }
 
 /// Puts a plan on the sites, a portion of them at a time: the base is run over the batches until each has seen what its

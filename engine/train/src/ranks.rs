@@ -38,13 +38,49 @@ pub fn tell(model: &Model, whole_weights: bool, round: u64, step: u64, watch: &W
     Ok(())
 }
 
-/// Measures and says the sites that rules have just changed, by their names.
+/// Measures and says the sites that rules have just changed, by their names; rank 0 where they took the change off.
 ///
 /// # Errors
 /// A failing decomposition.
 pub fn tell_moved(model: &Model, moved: &[String], step: u64, watch: &Watch<'_>) -> Result<()> {
-    let sites = moved.iter().filter_map(|name| model.site(name)).filter(|site| !site.measures_whole_weight());
-    sites.into_iter().try_for_each(|site| tell_site(site, step, watch))
+    for name in moved {
+        match model.site(name).filter(|site| site.is_adapted()) {
+            Some(site) if site.measures_whole_weight() => {}
+            Some(site) => tell_site(site, step, watch)?,
+            None => watch.say(unmeasured(name, 0, step)),
+        }
+    }
+    Ok(())
+}
+
+/// Says the ranks that the settings asked for, as of step 0: what rules chose instead is then seen as a move.
+pub fn tell_planned(planned: &[(String, u64)], watch: &Watch<'_>) {
+    for (site, rank) in planned {
+        watch.say(unmeasured(site, *rank, 0));
+    }
+}
+
+/// Says the ranks that rules chose in place of `planned`; 0 where they left a layer out.
+///
+/// # Errors
+/// A failing decomposition.
+pub fn tell_chosen(model: &Model, planned: &[(String, u64)], step: u64, watch: &Watch<'_>) -> Result<()> {
+    for (name, _) in planned {
+        match model.site(name).filter(|site| site.is_adapted()) {
+            Some(site) if !site.measures_whole_weight() => tell_site(site, step, watch)?,
+            // A whole weight is decomposed when its turn comes.
+            Some(site) => match site.chosen_terms() {
+                Some(terms) => watch.say(unmeasured(name, terms as u64, step)),
+                None => tell_site(site, step, watch)?,
+            },
+            None => watch.say(unmeasured(name, 0, step)),
+        }
+    }
+    Ok(())
+}
+
+fn unmeasured(site: &str, rank: u64, step: u64) -> Event {
+    Event::Rank { step, site: site.to_owned(), rank, effective_rank: 0.0, energy: 0.0, spectrum: Vec::new() }
 }
 
 fn tell_site(site: &LinearSite, step: u64, watch: &Watch<'_>) -> Result<()> {

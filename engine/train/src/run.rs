@@ -238,8 +238,13 @@ impl Run<'_> {
             self.tell_divergence(step);
         }
         // What rules moved is seen at once, not only at the next measurement.
-        let (model, watch) = (&self.model, self.watch);
-        self.clock.time(Phase::Probes, || ranks::tell_moved(model, &moved.sites, step, watch))
+        let (model, watch, planned) = (&self.model, self.watch, &self.attached.planned_ranks);
+        self.clock.time(Phase::Probes, || {
+            if step == 1 {
+                ranks::tell_chosen(model, planned, step, watch)?;
+            }
+            ranks::tell_moved(model, &moved.sites, step, watch)
+        })
     }
 
     /// Where validation is due or the imitation ends: how far the model was from its original since it was last told.

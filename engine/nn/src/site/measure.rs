@@ -77,12 +77,19 @@ impl LinearSite {
                     };
                     let found = telemetry::of_dense(&weight, &layer.weight, norm)?;
                     let shift = bias.map_or(Ok(0.0), |bias| telemetry::norm(&bias, layer.bias.as_ref()))?;
-                    return Ok(found.map(|found| SiteTelemetry { bias_shift: shift, ..found }));
+                    let rank = |measured: usize| self.chosen_terms().unwrap_or(measured);
+                    return Ok(found.map(|found| SiteTelemetry { rank: rank(found.rank), bias_shift: shift, ..found }));
                 }
             }
         }
         let found = telemetry::of_low_rank(&low_rank, norm)?;
         Ok(Some(SiteTelemetry { bias_shift: shift, ..found }))
+    }
+
+    /// How many terms rules chose for the sums of products on this layer, where they did: such a sum has no rank of its own.
+    #[must_use]
+    pub fn chosen_terms(&self) -> Option<usize> {
+        self.adapters.iter().filter_map(|adapter| adapter.chosen_terms()).reduce(|one, other| one + other)
     }
 
     /// Whether [`telemetry`](Self::telemetry) has to decompose a whole matrix here, which takes time.

@@ -27,7 +27,7 @@ use crate::repair::{Rounds, Shape};
 use crate::rng::Stream;
 use crate::rules::At;
 use crate::site::Layer;
-use crate::slots::{Base, Calibration, Chain, Delta, Factor, GradientMap, Init, Rule, Score, Slots, Source};
+use crate::slots::{Action, Base, Calibration, Chain, Delta, Factor, GradientMap, Init, Rule, Score, Slots, Source};
 use crate::{NnError, Result};
 use calibrate::Starts;
 use candle_core::Tensor;
@@ -455,6 +455,11 @@ impl Adapter for SlotAdapter {
         let own_rank = own_rank && rank == self.slots.rank();
         let alpha = if own_rank { self.slots.scale.alpha(rank) } else { scale * rank as f64 };
         Ok(Some(AdapterExport::LowRank { a, b, scale, rank, alpha, bias }))
+    }
+
+    fn chosen_terms(&self) -> Option<usize> {
+        let chosen = self.slots.rules.iter().any(|rule| matches!(rule.action, Action::SetTerms { .. }));
+        chosen.then(|| self.slots.rank())
     }
 
     fn only_adds_low_rank(&self) -> bool {
