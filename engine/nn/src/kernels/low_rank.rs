@@ -96,6 +96,62 @@ impl Mask<'_> {
     }
 }
 
+/// `x ∘ mask` over (positions, features), and which features were kept: a bit each, 32 to a word, each position beginning
+/// a new word. The backward pass needs no generator then.
+pub(crate) fn dropped_and_kept(x: &[f32], mask: &Mask<'_>, features: usize) -> (Vec<f32>, Vec<u32>) {
+    let features = features.max(1);
+    let words = features.div_ceil(rng::MASK_BLOCK);
+    let mut out = vec![0f32; x.len()];
+    let mut kept = vec![0u32; x.len() / features * words];
+    let pieces = out.par_chunks_mut(PIECE_POSITIONS * features).zip(x.par_chunks(PIECE_POSITIONS * features));
+    pieces.zip(kept.par_chunks_mut(PIECE_POSITIONS * words)).enumerate().for_each(|(index, ((out, x), kept))| {
+        let rows = out.chunks_exact_mut(features).zip(x.chunks_exact(features)).zip(kept.chunks_exact_mut(words));
+        for (offset, ((out, x), kept)) in rows.enumerate() {
+            let (row, position) = (mask.place)(index * PIECE_POSITIONS + offset);
+            simd(
+                #[inline(always)]
+                || {
+                    let blocks = out.chunks_mut(rng::MASK_BLOCK).zip(x.chunks(rng::MASK_BLOCK));
+                    for ((block, (out, x)), kept) in (0u32..).zip(blocks).zip(kept.iter_mut()) {
+                        let drawn = rng::mask_words(mask.key, row, position, block);
+                        for (((out, &x), &word), bit) in out.iter_mut().zip(x).zip(&drawn).zip(0u32..) {
+                            let keep = word >= mask.threshold;
+                            *kept |= u32::from(keep) << bit;
+                            *out = if keep { x * mask.factor } else { 0.0 };
+                        }
+                    }
+                },
+            );
+        }
+    });
+    (out, kept)
+}
+
+/// `x ∘ mask` with a mask that [`dropped_and_kept`] gave, of features that are made larger by `factor`.
+pub(crate) fn dropped_again(x: &[f32], kept: &[u32], factor: f32, features: usize) -> Vec<f32> {
+    let features = features.max(1);
+    let words = features.div_ceil(rng::MASK_BLOCK);
+    let mut out = vec![0f32; x.len()];
+    let pieces = out.par_chunks_mut(PIECE_POSITIONS * features).zip(x.par_chunks(PIECE_POSITIONS * features));
+    pieces.zip(kept.par_chunks(PIECE_POSITIONS * words)).for_each(|((out, x), kept)| {
+        let rows = out.chunks_exact_mut(features).zip(x.chunks_exact(features)).zip(kept.chunks_exact(words));
+        for ((out, x), kept) in rows {
+            simd(
+                #[inline(always)]
+                || {
+                    let blocks = out.chunks_mut(rng::MASK_BLOCK).zip(x.chunks(rng::MASK_BLOCK));
+                    for ((out, x), kept) in blocks.zip(kept) {
+                        for ((out, &x), bit) in out.iter_mut().zip(x).zip(0u32..) {
+                            *out = if kept >> bit & 1 == 1 { x * factor } else { 0.0 };
+                        }
+                    }
+                },
+            );
+        }
+    });
+    out
+}
+
 /// `x ∘ mask` over (positions, features), or a copy of `x` without a mask.
 pub(crate) fn dropped(x: &[f32], mask: Option<&Mask<'_>>, features: usize) -> Vec<f32> {
     match mask {

@@ -12,6 +12,7 @@ use crate::kernels::memory::written;
 use crate::kernels::{low_rank, reduce};
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Shape, Tensor};
 use rayon::prelude::*;
+use std::sync::OnceLock;
 
 /// Values per piece of work.
 const PIECE: usize = 8192;
@@ -91,7 +92,7 @@ pub fn dropout(x: &Tensor, dropout: &Dropout) -> Result<Tensor> {
     if !has_kernel(&[x]) {
         return Ok((x * reference::dropout_mask(dropout, x)?)?);
     }
-    Ok(x.contiguous()?.apply_op1(Drop { dropout: dropout.clone() })?)
+    Ok(x.contiguous()?.apply_op1(Drop { dropout: dropout.clone(), kept: OnceLock::new() })?)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -226,11 +227,27 @@ impl CustomOp1 for AddBias {
 
 struct Drop {
     dropout: Dropout,
+    /// What the forward pass kept; see [`low_rank::dropped_and_kept`].
+    kept: OnceLock<Vec<u32>>,
 }
 
 impl Drop {
-    fn apply(&self, x: &[f32], features: usize) -> Vec<f32> {
-        Dropout::with_mask(Some(&self.dropout), |mask| low_rank::dropped(x, mask, features))
+    fn forward(&self, x: &[f32], features: usize) -> Vec<f32> {
+        Dropout::with_mask(Some(&self.dropout), |mask| {
+            let Some(mask) = mask else { return x.to_vec() };
+            let (y, kept) = low_rank::dropped_and_kept(x, mask, features);
+            // A second pass over the same operation draws the same.
+            self.kept.get_or_init(|| kept);
+            y
+        })
+    }
+
+    fn backward(&self, g: &[f32], features: usize) -> Vec<f32> {
+        Dropout::with_mask(Some(&self.dropout), |mask| match (self.kept.get(), mask) {
+            (Some(kept), Some(mask)) => low_rank::dropped_again(g, kept, mask.factor, features),
+            (None, mask) => low_rank::dropped(g, mask, features),
+            (Some(_), None) => g.to_vec(),
+        })
     }
 }
 
@@ -240,7 +257,7 @@ impl CustomOp1 for Drop {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        output(self.apply(slice(x, layout)?, row_length(Side::Features, layout.dims())), layout.shape().clone())
+        output(self.forward(slice(x, layout)?, row_length(Side::Features, layout.dims())), layout.shape().clone())
     }
 
     fn bwd(&self, x: &Tensor, _y: &Tensor, gradient: &Tensor) -> candle_core::Result<Option<Tensor>> {
@@ -248,7 +265,7 @@ impl CustomOp1 for Drop {
             return Ok(None);
         }
         let gradient = gradient.contiguous()?;
-        let dx = self.apply(&Values::of(&gradient)?, row_length(Side::Features, x.dims()));
+        let dx = self.backward(&Values::of(&gradient)?, row_length(Side::Features, x.dims()));
         Ok(Some(tensor(dx, x.dims())?))
     }
 }
