@@ -71,6 +71,7 @@ if [[ $mode == all ]]; then
     stage "golden vectors of vision models" "$python" tests/tools/golden_vision.py --check
     stage "quickstart" "$python" tests/tools/quickstart_test.py --temper "$BIN/temper"
     stage "methods as PEFT adapters" "$python" tests/tools/methods_test.py --temper "$BIN/temper"
+    stage "methods that race" "$python" tests/tools/race_test.py --temper "$BIN/temper"
     stage "bad input" "$python" tests/tools/bad_input_test.py --temper "$BIN/temper"
     stage "benches" "$python" tests/tools/bench_test.py --temper "$BIN/temper"
     stage "kills" "$python" tests/tools/kill_test.py --temper "$BIN/temper" --model builtin:starter \

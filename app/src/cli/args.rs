@@ -394,6 +394,10 @@ pub(crate) struct TrainArgs {
     /// Another method than the project's
     #[arg(long, value_name = "ID")]
     pub(crate) method: Option<String>,
+    /// Let two to eight methods race, such as lora,dora,miss: same rows in the same order, after each round the worse half
+    /// drops out
+    #[arg(long, value_name = "IDS", value_delimiter = ',', conflicts_with_all = ["method", "out", "resume", "from", "max_steps"])]
+    pub(crate) race: Vec<String>,
     /// Another value for a key of project.toml, such as train.steps=100; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,

@@ -2,7 +2,7 @@
 
 use crate::cli::drive::print_line;
 use temper_protocol::Event;
-use temper_protocol::event::{Figure, Figures};
+use temper_protocol::event::{Figure, Figures, Standing};
 
 /// Prints what a bench measured, one figure a line, each with its unit.
 pub(crate) fn bench(event: &Event) {
@@ -76,6 +76,30 @@ pub(crate) fn table(table: &Figures) {
     };
     print_line(&line(&table.columns));
     cells.iter().for_each(|row| print_line(&line(row)));
+}
+
+/// Prints how a race stands: who runs on, and how sure that is.
+pub(crate) fn race((round, rounds): (u64, u64), step: u64, standings: &[Standing]) {
+    print_line(&format!("round {round} of {rounds}, step {step}: loss on the validation rows, difference to the best"));
+    for one in standings {
+        let (method, run) = (&one.method, one.run.map_or_else(String::new, |run| format!("run {run}")));
+        if let Some(why) = &one.refused {
+            print_line(&format!("  {method:<12} {run:<8} cannot run: {why}"));
+            continue;
+        }
+        let behind = if one.difference > 0.0 {
+            let clear = if one.difference > one.band { "" } else { ", not clear" };
+            format!("+{:.4} ± {:.4}{clear}", one.difference, one.band)
+        } else {
+            "best".to_owned()
+        };
+        let fate = match (one.stays, round == rounds) {
+            (true, false) => "runs on",
+            (true, true) => "has won",
+            (false, _) => "drops out",
+        };
+        print_line(&format!("  {method:<12} {run:<8} {:.4}  {behind:<32} {fate}", one.loss));
+    }
 }
 
 fn cell(figure: &Figure) -> String {

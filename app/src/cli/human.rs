@@ -60,6 +60,10 @@ impl Human {
             | Event::Paused { .. }
             | Event::Resumed { .. }
             | Event::Finished { .. } => self.run_event(event),
+            Event::Race { round, rounds, step, standings } => {
+                self.finish();
+                figures::race((*round, *rounds), *step, standings);
+            }
             Event::Written { .. } | Event::Certificate { .. } => self.export_event(event),
             Event::Text { .. } => self.text(event),
             Event::Bench { .. } => {

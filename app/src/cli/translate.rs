@@ -166,6 +166,9 @@ fn span(text: &str) -> Result<(usize, usize), Problem> {
 
 fn train(arguments: TrainArgs) -> Result<Command, Problem> {
     let mut set = pairs(arguments.set, "train.steps=100")?;
+    if !arguments.race.is_empty() {
+        return Ok(Command::Race { project: absolute(&arguments.project)?, methods: arguments.race, set });
+    }
     if let Some(from) = arguments.from {
         let from = if from.starts_with("run:") { from } else { absolute(Path::new(&from))?.display().to_string() };
         set.push(("train.from".to_owned(), from));

@@ -337,6 +337,17 @@ pub enum Command {
         #[serde(default)]
         max_steps: Option<u64>,
     },
+    /// Lets methods race on one project: all train the same rows in the same order, and after each round the worse half
+    /// drops out. `progress` events, a `race` event a round, then `done`. Each method is an ordinary run of the project.
+    Race {
+        /// Project folder or file.
+        project: PathBuf,
+        /// Ids of two to eight methods.
+        methods: Vec<String>,
+        /// Dotted keys of project.toml and their values.
+        #[serde(default)]
+        set: Vec<(String, String)>,
+    },
     /// Steers a run.
     Control {
         /// The run.

@@ -1,7 +1,7 @@
 //! Everything the engine says, as values. `--json` prints them unchanged, one per line.
 
 use crate::event_parts::nan_if_null;
-pub use crate::event_parts::{AttentionSize, Check, Figure, Figures, PreviewRow, QuarantineRow, RunStatus, SiteInfo};
+pub use crate::event_parts::{AttentionSize, Check, Figure, Figures, PreviewRow, QuarantineRow, RunStatus, SiteInfo, Standing};
 use crate::{MethodCard, Problem};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -130,6 +130,26 @@ pub enum Event {
         /// Singular values of the change, largest first.
         #[serde(default)]
         spectrum: Vec<f32>,
+    },
+    /// Losses of the validation rows one by one, as `train.row_losses` asks for.
+    RowLosses {
+        /// Step.
+        step: u64,
+        /// Nats, summed over the trained tokens of each row.
+        losses: Vec<f64>,
+        /// Trained tokens of each row.
+        tokens: Vec<u64>,
+    },
+    /// How methods that race stand after a round.
+    Race {
+        /// Round, from 1.
+        round: u64,
+        /// Rounds in all.
+        rounds: u64,
+        /// Step at which the methods are compared.
+        step: u64,
+        /// Everyone who ran in this round, best first.
+        standings: Vec<Standing>,
     },
     /// How large the entries are that the attention of a block compares.
     Attention(AttentionSize),

@@ -71,6 +71,29 @@ pub struct QuarantineRow {
     pub reason: String,
 }
 
+/// A method in a race. Losses are nats per trained token on the validation rows; differences are paired row by row.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Standing {
+    /// Method id.
+    pub method: String,
+    /// Its run, if it came to be one.
+    pub run: Option<u64>,
+    /// Loss.
+    #[serde(deserialize_with = "nan_if_null")]
+    pub loss: f64,
+    /// Loss less that of the best one.
+    #[serde(deserialize_with = "nan_if_null")]
+    pub difference: f64,
+    /// Half of the width of the 95 % band around the difference.
+    #[serde(deserialize_with = "nan_if_null")]
+    pub band: f64,
+    /// Whether it runs on; in the last round whether it has won.
+    pub stays: bool,
+    /// Why it could not run.
+    #[serde(default)]
+    pub refused: Option<String>,
+}
+
 /// A table of measured figures.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Figures {

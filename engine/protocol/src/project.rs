@@ -213,6 +213,8 @@ pub struct Train {
     pub eval_steps: u64,
     /// Most validation rows measured.
     pub eval_rows: usize,
+    /// Whether the loss of each validation row is said at the end, so that runs can be compared row by row.
+    pub row_losses: bool,
     /// Validations without improvement before stopping; 0 never stops early.
     pub patience: u64,
     /// What happens on a loss that is not finite or jumps: `stop`, `roll-back`.
@@ -320,6 +322,7 @@ impl Default for Train {
             keep_checkpoints: 2,
             eval_steps: 50,
             eval_rows: 200,
+            row_losses: false,
             patience: 0,
             on_spike: "roll-back".to_owned(),
             spike_factor: 0.0,

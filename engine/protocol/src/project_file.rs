@@ -46,6 +46,7 @@ const TABLES: &[(&str, &[&str])] = &[
             "keep_checkpoints",
             "eval_steps",
             "eval_rows",
+            "row_losses",
             "patience",
             "on_spike",
             "spike_factor",

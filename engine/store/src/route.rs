@@ -130,6 +130,7 @@ pub(crate) fn route(event: &Event) -> Routed {
             }
         }
         Event::Attention(size) => attention(size),
+        Event::RowLosses { step, .. } => listed(Some(*step), RunUpdate::default()),
         Event::Rank { step, .. } => Routed { step: Some(*step), ..Routed::default() },
         Event::Queued { .. } => listed(None, status("queued")),
         Event::Preparing { .. } => listed(None, status("preparing")),

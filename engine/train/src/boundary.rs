@@ -37,6 +37,7 @@ impl Run<'_> {
         measures.iter_mut().zip(self.probes.names()).for_each(|(measure, name)| name.clone_into(&mut measure.set));
         self.record(0, &measures);
         self.state.keep.forgetting = Exact(forgetting(&measures));
+        ranks::tell_planned(&self.attached.planned_ranks, watch);
         self.prompts.answer(&self.model, &self.codec, 0, Some(&self.start), watch)
     }
 
@@ -65,6 +66,12 @@ impl Run<'_> {
                 let (sizes, driver) = (&mut self.sizes, &self.driver);
                 self.clock.time(Phase::Probes, || sizes.tell(driver, model, tokens, step, watch))?;
             }
+        }
+        if last && project.train.row_losses && let Some(validation) = &self.validation {
+            let model = &self.model;
+            let between = &mut || watch.check();
+            let (losses, tokens) = self.clock.time(Phase::Eval, || validation.row_losses(model, between))?;
+            watch.say(Event::RowLosses { step, losses, tokens });
         }
         let asked = watch.control().take_sample_now();
         if due(step, project.samples.every_steps, last) || asked {

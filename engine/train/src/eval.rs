@@ -84,6 +84,31 @@ impl Validation {
     }
 }
 
+impl Validation {
+    /// Loss of each row, nats summed over its trained tokens, and how many those are.
+    ///
+    /// # Errors
+    /// What `between` says, or tokens the model does not know.
+    pub(crate) fn row_losses(
+        &self,
+        model: &Model,
+        between: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<(Vec<f64>, Vec<u64>)> {
+        let (mut losses, mut counts) = (Vec::new(), Vec::new());
+        for tokens in &self.batches {
+            between()?;
+            let (now, targets) = counted_hidden(model, tokens)?;
+            let mut scores = compare(model, &now, None, &targets)?.into_iter().map(|pair| pair.now.loss);
+            for row in tokens.targets.chunks(tokens.ctx.width.max(1)) {
+                let counted = row.iter().filter(|target| **target != IGNORE).count();
+                losses.push(scores.by_ref().take(counted).sum());
+                counts.push(counted as u64);
+            }
+        }
+        Ok((losses, counts))
+    }
+}
+
 /// Switches a model back on when it goes out of scope.
 pub struct AsBase<'a>(&'a Model);
 

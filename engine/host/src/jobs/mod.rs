@@ -19,6 +19,7 @@ mod logits;
 mod new_project;
 mod pareto;
 mod preview;
+mod race;
 mod repair;
 mod request;
 mod train;
@@ -96,6 +97,10 @@ impl Workshop for Program {
                 self.kept.clear();
                 train::plan(&self.builtins, train::Order { project, set, method, out, resume, max_steps })
             }
+            Command::Race { project, methods, set } => self.heavy(move |_, kept, context| {
+                kept.clear();
+                race::race(&race::Order { project, methods, set }, context)
+            }),
             Command::Preflight { project } => self.heavy(move |builtins, kept, context| {
                 kept.clear();
                 train::preflight(builtins, &project, context)
