@@ -25,6 +25,8 @@ slow "100 steps from GGUF" "$python" "$tools/e2e_model.py" --temper "$temper" --
     --steps 100 --min-gain 0.1 --max-rss 450 --gguf-types f32,f16,q8_0 --greedy "$BIN/examples/greedy_llama"
 slow "100 steps from a folder" "$python" "$tools/e2e_model.py" --temper "$temper" --kit "$kit/kit.json" --source hf \
     --steps 100 --min-gain 0.1
+slow "every method merged on SmolLM2" "$python" "$tools/merge_test.py" --temper "$temper" --model "$kit/smollm2-hf" \
+    --data "$kit/chatterbot.jsonl"
 slow "Gemma 3 beside transformers" "$python" "$tools/gemma_test.py" --temper "$temper" --kit "$kit/kit.json" \
     --tokens "$BIN/examples/tokens" --transformers --steps 20
 slow "Gemma 3 in every form" "$python" "$tools/e2e_model.py" --temper "$temper" --kit "$kit/kit.json" --source gguf \

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Every method that leaves as a PEFT adapter, judged by Python PEFT: trained for some steps on a tiny model, exported,
-loaded by PEFT, compared by logits, tensor by tensor, and after merging. What cannot be merged is refused by name; soft
-prompts and prefixes are also read back from folders that PEFT wrote.
+loaded by PEFT, compared by logits, tensor by tensor, and after merging; what PEFT then writes itself is read back here. What
+cannot be merged is refused by name.
 
     methods_test.py --temper BINARY [--only id,id] [--json REPORT]
 """
@@ -63,14 +63,14 @@ def one(temper, judge, method, model, tokens, work):
     config = json.loads((adapter / "adapter_config.json").read_text())
     check(f"{name}: it leaves as {method['peft_type']}", config["peft_type"] == method["peft_type"])
     ours = temper.logits(model, tokens, work / "adapter.safetensors", adapter)
+    again = written_by_peft(model, adapter, work / "again")
+    back = temper.logits(model, tokens, work / "again.safetensors", again)
+    check(f"{name}: what PEFT wrote is read", farthest(ours, back) <= 1e-3, off=farthest(ours, back))
     merged = None
     if not method["mergeable"]:
         events = temper.run("export", "last", "--project", project, "--format", "hf", "--out", work / "hf", ok=False)
         refused = temper_cli.last(events, "error")
         check(f"{name}: a merged model is refused", refused and "inserted" in refused["what"], error=refused)
-        again = written_by_peft(model, adapter, work / "again")
-        back = temper.logits(model, tokens, work / "again.safetensors", again)
-        check(f"{name}: what PEFT wrote is read", farthest(ours, back) <= 1e-3, off=farthest(ours, back))
     elif name not in NO_MERGE:
         merged = temper.export("last", project, "hf", work / "hf", "--dtype", "f32")
         of_merged = temper.logits(merged, tokens, work / "merged.safetensors")

@@ -9,8 +9,9 @@ use crate::{MODULES, SOURCES, module_name, rates, registry};
 use std::fmt::Write as _;
 use temper_protocol::{Declared, Kind, Paper, Setting};
 
-/// Tables of `temper bench methods`, as it writes them.
-const TABLES: &[&str] = &[include_str!("../measured/starter.md"), include_str!("../measured/smollm2.md")];
+/// Tables of `temper bench methods`, as it writes them, and the names of the plots beside the pages.
+const TABLES: &[(&str, &str)] =
+    &[(include_str!("../measured/starter.md"), "starter.svg"), (include_str!("../measured/smollm2.md"), "smollm2.svg")];
 
 /// The page, as Markdown.
 #[must_use]
@@ -42,8 +43,9 @@ pub fn index() -> String {
         let _never_fails =
             writeln!(text, "| [{}]({file}) | {} | {} | {paper} |", declared.id, declared.family, declared.summary);
     }
-    for table in TABLES.iter().filter(|table| !table.trim().is_empty()) {
-        let _never_fails = writeln!(text, "\n{}", table.trim());
+    for (table, plot) in TABLES.iter().filter(|(table, _)| !table.trim().is_empty()) {
+        let words = "Loss on the task over forgetting, one point a method; the line joins those that no other beats in both";
+        let _never_fails = writeln!(text, "\n{}\n\n![{words}]({plot})", table.trim());
     }
     text
 }
@@ -119,7 +121,7 @@ fn place(text: &mut String, declared: &Declared) {
 /// The method's rows of the tables.
 fn measured(text: &mut String, declared: &Declared) {
     let begin = format!("| {} |", declared.id);
-    for table in TABLES {
+    for (table, _) in TABLES {
         let rows: Vec<&str> = table.lines().filter(|line| line.starts_with(&begin)).collect();
         let mut head = table.lines().filter(|line| line.starts_with('|')).take(2);
         let (Some(names), Some(rule), false) = (head.next(), head.next(), rows.is_empty()) else { continue };

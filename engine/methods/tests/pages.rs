@@ -24,6 +24,10 @@ fn the_pages_are_up_to_date() {
     let file = |name: &String| std::fs::read_to_string(folder.join(name)).unwrap_or_default();
     let stale: Vec<&String> = wanted.iter().filter(|(name, text)| file(name) != **text).map(|(name, _)| name).collect();
     assert!(stale.is_empty(), "not what the files say: {stale:?}; write them with TEMPER_WRITE_PAGES=1");
+    let shown = |plot: &str| page::index().contains(&format!("]({plot})"));
+    for plot in ["starter.svg", "smollm2.svg"] {
+        assert_eq!(shown(plot), folder.join(plot).is_file(), "{plot}: each table has its plot and each plot its table");
+    }
     for entry in std::fs::read_dir(&folder).unwrap() {
         let name = entry.unwrap().file_name().to_string_lossy().into_owned();
         assert!(wanted.contains_key(&name) || name.ends_with(".svg"), "{name} is the page of no method");
