@@ -11,9 +11,9 @@ use rayon::prelude::*;
 
 /// Widened values per block: 1 MiB, which stays in the second-level cache of most processors.
 const BLOCK_VALUES: usize = 1 << 18;
-/// Values per block of a changed f32 weight whose blocks are summed up: 8 MiB. It needs no widening, and each block more
-/// is a pass over the sum.
-const SUMMED_VALUES: usize = 1 << 21;
+/// Values per block of a changed f32 weight: 8 MiB. It needs no widening, and each block more is a pass over the input or
+/// over the sum of the blocks' outputs.
+const CHANGED_VALUES: usize = 1 << 21;
 
 /// `out (n, rows) (+)= x (n, cols) Wᵀ`, W with a change to its rows where there is one. Threads take blocks of weight
 /// rows: each widens its own.
@@ -33,8 +33,22 @@ pub(crate) fn matmul_nt(
         gemm::gemm_nt(x, values, out, n, rows, cols, 1.0, accumulate);
         return Ok(());
     }
-    let per_block = rows_per_block(rows, cols);
     let x = gemm::matrix(x, n, cols);
+    if let (Some(_), Some(_)) = (weight.as_f32(), change) {
+        // Nothing to widen: few large products, each spread over the pool, pack `x` fewer times than one for each block.
+        let per_block = (CHANGED_VALUES / cols.max(1)).clamp(1, rows);
+        return scratch::with(per_block * cols, |values| {
+            for start in (0..rows).step_by(per_block) {
+                let count = per_block.min(rows - start);
+                let values = &mut values[..count * cols];
+                read_rows_changed(weight, change, start, values)?;
+                let out = gemm::matrix_mut(out, n, rows).subcols_mut(start, count);
+                gemm::product(out, x, gemm::matrix(values, count, cols).transpose(), 1.0, accumulate);
+            }
+            Ok(())
+        });
+    }
+    let per_block = rows_per_block(rows, cols);
     gemm::matrix_mut(out, n, rows).par_col_chunks_mut(per_block).enumerate().try_for_each(|(block, out)| {
         let start = block * per_block;
         let count = out.ncols();
@@ -70,7 +84,7 @@ pub(crate) fn matmul_nn(
     if rows == 0 && !accumulate {
         out.fill(0.0);
     }
-    let block = if weight.as_f32().is_some() { SUMMED_VALUES } else { BLOCK_VALUES };
+    let block = if weight.as_f32().is_some() { CHANGED_VALUES } else { BLOCK_VALUES };
     let per_block = (block / cols).clamp(1, rows.max(1));
     let g = gemm::matrix(g, n, rows);
     scratch::with(per_block * cols, |values| {

@@ -48,8 +48,8 @@ impl SlotAdapter {
             Change::Kron(kron) => {
                 let bare = dropout.is_none() && matches!(self.transform, HeldTransform::None);
                 let layer = below.frozen().filter(|_| bare);
-                match layer.map(|layer| kron.in_rows(&layer.weight)).transpose()?.flatten() {
-                    Some(rows) => change.weight = Some(FusedWeight::Kron(Box::new(rows))),
+                match layer {
+                    Some(layer) => change.weight = Some(FusedWeight::Kron(Box::new(kron.in_rows(&layer.weight)?))),
                     None => change.graph = Some(beside(kron, dropout.clone())?),
                 }
             }

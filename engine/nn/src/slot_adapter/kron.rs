@@ -149,18 +149,12 @@ impl HeldKron {
         })
     }
 
-    /// In the rows of a frozen weight, where that takes fewer multiplications than to apply each product to pieces of the
-    /// input: forward and backward c d · b + a b · c times a term and position, against one product of the whole gradient.
-    pub(super) fn in_rows(&self, weight: &Arc<FrozenWeight>) -> Result<Option<FusedKron>> {
-        let ((a, c), (b, d)) = (self.u_size, self.v_size);
-        let apart = 3 * (self.terms.len() + self.taken.len()) * (c * d * b + a * b * c);
-        if apart < a * b * c * d {
-            return Ok(None);
-        }
+    /// In the rows of a frozen weight.
+    pub(super) fn in_rows(&self, weight: &Arc<FrozenWeight>) -> Result<FusedKron> {
         let terms = self.terms.iter().map(|(u, v)| Ok((u.fused()?, v.fused()?))).collect::<Result<_>>()?;
         let (scale, taken) = (self.scale as f32, self.taken.clone());
         let (weight, u_size, v_size) = (Arc::clone(weight), self.u_size, self.v_size);
-        Ok(Some(FusedKron { weight, scale, terms, taken, u_size, v_size }))
+        Ok(FusedKron { weight, scale, terms, taken, u_size, v_size })
     }
 
     /// Adds the change to a weight, rounded once.
