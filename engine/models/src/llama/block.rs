@@ -267,7 +267,8 @@ impl Stage for BlockStage {
             features: head_dim,
         };
         let post_norm = own(&self.mlp_post_norm)?;
-        let mlp = MlpHalf { norm: norm(&self.mlp_norm)?, gate, up, down, post_norm, insert: inserts.mlp_out, activation };
+        let mlp =
+            MlpHalf { norm: norm(&self.mlp_norm)?, gate, up, down, post_norm, insert: inserts.mlp_out, activation };
         Ok(Some(FusedBlock { attention, mlp }))
     }
 

@@ -80,7 +80,8 @@ impl FusedAttend {
         heads: Heads,
         grads: &mut Grads,
     ) -> Result<(Vec<f32>, Vec<f32>, Vec<f32>)> {
-        let var = |values: &[f32], count: usize| Ok::<_, crate::NnError>(Var::from_tensor(&heads.tensor(values, count)?)?);
+        let var =
+            |values: &[f32], count: usize| Ok::<_, crate::NnError>(Var::from_tensor(&heads.tensor(values, count)?)?);
         let (q, k, v) = (var(q, heads.queries)?, var(k, heads.keys)?, var(v, heads.keys)?);
         let out = (self.run)(q.as_tensor(), k.as_tensor(), v.as_tensor())?;
         let mut store = seed_gradient(&out, &heads.tensor(gradient, heads.queries)?)?.backward()?;

@@ -3,8 +3,8 @@
 
 use super::factor::FusedFactor;
 use super::graph::FusedGraph;
-use super::kron::FusedKron;
 use super::inputs::{FusedInputs, WOVEN_FROM, Woven};
+use super::kron::FusedKron;
 use super::{add, scale};
 use crate::frozen::{FrozenWeight, backend};
 use crate::kernels::low_rank::{self, Gradients, Sizes};

@@ -245,8 +245,7 @@ impl Inserts {
         }
         if let Some(prefix) = self.key_values()? {
             let (spec, shift) = (spec.clone(), self.prefix_length() as u32);
-            let run =
-                move |q: &Tensor, k: &Tensor, v: &Tensor| key_values::attention(q, k, v, &prefix, &spec);
+            let run = move |q: &Tensor, k: &Tensor, v: &Tensor| key_values::attention(q, k, v, &prefix, &spec);
             all.attend = Some(FusedAttend::new(run, params, shift));
         }
         Ok(Some(all))

@@ -188,7 +188,8 @@ mod tests {
     #[test]
     fn a_change_to_the_rows_is_a_change_of_the_matrix() {
         let (rows, cols, n) = (1500, 512, 9);
-        let tensor = candle_core::Tensor::from_vec(values("weight", rows * cols), (rows, cols), &candle_core::Device::Cpu);
+        let tensor =
+            candle_core::Tensor::from_vec(values("weight", rows * cols), (rows, cols), &candle_core::Device::Cpu);
         let change = Added(values("change", rows * cols), cols);
         for kind in [StorageKind::F32, StorageKind::Q4_0] {
             let weight = FrozenWeight::from_tensor("w", tensor.as_ref().unwrap(), kind).unwrap();

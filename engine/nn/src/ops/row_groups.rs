@@ -210,9 +210,8 @@ impl CustomOp2 for RowGroups {
         let gradient = gradient.contiguous()?;
         let (x_values, block_values, g) = (Values::of(x)?, Values::of(blocks)?, Values::of(&gradient)?);
         let mut dx = x.track_op().then(|| vec![0f32; x_values.len()]);
-        let d_blocks = self
-            .backward((&x_values, &block_values), &g, (dx.as_deref_mut(), false), blocks.track_op())
-            .candle()?;
+        let d_blocks =
+            self.backward((&x_values, &block_values), &g, (dx.as_deref_mut(), false), blocks.track_op()).candle()?;
         let dx = dx.map(|values| tensor(values, x.dims())).transpose()?;
         let d_blocks = d_blocks.map(|values| tensor(values, blocks.dims())).transpose()?;
         Ok((dx, d_blocks))

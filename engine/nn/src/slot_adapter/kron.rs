@@ -78,7 +78,11 @@ impl Side {
 type Product = (Tensor, Tensor, f64);
 
 /// `Σ s · x (U ⊗ V)ᵀ`: V over the inner part of the features, then U over the outer part.
-fn applied(products: &[Product], (u_size, v_size): ((usize, usize), (usize, usize)), x: &Tensor) -> Result<Option<Tensor>> {
+fn applied(
+    products: &[Product],
+    (u_size, v_size): ((usize, usize), (usize, usize)),
+    x: &Tensor,
+) -> Result<Option<Tensor>> {
     let ((a, c), (b, d)) = (u_size, v_size);
     let n = x.elem_count() / (c * d).max(1);
     let mut shape = x.dims().to_vec();

@@ -391,7 +391,9 @@ fn fused_layers_compute_what_the_graph_does() {
         ("products in rows", many(Base::Original)),
         ("products in rows, residual", many(Base::Residual)),
         ("products of products in rows", other),
-        ("sketched", sketched), ("alone", alone), ("every input, scaled", picked(Factor::trained(init))),
+        ("sketched", sketched),
+        ("alone", alone),
+        ("every input, scaled", picked(Factor::trained(init))),
     ];
     for trained_base in [false, true] {
         let mut left = Vec::new();
