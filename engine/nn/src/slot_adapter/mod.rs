@@ -510,3 +510,5 @@ fn added(first: Option<Tensor>, second: Option<Tensor>) -> Result<Option<Tensor>
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_fused;
