@@ -89,8 +89,7 @@ h becomes h + act(h W_d + b_d) W_u + b_u. W_u starts at zero, so the model is un
 
 ## What it costs
 2 · d · width + width + d numbers per place, with d the features of the stream: at width 64 about as much as LoRA of
-rank 8 on the seven layers of a block. The net stays in the model for good, which costs some time in every pass, and a
-block that has one leaves the fused path while training.
+rank 8 on the seven layers of a block. The net stays in the model for good, which costs some time in every pass.
 
 ## When to use it
 For comparison with the literature, and where the change should be a function of its own rather than a change of

@@ -58,8 +58,8 @@ W + W B + B. The change depends on the weight's own values and has full rank wit
 
 ## What it costs
 out · block trained numbers per layer. The changed weight is made for one group of rows at a time, in both directions,
-and its gradient costs a product as large as the layer's own: about twice the time of LoRA. The layer runs outside the
-fused path, and its spectrum is measured in turn with others.
+and its gradient costs a product as large as the layer's own: about twice the time of LoRA. Spectra are
+measured in turn.
 
 ## When to use it
 Where LoRA's low rank is the limit and a full-rank change is affordable in time but not in memory.

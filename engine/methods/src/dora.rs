@@ -58,8 +58,8 @@ paper proposes: that saves memory.
 
 ## What it costs
 rank · (in + out) + out trained numbers per layer. Beside LoRA's products a step computes the row norms from W Aᵀ and
-A Aᵀ, which costs as much as rank more tokens, and scales the output; the layer runs outside the fused path. With
-dropout the frozen product runs twice. The change is not of low rank: measuring its spectrum takes a whole weight, so
+A Aᵀ, which costs as much as rank more tokens, and scales the output, which is kept once more than LoRA keeps it. With
+dropout the frozen product runs twice and the block is a graph of single operations, which takes several times as long. The change is not of low rank: measuring its spectrum takes a whole weight, so
 layers are measured in turn.
 
 ## When to use it

@@ -66,7 +66,7 @@ Both outer factors start at zero.
 
 ## What it costs
 parallel rank · (in + out) + sequential rank · 2 · out trained numbers per layer. The output of the frozen layer is kept
-for the second branch: out numbers more per token than LoRA. The layer runs outside the fused path.
+for the second branch: out numbers more per token than LoRA.
 
 ## When to use it
 When the task needs the model's features in another mixture rather than new ones: with few examples the second branch

@@ -65,7 +65,7 @@ made stronger or weaker.
 
 ## What it costs
 out numbers per layer, in for the ones scaled at their input: with the defaults about a thousandth of LoRA's. A step
-costs one multiplication per feature more than the frozen layer; the layer runs outside the fused path.
+costs one multiplication per feature more than the frozen layer.
 
 ## When to use it
 Very little data (tens of examples), many small tasks over one model, or as a cheap lower bound for what an adapter

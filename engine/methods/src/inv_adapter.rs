@@ -75,7 +75,7 @@ unchanged at first.
 
 ## What it costs
 Per block 2 · d · w + w + d numbers with w = d / reduction; the map once, two nets between halves of the stream. Before
-the head the inverse is computed for every position. Blocks leave the fused path.
+the head the inverse is computed for every position.
 
 ## When to use it
 To teach a small model another language or a vocabulary of its own from plain text, with the base untouched: meanings of

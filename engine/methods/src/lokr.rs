@@ -78,8 +78,8 @@ thin factors. U starts at zero. The rank of the change is the product of both ra
 
 ## What it costs
 a · c + rank · (b + d) trained numbers per layer, or b · d instead where the rank is large: a few hundred to a few
-thousand. A step applies V to pieces of the input and then U across them; the dense product is never made. The layer
-runs outside the fused path, and its spectrum is measured in turn with others.
+thousand. The rows of the weight take the change up on their way into the product and the gradient of the whole
+weight is made some rows at a time: one product a layer more than the frozen one. Spectra are measured in turn.
 
 ## When to use it
 Where files must be small and the change may have many directions that repeat over the weight. A structured change is

@@ -54,7 +54,7 @@ added. The unified view found a few numbers to be best spent on attention, many 
 
 ## What it costs
 The sum of prefix and par-adapter: 2 · n · (features of the keys) and 2 · d · width + width + d numbers per block in a
-file, more while the net behind the prefix is trained. Blocks leave the fused path.
+file, more while the net behind the prefix is trained.
 
 ## When to use it
 When a bottleneck family adapter is wanted and its size is not the first concern: of that family it came closest to full

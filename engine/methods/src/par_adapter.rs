@@ -80,8 +80,7 @@ the scale, is added to that of the MLP. W_u starts at zero, so the model is unch
 would be the same without the function in between.
 
 ## What it costs
-2 · d · width + width + d numbers per place, with d the features of the stream. The net stays in the model for good, and
-a block that has one leaves the fused path while training.
+2 · d · width + width + d numbers per place, with d the features of the stream. The net stays in the model for good.
 
 ## When to use it
 The strongest single placement of the unified view: beside the MLP, wide and scaled. On hard generation tasks it came

@@ -85,7 +85,7 @@ the prefix of its own. The tokens of a text take the positions from n on, as in 
 ## What it costs
 2 · n · (features of the keys) numbers per block in a file. While training, the net that makes them is larger: its
 width times the features of all keys and values, and its values are made anew every step. Attention sees n positions
-more per text, and blocks leave the fused path.
+more per text, and runs once more in the backward pass.
 
 ## When to use it
 When the base must not change at all and many tasks share it: a prefix is kilobytes and can be switched per request. On

@@ -7,7 +7,7 @@
 //! [`crate::SlotAdapter`].
 
 use crate::context::ForwardContext;
-use crate::fused::{FusedFactor, FusedLowRank};
+use crate::fused::{FusedFactor, FusedGraph, FusedLowRank, FusedWeight};
 use crate::ops::Seen;
 use crate::optim::OptimiserEdit;
 use crate::param::{Grads, Param};
@@ -35,11 +35,11 @@ pub trait Adapter: Send + Sync {
     /// Shapes that do not fit.
     fn forward(&self, x: &Tensor, below: Layer<'_>, ctx: &ForwardContext) -> Result<Tensor>;
 
-    /// The change as something a fused half can carry; none when it needs a graph.
+    /// The change of the layer `below` as something a fused half can carry; none when the whole half has to be a graph.
     ///
     /// # Errors
     /// A failing tensor operation.
-    fn fused_change(&self, _ctx: &ForwardContext) -> Result<Option<FusedChange>> {
+    fn fused_change(&self, _below: Layer<'_>, _ctx: &ForwardContext) -> Result<Option<FusedChange>> {
         Ok(None)
     }
 
@@ -214,7 +214,7 @@ pub struct Edited {
     pub optimiser: Vec<OptimiserEdit>,
 }
 
-/// A change as a fused half carries it.
+/// A change as a fused half carries it; see [`crate::fused::FusedLinear`] for the order of its parts.
 #[derive(Default)]
 pub struct FusedChange {
     /// The trained low-rank term.
@@ -225,6 +225,35 @@ pub struct FusedChange {
     pub bias: Option<FusedFactor>,
     /// Who wants to see the gradient of the whole weight.
     pub seen: Option<Arc<Seen>>,
+    /// What is added of the layer's own output.
+    pub left: Option<FusedLowRank>,
+    /// A change that needs a graph.
+    pub graph: Option<FusedGraph>,
+    /// Factors of the input's features.
+    pub columns: Option<FusedFactor>,
+    /// Factors of the output's features.
+    pub rows: Option<FusedRows>,
+    /// What stands in the place of the layer's frozen weight.
+    pub weight: Option<FusedWeight>,
+}
+
+/// Factors of a layer's output features.
+pub struct FusedRows {
+    /// (out).
+    pub factors: FusedFactor,
+    /// Whether they leave the layer's own bias alone.
+    pub beside_bias: bool,
+}
+
+impl FusedChange {
+    /// The chain of two factors without noise, when it is nothing else.
+    #[must_use]
+    pub fn into_chain(self) -> Option<FusedLowRank> {
+        let chain = self.low_rank.filter(|chain| chain.dropout.is_none())?;
+        let beside = self.residual.is_some() || self.left.is_some() || self.graph.is_some() || self.weight.is_some();
+        let around = self.bias.is_some() || self.seen.is_some() || self.columns.is_some() || self.rows.is_some();
+        (!beside && !around).then_some(chain)
+    }
 }
 
 /// The form in which the change of a site leaves for a file.

@@ -113,7 +113,7 @@ impl ConvSite {
             let what = format!("is a convolution in {} groups, which takes no adapter", self.shape.groups);
             return Err(NnError::Adapter { site: self.site.name().to_owned(), what });
         }
-        let Some(chains) = plain_chains(adapters, ctx)? else { return self.over_patches(x, ctx) };
+        let Some(chains) = plain_chains(&self.site, ctx)? else { return self.over_patches(x, ctx) };
         let mut y = self.convolve(x, weight)?;
         for chain in &chains {
             y = (y + self.low_rank(x, chain)?)?;
@@ -173,16 +173,14 @@ impl ConvSite {
 }
 
 /// The changes as chains of two factors without noise, when each of them is nothing else.
-fn plain_chains(adapters: &[Box<dyn Adapter>], ctx: &ForwardContext) -> Result<Option<Vec<FusedLowRank>>> {
-    let plain = |change: Option<FusedChange>| match change {
-        Some(FusedChange { low_rank: Some(chain), residual: None, bias: None, seen: None })
-            if chain.dropout.is_none() =>
-        {
-            Some(chain)
+fn plain_chains(site: &LinearSite, ctx: &ForwardContext) -> Result<Option<Vec<FusedLowRank>>> {
+    let chain = |adapter: &dyn Adapter| -> Result<Option<FusedLowRank>> {
+        if !adapter.only_adds_low_rank() {
+            return Ok(None);
         }
-        _ => None,
+        Ok(adapter.fused_change(site.below(0), ctx)?.and_then(FusedChange::into_chain))
     };
-    adapters.iter().map(|adapter| adapter.fused_change(ctx).map(plain)).collect()
+    site.adapters().iter().map(|adapter| chain(adapter.as_ref())).collect()
 }
 
 #[cfg(test)]
@@ -229,7 +227,7 @@ mod tests {
             let mut conv = site(SHAPE, 5);
             let base = conv.forward(&x, &ctx).unwrap();
             conv.site_mut().attach(&slots(core, 0.0), 9).unwrap();
-            assert!(plain_chains(conv.site().adapters(), &ctx).unwrap().is_some());
+            assert!(plain_chains(conv.site(), &ctx).unwrap().is_some());
             let y = conv.forward(&x, &ctx).unwrap();
             assert!(distance(&y, &base) > 0.1);
             let merged = conv.merged().unwrap().unwrap();

@@ -299,6 +299,12 @@ impl FrozenWeight {
     }
 }
 
+/// What is added to the rows of a weight on their way into a product.
+pub trait RowChange: Sync {
+    /// Adds its part to the rows from `first` on that fill `rows` (count, cols).
+    fn add(&self, first: usize, rows: &mut [f32]);
+}
+
 /// Products with a frozen weight. Nothing outside an implementation may assume where they run.
 pub trait FrozenBackend: Send + Sync {
     /// `out (n, rows) (+)= x (n, cols) Wᵀ`.
@@ -312,6 +318,34 @@ pub trait FrozenBackend: Send + Sync {
     /// # Errors
     /// Sizes that do not fit the weight.
     fn matmul_nn(&self, weight: &FrozenWeight, g: &[f32], n: usize, out: &mut [f32], accumulate: bool) -> Result<()>;
+
+    /// [`Self::matmul_nt`] with a change to the weight's rows: one product for both, without a changed copy of the weight.
+    ///
+    /// # Errors
+    /// Sizes that do not fit the weight.
+    fn matmul_nt_changed(
+        &self,
+        weight: &FrozenWeight,
+        change: &dyn RowChange,
+        x: &[f32],
+        n: usize,
+        out: &mut [f32],
+        accumulate: bool,
+    ) -> Result<()>;
+
+    /// [`Self::matmul_nn`] in the same way.
+    ///
+    /// # Errors
+    /// Sizes that do not fit the weight.
+    fn matmul_nn_changed(
+        &self,
+        weight: &FrozenWeight,
+        change: &dyn RowChange,
+        g: &[f32],
+        n: usize,
+        out: &mut [f32],
+        accumulate: bool,
+    ) -> Result<()>;
 }
 
 /// The processor.
@@ -328,15 +362,49 @@ fn check(weight: &FrozenWeight, n: usize, wide: (&str, usize, usize), tall: (&st
     Ok(())
 }
 
+fn check_nt(weight: &FrozenWeight, x: &[f32], n: usize, out: &[f32]) -> Result<()> {
+    check(weight, n, ("the input", x.len(), weight.cols), ("the output", out.len(), weight.rows))
+}
+
+fn check_nn(weight: &FrozenWeight, g: &[f32], n: usize, out: &[f32]) -> Result<()> {
+    check(weight, n, ("the gradient", g.len(), weight.rows), ("the output", out.len(), weight.cols))
+}
+
 impl FrozenBackend for CpuBackend {
     fn matmul_nt(&self, weight: &FrozenWeight, x: &[f32], n: usize, out: &mut [f32], accumulate: bool) -> Result<()> {
-        check(weight, n, ("the input", x.len(), weight.cols), ("the output", out.len(), weight.rows))?;
-        frozen::matmul_nt(weight, x, n, out, accumulate)
+        check_nt(weight, x, n, out)?;
+        frozen::matmul_nt(weight, None, x, n, out, accumulate)
     }
 
     fn matmul_nn(&self, weight: &FrozenWeight, g: &[f32], n: usize, out: &mut [f32], accumulate: bool) -> Result<()> {
-        check(weight, n, ("the gradient", g.len(), weight.rows), ("the output", out.len(), weight.cols))?;
-        frozen::matmul_nn(weight, g, n, out, accumulate)
+        check_nn(weight, g, n, out)?;
+        frozen::matmul_nn(weight, None, g, n, out, accumulate)
+    }
+
+    fn matmul_nt_changed(
+        &self,
+        weight: &FrozenWeight,
+        change: &dyn RowChange,
+        x: &[f32],
+        n: usize,
+        out: &mut [f32],
+        accumulate: bool,
+    ) -> Result<()> {
+        check_nt(weight, x, n, out)?;
+        frozen::matmul_nt(weight, Some(change), x, n, out, accumulate)
+    }
+
+    fn matmul_nn_changed(
+        &self,
+        weight: &FrozenWeight,
+        change: &dyn RowChange,
+        g: &[f32],
+        n: usize,
+        out: &mut [f32],
+        accumulate: bool,
+    ) -> Result<()> {
+        check_nn(weight, g, n, out)?;
+        frozen::matmul_nn(weight, Some(change), g, n, out, accumulate)
     }
 }
 

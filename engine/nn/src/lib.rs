@@ -37,14 +37,16 @@ pub mod slots;
 pub mod storage;
 pub mod telemetry;
 
-pub use adapter::{Adapter, AdapterExport, Edit, Edited, Find, FusedChange, MergedWeight, PeftLayer, PeftSetting};
+pub use adapter::{
+    Adapter, AdapterExport, Edit, Edited, Find, FusedChange, FusedRows, MergedWeight, PeftLayer, PeftSetting,
+};
 pub use bytes::{Bytes, Map};
 pub use context::ForwardContext;
 pub use conv_site::{ConvShape, ConvSite};
 pub use error::{NnError, Result};
-pub use frozen::{CpuBackend, FrozenBackend, FrozenWeight, set_backend};
+pub use frozen::{CpuBackend, FrozenBackend, FrozenWeight, RowChange, set_backend};
 pub use fused::FusedBlock;
-pub use insertion::{Insert, InsertDims, Insertion, Inserts, Point, Spread};
+pub use insertion::{FusedInserts, Insert, InsertDims, Insertion, Inserts, Point, Spread};
 pub use kernels::grouped::{Bits, Group, GroupedInt};
 pub use layer_stats::{Gather, LayerStats};
 pub use ops::FrozenLinear;

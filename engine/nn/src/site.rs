@@ -323,40 +323,42 @@ impl LinearSite {
         let weight = if enabled { &self.weight } else { self.base() };
         let change = match (enabled, self.adapters.as_slice()) {
             (false, _) | (true, []) => FusedChange::default(),
-            (true, [adapter]) => match adapter.fused_change(ctx)? {
+            (true, [adapter]) => match adapter.fused_change(self.below(0), ctx)? {
                 Some(change) => change,
                 None => return Ok(None),
             },
             (true, _) => return Ok(None),
         };
-        let FusedChange { low_rank, residual, bias: shift, seen } = change;
-        Ok(Some(match weight {
+        let FusedChange { low_rank, residual, bias: shift, seen, left, graph, columns, rows, weight: instead } = change;
+        let (weight, own) = match weight {
             // A bias that is tracked belongs to a graph.
             Weight::Frozen(layer) if layer.bias.as_ref().is_some_and(Tensor::track_op) => return Ok(None),
             Weight::Frozen(layer) => {
-                let bias = match (&layer.bias, shift) {
-                    (Some(bias), None) => Some(FusedFactor::fixed(bias.contiguous()?)),
-                    (None, shift) => shift,
-                    // The gradient of the sum is that of the change.
-                    (Some(bias), Some(shift)) => Some(shift.plus(bias)?),
-                };
-                let weight = FusedWeight::Frozen(Arc::clone(&layer.weight));
-                FusedLinear { weight, bias, low_rank, residual, seen }
+                let bias = layer.bias.as_ref().map(|bias| Ok::<_, NnError>(FusedFactor::fixed(bias.contiguous()?)));
+                (instead.unwrap_or_else(|| FusedWeight::Frozen(Arc::clone(&layer.weight))), bias.transpose()?)
             }
-            Weight::Trained { .. } if shift.is_some() => return Ok(None),
+            Weight::Trained { .. } if instead.is_some() => return Ok(None),
             Weight::Trained { weight, bias } => {
                 let own = |key: &str, var: &Var| {
                     FusedFactor::trained(format!("{}.{key}", self.name), var.as_tensor().clone())
                 };
-                FusedLinear {
-                    weight: FusedWeight::Trained(own("weight", weight)),
-                    bias: bias.as_ref().map(|bias| own("bias", bias)),
-                    low_rank,
-                    residual,
-                    seen,
-                }
+                (FusedWeight::Trained(own("weight", weight)), bias.as_ref().map(|bias| own("bias", bias)))
             }
-        }))
+        };
+        let beside = rows.as_ref().is_some_and(|rows| rows.beside_bias);
+        // Where nothing stands between them, both biases are one; the gradient of the sum is that of the change.
+        let (bias, shift) = match (own, shift) {
+            (Some(own), Some(shift)) if !own.is_trained() && (beside || rows.is_none() && left.is_none()) => {
+                let sum = Some(shift.plus(&own.value)?);
+                if beside { (None, sum) } else { (sum, None) }
+            }
+            (Some(own), None) if beside => (None, Some(own)),
+            (None, shift) if rows.is_none() && left.is_none() => (shift, None),
+            (Some(_), _) if beside => return Ok(None),
+            (own, shift) => (own, shift),
+        };
+        let rows = rows.map(|rows| rows.factors);
+        Ok(Some(FusedLinear { weight, bias, low_rank, residual, left, graph, columns, rows, shift, seen }))
     }
 
     /// Everything that is trained here: the weight itself (`<site>.weight`, `<site>.bias`) if it was
@@ -458,7 +460,7 @@ impl LinearSite {
     }
 
     /// The layer below adapter number `count`.
-    fn below(&self, count: usize) -> Layer<'_> {
+    pub(crate) fn below(&self, count: usize) -> Layer<'_> {
         let adapters = self.adapters.get(..count).unwrap_or_default();
         Layer { weight: &self.weight, adapters, source: self.source() }
     }

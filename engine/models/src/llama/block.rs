@@ -232,9 +232,8 @@ impl Stage for BlockStage {
     }
 
     fn fused(&self, ctx: &ForwardContext) -> Result<Option<FusedBlock>> {
-        if self.inserts.is_active() {
-            return Ok(None);
-        }
+        let spec = self.attention_spec(Arc::clone(&ctx.borders));
+        let Some(inserts) = self.inserts.fused(&spec)? else { return Ok(None) };
         let site = |site: &LinearSite| site.fused(ctx);
         let (Some(q), Some(k), Some(v), Some(o)) = (site(&self.q)?, site(&self.k)?, site(&self.v)?, site(&self.o)?)
         else {
@@ -246,7 +245,7 @@ impl Stage for BlockStage {
         let Shape { heads, kv_heads, head_dim, rms_eps, activation, .. } = self.shape;
         let norm = |norm: &Norm| norm.fused(rms_eps);
         let own = |own: &Option<Norm>| own.as_ref().map(norm).transpose();
-        let longest = length(&ctx.positions);
+        let longest = length(&ctx.positions) + self.inserts.prefix_length();
         let table = self.rope.table(longest);
         let attention = AttentionHalf {
             norm: norm(&self.attn_norm)?,
@@ -257,16 +256,19 @@ impl Stage for BlockStage {
             k_norm: own(&self.k_norm)?,
             o,
             post_norm: own(&self.attn_post_norm)?,
+            insert: inserts.attn_out,
+            attend: inserts.attend,
             table: table.up_to(longest),
             pairs: table.half(),
-            spec: self.attention_spec(Arc::clone(&ctx.borders)),
+            spec,
             batch: ctx.batch,
             heads,
             kv_heads,
             features: head_dim,
         };
         let post_norm = own(&self.mlp_post_norm)?;
-        let mlp = MlpHalf { norm: norm(&self.mlp_norm)?, gate, up, down, post_norm, activation };
+        let mlp =
+            MlpHalf { norm: norm(&self.mlp_norm)?, gate, up, down, post_norm, insert: inserts.mlp_out, activation };
         Ok(Some(FusedBlock { attention, mlp }))
     }
 

@@ -117,18 +117,25 @@ fn shared_parts_are_one_parameter_whose_gradients_add_up() {
 }
 
 #[test]
-fn a_block_without_insertions_stays_fused() {
-    let mut model = base();
+fn a_block_leaves_the_fused_path_only_for_what_needs_its_graph() {
     let ctx = ForwardContext::plain(1, 6);
     let fused = |model: &Model| -> Vec<bool> {
         model.blocks.iter().map(|block| block.fused(&ctx).unwrap().is_some()).collect()
     };
-    let (_, insertions) = kinds(2).into_iter().find(|(what, _)| *what == "sequential").unwrap();
-    put(&mut model, &insertions[1..]);
-    assert_eq!(fused(&model), [true, false]);
-    model.set_enabled(false);
-    assert_eq!(fused(&model), [true, true]);
-    assert_eq!(relative(&logits(&model, &tokens(6), &ctx), &logits(&base(), &tokens(6), &ctx)), 0.0);
+    for (kind, left) in [("block", false), ("sequential", true), ("parallel", true), ("prefix", true)] {
+        let mut model = base();
+        let (_, insertions) = kinds(2).into_iter().find(|(what, _)| *what == kind).unwrap();
+        put(&mut model, &insertions[1..]);
+        assert_eq!(fused(&model), [true, left], "{kind}");
+        // Two at the same place are not what a fused half has room for.
+        if kind == "sequential" {
+            put(&mut model, &insertions[1..]);
+            assert_eq!(fused(&model), [true, false], "{kind} twice");
+        }
+        model.set_enabled(false);
+        assert_eq!(fused(&model), [true, true]);
+        assert_eq!(relative(&logits(&model, &tokens(6), &ctx), &logits(&base(), &tokens(6), &ctx)), 0.0);
+    }
 }
 
 #[test]

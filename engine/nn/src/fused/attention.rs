@@ -2,15 +2,18 @@
 //! Some families also norm each head's queries and keys before they are rotated, and what the projection gives before it
 //! is added.
 
+use super::insert::{FusedAttend, FusedInsert, Heads};
+use super::linear::{Inner, Need};
 use super::{FusedLinear, FusedNorm, add};
 use crate::kernels::attention::{self as kernel, Saved, Sizes};
 use crate::kernels::rotary::{Pairs, rotate_in_place};
 use crate::ops::AttentionSpec;
 use crate::{Grads, NnError, Result};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// `y = x + post(o(attention(rotate(nq(q(norm(x)))), rotate(nk(k(norm(x)))), v(norm(x)))))`, where `post`, `nq` and `nk`
-/// are norms that may be absent.
+/// are norms that may be absent; with what methods insert.
 pub struct AttentionHalf {
     /// At the entry.
     pub norm: FusedNorm,
@@ -28,6 +31,10 @@ pub struct AttentionHalf {
     pub o: FusedLinear,
     /// Over what the projection gives.
     pub post_norm: Option<FusedNorm>,
+    /// What a method adds to what the half adds.
+    pub insert: Option<FusedInsert>,
+    /// What a method puts in the place of the attention.
+    pub attend: Option<FusedAttend>,
     /// Cosines and sines of every position that occurs, (positions, 2 · pairs).
     pub table: Arc<Vec<f32>>,
     /// Rotated pairs per head.
@@ -54,12 +61,24 @@ pub struct AttentionKept {
     out: Vec<f32>,
     log_sums: Vec<f32>,
     /// Of q, k, v, o.
-    inner: [Vec<f32>; 4],
-    /// What the output projection gave, when a norm stands behind it; else empty.
+    inner: [Inner; 4],
+    /// What the output projection gave, when a norm or an insertion stands behind it; else empty.
     projected: Vec<f32>,
 }
 
 impl AttentionHalf {
+    fn heads(&self) -> Heads {
+        Heads { batch: self.batch, queries: self.heads, keys: self.kv_heads, features: self.features }
+    }
+
+    /// Where the tokens stand for the rotation.
+    fn positions<'a>(&self, positions: &'a [u32]) -> Cow<'a, [u32]> {
+        match &self.attend {
+            Some(attend) if attend.shift > 0 => positions.iter().map(|position| position + attend.shift).collect(),
+            Some(_) | None => Cow::Borrowed(positions),
+        }
+    }
+
     fn sizes(&self, n: usize) -> Result<Sizes> {
         let width = n / self.batch.max(1);
         let outputs = [(&self.q, self.heads), (&self.k, self.kv_heads), (&self.v, self.kv_heads)];
@@ -128,11 +147,14 @@ impl AttentionHalf {
     pub(crate) fn forward(&self, x: &[f32], positions: &[u32]) -> Result<(Vec<f32>, AttentionKept)> {
         let n = positions.len();
         let sizes = self.sizes(n)?;
+        let places = self.positions(positions);
+        let positions: &[u32] = &places;
         let normed = self.norm.forward(x)?;
         let (mut q, inner_q) = self.q.forward_new(&normed, n)?;
         let (mut k, inner_k) = self.k.forward_new(&normed, n)?;
         let (v, inner_v) = self.v.forward_new(&normed, n)?;
-        drop(normed);
+        let parallel = FusedInsert::parallel(self.insert.as_ref());
+        let normed = if parallel.is_some() { normed } else { Vec::new() };
         if self.q_norm.is_none() {
             self.turn(&mut q, positions, self.heads, 1.0);
         }
@@ -142,19 +164,30 @@ impl AttentionHalf {
         let normed_q = self.prepared(self.q_norm.as_ref(), &q, positions, self.heads)?;
         let normed_k = self.prepared(self.k_norm.as_ref(), &k, positions, self.kv_heads)?;
         let (turned_q, turned_k) = (normed_q.as_ref().unwrap_or(&q), normed_k.as_ref().unwrap_or(&k));
-        let (out, log_sums) = kernel::forward(turned_q, turned_k, &v, &self.spec.borders, self.spec.sight(), sizes);
+        let (out, log_sums) = match &self.attend {
+            None => kernel::forward(turned_q, turned_k, &v, &self.spec.borders, self.spec.sight(), sizes),
+            Some(attend) => (attend.forward((turned_q, turned_k, &v), self.heads())?, Vec::new()),
+        };
         drop((normed_q, normed_k));
         let mut y = x.to_vec();
         let mut projected = Vec::new();
-        let inner_o = match &self.post_norm {
-            None => self.o.forward(&out, n, &mut y, true)?,
-            Some(norm) => {
-                let inner;
-                (projected, inner) = self.o.forward_new(&out, n)?;
-                add(&mut y, &norm.forward(&projected)?);
-                inner
+        let sequential = FusedInsert::sequential(self.insert.as_ref());
+        let inner_o = if self.post_norm.is_none() && sequential.is_none() {
+            self.o.forward(&out, n, &mut y, true)?
+        } else {
+            let inner;
+            (projected, inner) = self.o.forward_new(&out, n)?;
+            let value = self.post_norm.as_ref().map(|norm| norm.forward(&projected)).transpose()?;
+            let value = value.as_deref().unwrap_or(&projected);
+            add(&mut y, value);
+            if let Some(graph) = sequential {
+                graph.add(value, n, &mut y)?;
             }
+            inner
         };
+        if let Some(graph) = parallel {
+            graph.add(&normed, n, &mut y)?;
+        }
         Ok((y, AttentionKept { q, k, v, out, log_sums, inner: [inner_q, inner_k, inner_v, inner_o], projected }))
     }
 
@@ -170,43 +203,70 @@ impl AttentionHalf {
     ) -> Result<()> {
         let n = positions.len();
         let sizes = self.sizes(n)?;
+        let places = self.positions(positions);
+        let positions: &[u32] = &places;
         let AttentionKept { q, k, v, out, log_sums, inner: [inner_q, inner_k, inner_v, inner_o], projected } = kept;
         let mut d_out = vec![0f32; out.len()];
-        let d_projected = match &self.post_norm {
-            None => None,
-            Some(norm) => Some(norm.backward_new(&projected, gradient, grads)?),
-        };
-        drop(projected);
-        let behind = d_projected.as_deref().unwrap_or(gradient);
-        self.o.backward(&out, &inner_o, behind, n, Some(&mut d_out), false, grads)?;
-        drop(d_projected);
+        let behind = behind(self.post_norm.as_ref(), self.insert.as_ref(), projected, (&*gradient, n), grads)?;
+        self.o.backward(&out, &inner_o, behind.as_deref().unwrap_or(gradient), n, Some(&mut d_out), false, grads)?;
+        drop(behind);
         let normed_q = self.prepared(self.q_norm.as_ref(), &q, positions, self.heads)?;
         let normed_k = self.prepared(self.k_norm.as_ref(), &k, positions, self.kv_heads)?;
-        let saved = Saved {
-            q: normed_q.as_ref().unwrap_or(&q),
-            k: normed_k.as_ref().unwrap_or(&k),
-            v: &v,
-            out: &out,
-            log_sums: &log_sums,
-            gradient: &d_out,
+        let (turned_q, turned_k) = (normed_q.as_ref().unwrap_or(&q), normed_k.as_ref().unwrap_or(&k));
+        let (dq, dk, dv) = match &self.attend {
+            None => {
+                let (q, k, v, out) = (turned_q.as_slice(), turned_k.as_slice(), v.as_slice(), out.as_slice());
+                let saved = Saved { q, k, v, out, log_sums: &log_sums, gradient: &d_out };
+                kernel::backward(&saved, &self.spec.borders, self.spec.sight(), sizes)
+            }
+            Some(attend) => attend.backward((turned_q, turned_k, &v), &d_out, self.heads(), grads)?,
         };
-        let (dq, dk, dv) = kernel::backward(&saved, &self.spec.borders, self.spec.sight(), sizes);
         drop((normed_q, normed_k, v, out, log_sums, d_out));
         let dq = self.unprepare(self.q_norm.as_ref(), &q, (dq, self.heads), positions, grads)?;
         let dk = self.unprepare(self.k_norm.as_ref(), &k, (dk, self.kv_heads), positions, grads)?;
         drop((q, k));
-        let normed = self.norm.forward(x)?;
+        let parallel = FusedInsert::parallel(self.insert.as_ref());
+        let layers = [&self.q, &self.k, &self.v].into_iter();
+        let read = parallel.is_some() || layers.clone().any(|layer| !matches!(layer.need(n), Need::Nothing));
+        let normed = if read { self.norm.forward(x)? } else { Vec::new() };
         // The norm's own gradient needs that of its output as well.
         let wanted = input || self.norm.name.is_some();
         let mut d_normed = if wanted { vec![0f32; x.len()] } else { Vec::new() };
-        let layers = [(&self.q, &inner_q, &dq, false), (&self.k, &inner_k, &dk, true), (&self.v, &inner_v, &dv, true)];
-        for (layer, inner, g, accumulate) in layers {
+        let layers = layers.zip([&inner_q, &inner_k, &inner_v]).zip([&dq, &dk, &dv]);
+        for (index, ((layer, inner), g)) in layers.enumerate() {
             let dx = wanted.then_some(d_normed.as_mut_slice());
-            layer.backward(&normed, inner, g, n, dx, accumulate, grads)?;
+            layer.backward(&normed, inner, g, n, dx, index > 0, grads)?;
+        }
+        if let Some(graph) = parallel {
+            graph.backward(&normed, gradient, n, wanted.then_some(d_normed.as_mut_slice()), grads)?;
         }
         if wanted {
             self.norm.backward(x, &d_normed, gradient, input, grads)?;
         }
         Ok(())
+    }
+}
+
+/// The gradient of what a projection gave, (n, hidden), for that of what its half adds: through a sequential insertion and
+/// a norm, where they stand between. None where they do not: then it is the same.
+pub(super) fn behind(
+    post_norm: Option<&FusedNorm>,
+    insert: Option<&FusedInsert>,
+    projected: Vec<f32>,
+    (gradient, n): (&[f32], usize),
+    grads: &mut Grads,
+) -> Result<Option<Vec<f32>>> {
+    let inserted = match FusedInsert::sequential(insert) {
+        None => None,
+        Some(graph) => {
+            let value = post_norm.map(|norm| norm.forward(&projected)).transpose()?;
+            let mut own = gradient.to_vec();
+            graph.backward(value.as_deref().unwrap_or(&projected), gradient, n, Some(&mut own), grads)?;
+            Some(own)
+        }
+    };
+    match post_norm {
+        None => Ok(inserted),
+        Some(norm) => Ok(Some(norm.backward_new(&projected, inserted.as_deref().unwrap_or(gradient), grads)?)),
     }
 }

@@ -1,6 +1,10 @@
 //! The second half of a block: norm, gate and up, their product, down projection, residual sum. Some families norm what
 //! the projection gives before it is added.
 
+use super::attention::behind;
+use super::inputs::FusedInputs;
+use super::insert::FusedInsert;
+use super::linear::{Inner, Need};
 use super::{FusedLinear, FusedNorm, add};
 use crate::ops::{Gate, gate_backward, gate_forward};
 use crate::{Grads, Result};
@@ -17,6 +21,8 @@ pub struct MlpHalf {
     pub down: FusedLinear,
     /// Over what the projection gives.
     pub post_norm: Option<FusedNorm>,
+    /// What a method adds to what the half adds.
+    pub insert: Option<FusedInsert>,
     /// The gate's function.
     pub activation: Gate,
 }
@@ -32,11 +38,11 @@ pub struct MlpKept(Vec<Gates>);
 struct Gates {
     gate: Vec<f32>,
     up: Vec<f32>,
-    inner_gate: Vec<f32>,
-    inner_up: Vec<f32>,
+    inner_gate: Inner,
+    inner_up: Inner,
     /// Of the down projection, once it is known.
-    inner_down: Vec<f32>,
-    /// What the down projection gave, when a norm stands behind it; else empty.
+    inner_down: Inner,
+    /// What the down projection gave, when a norm or an insertion stands behind it; else empty.
     projected: Vec<f32>,
 }
 
@@ -49,9 +55,8 @@ impl MlpHalf {
     /// dropout is laid out over all positions, so there it is one chunk.
     fn chunk(&self, x: &[f32]) -> usize {
         let n = x.len() / self.width();
-        let drops = |layer: &FusedLinear| layer.low_rank.as_ref().is_some_and(|change| change.dropout.is_some());
-        let parts =
-            if [&self.gate, &self.up, &self.down].into_iter().any(drops) { 1 } else { n.div_ceil(CHUNK_POSITIONS) };
+        let drops = [&self.gate, &self.up, &self.down].into_iter().any(FusedLinear::drops);
+        let parts = if drops { 1 } else { n.div_ceil(CHUNK_POSITIONS) };
         (n.div_ceil(parts.max(1)) * self.width()).max(1)
     }
 
@@ -59,7 +64,7 @@ impl MlpHalf {
         let n = normed.len() / self.width();
         let (gate, inner_gate) = self.gate.forward_new(normed, n)?;
         let (up, inner_up) = self.up.forward_new(normed, n)?;
-        Ok(Gates { gate, up, inner_gate, inner_up, inner_down: Vec::new(), projected: Vec::new() })
+        Ok(Gates { gate, up, inner_gate, inner_up, inner_down: Inner::default(), projected: Vec::new() })
     }
 
     /// Adds the half's output for `x` to `y`, which begins as `x`, and keeps what the backward pass needs.
@@ -86,12 +91,20 @@ impl MlpHalf {
         let mut gates = self.gates(normed)?;
         let gated = gate_forward(self.activation, &gates.gate, &gates.up);
         let n = normed.len() / self.width();
-        match &self.post_norm {
-            None => gates.inner_down = self.down.forward(&gated, n, y, true)?,
-            Some(norm) => {
-                (gates.projected, gates.inner_down) = self.down.forward_new(&gated, n)?;
-                add(y, &norm.forward(&gates.projected)?);
+        let sequential = FusedInsert::sequential(self.insert.as_ref());
+        if self.post_norm.is_none() && sequential.is_none() {
+            gates.inner_down = self.down.forward(&gated, n, y, true)?;
+        } else {
+            (gates.projected, gates.inner_down) = self.down.forward_new(&gated, n)?;
+            let value = self.post_norm.as_ref().map(|norm| norm.forward(&gates.projected)).transpose()?;
+            let value = value.as_deref().unwrap_or(&gates.projected);
+            add(y, value);
+            if let Some(graph) = sequential {
+                graph.add(value, n, y)?;
             }
+        }
+        if let Some(graph) = FusedInsert::parallel(self.insert.as_ref()) {
+            graph.add(normed, n, y)?;
         }
         if let Some(kept) = keep {
             kept.push(gates);
@@ -111,34 +124,50 @@ impl MlpHalf {
 
     fn backward_chunk(&self, x: &[f32], kept: Option<Gates>, gradient: &mut [f32], grads: &mut Grads) -> Result<()> {
         let n = x.len() / self.width();
-        let normed = self.norm.forward(x)?;
         let again = kept.is_none();
+        let parallel = FusedInsert::parallel(self.insert.as_ref());
+        let read = parallel.is_some()
+            || [&self.gate, &self.up].into_iter().any(|layer| !matches!(layer.need(n), Need::Nothing));
+        let normed = if read || again { self.norm.forward(x)? } else { Vec::new() };
         let gates = match kept {
             Some(gates) => gates,
             None => self.gates(&normed)?,
         };
         let Gates { mut gate, mut up, inner_gate, inner_up, mut inner_down, mut projected } = gates;
-        let gated = gate_forward(self.activation, &gate, &up);
-        match (again, &self.post_norm) {
-            (false, _) => {}
-            (true, None) => inner_down = self.down.inner_only(&gated, n)?,
-            (true, Some(_)) => (projected, inner_down) = self.down.forward_new(&gated, n)?,
+        let sequential = FusedInsert::sequential(self.insert.as_ref()).is_some();
+        let whole = again && (self.post_norm.is_some() || sequential || self.down.keeps_output());
+        let gated = self.gated(&gate, &up, n, if whole { Need::Whole } else { self.down.need(n) });
+        if whole {
+            (projected, inner_down) = self.down.forward_new(&gated, n)?;
+        } else if again {
+            inner_down = self.down.inner_only(&gated, n)?;
         }
-        let d_projected = match &self.post_norm {
-            None => None,
-            Some(norm) => Some(norm.backward_new(&projected, gradient, grads)?),
-        };
-        drop(projected);
-        let mut d_gated = vec![0f32; gated.len()];
-        let behind = d_projected.as_deref().unwrap_or(gradient);
-        self.down.backward(&gated, &inner_down, behind, n, Some(&mut d_gated), false, grads)?;
-        drop((gated, d_projected));
+        let behind = behind(self.post_norm.as_ref(), self.insert.as_ref(), projected, (&*gradient, n), grads)?;
+        let mut d_gated = vec![0f32; gate.len()];
+        let g = behind.as_deref().unwrap_or(gradient);
+        self.down.backward(&gated, &inner_down, g, n, Some(&mut d_gated), false, grads)?;
+        drop((gated, behind));
         gate_backward(self.activation, &mut gate, &mut up, &d_gated);
         drop(d_gated);
         let (d_gate, d_up) = (gate, up);
         let mut d_normed = vec![0f32; x.len()];
         self.gate.backward(&normed, &inner_gate, &d_gate, n, Some(&mut d_normed), false, grads)?;
         self.up.backward(&normed, &inner_up, &d_up, n, Some(&mut d_normed), true, grads)?;
+        if let Some(graph) = parallel {
+            graph.backward(&normed, gradient, n, Some(&mut d_normed), grads)?;
+        }
         self.norm.backward(x, &d_normed, gradient, true, grads)
+    }
+
+    /// What is asked for of `act(gate) ∘ up`.
+    fn gated(&self, gate: &[f32], up: &[f32], n: usize, need: Need) -> Vec<f32> {
+        match need {
+            Need::Nothing => Vec::new(),
+            Need::Whole => gate_forward(self.activation, gate, up),
+            Need::Columns(columns) => {
+                let (inputs, features) = (FusedInputs::Picked(columns), gate.len() / n.max(1));
+                gate_forward(self.activation, &inputs.of(gate, features), &inputs.of(up, features))
+            }
+        }
     }
 }

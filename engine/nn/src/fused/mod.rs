@@ -1,17 +1,30 @@
 //! Whole halves of a block as one piece of arithmetic, forward and backward, without a graph.
 //!
-//! Place in the data flow: a stage that carries nothing but frozen or trained weights and plain low-rank changes hands
-//! out a [`FusedBlock`]; the trainer runs that instead of the graph of single operations. The arithmetic is that of
+//! Place in the data flow: a stage whose layers are weights with changes that a [`FusedLinear`] carries hands out a
+//! [`FusedBlock`]; the trainer runs that instead of the graph of single operations. The arithmetic is that of
 //! [`crate::ops`], from the same kernels; what is saved is the graph's copies: residual sums are added in place, inputs
 //! shared by several layers collect their gradient in one buffer, no gradient starts as zeros, and cheap values
 //! (norms, gates) are computed again instead of being kept. A stage with anything else on it is run as a graph.
 
 mod attention;
+mod factor;
+mod graph;
+mod inputs;
+mod insert;
+mod kron;
 mod linear;
 mod mlp;
+mod scale;
 
 pub use attention::{AttentionHalf, AttentionKept};
-pub use linear::{FusedFactor, FusedLinear, FusedLowRank, FusedWeight};
+pub use factor::FusedFactor;
+pub use graph::FusedGraph;
+pub use inputs::FusedInputs;
+pub use insert::{FusedAttend, FusedInsert};
+pub use kron::FusedKron;
+#[cfg(test)]
+pub(crate) use linear::Need;
+pub use linear::{FusedLinear, FusedLowRank, FusedWeight};
 pub use mlp::{MlpHalf, MlpKept};
 
 use crate::kernels::norm;

@@ -3,12 +3,14 @@
 use super::inserts::{At, Place};
 use super::{Activation, Bottleneck};
 use crate::Result;
+use crate::fused::{FusedGraph, FusedInsert};
 use crate::ops::{self, linear_trained};
 use crate::param::{Param, Role};
 use crate::slots::Init;
 use candle_core::Tensor;
 
 /// Two layers with a function between them.
+#[derive(Clone)]
 pub(super) struct Net {
     down: Layer,
     activation: Activation,
@@ -16,6 +18,7 @@ pub(super) struct Net {
 }
 
 /// `x Wᵀ + b`.
+#[derive(Clone)]
 struct Layer {
     weight: Param,
     bias: Option<Param>,
@@ -101,10 +104,22 @@ impl HeldBottleneck {
 
     /// `value + Δ(x)`.
     pub(super) fn add(&self, value: &Tensor, x: &Tensor) -> Result<Tensor> {
-        let change = self.net.forward(x)?;
-        let change = if self.what.scale == 1.0 { change } else { change.affine(self.what.scale, 0.0)? };
-        plus(value, &change)
+        plus(value, &scaled(&self.net, self.what.scale, x)?)
     }
+
+    /// As a fused half carries it.
+    pub(super) fn fused(&self) -> FusedInsert {
+        let (net, scale) = (self.net.clone(), self.what.scale);
+        let params = net.params().cloned().collect();
+        let graph = FusedGraph::new(move |x: &Tensor| scaled(&net, scale, x), params);
+        FusedInsert { graph, sequential: self.what.reads == self.what.adds }
+    }
+}
+
+/// Δ(x).
+fn scaled(net: &Net, scale: f64, x: &Tensor) -> Result<Tensor> {
+    let change = net.forward(x)?;
+    if scale == 1.0 { Ok(change) } else { Ok(change.affine(scale, 0.0)?) }
 }
 
 /// `value + change`, without a gradient for a value that nothing below trains: candle's own sum would keep one.

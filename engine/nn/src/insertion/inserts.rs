@@ -9,6 +9,7 @@ use super::merge::HeldMerge;
 use super::prompt::HeldPrompt;
 use super::skip::HeldSkip;
 use super::{Branched, Insert, InsertDims, Point, Prefix, Skip, SkipSearch, TaskLowRank, TaskPart};
+use crate::fused::{FusedAttend, FusedInsert};
 use crate::ops::AttentionSpec;
 use crate::param::{Param, Role};
 use crate::rng::Stream;
@@ -129,6 +130,17 @@ pub struct Inserts {
     enabled: AtomicBool,
 }
 
+/// What is inserted into a block, as its fused halves carry it.
+#[derive(Default)]
+pub struct FusedInserts {
+    /// In the place of the attention.
+    pub attend: Option<FusedAttend>,
+    /// Beside what the attention half adds.
+    pub attn_out: Option<FusedInsert>,
+    /// Beside what the MLP half adds.
+    pub mlp_out: Option<FusedInsert>,
+}
+
 impl Default for Inserts {
     fn default() -> Self {
         Self { all: Vec::new(), enabled: AtomicBool::new(true) }
@@ -206,6 +218,37 @@ impl Inserts {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()
+    }
+
+    /// What is inserted as fused halves carry it; none where something here needs the graph of the whole block.
+    ///
+    /// # Errors
+    /// A failing tensor operation.
+    pub fn fused(&self, spec: &AttentionSpec) -> Result<Option<FusedInserts>> {
+        let mut all = FusedInserts::default();
+        let mut params = Vec::new();
+        for held in self.active() {
+            let place = match held {
+                Held::Bottleneck(held) if held.what.adds == Point::AttnOut => &mut all.attn_out,
+                Held::Bottleneck(held) if held.what.adds == Point::MlpOut => &mut all.mlp_out,
+                Held::Prefix(prefix) => {
+                    params.extend(prefix.params().into_iter().cloned());
+                    continue;
+                }
+                _ => return Ok(None),
+            };
+            // A second one there would read what the first one adds.
+            match (held, place.is_none()) {
+                (Held::Bottleneck(held), true) => *place = Some(held.fused()),
+                _ => return Ok(None),
+            }
+        }
+        if let Some(prefix) = self.key_values()? {
+            let (spec, shift) = (spec.clone(), self.prefix_length() as u32);
+            let run = move |q: &Tensor, k: &Tensor, v: &Tensor| key_values::attention(q, k, v, &prefix, &spec);
+            all.attend = Some(FusedAttend::new(run, params, shift));
+        }
+        Ok(Some(all))
     }
 
     /// Switches everything here on or off in forward passes.

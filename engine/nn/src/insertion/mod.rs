@@ -32,7 +32,7 @@ mod tests_encoder;
 #[cfg(test)]
 mod tests_task;
 
-pub use inserts::{At, FoldedInsert, Inserts, Vocabulary};
+pub use inserts::{At, FoldedInsert, FusedInserts, Inserts, Vocabulary};
 pub use laplacian::Attended;
 pub use merge::most_pairs;
 pub use spread::Spread;

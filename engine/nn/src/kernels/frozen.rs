@@ -3,7 +3,7 @@
 //! Place in the data flow: [`crate::frozen::CpuBackend`] checks sizes and calls these. Aligned f32 weights go
 //! to the product as they lie in the file; all others are widened block of rows by block of rows.
 
-use crate::frozen::FrozenWeight;
+use crate::frozen::{FrozenWeight, RowChange};
 use crate::gemm;
 use crate::kernels::scratch;
 use crate::{NnError, Result};
@@ -11,51 +11,87 @@ use rayon::prelude::*;
 
 /// Widened values per block: 1 MiB, which stays in the second-level cache of most processors.
 const BLOCK_VALUES: usize = 1 << 18;
+/// Values per block of a changed f32 weight: 8 MiB. It needs no widening, and each block more is a pass over the input or
+/// over the sum of the blocks' outputs.
+const CHANGED_VALUES: usize = 1 << 21;
 
-/// `out (n, rows) (+)= x (n, cols) Wᵀ`. Threads take blocks of weight rows: each widens its own.
-pub(crate) fn matmul_nt(weight: &FrozenWeight, x: &[f32], n: usize, out: &mut [f32], accumulate: bool) -> Result<()> {
+/// `out (n, rows) (+)= x (n, cols) Wᵀ`, W with a change to its rows where there is one. Threads take blocks of weight
+/// rows: each widens its own.
+pub(crate) fn matmul_nt(
+    weight: &FrozenWeight,
+    change: Option<&dyn RowChange>,
+    x: &[f32],
+    n: usize,
+    out: &mut [f32],
+    accumulate: bool,
+) -> Result<()> {
     let (rows, cols) = (weight.rows, weight.cols);
     if n == 0 || rows == 0 {
         return Ok(());
     }
-    if let Some(values) = weight.as_f32() {
+    if let (Some(values), None) = (weight.as_f32(), change) {
         gemm::gemm_nt(x, values, out, n, rows, cols, 1.0, accumulate);
         return Ok(());
     }
-    let per_block = rows_per_block(rows, cols);
     let x = gemm::matrix(x, n, cols);
+    if let (Some(_), Some(_)) = (weight.as_f32(), change) {
+        // Nothing to widen: few large products, each spread over the pool, pack `x` fewer times than one for each block.
+        let per_block = (CHANGED_VALUES / cols.max(1)).clamp(1, rows);
+        return scratch::with(per_block * cols, |values| {
+            for start in (0..rows).step_by(per_block) {
+                let count = per_block.min(rows - start);
+                let values = &mut values[..count * cols];
+                read_rows_changed(weight, change, start, values)?;
+                let out = gemm::matrix_mut(out, n, rows).subcols_mut(start, count);
+                gemm::product(out, x, gemm::matrix(values, count, cols).transpose(), 1.0, accumulate);
+            }
+            Ok(())
+        });
+    }
+    let per_block = rows_per_block(rows, cols);
     gemm::matrix_mut(out, n, rows).par_col_chunks_mut(per_block).enumerate().try_for_each(|(block, out)| {
         let start = block * per_block;
         let count = out.ncols();
         scratch::with(count * cols, |values| {
             weight.read_rows(start..start + count, values)?;
+            if let Some(change) = change {
+                change.add(start, values);
+            }
             gemm::product_here(out, x, gemm::matrix(values, count, cols).transpose(), 1.0, accumulate);
             Ok::<(), NnError>(())
         })
     })
 }
 
-/// `out (n, cols) (+)= g (n, rows) W`. Blocks of weight rows are summed up one after the other; threads share
-/// the widening and the product of each.
-pub(crate) fn matmul_nn(weight: &FrozenWeight, g: &[f32], n: usize, out: &mut [f32], accumulate: bool) -> Result<()> {
+/// `out (n, cols) (+)= g (n, rows) W`, W as in [`matmul_nt`]. Blocks of weight rows are summed up one after the other;
+/// threads share the widening and the product of each.
+pub(crate) fn matmul_nn(
+    weight: &FrozenWeight,
+    change: Option<&dyn RowChange>,
+    g: &[f32],
+    n: usize,
+    out: &mut [f32],
+    accumulate: bool,
+) -> Result<()> {
     let (rows, cols) = (weight.rows, weight.cols);
     if n == 0 || cols == 0 {
         return Ok(());
     }
-    if let Some(values) = weight.as_f32() {
+    if let (Some(values), None) = (weight.as_f32(), change) {
         gemm::gemm_nn(g, values, out, n, cols, rows, 1.0, accumulate);
         return Ok(());
     }
     if rows == 0 && !accumulate {
         out.fill(0.0);
     }
-    let per_block = (BLOCK_VALUES / cols).clamp(1, rows.max(1));
+    let block = if weight.as_f32().is_some() { CHANGED_VALUES } else { BLOCK_VALUES };
+    let per_block = (block / cols).clamp(1, rows.max(1));
     let g = gemm::matrix(g, n, rows);
     scratch::with(per_block * cols, |values| {
         for start in (0..rows).step_by(per_block) {
             let count = per_block.min(rows - start);
             let values = &mut values[..count * cols];
-            read_rows_shared(weight, start, values)?;
+            read_rows_changed(weight, change, start, values)?;
             let accumulate = accumulate || start > 0;
             let (g, values) = (g.subcols(start, count), gemm::matrix(values, count, cols));
             gemm::product(gemm::matrix_mut(out, n, cols), g, values, 1.0, accumulate);
@@ -66,11 +102,25 @@ pub(crate) fn matmul_nn(weight: &FrozenWeight, g: &[f32], n: usize, out: &mut [f
 
 /// Widens the rows from `start` that fill `values`, spread over the pool.
 pub(crate) fn read_rows_shared(weight: &FrozenWeight, start: usize, values: &mut [f32]) -> Result<()> {
+    read_rows_changed(weight, None, start, values)
+}
+
+/// The same with a change to the rows.
+fn read_rows_changed(
+    weight: &FrozenWeight,
+    change: Option<&dyn RowChange>,
+    start: usize,
+    values: &mut [f32],
+) -> Result<()> {
     let cols = weight.cols.max(1);
     let piece = (values.len() / cols).div_ceil(rayon::current_num_threads()).max(1);
     values.par_chunks_mut(piece * cols).enumerate().try_for_each(|(index, values)| {
         let first = start + index * piece;
-        weight.read_rows(first..first + values.len() / cols, values)
+        weight.read_rows(first..first + values.len() / cols, values)?;
+        if let Some(change) = change {
+            change.add(first, values);
+        }
+        Ok(())
     })
 }
 
@@ -121,6 +171,47 @@ mod tests {
                 gemm::gemm_nn(&g, &wide, &mut expected, n, cols, rows, 1.0, false);
                 assert_close(&out, &expected, kind.name());
             }
+        }
+    }
+
+    /// Adds its own entry to every value.
+    struct Added(Vec<f32>, usize);
+
+    impl RowChange for Added {
+        fn add(&self, first: usize, rows: &mut [f32]) {
+            for (row, added) in rows.iter_mut().zip(&self.0[first * self.1..]) {
+                *row += added;
+            }
+        }
+    }
+
+    #[test]
+    fn a_change_to_the_rows_is_a_change_of_the_matrix() {
+        let (rows, cols, n) = (1500, 512, 9);
+        let tensor =
+            candle_core::Tensor::from_vec(values("weight", rows * cols), (rows, cols), &candle_core::Device::Cpu);
+        let change = Added(values("change", rows * cols), cols);
+        for kind in [StorageKind::F32, StorageKind::Q4_0] {
+            let weight = FrozenWeight::from_tensor("w", tensor.as_ref().unwrap(), kind).unwrap();
+            let mut wide = weight.to_f32().unwrap().into_owned();
+            change.add(0, &mut wide);
+            let (x, g) = (values("x", n * cols), values("g", n * rows));
+            let run = |threads: usize| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                let (mut y, mut dx) = (vec![0.5f32; n * rows], vec![0.5f32; n * cols]);
+                pool.install(|| {
+                    backend().matmul_nt_changed(&weight, &change, &x, n, &mut y, true).unwrap();
+                    backend().matmul_nn_changed(&weight, &change, &g, n, &mut dx, true).unwrap();
+                });
+                (y, dx)
+            };
+            let (y, dx) = run(1);
+            let (mut expected, mut expected_dx) = (vec![0.5f32; n * rows], vec![0.5f32; n * cols]);
+            gemm::gemm_nt(&x, &wide, &mut expected, n, rows, cols, 1.0, true);
+            gemm::gemm_nn(&g, &wide, &mut expected_dx, n, cols, rows, 1.0, true);
+            assert_close(&y, &expected, kind.name());
+            assert_close(&dx, &expected_dx, kind.name());
+            assert!(run(3) == (y, dx), "{}: threads change nothing", kind.name());
         }
     }
 

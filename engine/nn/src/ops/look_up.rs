@@ -174,14 +174,53 @@ struct LookUp {
     codes: Arc<Codes>,
 }
 
-impl LookUp {
+impl Codes {
     /// Calls `work` with each band of rows and room for their values.
     fn bands(&self, mut work: impl FnMut(Range<usize>, &mut [f32])) {
-        let (rows, cols) = self.codes.dims();
+        let (rows, cols) = self.dims();
         for first in (0..rows).step_by(BAND_ROWS) {
             let band = first..rows.min(first + BAND_ROWS);
             scratch::with(band.len() * cols, |values| work(band, values));
         }
+    }
+
+    /// `y (+)= x Wᵀ` for `x` (n, in) and `y` (n, out).
+    pub(crate) fn forward(&self, x: &[f32], table: &[f32], y: &mut [f32], accumulate: bool) {
+        let (rows, cols) = self.dims();
+        let n = x.len() / cols.max(1);
+        let input = gemm::matrix(x, n, cols);
+        self.bands(|band, values| {
+            self.widen(table, &band, values);
+            let out = gemm::matrix_mut(y, n, rows).subcols_mut(band.start, band.len());
+            gemm::product(out, input, gemm::matrix(values, band.len(), cols).transpose(), 1.0, accumulate);
+        });
+    }
+
+    /// `dx (+)= g W`, and with `wanted` the sums of `gᵀ x` over the values that share an entry.
+    pub(crate) fn backward(
+        &self,
+        (x, table): (&[f32], &[f32]),
+        g: &[f32],
+        (mut dx, accumulate): (Option<&mut [f32]>, bool),
+        wanted: bool,
+    ) -> Option<Vec<f32>> {
+        let (rows, cols) = self.dims();
+        let (n, width) = (x.len() / cols.max(1), self.table_width());
+        let (input, output) = (gemm::matrix(x, n, cols), gemm::matrix(g, n, rows));
+        let mut d_table = wanted.then(|| vec![0f32; rows * width]);
+        self.bands(|band, values| {
+            let g = output.subcols(band.start, band.len());
+            if let Some(dx) = dx.as_deref_mut() {
+                self.widen(table, &band, values);
+                let weight = gemm::matrix(values, band.len(), cols);
+                gemm::product(gemm::matrix_mut(dx, n, cols), g, weight, 1.0, accumulate || band.start > 0);
+            }
+            if let Some(d_table) = &mut d_table {
+                gemm::product(gemm::matrix_mut(values, band.len(), cols), g.transpose(), input, 1.0, false);
+                self.gather(values, &band, &mut d_table[band.start * width..band.end * width]);
+            }
+        });
+        d_table
     }
 }
 
@@ -199,18 +238,11 @@ impl CustomOp2 for LookUp {
     ) -> candle_core::Result<(CpuStorage, Shape)> {
         let (x, table) = (slice(x, x_layout)?, slice(table, table_layout)?);
         let (rows, cols) = self.codes.dims();
-        let n = x.len() / cols.max(1);
-        let mut y = vec![0f32; n * rows];
-        let input = gemm::matrix(x, n, cols);
-        self.bands(|band, values| {
-            self.codes.widen(table, &band, values);
-            let out = gemm::matrix_mut(&mut y, n, rows).subcols_mut(band.start, band.len());
-            gemm::product(out, input, gemm::matrix(values, band.len(), cols).transpose(), 1.0, false);
-        });
+        let mut y = vec![0f32; x.len() / cols.max(1) * rows];
+        self.codes.forward(x, table, &mut y, false);
         output(y, with_features(x_layout.dims(), rows))
     }
 
-    /// `dx = g W`, and the sums of `gᵀ x` over the values that share an entry.
     fn bwd(
         &self,
         x: &Tensor,
@@ -220,23 +252,9 @@ impl CustomOp2 for LookUp {
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
         let gradient = gradient.contiguous()?;
         let (x_values, table_values, g) = (Values::of(x)?, Values::of(table)?, Values::of(&gradient)?);
-        let (rows, cols) = self.codes.dims();
-        let (n, width) = (x_values.len() / cols.max(1), self.codes.table_width());
-        let (input, output) = (gemm::matrix(&x_values, n, cols), gemm::matrix(&g, n, rows));
-        let mut dx = x.track_op().then(|| vec![0f32; n * cols]);
-        let mut d_table = table.track_op().then(|| vec![0f32; rows * width]);
-        self.bands(|band, values| {
-            let g = output.subcols(band.start, band.len());
-            if let Some(dx) = &mut dx {
-                self.codes.widen(&table_values, &band, values);
-                let weight = gemm::matrix(values, band.len(), cols);
-                gemm::product(gemm::matrix_mut(dx, n, cols), g, weight, 1.0, true);
-            }
-            if let Some(d_table) = &mut d_table {
-                gemm::product(gemm::matrix_mut(values, band.len(), cols), g.transpose(), input, 1.0, false);
-                self.codes.gather(values, &band, &mut d_table[band.start * width..band.end * width]);
-            }
-        });
+        let mut dx = x.track_op().then(|| vec![0f32; x_values.len()]);
+        let into = (dx.as_deref_mut(), false);
+        let d_table = self.codes.backward((&x_values, &table_values), &g, into, table.track_op());
         let dx = dx.map(|values| tensor(values, x.dims())).transpose()?;
         let d_table = d_table.map(|values| tensor(values, table.dims())).transpose()?;
         Ok((dx, d_table))

@@ -48,7 +48,7 @@ pub use low_rank::{Dropout, linear_low_rank, low_rank};
 pub use norm::{layer_norm, rms_norm};
 pub use pool::{avg_pool2d, global_avg_pool, max_pool2d};
 pub use rotary::{RotaryTable, rotary};
-pub use row_groups::linear_row_groups;
+pub use row_groups::{RowGroups, linear_row_groups};
 pub use rows::{Pick, pick_rows};
 pub use seed::seed_gradient;
 pub use seeded::{Seeded, seeded_sum};

@@ -50,7 +50,8 @@ pub fn linear_row_groups(x: &Tensor, layer: &FrozenLinear, blocks: &Tensor, tile
 /// Rows of the changed weight that are there at once: enough for products at full speed, few enough to stay in cache.
 const BAND_ROWS: usize = 192;
 
-struct RowGroups {
+/// A frozen weight whose groups of rows each go through a block.
+pub struct RowGroups {
     weight: Arc<FrozenWeight>,
     bias: Option<Tensor>,
     size: usize,
@@ -58,6 +59,71 @@ struct RowGroups {
 }
 
 impl RowGroups {
+    /// Over `weight` without a bias, with blocks of `size`, which divides both its sides.
+    pub(crate) fn new(weight: Arc<FrozenWeight>, size: usize, tiled: bool) -> Self {
+        Self { weight, bias: None, size, tiled }
+    }
+
+    /// (out, in).
+    pub(crate) fn dims(&self) -> (usize, usize) {
+        (self.weight.rows, self.weight.cols)
+    }
+
+    /// `y (+)= x W'ᵀ` for `x` (n, in) and `y` (n, out).
+    pub(crate) fn forward(&self, x: &[f32], blocks: &[f32], y: &mut [f32], accumulate: bool) -> Result<()> {
+        let (rows, cols, size) = (self.weight.rows, self.weight.cols, self.size);
+        let n = x.len() / cols.max(1);
+        let input = gemm::matrix(x, n, cols);
+        let band = self.groups_at_once();
+        for first in (0..rows / size).step_by(band) {
+            let band_rows = (band * size).min(rows - first * size);
+            scratch::with(2 * band_rows * cols, |values| {
+                let (own, changed) = values.split_at_mut(band_rows * cols);
+                self.changed_rows(first, blocks, own, changed)?;
+                let out = gemm::matrix_mut(y, n, rows).subcols_mut(first * size, band_rows);
+                gemm::product(out, input, gemm::matrix(changed, band_rows, cols).transpose(), 1.0, accumulate);
+                Ok::<(), NnError>(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// With dW'_i = g_iᵀ x: `dx (+)= Σ g_i W'_i`, and with `wanted` `dB_i = Σ_j W_ijᵀ dW'_ij`, plus `Σ_j dW'_ij` where
+    /// tiled.
+    pub(crate) fn backward(
+        &self,
+        (x, blocks): (&[f32], &[f32]),
+        g: &[f32],
+        (mut dx, accumulate): (Option<&mut [f32]>, bool),
+        wanted: bool,
+    ) -> Result<Option<Vec<f32>>> {
+        let (rows, cols, size) = (self.weight.rows, self.weight.cols, self.size);
+        let n = x.len() / cols.max(1);
+        let (input, output) = (gemm::matrix(x, n, cols), gemm::matrix(g, n, rows));
+        let mut d_blocks = wanted.then(|| vec![0f32; rows * size]);
+        // One band after the other: all of them add to the same gradient of the input.
+        let band = self.groups_at_once();
+        for first in (0..rows / size).step_by(band) {
+            let band_rows = (band * size).min(rows - first * size);
+            scratch::with(2 * band_rows * cols, |values| {
+                let (own, changed) = values.split_at_mut(band_rows * cols);
+                self.changed_rows(first, blocks, own, changed)?;
+                let g = output.subcols(first * size, band_rows);
+                if let Some(dx) = dx.as_deref_mut() {
+                    let (dx, changed) = (gemm::matrix_mut(dx, n, cols), gemm::matrix(changed, band_rows, cols));
+                    gemm::product(dx, g, changed, 1.0, accumulate || first > 0);
+                }
+                let entries = first * size * size..(first * size + band_rows) * size;
+                if let Some(d_blocks) = d_blocks.as_mut().and_then(|blocks| blocks.get_mut(entries)) {
+                    gemm::product(gemm::matrix_mut(changed, band_rows, cols), g.transpose(), input, 1.0, false);
+                    self.block_gradients(own, changed, d_blocks);
+                }
+                Ok::<(), NnError>(())
+            })?;
+        }
+        Ok(d_blocks)
+    }
+
     /// Row groups of a band.
     fn groups_at_once(&self) -> usize {
         (BAND_ROWS / self.size).max(1)
@@ -127,27 +193,13 @@ impl CustomOp2 for RowGroups {
         blocks_layout: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
         let (x, blocks) = (slice(x, x_layout)?, slice(blocks, blocks_layout)?);
-        let (rows, cols, size) = (self.weight.rows, self.weight.cols, self.size);
-        let n = x.len() / cols.max(1);
-        let mut y = vec![0f32; n * rows];
+        let (rows, cols) = (self.weight.rows, self.weight.cols);
+        let mut y = vec![0f32; x.len() / cols.max(1) * rows];
         let started = fill_bias(self.bias.as_ref(), &mut y)?;
-        let input = gemm::matrix(x, n, cols);
-        let band = self.groups_at_once();
-        for first in (0..rows / size).step_by(band) {
-            let band_rows = (band * size).min(rows - first * size);
-            scratch::with(2 * band_rows * cols, |values| {
-                let (own, changed) = values.split_at_mut(band_rows * cols);
-                self.changed_rows(first, blocks, own, changed)?;
-                let out = gemm::matrix_mut(&mut y, n, rows).subcols_mut(first * size, band_rows);
-                gemm::product(out, input, gemm::matrix(changed, band_rows, cols).transpose(), 1.0, started);
-                Ok::<(), NnError>(())
-            })
-            .candle()?;
-        }
+        self.forward(x, blocks, &mut y, started).candle()?;
         output(y, with_features(x_layout.dims(), rows))
     }
 
-    /// With dW'_i = g_iᵀ x: `dx = Σ g_i W'_i`, `dB_i = Σ_j W_ijᵀ dW'_ij`, plus `Σ_j dW'_ij` where tiled.
     fn bwd(
         &self,
         x: &Tensor,
@@ -157,31 +209,9 @@ impl CustomOp2 for RowGroups {
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
         let gradient = gradient.contiguous()?;
         let (x_values, block_values, g) = (Values::of(x)?, Values::of(blocks)?, Values::of(&gradient)?);
-        let (rows, cols, size) = (self.weight.rows, self.weight.cols, self.size);
-        let n = x_values.len() / cols.max(1);
-        let (input, output) = (gemm::matrix(&x_values, n, cols), gemm::matrix(&g, n, rows));
-        let mut dx = x.track_op().then(|| vec![0f32; n * cols]);
-        let mut d_blocks = blocks.track_op().then(|| vec![0f32; rows * size]);
-        // One band after the other: all of them add to the same gradient of the input.
-        let band = self.groups_at_once();
-        for first in (0..rows / size).step_by(band) {
-            let band_rows = (band * size).min(rows - first * size);
-            scratch::with(2 * band_rows * cols, |values| {
-                let (own, changed) = values.split_at_mut(band_rows * cols);
-                self.changed_rows(first, &block_values, own, changed)?;
-                let g = output.subcols(first * size, band_rows);
-                if let Some(dx) = &mut dx {
-                    gemm::product(gemm::matrix_mut(dx, n, cols), g, gemm::matrix(changed, band_rows, cols), 1.0, true);
-                }
-                let entries = first * size * size..(first * size + band_rows) * size;
-                if let Some(d_blocks) = d_blocks.as_mut().and_then(|blocks| blocks.get_mut(entries)) {
-                    gemm::product(gemm::matrix_mut(changed, band_rows, cols), g.transpose(), input, 1.0, false);
-                    self.block_gradients(own, changed, d_blocks);
-                }
-                Ok::<(), NnError>(())
-            })
-            .candle()?;
-        }
+        let mut dx = x.track_op().then(|| vec![0f32; x_values.len()]);
+        let d_blocks =
+            self.backward((&x_values, &block_values), &g, (dx.as_deref_mut(), false), blocks.track_op()).candle()?;
         let dx = dx.map(|values| tensor(values, x.dims())).transpose()?;
         let d_blocks = d_blocks.map(|values| tensor(values, blocks.dims())).transpose()?;
         Ok((dx, d_blocks))

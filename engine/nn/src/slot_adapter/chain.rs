@@ -300,9 +300,11 @@ impl HeldChain {
     /// The terms as a fused half carries them: the trained one, and what is taken off.
     pub(super) fn fused(&self, dropout: Option<Dropout>) -> Result<(FusedLowRank, Option<FusedLowRank>)> {
         let scale = self.scale as f32;
+        let mut inputs = None;
         let (a, b) = match &self.parts {
             Parts::Chain(triple) => {
                 let a = triple.a.fused()?;
+                inputs = triple.a.inputs();
                 if let (HeldCore::None, None) = (&triple.core, &self.taken) {
                     (a, triple.b.fused()?)
                 } else {
@@ -324,10 +326,11 @@ impl HeldChain {
                 b: FusedFactor::fixed(taken.b.clone()),
                 scale: -scale,
                 dropout: None,
+                inputs: None,
             }),
             _ => None,
         };
-        Ok((FusedLowRank { a, b, scale, dropout }, taken))
+        Ok((FusedLowRank { a, b, scale, dropout, inputs }, taken))
     }
 
     /// Adds the change to a weight, rounded once.

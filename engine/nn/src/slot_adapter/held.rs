@@ -1,7 +1,7 @@
 //! A factor with its values: trained, constant and regenerated, or made from either.
 
 use crate::Result;
-use crate::fused::FusedFactor;
+use crate::fused::{FusedFactor, FusedInputs};
 use crate::ops::{Seeded, linear_trained, scale_rows, seeded_sum};
 use crate::param::{Param, Role};
 use crate::rng::Stream;
@@ -15,6 +15,8 @@ use std::sync::{Arc, Weak};
 pub(super) struct Held {
     source: HeldSource,
     map: HeldMap,
+    /// What its rows give of an input, where they are no product.
+    inputs: Option<FusedInputs>,
 }
 
 enum HeldSource {
@@ -94,11 +96,20 @@ impl Held {
         };
         let leaf = |value: &Tensor, group: Group| Leaf::new(name, value, role, group);
         let constant = |values: Vec<f32>| Tensor::from_vec(values, shape, &Device::Cpu);
+        let mut inputs = None;
         let source = match factor.source {
             Source::Dense(init) => HeldSource::Trained(leaf(&start(init, &mut stream)?, factor.group)?),
             Source::Frozen(init) => HeldSource::Frozen(start(init, &mut stream)?),
-            Source::Select => HeldSource::Frozen(constant(select(shape, &mut stream))?),
-            Source::TiledIdentity => HeldSource::Frozen(constant(tiled_identity(shape))?),
+            Source::Select => {
+                let columns = select(shape, &mut stream);
+                let values = constant(ones_at(&columns, shape))?;
+                inputs = Some(FusedInputs::Picked(columns.into()));
+                HeldSource::Frozen(values)
+            }
+            Source::TiledIdentity => {
+                inputs = Some(FusedInputs::Summed(shape.first().copied().unwrap_or(1)));
+                HeldSource::Frozen(constant(tiled_identity(shape))?)
+            }
             Source::Shared { init, rows, cols } => {
                 let whole = Whole { seed, role, rows, cols, init };
                 HeldSource::Shared(whole.part(shape)?, whole)
@@ -119,12 +130,18 @@ impl Held {
                 HeldMap::Rows(leaf(&Tensor::from_vec(values, rows, &Device::Cpu)?, factor.group)?)
             }
         };
-        Ok(Self { source, map })
+        let inputs = inputs.filter(|_| matches!(map, HeldMap::None));
+        Ok(Self { source, map, inputs })
     }
 
     /// A parameter that starts as `value`.
     pub(super) fn trained(name: &str, value: &Tensor, role: Role, group: Group) -> Result<Self> {
-        Ok(Self { source: HeldSource::Trained(Leaf::new(name, value, role, group)?), map: HeldMap::None })
+        Ok(Self { source: HeldSource::Trained(Leaf::new(name, value, role, group)?), map: HeldMap::None, inputs: None })
+    }
+
+    /// What its rows give of an input, where they are no product.
+    pub(super) fn inputs(&self) -> Option<FusedInputs> {
+        self.inputs.clone()
     }
 
     /// Its values; differentiable in everything trained behind them.
@@ -284,16 +301,22 @@ pub(super) fn values(tensor: &Tensor) -> Result<Vec<f32>> {
     Ok(tensor.flatten_all()?.to_vec1()?)
 }
 
-/// One row of zeros and a one per picked column; as many distinct columns as there are rows, ascending.
-fn select(shape: &[usize], stream: &mut Stream) -> Vec<f32> {
+/// As many distinct columns as there are rows, ascending.
+fn select(shape: &[usize], stream: &mut Stream) -> Vec<u32> {
     let (rows, cols) = (shape.first().copied().unwrap_or(0), shape.last().copied().unwrap_or(0));
     let mut columns: Vec<usize> = (0..cols).collect();
     stream.shuffle(&mut columns);
     columns.truncate(rows);
     columns.sort_unstable();
+    columns.into_iter().map(|column| u32::try_from(column).unwrap_or(u32::MAX)).collect()
+}
+
+/// One row of zeros and a one per picked column.
+fn ones_at(columns: &[u32], shape: &[usize]) -> Vec<f32> {
+    let (rows, cols) = (shape.first().copied().unwrap_or(0), shape.last().copied().unwrap_or(0));
     let mut values = vec![0f32; rows * cols];
-    for (row, column) in columns.into_iter().enumerate() {
-        if let Some(value) = values.get_mut(row * cols + column) {
+    for (row, &column) in columns.iter().enumerate() {
+        if let Some(value) = values.get_mut(row * cols + column as usize) {
             *value = 1.0;
         }
     }

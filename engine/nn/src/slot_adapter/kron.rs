@@ -2,12 +2,15 @@
 
 use super::calibrate::Starts;
 use super::held::{Held, Place, values};
-use crate::Result;
 use crate::adapter::MergedWeight;
+use crate::frozen::FrozenWeight;
+use crate::fused::{FusedFactor, FusedKron};
 use crate::ops::linear_trained;
 use crate::param::{Param, Role};
 use crate::slots::{Base, Factor, Kron, KronFactor};
+use crate::{NnError, Result};
 use candle_core::Tensor;
+use std::sync::Arc;
 
 /// `s · Σ U_t ⊗ V_t` with its tensors.
 pub(super) struct HeldKron {
@@ -56,12 +59,48 @@ impl Side {
         }
     }
 
+    fn fused(&self) -> Result<FusedFactor> {
+        match self {
+            Self::Full(held) => held.fused(),
+            Self::Product { .. } => FusedFactor::folded(self.tensor()?, self.params()),
+        }
+    }
+
     fn params(&self) -> Vec<Param> {
         match self {
             Self::Full(held) => held.params().collect(),
             Self::Product { outer, inner } => outer.params().chain(inner.params()).collect(),
         }
     }
+}
+
+/// A product with its scale.
+type Product = (Tensor, Tensor, f64);
+
+/// `Σ s · x (U ⊗ V)ᵀ`: V over the inner part of the features, then U over the outer part.
+fn applied(
+    products: &[Product],
+    (u_size, v_size): ((usize, usize), (usize, usize)),
+    x: &Tensor,
+) -> Result<Option<Tensor>> {
+    let ((a, c), (b, d)) = (u_size, v_size);
+    let n = x.elem_count() / (c * d).max(1);
+    let mut shape = x.dims().to_vec();
+    if let Some(last) = shape.last_mut() {
+        *last = a * b;
+    }
+    let pieces = x.contiguous()?.reshape((n * c, d))?;
+    let mut sum: Option<Tensor> = None;
+    for (u, v, scale) in products {
+        let inner = linear_trained(&pieces, v, None)?.reshape((n, c, b))?.transpose(1, 2)?.contiguous()?;
+        let outer = linear_trained(&inner.reshape((n * b, c))?, u, None)?.reshape((n, b, a))?;
+        let y = outer.transpose(1, 2)?.contiguous()?.reshape(shape.as_slice())?.affine(*scale, 0.0)?;
+        sum = Some(match sum {
+            Some(sum) => (sum + y)?,
+            None => y,
+        });
+    }
+    Ok(sum)
 }
 
 impl HeldKron {
@@ -94,32 +133,32 @@ impl HeldKron {
     }
 
     /// The products with their scales: the trained ones, then what is taken off.
-    fn products(&self) -> Result<Vec<(Tensor, Tensor, f64)>> {
+    fn products(&self) -> Result<Vec<Product>> {
         let trained = self.terms.iter().map(|(u, v)| Ok((u.tensor()?, v.tensor()?, self.scale)));
         let taken = self.taken.iter().map(|(u, v)| Ok((u.clone(), v.clone(), -self.scale)));
         trained.chain(taken).collect()
     }
 
-    /// `Σ s · x (U ⊗ V)ᵀ` for `x` (.., c d): V over the inner part of the features, then U over the outer part.
+    /// `Σ s · x (U ⊗ V)ᵀ` for `x` (.., c d).
     pub(super) fn forward(&self, x: &Tensor) -> Result<Option<Tensor>> {
-        let ((a, c), (b, d)) = (self.u_size, self.v_size);
-        let n = x.elem_count() / (c * d).max(1);
-        let mut shape = x.dims().to_vec();
-        if let Some(last) = shape.last_mut() {
-            *last = a * b;
-        }
-        let pieces = x.contiguous()?.reshape((n * c, d))?;
-        let mut sum: Option<Tensor> = None;
-        for (u, v, scale) in self.products()? {
-            let inner = linear_trained(&pieces, &v, None)?.reshape((n, c, b))?.transpose(1, 2)?.contiguous()?;
-            let outer = linear_trained(&inner.reshape((n * b, c))?, &u, None)?.reshape((n, b, a))?;
-            let y = outer.transpose(1, 2)?.contiguous()?.reshape(shape.as_slice())?.affine(scale, 0.0)?;
-            sum = Some(match sum {
-                Some(sum) => (sum + y)?,
-                None => y,
-            });
-        }
-        Ok(sum)
+        applied(&self.products()?, (self.u_size, self.v_size), x)
+    }
+
+    /// The same as a function of its own, which takes the products as they are now.
+    pub(super) fn detached(&self) -> Result<impl Fn(&Tensor) -> Result<Tensor> + Send + Sync + use<>> {
+        let (products, sizes) = (self.products()?, (self.u_size, self.v_size));
+        Ok(move |x: &Tensor| {
+            let none = || NnError::Value("a sum of Kronecker products has no term".to_owned());
+            applied(&products, sizes, x)?.ok_or_else(none)
+        })
+    }
+
+    /// In the rows of a frozen weight.
+    pub(super) fn in_rows(&self, weight: &Arc<FrozenWeight>) -> Result<FusedKron> {
+        let terms = self.terms.iter().map(|(u, v)| Ok((u.fused()?, v.fused()?))).collect::<Result<_>>()?;
+        let (scale, taken) = (self.scale as f32, self.taken.clone());
+        let (weight, u_size, v_size) = (Arc::clone(weight), self.u_size, self.v_size);
+        Ok(FusedKron { weight, scale, terms, taken, u_size, v_size })
     }
 
     /// Adds the change to a weight, rounded once.

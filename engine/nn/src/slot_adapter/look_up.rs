@@ -3,6 +3,7 @@
 use super::held::{Held, Place, values};
 use crate::Result;
 use crate::adapter::MergedWeight;
+use crate::fused::FusedWeight;
 use crate::ops::{Codes, linear_look_up, widened};
 use crate::param::{Param, Role};
 use crate::sketch::sketch;
@@ -33,6 +34,11 @@ impl HeldLookUp {
 
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         linear_look_up(x, &self.codes, &self.table.tensor()?)
+    }
+
+    /// As the weight of a fused layer.
+    pub(super) fn fused(&self) -> Result<FusedWeight> {
+        Ok(FusedWeight::LookUp(Arc::clone(&self.codes), self.table.fused()?))
     }
 
     /// Puts the weight that it stands for in the place of the one that is there.

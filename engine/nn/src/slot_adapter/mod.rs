@@ -9,6 +9,7 @@
 mod calibrate;
 mod chain;
 mod follow;
+mod fused;
 mod gradient;
 mod held;
 mod kron;
@@ -369,32 +370,8 @@ impl Adapter for SlotAdapter {
         }
     }
 
-    fn fused_change(&self, ctx: &ForwardContext) -> Result<Option<FusedChange>> {
-        match (&self.normaliser, &self.transform) {
-            (HeldNormaliser::None, HeldTransform::None) => {}
-            (
-                HeldNormaliser::None
-                | HeldNormaliser::RowMagnitude(_)
-                | HeldNormaliser::RowScale(_)
-                | HeldNormaliser::ColumnScale(_),
-                HeldTransform::None | HeldTransform::Left(_) | HeldTransform::RowGroups { .. },
-            ) => return Ok(None),
-        }
-        if self.slots.base == Base::Dropped {
-            return Ok(None);
-        }
-        let bias = self.bias.as_ref().map(Held::fused).transpose()?;
-        let seen = self.seen.clone().filter(|_| ctx.training);
-        let mut change = FusedChange { bias, seen, ..FusedChange::default() };
-        match &self.change {
-            Change::None => {}
-            Change::LowRank(chain) => {
-                let (low_rank, residual) = chain.fused(self.dropout(ctx))?;
-                (change.low_rank, change.residual) = (Some(low_rank), residual);
-            }
-            Change::Kron(_) | Change::LookUp(_) => return Ok(None),
-        }
-        Ok(Some(change))
+    fn fused_change(&self, below: Layer<'_>, ctx: &ForwardContext) -> Result<Option<FusedChange>> {
+        self.fused(below, ctx)
     }
 
     fn merge_into(&self, weight: &mut MergedWeight) -> Result<bool> {
@@ -538,3 +515,5 @@ fn added(first: Option<Tensor>, second: Option<Tensor>) -> Result<Option<Tensor>
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_fused;

@@ -5,7 +5,7 @@ use super::held::{Held, Place, values};
 use crate::adapter::MergedWeight;
 use crate::frozen::{FrozenWeight, backend};
 use crate::ops::{FrozenLinear, scale_features, with_slice};
-use crate::param::Role;
+use crate::param::{Param, Role};
 use crate::site::Layer;
 use crate::slots::{Factor, Normaliser};
 use crate::{NnError, Result};
@@ -101,6 +101,11 @@ impl HeldNormaliser {
 impl Magnitude {
     pub(super) fn tensor(&self) -> Result<Tensor> {
         self.magnitude.tensor()
+    }
+
+    /// The magnitudes as a parameter.
+    pub(super) fn params(&self) -> impl Iterator<Item = Param> {
+        self.magnitude.params()
     }
 
     /// `m / ‖V‖` (out) for V = W + the terms, without the product: `‖V‖² = ‖W‖² + 2 s ⟨W Aᵀ, B⟩ + s² ⟨B A Aᵀ, B⟩`

@@ -1,4 +1,4 @@
-//! Every choice of slots: counts, gradients, fused form, merge and export against each other.
+//! Every choice of slots: counts, gradients, merge and export against each other.
 
 use super::*;
 use crate::gradcheck::{GradCheck, check_parameters};
@@ -10,20 +10,20 @@ use crate::slots::{
 use crate::{FrozenWeight, LinearSite};
 use candle_core::Device;
 
-fn random(name: &str, shape: &[usize]) -> Tensor {
+pub(super) fn random(name: &str, shape: &[usize]) -> Tensor {
     let mut values = vec![0f32; shape.iter().product()];
     Stream::new(9, name).fill_normal(&mut values, 0.5);
     Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
 }
 
-fn site(out_features: usize, in_features: usize) -> LinearSite {
+pub(super) fn site(out_features: usize, in_features: usize) -> LinearSite {
     let weight = random("w", &[out_features, in_features]);
     let weight = FrozenWeight::from_tensor("w", &weight, crate::StorageKind::F32).unwrap();
     LinearSite::new("here", FrozenLinear { weight: Arc::new(weight), bias: Some(random("bias", &[out_features])) })
 }
 
 /// Every structure a chain can have today, with random starts so that no gradient vanishes.
-fn structures() -> Vec<(&'static str, Slots)> {
+pub(super) fn structures() -> Vec<(&'static str, Slots)> {
     let init = Init::Gaussian { std: 0.5 };
     let (trained, frozen) = (Factor::trained(init), Factor::frozen(init));
     let chain = |b, core, a| Slots {
@@ -45,7 +45,7 @@ fn structures() -> Vec<(&'static str, Slots)> {
 }
 
 /// What is no plain sum to the weight: residual bases over calibrated starts, normalisers, biases.
-fn other_choices() -> Vec<(&'static str, Slots)> {
+pub(super) fn other_choices() -> Vec<(&'static str, Slots)> {
     let init = Init::Gaussian { std: 0.5 };
     let plain = |base, dropout| Slots {
         base,
@@ -141,7 +141,7 @@ fn other_choices() -> Vec<(&'static str, Slots)> {
     ]
 }
 
-fn shake(site: &LinearSite) {
+pub(super) fn shake(site: &LinearSite) {
     for param in site.params() {
         let noise = random(&format!("shake/{}", param.name), param.var.dims());
         param.var.set(&(param.var.as_tensor() + noise).unwrap()).unwrap();
@@ -283,46 +283,6 @@ fn row_norms_are_those_of_the_dense_weight() {
     let expected = x.reshape((4, 6)).unwrap().matmul(&changed.t().unwrap()).unwrap();
     let expected = expected.broadcast_add(&random("bias", &[5])).unwrap().reshape((1, 4, 5)).unwrap();
     assert!(largest_difference(&site.forward(&x, &ctx).unwrap(), &expected) < 1e-5);
-}
-
-/// Everything that a fused half carries, against the graph: output, gradient of the input, of every parameter.
-#[test]
-fn fused_layers_compute_what_the_graph_does() {
-    let ctx = ForwardContext { training: true, seed: 1, step: 3, ..ForwardContext::plain(2, 4) };
-    let (x, g) = (random("x", &[8, 6]), random("g", &[8, 5]));
-    let flat = |tensor: &Tensor| values(tensor).unwrap();
-    let mut fused = 0;
-    for (name, slots) in structures().into_iter().chain(other_choices()) {
-        let mut site = site(5, 6);
-        site.attach(&slots, 7).unwrap();
-        shake(&site);
-        let Some(layer) = site.fused(&ctx).unwrap() else {
-            let transformed = slots.left != Left::None || slots.right != Right::None;
-            let graph = transformed || slots.normaliser != Normaliser::None;
-            assert!(graph || matches!(slots.delta, Delta::Kron(_)), "{name} is not fused");
-            continue;
-        };
-        fused += 1;
-        let (y, inner) = layer.forward_new(&flat(&x), 8).unwrap();
-        let (mut dx, mut grads) = (vec![0f32; 48], Grads::new());
-        layer.backward(&flat(&x), &inner, &flat(&g), 8, Some(&mut dx), false, &mut grads).unwrap();
-        let input = candle_core::Var::from_tensor(&x.reshape((2, 4, 6)).unwrap()).unwrap();
-        let expected = site.forward(input.as_tensor(), &ctx).unwrap();
-        let seeded = ops::seed_gradient(&expected, &g.reshape((2, 4, 5)).unwrap()).unwrap();
-        let mut store = seeded.backward().unwrap();
-        let close = |found: &[f32], expected: &Tensor, what: &str| {
-            let off = found.iter().zip(flat(expected)).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
-            assert!(off < 1e-4, "{name}: {what} is off by {off}");
-        };
-        close(&y, &expected, "the output");
-        close(&dx, &store.remove(input.as_tensor()).unwrap(), "the gradient of the input");
-        assert_eq!(grads.len(), site.params().len(), "{name}");
-        for param in site.params() {
-            let expected = store.remove(param.var.as_tensor()).unwrap();
-            close(&flat(grads.get(&param.name).unwrap()), &expected, &param.name);
-        }
-    }
-    assert!(fused >= 18, "{fused} choices were fused");
 }
 
 #[test]

@@ -126,6 +126,47 @@ fn compare_paths(model: Model, project: &Project) {
     }
 }
 
+/// Everything that a fused block carries beside plain chains, on a whole model: the graph's loss and gradients, and the
+/// same bits whether activations are kept or computed again.
+#[test]
+fn other_structures_and_insertions_agree_with_the_graph_and_with_recomputation() {
+    let few = [("rank", Value::Integer(4))];
+    let narrow = [("width", Value::Integer(4))];
+    let both = [("width", Value::Integer(4)), ("placement", Value::Text("houlsby".to_owned()))];
+    let short = [("prefix_length", Value::Integer(3))];
+    let cases: &[(&str, &[(&str, Value)])] = &[
+        ("dora", &few),
+        ("ia3", &[]),
+        ("hydra", &few),
+        ("bat", &few),
+        ("lokr", &few),
+        ("soka", &[]),
+        ("paca", &few),
+        ("miss", &few),
+        ("vera", &few),
+        ("pela", &[]),
+        ("sketchtune", &[]),
+        ("adapter", &both),
+        ("par-adapter", &narrow),
+        ("prefix", &short),
+        ("mam", &[]),
+    ];
+    for (method, settings) in cases {
+        for is_gemma in [false, true] {
+            let project = project(method, settings);
+            compare_paths(if is_gemma { gemma() } else { tiny_model(true) }, &project);
+            let (model, _) = adapt(if is_gemma { gemma() } else { tiny_model(true) }, &project);
+            let batch = mixed_batch();
+            let (loss, kept) = drive(&model, std::slice::from_ref(&batch), false);
+            let (loss_again, recomputed) = drive(&model, std::slice::from_ref(&batch), true);
+            assert_eq!(loss.to_bits(), loss_again.to_bits(), "{method}");
+            for ((name, kept), (_, recomputed)) in kept.iter().zip(recomputed.iter()) {
+                assert_eq!(values(kept), values(recomputed), "{method}: {name}");
+            }
+        }
+    }
+}
+
 /// Extra losses depend on the adapters alone: fused blocks leave them out and the driver adds them, once a micro-step.
 #[test]
 fn extra_losses_have_the_same_gradients_in_fused_blocks_as_in_the_graph() {
