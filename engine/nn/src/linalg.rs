@@ -180,6 +180,22 @@ pub struct KroneckerTerm {
     pub v: Vec<f64>,
 }
 
+/// `A` (a b, c d) as (a c, b d): each block of (b, d) laid out as a row, so that a Kronecker product U ⊗ V with U (a, c)
+/// becomes the product of a column and a row.
+///
+/// # Errors
+/// Sizes that do not fit, values that are not finite.
+pub fn block_rows(values: &[f64], (a, c): (usize, usize), (b, d): (usize, usize)) -> Result<Vec<f64>> {
+    let matrix = view(values, a * b, c * d)?;
+    let mut blocks = Vec::with_capacity(values.len());
+    for (i, j) in (0..a).flat_map(|i| (0..c).map(move |j| (i, j))) {
+        for (k, l) in (0..b).flat_map(|k| (0..d).map(move |l| (k, l))) {
+            blocks.push(matrix[(i * b + k, j * d + l)]);
+        }
+    }
+    Ok(blocks)
+}
+
 /// The `terms` strongest products of `A ≈ Σ s · U ⊗ V` for U (a, c), V (b, d) and A (a b, c d).
 ///
 /// # Errors
@@ -192,14 +208,7 @@ pub fn kronecker(
     iterations: usize,
     stream: &mut Stream,
 ) -> Result<Vec<KroneckerTerm>> {
-    let matrix = view(values, a * b, c * d)?;
-    // Each block of A, laid out as a row: a Kronecker product becomes a product of a column and a row.
-    let mut blocks = Vec::with_capacity(values.len());
-    for (i, j) in (0..a).flat_map(|i| (0..c).map(move |j| (i, j))) {
-        for (k, l) in (0..b).flat_map(|k| (0..d).map(move |l| (k, l))) {
-            blocks.push(matrix[(i * b + k, j * d + l)]);
-        }
-    }
+    let blocks = block_rows(values, (a, c), (b, d))?;
     let svd = leading_svd(&blocks, a * c, b * d, terms, iterations, stream)?;
     let column = |values: &[f64], term: usize| values.iter().skip(term).step_by(terms).copied().collect::<Vec<_>>();
     let term = |(term, s): (usize, &f64)| KroneckerTerm { s: *s, u: column(&svd.u, term), v: column(&svd.v, term) };

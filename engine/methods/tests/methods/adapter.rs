@@ -91,3 +91,26 @@ fn tasks_share_a_layer_or_both_or_have_their_own() -> Outcome {
     assert!(refused.is_err_and(|error| error.to_string().contains("share no layers between blocks")));
     Ok(())
 }
+
+/// One for all is no task's own: nothing there asks which task it is.
+#[test]
+fn switching_the_task_leaves_a_shared_adapters_output_unchanged() -> Outcome {
+    let x = normal("x", 5, 32, 1.0)?;
+    for (share, own) in [("both", 0), ("none", 3)] {
+        let settings = [("tasks", text("own,b,c")), ("share_tasks", text(share)), ("width", Value::Integer(4))];
+        for (stage, inserts) in inserted("adapter", &blocks(2, 32, 8), &settings)? {
+            moved(&inserts)?;
+            assert_eq!(inserts.tasks().len(), own, "{stage}, shared: {share}");
+            let answer = |task: &str| -> Outcome<_> {
+                let shared = inserts.apply(Point::MlpOut, x.clone(), &[])?;
+                Ok(inserts.of_task(Point::MlpOut, shared, task)?)
+            };
+            let first = answer(inserts.tasks().first().copied().unwrap_or("own"))?;
+            assert!(off(&first, &x)? > 1e-2, "{stage}: nothing is added");
+            for task in ["b", "c"] {
+                assert_eq!(off(&answer(task)?, &first)? == 0.0, share == "both", "{stage}, {task}, shared: {share}");
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,6 +1,7 @@
 //! Comp-LoRA: protected directions stay untouched, and what that costs.
 
-use crate::bench::{Outcome, best_fit, count, dense_goal, fit, layer, off, orthogonal, slots, weight};
+use crate::bench::{Outcome, SIDE, best_fit, count, dense_goal, fit, layer, off, orthogonal, slots, tell, weight};
+use crate::forget::{Forget, forgotten_at};
 use candle_core::Tensor;
 use temper_nn::LinearSite;
 use temper_protocol::Value;
@@ -71,5 +72,23 @@ fn protection_costs_fit_on_a_dense_goal() -> Outcome {
     let fit = |energy: f64| best_fit(&slots("comp-lora", &settings(energy, true))?, &dense_goal()?, 200);
     let (free, some, much) = (fit(0.0)?, fit(0.5)?, fit(0.8)?);
     assert!(free < some && some < much && much < 1.0, "{free}, {some}, {much} are left");
+    Ok(())
+}
+
+/// Sixteen directions are protected: the share of energy that they hold and fifteen do not.
+#[test]
+fn at_matched_task_error_it_forgets_a_fifth_of_what_lora_does() -> Outcome {
+    const MATCHED: f64 = 0.8;
+    let held = |count: usize| (1..=count).map(|index| (index as f64).powf(-1.4)).sum::<f64>();
+    let energy = (held(15) + held(16)) / (2.0 * held(SIDE));
+    let bench = Forget::new()?;
+    let lora = slots("lora", &[("rank", Value::Integer(8)), ("alpha", Value::Number(8.0))])?;
+    let theirs = forgotten_at(&bench.curve(&lora, &bench.task, 300, 1e-2)?, MATCHED).ok_or("LoRA stays above")?;
+    for two_sided in [false, true] {
+        let curve = bench.curve(&slots("comp-lora", &settings(energy, two_sided))?, &bench.task, 300, 1e-2)?;
+        let ours = forgotten_at(&curve, MATCHED).ok_or("it stays above")?;
+        tell(&format!("two-sided {two_sided}: forgets {ours:.5}, LoRA {theirs:.5}"));
+        assert!(ours <= 0.2 * theirs, "two-sided {two_sided}: forgets {ours}, LoRA {theirs}");
+    }
     Ok(())
 }

@@ -1,8 +1,9 @@
 //! DiffoRA: which layers gates choose, and that what is left is LoRA on them.
 
 use crate::alloc::{Bench, STEPS, plan, uniform};
-use crate::bench::{Outcome, count, tell};
-use temper_nn::AdapterExport;
+use crate::bench::{Outcome, SIDE, count, inputs, layer, normal, off, slots, tell};
+use candle_core::Tensor;
+use temper_nn::{AdapterExport, ForwardContext};
 use temper_protocol::Value;
 
 fn settings(search: f64) -> [(&'static str, Value); 5] {
@@ -66,7 +67,32 @@ fn what_is_left_is_lora_on_the_chosen_layers() -> Outcome {
         let exports = site.export()?;
         let [AdapterExport::LowRank { b, .. }] = exports.as_slice() else { return Err("it is no LoRA".into()) };
         let own = site.params().into_iter().find(|param| param.name.ends_with(".b")).ok_or("no B")?;
-        assert_eq!(crate::bench::off(b, own.var.as_tensor())?, 0.0, "the gate changes B");
+        assert_eq!(off(b, own.var.as_tensor())?, 0.0, "the gate changes B");
     }
+    Ok(())
+}
+
+#[test]
+fn with_open_gates_it_is_lora_to_1e_6() -> Outcome {
+    let (mut gated, mut lora) = (layer()?, layer()?);
+    gated.attach(&slots("diffora", &settings(0.1))?, 3)?;
+    lora.attach(&slots("lora", &settings(0.1)[..2])?, 3)?;
+    for site in [&gated, &lora] {
+        for param in site.params() {
+            let dims = param.var.dims();
+            let open = param.name == "w.core";
+            let values = if open {
+                Tensor::full(40f32, dims, param.var.device())?
+            } else {
+                normal(&param.name, dims[0], dims[1], 0.3)?
+            };
+            param.var.set(&values)?;
+        }
+    }
+    assert_eq!(gated.params().len(), lora.params().len() + 1, "a gate more");
+    let (x, ctx) = (inputs()?, ForwardContext::plain(1, 2 * SIDE));
+    let (ours, theirs) = (gated.forward(&x, &ctx)?, lora.forward(&x, &ctx)?);
+    let largest = theirs.abs()?.max_all()?.to_scalar::<f32>()?;
+    assert!(off(&ours, &theirs)? <= 1e-6 * largest.max(1.0), "{}", off(&ours, &theirs)?);
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use temper_methods::find;
 use temper_nn::layer_stats::gather;
 use temper_nn::slots::Slots;
-use temper_nn::{Bits, ForwardContext, FrozenLinear, FrozenWeight, Group, GroupedInt, LinearSite, StorageKind};
+use temper_nn::{Bits, ForwardContext, FrozenLinear, FrozenWeight, Group, GroupedInt, LinearSite, StorageKind, linalg};
 use temper_protocol::Value;
 
 const THREE_BITS: StorageKind = StorageKind::Grouped(GroupedInt { bits: Bits::Three, group: Group::G32 });
@@ -37,13 +37,18 @@ fn rounded() -> Outcome<LinearSite> {
 
 /// The layer with `slots`, given the inputs of the bench to look at where they ask for them.
 fn attached(slots: &Slots) -> Outcome<LinearSite> {
-    let (mut site, x) = (rounded()?, inputs()?);
+    attached_after(slots, &inputs()?)
+}
+
+/// The same with other inputs.
+fn attached_after(slots: &Slots, x: &Tensor) -> Outcome<LinearSite> {
+    let mut site = rounded()?;
     let mut stats = Default::default();
     if let Some(wanted) = slots.gathers() {
         let mut passes = 0;
         stats = gather(&[(&site, wanted)], || -> Outcome<bool> {
             passes += 1;
-            site.forward(&x, &ForwardContext::plain(1, 2 * SIDE))?;
+            site.forward(x, &ForwardContext::plain(1, x.dim(0)?))?;
             Ok(passes < 1)
         })?;
     }
@@ -93,5 +98,33 @@ fn params_are_loras_and_it_looks_at_the_rows_it_says() -> Outcome {
     let slots = slots("eora", &[])?;
     assert_eq!((slots.rank(), slots.calibration_rows()), (SIDE, 64), "128 is more than the layer has");
     assert!(slots.calibrates_in_order());
+    Ok(())
+}
+
+/// With X the inputs, ‖(ΔW − B A) Xᵀ‖ is the root of the sum of the squared singular values of ΔW S that were left out; those
+/// of ΔW Xᵀ are the same.
+#[test]
+fn output_error_is_that_of_the_dropped_singular_values() -> Outcome {
+    let seen = (rounded()?.merged()?.ok_or("no weight")? - weight()?)?.matmul(&inputs()?.t()?.contiguous()?)?;
+    let seen: Vec<f64> = seen.flatten_all()?.to_vec1::<f32>()?.into_iter().map(f64::from).collect();
+    let singular = linalg::singular_values(&seen, SIDE, 2 * SIDE)?;
+    for rank in [2, 8, 24] {
+        let dropped: f64 = singular.iter().skip(rank).map(|value| value * value).sum();
+        let found = f64::from(errors(&attached(&of_rank(rank as i64)?)?)?.0);
+        assert!((found / dropped.sqrt() - 1.0).abs() < 1e-4, "rank {rank}: {found} instead of {}", dropped.sqrt());
+    }
+    Ok(())
+}
+
+/// The best product for the weights leaves the smallest singular values of ΔW; where inputs spread evenly so does this one.
+#[test]
+fn with_inputs_that_spread_evenly_it_is_the_plain_decomposition() -> Outcome {
+    let even = Tensor::eye(SIDE, candle_core::DType::F32, &candle_core::Device::Cpu)?;
+    let rest = (rounded()?.merged()?.ok_or("no weight")? - weight()?)?;
+    let rest: Vec<f64> = rest.flatten_all()?.to_vec1::<f32>()?.into_iter().map(f64::from).collect();
+    let singular = linalg::singular_values(&rest, SIDE, SIDE)?;
+    let best = singular.iter().skip(8).map(|value| value * value).sum::<f64>().sqrt();
+    let found = f64::from(errors(&attached_after(&of_rank(8)?, &even)?)?.1);
+    assert!((found / best - 1.0).abs() < 1e-4, "{found} instead of {best}");
     Ok(())
 }

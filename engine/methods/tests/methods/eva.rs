@@ -1,10 +1,12 @@
 //! EVA: directions along the inputs' spread, fast first steps, and where the directions of a model go.
 
-use crate::bench::{Outcome, count, dense_goal, fit, layer, off, param, put, slots, tell};
+use crate::bench::{Outcome, SIDE, count, dense_goal, fit, inputs, layer, off, param, put, slots, tell};
 use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
 use temper_methods::find;
+use temper_nn::layer_stats::gather;
 use temper_nn::rules::share_out;
+use temper_nn::{ForwardContext, linalg};
 use temper_protocol::Value;
 
 fn settings(rank: i64, most: i64) -> [(&'static str, Value); 3] {
@@ -24,7 +26,7 @@ fn directions_stand_at_right_angles_and_change_nothing_at_first() -> Outcome {
 #[test]
 fn fewer_inputs_than_directions_are_refused() -> Outcome {
     let mut site = layer()?;
-    let few = crate::bench::inputs()?.narrow(0, 0, 4)?.contiguous()?;
+    let few = inputs()?.narrow(0, 0, 4)?.contiguous()?;
     let refused = crate::bench::put_after(&mut site, &slots("eva", &settings(8, 1))?, 3, &few);
     let error = refused.err().ok_or("four inputs have no eight components")?.to_string();
     assert!(error.contains("more rows"), "{error}");
@@ -65,7 +67,7 @@ fn twenty_steps_go_further_than_loras_and_four_hundred_as_far() -> Outcome {
 }
 
 #[test]
-fn directions_go_where_they_explain_most_and_keep_their_strength() -> Outcome {
+fn directions_go_where_they_explain_most_add_up_to_the_budget_and_keep_their_strength() -> Outcome {
     let explained: BTreeMap<usize, Vec<f64>> =
         [(0, vec![0.5, 0.3, 0.1, 0.05]), (1, vec![0.2, 0.1, 0.05, 0.01]), (2, vec![0.04, 0.03, 0.02, 0.01])].into();
     let shared = |most: i64| -> Outcome<_> {
@@ -86,10 +88,41 @@ fn directions_go_where_they_explain_most_and_keep_their_strength() -> Outcome {
     let plan = shared(2)?;
     let ranks: Vec<_> = plan.iter().map(|(name, slots)| (name.as_str(), slots.rank())).collect();
     assert_eq!(ranks, [("layers.0.attn.v", 4), ("layers.1.attn.v", 2)], "the third layer explains least");
+    assert_eq!(ranks.iter().map(|(_, rank)| rank).sum::<usize>(), 3 * 2, "the budget is two directions a layer");
     for (_, slots) in &plan {
         assert_eq!(slots.scale.value(slots.rank()), 1.0, "alpha grows with the rank");
     }
     let even: Vec<_> = shared(1)?.iter().map(|(_, slots)| slots.rank()).collect();
     assert_eq!(even, [2, 2, 2], "nothing is shared out");
+    Ok(())
+}
+
+/// The sine of the largest angle between both spaces of eight directions is below 1e-2.
+#[test]
+fn components_of_streamed_batches_span_those_of_all_inputs_at_once() -> Outcome {
+    let slots = slots("eva", &settings(8, 1))?;
+    let started = |batches: usize| -> Outcome<Tensor> {
+        let mut site = layer()?;
+        let (all, mut passed) = (inputs()?, 0);
+        let wanted = slots.gathers().ok_or("it looks at nothing")?;
+        let stats = gather(&[(&site, wanted)], || -> Outcome<bool> {
+            // Every batch has inputs of all strengths.
+            let rows: Vec<u32> = (0..2 * SIDE).skip(passed).step_by(batches).map(|row| row as u32).collect();
+            let rows = Tensor::new(rows, &Device::Cpu)?;
+            let batch = all.index_select(&rows, 0)?;
+            site.forward(&batch, &ForwardContext::plain(1, batch.dim(0)?))?;
+            passed += 1;
+            Ok(passed < batches)
+        })?;
+        assert_eq!(passed, batches, "it was steady before the end");
+        let seen = stats.get("w").map(|stats| &**stats);
+        site.attach_with(&slots, 3, seen)?;
+        Ok(param(&site, "w.a")?.copy()?)
+    };
+    let cosines = started(1)?.matmul(&started(4)?.t()?)?;
+    let cosines: Vec<f64> = cosines.flatten_all()?.to_vec1::<f32>()?.into_iter().map(f64::from).collect();
+    let smallest = linalg::singular_values(&cosines, 8, 8)?.into_iter().fold(1.0, f64::min);
+    let sine = (1.0 - smallest * smallest).max(0.0).sqrt();
+    assert!(sine < 1e-2, "the spaces stand {sine} apart");
     Ok(())
 }

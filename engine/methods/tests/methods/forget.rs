@@ -57,9 +57,24 @@ impl Forget {
 
     /// A curve of `steps` steps with slots that looked at `seen` first.
     pub(crate) fn curve(&self, slots: &Slots, seen: &Tensor, steps: u64, lr: f64) -> Outcome<Vec<Point>> {
-        let weight = FrozenWeight::from_tensor("w", &self.weight, StorageKind::F32)?;
-        let mut site = LinearSite::new("w", FrozenLinear { weight: Arc::new(weight), bias: None });
+        let mut site = self.site()?;
         put_after(&mut site, slots, 3, seen)?;
+        self.train(site, steps, lr)
+    }
+
+    /// The same with the weight itself trained.
+    pub(crate) fn whole(&self, steps: u64, lr: f64) -> Outcome<Vec<Point>> {
+        let mut site = self.site()?;
+        site.promote()?;
+        self.train(site, steps, lr)
+    }
+
+    fn site(&self) -> Outcome<LinearSite> {
+        let weight = FrozenWeight::from_tensor("w", &self.weight, StorageKind::F32)?;
+        Ok(LinearSite::new("w", FrozenLinear { weight: Arc::new(weight), bias: None }))
+    }
+
+    fn train(&self, mut site: LinearSite, steps: u64, lr: f64) -> Outcome<Vec<Point>> {
         let before = mean_square(&self.task, &(&self.weight - &self.goal)?)?;
         let wanted = self.task.matmul(&self.goal.t()?)?;
         let mut set = ParamSet::new(site.params())?;

@@ -40,9 +40,10 @@ fn function_is_unchanged_at_every_growth_event() -> Outcome {
         if bench.widths() != before {
             events += 1;
             for (old, new) in old.iter().zip(merged(&bench)?) {
-                // The last event drops what was trained ahead at 1e-5: still nothing one could see.
+                // The last event drops what was trained ahead at a strength of 1e-5.
+                let most = if bench.widths().iter().sum::<usize>() == 24 { 1e-5 } else { 1e-6 };
                 let off = off(old, &new)?;
-                assert!(off <= 1e-5, "{off:e} at step {step}");
+                assert!(off <= most, "{off:e} at step {step}");
             }
         }
     }

@@ -1,9 +1,13 @@
 //! INT2.1: what it adds to a base in bits, and when it imitates. The divergence itself is tested in `temper_nn`, the repair
 //! of a real model in the trainer's tests.
 
-use crate::bench::{Outcome, slots, values};
+use crate::bench::{Outcome, SIDE, inputs, normal, off, slots, values, weight};
+use candle_core::{Tensor, Var};
+use std::sync::Arc;
 use temper_methods::{ModelDims, SiteDims, find};
+use temper_nn::ops::{HeadTable, Parent, head_divergence};
 use temper_nn::slots::{Scale, Slots};
+use temper_nn::{Bits, ForwardContext, FrozenLinear, FrozenWeight, Group, GroupedInt, LinearSite, StorageKind};
 use temper_protocol::Value;
 
 /// The seven linear layers of a block of a 7B LLaMA.
@@ -51,5 +55,105 @@ fn it_is_lora_and_imitates_for_its_share_of_the_steps() -> Outcome {
     let none = values(&[("repair_share", Value::Number(0.0))]);
     assert!(method.imitates(&none).is_none() && !method.belongs_to_its_base(&none));
     assert!(find("lora")?.imitates(&values(&[])).is_none());
+    Ok(())
+}
+
+/// The bases that it is for: groups of integers of two to four bits, and eight bits.
+fn bases() -> Vec<StorageKind> {
+    let grouped = |bits| StorageKind::Grouped(GroupedInt { bits, group: Group::G32 });
+    vec![grouped(Bits::Two), grouped(Bits::Three), grouped(Bits::Four), StorageKind::Int8]
+}
+
+fn rounded(kind: StorageKind) -> Outcome<LinearSite> {
+    let weight = FrozenWeight::from_tensor("w", &weight()?, kind)?;
+    Ok(LinearSite::new("w", FrozenLinear { weight: Arc::new(weight), bias: None }))
+}
+
+fn held(site: &LinearSite) -> Outcome<Tensor> {
+    Ok(site.frozen().ok_or("no frozen weight")?.weight.to_tensor()?)
+}
+
+/// Codes of three bits straddle bytes as the others do not.
+#[test]
+fn what_is_packed_unpacks_to_the_bit_at_two_three_four_and_eight_bits() -> Outcome {
+    for kind in bases() {
+        let once = FrozenWeight::from_tensor("w", &weight()?, kind)?;
+        let levels = |row: &[f32]| {
+            let mut seen: Vec<u32> = row.iter().map(|value| value.to_bits()).collect();
+            seen.sort_unstable();
+            seen.dedup();
+            seen.len()
+        };
+        let unpacked = once.to_tensor()?.to_vec2::<f32>()?;
+        let most = match kind {
+            StorageKind::Grouped(GroupedInt { bits: Bits::Two, .. }) => 4,
+            StorageKind::Grouped(GroupedInt { bits: Bits::Three, .. }) => 8,
+            StorageKind::Grouped(_) => 16,
+            _ => 256,
+        };
+        assert!(unpacked.iter().flat_map(|row| row.chunks(32)).all(|group| levels(group) <= most), "{}", kind.name());
+        // A row read alone is the row of the whole.
+        let mut row = vec![0f32; SIDE];
+        once.read_rows(7..8, &mut row)?;
+        assert_eq!(row, unpacked[7], "{}", kind.name());
+        // Unpacking moves nothing: rounded again, what was unpacked stays what it is.
+        let again = FrozenWeight::from_tensor("w", &once.to_tensor()?, kind)?;
+        let moved = off(&once.to_tensor()?, &again.to_tensor()?)?;
+        assert!(moved <= 1e-3, "{}: {moved}", kind.name());
+    }
+    Ok(())
+}
+
+#[test]
+fn packed_products_equal_dense_ones_forward_and_backward_and_the_base_gets_no_gradient() -> Outcome {
+    for kind in bases() {
+        let site = rounded(kind)?;
+        let (x, ctx) = (Var::from_tensor(&inputs()?)?, ForwardContext::plain(1, 2 * SIDE));
+        let (y, dense) = (site.forward(x.as_tensor(), &ctx)?, x.as_tensor().matmul(&held(&site)?.t()?)?);
+        let largest = dense.abs()?.max_all()?.to_scalar::<f32>()?;
+        assert!(off(&y, &dense)? <= 1e-5 * largest, "{}: {}", kind.name(), off(&y, &dense)?);
+        let gradient = |y: &Tensor| -> Outcome<(Tensor, usize)> {
+            let store = y.sqr()?.sum_all()?.backward()?;
+            Ok((store.get(x.as_tensor()).ok_or("no gradient")?.clone(), store.get_ids().count()))
+        };
+        let ((packed, kept), (plain, _)) = (gradient(&y)?, gradient(&dense)?);
+        let largest = plain.abs()?.max_all()?.to_scalar::<f32>()?;
+        assert!(off(&packed, &plain)? <= 1e-5 * largest, "{}: {}", kind.name(), off(&packed, &plain)?);
+        assert_eq!(kept, 1, "{}: a gradient beside the input's", kind.name());
+    }
+    Ok(())
+}
+
+#[test]
+fn at_the_start_the_output_is_the_rounded_bases_to_the_bit() -> Outcome {
+    for kind in bases() {
+        let (mut site, base) = (rounded(kind)?, rounded(kind)?);
+        site.attach(&slots("int2.1", &[])?, 3)?;
+        let (x, ctx) = (inputs()?, ForwardContext::plain(1, 2 * SIDE));
+        assert_eq!(off(&site.forward(&x, &ctx)?, &base.forward(&x, &ctx)?)?, 0.0, "{}", kind.name());
+    }
+    Ok(())
+}
+
+#[test]
+fn divergence_from_itself_is_zero_it_is_finite_and_twice_the_length_is_twice_the_sum() -> Outcome {
+    let head = HeadTable::Frozen(Arc::new(FrozenWeight::from_tensor(
+        "head",
+        &normal("head", 50, SIDE, 3.0)?,
+        StorageKind::F32,
+    )?));
+    let (parent, student) = (normal("parent", 6, SIDE, 3.0)?, normal("student", 6, SIDE, 3.0)?);
+    let targets: Arc<[u32]> = (0..6).map(|at| at * 7).collect();
+    let of = |hidden: &Tensor, parent: &Tensor, targets: &Arc<[u32]>| -> Outcome<f32> {
+        let parent = Parent::of(parent, &head, targets)?;
+        Ok(head_divergence(hidden, &head, targets, &parent)?.0.to_scalar()?)
+    };
+    assert_eq!(of(&parent, &parent, &targets)?, 0.0);
+    let once = of(&student, &parent, &targets)?;
+    assert!(once.is_finite() && once > 0.0, "{once}");
+    let twice = |tensor: &Tensor| Tensor::cat(&[tensor, tensor], 0);
+    let long: Arc<[u32]> = targets.iter().chain(targets.iter()).copied().collect();
+    let doubled = of(&twice(&student)?, &twice(&parent)?, &long)?;
+    assert!((doubled / once - 2.0).abs() < 1e-4, "{once} and {doubled}");
     Ok(())
 }

@@ -46,3 +46,18 @@ fn only_named_tensors_are_trained() -> Outcome {
     assert_eq!(names, wanted);
     Ok(())
 }
+
+#[test]
+fn the_order_of_a_stack_counts() -> Outcome {
+    let x = normal("x", 5, 32, 1.0)?;
+    let (language, task) =
+        (inserted("inv-adapter", &blocks(1, 32, 8), &[])?, inserted("adapter", &blocks(1, 32, 8), &[])?);
+    let (language, task) = (stage(&language, "layers.0")?, stage(&task, "layers.0")?);
+    moved(language)?;
+    moved(task)?;
+    let through = |first: &Inserts, second: &Inserts| -> Outcome<_> {
+        Ok(second.apply(Point::MlpOut, first.apply(Point::MlpOut, x.clone(), &[])?, &[])?)
+    };
+    assert!(off(&through(language, task)?, &through(task, language)?)? > 1e-3);
+    Ok(())
+}

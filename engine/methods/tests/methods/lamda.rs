@@ -67,9 +67,11 @@ fn freezing_costs_little_and_per_number_trained_at_the_end_it_is_ahead_of_lora()
         best_fit(&slots("lora", &[("rank", Value::Integer(rank)), ("alpha", Value::Number(rank as f64))])?, &goal, 400)
     };
     let frozen = best_fit(&slots("lamda", &settings(22, 0.3))?, &goal, 400)?;
-    let free = best_fit(&slots("lamda", &settings(22, 1.0))?, &goal, 400)?;
+    let mut unfrozen = slots("lamda", &settings(22, 0.3))?;
+    unfrozen.rules.clear();
+    let free = best_fit(&unfrozen, &goal, 400)?;
     let small = lora(4)?;
-    assert!(frozen < free + 0.05, "{frozen} with early freezing, {free} with late");
+    assert!(frozen < free + 0.02, "{frozen} with freezing, {free} without");
     assert!(frozen < small, "22² = 484 numbers leave {frozen}, LoRA's 512 leave {small}");
     let (lamda, lora) = (best_fit(&slots("lamda", &settings(8, 0.3))?, &goal, 400)?, lora(8)?);
     assert!(lora < lamda, "at rank 8 LoRA leaves {lora}, LaMDA {lamda}");

@@ -4,8 +4,11 @@
 use crate::bench::{Outcome, count, fit, layer, low_rank_goal, normal, off, orthogonal, sized, slots, values, weight};
 use candle_core::Tensor;
 use temper_methods::find;
+use temper_nn::budget::{Candidate, allocate, total};
+use temper_nn::repair::{Compensation, Shape, Weighing, compensate};
+use temper_nn::rng::Stream;
 use temper_nn::slots::{Calibration, Slots};
-use temper_nn::{Bits, FrozenLinear, FrozenWeight, Group, GroupedInt, LinearSite, StorageKind};
+use temper_nn::{Bits, FrozenLinear, FrozenWeight, Group, GroupedInt, LinearSite, StorageKind, linalg};
 use temper_protocol::Value;
 
 const fn grouped(bits: Bits, group: Group) -> StorageKind {
@@ -128,5 +131,92 @@ fn at_few_bits_it_starts_lower_and_ends_worse_where_new_directions_are_needed() 
     let (start, end) = (both(&goal, 0)?, both(&goal, 100)?);
     assert!(start.0 < start.1, "start: {} beside {}", start.0, start.1);
     assert!(end.0 > end.1, "end: {} beside {}: the page says otherwise", end.0, end.1);
+    Ok(())
+}
+
+/// Of the paper's codebooks only that of four bits is here; the other widths are evenly spaced in groups.
+#[test]
+fn the_codebook_of_four_bits_is_the_known_one_and_the_nearest_code_is_taken() -> Outcome {
+    let codes = [
+        -1.0f32,
+        -0.696_192_8,
+        -0.525_073_05,
+        -0.394_917_5,
+        -0.284_441_38,
+        -0.184_773_43,
+        -0.091_050_04,
+        0.0,
+        0.079_580_3,
+        0.160_930_2,
+        0.246_112_3,
+        0.337_915_24,
+        0.440_709_83,
+        0.562_617,
+        0.722_956_84,
+        1.0,
+    ];
+    let rounded = |values: Vec<f32>| -> Outcome<Vec<f32>> {
+        let tensor = Tensor::from_vec(values, (1, 64), &candle_core::Device::Cpu)?;
+        Ok(FrozenWeight::from_tensor("w", &tensor, StorageKind::Nf4)?.to_tensor()?.flatten_all()?.to_vec1()?)
+    };
+    let exact: Vec<f32> = codes.iter().cycle().take(64).copied().collect();
+    assert!(rounded(exact.clone())?.iter().zip(&exact).all(|(found, code)| (found - code).abs() <= 1e-4));
+    let drawn: Vec<f32> = (0..64u8).map(|at| if at == 0 { 1.0 } else { f32::from(at).sin() * 0.999 }).collect();
+    for (found, value) in rounded(drawn.clone())?.iter().zip(&drawn) {
+        let nearest = codes.iter().map(|code| (code - value).abs()).fold(f32::INFINITY, f32::min);
+        assert!((found - value).abs() <= nearest + 1e-3, "{value} became {found}");
+    }
+    Ok(())
+}
+
+#[test]
+fn weighed_decomposition_is_the_plain_one_where_all_count_alike_and_beats_it_where_rows_and_columns_do_not() -> Outcome
+{
+    const SIDE: usize = 24;
+    let drawn = |name: &str, count: usize| -> Outcome<Vec<f64>> {
+        Ok(normal(name, 1, count, 1.0)?.flatten_all()?.to_vec1::<f32>()?.into_iter().map(f64::from).collect())
+    };
+    let rest = drawn("rest", SIDE * SIDE)?;
+    let shape = Shape { out_features: SIDE, in_features: SIDE, rank: 6, iterations: 0 };
+    let by = |weighing: Weighing<'_>| compensate(&rest, shape, weighing, &mut Stream::new(1, "weighed"));
+    let product = |found: &Compensation| linalg::product(&found.b, &found.a, (SIDE, 6, SIDE));
+    let plain = product(&by(Weighing::Plain)?)?;
+    let alike = product(&by(Weighing::Separable { rows: &[2.0; SIDE], cols: &[0.5; SIDE] })?)?;
+    assert!(plain.iter().zip(&alike).all(|(plain, alike)| (plain - alike).abs() < 1e-8));
+    let sizes =
+        |name: &str| -> Outcome<Vec<f64>> { Ok(drawn(name, SIDE)?.iter().map(|size| size.abs() + 0.01).collect()) };
+    let (rows, cols) = (sizes("rows")?, sizes("cols")?);
+    let weighed = product(&by(Weighing::Separable { rows: &rows, cols: &cols })?)?;
+    let error = |found: &[f64]| {
+        let off = |at: usize| ((rest[at] - found[at]) * rows[at / SIDE] * cols[at % SIDE]).powi(2);
+        (0..SIDE * SIDE).map(off).sum::<f64>()
+    };
+    assert!(error(&weighed) < error(&plain), "{} beside {}", error(&weighed), error(&plain));
+    Ok(())
+}
+
+#[test]
+fn used_bits_keep_the_budget_no_shared_storage_is_better_and_more_bits_never_cost_more() -> Outcome {
+    let (mut layers, mut values) = (Vec::new(), 0.0);
+    for layer in 0..20 {
+        let (size, height) = (1000.0 * f64::from(layer % 5 + 1), f64::from(layer * 7 % 11 + 1));
+        values += size;
+        let of = |bits: f64| Candidate { bits: bits * size, cost: size * height * 0.25f64.powf(bits) };
+        layers.push([2.19, 2.75, 3.19, 4.19, 8.25].map(of).to_vec());
+    }
+    let mut last = f64::INFINITY;
+    for budget in [2.2, 2.75, 3.2, 4.2, 6.0] {
+        let answer = allocate(&layers, values, budget).ok_or("it fits")?;
+        assert!(total(&layers, &answer, |of| of.bits) <= budget * values * (1.0 + 1e-9), "{budget}");
+        let cost = total(&layers, &answer, |of| of.cost);
+        for storage in 0..5 {
+            let alike = vec![storage; layers.len()];
+            if total(&layers, &alike, |of| of.bits) <= budget * values {
+                assert!(cost <= total(&layers, &alike, |of| of.cost), "{budget}: storage {storage} for all is better");
+            }
+        }
+        assert!(cost <= last, "{budget}");
+        last = cost;
+    }
     Ok(())
 }

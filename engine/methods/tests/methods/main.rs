@@ -30,6 +30,8 @@ mod eva;
 #[cfg(test)]
 mod forget;
 #[cfg(test)]
+mod full;
+#[cfg(test)]
 mod hydra;
 #[cfg(test)]
 mod ia3;
@@ -53,6 +55,8 @@ mod loha;
 mod lokr;
 #[cfg(test)]
 mod loldu;
+#[cfg(test)]
+mod lora;
 #[cfg(test)]
 mod lora_pro;
 #[cfg(test)]

@@ -62,3 +62,20 @@ fn the_scale_is_the_number_itself_for_both() -> Outcome {
     assert_eq!((stage.as_str(), low_rank.rank, low_rank.scale), ("layers.2", 4, 4.0));
     Ok(())
 }
+
+#[test]
+fn exactly_these_names_are_trained() -> Outcome {
+    let dims = model(2);
+    let plan = find("mtlora")?.plan(&values(&[]), &dims.sites, 1)?;
+    let adapted: Vec<&str> = plan.adapters.iter().map(|(name, _)| name.as_str()).collect();
+    let block = |layer: usize, parts: &[&str]| -> Vec<String> {
+        parts.iter().map(|part| format!("layers.{layer}.{part}")).collect()
+    };
+    let all = ["attn.q", "attn.k", "attn.v", "attn.o", "mlp.up", "mlp.down"];
+    assert_eq!(adapted, [block(0, &all), block(1, &all[..5])].concat());
+    let selector = plan.promote.selector()?;
+    let own: Vec<&str> = dims.own.iter().map(|own| own.name.as_str()).filter(|name| selector.selects(name)).collect();
+    assert_eq!(own, ["layers.0.attn_norm", "layers.1.mlp_norm", "norm"]);
+    assert!(dims.sites.iter().all(|site| !selector.selects(&site.name)), "a whole layer is trained");
+    Ok(())
+}

@@ -1,8 +1,10 @@
 //! PaCA: it is LoRA whose inner factor picks inputs, and what columns can and cannot fit.
 
-use crate::bench::{Outcome, SIDE, best_fit, count, dense_goal, fit, layer, normal, off, sized, slots, weight};
+use crate::bench::{
+    Outcome, SIDE, best_fit, count, dense_goal, fit, inputs, layer, normal, off, param, sized, slots, weight,
+};
 use candle_core::Tensor;
-use temper_nn::AdapterExport;
+use temper_nn::{AdapterExport, ForwardContext};
 use temper_protocol::Value;
 
 fn settings(columns: i64) -> [(&'static str, Value); 2] {
@@ -73,5 +75,31 @@ fn on_a_dense_goal_it_is_weaker_than_lora_per_number() -> Outcome {
     // A goal that changes every column evenly is what the picked ones can reach of it and no more.
     let goal = (weight()? + sized(&normal("even", SIDE, SIDE, 1.0)?, 1.0)?)?;
     assert!(best_fit(&slots("paca", &settings(64))?, &goal, 400)? < 0.01, "all columns fit everything");
+    Ok(())
+}
+
+#[test]
+fn answers_and_gradients_are_those_of_lora_with_the_selector_to_1e_6() -> Outcome {
+    let (mut paca, mut lora) = (layer()?, layer()?);
+    paca.attach(&slots("paca", &settings(8))?, 3)?;
+    lora.attach(&slots("lora", &settings(8))?, 3)?;
+    fit(&mut paca, &dense_goal()?, 20, 1e-2)?;
+    let exports = paca.export()?;
+    let [AdapterExport::LowRank { a, .. }] = exports.as_slice() else { return Err("it leaves in another form".into()) };
+    for own in lora.params() {
+        own.var.set(&if own.name == "w.a" { a.clone() } else { param(&paca, "w.b")?.copy()? })?;
+    }
+    let (x, ctx) = (candle_core::Var::from_tensor(&inputs()?)?, ForwardContext::plain(1, 2 * SIDE));
+    let answers = |site: &temper_nn::LinearSite| -> Outcome<[Tensor; 3]> {
+        let y = site.forward(x.as_tensor(), &ctx)?;
+        let store = y.sqr()?.mean_all()?.backward()?;
+        let b = param(site, "w.b")?;
+        let gradient = |of: &Tensor| store.get(of).cloned().ok_or("no gradient");
+        Ok([y, gradient(x.as_tensor())?, gradient(&b)?])
+    };
+    for (ours, theirs) in answers(&paca)?.iter().zip(&answers(&lora)?) {
+        let largest = theirs.abs()?.max_all()?.to_scalar::<f32>()?;
+        assert!(off(ours, theirs)? <= 1e-6 * largest.max(1.0), "{}", off(ours, theirs)?);
+    }
     Ok(())
 }

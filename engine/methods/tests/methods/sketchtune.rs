@@ -6,6 +6,7 @@ use crate::bench::{
 use candle_core::Tensor;
 use std::sync::Arc;
 use temper_methods::{ModelDims, SiteDims, find};
+use temper_nn::ops::Codes;
 use temper_nn::slots::Slots;
 use temper_nn::{ForwardContext, FrozenLinear, FrozenWeight, LinearSite, StorageKind};
 use temper_protocol::Value;
@@ -90,5 +91,57 @@ fn a_curve_through_the_weights_is_met_where_lora_of_as_many_numbers_is_not_and_a
     let dense = dense_goal()?;
     let (ours, theirs) = (best_fit(&sketched("4", "1")?, &dense, STEPS)?, best_fit(&lora(8)?, &dense, STEPS)?);
     assert!(theirs < ours, "dense: {ours} beside {theirs}");
+    Ok(())
+}
+
+#[test]
+fn the_sketch_errs_no_more_with_more_bits_or_more_groups() -> Outcome {
+    let error = |bits: &str, groups: &str| -> Outcome<f32> {
+        let mut site = layer()?;
+        site.attach(&sketched(bits, groups)?, 1)?;
+        Ok((site.merged()?.ok_or("it does not merge")? - weight()?)?.sqr()?.sum_all()?.to_scalar::<f32>()?)
+    };
+    for groups in ["1", "2", "4"] {
+        let by_bits = [error("2", groups)?, error("3", groups)?, error("4", groups)?];
+        assert!(by_bits.is_sorted_by(|more, less| more >= less), "{groups} groups: {by_bits:?}");
+    }
+    for bits in ["2", "3", "4"] {
+        let by_groups = [error(bits, "1")?, error(bits, "2")?, error(bits, "4")?];
+        assert!(by_groups.is_sorted_by(|more, less| more >= less), "{bits} bits: {by_groups:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn packed_codes_unpack_to_the_bit_with_the_even_column_in_the_high_half() -> Outcome {
+    let codes: Vec<u8> = (0..3 * 7).map(|at| (at * 5 % 16) as u8).collect();
+    let packed = Codes::pack((3, 7), 1, 4, &codes)?;
+    assert_eq!(packed.unpacked(), codes);
+    let hand_made = Codes::pack((1, 3), 1, 4, &[0xA, 0x5, 0xC])?;
+    assert!(format!("{hand_made:?}").contains(&format!("{:?}", [0xA5u8, 0xC0])), "{hand_made:?}");
+    Ok(())
+}
+
+/// ∂L/∂table[o, c] = Σ over the weights of row o with code c of their gradients.
+#[test]
+fn the_gradient_of_a_number_is_the_sum_over_the_weights_that_it_stands_for() -> Outcome {
+    let mut site = layer()?;
+    site.attach(&sketched("3", "1")?, 1)?;
+    let (held, table) = (site.merged()?.ok_or("it does not merge")?, site.params()[0].clone());
+    // Unit vectors as inputs: the gradient of the weight is what the answers, turned, are multiplied by.
+    let (x, ctx) =
+        (Tensor::eye(SIDE, candle_core::DType::F32, &candle_core::Device::Cpu)?, ForwardContext::plain(1, SIDE));
+    let wanted = crate::bench::normal("gradient", SIDE, SIDE, 1.0)?;
+    let store = (site.forward(&x, &ctx)? * wanted.t()?)?.sum_all()?.backward()?;
+    let found = store.get(table.var.as_tensor()).ok_or("no gradient")?.flatten_all()?.to_vec1::<f32>()?;
+    let numbers = table.var.flatten_all()?.to_vec1::<f32>()?;
+    let (held, gradient) = (held.to_vec2::<f32>()?, wanted.to_vec2::<f32>()?);
+    let entries = numbers.len() / SIDE;
+    for (at, number) in numbers.iter().enumerate() {
+        let row = at / entries;
+        let sum: f32 =
+            held[row].iter().zip(&gradient[row]).filter(|(held, _)| *held == number).map(|(_, part)| part).sum();
+        assert!((found[at] - sum).abs() < 1e-4, "row {row}: {} instead of {sum}", found[at]);
+    }
     Ok(())
 }

@@ -1,11 +1,13 @@
 //! SoKA: the split of the weight into Kronecker products, and which goals few of them fit.
 
 use crate::bench::{
-    Outcome, SIDE, best_fit, count, layer, low_rank_goal, normal, off, param, sized, slots, tell, values, weight,
+    Outcome, SIDE, best_fit, count, inputs, layer, low_rank_goal, normal, off, param, sized, slots, tell, values,
+    weight,
 };
 use candle_core::Tensor;
 use temper_methods::{SiteDims, find};
 use temper_nn::rules::set_ranks;
+use temper_nn::{ForwardContext, linalg};
 use temper_protocol::Value;
 
 fn settings(terms: i64, start: &str) -> [(&'static str, Value); 3] {
@@ -81,5 +83,38 @@ fn sums_of_products_fit_their_own_kind_and_not_the_other() -> Outcome {
     let (four, theirs) = (best_fit(&slots("soka", &settings(4, "zero"))?, &low, 400)?, best_fit(&lora, &low, 400)?);
     tell(&format!("rank 4: four terms leave {four:.4}, LoRA {theirs:.4}"));
     assert!(four > 0.3 && theirs < 0.01, "four terms leave {four}, LoRA {theirs}");
+    Ok(())
+}
+
+/// R(W)[i1 n1 + j1, i2 n2 + j2] = W[i1 m2 + i2, j1 n2 + j2], and back.
+#[test]
+fn laying_a_weight_out_by_blocks_and_back_is_the_weight_to_the_bit() -> Outcome {
+    let ((m1, n1), (m2, n2)) = ((6, 5), (8, 3));
+    let weight: Vec<f64> = (0..m1 * m2 * n1 * n2).map(|at| (at as f64 * 0.37).sin()).collect();
+    let blocks = linalg::block_rows(&weight, (m1, n1), (m2, n2))?;
+    assert_ne!(blocks, weight);
+    let back = |at: usize| {
+        let (row, col) = (at / (n1 * n2), at % (n1 * n2));
+        let (i1, i2, j1, j2) = (row / m2, row % m2, col / n2, col % n2);
+        blocks[(i1 * n1 + j1) * (m2 * n2) + i2 * n2 + j2]
+    };
+    assert_eq!((0..weight.len()).map(back).collect::<Vec<f64>>(), weight);
+    Ok(())
+}
+
+/// vec(U X Vᵀ) for an input laid out as X.
+#[test]
+fn pieces_of_the_input_through_both_sides_equal_the_explicit_product() -> Outcome {
+    let mut site = layer()?;
+    site.attach(&slots("soka", &settings(2, "zero"))?, 3)?;
+    for param in site.params() {
+        param.var.set(&normal(&param.name, 8, 8, 0.3)?)?;
+    }
+    let sum =
+        (kron(&param(&site, "w.u")?, &param(&site, "w.v")?)? + kron(&param(&site, "w.u1")?, &param(&site, "w.v1")?)?)?;
+    let (x, ctx) = (inputs()?, ForwardContext::plain(1, 2 * SIDE));
+    let expected = x.matmul(&(weight()? + sum)?.t()?)?;
+    let largest = expected.abs()?.max_all()?.to_scalar::<f32>()?;
+    assert!(off(&site.forward(&x, &ctx)?, &expected)? <= 1e-5 * largest.max(1.0));
     Ok(())
 }

@@ -92,3 +92,18 @@ fn open_gates_are_fewer_with_a_larger_threshold_and_ordered_like_the_goals() -> 
     assert_eq!(alive[2], 0, "a large threshold closes all of them");
     Ok(())
 }
+
+#[test]
+fn the_threshold_takes_xi_off_and_stops_at_zero() -> Outcome {
+    const XI: f32 = 1.0 / 64.0;
+    let mut site = layer()?;
+    site.attach(&slots("sora", &settings(f64::from(XI)))?, 3)?;
+    let core = site.params().into_iter().find(|param| param.name == "w.core").ok_or("no gates")?;
+    let before = [0.0, 0.5, -0.5, 1.0, -1.0, 1.5, -1.5, 3.0, -3.0, 0.0, 0.0, 0.0].map(|times| times * XI);
+    core.var.set(&Tensor::new(&before, &Device::Cpu)?)?;
+    site.after_step(1)?;
+    let after = [0.0, 0.0, 0.0, 0.0, 0.0, 0.5, -0.5, 2.0, -2.0, 0.0, 0.0, 0.0].map(|times| times * XI);
+    let found = param(&site, "w.core")?.to_vec1::<f32>()?;
+    assert!(found.iter().zip(after).all(|(found, wanted)| (found - wanted).abs() < 1e-7), "{found:?}");
+    Ok(())
+}

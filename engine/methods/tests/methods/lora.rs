@@ -1,7 +1,7 @@
 //! LoRA beyond the contract: its formulas, its settings, and what rank-stabilised scaling and LoRA+ promise.
 
+use crate::bench::{Outcome, best_fit, count, count_blocks, dense_goal, low_rank_goal, slots};
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::sync::Arc;
 use temper_methods::{Method, Plan, SiteDims, find};
 use temper_nn::optim::{AdamW, AdamWConfig};
@@ -11,8 +11,6 @@ use temper_nn::{ForwardContext, FrozenLinear, FrozenWeight, Grads, LinearSite, P
 use temper_protocol::{Problem, Value, Values};
 
 use candle_core::{Device, Tensor};
-
-type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
 fn model() -> Vec<SiteDims> {
     let parts = [("attn.q", "self_attn.q_proj", 64, 64), ("attn.v", "self_attn.v_proj", 32, 64)];
@@ -196,5 +194,40 @@ fn rank_limits_what_can_be_fitted() -> Outcome {
     };
     let (one, eight, all) = (fit(1)?, fit(8)?, fit(64)?);
     assert!(one > 0.85 && eight < 0.85 && all < 0.05, "rank 1 leaves {one}, rank 8 {eight}, rank 64 {all}");
+    Ok(())
+}
+
+#[test]
+fn params_are_rank_times_in_and_out_4rd_on_queries_and_values_10rd_on_an_mlp_of_four_times_the_width() -> Outcome {
+    assert_eq!(count("lora", 48, 40, &[("rank", Value::Integer(4))])?, 4 * (48 + 40));
+    let (d, rank) = (1024, 102);
+    let site = |part: &str, out_features: usize, in_features: usize| SiteDims {
+        name: format!("layers.0.{part}"),
+        hf_name: format!("model.layers.0.{part}_proj"),
+        out_features,
+        in_features,
+        layer: Some(0),
+        bias: false,
+    };
+    let of = |sites: Vec<SiteDims>| {
+        let dims = temper_methods::ModelDims { sites, own: Vec::new(), head_features: 64 };
+        count_blocks("lora", &dims, &[("rank", Value::Integer(rank as i64))])
+    };
+    assert_eq!(of(vec![site("q", d, d), site("v", d, d)])?, (4 * rank * d) as u64);
+    assert_eq!(of(vec![site("up", 4 * d, d), site("down", d, 4 * d)])?, (10 * rank * d) as u64);
+    Ok(())
+}
+
+#[test]
+fn a_goal_of_rank_4_is_solved_by_rank_4_and_a_dense_one_is_left_the_more_the_smaller_the_rank() -> Outcome {
+    let fit = |rank: i64, goal: &Tensor| {
+        let settings = [("rank", Value::Integer(rank)), ("alpha", Value::Number(rank as f64))];
+        best_fit(&slots("lora", &settings)?, goal, 400)
+    };
+    let solved = fit(4, &low_rank_goal()?)?;
+    assert!(solved < 0.01, "{solved} is left of a goal of rank 4");
+    let goal = dense_goal()?;
+    let (one, four, eight) = (fit(1, &goal)?, fit(4, &goal)?, fit(8, &goal)?);
+    assert!(one > four && four > eight && one < 0.95, "of a dense goal are left {one}, {four}, {eight}");
     Ok(())
 }

@@ -1,10 +1,9 @@
 //! Full training beyond the contract: what its switches promote, and what that adds up to.
 
-use std::error::Error;
+use crate::bench::{Outcome, dense_goal, fit, layer, low_rank_goal, slots};
+use crate::forget::Forget;
 use temper_methods::{ModelDims, OwnDims, Promote, SiteDims, find};
 use temper_protocol::{Problem, Value, Values};
-
-type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
 /// Two blocks of one linear layer with bias, two norms each, embedding, final norm, own head.
 fn model() -> ModelDims {
@@ -93,5 +92,29 @@ fn weights_and_biases_go_with_their_site() -> Outcome {
     let selector = find("full")?.plan(&settings, &model().sites, 1)?.promote.selector()?;
     assert!(selector.selects("layers.1.attn.q.weight") && selector.selects("layers.1.attn.q.bias"));
     assert!(!selector.selects("layers.10.attn.q.weight") && !selector.selects("layers.0.attn.q.bias"));
+    Ok(())
+}
+
+#[test]
+fn a_goal_of_any_kind_is_solved() -> Outcome {
+    for goal in [dense_goal()?, low_rank_goal()?] {
+        let mut site = layer()?;
+        assert_eq!(find("full")?.plan(&Values::default(), &model().sites, 1)?.promote, Promote::Everything);
+        site.promote()?;
+        let left = fit(&mut site, &goal, 400, 1e-2)?;
+        assert!(left < 0.01, "{left} is left");
+    }
+    Ok(())
+}
+
+#[test]
+fn ten_steps_go_further_than_loras_and_forget_more() -> Outcome {
+    const LR: f64 = 3e-3;
+    let bench = Forget::new()?;
+    let lora = slots("lora", &[("rank", Value::Integer(8)), ("alpha", Value::Number(8.0))])?;
+    let (lora, full) = (bench.curve(&lora, &bench.task, 10, LR)?, bench.whole(10, LR)?);
+    let (Some(lora), Some(full)) = (lora.last(), full.last()) else { return Err("no step".into()) };
+    assert!(full.0 < 0.6 * lora.0, "error {} beside LoRA's {}", full.0, lora.0);
+    assert!(full.1 > 1.5 * lora.1, "forgotten {} beside LoRA's {}", full.1, lora.1);
     Ok(())
 }
