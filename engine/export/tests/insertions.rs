@@ -60,6 +60,7 @@ fn with(base: &Path, method: &dyn Method, settings: &Values) -> Model {
         in_features: site.in_features,
         layer: Some(site.layer),
         bias: false,
+        window: (1, 1),
     });
     let plan = method.plan(settings, &sites.collect::<Vec<_>>(), 5).expect("a plan");
     model.insert_all(&plan.insertions, 5).expect("inserts");

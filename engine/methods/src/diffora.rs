@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! search: y = x Wᵀ + b + σ(g) · s · (drop(x) Aᵀ) Bᵀ      A, B and g move in turn      loss + cost · σ(g), averaged
-//! then: the ρ · layers most open gates become 1 and begin again, the other layers lose their change
+//! then: the ρ · layers most open gates become 1 and begin again, the other layers lose their change    trained: A, B, g
 //! ```
 
 use crate::common;

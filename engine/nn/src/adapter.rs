@@ -194,6 +194,13 @@ pub enum Edit {
         /// Whether the factors begin again from their first values.
         fresh: bool,
     },
+    /// Keeps these entries, by their numbers in the weight, and starts them from 0 again.
+    Pick {
+        /// Row by row and ascending.
+        numbers: Vec<u32>,
+    },
+    /// Holds the entries that have grown larger than the largest was at the start.
+    HoldGrown,
     /// Takes the whole adapter off its layer: whoever asks for it does so, the adapter says what is to be forgotten.
     Remove,
 }

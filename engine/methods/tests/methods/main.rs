@@ -24,6 +24,8 @@ mod dora;
 #[cfg(test)]
 mod eva;
 #[cfg(test)]
+mod flora;
+#[cfg(test)]
 mod forget;
 #[cfg(test)]
 mod hydra;
@@ -52,6 +54,8 @@ mod lora_pro;
 #[cfg(test)]
 mod lq_lora;
 #[cfg(test)]
+mod lt_sft;
+#[cfg(test)]
 mod mam;
 #[cfg(test)]
 mod miss;
@@ -70,8 +74,12 @@ mod prefix;
 #[cfg(test)]
 mod prompt;
 #[cfg(test)]
+mod sara;
+#[cfg(test)]
 mod soka;
 #[cfg(test)]
 mod sora;
+#[cfg(test)]
+mod tlora;
 #[cfg(test)]
 mod vera;

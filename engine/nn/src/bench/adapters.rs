@@ -3,7 +3,7 @@
 use super::{Agreement, Case, Pair, Sizes, language, normal, trained};
 use crate::Result;
 use crate::frozen::FrozenWeight;
-use crate::ops::{self, Dropout, FrozenLinear, Seeded, Seen, reference};
+use crate::ops::{self, Dropout, FrozenLinear, Places, Seeded, Seen, reference};
 use crate::storage::StorageKind;
 use candle_core::{Tensor, Var};
 use std::sync::Arc;
@@ -21,6 +21,7 @@ pub(super) const CASES: &[Case] = &[
     Case { op: "dropout", variant: "", agreement: Agreement::Nothing, build: dropout },
     case("seeded_sum", seeded_sum),
     case("linear_row_groups", linear_row_groups),
+    case("linear_at", linear_at),
     case("tap", tap),
 ];
 
@@ -68,6 +69,17 @@ fn seeded_sum(sizes: &Sizes) -> Result<Pair> {
     let same = Arc::clone(&seeded);
     let candle = move |c: &[Tensor]| reference::seeded_sum(&c[0], &same);
     trained(&[normal("c", &[BASES])?], move |c| ops::seeded_sum(&c[0], &seeded), candle)
+}
+
+/// One entry of a hundred; candle's side multiplies by the whole matrix, in which it puts the values.
+fn linear_at(sizes: &Sizes) -> Result<Pair> {
+    let (rows, cols) = (sizes.inner, sizes.hidden);
+    let numbers: Vec<u32> = (0..rows * cols).step_by(100).filter_map(|number| u32::try_from(number).ok()).collect();
+    let places = Arc::new(Places::new(rows, cols, &numbers)?);
+    let same = Arc::clone(&places);
+    let inputs = [activations(sizes)?, normal("values", &[numbers.len()])?];
+    let candle = move |x: &[Tensor]| reference::linear_at(&x[0], &x[1], &same);
+    trained(&inputs, move |x| ops::linear_at(&x[0], &x[1], &places), candle)
 }
 
 fn linear_row_groups(sizes: &Sizes) -> Result<Pair> {

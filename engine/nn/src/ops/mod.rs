@@ -16,6 +16,7 @@ mod diagonal;
 mod embedding;
 mod head;
 mod linear;
+mod linear_at;
 mod low_rank;
 mod norm;
 mod pool;
@@ -39,6 +40,7 @@ pub use head::{
     HeadOptions, HeadTable, IGNORE, SKIP_POSITIONS, head_cross_entropy, head_cross_entropy_with, head_logits,
 };
 pub use linear::{FrozenLinear, linear, linear_trained};
+pub use linear_at::{Places, linear_at};
 pub use low_rank::{Dropout, linear_low_rank, low_rank};
 pub use norm::{layer_norm, rms_norm};
 pub use pool::{avg_pool2d, global_avg_pool, max_pool2d};

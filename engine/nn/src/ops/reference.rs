@@ -69,6 +69,19 @@ pub fn seeded_sum(coefficients: &Tensor, seeded: &super::Seeded) -> Result<Tenso
     Ok(sum)
 }
 
+/// A product with the matrix (out, in) that has `values` at `places` and 0 elsewhere.
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn linear_at(x: &Tensor, values: &Tensor, places: &super::Places) -> Result<Tensor> {
+    let (rows, cols) = places.sides();
+    let device = values.device();
+    let numbers: Vec<u32> = places.iter().filter_map(|(row, col)| u32::try_from(row * cols + col).ok()).collect();
+    let numbers = Tensor::new(numbers, device)?;
+    let whole = Tensor::zeros(rows * cols, values.dtype(), device)?.index_add(&numbers, values, 0)?;
+    linear(x, &whole.reshape((rows, cols))?, None)
+}
+
 /// A linear layer over `weight` (out, in) whose blocks of each group of rows are multiplied by `I + B_i`, and `B_i` added
 /// where `tiled`; `blocks` (out/size, size, size).
 ///

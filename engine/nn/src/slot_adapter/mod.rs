@@ -12,9 +12,13 @@ mod follow;
 mod gradient;
 mod held;
 mod kron;
+mod loss;
 mod normalise;
 mod peft;
+mod ring;
+mod scatter;
 mod transform;
+mod tucker;
 
 use crate::adapter::{Adapter, AdapterExport, Edit, Edited, Find, FusedChange, MergedWeight, PeftLayer};
 use crate::context::ForwardContext;
@@ -35,6 +39,7 @@ use follow::Memory;
 use held::{Held, Place, Subspace, values};
 use kron::HeldKron;
 use normalise::{HeldNormaliser, Magnitude};
+use scatter::HeldScatter;
 use std::sync::Arc;
 use transform::HeldTransform;
 
@@ -62,6 +67,8 @@ enum Change {
     LowRank(Box<HeldChain>),
     /// Kronecker products.
     Kron(HeldKron),
+    /// Single entries.
+    Scatter(HeldScatter),
 }
 
 /// What is found in the weight before anything is built.
@@ -152,6 +159,8 @@ impl SlotAdapter {
             Delta::Hadamard(first, second) => {
                 Change::LowRank(Box::new(HeldChain::hadamard(first, second, scale, &spot)?))
             }
+            Delta::Tucker(tucker) => Change::LowRank(Box::new(HeldChain::tucker(tucker, scale, &spot)?)),
+            Delta::Scatter(scatter) => Change::Scatter(HeldScatter::build(name, scatter, scale, below, seed)?),
             Delta::Kron(kron) => {
                 let fits = (kron.u_size.0 * kron.v_size.0, kron.u_size.1 * kron.v_size.1) == size;
                 if !fits {
@@ -202,7 +211,7 @@ impl SlotAdapter {
 
     /// The layer with its base transformed and the change added.
     fn changed(&self, x: &Tensor, below: Layer<'_>, ctx: &ForwardContext) -> Result<Tensor> {
-        let base = self.transform.forward(x, below.frozen(), || below.forward(x, ctx), &self.name)?;
+        let base = self.transform.forward(x, below.frozen(), |x| below.forward(x, ctx), &self.name)?;
         let chain = match &self.change {
             Change::None => return base.map_or_else(|| below.forward(x, ctx), Ok),
             Change::Kron(kron) => {
@@ -212,6 +221,10 @@ impl SlotAdapter {
                     Some(change) => Ok((base + change)?),
                     None => Ok(base),
                 };
+            }
+            Change::Scatter(scatter) => {
+                let base = base.map_or_else(|| below.forward(x, ctx), Ok)?;
+                return Ok((base + scatter.forward(&self.dropped(x, ctx)?)?)?);
             }
             Change::LowRank(chain) => chain,
         };
@@ -244,8 +257,8 @@ impl SlotAdapter {
         let terms = match &self.change {
             Change::None => Vec::new(),
             Change::LowRank(chain) => chain.terms()?,
-            Change::Kron(_) => {
-                let what = "brings rows to a magnitude, which Kronecker products do not have yet".to_owned();
+            Change::Kron(_) | Change::Scatter(_) => {
+                let what = "brings rows to a magnitude, which changes of this structure do not have yet".to_owned();
                 return Err(NnError::Adapter { site: self.name.clone(), what });
             }
         };
@@ -294,6 +307,7 @@ impl Adapter for SlotAdapter {
             Change::None => Vec::new(),
             Change::LowRank(chain) => chain.params(),
             Change::Kron(kron) => kron.params(),
+            Change::Scatter(scatter) => scatter.values().params().collect(),
         };
         let single = [self.normaliser.held(), self.bias.as_ref()].into_iter().flatten().flat_map(Held::params);
         change.into_iter().chain(self.transform.params()).chain(single).collect()
@@ -324,7 +338,7 @@ impl Adapter for SlotAdapter {
                 | HeldNormaliser::RowMagnitude(_)
                 | HeldNormaliser::RowScale(_)
                 | HeldNormaliser::ColumnScale(_),
-                HeldTransform::None | HeldTransform::Left(_) | HeldTransform::RowGroups { .. },
+                HeldTransform::None | HeldTransform::Left(_) | HeldTransform::RowGroups { .. } | HeldTransform::Ring(_),
             ) => return Ok(None),
         }
         let bias = self.bias.as_ref().map(Held::fused).transpose()?;
@@ -336,7 +350,7 @@ impl Adapter for SlotAdapter {
                 let (low_rank, residual) = chain.fused(self.dropout(ctx))?;
                 (change.low_rank, change.residual) = (Some(low_rank), residual);
             }
-            Change::Kron(_) => return Ok(None),
+            Change::Kron(_) | Change::Scatter(_) => return Ok(None),
         }
         Ok(Some(change))
     }
@@ -347,6 +361,7 @@ impl Adapter for SlotAdapter {
             Change::None => {}
             Change::LowRank(chain) => chain.merge_into(weight)?,
             Change::Kron(kron) => kron.merge_into(weight)?,
+            Change::Scatter(scatter) => scatter.merge_into(weight)?,
         }
         self.normaliser.merge_into(weight)?;
         if let Some(bias) = &self.bias {
@@ -368,7 +383,7 @@ impl Adapter for SlotAdapter {
         }
         let left = match &self.transform {
             HeldTransform::Left(_) => self.transform.as_product(&below.merged(&self.name)?)?,
-            HeldTransform::None | HeldTransform::RowGroups { .. } => None,
+            HeldTransform::None | HeldTransform::RowGroups { .. } | HeldTransform::Ring(_) => None,
         };
         let mut bias = match &self.bias {
             None => None,
@@ -384,11 +399,11 @@ impl Adapter for SlotAdapter {
                 bias = added(bias, left.bias)?;
                 (Tensor::cat(&[a, left.a], 0)?, Tensor::cat(&[b, left.b], 1)?, scale, false)
             }
-            (Change::None | Change::Kron(_), Some(left)) => {
+            (Change::None | Change::Kron(_) | Change::Scatter(_), Some(left)) => {
                 bias = added(bias, left.bias)?;
                 (left.a, left.b, left.scale, false)
             }
-            (Change::None | Change::Kron(_), None) => return Ok(None),
+            (Change::None | Change::Kron(_) | Change::Scatter(_), None) => return Ok(None),
         };
         let rank = a.dim(0)?;
         // Directions may have come and gone since the scale was chosen.
@@ -401,7 +416,8 @@ impl Adapter for SlotAdapter {
         let change = match (&self.change, &self.transform) {
             (Change::LowRank(_), HeldTransform::None | HeldTransform::Left(_))
             | (Change::None, HeldTransform::Left(_)) => true,
-            (Change::None | Change::Kron(_), _) | (_, HeldTransform::RowGroups { .. }) => false,
+            (Change::None | Change::Kron(_) | Change::Scatter(_), _)
+            | (_, HeldTransform::RowGroups { .. } | HeldTransform::Ring(_)) => false,
         };
         change && matches!(self.normaliser, HeldNormaliser::None)
     }
@@ -434,7 +450,8 @@ impl Adapter for SlotAdapter {
         }
     }
 
-    fn after_step(&mut self, _step: u64) -> Result<()> {
+    fn after_step(&mut self, step: u64) -> Result<()> {
+        self.count_step(step);
         self.threshold()
     }
 

@@ -58,8 +58,8 @@ impl SlotAdapter {
                 self.with_bias(below)
             }
             (
-                Change::None | Change::LowRank(_) | Change::Kron(_),
-                HeldTransform::None | HeldTransform::Left(_) | HeldTransform::RowGroups { .. },
+                Change::None | Change::LowRank(_) | Change::Kron(_) | Change::Scatter(_),
+                HeldTransform::None | HeldTransform::Left(_) | HeldTransform::RowGroups { .. } | HeldTransform::Ring(_),
                 HeldNormaliser::None
                 | HeldNormaliser::RowMagnitude(_)
                 | HeldNormaliser::RowScale(_)

@@ -17,7 +17,7 @@ mod delta;
 mod factor;
 mod rules;
 
-pub use delta::{Chain, Core, Delta, Kron, KronFactor};
+pub use delta::{Chain, Core, Delta, Kron, KronFactor, Mode, Picked, Scatter, Tucker};
 pub use factor::{Factor, Group, Init, Map, Scale, Source};
 pub(crate) use rules::Due;
 pub use rules::{Action, ExtraLoss, GradientMap, Part, Proximal, Rule, Scope, Score, When};
@@ -167,6 +167,28 @@ pub enum Right {
         /// The blocks.
         blocks: Factor,
     },
+    /// A ring of small matrices, `T[i, j] = tr(Π A_d[:, :, i_d, j_d])` with trained A_d (bond, bond, I_d, I_d), the identity
+    /// at the start.
+    Ring {
+        /// Sides I_d, which multiply to the width of the input; a side of 1 has no matrix.
+        sizes: [usize; 3],
+        /// How many links join neighbours, at least 1.
+        bond: usize,
+        /// How the optimiser treats them.
+        group: Group,
+    },
+}
+
+impl Right {
+    fn trained_entries(&self, out_features: usize) -> usize {
+        match self {
+            Self::None => 0,
+            Self::RowGroups { size, blocks } => blocks.trained_entries(out_features, *size),
+            Self::Ring { sizes, bond, .. } => {
+                bond * bond * sizes.iter().filter(|size| **size > 1).map(|size| size * size).sum::<usize>()
+            }
+        }
+    }
 }
 
 /// What is done to the changed weight V = L · W_b · T + s · Δ.
@@ -217,10 +239,7 @@ impl Slots {
             Left::None => 0,
             Left::LowRank(chain) => chain.trained_entries(out_features, out_features),
         };
-        let right = match &self.right {
-            Right::None => 0,
-            Right::RowGroups { size, blocks } => blocks.trained_entries(out_features, *size),
-        };
+        let right = self.right.trained_entries(out_features);
         let normaliser = self.normaliser.trained_entries(out_features, in_features);
         let bias = self.bias.map_or(0, |bias| bias.trained_entries(out_features, 1));
         self.delta.trained_entries(out_features, in_features) + left + right + normaliser + bias - self.held_back()
@@ -236,6 +255,8 @@ impl Slots {
             | Action::SetRank { .. }
             | Action::SetTerms { .. }
             | Action::KeepSites { .. }
+            | Action::KeepEntries { .. }
+            | Action::HoldGrown
             | Action::ShareOut { .. } => 0,
         };
         self.rules.iter().map(by).max().unwrap_or(0)
@@ -342,7 +363,7 @@ impl Slots {
             return refuse(format!("dropout {} is not in [0, 1)", self.dropout));
         }
         let chains: Vec<&Chain> = match &self.delta {
-            Delta::None | Delta::Tile | Delta::Kron(_) => Vec::new(),
+            Delta::None | Delta::Tile | Delta::Kron(_) | Delta::Tucker(_) | Delta::Scatter(_) => Vec::new(),
             Delta::Chain(chain) => vec![chain],
             Delta::Hadamard(first, second) => vec![first, second],
         };
@@ -358,7 +379,16 @@ impl Slots {
             Delta::Tile if self.right == Right::None => {
                 return refuse("tiles are the blocks of a right transform, and there is none".to_owned());
             }
-            Delta::None | Delta::Chain(_) | Delta::Hadamard(..) | Delta::Kron(_) | Delta::Tile => {}
+            Delta::Tucker(tucker) if tucker.rank == 0 || tucker.modes.iter().any(|mode| mode.rank == 0) => {
+                return refuse("a Tucker product needs ranks of at least 1".to_owned());
+            }
+            Delta::None
+            | Delta::Chain(_)
+            | Delta::Hadamard(..)
+            | Delta::Kron(_)
+            | Delta::Tile
+            | Delta::Tucker(_)
+            | Delta::Scatter(_) => {}
         }
         let scale = self.scale.value(self.rank());
         if !scale.is_finite() {
@@ -410,7 +440,7 @@ impl Slots {
         let width = match &mut self.delta {
             Delta::Chain(chain) => &mut chain.rank,
             Delta::Kron(kron) => &mut kron.terms,
-            Delta::None | Delta::Hadamard(..) | Delta::Tile => return None,
+            Delta::None | Delta::Hadamard(..) | Delta::Tile | Delta::Tucker(_) | Delta::Scatter(_) => return None,
         };
         self.scale = Scale::Fixed(self.scale.value(*width));
         *width = rank;
@@ -421,16 +451,23 @@ impl Slots {
     fn check_rules(&self) -> Option<String> {
         let chain = match &self.delta {
             Delta::Chain(chain) => Some(chain),
-            Delta::None | Delta::Tile | Delta::Kron(_) | Delta::Hadamard(..) => None,
+            Delta::None | Delta::Tile | Delta::Kron(_) | Delta::Hadamard(..) | Delta::Tucker(_) | Delta::Scatter(_) => {
+                None
+            }
         };
         let dense = |factor: &Factor| matches!((factor.source, factor.map), (Source::Dense(_), Map::None));
+        let scatter = match &self.delta {
+            Delta::Scatter(scatter) if dense(&scatter.values) => Some(scatter.picked),
+            _ => None,
+        };
         let has = |part: Part| {
-            chain.is_some_and(|chain| match (part, &chain.core) {
-                (Part::A, _) => dense(&chain.a),
-                (Part::B, _) => dense(&chain.b),
-                (Part::Core, Core::Diagonal(core) | Core::Dense(core) | Core::Gate(core)) => dense(core),
-                (Part::Core, Core::None) => false,
-            })
+            part == Part::Values && scatter.is_some()
+                || chain.is_some_and(|chain| match (part, &chain.core) {
+                    (Part::A, _) => dense(&chain.a),
+                    (Part::B, _) => dense(&chain.b),
+                    (Part::Core, Core::Diagonal(core) | Core::Dense(core) | Core::Gate(core)) => dense(core),
+                    (Part::Core, Core::None) | (Part::Values, _) => false,
+                })
         };
         let diagonal = chain.is_some_and(|chain| matches!(chain.core, Core::Diagonal(_)));
         let all = has(Part::A) && has(Part::B) && has(Part::Core) && diagonal && self.base == Base::Original;
@@ -451,6 +488,8 @@ impl Slots {
             ExtraLoss::L1 { part, .. } => has(part),
             ExtraLoss::Orthogonal { .. } => has(Part::A) && has(Part::B),
             ExtraLoss::Open { .. } => gate,
+            ExtraLoss::Nuclear { .. } => matches!(scatter, Some(Picked::Smallest { .. })),
+            ExtraLoss::Identity { .. } => matches!(self.right, Right::Ring { .. }),
         };
         let proximal = match self.proximal {
             Proximal::None => true,
@@ -465,6 +504,8 @@ impl Slots {
                 Action::Grow { target, sites, by } => all && target.min(sites).min(by) >= 1 && self.rank() > by,
                 Action::Freeze { part } => part != Part::Core && has(part),
                 Action::ShareOut { most } => chain.is_some() && most >= 1,
+                Action::KeepEntries { share } => scatter == Some(Picked::All) && share > 0.0 && share <= 1.0,
+                Action::HoldGrown => matches!(scatter, Some(Picked::Smallest { .. })),
                 Action::SetRank { share } => chain.is_some() && (0.0..1.0).contains(&share),
                 Action::SetTerms { share, .. } => matches!(self.delta, Delta::Kron(_)) && (0.0..1.0).contains(&share),
                 Action::KeepSites { share, .. } => gate && self.base == Base::Original && share > 0.0 && share <= 1.0,

@@ -3,7 +3,7 @@
 use crate::support::{check, normal, values};
 use candle_core::{Device, Tensor};
 use std::sync::Arc;
-use temper_nn::ops::{FrozenLinear, Seeded, linear_row_groups, reference, seeded_sum};
+use temper_nn::ops::{FrozenLinear, Places, Seeded, linear_at, linear_row_groups, reference, seeded_sum};
 use temper_nn::{FrozenWeight, StorageKind};
 
 fn seeded(dims: &[usize], bases: usize) -> Arc<Seeded> {
@@ -61,4 +61,22 @@ fn blocks_per_group_of_rows_give_the_gradients_of_the_dense_weight() {
         }
         assert!(linear_row_groups(&x, &layer, &normal("b", &[1, rows + 1, rows + 1]), true).is_err());
     }
+}
+
+#[test]
+fn entries_at_places_give_the_gradients_of_the_whole_matrix() {
+    for (rows, cols, numbers) in
+        [(4, 5, vec![0u32, 3, 7, 19]), (1, 9, vec![8]), (40, 70, (0..2800).step_by(2).collect())]
+    {
+        let places = Arc::new(Places::new(rows, cols, &numbers).unwrap());
+        let inputs = [normal("x", &[3, cols]), normal("values", &[numbers.len()])];
+        let expected = |x: &[Tensor]| reference::linear_at(&x[0], &x[1], &places);
+        check(|x| linear_at(&x[0], &x[1], &places), expected, &inputs);
+    }
+    for wrong in [vec![0u32, 0], vec![3, 1], vec![20]] {
+        assert!(Places::new(4, 5, &wrong).is_err(), "{wrong:?}");
+    }
+    let places = Arc::new(Places::new(4, 5, &[1]).unwrap());
+    assert!(linear_at(&normal("x", &[3, 4]), &normal("v", &[1]), &places).is_err());
+    assert!(linear_at(&normal("x", &[3, 5]), &normal("v", &[2]), &places).is_err());
 }
