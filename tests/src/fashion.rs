@@ -107,14 +107,23 @@ impl Fashion {
     /// # Errors
     /// A folder without such a model, or a training that fails.
     pub fn second_task(&self, base: &Path, train: &Train, head_only: bool) -> Result<(f64, VisionModel)> {
+        let lora = method("lora", &[("rank", Value::Integer(8)), ("alpha", Value::Number(16.0))]);
+        self.second_task_by(base, (!head_only).then_some(&lora), train)
+    }
+
+    /// The same with any method, whose tasks, if it asks for some, are this one (`second`); without one by the head alone.
+    ///
+    /// # Errors
+    /// A folder without such a model, or a training that fails.
+    pub fn second_task_by(&self, base: &Path, method: Option<&Method>, train: &Train) -> Result<(f64, VisionModel)> {
         let mut model = VisionModel::load(base)?;
         let task = model.add_task("second", self.train.labels.clone(), train.seed)?;
-        let params = if head_only {
-            model.promote(&|name| name == "head.second")?;
-            model.params()?
-        } else {
-            let lora = method("lora", &[("rank", Value::Integer(8)), ("alpha", Value::Number(16.0))]);
-            attach(&mut model, &lora, task, train.seed)?
+        let params = match method {
+            Some(method) => attach(&mut model, method, task, train.seed)?,
+            None => {
+                model.promote(&|name| name == "head.second")?;
+                model.params()?
+            }
         };
         self.train(&mut model, &params, task, train)?;
         Ok((self.accuracy(&model, task)?, model))
@@ -127,7 +136,9 @@ pub fn settings(steps: u64, lr_peak: f64, seed: u64) -> Train {
     Train { steps, batch: 32, lr_peak, warmup_steps: steps / 10, seed, ..Train::default() }
 }
 
-fn method(id: &str, settings: &[(&str, Value)]) -> Method {
+/// A method with settings, as a project has it.
+#[must_use]
+pub fn method(id: &str, settings: &[(&str, Value)]) -> Method {
     let mut project = Project::new("vision", "random:vision", &["images".to_owned()], id);
     for (key, value) in settings {
         project.method.settings.0.insert((*key).to_owned(), value.clone());

@@ -9,13 +9,14 @@ use candle_core::{Device, Tensor, Var};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use temper_methods::{Method, Promote, registry};
+use temper_models::capability::{DECODER, refusal};
 use temper_models::{LlamaConfig, Model};
 use temper_nn::gradcheck::{GradCheck, check_parameters};
 use temper_nn::layer_stats::gather;
 use temper_nn::ops::IGNORE;
 use temper_nn::rng::Stream;
 use temper_nn::{ForwardContext, Grads, Param};
-use temper_protocol::{Kind, Value, Values};
+use temper_protocol::{Declared, Kind, Value, Values};
 use temper_train::attach::dims_of;
 use temper_train::driver::{Driver, Tokens};
 use temper_train::phases::PhaseClock;
@@ -131,10 +132,14 @@ fn variants(method: &dyn Method) -> Vec<Values> {
     variants
 }
 
-/// Every method that changes a model's answers by numbers of its own.
+/// Every method that changes a decoder's answers by numbers of its own; those for encoders alone are in
+/// `contract_vision.rs`.
 fn methods() -> impl Iterator<Item = &'static dyn Method> {
     let kinds = [Kind::Adapter, Kind::Insertion];
-    registry().iter().copied().filter(move |method| kinds.contains(&method.declared().kind))
+    let fits = move |declared: &Declared| {
+        kinds.contains(&declared.kind) && refusal(declared.families, "llama", DECODER).is_none()
+    };
+    registry().iter().copied().filter(move |method| fits(method.declared()))
 }
 
 /// A function without corners and without a dead side inside whatever has one: differences would step over the first, and

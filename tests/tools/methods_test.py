@@ -16,7 +16,7 @@ import tiny_model
 from temper_cli import Failed, check
 
 # Settings that a tiny model needs: one size of block for all its layers, biases where it has none.
-SETTINGS = {"bat": {"rank": 32}, "bitfit": {"create": True}, "nola": {"bases": 16}, "vera": {"rank": 32}}
+SETTINGS = {"bat": {"rank": 32}, "bitfit": {"create": True}, "int2.1": {"repair_share": 0.0}, "nola": {"bases": 16}, "vera": {"rank": 32}}
 # A merged model has no place for biases that the family does not have.
 NO_MERGE = {"bitfit"}
 
@@ -37,6 +37,18 @@ def farthest(ours, theirs):
     keys = [key for key in ours if key.endswith(".logits")]
     numbers = [(np.asarray(ours[key], dtype=float), np.asarray(theirs[key], dtype=float)) for key in keys]
     return max(float(abs(a - b).max() / abs(a).max()) for a, b in numbers)
+
+
+def trained_on(temper, name, project, adapter, config, done):
+    """A run that starts from the exported folder begins with the loss that the first one ended with."""
+    words = ["train", project, "--from", adapter, "--set", "train.steps=1"]
+    if config.get("lora_bias"):
+        refused = temper_cli.last(temper.run(*words, ok=False), "error")
+        check(f"{name}: biases cannot be trained on", refused and "biases" in refused["what"], error=refused)
+        return
+    again = temper_cli.last(temper.run(*words), "finished")
+    off = abs(again["base_loss"] - done["best_loss"]) / done["best_loss"]
+    check(f"{name}: it can be trained on", again["status"] == "finished" and off <= 1e-3, off=off, first=done, second=again)
 
 
 def one(temper, judge, method, model, tokens, work):
@@ -69,6 +81,8 @@ def one(temper, judge, method, model, tokens, work):
         report = judge(str(model), str(adapter), str(work / "ours.safetensors"), merged and str(merged), quiet=True)
     failed = [row for row in report.rows if row["ok"] is False]
     check(f"{name}: PEFT agrees", report.ok, peft_type=config["peft_type"], failed=failed)
+    if config["peft_type"] == "LORA":
+        trained_on(temper, name, project, adapter, config, done)
     return report.rows
 
 

@@ -275,6 +275,39 @@ pub(crate) enum Bench {
         #[arg(long, default_value_t = 0)]
         threads: usize,
     },
+    /// Every method on one task: quality, forgetting, size, memory, time, and what leaving as a file costs
+    Methods {
+        /// A folder, a GGUF file or a bundled model
+        #[arg(long, default_value = "builtin:starter")]
+        model: String,
+        /// Data file, folder or bundled data
+        #[arg(long, default_value = "builtin:starter-data")]
+        data: String,
+        /// Project folder for the runs and the table; a table that is there is gone on with
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// Only this method; may be repeated
+        #[arg(long, value_name = "ID")]
+        method: Vec<String>,
+        /// Learning rates, a run of each; the method's usual one when absent
+        #[arg(long, value_delimiter = ',', value_name = "RATE")]
+        rates: Vec<f64>,
+        /// Another value for a key of project.toml, such as model.base=nf4; may be repeated
+        #[arg(long, value_name = "KEY=VALUE")]
+        set: Vec<String>,
+        /// Optimiser steps
+        #[arg(long, default_value_t = 60)]
+        steps: u64,
+        /// Rows a step
+        #[arg(long, default_value_t = 4)]
+        batch: usize,
+        /// Longest row, tokens
+        #[arg(long, default_value_t = 128)]
+        seq: usize,
+        /// Threads; 0 chooses
+        #[arg(long, default_value_t = 0)]
+        threads: usize,
+    },
     /// Every operation forward and backward, beside the same in plain candle tensors
     Ops {
         /// Threads; 0 chooses
@@ -370,6 +403,10 @@ pub(crate) struct TrainArgs {
     /// Go on with this run from its newest checkpoint: a number, `last` or a folder
     #[arg(long, value_name = "RUN")]
     pub(crate) resume: Option<String>,
+    /// Start a new run with the values of an adapter, whose method and settings it takes: run:ID, a run's folder, or an
+    /// adapter folder of PEFT's type LORA
+    #[arg(long, value_name = "ADAPTER", conflicts_with_all = ["resume", "method"])]
+    pub(crate) from: Option<String>,
     /// Stop after this many steps
     #[arg(long, value_name = "N")]
     pub(crate) max_steps: Option<u64>,

@@ -80,28 +80,7 @@ impl Human {
             print_line(&format!("{:<10} {:<12} {}", card.id, card.family, card.summary));
             return;
         }
-        print_line(&format!("{} ({})", card.title, card.id));
-        print_line(&format!("  {}", card.summary));
-        if !card.paper.is_empty() {
-            print_line(&format!("  paper: {}", card.paper));
-        }
-        print_line(&format!("  leaves as: {}", card.exports_as.join(", ")));
-        print_line("  settings of [method]:");
-        for setting in &card.settings {
-            let range = match (setting.min, setting.max) {
-                (Some(min), Some(max)) => format!(" ({min} to {max})"),
-                (Some(min), None) => format!(" (from {min})"),
-                (None, Some(max)) => format!(" (up to {max})"),
-                (None, None) if !setting.choices.is_empty() => format!(" ({})", setting.choices.join(", ")),
-                (None, None) => String::new(),
-            };
-            let default = if setting.default.is_empty() { "none" } else { &setting.default };
-            print_line(&format!("    {:<18} default {default}{range}: {}", setting.key, setting.help));
-        }
-        print_line("");
-        for line in card.docs.trim().lines() {
-            print_line(&format!("  {line}"));
-        }
+        card.page.trim_end().lines().for_each(print_line);
     }
 
     fn line(&self, text: &str) {

@@ -7,6 +7,7 @@ mod figures;
 mod human;
 mod quickstart;
 mod runs;
+mod show;
 mod translate;
 
 use args::{Bench, Cli, Task};
@@ -87,7 +88,7 @@ fn run(cli: Cli) -> Result<bool, Problem> {
             Ok(repaired && (cli.json || runs::list(false, &project)?))
         }
         Some(Task::Runs { project, repair: false }) => runs::list(cli.json, &project),
-        Some(Task::Show { run, project }) => runs::show(cli.json, &run, project.as_deref()),
+        Some(Task::Show { run, project }) => show::show(cli.json, &run, project.as_deref()),
         Some(Task::Methods { id, family }) => drive::Session::open(cli.json)?.methods(id.as_deref(), family.as_deref()),
         Some(Task::Bench { what: Bench::Ui(arguments) }) => bench_ui::run(cli.json, &arguments),
         Some(Task::Bench { what: Bench::UiWindow(arguments) }) => bench_ui::window::run(arguments),

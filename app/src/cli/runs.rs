@@ -1,8 +1,8 @@
-//! `temper runs` and `temper show`: read the run store directly, without an engine.
+//! `temper runs`: reads the run store directly, without an engine.
 
 use crate::cli::drive::{print_json, print_line};
 use std::path::{Path, PathBuf};
-use temper_protocol::{Code, Problem, RunRef};
+use temper_protocol::{Code, Problem};
 use temper_store::Reader;
 
 /// Prints every run of a project, newest first.
@@ -41,66 +41,7 @@ pub(crate) fn list(json: bool, project: &Path) -> Result<bool, Problem> {
     Ok(true)
 }
 
-/// Prints one run with its settings.
-///
-/// # Errors
-/// A problem when there is no such run.
-pub(crate) fn show(json: bool, run: &str, project: Option<&Path>) -> Result<bool, Problem> {
-    let (reference, _) = RunRef::parse(run);
-    let folder = match &reference {
-        RunRef::Path(path) => project_of_run(path)?,
-        _ => project_folder(project.unwrap_or_else(|| Path::new(".")))?,
-    };
-    let reader = Reader::open(&folder)?;
-    let rows = reader.runs()?;
-    let found = rows.iter().find(|row| match &reference {
-        RunRef::Last => true,
-        RunRef::Id(id) => row.run == *id,
-        RunRef::Path(path) => row.folder.file_name() == path.file_name(),
-    });
-    let row = found.ok_or_else(|| {
-        Problem::new(
-            Code::NotFound,
-            format!("there is no run {run}"),
-            folder.display().to_string(),
-            "list the runs with: temper runs PROJECT",
-        )
-    })?;
-    if json {
-        print_json(&row.to_event());
-        return Ok(true);
-    }
-    print_line(&format!("run {}: {} ({})", row.run, row.status, row.method));
-    print_line(&format!("  folder            {}", row.folder.display()));
-    print_line(&format!("  steps             {} of {}, best at {}", row.steps, row.max_steps, row.best_step));
-    print_line(&format!(
-        "  validation loss   {} before, {} best, {} at the end (nats per trained token)",
-        nats(row.base_loss),
-        nats(row.best_loss),
-        nats(row.final_loss)
-    ));
-    print_line(&format!("  forgetting        {} nats (worst kept set minus base)", signed(row.forgetting)));
-    print_line(&format!("  parameters        {} trained of {}", row.trained_parameters, row.model_parameters));
-    print_line(&format!(
-        "  speed, memory     {:.0} tokens/s, peak {:.0} MiB, {}",
-        row.tokens_per_sec,
-        row.peak_rss_mib,
-        duration(row.wall_secs)
-    ));
-    if let Some(adapter) = &row.adapter {
-        print_line(&format!("  result            {}", adapter.display()));
-    }
-    if let Some(problem) = &row.problem {
-        print_line(&format!("  ended by          {problem}"));
-    }
-    print_line("  settings as started:");
-    for line in row.settings_toml.lines() {
-        print_line(&format!("    {line}"));
-    }
-    Ok(true)
-}
-
-fn project_folder(project: &Path) -> Result<PathBuf, Problem> {
+pub(crate) fn project_folder(project: &Path) -> Result<PathBuf, Problem> {
     let folder = if project.is_file() { project.parent().unwrap_or_else(|| Path::new(".")) } else { project };
     std::path::absolute(folder).map_err(|error| {
         Problem::new(Code::Io, error.to_string(), project.display().to_string(), "give a project folder that exists")
@@ -108,7 +49,7 @@ fn project_folder(project: &Path) -> Result<PathBuf, Problem> {
 }
 
 /// A run's folder lies in `runs/` of its project.
-fn project_of_run(run: &Path) -> Result<PathBuf, Problem> {
+pub(crate) fn project_of_run(run: &Path) -> Result<PathBuf, Problem> {
     let absolute = project_folder(run)?;
     absolute.parent().and_then(Path::parent).map(Path::to_path_buf).ok_or_else(|| {
         Problem::new(Code::NotFound, "this folder is no run", run.display().to_string(), "give PROJECT/runs/NUMBER")

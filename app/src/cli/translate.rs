@@ -2,7 +2,7 @@
 
 use crate::cli::args::{Bench, ModelArgs, Task, TrainArgs};
 use std::path::{Path, PathBuf};
-use temper_protocol::command::{BenchRows, ExportSource, TrainBench};
+use temper_protocol::command::{BenchRows, ExportSource, MethodsBench, TrainBench};
 use temper_protocol::{Code, Command, ExportFormat, GenerateLimits, ModelRef, Problem, RunRef, StorageType};
 
 /// The command for `task`.
@@ -137,6 +137,20 @@ fn bench(what: Bench) -> Result<Command, Problem> {
         Bench::Scale { model, table, quick, steps, threads } => {
             Command::BenchScale { models: names(model)?, tables: table, quick, steps, threads }
         }
+        Bench::Methods { model, data, out, method, rates, set, steps, batch, seq, threads } => {
+            Command::BenchMethods(MethodsBench {
+                model: absolute_name(&model)?,
+                data: absolute_name(&data)?,
+                out: absolute(&out)?,
+                methods: method,
+                rates,
+                set: pairs(set, "model.base=nf4")?,
+                steps,
+                batch,
+                seq,
+                threads,
+            })
+        }
         Bench::Ops { threads, op } => Command::BenchOps { threads, only: op },
     })
 }
@@ -151,7 +165,11 @@ fn span(text: &str) -> Result<(usize, usize), Problem> {
 }
 
 fn train(arguments: TrainArgs) -> Result<Command, Problem> {
-    let set = pairs(arguments.set, "train.steps=100")?;
+    let mut set = pairs(arguments.set, "train.steps=100")?;
+    if let Some(from) = arguments.from {
+        let from = if from.starts_with("run:") { from } else { absolute(Path::new(&from))?.display().to_string() };
+        set.push(("train.from".to_owned(), from));
+    }
     Ok(Command::Train {
         project: absolute(&arguments.project)?,
         set,

@@ -74,6 +74,8 @@ pub enum UiCommand {
     Redo,
     /// Text in the search for methods.
     MethodQuery(String),
+    /// Lists every method in the Method card, or the chosen one and a few.
+    AllMethods(bool),
     /// Text in the search for sites.
     SiteQuery(String),
     /// Shows or hides the rest of the settings.

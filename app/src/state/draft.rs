@@ -31,6 +31,8 @@ impl Default for Draft {
     fn default() -> Self {
         let mut project = Project::new("", "", &[], "lora");
         project.samples.prompts = Vec::new();
+        // What the method usually takes, whichever it will be.
+        project.train.lr_peak = 0.0;
         Self {
             project,
             folder: None,

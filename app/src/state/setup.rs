@@ -40,6 +40,8 @@ pub struct Setup {
     pub preflight: Option<Answer>,
     /// What was typed into the search for methods.
     pub method_query: String,
+    /// Whether the Method card lists every method.
+    pub all_methods: bool,
     /// What was typed into the search for sites.
     pub site_query: String,
     /// Whether the rest of the settings is shown.

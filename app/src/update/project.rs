@@ -75,6 +75,7 @@ impl App {
                 }
             }
             UiCommand::MethodQuery(text) => self.state.setup.method_query = text,
+            UiCommand::AllMethods(all) => self.state.setup.all_methods = all,
             UiCommand::SiteQuery(text) => self.state.setup.site_query = text,
             UiCommand::More(more) => self.state.setup.more = more,
             UiCommand::ShowAside(show) => self.state.setup.show_aside = show,

@@ -90,8 +90,8 @@ fn the_form_edits_the_project_and_refuses_nonsense() {
     set_field(&mut window, "Learning rate", "fast");
     window.get_by_label("give a number such as 2e-4");
     assert!((window.state().state.draft.project.train.lr_peak - 2e-4).abs() < 1e-12, "the old value stays");
-    set_field(&mut window, "Steps", "0");
-    window.get_by_label("give 1 to 1,000,000,000");
+    set_field(&mut window, "Steps", "2,000,000,000");
+    window.get_by_label("give 0 to 1,000,000,000");
     set_field(&mut window, "Steps", "1,000");
     assert_eq!(window.state().state.draft.project.train.steps, 1000);
     window.run_steps(4);
@@ -125,7 +125,38 @@ fn full_training_takes_its_usual_rate_and_drops_foreign_settings() {
     let project = &window.state().state.draft.project;
     assert_eq!(project.method.id, "full");
     assert!(!project.method.settings.0.contains_key("rank"), "full training knows no rank");
-    assert!((project.train.lr_peak - 2e-5).abs() < 1e-12);
+    assert!(project.train.lr_peak.abs() < 1e-12, "0 stands for what full training usually takes");
+}
+
+#[test]
+fn of_many_methods_a_few_are_listed_until_all_are_wanted() {
+    let (_root, stage) = kit::stage();
+    let mut window = kit::window(&stage, kit::SIZES[0], true);
+    kit::open(&mut window, &stage);
+    let known = kit::methods();
+    let more = (0..40).map(|number| {
+        let mut card = known[0].clone();
+        card.id = format!("extra-{number}");
+        card.title = format!("Extra {number}");
+        card
+    });
+    window.state_mut().state.methods = known.iter().cloned().chain(more).collect();
+    window.run();
+    window.get_by_label("Method LoRA");
+    assert!(window.query_by_label("Method Extra 39").is_none());
+    // The form below the list is within the card.
+    let rate = window.get_by_role_and_label(egui::accesskit::Role::TextInput, "Learning rate");
+    assert!(rate.rect().bottom() < kit::SIZES[0].1);
+    window.get_by_label("39 more");
+    window.get_by_label("Show all").click();
+    window.run();
+    window.get_by_label("Method Extra 39").click_accesskit();
+    window.run();
+    assert_eq!(window.state().state.draft.project.method.id, "extra-39");
+    window.get_by_label("Show fewer").click_accesskit();
+    window.run();
+    window.get_by_label("Method Extra 39");
+    assert!(window.query_by_label("Method Extra 38").is_none(), "the chosen one stays in sight");
 }
 
 #[test]

@@ -208,7 +208,9 @@ pub(crate) fn methods() -> Vec<MethodCard> {
         peft_type: Some("LORA".to_owned()),
         mergeable: true,
         settings,
+        lr_peak: if family == "everything" { 2e-5 } else { 2e-4 },
         docs: String::new(),
+        page: String::new(),
     };
     let lora = vec![
         setting("rank", "Rank", SettingType::Integer, "16", false),

@@ -59,6 +59,10 @@ pub(crate) fn check_mergeable(model: &Model, format: &str) -> Result<()> {
         Insert::Prefix(_) => ("a prefix", "keys and values before the text are no change of a weight"),
         Insert::Prompt(_) => ("a prompt", "rows before the text are no change of a weight"),
         Insert::Coupling(_) => ("an invertible map", "there are functions in it, so no weight can hold it"),
+        Insert::Laplacian(_) => ("a smoothing", "it is a function of the attention's own weights"),
+        Insert::Merge(_) => ("a merging of tokens", "it is no change of a weight"),
+        Insert::Branch(_) => ("a path of a task", "it leads beside what other tasks share"),
+        Insert::Skip(_) => ("a net in a block's place", "a block that is left out is a change of the graph"),
     };
     let action = if peft(model, "").is_ok() {
         "export the adapter instead: --format peft or --format native"

@@ -23,6 +23,7 @@ mod read_peft_types;
 mod second_opinion;
 mod sidecar;
 mod tensors;
+pub mod train_on;
 
 pub use certificate::{Cases, Certificate, GREEDY_TOKENS, Limits};
 pub use error::{ExportError, Result};

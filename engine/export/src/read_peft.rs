@@ -220,7 +220,7 @@ fn attach_layer<'a>(
     Ok(())
 }
 
-fn read_config(folder: &Path) -> Result<Value> {
+pub(crate) fn read_config(folder: &Path) -> Result<Value> {
     let path = folder.join(CONFIG);
     if !path.is_file() && folder.join("adapter_model.bin").is_file() {
         return Err(ExportError::Adapter {
@@ -233,7 +233,7 @@ fn read_config(folder: &Path) -> Result<Value> {
 }
 
 /// Settings that change what the tensors mean and that plain LoRA does not have.
-fn check_meaning(config: &Value) -> Result<(), String> {
+pub(crate) fn check_meaning(config: &Value) -> Result<(), String> {
     let kind = text(config, "peft_type");
     let known = || read_peft_types::TYPES.iter().chain(&insertions::PEFT_TYPES).copied();
     if kind != "LORA" && !known().any(|known| known == kind) {
@@ -284,6 +284,10 @@ impl Patterns {
             list.push((regex, value));
         }
         Ok(Self { patterns: list, default: config.get(default).and_then(Value::as_f64).unwrap_or(absent) })
+    }
+
+    pub(crate) fn default(&self) -> f64 {
+        self.default
     }
 
     pub(crate) fn value(&self, module: &str) -> f64 {

@@ -18,7 +18,9 @@
 use crate::common;
 use crate::error::MethodError;
 use crate::method::{Method, ModelDims, Plan, SiteDims};
-use crate::settings::{ALPHA, DROPOUT, EFFECTIVE_RANK, ENERGY, EXCLUDE, INTEGER, LAYERS, NUMBER, TARGETS};
+use crate::settings::{
+    ALPHA, DROPOUT, EFFECTIVE_RANK, ENERGY, EVERY_STEPS, EXCLUDE, INTEGER, LAYERS, NUMBER, ORTHOGONALITY, TARGETS,
+};
 use crate::targets;
 use temper_nn::slots::{Action, Chain, Core, Delta, ExtraLoss, Factor, Init, Rule, Scale, Scope, Score, Slots, When};
 use temper_protocol::{Declared, Kind, Paper, Setting, Values};
@@ -64,26 +66,8 @@ const SETTINGS: &[Setting] = &[
         help: "share of all steps, at the end, in which the directions that are left stay",
         ..NUMBER
     },
-    Setting {
-        key: "every_steps",
-        label: "Steps between two choices",
-        default: "10",
-        min: Some(1.0),
-        max: Some(100_000.0),
-        help: "how often the weakest directions are set to zero",
-        advanced: true,
-        ..INTEGER
-    },
-    Setting {
-        key: "orthogonality",
-        label: "Orthogonality",
-        default: "0.5",
-        min: Some(0.0),
-        max: Some(100.0),
-        help: "weight of the loss that keeps the directions of a layer apart",
-        advanced: true,
-        ..NUMBER
-    },
+    Setting { help: "how often the weakest directions are set to zero", advanced: true, ..EVERY_STEPS },
+    ORTHOGONALITY,
     Setting { key: "beta1", label: "Smoothing of the score", help: "decay of the mean of |p · ∂p|", ..BETA },
     Setting { key: "beta2", label: "Smoothing of its doubt", help: "decay of the distance from that mean", ..BETA },
     TARGETS,

@@ -13,7 +13,7 @@ use crate::common;
 use crate::error::MethodError;
 use crate::method::{Method, ModelDims, Plan, SiteDims};
 use crate::settings::{
-    ALPHA, CALIBRATION_ROWS, CHOICE, DROPOUT, EFFECTIVE_RANK, ENERGY, EXCLUDE, INTEGER, LAYERS, RANK, TARGETS,
+    ALPHA, CALIBRATION_ROWS, CHOICE, DROPOUT, EFFECTIVE_RANK, ENERGY, EXCLUDE, ITERATIONS, LAYERS, RANK, TARGETS,
 };
 use temper_nn::slots::{Base, Calibration, Chain, Core, Delta, Factor, Init, Scale, Slots};
 use temper_protocol::{Declared, Kind, Paper, Setting, Values};
@@ -37,14 +37,9 @@ const SETTINGS: &[Setting] = &[
     LAYERS,
     DROPOUT,
     Setting {
-        key: "iterations",
-        label: "Decomposition",
         default: "8",
-        min: Some(0.0),
-        max: Some(64.0),
         help: "rounds of the fast randomised decomposition in task mode; 0 decomposes exactly, as knowledge mode always does",
-        advanced: true,
-        ..INTEGER
+        ..ITERATIONS
     },
     CALIBRATION_ROWS,
 ];

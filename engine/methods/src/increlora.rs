@@ -18,7 +18,9 @@
 use crate::common;
 use crate::error::MethodError;
 use crate::method::{Method, ModelDims, Plan, SiteDims};
-use crate::settings::{DROPOUT, EFFECTIVE_RANK, ENERGY, EXCLUDE, INTEGER, LAYERS, NUMBER, TARGETS};
+use crate::settings::{
+    DROPOUT, EFFECTIVE_RANK, ENERGY, EVERY_STEPS, EXCLUDE, INTEGER, LAYERS, NUMBER, ORTHOGONALITY, TARGETS,
+};
 use crate::targets;
 use temper_nn::slots::{Action, Chain, Core, Delta, ExtraLoss, Factor, Init, Rule, Scale, Scope, Score, Slots, When};
 use temper_protocol::{Declared, Kind, Paper, Setting, Values};
@@ -67,13 +69,9 @@ const SETTINGS: &[Setting] = &[
         ..INTEGER
     },
     Setting {
-        key: "every_steps",
-        label: "Steps between two choices",
         default: "20",
-        min: Some(1.0),
-        max: Some(100_000.0),
         help: "how often layers grow; the budget should be used up in the first half of the run",
-        ..INTEGER
+        ..EVERY_STEPS
     },
     Setting {
         key: "warmup_share",
@@ -85,16 +83,7 @@ const SETTINGS: &[Setting] = &[
         advanced: true,
         ..NUMBER
     },
-    Setting {
-        key: "orthogonality",
-        label: "Orthogonality",
-        default: "0.1",
-        min: Some(0.0),
-        max: Some(100.0),
-        help: "weight of the loss that keeps the directions of a layer apart",
-        advanced: true,
-        ..NUMBER
-    },
+    Setting { default: "0.1", ..ORTHOGONALITY },
     Setting { key: "beta1", label: "Smoothing of the score", help: "decay of the mean of the score", ..BETA },
     Setting { key: "beta2", label: "Smoothing of its doubt", help: "decay of the distance from that mean", ..BETA },
     TARGETS,

@@ -17,7 +17,7 @@
 use crate::common;
 use crate::error::MethodError;
 use crate::method::{Method, ModelDims, Plan, SiteDims};
-use crate::settings::{ALPHA, DROPOUT, EFFECTIVE_RANK, ENERGY, EXCLUDE, INTEGER, LAYERS, NUMBER, RANK, TARGETS};
+use crate::settings::{ALPHA, DROPOUT, EFFECTIVE_RANK, ENERGY, EXCLUDE, ITERATIONS, LAYERS, NUMBER, RANK, TARGETS};
 use temper_nn::slots::{
     Action, Calibration, Chain, Core, Delta, Factor, Init, Part, Rule, Scale, Scope, Score, Slots, When,
 };
@@ -26,28 +26,22 @@ use temper_protocol::{Declared, Kind, Paper, Setting, Values};
 /// The registry entry.
 pub const METHOD: &dyn Method = &Lamda;
 
+/// When the projection up is frozen whole.
+pub(crate) const FREEZE_SHARE: Setting = Setting {
+    key: "freeze_share",
+    label: "Share until all is frozen",
+    default: "0.3",
+    min: Some(0.0),
+    max: Some(1.0),
+    help: "share of all steps after which the last column of the projection up is frozen and only the core learns",
+    ..NUMBER
+};
+
 const SETTINGS: &[Setting] = &[
     Setting { default: "32", ..RANK },
     Setting { default: "32", ..ALPHA },
-    Setting {
-        key: "freeze_share",
-        label: "Share until all is frozen",
-        default: "0.3",
-        min: Some(0.0),
-        max: Some(1.0),
-        help: "share of all steps after which the last column of the projection up is frozen and only the core learns",
-        ..NUMBER
-    },
-    Setting {
-        key: "iterations",
-        label: "Rounds of the decomposition",
-        default: "4",
-        min: Some(0.0),
-        max: Some(64.0),
-        help: "rounds of the fast decomposition of each weight; 0 decomposes exactly, which takes long on wide layers",
-        advanced: true,
-        ..INTEGER
-    },
+    FREEZE_SHARE,
+    ITERATIONS,
     TARGETS,
     EXCLUDE,
     LAYERS,

@@ -17,8 +17,9 @@
 
 use crate::common;
 use crate::error::MethodError;
+use crate::lamda::FREEZE_SHARE;
 use crate::method::{Method, ModelDims, Plan, SiteDims};
-use crate::settings::{ALPHA, DROPOUT, EFFECTIVE_RANK, ENERGY, EXCLUDE, INTEGER, LAYERS, NUMBER, RANK, TARGETS};
+use crate::settings::{ALPHA, DROPOUT, EFFECTIVE_RANK, ENERGY, EXCLUDE, ITERATIONS, LAYERS, NUMBER, RANK, TARGETS};
 use temper_nn::slots::{
     Action, Calibration, Chain, Core, Delta, Factor, Init, Part, Rule, Scale, Scope, Score, Slots, When,
 };
@@ -39,25 +40,8 @@ const SETTINGS: &[Setting] = &[
         ..NUMBER
     },
     Setting { default: "32", ..ALPHA },
-    Setting {
-        key: "freeze_share",
-        label: "Share until all is frozen",
-        default: "0.3",
-        min: Some(0.0),
-        max: Some(1.0),
-        help: "share of all steps after which the last column of the projection up is frozen and only the core learns",
-        ..NUMBER
-    },
-    Setting {
-        key: "iterations",
-        label: "Rounds of the decomposition",
-        default: "4",
-        min: Some(0.0),
-        max: Some(64.0),
-        help: "rounds of the fast decomposition of each weight; 0 decomposes exactly, which takes long on wide layers",
-        advanced: true,
-        ..INTEGER
-    },
+    FREEZE_SHARE,
+    ITERATIONS,
     TARGETS,
     EXCLUDE,
     LAYERS,

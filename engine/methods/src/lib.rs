@@ -8,13 +8,16 @@
 pub mod common;
 pub mod error;
 pub mod method;
+pub mod page;
 pub mod patterns;
 pub mod points;
+pub mod rates;
 pub mod settings;
 pub mod targets;
 
 pub use error::MethodError;
-pub use method::{Method, ModelDims, OwnDims, Plan, Promote, Selector, SiteDims};
+pub use method::{Imitation, Method, ModelDims, OwnDims, Plan, Promote, Selector, SiteDims};
+use temper_protocol::MethodCard;
 
 /// Declares one module per name and the registry of their `METHOD`s, in this order.
 macro_rules! methods {
@@ -25,6 +28,9 @@ macro_rules! methods {
 
         /// Names of the method modules, in registry order.
         pub const MODULES: &[&str] = &[$(stringify!($name)),*];
+
+        /// Text of the method modules, in registry order.
+        const SOURCES: &[&str] = &[$(include_str!(concat!(stringify!($name), ".rs"))),*];
     };
 }
 
@@ -32,6 +38,8 @@ macro_rules! methods {
 methods![
     lora,
     lq_lora,
+    int2_1,
+    eora,
     dora,
     pissa,
     olora,
@@ -68,6 +76,13 @@ methods![
     prompt,
     mam,
     inv_adapter,
+    p_adapter,
+    pyra,
+    das,
+    mtlora,
+    polyhistor,
+    pela,
+    sketchtune,
     full
 ];
 
@@ -75,6 +90,13 @@ methods![
 #[must_use]
 pub fn registry() -> &'static [&'static dyn Method] {
     REGISTRY
+}
+
+/// How a method describes itself to the window and on the command line, with its usual learning rate.
+#[must_use]
+pub fn card(method: &dyn Method) -> MethodCard {
+    let declared = method.declared();
+    MethodCard { lr_peak: rates::lr_peak(declared, ""), page: page::page(method), ..declared.card() }
 }
 
 /// The method called `id`.

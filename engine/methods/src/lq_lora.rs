@@ -15,7 +15,9 @@
 use crate::common;
 use crate::error::MethodError;
 use crate::method::{Method, ModelDims, Plan, SiteDims};
-use crate::settings::{ALPHA, DROPOUT, EFFECTIVE_RANK, ENERGY, EXCLUDE, INTEGER, LAYERS, NUMBER, RANK, TARGETS};
+use crate::settings::{
+    ALPHA, DROPOUT, EFFECTIVE_RANK, ENERGY, EXCLUDE, INTEGER, ITERATIONS, LAYERS, NUMBER, RANK, TARGETS,
+};
 use temper_nn::slots::{Calibration, Chain, Core, Delta, Factor, Init, Scale, Slots};
 use temper_protocol::{Declared, Kind, Paper, Setting, Values, Waiver};
 
@@ -45,20 +47,11 @@ const SETTINGS: &[Setting] = &[
         default: "100",
         min: Some(1.0),
         max: Some(1000.0),
-        help: "most rounds of rounding and decomposing; they end when the error rises",
+        help: "most rounds of rounding and decomposing; they end when the error rises or falls by less than half a percent",
         advanced: true,
         ..INTEGER
     },
-    Setting {
-        key: "iterations",
-        label: "Decomposition",
-        default: "4",
-        min: Some(0.0),
-        max: Some(64.0),
-        help: "rounds of the fast randomised decomposition; 0 decomposes exactly, which takes longer on large layers",
-        advanced: true,
-        ..INTEGER
-    },
+    ITERATIONS,
 ];
 
 const DECLARED: Declared = Declared {
@@ -91,7 +84,8 @@ const DOCS: &str = "\
 ## What it does
 Each chosen weight W is taken apart into a part Q of few bits and a product B A of low rank, so that both together are W
 as nearly as possible: the product takes the strongest directions of W, the rest is rounded, the product is fitted again
-to what rounding left, and so on until the error rises; the best round is kept. Q is frozen, A and B are trained on.
+to what rounding left, and so on until a round gains less than half a percent; the best round is kept. Q is frozen, A
+and B are trained on.
 How many bits each layer gets is an integer programme: the least squared error of all layers together within the budget.
 The storages are those of model.base: int2, int3 and int4 in groups of 32, 64 and 128, nf4, nf4-double, int8.
 

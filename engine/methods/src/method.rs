@@ -45,6 +45,8 @@ pub struct ModelDims {
     pub sites: Vec<SiteDims>,
     /// Everything else; a head tied to the embedding is not listed.
     pub own: Vec<OwnDims>,
+    /// Features of a head of the attention; 0 where there is none.
+    pub head_features: usize,
 }
 
 /// What a method does to a model.
@@ -82,6 +84,28 @@ pub enum Selector {
     Matching(RegexSet),
 }
 
+/// Learning from the model as its file has it: adapters off, weights as they were before any rounding. For the first part
+/// of a run the loss is a sum over trained tokens of up to three terms.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Imitation {
+    /// Share of the run's steps, in [0, 1]; after them the loss is the cross-entropy.
+    pub share: f64,
+    /// Factor of the divergence KL(p_parent ‖ p), nats a token.
+    pub divergence: f64,
+    /// Factor of the cross-entropy, nats a token.
+    pub cross_entropy: f64,
+    /// Factor of the squared distance of the hidden states behind each block, its mean over blocks and features.
+    pub features: f64,
+}
+
+impl Imitation {
+    /// Whether optimiser step `step`, counted from 1, of `total` imitates.
+    #[must_use]
+    pub fn is_at(&self, step: u64, total: u64) -> bool {
+        step as f64 <= self.share * total as f64
+    }
+}
+
 /// An adaptation method.
 pub trait Method: Sync {
     /// Its declaration.
@@ -103,6 +127,11 @@ pub trait Method: Sync {
     /// Bits per value that all layers it adapts may take together, where it rounds them itself: the trainer then chooses
     /// a storage for each ([`temper_nn::budget`]) and fills it into their calibration.
     fn bits_per_value(&self, _values: &Values) -> Option<f64> {
+        None
+    }
+
+    /// What the run learns from the model as its file has it before it learns from the data alone; none for most.
+    fn imitates(&self, _values: &Values) -> Option<Imitation> {
         None
     }
 

@@ -12,7 +12,7 @@
 use crate::common;
 use crate::error::MethodError;
 use crate::method::{Method, ModelDims, Plan, SiteDims};
-use crate::settings::{ALPHA, DROPOUT, EFFECTIVE_RANK, ENERGY, EXCLUDE, INTEGER, LAYERS, RANK, TARGETS};
+use crate::settings::{ALPHA, DROPOUT, EFFECTIVE_RANK, ENERGY, EXCLUDE, ITERATIONS, LAYERS, RANK, TARGETS};
 use temper_nn::slots::{Base, Calibration, Chain, Core, Delta, Factor, Init, Scale, Slots};
 use temper_protocol::{Declared, Kind, Paper, Setting, Values};
 
@@ -31,15 +31,9 @@ const SETTINGS: &[Setting] = &[
     LAYERS,
     DROPOUT,
     Setting {
-        key: "iterations",
-        label: "Decomposition",
-        default: "4",
-        min: Some(0.0),
-        max: Some(64.0),
         help: "rounds of the fast randomised decomposition, 4 to 16; 0 decomposes exactly, which takes longer on large \
                layers",
-        advanced: true,
-        ..INTEGER
+        ..ITERATIONS
     },
 ];
 

@@ -4,11 +4,11 @@
 
 use crate::error::MethodError;
 use crate::method::SiteDims;
-use crate::settings::{CHOICE, FLAG, INTEGER};
+use crate::settings::{CHOICE, FLAG, INTEGER, LAYERS};
 use crate::targets::{describe, parse_layers};
-use temper_nn::insertion::{Activation, Bottleneck, BottleneckStart, Share};
+use temper_nn::insertion::{Activation, Bottleneck, BottleneckStart, Branch, Share, TaskBottleneck};
 use temper_nn::{Insert, Insertion, Point};
-use temper_protocol::{Setting, Values};
+use temper_protocol::{Code, Problem, Setting, Values};
 
 /// A block as methods that insert something see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,6 +100,71 @@ pub const SHARE: Setting = Setting {
     ..CHOICE
 };
 
+/// Which tasks get something of their own.
+pub const TASKS: Setting = Setting {
+    key: "tasks",
+    label: "Tasks",
+    default: OWN,
+    help: "names of the heads whose tasks get a path of their own; own is the model's own head",
+    advanced: false,
+    ..LAYERS
+};
+
+/// How the model's own head is called in [`TASKS`]; in a model its name is empty.
+pub const OWN: &str = "own";
+
+/// A refusal of a setting.
+#[must_use]
+pub fn refused(what: String, setting: &str, action: &str) -> MethodError {
+    MethodError::Setting(Problem::new(Code::MethodInvalid, what, format!("method.{setting}"), action))
+}
+
+/// Names of the tasks of the setting `tasks`, as the model's heads have them; none for an empty list.
+///
+/// # Errors
+/// A name that stands there twice.
+pub fn tasks(values: &Values) -> Result<Vec<String>, MethodError> {
+    let mut all: Vec<String> = Vec::new();
+    let listed = values.list("tasks").join(",");
+    for task in listed.split(',').map(str::trim).filter(|task| !task.is_empty()) {
+        let name = if task == OWN { String::new() } else { task.to_owned() };
+        if all.contains(&name) {
+            return Err(refused(format!("the task {task} is listed twice"), "tasks", "name each task once"));
+        }
+        all.push(name);
+    }
+    Ok(all)
+}
+
+/// The same in each block.
+#[must_use]
+pub fn branches(blocks: &[BlockDims], branches: &[Branch]) -> Vec<Insertion> {
+    let all = blocks.iter().flat_map(|block| branches.iter().map(move |branch| (block, branch)));
+    all.map(|(block, branch)| Insertion { stage: block.stage.clone(), what: Insert::Branch(branch.clone()) }).collect()
+}
+
+/// A setting that says what is shared.
+#[must_use]
+pub fn share(values: &Values, key: &str) -> Share {
+    match values.text(key) {
+        "down" => Share::Down,
+        "up" => Share::Up,
+        "both" => Share::Both,
+        _ => Share::None,
+    }
+}
+
+/// Numbers of bottlenecks of so many tasks in these blocks; what the tasks share counts once a block.
+#[must_use]
+pub fn count_of_tasks(blocks: &[BlockDims], tasks: usize, of: &TaskBottleneck) -> u64 {
+    let (width, bias) = (of.width, usize::from(of.bias));
+    let times = |shared: bool| if shared { tasks.min(1) } else { tasks };
+    let down = times(matches!(of.share, Share::Down | Share::Both));
+    let up = times(matches!(of.share, Share::Up | Share::Both));
+    let block = |block: &BlockDims| down * width * (block.hidden + bias) + up * block.hidden * (width + bias);
+    blocks.iter().map(block).sum::<usize>() as u64
+}
+
 /// The bottleneck that the settings describe; what a method has no setting for is as [`ACTIVATION`], [`START`],
 /// [`BIASES`] and [`SHARE`] have it by default.
 #[must_use]
@@ -112,12 +177,7 @@ pub fn bottleneck(values: &Values, (reads, adds): (Point, Point), width: usize, 
         scale,
         start: if values.text("start") == "normal" { BottleneckStart::Normal } else { BottleneckStart::ZeroUp },
         bias: !values.0.contains_key("bias") || values.flag("bias"),
-        share: match values.text("share") {
-            "down" => Share::Down,
-            "up" => Share::Up,
-            "both" => Share::Both,
-            _ => Share::None,
-        },
+        share: share(values, "share"),
     }
 }
 

@@ -90,6 +90,40 @@ pub const DROPOUT: Setting = Setting {
     ..NUMBER
 };
 
+/// How a weight is decomposed for the start.
+pub const ITERATIONS: Setting = Setting {
+    key: "iterations",
+    label: "Decomposition",
+    default: "4",
+    min: Some(0.0),
+    max: Some(64.0),
+    help: "rounds of the fast randomised decomposition; 0 decomposes exactly, which takes longer on large layers",
+    advanced: true,
+    ..INTEGER
+};
+
+/// How often layers compete for directions; set default and help.
+pub const EVERY_STEPS: Setting = Setting {
+    key: "every_steps",
+    label: "Steps between two choices",
+    default: "10",
+    min: Some(1.0),
+    max: Some(100_000.0),
+    ..INTEGER
+};
+
+/// Weight of an extra loss; set the default.
+pub const ORTHOGONALITY: Setting = Setting {
+    key: "orthogonality",
+    label: "Orthogonality",
+    default: "0.5",
+    min: Some(0.0),
+    max: Some(100.0),
+    help: "weight of the loss that keeps the directions of a layer apart",
+    advanced: true,
+    ..NUMBER
+};
+
 /// How many directions the change of a layer uses.
 pub const EFFECTIVE_RANK: SeriesDef = SeriesDef {
     name: "effective_rank",

@@ -15,7 +15,7 @@
 use crate::common;
 use crate::error::MethodError;
 use crate::method::{Method, ModelDims, Plan, SiteDims};
-use crate::settings::{CHOICE, EFFECTIVE_RANK, ENERGY, EXCLUDE, INTEGER, LAYERS, NUMBER, TARGETS};
+use crate::settings::{CHOICE, EFFECTIVE_RANK, ENERGY, EXCLUDE, INTEGER, ITERATIONS, LAYERS, NUMBER, TARGETS};
 use temper_nn::slots::{
     Action, Base, Calibration, Delta, Factor, Init, Kron, KronFactor, Rule, Scale, Scope, Score, Slots, When,
 };
@@ -77,16 +77,7 @@ const SETTINGS: &[Setting] = &[
         advanced: true,
         ..INTEGER
     },
-    Setting {
-        key: "iterations",
-        label: "Decomposition",
-        default: "4",
-        min: Some(0.0),
-        max: Some(64.0),
-        help: "rounds of the fast randomised decomposition; 0 decomposes exactly",
-        advanced: true,
-        ..INTEGER
-    },
+    ITERATIONS,
 ];
 
 const DECLARED: Declared = Declared {

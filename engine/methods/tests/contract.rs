@@ -14,7 +14,7 @@ use kit::{
     shake, sites, training, variable, variants,
 };
 use std::collections::BTreeSet;
-use temper_methods::{Method, SiteDims, module_name, registry};
+use temper_methods::{Method, module_name, registry};
 use temper_nn::gradcheck::{GradCheck, check_parameters};
 use temper_nn::optim::{AdamW, AdamWConfig};
 use temper_nn::rules::{At, take_step};
@@ -80,6 +80,11 @@ fn dense(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Outcome<Tensor> 
     Ok(y.reshape(shape)?)
 }
 
+/// Whether it starts as what rounding took from a base, where that is known.
+fn repairs(slots: &Slots) -> bool {
+    matches!(slots.calibration, Calibration::Repair { .. } | Calibration::Compensate { .. })
+}
+
 #[test]
 fn start_is_the_base() {
     over_registry("start", |method, values| {
@@ -87,7 +92,6 @@ fn start_is_the_base() {
         for (site, base) in adapted(method, values, 1)?.iter().zip(&sites()?) {
             let x = input(site)?;
             // A start that repairs its base is nearer to what the base was rounded from.
-            let repairs = |slots: &Slots| matches!(slots.calibration, Calibration::Repair { .. });
             let original = base.source().filter(|_| plan.slots(site.name()).is_some_and(repairs));
             if let Some(original) = original {
                 let exact = dense(&x, &original.to_tensor()?, base.frozen().and_then(|layer| layer.bias.as_ref()))?;
@@ -219,10 +223,14 @@ fn same_seed_same_bytes_and_another_seed_other_bytes() {
         };
         ensure(start(1)? == start(1)?, || "two starts under one seed differ".to_owned())?;
         let plan = method.plan(values, &dims().sites, 1)?;
-        let draws_on = |site: &SiteDims| {
-            plan.slots(&site.name).is_some_and(|slots| slots.draws_on(site.out_features, site.in_features))
+        let draws_on = |site: &LinearSite| {
+            let (out_features, in_features) = (site.out_features(), site.in_features());
+            plan.slots(site.name()).is_some_and(|slots| match site.source() {
+                Some(_) if repairs(slots) => slots.calibration_draws_on(out_features, in_features),
+                _ => slots.draws_on(out_features, in_features),
+            })
         };
-        let draws = dims().sites.iter().any(draws_on);
+        let draws = sites()?.iter().any(draws_on);
         ensure((start(1)? != start(2)?) == draws, || format!("it draws: {draws}; another seed shows otherwise"))
     });
 }

@@ -26,6 +26,7 @@ fn model() -> ModelDims {
                 [own(&format!("layers.{layer}.attn_norm"), 4), own(&format!("layers.{layer}.attn.q_norm"), 2)]
             }))
             .collect(),
+        head_features: 2,
     }
 }
 

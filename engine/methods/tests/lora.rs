@@ -89,7 +89,7 @@ fn patterns_set_rank_and_alpha_by_layer_and_count_follows() -> Outcome {
     let found: Vec<(usize, f64)> =
         plan.adapters.iter().map(|(_, slots)| (slots.rank(), slots.scale.alpha(slots.rank()))).collect();
     assert_eq!(found, [(8, 4.0), (2, 1.0), (8, 4.0), (3, 1.0), (8, 4.0), (2, 1.0)]);
-    let dims = temper_methods::ModelDims { sites: model(), own: Vec::new() };
+    let dims = temper_methods::ModelDims { sites: model(), own: Vec::new(), head_features: 4 };
     let counted = find("lora")?.trained_parameters(&values(&settings), &dims)?;
     assert_eq!(counted, 3 * 8 * (64 + 64) + (2 + 3 + 2) * (32 + 64));
     Ok(())

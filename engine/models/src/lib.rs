@@ -41,7 +41,7 @@ pub use insert::Inside;
 pub use llama::{BlockStage, EmbedStage, HeadStage};
 pub use model::{Held, Model, NamedWeight};
 pub use source::ModelSource;
-pub use stage::{Flow, Seen, Stage, StageCache};
+pub use stage::{AttentionSizes, Flow, Seen, Stage, StageCache};
 pub use weights::BaseKind;
 
 // classifiers of images

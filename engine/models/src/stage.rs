@@ -78,6 +78,17 @@ pub struct StageCache {
     pub values: Option<Tensor>,
 }
 
+/// How large the entries are that an attention compares, before positions are rotated in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AttentionSizes {
+    /// Largest entry of the queries, by head.
+    pub q_max: Vec<f32>,
+    /// Largest entry of the keys, by key head.
+    pub k_max: Vec<f32>,
+    /// Largest entry of what adapters and training add to the queries, by head.
+    pub change_max: Vec<f32>,
+}
+
 /// One stage of a model between the embedding and the head.
 pub trait Stage: Send + Sync {
     /// Name, `layers.3`.
@@ -103,6 +114,14 @@ pub trait Stage: Send + Sync {
     /// Shapes that do not fit; a stage that sees its whole input at once has no next tokens.
     fn forward_cached(&self, _flow: Flow, _ctx: &ForwardContext, _cache: &mut StageCache) -> Result<Flow> {
         Err(ModelError::Request(format!("{} sees its whole input at once and cannot continue a text", self.name())))
+    }
+
+    /// The sizes of what its attention compares on this input; `None` for a stage without attention.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    fn attention_sizes(&self, _flow: &Flow, _ctx: &ForwardContext) -> Result<Option<AttentionSizes>> {
+        Ok(None)
     }
 
     /// Moves its running statistics towards what its norms of channels saw in a batch. They are followed where the

@@ -31,6 +31,7 @@ pub mod repair;
 pub mod rng;
 pub mod rules;
 pub mod site;
+pub mod sketch;
 pub mod slot_adapter;
 pub mod slots;
 pub mod storage;

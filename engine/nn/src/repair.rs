@@ -11,14 +11,15 @@
 //!     the factors again. LQ-LoRA (Guo, Greengard, Xing, Kim, "LQ-LoRA: Low-rank plus Quantized Matrix Decomposition for
 //!     Efficient Language Model Finetuning", 2023) takes the roots of the row and column means of the Fisher information.
 //!   - by inputs: ‖(R − BA) Xᵀ‖_F over inputs X with the Gram matrix `G = XᵀX = V diag(l) Vᵀ`, which is ‖(R − BA) S‖_F for
-//!     `S = V diag(√l)`: the decomposition of R S with S taken off A again. EoRA (Liu et al., "EoRA: Training-free
-//!     Compensation for Compressed LLM with Eigenspace Low-Rank Approximation", 2024). l is kept above a hundred-millionth
-//!     of its largest value, so that nothing is divided by zero where there were fewer inputs than features.
+//!     `S = V diag(√l)`: the decomposition `R S = U Σ Zᵀ` with S taken off A again, EoRA (Liu et al., "EoRA: Training-free
+//!     Compensation for Compressed LLM with Eigenspace Low-Rank Approximation", 2024). As `U Σ Zᵀ S⁻¹ = U Uᵀ R`, it is found
+//!     without S: B A = U Uᵀ R with the leading eigenvectors U of `R G Rᵀ`, the size of each row of Uᵀ R shared evenly between
+//!     the factors. No eigenvalue of G is divided by, so it does no harm that there are fewer inputs than features.
 //! - [`alternate`]: Q and BA in turn, `BA ← best for W − Q`, `Q ← rounded(W − BA)`, for as long as the error falls. LoftQ
 //!   (Li et al., "LoftQ: LoRA-Fine-Tuning-Aware Quantization for Large Language Models", 2023) begins with the Q that is
 //!   there, so that one round leaves it as it was; LQ-LoRA begins with Q = 0, so that the product takes the strongest
-//!   directions of W itself and the rest is easier to round. Both stop after a number of rounds; here the best round is
-//!   kept, which is never worse than the last.
+//!   directions of W itself and the rest is easier to round. Both stop after a number of rounds; here they end, too,
+//!   when one gains less than half a percent, and the best is kept, which is never worse than the last.
 
 use crate::frozen::FrozenWeight;
 use crate::linalg;
@@ -26,8 +27,8 @@ use crate::rng::Stream;
 use crate::storage::StorageKind;
 use crate::{NnError, Result};
 
-/// Eigenvalues of a Gram matrix below this share of the largest count as this share.
-const LEAST_SHARE: f64 = 1e-8;
+/// A round that lowers the error by less than this share is the last one.
+const LEAST_GAIN: f64 = 0.005;
 
 /// How the error of a compensation is measured.
 #[derive(Debug, Clone, Copy)]
@@ -71,13 +72,12 @@ pub struct Shape {
     pub iterations: usize,
 }
 
-/// The best product of `shape.rank` for `rest` (out, in), singular values shared evenly between the factors.
+/// The best product of `shape.rank` for `rest` (out, in), the size of each direction shared evenly between the factors.
 ///
 /// # Errors
 /// Sizes that do not fit, values that are not finite, weights that are not above 0.
 pub fn compensate(rest: &[f64], shape: Shape, weighing: Weighing<'_>, stream: &mut Stream) -> Result<Compensation> {
     let Shape { out_features: rows, in_features: cols, rank, iterations } = shape;
-    let size = |values: &[f64]| values.iter().map(|value| value * value).sum::<f64>();
     let (weighed, off): (Vec<f64>, Off<'_>) = match weighing {
         Weighing::Plain => (rest.to_vec(), Off::Nothing),
         Weighing::Separable { rows: row_weights, cols: col_weights } => {
@@ -96,16 +96,7 @@ pub fn compensate(rest: &[f64], shape: Shape, weighing: Weighing<'_>, stream: &m
             let weighed = weighed.flat_map(row);
             (weighed.collect(), Off::Diagonals(row_weights, col_weights))
         }
-        Weighing::Inputs(gram) => {
-            let svd = linalg::svd(gram, cols, cols)?;
-            let least = svd.s.first().copied().unwrap_or(0.0) * LEAST_SHARE;
-            let roots: Vec<f64> = svd.s.iter().map(|value| value.max(least).sqrt()).collect();
-            if roots.iter().any(|root| *root <= 0.0) {
-                return Err(NnError::Value("the inputs of the layer are all zero: take other examples".to_owned()));
-            }
-            let scaled: Vec<f64> = svd.u.iter().enumerate().map(|(at, value)| value * roots[at % cols]).collect();
-            (linalg::product(rest, &scaled, (rows, cols, cols))?, Off::Basis(svd.u, roots))
-        }
+        Weighing::Inputs(gram) => return by_inputs(rest, shape, gram, stream),
     };
     let before = size(&weighed);
     let svd = linalg::leading_svd(&weighed, rows, cols, rank, iterations, stream)?;
@@ -119,14 +110,39 @@ pub fn compensate(rest: &[f64], shape: Shape, weighing: Weighing<'_>, stream: &m
             b.iter_mut().enumerate().for_each(|(at, value)| *value /= row_weights[at / rank]);
             a.iter_mut().enumerate().for_each(|(at, value)| *value /= col_weights[at % cols]);
         }
-        Off::Basis(basis, roots) => {
-            // A = √s Vᵀ diag(1/√l) Qᵀ.
-            a.iter_mut().enumerate().for_each(|(at, value)| *value /= roots[at % cols]);
-            let transposed: Vec<f64> = (0..cols * cols).map(|at| basis[at % cols * cols + at / cols]).collect();
-            a = linalg::product(&a, &transposed, (rank, cols, cols))?;
-        }
     }
     Ok(Compensation { b, a, error: (before - taken).max(0.0).sqrt(), before: before.sqrt() })
+}
+
+/// Σ of squares.
+fn size(values: &[f64]) -> f64 {
+    values.iter().map(|value| value * value).sum()
+}
+
+/// [`compensate`] by inputs, from the leading eigenvectors U of R G Rᵀ.
+fn by_inputs(rest: &[f64], shape: Shape, gram: &[f64], stream: &mut Stream) -> Result<Compensation> {
+    let Shape { out_features: rows, in_features: cols, rank, iterations } = shape;
+    let seen: f64 = (0..cols).filter_map(|at| gram.get(at * cols + at)).sum();
+    if seen <= 0.0 {
+        return Err(NnError::Value("the inputs of the layer are all zero: take other examples".to_owned()));
+    }
+    let transposed = |values: &[f64], rows: usize, cols: usize| -> Vec<f64> {
+        (0..rows * cols).map(|at| values[at % rows * cols + at / rows]).collect()
+    };
+    let felt = linalg::product(rest, gram, (rows, cols, cols))?;
+    let outputs = linalg::product(&felt, &transposed(rest, rows, cols), (rows, cols, rows))?;
+    let before: f64 = (0..rows).map(|at| outputs[at * rows + at]).sum();
+    let svd = linalg::leading_svd(&outputs, rows, rows, rank, iterations, stream)?;
+    let mut a = linalg::product(&transposed(&svd.u, rows, rank), rest, (rank, rows, cols))?;
+    let mut b = svd.u;
+    for (k, row) in a.chunks_mut(cols.max(1)).enumerate() {
+        // A direction that inputs hardly feel may still be large in the weight: it is shared by its size there.
+        let share = size(row).sqrt().sqrt();
+        row.iter_mut().for_each(|value| *value = if share > 0.0 { *value / share } else { 0.0 });
+        b.iter_mut().skip(k).step_by(rank).for_each(|value| *value *= share);
+    }
+    let taken: f64 = svd.s.iter().sum();
+    Ok(Compensation { b, a, error: (before - taken).max(0.0).sqrt(), before: before.max(0.0).sqrt() })
 }
 
 /// How [`alternate`] goes.
@@ -181,7 +197,6 @@ fn rounded(name: &str, (rows, cols): (usize, usize), storage: StorageKind, value
 enum Off<'a> {
     Nothing,
     Diagonals(&'a [f64], &'a [f64]),
-    Basis(Vec<f64>, Vec<f64>),
 }
 
 /// What [`alternate`] found.
@@ -195,7 +210,8 @@ pub struct Repaired {
     pub errors: Vec<f64>,
 }
 
-/// Rounds what the product leaves and fits the product to what rounding leaves, in turn, and keeps the best round. `held` is the weight that is there.
+/// Rounds what the product leaves and fits the product to what rounding leaves, in turn, and keeps the best round. `held`
+/// is the weight that is there.
 ///
 /// # Errors
 /// Weights of different shapes, values that are not finite or that the storage cannot state.
@@ -230,11 +246,16 @@ pub fn alternate(
         drop(q);
         let found = compensate(&rest, shape, weighing, stream)?;
         errors.push(found.error);
-        if best.as_ref().is_some_and(|(best, _)| found.error >= best.error) {
+        let gain = best.as_ref().map(|(best, _)| 1.0 - found.error / best.error);
+        if !gain.is_none_or(|gain| gain > 0.0) {
             break;
         }
-        let next = if round + 1 < rounds.most { Some(round_rest(&found)?) } else { None };
+        let goes_on = round + 1 < rounds.most && gain.is_none_or(|gain| gain >= LEAST_GAIN);
+        let next = if goes_on { Some(round_rest(&found)?) } else { None };
         best = Some((found, std::mem::replace(&mut now, next)));
+        if !goes_on {
+            break;
+        }
     }
     let Some((compensation, base)) = best else {
         return Err(NnError::Value("a repair without a round".to_owned()));

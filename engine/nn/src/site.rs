@@ -4,14 +4,13 @@
 //! [`LinearSite::attach`] and [`LinearSite::promote`]; the trainer reads [`LinearSite::params`]; exporters
 //! read [`LinearSite::merged`] and [`LinearSite::export`].
 
-use crate::adapter::{Adapter, AdapterExport, Find, FusedChange, MergedWeight, PeftLayer};
+use crate::adapter::{Adapter, AdapterExport, FusedChange, MergedWeight, PeftLayer};
 use crate::context::ForwardContext;
 use crate::frozen::FrozenWeight;
 use crate::fused::{FusedFactor, FusedLinear, FusedWeight};
 use crate::layer_stats::{Gather, Gathering, LayerStats};
 use crate::ops::{FrozenLinear, linear, linear_trained, with_slice};
-use crate::param::{Grads, Param, Role};
-use crate::rules::At;
+use crate::param::{Param, Role};
 use crate::slot_adapter::SlotAdapter;
 use crate::slots::Slots;
 use crate::{NnError, Result};
@@ -19,6 +18,8 @@ use candle_core::{Tensor, Var};
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+
+pub use layer::Layer;
 
 /// The weight of a linear layer, (out, in).
 pub enum Weight {
@@ -43,20 +44,14 @@ pub struct LinearSite {
     /// measured against.
     origin: Option<Weight>,
     /// The weight as its file has it, where the frozen one was rounded from it.
-    source: Option<Arc<FrozenWeight>>,
+    source: Option<Weight>,
     enabled: AtomicBool,
+    /// Whether "disabled" returns to the source, where there is one.
+    original: AtomicBool,
     /// Frobenius norm of the original weight, measured once.
     original_norm: OnceLock<f64>,
     /// Who wants to see the inputs, while somebody does.
     watched: Mutex<Option<(Arc<Gathering>, Gather)>>,
-}
-
-/// A linear layer as one of its adapters sees it: the weight and the adapters below.
-#[derive(Clone, Copy)]
-pub struct Layer<'a> {
-    weight: &'a Weight,
-    adapters: &'a [Box<dyn Adapter>],
-    source: Option<&'a FrozenWeight>,
 }
 
 impl Weight {
@@ -112,61 +107,6 @@ impl Weight {
     }
 }
 
-impl<'a> Layer<'a> {
-    /// Rows of the weight.
-    #[must_use]
-    pub fn out_features(self) -> usize {
-        self.weight.out_features()
-    }
-
-    /// Columns of the weight.
-    #[must_use]
-    pub fn in_features(self) -> usize {
-        self.weight.in_features()
-    }
-
-    /// The frozen layer, when nothing but it lies below: then one fused operation can do everything.
-    #[must_use]
-    pub fn frozen(self) -> Option<&'a FrozenLinear> {
-        match self.weight {
-            Weight::Frozen(layer) if self.adapters.is_empty() => Some(layer),
-            _ => None,
-        }
-    }
-
-    /// Output (.., out) for `x` (.., in).
-    ///
-    /// # Errors
-    /// Shapes that do not fit.
-    pub fn forward(self, x: &Tensor, ctx: &ForwardContext) -> Result<Tensor> {
-        match self.adapters.split_last() {
-            None => self.weight.forward(x),
-            Some((last, below)) => last.forward(x, Layer { adapters: below, ..self }, ctx),
-        }
-    }
-
-    /// The weight as its file has it, where the one that is held was rounded from it in memory.
-    #[must_use]
-    pub fn source(self) -> Option<&'a FrozenWeight> {
-        self.source
-    }
-
-    /// Weight and bias with everything below folded in. `site` is only named in the error.
-    ///
-    /// # Errors
-    /// A weight that cannot be read; an adapter below whose change depends on the input.
-    pub fn merged(self, site: &str) -> Result<MergedWeight> {
-        let mut merged = self.weight.values()?;
-        for adapter in self.adapters {
-            if !adapter.merge_into(&mut merged)? {
-                let what = "starts from the weight, but an adapter below it fits no weight".to_owned();
-                return Err(NnError::Adapter { site: site.to_owned(), what });
-            }
-        }
-        Ok(merged)
-    }
-}
-
 impl LinearSite {
     /// A site over a frozen layer. `name` is unique in the model, such as `layers.3.attn.q`.
     #[must_use]
@@ -178,6 +118,7 @@ impl LinearSite {
             origin: None,
             source: None,
             enabled: AtomicBool::new(true),
+            original: AtomicBool::new(false),
             original_norm: OnceLock::new(),
             watched: Mutex::new(None),
         }
@@ -215,13 +156,20 @@ impl LinearSite {
     /// rounding took ask for it. It is mapped, so that it takes no memory until then.
     #[must_use]
     pub fn with_source(self, source: Arc<FrozenWeight>) -> Self {
-        Self { source: Some(source), ..self }
+        let bias = match &self.weight {
+            Weight::Frozen(layer) => layer.bias.clone(),
+            Weight::Trained { .. } => None,
+        };
+        Self { source: Some(Weight::Frozen(FrozenLinear { weight: source, bias })), ..self }
     }
 
     /// The weight of its file, where the one that is held was rounded from it in memory.
     #[must_use]
     pub fn source(&self) -> Option<&FrozenWeight> {
-        self.source.as_deref()
+        match &self.source {
+            Some(Weight::Frozen(layer)) => Some(&layer.weight),
+            Some(Weight::Trained { .. }) | None => None,
+        }
     }
 
     /// Its name.
@@ -304,6 +252,11 @@ impl LinearSite {
         self.adapters.push(adapter);
     }
 
+    /// Takes all adapters off, lowest first; [`LinearSite::attach_adapter`] puts each back.
+    pub fn take_adapters(&mut self) -> Vec<Box<dyn Adapter>> {
+        std::mem::take(&mut self.adapters)
+    }
+
     /// Removes all adapters; their parameters are lost.
     pub fn detach_all(&mut self) {
         self.adapters.clear();
@@ -315,13 +268,20 @@ impl LinearSite {
         self.enabled.store(enabled, Ordering::Relaxed);
     }
 
+    /// While on, switched off means the weight of its file, not the one that was rounded from it.
+    pub fn set_original(&self, original: bool) {
+        self.original.store(original, Ordering::Relaxed);
+    }
+
+    /// The weight that the layer has when it is switched off.
+    fn base(&self) -> &Weight {
+        let source = self.source.as_ref().filter(|_| self.original.load(Ordering::Relaxed));
+        source.or(self.origin.as_ref()).unwrap_or(&self.weight)
+    }
+
     /// The weight and the adapters that a forward pass uses now: off, the original weight and no adapter.
     pub(crate) fn active(&self) -> (&Weight, &[Box<dyn Adapter>]) {
-        if self.enabled.load(Ordering::Relaxed) {
-            (&self.weight, &self.adapters)
-        } else {
-            (self.origin.as_ref().unwrap_or(&self.weight), &[])
-        }
+        if self.enabled.load(Ordering::Relaxed) { (&self.weight, &self.adapters) } else { (self.base(), &[]) }
     }
 
     /// Output (.., out) for `x` (.., in).
@@ -333,8 +293,24 @@ impl LinearSite {
         if self.enabled.load(Ordering::Relaxed) {
             self.below(self.adapters.len()).forward(x, ctx)
         } else {
-            self.origin.as_ref().unwrap_or(&self.weight).forward(x)
+            self.forward_base(x)
         }
+    }
+
+    /// Output of the layer as it came, without anything on it.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn forward_base(&self, x: &Tensor) -> Result<Tensor> {
+        self.base().forward(x)
+    }
+
+    /// Output (.., out) for `x` (.., in) of the weight alone, whatever adapters are on it.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn forward_weight(&self, x: &Tensor) -> Result<Tensor> {
+        self.active().0.forward(x)
     }
 
     /// The layer as part of a fused half; `None` when something on it needs a graph. Extra losses are no part of it: who
@@ -344,7 +320,7 @@ impl LinearSite {
     /// A failing tensor operation.
     pub fn fused(&self, ctx: &ForwardContext) -> Result<Option<FusedLinear>> {
         let enabled = self.enabled.load(Ordering::Relaxed);
-        let weight = if enabled { &self.weight } else { self.origin.as_ref().unwrap_or(&self.weight) };
+        let weight = if enabled { &self.weight } else { self.base() };
         let change = match (enabled, self.adapters.as_slice()) {
             (false, _) | (true, []) => FusedChange::default(),
             (true, [adapter]) => match adapter.fused_change(ctx)? {
@@ -484,100 +460,12 @@ impl LinearSite {
     /// The layer below adapter number `count`.
     fn below(&self, count: usize) -> Layer<'_> {
         let adapters = self.adapters.get(..count).unwrap_or_default();
-        Layer { weight: &self.weight, adapters, source: self.source.as_deref() }
-    }
-
-    /// While on, what adapters treat as constant in their backward pass keeps its present value, so that finite
-    /// differences see the function whose gradient is taken.
-    pub fn hold_constants(&self, on: bool) {
-        self.adapters.iter().for_each(|adapter| adapter.hold_constants(on));
-    }
-
-    /// Sum of the adapters' extra losses, a scalar; none while they are switched off.
-    ///
-    /// # Errors
-    /// A failing tensor operation.
-    pub fn extra_loss(&self) -> Result<Option<Tensor>> {
-        let mut sum: Option<Tensor> = None;
-        if !self.enabled.load(Ordering::Relaxed) {
-            return Ok(sum);
-        }
-        for adapter in &self.adapters {
-            if let Some(loss) = adapter.extra_loss()? {
-                sum = Some(match sum {
-                    Some(sum) => (sum + loss)?,
-                    None => loss,
-                });
-            }
-        }
-        Ok(sum)
-    }
-
-    /// Lets every adapter change its own gradients before clipping.
-    ///
-    /// # Errors
-    /// A failing tensor operation.
-    pub fn map_grads(&self, grads: &mut Grads) -> Result<()> {
-        self.adapters.iter().try_for_each(|adapter| adapter.map_grads(grads))
-    }
-
-    /// Lets every adapter change its own parameters after optimiser step `step`, counted from 1.
-    ///
-    /// # Errors
-    /// A failing tensor operation.
-    pub fn after_step(&mut self, step: u64) -> Result<()> {
-        self.adapters.iter_mut().try_for_each(|adapter| adapter.after_step(step))
-    }
-
-    /// Lets every adapter look at its clipped gradients.
-    ///
-    /// # Errors
-    /// A failing tensor operation.
-    pub fn observe(&mut self, grads: &Grads) -> Result<()> {
-        self.adapters.iter_mut().try_for_each(|adapter| adapter.observe(grads))
-    }
-
-    /// Lets every adapter turn its clipped gradients into what the optimiser is to take.
-    ///
-    /// # Errors
-    /// A failing tensor operation.
-    pub fn map_step(&mut self, grads: &mut Grads, at: At) -> Result<()> {
-        self.adapters.iter_mut().try_for_each(|adapter| adapter.map_step(grads, at))
-    }
-
-    /// Takes adapter number `at` off.
-    pub(crate) fn remove_adapter(&mut self, at: usize) {
-        if at < self.adapters.len() {
-            self.adapters.remove(at);
-        }
-    }
-
-    /// The adapters, lowest first, to change them by their rules.
-    pub(crate) fn adapters_mut(&mut self) -> &mut [Box<dyn Adapter>] {
-        &mut self.adapters
-    }
-
-    /// What the adapters remember beside their parameters; see [`Adapter::memory`].
-    ///
-    /// # Errors
-    /// A failing tensor operation.
-    pub fn memory(&self) -> Result<Vec<(String, Tensor)>> {
-        let mut all = Vec::new();
-        for adapter in &self.adapters {
-            all.extend(adapter.memory()?);
-        }
-        Ok(all)
-    }
-
-    /// Gives the adapters saved shapes and memories; see [`Adapter::restore`].
-    ///
-    /// # Errors
-    /// What `find` says; shapes that fit nothing.
-    pub fn restore(&mut self, find: &Find<'_>) -> Result<()> {
-        self.adapters.iter_mut().try_for_each(|adapter| adapter.restore(find))
+        Layer { weight: &self.weight, adapters, source: self.source() }
     }
 }
 
+mod layer;
 mod measure;
+mod steps;
 #[cfg(test)]
 mod tests;

@@ -190,6 +190,34 @@ pub struct TrainBench {
     pub rows: Option<BenchRows>,
 }
 
+/// What a comparison of methods trains: each method on the same rows in the same order from the same seed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MethodsBench {
+    /// Model path or builtin name.
+    pub model: String,
+    /// Data path or builtin name.
+    pub data: String,
+    /// Project folder that keeps the runs and the table; an unfinished table is gone on with.
+    pub out: PathBuf,
+    /// Method ids; all of the registry when empty.
+    #[serde(default)]
+    pub methods: Vec<String>,
+    /// Learning rates, each a run of each method; the method's usual one when empty.
+    #[serde(default)]
+    pub rates: Vec<f64>,
+    /// Dotted keys of project.toml and their values.
+    #[serde(default)]
+    pub set: Vec<(String, String)>,
+    /// Optimiser steps.
+    pub steps: u64,
+    /// Rows a step.
+    pub batch: usize,
+    /// Longest row, tokens.
+    pub seq: usize,
+    /// Threads; 0 chooses.
+    pub threads: usize,
+}
+
 /// One thing a person can do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
@@ -270,6 +298,9 @@ pub enum Command {
         /// Most threads; 0 chooses.
         threads: usize,
     },
+    /// Trains every method on one task, each in a process of its own: quality, forgetting, size, memory, time and what
+    /// leaving as a file costs. `progress` events, then `figures` and `done`; the table also stands in the folder.
+    BenchMethods(MethodsBench),
     /// Measures every operation beside plain candle tensors: `figures`, then `done`.
     BenchOps {
         /// Threads; 0 chooses.

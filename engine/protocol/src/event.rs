@@ -1,15 +1,11 @@
 //! Everything the engine says, as values. `--json` prints them unchanged, one per line.
 
-pub use crate::event_parts::{Check, Figure, Figures, PreviewRow, QuarantineRow, RunStatus, SiteInfo};
+use crate::event_parts::nan_if_null;
+pub use crate::event_parts::{AttentionSize, Check, Figure, Figures, PreviewRow, QuarantineRow, RunStatus, SiteInfo};
 use crate::{MethodCard, Problem};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-
-/// JSON has no not-a-number: it is written as null and read back as NaN.
-fn nan_if_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    Ok(Option::<f64>::deserialize(deserializer)?.unwrap_or(f64::NAN))
-}
 
 /// One thing the engine says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -135,6 +131,8 @@ pub enum Event {
         #[serde(default)]
         spectrum: Vec<f32>,
     },
+    /// How large the entries are that the attention of a block compares.
+    Attention(AttentionSize),
     /// An answer to a sample prompt.
     Sample {
         /// Step; 0 is the base.

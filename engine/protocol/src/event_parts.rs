@@ -1,6 +1,6 @@
 //! Rows of tables that events carry, and how a run ended.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::path::PathBuf;
 
 /// How a run ended.
@@ -112,4 +112,36 @@ impl From<String> for Figure {
     fn from(text: String) -> Self {
         Self::Text(text)
     }
+}
+
+/// JSON has no not-a-number: it is written as null and read back as NaN.
+pub(crate) fn nan_if_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::<f64>::deserialize(deserializer)?.unwrap_or(f64::NAN))
+}
+
+/// How large the entries are that the attention of a block compares: a measurement without a verdict.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AttentionSize {
+    /// Step.
+    pub step: u64,
+    /// Block, such as `layers.3`.
+    pub block: String,
+    /// Largest entry of the queries.
+    #[serde(deserialize_with = "nan_if_null")]
+    pub q_max: f64,
+    /// Largest entry of the keys.
+    #[serde(deserialize_with = "nan_if_null")]
+    pub k_max: f64,
+    /// Largest entry of what training adds to the queries, over that of the queries.
+    #[serde(deserialize_with = "nan_if_null")]
+    pub change_share: f64,
+    /// max(q_max, k_max) over the root of the logarithm of the length of the texts.
+    #[serde(deserialize_with = "nan_if_null")]
+    pub ratio: f64,
+    /// The same over the fourth root of a head's width, by which attention divides.
+    #[serde(deserialize_with = "nan_if_null")]
+    pub scaled_ratio: f64,
+    /// The ratio of the model before training.
+    #[serde(deserialize_with = "nan_if_null")]
+    pub base_ratio: f64,
 }

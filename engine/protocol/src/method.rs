@@ -154,8 +154,14 @@ pub struct MethodCard {
     pub mergeable: bool,
     /// What can be set.
     pub settings: Vec<SettingCard>,
+    /// The highest learning rate that it usually takes; 0 when nobody said.
+    #[serde(default)]
+    pub lr_peak: f64,
     /// Documentation.
     pub docs: String,
+    /// The whole page, as Markdown.
+    #[serde(default)]
+    pub page: String,
 }
 
 impl Declared {
@@ -194,7 +200,9 @@ impl Declared {
                     advanced: setting.advanced,
                 })
                 .collect(),
+            lr_peak: 0.0,
             docs: self.docs.to_owned(),
+            page: String::new(),
         }
     }
 }

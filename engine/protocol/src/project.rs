@@ -164,7 +164,7 @@ pub struct Train {
     pub batch: usize,
     /// Micro-steps per optimiser step.
     pub accumulate: usize,
-    /// Highest learning rate.
+    /// Highest learning rate; 0, as in a file that does not say, is what the method usually takes.
     pub lr_peak: f64,
     /// Lowest learning rate at the end, as a share of the peak.
     pub lr_floor: f64,
@@ -188,6 +188,13 @@ pub struct Train {
     pub clip_norm: f64,
     /// Seed of everything random.
     pub seed: u64,
+    /// The adapter whose values the run starts with: `run:3`, a run's folder, or an adapter folder. Method and settings
+    /// are that adapter's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Seed of what the method draws, where it is not the run's: that of the run whose adapter is trained on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method_seed: Option<u64>,
     /// Threads; 0 is physical cores less one for the window.
     pub threads: usize,
     /// `auto`, `cpu`, `cuda`, `metal`; auto takes a card that the build has and that works.
@@ -302,6 +309,8 @@ impl Default for Train {
             optim_state: "f32".to_owned(),
             clip_norm: 1.0,
             seed: 42,
+            from: None,
+            method_seed: None,
             threads: 0,
             device: auto(),
             recompute: "auto".to_owned(),

@@ -24,6 +24,8 @@ const TABLES: &[(&str, &[&str])] = &[
             "batch",
             "accumulate",
             "lr_peak",
+            "from",
+            "method_seed",
             "lr_floor",
             "schedule",
             "warmup_steps",
@@ -112,7 +114,9 @@ pub fn parse_with(text: &str, file: &Path, set: &[(String, String)]) -> Result<P
     }
     migrate(&mut table, &name)?;
     check_keys(&table, text, &name)?;
-    let project: Project = toml::Value::Table(table).try_into().map_err(|error: toml::de::Error| {
+    let says_rate =
+        table.get("train").and_then(toml::Value::as_table).is_some_and(|train| train.contains_key("lr_peak"));
+    let mut project: Project = toml::Value::Table(table).try_into().map_err(|error: toml::de::Error| {
         Problem::new(
             Code::ProjectInvalid,
             error.message().lines().next().unwrap_or("a value has the wrong type").to_owned(),
@@ -120,6 +124,9 @@ pub fn parse_with(text: &str, file: &Path, set: &[(String, String)]) -> Result<P
             "compare with the example in projects/quickstart/project.toml",
         )
     })?;
+    if !says_rate {
+        project.train.lr_peak = 0.0;
+    }
     check_ranges(&project, &name)?;
     Ok(project)
 }
@@ -300,7 +307,8 @@ fn check_ranges(project: &Project, name: &str) -> Result<(), Problem> {
         range("data.train weight", source.weight(), 1e-6, 1e6)?;
     }
     range("data.max_tokens", project.data.max_tokens as f64, 2.0, 1_048_576.0)?;
-    range("train.steps", train.steps as f64, 1.0, 1e9)?;
+    // With none a run saves what its method starts as: a training-free repair.
+    range("train.steps", train.steps as f64, 0.0, 1e9)?;
     if let Some(epochs) = train.epochs {
         range("train.epochs", epochs, 1e-6, 1e6)?;
     }

@@ -229,14 +229,23 @@ impl Reader {
             .collect()
     }
 
-    /// The ranks measured last at or before `step`, by site.
+    /// The rank of each site as it was measured last at or before `step`: rules move some sites between two measurements
+    /// of all, and whole weights are measured in turn.
     ///
     /// # Errors
     /// Those of the disk; [`StoreError::Damaged`].
     pub fn rank_at(&self, run: u64, step: u64) -> Result<Vec<RankRow>, StoreError> {
         self.ranks(
-            "SELECT step, site, rank, effective_rank, energy, spectrum FROM ranks
-             WHERE run = ?1 AND step = (SELECT max(step) FROM ranks WHERE run = ?1 AND step <= ?2) ORDER BY site",
+            // From site to site by the index, not over all measurements.
+            "WITH RECURSIVE sites(site) AS (
+                 SELECT min(site) FROM ranks WHERE run = ?1
+                 UNION ALL
+                 SELECT (SELECT min(site) FROM ranks WHERE run = ?1 AND site > sites.site) FROM sites WHERE site IS NOT NULL
+             )
+             SELECT ranks.step, ranks.site, rank, effective_rank, energy, spectrum FROM sites
+             JOIN ranks ON ranks.run = ?1 AND ranks.site = sites.site AND ranks.step =
+                 (SELECT max(step) FROM ranks WHERE run = ?1 AND site = sites.site AND step <= ?2)
+             ORDER BY ranks.site",
             params![signed(run), signed(step)],
         )
     }

@@ -5,6 +5,7 @@
 
 use crate::rows::RunUpdate;
 use std::borrow::Cow;
+use temper_protocol::event::AttentionSize;
 use temper_protocol::{Event, RunStatus};
 
 /// What an event means to the store.
@@ -50,6 +51,20 @@ pub(crate) fn status_name(status: RunStatus) -> &'static str {
         RunStatus::Stopped => "stopped",
         RunStatus::Cancelled => "cancelled",
         RunStatus::Failed => "failed",
+    }
+}
+
+/// Three series a block.
+fn attention(size: &AttentionSize) -> Routed {
+    let name = |measure: &str| Cow::Owned(format!("attention/{}/{measure}", size.block));
+    Routed {
+        points: vec![
+            (name("ratio"), size.ratio),
+            (name("base_ratio"), size.base_ratio),
+            (name("change_share"), size.change_share),
+        ],
+        step: Some(size.step),
+        ..Routed::default()
     }
 }
 
@@ -114,6 +129,7 @@ pub(crate) fn route(event: &Event) -> Routed {
                 ..Routed::default()
             }
         }
+        Event::Attention(size) => attention(size),
         Event::Rank { step, .. } => Routed { step: Some(*step), ..Routed::default() },
         Event::Queued { .. } => listed(None, status("queued")),
         Event::Preparing { .. } => listed(None, status("preparing")),

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use temper_protocol::event::AttentionSize;
 use temper_protocol::{Act, Code, Command, Event, Problem, RunStatus};
 use temper_store::{NewRun, ProjectLock, Reader, RunUpdate, Store, StoreError, push_command};
 
@@ -177,6 +178,57 @@ fn events_become_series_ranks_and_columns_of_the_run() {
     let reason = row.problem.expect("a reason");
     assert!(row.status == "interrupted" && reason.action.contains("--resume 1"), "{reason}");
     assert_eq!(reason.code, Code::Internal, "nothing is known of it");
+}
+
+#[test]
+fn a_site_that_a_rule_moved_between_two_measurements_stands_beside_the_others() {
+    let folder = tempfile::tempdir().expect("folder");
+    let store = Store::open(folder.path()).expect("store");
+    let run = half_a_run(&store);
+    let moved = Event::Rank {
+        step: 120,
+        site: "layers.0.attn.q".to_owned(),
+        rank: 3,
+        effective_rank: 1.5,
+        energy: 0.2,
+        spectrum: Vec::new(),
+    };
+    store.push_event(run, &moved).expect("pushes");
+    store.flush().expect("flushes");
+    let reader = Reader::open(folder.path()).expect("reader");
+    let at = |step: u64| -> Vec<(u64, String, u64)> {
+        let rows = reader.rank_at(run, step).expect("ranks");
+        rows.into_iter().map(|row| (row.step, row.site, row.rank)).collect()
+    };
+    let (k, q) = ("layers.0.attn.k".to_owned(), "layers.0.attn.q".to_owned());
+    assert_eq!(at(119), [(100, k.clone(), 8), (100, q.clone(), 8)]);
+    assert_eq!(at(120), [(100, k.clone(), 8), (120, q.clone(), 3)]);
+    assert_eq!(at(u64::MAX), [(150, k, 8), (150, q, 8)]);
+    assert!(at(10).is_empty());
+}
+
+#[test]
+fn attention_of_a_block_becomes_three_series() {
+    let folder = tempfile::tempdir().expect("folder");
+    let store = Store::open(folder.path()).expect("store");
+    let run = half_a_run(&store);
+    let event = Event::Attention(AttentionSize {
+        step: 150,
+        block: "layers.3".to_owned(),
+        q_max: 6.0,
+        k_max: 4.0,
+        change_share: 0.25,
+        ratio: 3.0,
+        scaled_ratio: 1.0,
+        base_ratio: 2.0,
+    });
+    store.push_event(run, &event).expect("pushes");
+    store.flush().expect("flushes");
+    let reader = Reader::open(folder.path()).expect("reader");
+    for (measure, value) in [("ratio", 3.0), ("base_ratio", 2.0), ("change_share", 0.25)] {
+        let points = reader.points(run, &format!("attention/layers.3/{measure}"), 0, u64::MAX, 10).expect("points");
+        assert_eq!(points.iter().map(|point| (point.step, point.value)).collect::<Vec<_>>(), [(150, value)]);
+    }
 }
 
 #[test]

@@ -5,14 +5,14 @@ use crate::driver::Tokens;
 use crate::error::Result;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use temper_methods::{ModelDims, OwnDims, Promote, SiteDims};
+use temper_methods::{Imitation, ModelDims, OwnDims, Promote, SiteDims};
 use temper_models::capability::{DECODER, refusal};
-use temper_models::{Model, names};
+use temper_models::{Flow, Model, names};
 use temper_nn::ParamSet;
 use temper_nn::layer_stats::{gather, in_portions};
 use temper_nn::rules::{set_ranks, share_out};
 use temper_nn::slots::Slots;
-use temper_nn::{Gather, LayerStats, LinearSite};
+use temper_nn::{ForwardContext, Gather, LayerStats, LinearSite};
 use temper_protocol::{Code, Declared, Problem, Project};
 
 /// Bytes that second moments may take while they are gathered: a model whose layers need more is run over the data once
@@ -28,6 +28,10 @@ pub struct Attached {
     pub params: ParamSet,
     /// Whether weights of the model itself are trained: they are saved as a model, not as an adapter.
     pub whole_weights: bool,
+    /// What is learnt from the model as its file has it, in the first part of the run.
+    pub imitation: Option<Imitation>,
+    /// Whether it starts from what it sees of the run's data.
+    pub looks_at_data: bool,
     /// What a person should know about the choice.
     pub notes: Vec<String>,
 }
@@ -54,7 +58,7 @@ pub fn dims_of(model: &Model) -> ModelDims {
         .filter(|slot| slot.site.is_none())
         .map(|slot| OwnDims { entries: slot.shape.iter().map(|dim| *dim as u64).product(), name: slot.name })
         .collect();
-    ModelDims { sites, own }
+    ModelDims { sites, own, head_features: config.head_dim }
 }
 
 /// Attaches the project's method. The same project and seed give the same bytes.
@@ -74,7 +78,7 @@ pub fn attach(model: &mut Model, project: &Project) -> Result<Attached> {
 pub fn attach_on(model: &mut Model, project: &Project, batches: &mut Batches<'_>) -> Result<Attached> {
     let method = temper_methods::find(&project.method.id)?;
     check_fits(method.declared(), model)?;
-    let seed = project.train.seed;
+    let seed = project.train.method_seed.unwrap_or(project.train.seed);
     let mut plan = method.plan(&project.method.settings, &dims_of(model).sites, seed)?;
     if let Some(bits_per_value) = method.bits_per_value(&project.method.settings) {
         let spread = bits::spread(model, &mut plan, bits_per_value, seed)?;
@@ -105,12 +109,26 @@ pub fn attach_on(model: &mut Model, project: &Project, batches: &mut Batches<'_>
         let action = "choose layers that exist and are not excluded";
         return Err(Problem::new(Code::MethodInvalid, what, "[method]", action).into());
     }
-    Ok(Attached { params, whole_weights: plan.promote != Promote::None, notes })
+    let imitation = method.imitates(&project.method.settings);
+    let rounded = || model.sites().iter().any(|site| site.source().is_some());
+    let repairs = imitation.is_some() || plan.adapters.iter().any(|(_, slots)| slots.calibrates_in_order());
+    if repairs && method.belongs_to_its_base(&project.method.settings) && !rounded() {
+        notes.push(format!(
+            "{} repairs what rounding the base took, and this base was not rounded while it was read: set model.base to \
+             int2, int3, int4 or nf4",
+            method.declared().title
+        ));
+    }
+    let looks_at_data = plan.adapters.iter().any(|(_, slots)| slots.gathers().is_some());
+    Ok(Attached { params, whole_weights: plan.promote != Promote::None, imitation, looks_at_data, notes })
 }
 
 /// Puts a plan on the sites, a portion of them at a time: the base is run over the batches until each has seen what its
 /// calibration wants, as it is without what other portions have on them by then.
 fn put_on(model: &mut Model, plan: &mut Vec<(String, Slots)>, seed: u64, batches: &mut Batches<'_>) -> Result<()> {
+    if plan.iter().any(|(_, slots)| slots.calibrates_in_order()) {
+        return put_on_in_order(model, plan, seed, batches);
+    }
     let features = |name: &str| model.site(name).map_or(0, LinearSite::in_features);
     let wanted: Vec<(usize, Gather)> =
         plan.iter().filter_map(|(name, slots)| Some((features(name), slots.gathers()?))).collect();
@@ -141,6 +159,45 @@ fn put_on(model: &mut Model, plan: &mut Vec<(String, Slots)>, seed: u64, batches
             };
             site.attach_with(slots, seed, stats.get(name).map(|stats| &**stats))?;
         }
+    }
+    Ok(())
+}
+
+/// Puts a plan on the sites block by block: a block is run over what the finished ones below it make of the batches, its
+/// layers start from what they saw, and what it then answers goes on to the next.
+fn put_on_in_order(model: &mut Model, plan: &[(String, Slots)], seed: u64, batches: &mut Batches<'_>) -> Result<()> {
+    let rows = plan.iter().map(|(_, slots)| slots.calibration_rows()).max().unwrap_or(0);
+    let rounded = plan.iter().any(|(name, _)| model.site(name).is_some_and(|site| site.source().is_some()));
+    let mut flows: Vec<(Flow, ForwardContext)> = Vec::new();
+    // Over a base that was not rounded there is nothing to look for.
+    while rounded && let Some(tokens) = batches(flows.len(), rows)? {
+        flows.push((model.embed.forward(&tokens.ids, &tokens.ctx)?.detach(), tokens.ctx));
+    }
+    let planned: BTreeMap<&str, &Slots> = plan.iter().map(|(name, slots)| (name.as_str(), slots)).collect();
+    let mut count = 0;
+    for block in &mut model.blocks {
+        let sites = block.sites().into_iter();
+        let wanted: Vec<(&LinearSite, Gather)> =
+            sites.filter_map(|site| Some((site, planned.get(site.name())?.gathers()?))).collect();
+        let mut number = 0;
+        let stats = gather(&wanted, || -> Result<bool> {
+            let Some((flow, ctx)) = flows.get(number) else { return Ok(false) };
+            number += 1;
+            block.forward(flow.clone(), ctx)?;
+            Ok(true)
+        })?;
+        for site in block.sites_mut() {
+            let Some(slots) = planned.get(site.name()) else { continue };
+            let seen = stats.get(site.name()).map(|stats| &**stats);
+            site.attach_with(slots, seed, seen)?;
+            count += 1;
+        }
+        for (flow, ctx) in &mut flows {
+            *flow = block.forward(flow.clone(), ctx)?.detach();
+        }
+    }
+    if count != plan.len() {
+        return Err(Problem::internal("the method plans for a layer that is not there").into());
     }
     Ok(())
 }

@@ -60,6 +60,11 @@ impl Run<'_> {
             let round = step.div_ceil(every.min().unwrap_or(step).max(1));
             let (model, whole) = (&self.model, self.attached.whole_weights);
             self.clock.time(Phase::Probes, || ranks::tell(model, whole, round, step, watch))?;
+            let validation = self.validation.as_ref().and_then(|validation| validation.batches().first());
+            if let Some(tokens) = validation.or_else(|| self.probes.batches().next()) {
+                let (sizes, driver) = (&mut self.sizes, &self.driver);
+                self.clock.time(Phase::Probes, || sizes.tell(driver, model, tokens, step, watch))?;
+            }
         }
         let asked = watch.control().take_sample_now();
         if due(step, project.samples.every_steps, last) || asked {

@@ -8,13 +8,15 @@
 //! nothing but plain changes has no graph at all: it is a [`FusedBlock`], whose backward pass is called directly.
 
 use crate::error::Result;
+use crate::imitate::{Away, ParentStates};
 use crate::phases::{Phase, PhaseClock};
 use candle_core::backprop::GradStore;
 use candle_core::{Tensor, Var};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
-use temper_models::{Flow, Model, Stage};
+use temper_methods::Imitation;
+use temper_models::{AttentionSizes, Flow, Model, Stage};
 use temper_nn::fused::{BlockKept, FusedBlock};
 use temper_nn::ops::{seed_gradient, with_slice};
 use temper_nn::{ForwardContext, Grads, Param, device};
@@ -35,10 +37,14 @@ pub struct Tokens {
 /// What a micro-step measured.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MicroLoss {
-    /// Sum over trained tokens, nats.
+    /// Sum of the cross-entropy over trained tokens, nats.
     pub loss_sum: f64,
     /// Sum of the adapters' extra losses.
     pub extra_loss: f64,
+    /// While it imitates: sum over trained tokens of the divergence from its parent, nats; else 0.
+    pub divergence: f64,
+    /// While it imitates features: sum over trained tokens of their mean squared distance from its parent's; else 0.
+    pub features: f64,
 }
 
 /// Drives the stages of a model. Knows which parameters belong to which stage.
@@ -53,6 +59,8 @@ pub struct Driver {
     kept_from: usize,
     /// Whether blocks that allow it are run without a graph.
     fuse: bool,
+    /// What is learnt from the model as its file has it.
+    imitation: Option<Imitation>,
 }
 
 /// What the forward pass keeps of a block.
@@ -78,6 +86,18 @@ pub(crate) struct Inputs {
 pub(crate) struct FlowGradient {
     hidden: Option<Tensor>,
     side: BTreeMap<String, Tensor>,
+}
+
+impl FlowGradient {
+    /// Adds `factor · more` to the gradient of the hidden states.
+    fn add(&mut self, more: &Tensor, factor: f64) -> Result<()> {
+        let more = more.affine(factor, 0.0)?;
+        self.hidden = Some(match self.hidden.take() {
+            Some(hidden) => (hidden + more)?,
+            None => more,
+        });
+        Ok(())
+    }
 }
 
 impl Inputs {
@@ -125,7 +145,7 @@ impl Driver {
         } else {
             0
         };
-        Self { embed, blocks, head: model.head.params(), lowest, kept_from, fuse: true }
+        Self { embed, blocks, head: model.head.params(), lowest, kept_from, fuse: true, imitation: None }
     }
 
     /// A driver of the same model after parameters came, went or changed their masks.
@@ -140,6 +160,11 @@ impl Driver {
     pub fn unfused(mut self) -> Self {
         self.fuse = false;
         self
+    }
+
+    /// From here on the loss is that of an imitation, or the cross-entropy alone.
+    pub fn imitate(&mut self, imitation: Option<Imitation>) {
+        self.imitation = imitation;
     }
 
     /// Number of the lowest block that gradients reach; the number of blocks when only the head is trained.
@@ -173,6 +198,21 @@ impl Driver {
         Ok(Some(flow.hidden))
     }
 
+    /// How large the entries are that each block's attention compares; `None` for blocks without attention.
+    ///
+    /// # Errors
+    /// As [`Self::micro_step`].
+    pub fn attention_sizes(&self, model: &Model, tokens: &Tokens) -> Result<Vec<Option<AttentionSizes>>> {
+        let inside = model.inside(&tokens.ctx);
+        let mut flow = model.embed.forward(&tokens.ids, &tokens.ctx)?.detach();
+        let mut sizes = Vec::with_capacity(model.blocks.len());
+        for block in &model.blocks {
+            sizes.push(block.attention_sizes(&flow, inside.ctx())?);
+            flow = plain_forward(block.as_ref(), flow, inside.ctx(), self.fuse)?;
+        }
+        Ok(sizes)
+    }
+
     /// Runs one micro-step: adds the gradients of `scale · (sum of losses) + extra_scale · (extra losses)` to
     /// `grads`.
     ///
@@ -203,8 +243,10 @@ impl Driver {
         clock: &mut PhaseClock,
     ) -> Result<MicroLoss> {
         let start = Instant::now();
+        let parent = self.imitation.map(|imitation| ParentStates::of(model, tokens, imitation)).transpose()?;
         let inside = model.inside(&tokens.ctx);
-        let (embedded, kept, last, mut extra_loss) = self.forward(prefix, model, tokens, inside.ctx())?;
+        let (embedded, kept, last, mut extra_loss, mut away) =
+            self.forward(prefix, model, tokens, inside.ctx(), parent.as_ref())?;
         let inputs_needed = self.lowest <= self.blocks.len();
         let (inputs, hidden) = if inputs_needed {
             let (inputs, flow) = Inputs::track(last)?;
@@ -212,17 +254,30 @@ impl Driver {
         } else {
             (Inputs::default(), last.hidden)
         };
-        let loss = model.head.loss(&inside.leave(hidden)?, &tokens.targets)?;
-        let loss_sum = f64::from(loss.to_scalar::<f32>()?);
+        let hidden = inside.leave(hidden)?;
+        let (loss, loss_sum, divergence) = match &parent {
+            Some(parent) => parent.loss(model, &hidden, tokens)?,
+            None => {
+                let loss = model.head.loss(&hidden, &tokens.targets)?;
+                let sum = f64::from(loss.to_scalar::<f32>()?);
+                (loss, sum, 0.0)
+            }
+        };
+        let mut features = 0.0;
+        drop(parent);
         clock.add(Phase::Forward, start);
 
         let start = Instant::now();
         let mut store = loss.affine(scale, 0.0)?.backward()?;
-        drop(loss);
+        drop((loss, hidden));
         grads.collect(&self.head, &mut store)?;
         let mut gradient = inputs.gradients(&mut store);
         drop((store, inputs));
         for (stage, kept) in kept.into_iter().rev() {
+            if let Some(away) = away.remove(&stage) {
+                features += away.sum;
+                gradient.add(&away.gradient, scale)?;
+            }
             let (inputs, output) = match kept {
                 Kept::Graph { inputs, output } => (inputs, output),
                 Kept::Input(input) => self.run(model, stage, input, inside.ctx())?,
@@ -257,19 +312,21 @@ impl Driver {
             grads.collect(&self.embed, &mut store)?;
         }
         clock.add(Phase::Backward, start);
-        Ok(MicroLoss { loss_sum, extra_loss })
+        Ok(MicroLoss { loss_sum, extra_loss, divergence, features })
     }
 
     /// Up to the head: the embedding's graph when it is trained, what was kept of each block that is, the
-    /// last block's output, and the extra losses of blocks that are not visited again. `ctx` is the pass inside.
-    #[expect(clippy::type_complexity, reason = "the four parts are taken apart at once by the only caller")]
+    /// last block's output, the extra losses of blocks that are not visited again, and how far trained blocks are from a
+    /// parent's. `ctx` is the pass inside.
+    #[expect(clippy::type_complexity, reason = "the five parts are taken apart at once by the only caller")]
     fn forward(
         &self,
         prefix: Option<Tensor>,
         model: &Model,
         tokens: &Tokens,
         ctx: &ForwardContext,
-    ) -> Result<(Option<Flow>, Vec<(usize, Kept)>, Flow, f64)> {
+        parent: Option<&ParentStates>,
+    ) -> Result<(Option<Flow>, Vec<(usize, Kept)>, Flow, f64, BTreeMap<usize, Away>)> {
         let (first, mut flow, embedded) = match prefix {
             Some(hidden) => (self.lowest_block(), Flow::new(hidden.to_device(&device::current())?), None),
             None => {
@@ -279,6 +336,7 @@ impl Driver {
         };
         let mut kept = Vec::with_capacity(self.blocks.len());
         let mut extra_loss = 0.0;
+        let mut all_away = BTreeMap::new();
         for (stage, block) in model.blocks.iter().enumerate().skip(first) {
             flow.extra_loss = None;
             let trained = stage + 1 >= self.lowest;
@@ -307,8 +365,12 @@ impl Driver {
                 flow = output.detach();
                 kept.push((stage, Kept::Graph { inputs, output }));
             }
+            if trained && let Some(away) = parent.map(|parent| parent.away(stage, &flow.hidden)).transpose()?.flatten()
+            {
+                all_away.insert(stage, away);
+            }
         }
-        Ok((embedded, kept, flow, extra_loss))
+        Ok((embedded, kept, flow, extra_loss, all_away))
     }
 
     /// Gradient of the input of a block without a graph.
@@ -375,7 +437,7 @@ fn fused_forward(
 }
 
 /// Runs a block that nothing is asked of but its output.
-fn plain_forward(block: &dyn Stage, flow: Flow, ctx: &ForwardContext, fuse: bool) -> Result<Flow> {
+pub(crate) fn plain_forward(block: &dyn Stage, flow: Flow, ctx: &ForwardContext, fuse: bool) -> Result<Flow> {
     if fuse
         && flow.hidden.device().is_cpu()
         && flow.side.is_empty()

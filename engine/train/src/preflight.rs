@@ -208,7 +208,8 @@ fn one_step(
     watch: &Watch<'_>,
 ) -> Result<Cost> {
     let (model, project) = (&prepared.model, &request.project);
-    let driver = Driver::keeping(model, kept_blocks(project, model, prepared.max_tokens));
+    let mut driver = Driver::keeping(model, kept_blocks(project, model, prepared.max_tokens));
+    driver.imitate(prepared.attached.imitation);
     let mut clock = PhaseClock::default();
     let mut grads = Grads::new();
     // The first pass reads the model's pages and grows the buffers; the second is what a step costs.

@@ -6,6 +6,7 @@ use crate::error::{Result, TrainError};
 use crate::hashes::{self, Hashes};
 use crate::request::TrainRequest;
 use crate::stamps::Stamps;
+use crate::take_over::take_over;
 use crate::watch::Watch;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -131,10 +132,13 @@ pub fn prepare(request: &TrainRequest, starts: Starts, watch: &Watch<'_>) -> Res
     };
     let Dataset { train, validation, files, schema, .. } = dataset;
     let train = Arc::new(train);
-    let attached = match starts {
+    let mut attached = match starts {
         Starts::Found => attach_on(&mut model, project, &mut looked_at(&train, settings, watch))?,
         Starts::Loaded => attach(&mut model, project)?,
     };
+    if let (Some(from), None) = (&request.start_from, &request.resume) {
+        attached.params = take_over(&mut model, from)?;
+    }
     warnings.extend(attached.notes.iter().map(|text| ("method".to_owned(), text.clone())));
     let trained_tokens = train.iter().map(|example| example.trained_tokens() as u64).sum();
     let chat = !matches!(schema.name(), "text" | "segments" | "raw-completion");

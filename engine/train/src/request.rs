@@ -1,7 +1,31 @@
 //! What a run is asked to do and how it ended: the plain data between the host and the trainer.
 
+use std::fmt::{Debug, Formatter};
 use std::path::PathBuf;
+use std::sync::Arc;
+use temper_models::Model;
 use temper_protocol::{Event, Problem, Project, RunStatus};
+
+/// Puts an adapter from a file on a model, above what is there.
+pub type ReadAdapter = Arc<dyn Fn(&mut Model) -> Result<(), Problem> + Send + Sync>;
+
+/// An adapter whose values a run starts with.
+#[derive(Clone)]
+pub enum StartFrom {
+    /// A checkpoint of a run with the same method and settings.
+    Checkpoint(PathBuf),
+    /// An adapter folder of the same structure; its name for people, and how it is read.
+    Adapter(String, ReadAdapter),
+}
+
+impl Debug for StartFrom {
+    fn fmt(&self, out: &mut Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Checkpoint(folder) => out.debug_tuple("Checkpoint").field(folder).finish(),
+            Self::Adapter(name, _) => out.debug_tuple("Adapter").field(name).finish_non_exhaustive(),
+        }
+    }
+}
 
 /// Everything a run needs. All paths are absolute and exist; the host has resolved builtin names.
 #[derive(Debug, Clone)]
@@ -29,6 +53,8 @@ pub struct TrainRequest {
     pub base_cache_dir: Option<PathBuf>,
     /// Go on from here: a checkpoint folder, or a run folder, of which the newest valid checkpoint is taken.
     pub resume: Option<PathBuf>,
+    /// What a new run starts with instead of the method's own start.
+    pub start_from: Option<StartFrom>,
     /// End after this step (counted from 1 over the whole run); the schedule is still laid out over the
     /// project's steps.
     pub max_steps: Option<u64>,

@@ -19,6 +19,7 @@ use crate::ranks;
 use crate::request::TrainRequest;
 use crate::samples::Prompts;
 use crate::schedule::Schedule;
+use crate::sizes::Sizes;
 use crate::start::Start;
 use crate::state::State;
 use crate::watch::Watch;
@@ -51,6 +52,7 @@ pub(crate) struct Run<'a> {
     pub(crate) probes: Probes,
     pub(crate) prompts: Prompts,
     pub(crate) driver: Driver,
+    pub(crate) sizes: Sizes,
     pub(crate) prefix: Option<PrefixCache>,
     pub(crate) optimiser: AdamW,
     pub(crate) schedule: Schedule,
@@ -71,6 +73,8 @@ pub(crate) struct Run<'a> {
     pub(crate) clock: PhaseClock,
     pub(crate) meter: Meter,
     pub(crate) totals: Totals,
+    /// Divergence from the original and the trained tokens it was measured on, since it was last told.
+    pub(crate) diverged: (f64, u64),
 }
 
 /// Sums over the steps of this process.
@@ -167,6 +171,8 @@ impl Run<'_> {
         let normaliser = (window.trained + window.replayed) as f64;
         let micro_steps = window.batches.len() as f64;
         let (mut grads, mut loss_sum) = (Grads::new(), 0.0);
+        let imitation = self.attached.imitation.filter(|imitation| imitation.is_at(step, self.total_steps));
+        self.driver.imitate(imitation);
         for (tokens, trained) in &window.batches {
             self.watch.check()?;
             let scales = (1.0 / normaliser, 1.0 / micro_steps);
@@ -175,7 +181,11 @@ impl Run<'_> {
                 self.driver.micro_step_from(prefix, &self.model, tokens, scales, &mut grads, &mut self.clock)?;
             if *trained > 0 {
                 loss_sum += micro.loss_sum;
+                self.diverged.0 += micro.divergence;
             }
+        }
+        if imitation.is_some() {
+            self.diverged.1 += window.trained;
         }
 
         let optimising = Instant::now();
@@ -224,9 +234,23 @@ impl Run<'_> {
             trained_tokens: self.state.trained_tokens,
             rss_mib: self.meter.rss_mib(),
         });
+        if imitation.is_some() {
+            self.tell_divergence(step);
+        }
         // What rules moved is seen at once, not only at the next measurement.
         let (model, watch) = (&self.model, self.watch);
         self.clock.time(Phase::Probes, || ranks::tell_moved(model, &moved.sites, step, watch))
+    }
+
+    /// Where validation is due or the imitation ends: how far the model was from its original since it was last told.
+    fn tell_divergence(&mut self, step: u64) {
+        let every = self.request.project.train.eval_steps;
+        let ends = self.attached.imitation.is_none_or(|imitation| !imitation.is_at(step + 1, self.total_steps));
+        if ends || step == self.end_step || every > 0 && step.is_multiple_of(every) {
+            let (sum, tokens) = std::mem::take(&mut self.diverged);
+            let loss = sum / tokens.max(1) as f64;
+            self.watch.say(Event::Eval { step, split: "divergence".to_owned(), loss, best: false });
+        }
     }
 
     /// What the frozen blocks make of a batch, where that is kept. A cache that fails ends with a word; the run goes on.

@@ -11,11 +11,12 @@ use crate::phases::PhaseClock;
 use crate::prefix::PrefixCache;
 use crate::prepare::{Hashing, Prepared, Starts, prepare};
 use crate::probes::{Probes, windows_for};
-use crate::request::{Outcome, TrainRequest};
+use crate::request::{Outcome, StartFrom, TrainRequest};
 use crate::run::{Run, Totals};
 use crate::samples::Prompts;
 use crate::saving::adamw;
 use crate::schedule::Schedule;
+use crate::sizes::Sizes;
 use crate::start::Start;
 use crate::state::{STATE_SCHEMA, State};
 use crate::tensor_file::write_file;
@@ -85,7 +86,8 @@ fn whole(request: &TrainRequest, threads: usize, watch: &Watch<'_>) -> Result<Ou
         Some(from) => find_resume(from, &request.run_dir, watch)?,
         None => None,
     };
-    let starts = if resumed.is_some() { Starts::Loaded } else { Starts::Found };
+    let loaded = resumed.is_some() || matches!(request.start_from, Some(StartFrom::Checkpoint(_)));
+    let starts = if loaded { Starts::Loaded } else { Starts::Found };
     let mut prepared = prepare(request, starts, watch)?;
     for (code, text) in std::mem::take(&mut prepared.warnings) {
         watch.warn(&code, text);
@@ -117,10 +119,18 @@ fn whole(request: &TrainRequest, threads: usize, watch: &Watch<'_>) -> Result<Ou
         hashes.check_same(&loaded.meta.hashes, &loaded.path)?;
     }
     freeze(request, &hashes, &program)?;
+    if let (Some(StartFrom::Checkpoint(folder)), None) = (&request.start_from, &request.resume)
+        && read_meta(folder)?.hashes.base != hashes.base
+    {
+        watch.warn("other_base", "the adapter that this run starts with was trained on another base model");
+    }
     if let Some(ended) = resumed.as_ref().and_then(|loaded| loaded.meta.state.ended.clone()) {
         watch.warn("already_finished", format!("the run has ended already: {ended}"));
     }
-    let start = Start::new(request, &hashes, &program, prepared.model.source.format());
+    let mut start = Start::new(request, &hashes, &program, prepared.model.source.format());
+    if prepared.attached.looks_at_data {
+        start = start.with_data(&hashes, &request.project);
+    }
     let mut run = assemble(request, watch, prepared, checkpoints, (hashes, start), &mut meter)?;
     run.end_step = end_step;
     let begun = match resumed {
@@ -252,6 +262,7 @@ fn assemble<'a>(
         probes,
         prompts,
         driver,
+        sizes: Sizes::default(),
         prefix,
         optimiser: AdamW::new(adamw(&project.train)),
         schedule: Schedule::new(&project.train, total_steps),
@@ -267,6 +278,7 @@ fn assemble<'a>(
         clock: PhaseClock::default(),
         meter: std::mem::take(meter),
         totals: Totals::default(),
+        diverged: (0.0, 0),
     })
 }
 
@@ -315,14 +327,15 @@ impl Run<'_> {
     fn best_checkpoint(&self) -> Option<PathBuf> {
         let steps = self.checkpoints.steps();
         let best = Some(self.state.evals.best_step).filter(|step| *step > 0 && steps.contains(step));
-        let step = best.or_else(|| steps.last().copied()).filter(|step| *step > 0)?;
+        // A run without steps has what it started as.
+        let step = best.or_else(|| steps.last().copied()).filter(|step| *step > 0 || self.total_steps == 0)?;
         Some(self.checkpoints.path(step))
     }
 
     fn outcome(mut self, status: RunStatus, problem: Option<Problem>, started: Instant) -> Outcome {
         let evals = &self.state.evals;
         let (base_loss, best_loss) = (evals.base_loss, evals.best_loss);
-        if status == RunStatus::Finished && best_loss.0 >= base_loss.0 {
+        if status == RunStatus::Finished && self.state.step > 0 && best_loss.0 >= base_loss.0 {
             let text = format!(
                 "the best validation loss, {:.4}, is not below the base's, {:.4}: the run did not improve the model",
                 best_loss.0, base_loss.0

@@ -23,6 +23,8 @@ pub struct Start {
     base: String,
     /// Decides what the model with an untrained method on it answers.
     method: String,
+    /// Whether an untrained method is what the run starts with: what another adapter answers is not remembered.
+    untrained: bool,
     /// Hash of the base's files.
     pub(crate) base_hash: String,
 }
@@ -44,7 +46,23 @@ impl Start {
             std::env::consts::ARCH,
             temper_nn::device::current().location(),
         );
-        Self { cache: BaseCache::new(folder), method: method_of(project), base, base_hash: hashes.base.clone() }
+        let untrained = project.train.from.is_none();
+        Self {
+            cache: BaseCache::new(folder),
+            method: method_of(project),
+            base,
+            untrained,
+            base_hash: hashes.base.clone(),
+        }
+    }
+
+    /// The same for a method that starts from what it sees of the run's data: other rows, or rows laid otherwise, give
+    /// another start.
+    #[must_use]
+    pub fn with_data(mut self, hashes: &Hashes, project: &Project) -> Self {
+        let data = serde_json::to_string(&project.data).unwrap_or_default();
+        self.method.push_str(&format!("\0{}\0{data}\0{} rows", hashes.data, project.train.batch));
+        self
     }
 
     /// Key of a figure of the base alone over `tokens`.
@@ -66,6 +84,9 @@ impl Start {
         key: &str,
         measure: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
+        if !self.untrained {
+            return measure();
+        }
         if let Some(known) = self.cache.value(key) {
             return Ok(known);
         }
@@ -121,6 +142,7 @@ mod tests {
             cache_dir: None,
             base_cache_dir: None,
             resume: None,
+            start_from: None,
             max_steps: None,
         }
     }
@@ -128,6 +150,22 @@ mod tests {
     fn tokens(ids: &[u32]) -> Tokens {
         let ctx = ForwardContext::plain(1, ids.len());
         Tokens { ids: ids.into(), targets: ids.into(), ctx, examples: [].into() }
+    }
+
+    #[test]
+    fn where_the_start_depends_on_the_data_so_does_its_key_and_the_bases_does_not() {
+        let of = |data: &str, batch: usize| {
+            let mut request = request();
+            request.project.train.batch = batch;
+            let hashes = Hashes { data: data.to_owned(), ..Hashes::default() };
+            let start = Start::new(&request, &hashes, "program", "gguf").with_data(&hashes, &request.project);
+            (start.base_key("hidden", [&tokens(&[1])]), start.key("loss", [&tokens(&[1])]))
+        };
+        let usual = of("some", 4);
+        assert_eq!(usual, of("some", 4));
+        for other in [of("other", 4), of("some", 8)] {
+            assert!(other.0 == usual.0 && other.1 != usual.1);
+        }
     }
 
     #[test]

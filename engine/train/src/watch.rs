@@ -18,13 +18,18 @@ pub struct Watch<'a> {
     run: u64,
     step: AtomicU64,
     paused_secs: Mutex<f64>,
+    /// Stage and hundredths done of what was last said of the preparation.
+    told: Mutex<(String, u64)>,
 }
+
+/// Parts of a stage that are told apart: a model of hundreds of tensors does not flood its listener.
+const PARTS: u64 = 100;
 
 impl<'a> Watch<'a> {
     /// A watch of run `run` that sends its events to `events`.
     #[must_use]
     pub fn new(control: &'a RunControl, events: SyncSender<Event>, run: u64) -> Self {
-        Self { control, events, run, step: AtomicU64::new(0), paused_secs: Mutex::new(0.0) }
+        Self { control, events, run, step: AtomicU64::new(0), paused_secs: Mutex::new(0.0), told: Mutex::default() }
     }
 
     /// The run's number.
@@ -51,8 +56,17 @@ impl<'a> Watch<'a> {
         self.say(Event::Warning { code: code.to_owned(), text: text.into(), step: self.step() });
     }
 
-    /// Says how far a part of the preparation is.
+    /// Says how far a part of the preparation is: when it begins and ends and at each hundredth in between. Of what has no
+    /// known end everything is said.
     pub fn preparing(&self, stage: &str, done: u64, total: u64, unit: &str) {
+        let part = u128::from(done) * u128::from(PARTS) / u128::from(total.max(1));
+        let part = u64::try_from(part).unwrap_or(u64::MAX);
+        let mut told = self.told.lock();
+        if total > 0 && told.0 == stage && told.1 == part {
+            return;
+        }
+        *told = (stage.to_owned(), part);
+        drop(told);
         self.say(Event::Preparing { run: self.run, stage: stage.to_owned(), done, total, unit: unit.to_owned() });
     }
 
@@ -125,6 +139,27 @@ mod tests {
             let (went_on, paused_secs) = waiting.join().expect("no panic");
             assert!(went_on && paused_secs > 0.0);
         });
+    }
+
+    #[test]
+    fn a_stage_of_many_pieces_is_told_in_hundredths_and_another_stage_at_once() {
+        let control = RunControl::new();
+        let (sender, receiver) = sync_channel(4096);
+        let watch = Watch::new(&control, sender, 1);
+        (0..=1000).for_each(|done| watch.preparing("reading", done, 1000, "bytes"));
+        watch.preparing("tokenising", 0, 1000, "rows");
+        (0..3).for_each(|done| watch.preparing("counting", done, 0, "rows"));
+        drop(watch);
+        let told: Vec<(String, u64)> = receiver
+            .iter()
+            .map(|event| match event {
+                Event::Preparing { stage, done, .. } => (stage, done),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(told.len(), 101 + 1 + 3);
+        assert_eq!((told[0].1, told[100].1), (0, 1000), "its beginning and its end are said");
+        assert_eq!(told[101].0, "tokenising");
     }
 
     #[test]

@@ -17,6 +17,8 @@ use temper_protocol::{MethodCard, Project, SettingType, Value};
 
 /// Methods from which on a search is worth its place.
 const SEARCH_FROM: usize = 5;
+/// Methods listed until a person wants to see all: the form below them stays in sight.
+const FEW: usize = 3;
 /// Methods up to which a tile has room for two lines of summary.
 const ROOMY_UP_TO: usize = 4;
 
@@ -72,7 +74,13 @@ fn gallery(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows) {
     let fits = |card: &&MethodCard| {
         wanted.is_empty() || format!("{} {} {}", card.title, card.summary, card.family).to_lowercase().contains(&wanted)
     };
-    let shown: Vec<&MethodCard> = methods.iter().filter(fits).collect();
+    let mut shown: Vec<&MethodCard> = methods.iter().filter(fits).collect();
+    let few = methods.len() >= SEARCH_FROM && wanted.is_empty() && !cx.state.setup.all_methods;
+    if few {
+        // The chosen one first; the others stay in the order of the registry.
+        shown.sort_by_key(|card| card.id != cx.state.draft.project.method.id);
+        shown.truncate(FEW);
+    }
     for card in &shown {
         let most = if methods.len() <= ROOMY_UP_TO { 36.0 } else { 18.0 };
         let summary = text::block_height(ui, lines.area.width() - 38.0, &card.summary, Type::Body).min(most);
@@ -80,15 +88,30 @@ fn gallery(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows) {
         lines.gap(4.0);
     }
     if shown.len() < methods.len() {
-        let row = lines.next(20.0);
-        let hidden = format!("{} hidden by the search", methods.len() - shown.len());
-        text::line(ui, row, Align::Min, &hidden, Type::Body, c.text2);
-        let button = Button::new("Show all").weight(Weight::Link).tooltip("Clears the search");
-        let width = button.width(ui);
-        if button.show(ui, cx.theme, row.with_min_x(row.right() - width)).clicked() {
+        let hidden = methods.len() - shown.len();
+        if few {
+            let wanted = link_row(cx, ui, lines, &format!("{hidden} more"), ("Show all", "Lists every method"));
+            if wanted {
+                cx.send(UiCommand::AllMethods(true));
+            }
+        } else if link_row(cx, ui, lines, &format!("{hidden} hidden by the search"), ("Show all", "Clears the search"))
+        {
             cx.send(UiCommand::MethodQuery(String::new()));
         }
+    } else if methods.len() >= SEARCH_FROM
+        && link_row(cx, ui, lines, &format!("all {}", shown.len()), ("Show fewer", "Lists the chosen method and a few"))
+    {
+        cx.send(UiCommand::AllMethods(false));
     }
+}
+
+/// A remark below the list and a link beside it; whether it was clicked.
+fn link_row(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, remark: &str, (name, tip): (&str, &str)) -> bool {
+    let row = lines.next(20.0);
+    text::line(ui, row, Align::Min, remark, Type::Body, cx.c().text2);
+    let button = Button::new(name).weight(Weight::Link).tooltip(tip);
+    let width = button.width(ui);
+    button.show(ui, cx.theme, row.with_min_x(row.right() - width)).clicked()
 }
 
 fn tile(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, card: &MethodCard) {
@@ -138,19 +161,20 @@ fn tile(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, card: &MethodCard) {
 /// Another method: settings that both know stay, and a learning rate that was the old one's usual becomes
 /// the new one's.
 fn switch(project: &mut Project, old: Option<&MethodCard>, new: &MethodCard, id: &str) {
-    let usual = old.map(usual_rate);
+    let usual = old.map(|card| card.lr_peak);
     let knows = |key: &String| new.settings.iter().any(|setting| setting.key == *key);
     project.method.settings.0.retain(|key, _| knows(key));
     if usual.is_some_and(|usual| (usual - project.train.lr_peak).abs() < usual * 1e-6) {
-        project.train.lr_peak = usual_rate(new);
+        project.train.lr_peak = 0.0;
     }
     id.clone_into(&mut project.method.id);
 }
 
-/// The learning rate that a method usually starts with: full training takes a tenth of an adapter's.
+/// The project's highest learning rate; 0 in it stands for what the method usually takes.
 #[must_use]
-pub fn usual_rate(card: &MethodCard) -> f64 {
-    if card.family == "everything" { 2e-5 } else { 2e-4 }
+pub fn rate(project: &Project, card: Option<&MethodCard>) -> f64 {
+    let chosen = project.train.lr_peak;
+    if chosen == 0.0 { card.map_or(0.0, |card| card.lr_peak) } else { chosen }
 }
 
 /// How hard a preset pulls: its name, factor of the rank and of the learning rate.
@@ -167,7 +191,7 @@ fn apply_preset(project: &mut Project, card: &MethodCard, index: usize) {
             if keeps == SettingType::Integer { Value::Integer(value.round() as i64) } else { Value::Number(value) };
         project.method.settings.0.insert(key.to_owned(), value);
     }
-    project.train.lr_peak = usual_rate(card) * rate_factor;
+    project.train.lr_peak = card.lr_peak * rate_factor;
 }
 
 /// The preset that the project's values are, if any.
@@ -181,7 +205,7 @@ fn current_preset(project: &Project, card: &MethodCard) -> Option<usize> {
         };
         let same = |a: f64, b: f64| (a - b).abs() <= a.abs().max(b.abs()) * 1e-6;
         ["rank", "alpha"].iter().all(|key| same(number(project, key), number(&other, key)))
-            && same(project.train.lr_peak, other.train.lr_peak)
+            && same(rate(project, Some(card)), rate(&other, Some(card)))
     })
 }
 

@@ -12,6 +12,10 @@ pub fn bytes_per_trained(project: &Project) -> u64 {
     if project.train.optim_state == "int8" { 10 } else { 16 }
 }
 
+/// Methods that train two factors of the rank beside each layer and nothing else. What others train follows from more than
+/// the rank: their figure comes from pre-flight.
+const FACTOR_PAIRS: [&str; 5] = ["lora", "pissa", "olora", "lq-lora", "int2.1"];
+
 /// Trained parameters of `method` on `model` with the settings of `project`, where that follows from the
 /// shapes; pre-flight measures the rest.
 #[must_use]
@@ -19,6 +23,9 @@ pub fn trained_parameters(method: &MethodCard, model: &Event, project: &Project)
     let Event::Model { sites, parameters, .. } = model else { return None };
     if method.family == "everything" {
         return Some(*parameters);
+    }
+    if !FACTOR_PAIRS.contains(&method.id.as_str()) {
+        return None;
     }
     let setting = method.settings.iter().find(|setting| setting.key == "rank")?;
     let own = method.id == project.method.id;

@@ -1,7 +1,7 @@
 //! The rows of `[train]` and `[data]`: the three that everybody looks at, and the rest behind "more".
 
 use super::form::{self, integer, number};
-use super::method::{label, title};
+use super::method::{self, label, title};
 use crate::format;
 use crate::rooms::PanelCtx;
 use crate::widgets::rows::Rows;
@@ -26,12 +26,13 @@ pub fn main_rows(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows) {
     let warmup = format!("warm-up {}", format::count(train.warmup_steps));
     let help = "How far each step goes at most; twice as large learns faster and forgets more";
     let row = label("Learning rate", help, &warmup);
-    if let Some(rate) = form::figure(cx, ui, lines, &row, &format::rate(train.lr_peak), number(0.0, 10.0)) {
+    let shown = format::rate(method::rate(project, cx.state.method()));
+    if let Some(rate) = form::figure(cx, ui, lines, &row, &shown, number(0.0, 10.0)) {
         cx.edit("train.lr_peak", |project| project.train.lr_peak = rate);
     }
     let passes = steps_note(cx);
     let row = label("Steps", "Optimiser steps; a pass is once through the training rows", &passes);
-    if let Some(steps) = form::figure(cx, ui, lines, &row, &format::count(train.steps), integer(1, 1_000_000_000)) {
+    if let Some(steps) = form::figure(cx, ui, lines, &row, &format::count(train.steps), integer(0, 1_000_000_000)) {
         cx.edit("train.steps", |project| {
             project.train.steps = steps;
             project.train.epochs = None;

@@ -28,7 +28,7 @@ pub(super) fn train(builtins: &Builtins, order: TrainBench, context: &JobContext
     project.train.batch = order.batch;
     project.train.threads = order.threads;
     project.train.recompute = if order.recompute { "on" } else { "off" }.to_owned();
-    complete_settings(&mut project)?;
+    complete_settings(&mut project, "")?;
     let model_path = names::model_path(builtins, &order.model, Path::new("."))?;
     let rows = match order.rows {
         Some(BenchRows { data, pack, row_tokens: (fewest, most), dump }) => Some(RowsRequest {

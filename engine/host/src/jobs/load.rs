@@ -77,13 +77,13 @@ impl Kept {
 }
 
 /// An adapter on the disk.
-struct AdapterPath {
+pub(super) struct AdapterPath {
     /// PEFT folder, or checkpoint folder of a run.
-    folder: PathBuf,
+    pub(super) folder: PathBuf,
     /// Whether it is a run's.
-    native: bool,
+    pub(super) native: bool,
     /// Name for people.
-    name: String,
+    pub(super) name: String,
 }
 
 /// Everything that decides what a loaded model is.
@@ -110,7 +110,7 @@ pub(super) fn short_name(written: &str) -> String {
 }
 
 /// `run:ID`, `run:last` with an optional `@step`, a run's or checkpoint's folder, or a PEFT folder.
-fn adapter_path(written: &str, base_dir: &Path) -> Result<AdapterPath, Problem> {
+pub(super) fn adapter_path(written: &str, base_dir: &Path) -> Result<AdapterPath, Problem> {
     if let Some(run) = written.strip_prefix("run:") {
         let (wanted, step) = RunRef::parse(run);
         let found = names::find_run(base_dir, &wanted)?;

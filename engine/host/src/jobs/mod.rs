@@ -5,6 +5,7 @@
 
 mod bench;
 mod bench_load;
+mod bench_methods;
 mod bench_scale;
 mod cases;
 mod child;
@@ -16,10 +17,12 @@ mod inspect;
 mod load;
 mod logits;
 mod new_project;
+mod pareto;
 mod preview;
 mod repair;
 mod request;
 mod train;
+mod trial;
 
 use crate::builtin::{self, Builtins};
 use crate::job::{JobContext, Work, Workshop};
@@ -85,7 +88,7 @@ impl Workshop for Program {
             }
             Command::Repair { project } => self.light(move |_, context| repair::repair(&project, context)),
             Command::Methods {} => Ok(Work::Answer(
-                temper_methods::registry().iter().map(|method| Event::Method(method.declared().card())).collect(),
+                temper_methods::registry().iter().map(|method| Event::Method(temper_methods::card(*method))).collect(),
             )),
             Command::Doctor {} => self.light(|_, context| doctor::examine(context)),
             Command::Train { project, set, method, out, resume, max_steps } => {
@@ -119,6 +122,10 @@ impl Workshop for Program {
                     bench_scale::scale(builtins, &order, context)
                 })
             }
+            Command::BenchMethods(order) => self.heavy(move |builtins, kept, context| {
+                kept.clear();
+                bench_methods::methods(builtins, &order, context)
+            }),
             Command::BenchOps { threads, only } => self.heavy(move |_, kept, context| {
                 kept.clear();
                 bench::ops(threads, only.as_deref(), context)

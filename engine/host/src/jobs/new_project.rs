@@ -31,8 +31,11 @@ pub(super) fn create(
     let declared = temper_methods::find(method)?.declared();
     project.method.settings = project.method.settings.complete(declared.settings, "[method]")?;
     let model_path = names::model_path(builtins, model, &dir)?;
+    project.train.lr_peak = temper_methods::rates::lr_peak(declared, "");
     if !model.starts_with(names::RANDOM) {
-        let context_tokens = temper_models::describe(&model_path)?.context;
+        let described = temper_models::describe(&model_path)?;
+        project.train.lr_peak = temper_methods::rates::lr_peak(declared, &described.architecture);
+        let context_tokens = described.context;
         project.data.max_tokens = project.data.max_tokens.min(usize::try_from(context_tokens).unwrap_or(usize::MAX));
     }
     for source in data {

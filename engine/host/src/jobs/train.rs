@@ -3,7 +3,7 @@
 //! Place in the data flow: planned on the intake thread, so that a mistake in the project is answered at
 //! once and leaves nothing behind; carried out by the trainer on the engine thread.
 
-use super::request::{build, read_project};
+use super::request::{build, build_new, read_project};
 use crate::builtin::Builtins;
 use crate::job::{PlannedRun, RunAgain, RunPlace, Work};
 use crate::names;
@@ -39,7 +39,7 @@ fn new_run(builtins: &Builtins, order: Order) -> Result<Work, Problem> {
     if let Some(id) = order.method {
         change_method(&mut project, id)?;
     }
-    let mut request = build(builtins, project, &project_dir)?;
+    let mut request = build_new(builtins, project, &project_dir)?;
     request.max_steps = order.max_steps;
     let folder = order.out.map(|out| names::absolute(&out, std::path::Path::new(""))).transpose()?;
     if let Some(folder) = &folder {
@@ -139,7 +139,7 @@ pub(super) fn preflight(
     context: &crate::job::JobContext,
 ) -> Result<(), Problem> {
     let (project, project_dir) = read_project(project, &[])?;
-    let request = build(builtins, project, &project_dir)?;
+    let request = build_new(builtins, project, &project_dir)?;
     let control = RunControl::new();
     let measured = temper_train::preflight(&request, &control, &mut |event| {
         if context.is_cancelled() {

@@ -113,7 +113,7 @@ pub(crate) fn dims() -> ModelDims {
         bias,
         window: (1, 1),
     });
-    ModelDims { sites: sites.collect(), own: Vec::new() }
+    ModelDims { sites: sites.collect(), own: Vec::new(), head_features: 4 }
 }
 
 /// Applies a plan as the trainer does.

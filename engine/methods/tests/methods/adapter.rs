@@ -73,3 +73,21 @@ fn shared_is_less_than_one_each_by_their_number() -> Outcome {
     }
     Ok(())
 }
+
+#[test]
+fn tasks_share_a_layer_or_both_or_have_their_own() -> Outcome {
+    let (model, d, width) = (blocks(6, 32, 8), 32, 4);
+    let count = |share: &str| {
+        let settings =
+            [("tasks", text("own,b,c")), ("share_tasks", text(share)), ("width", Value::Integer(width as i64))];
+        count_blocks("adapter", &model, &settings)
+    };
+    let (down, up) = ((width * d + width) as u64, (d * width + d) as u64);
+    assert_eq!(count("none")?, 6 * 3 * (down + up));
+    assert_eq!(count("down")?, 6 * (down + 3 * up));
+    assert_eq!(count("up")?, 6 * (3 * down + up));
+    assert_eq!(3 * count("both")?, count("none")?, "fewer by the number of tasks");
+    let refused = count_blocks("adapter", &model, &[("tasks", text("own,b")), ("share", text("down"))]);
+    assert!(refused.is_err_and(|error| error.to_string().contains("share no layers between blocks")));
+    Ok(())
+}

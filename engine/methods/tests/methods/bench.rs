@@ -65,7 +65,8 @@ pub(crate) fn slots(id: &str, settings: &[(&str, Value)]) -> Outcome<Slots> {
 /// How many numbers the method `id` trains on a layer of (out, in) called v_proj.
 pub(crate) fn count(id: &str, out_features: usize, in_features: usize, settings: &[(&str, Value)]) -> Outcome<u64> {
     let site = SiteDims { out_features, in_features, ..dims("model.layers.0.self_attn.v_proj", true) };
-    Ok(find(id)?.trained_parameters(&values(settings), &ModelDims { sites: vec![site], own: Vec::new() })?)
+    Ok(find(id)?
+        .trained_parameters(&values(settings), &ModelDims { sites: vec![site], own: Vec::new(), head_features: 4 })?)
 }
 
 /// The value of a parameter by its name.
@@ -257,7 +258,7 @@ pub(crate) fn blocks(count: usize, hidden: usize, keys: usize) -> ModelDims {
         bias: false,
         window: (1, 1),
     };
-    ModelDims { sites: (0..count).map(site).collect(), own: Vec::new() }
+    ModelDims { sites: (0..count).map(site).collect(), own: Vec::new(), head_features: 4 }
 }
 
 /// How many numbers the method `id` trains on these blocks.
@@ -272,11 +273,18 @@ pub(crate) fn inserted(id: &str, dims: &ModelDims, settings: &[(&str, Value)]) -
         match stage {
             "embed" => &[Point::EmbedOut],
             "head" => &[Point::HeadIn],
-            _ => &[Point::AttnKv, Point::AttnOut, Point::MlpOut],
+            _ => &[Point::AttnKv, Point::AttnOut, Point::Between, Point::MlpOut, Point::Block],
         }
     };
     let site = dims.sites.first().ok_or("no block")?;
-    let sizes = InsertDims { hidden: site.in_features, kv_heads: site.out_features / 4, head_dim: 4 };
+    let sizes = InsertDims {
+        hidden: site.in_features,
+        kv_heads: site.out_features / 4,
+        head_dim: 4,
+        open: true,
+        protected: 1,
+        inner: 4 * site.in_features,
+    };
     let (mut shared, mut all) = (BTreeMap::new(), Vec::<(String, Inserts)>::new());
     for insertion in find(id)?.plan(&values(settings), &dims.sites, 1)?.insertions {
         let Insertion { stage, what } = insertion;

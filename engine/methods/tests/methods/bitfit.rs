@@ -14,7 +14,7 @@ fn params_are_the_biases() -> Outcome {
     let sites: Vec<SiteDims> = [("model.layers.0.self_attn.q_proj", true), ("model.layers.0.mlp.up_proj", false)]
         .map(|(hf, bias)| SiteDims { name: hf.to_owned(), ..dims(hf, bias) })
         .to_vec();
-    let model = ModelDims { sites, own: Vec::new() };
+    let model = ModelDims { sites, own: Vec::new(), head_features: 4 };
     let bitfit = find("bitfit")?;
     assert_eq!(bitfit.trained_parameters(&values(&[]), &model)?, SIDE as u64);
     assert_eq!(bitfit.plan(&values(&[]), &model.sites, 1)?.adapters.len(), 1);

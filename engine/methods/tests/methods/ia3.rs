@@ -14,7 +14,11 @@ const DOWN: &str = "model.layers.0.mlp.down_proj";
 fn params_are_out_or_in_where_the_input_is_scaled() -> Outcome {
     assert_eq!(count("ia3", 48, 40, &[("targets", Value::List(vec!["v_proj".to_owned()]))])?, 48);
     let site = SiteDims { out_features: 48, in_features: 40, ..dims(DOWN, false) };
-    let model = ModelDims { sites: vec![site, dims("model.layers.0.self_attn.k_proj", false)], own: Vec::new() };
+    let model = ModelDims {
+        sites: vec![site, dims("model.layers.0.self_attn.k_proj", false)],
+        own: Vec::new(),
+        head_features: 4,
+    };
     assert!(find("ia3")?.trained_parameters(&values(&[]), &model).is_err(), "v_proj hits nothing");
     let targets = [("targets", Value::List(vec!["down_proj".to_owned(), "k_proj".to_owned()]))];
     assert_eq!(find("ia3")?.trained_parameters(&values(&targets), &model)?, 40 + SIDE as u64);

@@ -14,7 +14,7 @@ fn model() -> ModelDims {
     let blocks =
         (0..12).flat_map(|layer| ["attn_norm", "mlp_norm"].map(|part| own(format!("layers.{layer}.{part}"), 8)));
     let others = [("embed", 1000), ("norm", 8), ("head", 1000)].map(|(name, entries)| own(name.to_owned(), entries));
-    ModelDims { sites: (0..12).map(site).collect(), own: blocks.chain(others).collect() }
+    ModelDims { sites: (0..12).map(site).collect(), own: blocks.chain(others).collect(), head_features: 4 }
 }
 
 fn selected(settings: &[(&str, Value)]) -> Outcome<Vec<String>> {

@@ -18,9 +18,13 @@ mod comp_lora;
 #[cfg(test)]
 mod corda;
 #[cfg(test)]
+mod das;
+#[cfg(test)]
 mod diffora;
 #[cfg(test)]
 mod dora;
+#[cfg(test)]
+mod eora;
 #[cfg(test)]
 mod eva;
 #[cfg(test)]
@@ -33,6 +37,8 @@ mod hydra;
 mod ia3;
 #[cfg(test)]
 mod increlora;
+#[cfg(test)]
+mod int2_1;
 #[cfg(test)]
 mod inv_adapter;
 #[cfg(test)]
@@ -60,21 +66,33 @@ mod mam;
 #[cfg(test)]
 mod miss;
 #[cfg(test)]
+mod mtlora;
+#[cfg(test)]
 mod nola;
 #[cfg(test)]
 mod olora;
+#[cfg(test)]
+mod p_adapter;
 #[cfg(test)]
 mod paca;
 #[cfg(test)]
 mod par_adapter;
 #[cfg(test)]
+mod pela;
+#[cfg(test)]
 mod pissa;
+#[cfg(test)]
+mod polyhistor;
 #[cfg(test)]
 mod prefix;
 #[cfg(test)]
 mod prompt;
 #[cfg(test)]
+mod pyra;
+#[cfg(test)]
 mod sara;
+#[cfg(test)]
+mod sketchtune;
 #[cfg(test)]
 mod soka;
 #[cfg(test)]

@@ -5,7 +5,7 @@
 use crate::names::Slot;
 use crate::own::Norm;
 use crate::rope::RopeTables;
-use crate::stage::{Flow, Stage, StageCache};
+use crate::stage::{AttentionSizes, Flow, Stage, StageCache};
 use crate::weights::Weights;
 use crate::{LlamaConfig, ModelError, Result};
 use candle_core::Tensor;
@@ -177,6 +177,13 @@ impl BlockStage {
     }
 }
 
+/// Largest absolute entry of each head of (.., heads, width).
+fn largest_of_heads(parts: &Tensor) -> Result<Vec<f32>> {
+    let (heads, width) = (parts.dim(parts.rank() - 2)?, parts.dim(parts.rank() - 1)?);
+    let flat = parts.detach().reshape(((), heads, width))?;
+    Ok(flat.abs()?.max(2)?.max(0)?.to_vec1()?)
+}
+
 /// Tokens of the longest segment, by the positions.
 fn length(positions: &[u32]) -> usize {
     positions.iter().max().map_or(0, |&last| last as usize + 1)
@@ -212,6 +219,16 @@ impl Stage for BlockStage {
             }
         }
         Ok(flow)
+    }
+
+    fn attention_sizes(&self, flow: &Flow, ctx: &ForwardContext) -> Result<Option<AttentionSizes>> {
+        let normed = self.attn_in(&flow.hidden)?;
+        let (q, k, _) = self.project(&normed, ctx)?;
+        let Shape { heads, head_dim, .. } = self.shape;
+        let change = (self.q.forward(&normed, ctx)? - self.q.forward_base(&normed)?)?;
+        let change = change.reshape((ctx.batch, ctx.width, heads, head_dim))?;
+        let (q_max, k_max) = (largest_of_heads(&q)?, largest_of_heads(&k)?);
+        Ok(Some(AttentionSizes { q_max, k_max, change_max: largest_of_heads(&change)? }))
     }
 
     fn fused(&self, ctx: &ForwardContext) -> Result<Option<FusedBlock>> {
@@ -286,7 +303,7 @@ impl Stage for BlockStage {
 
     fn points(&self) -> (&'static [Point], InsertDims) {
         let Shape { kv_heads, head_dim, .. } = self.shape;
-        (POINTS, InsertDims { hidden: self.q.in_features(), kv_heads, head_dim })
+        (POINTS, InsertDims { hidden: self.q.in_features(), kv_heads, head_dim, ..InsertDims::default() })
     }
 
     fn inserts(&self) -> Option<&Inserts> {

@@ -6,6 +6,7 @@ use crate::{LlamaConfig, Result};
 use candle_core::Tensor;
 use std::sync::Arc;
 use temper_nn::insertion::{At, Insert};
+use temper_nn::ops::Parent;
 use temper_nn::{FrozenWeight, InsertDims, Inserts, Param, Point, Role, ops};
 
 /// Final norm and output head.
@@ -59,6 +60,23 @@ impl HeadStage {
     /// Shapes that do not fit, or a target outside the vocabulary.
     pub fn loss(&self, hidden: &Tensor, targets: &Arc<[u32]>) -> Result<Tensor> {
         Ok(ops::head_cross_entropy(&self.normed(hidden)?, &self.table.head(), targets, None)?)
+    }
+
+    /// What the model predicts from `hidden` (.., hidden) where `targets` are trained, for another one to imitate.
+    ///
+    /// # Errors
+    /// As [`Self::loss`]; a head that is trained.
+    pub fn parent(&self, hidden: &Tensor, targets: &Arc<[u32]>) -> Result<Parent> {
+        Ok(Parent::of(&self.normed(&hidden.detach())?, &self.table.head(), targets)?)
+    }
+
+    /// Sums over trained positions of the divergence of the parent's predictions from those of `hidden`, and of the
+    /// cross-entropy: two scalars in nats.
+    ///
+    /// # Errors
+    /// As [`Self::parent`].
+    pub fn divergence(&self, hidden: &Tensor, targets: &Arc<[u32]>, parent: &Parent) -> Result<(Tensor, Tensor)> {
+        Ok(ops::head_divergence(&self.normed(hidden)?, &self.table.head(), targets, parent)?)
     }
 
     /// Logits (positions, vocabulary) of `hidden` (.., hidden), without gradient.

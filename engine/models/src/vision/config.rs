@@ -242,6 +242,15 @@ impl VisionConfig {
         }
     }
 
+    /// Features of a head of the attention; 0 where there is none.
+    #[must_use]
+    pub fn head_features(&self) -> usize {
+        match self {
+            Self::Vit(config) => config.hidden_size / config.heads.max(1),
+            Self::Cnn(_) => 0,
+        }
+    }
+
     /// Positions of an image after the stem: tokens, or 1 for maps, whose stages count their own places.
     #[must_use]
     pub fn positions(&self) -> usize {
@@ -249,6 +258,12 @@ impl VisionConfig {
             Self::Vit(config) => config.tokens(),
             Self::Cnn(_) => 1,
         }
+    }
+
+    /// Tokens at the beginning that stand for something by their place: the class token.
+    #[must_use]
+    pub fn protected(&self) -> usize {
+        usize::from(self.pooling() == Pooling::ClassToken)
     }
 
     /// How the head makes one vector of an image.

@@ -11,7 +11,8 @@ use crate::{ModelError, Result, cnn, insert, vit};
 use candle_core::Tensor;
 use std::collections::BTreeMap;
 use std::path::Path;
-use temper_nn::{ForwardContext, Insertion, LinearSite, Param, ParamSet};
+use temper_nn::insertion::{SkipSearch, most_pairs};
+use temper_nn::{ForwardContext, Insertion, Inserts, LinearSite, Param, ParamSet};
 
 /// A classifier of images: a stem, blocks, a head.
 pub struct VisionModel {
@@ -173,10 +174,118 @@ impl VisionModel {
     /// Builds each insertion in its stage; see [`crate::Model::insert_all`].
     ///
     /// # Errors
-    /// No such stage, or one that has no place for what is inserted.
+    /// No such stage, or one that has no place for what is inserted; more tokens to merge than there are.
     pub fn insert_all(&mut self, insertions: &[Insertion], seed: u64) -> Result<()> {
         let mut shared = insert::Shared::new();
-        insertions.iter().try_for_each(|insertion| insert::into_stages(&mut self.stages, insertion, seed, &mut shared))
+        for insertion in insertions {
+            insert::into_stages(&mut self.stages, insertion, seed, &mut shared)?;
+        }
+        for task in self.branched() {
+            if !self.head.tasks().contains(&task) {
+                let what =
+                    format!("a task called {task:?} is to get a path of its own, but the model has no head for it");
+                return Err(ModelError::Request(what));
+            }
+        }
+        let mut tokens = self.config.positions();
+        for (stage, left) in self.tokens() {
+            let (pairs, most) = (tokens - left, most_pairs(tokens, self.config.protected()));
+            if pairs > most {
+                let what =
+                    format!("{pairs} pairs of tokens are to merge in {stage}, which has {tokens} tokens: {most} can");
+                return Err(ModelError::Request(what));
+            }
+            tokens = left;
+        }
+        Ok(())
+    }
+
+    /// Tokens of an image that leave each stage, by its name: fewer from stage to stage where some merge.
+    #[must_use]
+    pub fn tokens(&self) -> Vec<(&str, usize)> {
+        let mut tokens = self.config.positions();
+        let after = self.stages.iter().map(|stage| {
+            tokens = tokens.saturating_sub(stage.inserts().map_or(0, Inserts::pairs));
+            (stage.name(), tokens)
+        });
+        after.collect()
+    }
+
+    /// Names of the tasks that have something of their own in a stage.
+    #[must_use]
+    pub fn branched(&self) -> Vec<&str> {
+        let mut all: Vec<&str> = Vec::new();
+        for task in self.stages.iter().filter_map(|stage| stage.inserts()).flat_map(Inserts::tasks) {
+            if !all.contains(&task) {
+                all.push(task);
+            }
+        }
+        all
+    }
+
+    /// Names of the blocks that a search may leave out, and its settings.
+    #[must_use]
+    pub fn searched(&self) -> Vec<(String, SkipSearch)> {
+        let of = |stage: &dyn Stage| Some((stage.name().to_owned(), stage.inserts()?.search()?));
+        self.stages.iter().filter_map(|stage| of(stage.as_ref())).collect()
+    }
+
+    /// Leaves exactly these out of the blocks that can be: passes from now on go through the nets in their places.
+    pub fn leave_out(&self, names: &[&str]) {
+        for stage in &self.stages {
+            if let Some(inserts) = stage.inserts() {
+                inserts.set_skipped(names.contains(&stage.name()));
+            }
+        }
+    }
+
+    /// Names of the blocks that are left out.
+    #[must_use]
+    pub fn left_out(&self) -> Vec<&str> {
+        let out = |stage: &dyn Stage| stage.inserts().and_then(Inserts::skippable).is_some_and(|skip| skip.skipped);
+        self.stages.iter().filter(|stage| out(stage.as_ref())).map(|stage| stage.name()).collect()
+    }
+
+    /// Multiplications of a pass over one image in each stage with an attention, as it runs now: fewer where tokens merge or
+    /// a block is left out. What adapters beside the layers cost is not in it.
+    #[must_use]
+    pub fn multiplications(&self) -> Vec<(&str, u64)> {
+        let mut before = self.config.positions();
+        let mut all = Vec::new();
+        for (stage, (name, after)) in self.stages.iter().zip(self.tokens()) {
+            let hidden = stage.points().1.hidden;
+            if stage.points().1.kv_heads > 0 {
+                let skip = stage.inserts().and_then(Inserts::skippable).filter(|skip| skip.skipped);
+                let count = match skip {
+                    Some(skip) => 2 * before * hidden * skip.width,
+                    None => {
+                        let layers = |mlp: bool| -> usize {
+                            let sites = stage.sites().into_iter().filter(|site| site.name().contains(".mlp.") == mlp);
+                            sites.map(|site| site.in_features() * site.out_features()).sum()
+                        };
+                        before * layers(false) + 2 * before * before * hidden + after * layers(true)
+                    }
+                };
+                all.push((name, count as u64));
+            }
+            before = after;
+        }
+        all
+    }
+
+    /// Everything inserted, as it leaves for a file, in the order of the graph.
+    ///
+    /// # Errors
+    /// A failing tensor operation.
+    pub fn folded_insertions(&self) -> Result<Vec<insert::Folded>> {
+        let mut all = Vec::new();
+        for stage in &self.stages {
+            let Some(inserts) = stage.inserts() else { continue };
+            for (what, tensors) in inserts.folded()? {
+                all.push((Insertion { stage: stage.name().to_owned(), what }, tensors));
+            }
+        }
+        Ok(all)
     }
 
     /// Everything trained in the head.

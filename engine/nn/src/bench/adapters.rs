@@ -3,9 +3,10 @@
 use super::{Agreement, Case, Pair, Sizes, language, normal, trained};
 use crate::Result;
 use crate::frozen::FrozenWeight;
-use crate::ops::{self, Dropout, FrozenLinear, Places, Seeded, Seen, reference};
+use crate::ops::{self, Codes, Dropout, FrozenLinear, Places, Seeded, Seen, reference};
+use crate::rng::Stream;
 use crate::storage::StorageKind;
-use candle_core::{Tensor, Var};
+use candle_core::{Device, Tensor, Var};
 use std::sync::Arc;
 
 const fn case(op: &'static str, build: fn(&Sizes) -> Result<Pair>) -> Case {
@@ -22,6 +23,7 @@ pub(super) const CASES: &[Case] = &[
     case("seeded_sum", seeded_sum),
     case("linear_row_groups", linear_row_groups),
     case("linear_at", linear_at),
+    case("linear_look_up", linear_look_up),
     case("tap", tap),
 ];
 
@@ -91,6 +93,23 @@ fn linear_row_groups(sizes: &Sizes) -> Result<Pair> {
     let candle = move |x: &[Tensor]| reference::linear_row_groups(&x[0], &dense, None, &x[1], true);
     let ours = move |x: &[Tensor]| ops::linear_row_groups(&x[0], &layer, &x[1], true);
     trained(&[activations(sizes)?, blocks], ours, candle)
+}
+
+/// A weight of 16 numbers a row and quarter of it; candle's side gathers it whole, in both directions.
+fn linear_look_up(sizes: &Sizes) -> Result<Pair> {
+    const GROUPS: usize = 4;
+    let dims = (sizes.inner, sizes.hidden);
+    let mut stream = Stream::new(4, "codes");
+    let codes: Vec<u8> = (0..dims.0 * dims.1).map(|_| stream.below(1 << ops::MOST_BITS) as u8).collect();
+    let group = |col: usize| (0..GROUPS).rev().find(|group| ops::columns(dims.1, GROUPS, *group).contains(&col));
+    let place =
+        |(at, code): (usize, &u8)| ((group(at % dims.1).unwrap_or(0) << ops::MOST_BITS) + usize::from(*code)) as u32;
+    let places: Vec<u32> = codes.iter().enumerate().map(place).collect();
+    let places = Tensor::from_vec(places, dims, &Device::Cpu)?;
+    let held = Arc::new(Codes::pack(dims, GROUPS, ops::MOST_BITS, &codes)?);
+    let table = (normal("table", &[dims.0, held.table_width()])? * (1.0 / dims.1 as f64).sqrt())?;
+    let ours = move |x: &[Tensor]| ops::linear_look_up(&x[0], &held, &x[1]);
+    trained(&[activations(sizes)?, table], ours, move |x| reference::linear_look_up(&x[0], &places, &x[1]))
 }
 
 /// A frozen layer with the gradient of its weight seen in passing; candle keeps it where the weight is a variable.

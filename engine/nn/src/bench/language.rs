@@ -4,7 +4,8 @@ use super::{Agreement, Case, Pair, Sizes, forward_only, normal, trained};
 use crate::Result;
 use crate::frozen::FrozenWeight;
 use crate::ops::{
-    self, AttentionSpec, Dropout, EmbeddingTable, FrozenLinear, HeadOptions, HeadTable, Pick, RotaryTable, reference,
+    self, AttentionSpec, Dropout, EmbeddingTable, FrozenLinear, HeadOptions, HeadTable, Parent, Pick, RotaryTable,
+    reference,
 };
 use crate::rng::Stream;
 use crate::storage::StorageKind;
@@ -44,6 +45,7 @@ pub(super) const CASES: &[Case] = &[
     case("head_cross_entropy", "frozen", |sizes| head(sizes, false)),
     case("head_cross_entropy", "trained", |sizes| head(sizes, true)),
     case("head_cross_entropy_with", "frozen, tokens below 2^-12 left out", head_without_negligible),
+    case("head_divergence", "", head_divergence),
     case("head_logits", "", head_logits),
     case("seed_gradient", "", seed_gradient),
 ];
@@ -309,6 +311,20 @@ fn head_without_negligible(sizes: &Sizes) -> Result<Pair> {
         move |x| ops::head_cross_entropy_with(&x[0], &table, &targets, &options),
         move |x| candle_cross_entropy(&x[0], &dense, &same),
     )
+}
+
+/// The other model's side is part of both: it is new in every step.
+fn head_divergence(sizes: &Sizes) -> Result<Pair> {
+    let (dense, frozen) = weight("head", sizes.vocabulary, sizes.hidden)?;
+    let dims = [sizes.tokens(), sizes.hidden];
+    let (hidden, parent) = (normal("hidden", &dims)?, normal("parent", &dims)?);
+    let (targets, table, same) = (ids(sizes), HeadTable::Frozen(frozen), parent.clone());
+    let same_targets = Arc::clone(&targets);
+    let ours = move |x: &[Tensor]| {
+        let parent = Parent::of(&parent, &table, &targets)?;
+        Ok(ops::head_divergence(&x[0], &table, &targets, &parent)?.0)
+    };
+    trained(&[hidden], ours, move |x| reference::head_divergence(&x[0], &same, &dense, &same_targets))
 }
 
 fn head_logits(sizes: &Sizes) -> Result<Pair> {

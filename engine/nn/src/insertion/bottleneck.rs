@@ -68,17 +68,20 @@ impl Net {
 
     /// (.., out) for `x` (.., in).
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let inner = self.down.forward(x)?;
-        let inner = match self.activation {
-            Activation::Relu => inner.relu()?,
-            Activation::Gelu => ops::gelu(&inner)?,
-            Activation::Silu => ops::silu(&inner)?,
-        };
-        self.up.forward(&inner)
+        self.up.forward(&act(self.activation, &self.down.forward(x)?)?)
     }
 
     pub(super) fn params(&self) -> impl Iterator<Item = &Param> {
         self.down.params().chain(self.up.params())
+    }
+}
+
+/// The function between two layers.
+pub(super) fn act(activation: Activation, x: &Tensor) -> Result<Tensor> {
+    match activation {
+        Activation::Relu => Ok(x.relu()?),
+        Activation::Gelu => ops::gelu(x),
+        Activation::Silu => ops::silu(x),
     }
 }
 

@@ -1,10 +1,14 @@
 //! Everything inserted into one stage, and what its graph asks of it.
 
 use super::bottleneck::HeldBottleneck;
+use super::branch::HeldBranch;
 use super::coupling::HeldCoupling;
 use super::key_values::{self, HeldPrefix};
+use super::laplacian::{Attended, HeldLaplacian};
+use super::merge::HeldMerge;
 use super::prompt::HeldPrompt;
-use super::{Insert, InsertDims, Point, Prefix};
+use super::skip::HeldSkip;
+use super::{Branched, Insert, InsertDims, Point, Prefix, Skip, SkipSearch, TaskLowRank, TaskPart};
 use crate::ops::AttentionSpec;
 use crate::param::{Param, Role};
 use crate::rng::Stream;
@@ -45,6 +49,11 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// The name.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The same with an ending.
     pub(super) fn with(&self, ending: &str) -> Self {
         Self { name: format!("{}{ending}", self.name), shared: self.shared }
@@ -95,7 +104,7 @@ impl<'a> At<'a> {
         let fan_in = shape.last().copied().unwrap_or(1);
         let values = init.values(shape.iter().product(), fan_in, &mut self.stream(name));
         let var = Var::from_vec(values, shape, &Device::Cpu)?;
-        let param = Param::new(name.clone(), var, role, role != Role::Bias);
+        let param = Param::new(name.clone(), var, role, !matches!(role, Role::Bias | Role::Norm));
         if place.shared {
             self.shared.insert(name.clone(), param.clone());
         }
@@ -108,6 +117,10 @@ enum Held {
     Prefix(HeldPrefix),
     Prompt(HeldPrompt),
     Coupling(HeldCoupling),
+    Laplacian(Box<HeldLaplacian>),
+    Merge(HeldMerge),
+    Skip(HeldSkip),
+    Branch(HeldBranch),
 }
 
 /// What is inserted into a stage, in the order in which it was.
@@ -139,6 +152,9 @@ impl Inserts {
         {
             return refuse(format!("cannot read {}, which is not at hand there", bottleneck.reads.name()));
         }
+        if matches!(insert, Insert::Laplacian(_) | Insert::Skip(_) | Insert::Branch(_)) && !at.dims.open {
+            return refuse("needs a block of an encoder, whose attention sees every token".to_owned());
+        }
         let size = match insert {
             Insert::Bottleneck(bottleneck) => bottleneck.width.min(at.dims.hidden),
             Insert::Prefix(Prefix { length, through }) => {
@@ -146,9 +162,19 @@ impl Inserts {
             }
             Insert::Prompt(prompt) => prompt.length.min(at.dims.hidden),
             Insert::Coupling(coupling) => coupling.width.min(at.dims.hidden / 2),
+            Insert::Laplacian(laplacian) => laplacian.reduction.min(at.dims.kv_heads * at.dims.head_dim),
+            Insert::Merge(merge) => merge.pairs.min(at.dims.hidden),
+            Insert::Skip(skip) => skip.width.min(at.dims.hidden),
+            Insert::Branch(branch) => branch.tasks.len().min(match &branch.what {
+                Branched::Bottleneck(bottleneck) => bottleneck.width.min(at.dims.hidden),
+                Branched::LowRank(low_rank) => low_rank.rank.min(at.dims.inner),
+            }),
         };
         if size == 0 {
             return refuse("has a size of zero".to_owned());
+        }
+        if matches!(insert, Insert::Merge(_)) && self.all.iter().any(|held| matches!(held, Held::Merge(_))) {
+            return refuse("merges tokens that something there merges already".to_owned());
         }
         let same = |other: &Insert| other.point() == point && discriminant(other) == discriminant(insert);
         at.below = self.all.iter().filter(|held| same(&held.insert())).count();
@@ -157,6 +183,10 @@ impl Inserts {
             Insert::Prefix(what) => Held::Prefix(HeldPrefix::build(what, at)?),
             Insert::Prompt(what) => Held::Prompt(HeldPrompt::build(what, at)?),
             Insert::Coupling(what) => Held::Coupling(HeldCoupling::build(what, at)?),
+            Insert::Laplacian(what) => Held::Laplacian(Box::new(HeldLaplacian::build(what, at)?)),
+            Insert::Merge(what) => Held::Merge(HeldMerge::build(what, at)?),
+            Insert::Skip(what) => Held::Skip(HeldSkip::build(what, at)?),
+            Insert::Branch(what) => Held::Branch(HeldBranch::build(what, at)?),
         });
         Ok(())
     }
@@ -197,10 +227,127 @@ impl Inserts {
                 }
                 Held::Coupling(_) if held.insert().point() != point => {}
                 Held::Coupling(held) => value = held.forward(&value)?,
-                Held::Bottleneck(_) | Held::Prefix(_) | Held::Prompt(_) => {}
+                // Everything else has a place of its own in the graph.
+                _ => {}
             }
         }
         Ok(value)
+    }
+
+    /// What an attention adds, (B, T, hidden), with what is made of its queries, keys and values.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn beside_attention(&self, mut added: Tensor, attended: Attended<'_>) -> Result<Tensor> {
+        for held in self.active() {
+            if let Held::Laplacian(laplacian) = held {
+                added = laplacian.add(&added, attended)?;
+            }
+        }
+        Ok(added)
+    }
+
+    fn branches(&self) -> impl Iterator<Item = &HeldBranch> {
+        self.active().iter().filter_map(|held| if let Held::Branch(branch) = held { Some(branch) } else { None })
+    }
+
+    /// Names of the tasks that have something of their own here.
+    #[must_use]
+    pub fn tasks(&self) -> Vec<&str> {
+        let mut all: Vec<&str> = Vec::new();
+        for task in self.branches().flat_map(|branch| &branch.what.tasks) {
+            if !all.contains(&task.as_str()) {
+                all.push(task);
+            }
+        }
+        all
+    }
+
+    /// The value at `point` with what a task adds to it there.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn of_task(&self, point: Point, mut value: Tensor, task: &str) -> Result<Tensor> {
+        for branch in self.branches() {
+            value = branch.add(point, value, task)?;
+        }
+        Ok(value)
+    }
+
+    /// How a task changes single layers; none where it does not.
+    #[must_use]
+    pub fn layers_of_task(&self, task: &str) -> Option<&TaskLowRank> {
+        self.branches().find_map(|branch| match &branch.what.what {
+            Branched::LowRank(low_rank) if branch.what.tasks.iter().any(|known| known == task) => Some(low_rank),
+            _ => None,
+        })
+    }
+
+    /// What a task adds beside a layer with input `x` (.., in), (.., out); none where it adds nothing.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn beside_layer(&self, part: TaskPart, x: &Tensor, task: &str) -> Result<Option<Tensor>> {
+        for branch in self.branches() {
+            if let Some(added) = branch.beside(part, x, task)? {
+                return Ok(Some(added));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What can stand in the place of the block.
+    fn skip(&self) -> Option<&HeldSkip> {
+        self.all.iter().find_map(|held| if let Held::Skip(skip) = held { Some(skip) } else { None })
+    }
+
+    /// The stream (.., hidden) after the net in the place of the block; none while the block itself runs.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn instead(&self, x: &Tensor) -> Result<Option<Tensor>> {
+        if !self.enabled.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        self.skip().filter(|skip| skip.is_skipped()).map(|skip| skip.instead(x)).transpose()
+    }
+
+    /// How the block can be left out: none if it cannot, and no search if that is settled.
+    #[must_use]
+    pub fn skippable(&self) -> Option<Skip> {
+        self.skip().map(HeldSkip::what)
+    }
+
+    /// The search that decides whether the block is left out.
+    #[must_use]
+    pub fn search(&self) -> Option<SkipSearch> {
+        self.skippable()?.search
+    }
+
+    /// Leaves the block out or not, where it can be.
+    pub fn set_skipped(&self, skipped: bool) {
+        if let Some(skip) = self.skip() {
+            skip.set_skipped(skipped);
+        }
+    }
+
+    /// How many pairs of tokens become one between the halves of the block.
+    #[must_use]
+    pub fn pairs(&self) -> usize {
+        let pairs = |held: &Held| if let Held::Merge(merge) = held { merge.what.pairs } else { 0 };
+        self.active().iter().map(pairs).sum()
+    }
+
+    /// The tokens that are left of `x` (B, T, hidden) between the halves of a block whose attention had these keys (B, T,
+    /// heads, head width), and how many of the first tokens each stands for; `sizes` says that of `x`, none for one each.
+    /// None where nothing merges.
+    ///
+    /// # Errors
+    /// More pairs than the tokens make.
+    pub fn merge(&self, x: &Tensor, keys: &Tensor, sizes: Option<&Tensor>) -> Result<Option<(Tensor, Tensor)>> {
+        let merge =
+            self.active().iter().find_map(|held| if let Held::Merge(merge) = held { Some(merge) } else { None });
+        merge.map(|merge| merge.merge(x, keys, sizes)).transpose()
     }
 
     /// Trained keys and values before every segment, (count, kv heads, head width) each; none without a prefix.
@@ -277,6 +424,11 @@ impl Inserts {
     pub fn folded(&self) -> Result<Vec<FoldedInsert>> {
         let mut all = Vec::with_capacity(self.all.len());
         for held in &self.all {
+            if let Held::Branch(branch) = held {
+                let (what, tensors) = branch.folded()?;
+                all.push((Insert::Branch(what), tensors));
+                continue;
+            }
             let own = held.params().into_iter().map(|param| (param.name, param.var.as_tensor().detach()));
             let tensors = match held {
                 Held::Prefix(prefix) => {
@@ -301,6 +453,10 @@ impl Held {
             Self::Prefix(held) => Insert::Prefix(held.what.clone()),
             Self::Prompt(held) => Insert::Prompt(held.what.clone()),
             Self::Coupling(held) => Insert::Coupling(held.what.clone()),
+            Self::Laplacian(held) => Insert::Laplacian(held.what.clone()),
+            Self::Merge(held) => Insert::Merge(held.what.clone()),
+            Self::Skip(held) => Insert::Skip(held.what()),
+            Self::Branch(held) => Insert::Branch(held.what.clone()),
         }
     }
 
@@ -310,6 +466,10 @@ impl Held {
             Self::Prefix(held) => held.params().into_iter().cloned().collect(),
             Self::Prompt(held) => vec![held.rows.clone()],
             Self::Coupling(held) => held.params().cloned().collect(),
+            Self::Laplacian(held) => held.params().map(Param::clone).to_vec(),
+            Self::Merge(held) => held.params(),
+            Self::Skip(held) => held.params().cloned().collect(),
+            Self::Branch(held) => held.params(),
         }
     }
 }
@@ -319,6 +479,7 @@ impl Insert {
     fn folded(self) -> Self {
         match self {
             Self::Prefix(Prefix { length, .. }) => Self::Prefix(Prefix { length, through: None }),
+            Self::Skip(skip) => Self::Skip(Skip { search: None, ..skip }),
             other => other,
         }
     }
@@ -335,5 +496,7 @@ fn readable(adds: Point) -> &'static [Point] {
         Point::MlpOut => &[Point::MlpOut, Point::MlpIn],
         Point::Block => &[Point::Block],
         Point::HeadIn => &[Point::HeadIn],
+        // Tokens merge there; nothing is added.
+        Point::Between => &[],
     }
 }

@@ -11,18 +11,30 @@
 //! mlp_in  = n₂(h)                                           mlp_out  = what the MLP adds          block = h + mlp_out
 //! ```
 //!
+//! `between` is h itself, where tokens of an encoder can merge.
+//!
 //! Before the blocks stands `embed_out`, the embeddings; after them `head_in`, the normed states that the head reads.
 
 mod bottleneck;
+mod branch;
 mod coupling;
 mod inserts;
 mod key_values;
+mod laplacian;
+mod merge;
 mod prompt;
+mod skip;
 mod spread;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_encoder;
+#[cfg(test)]
+mod tests_task;
 
 pub use inserts::{At, FoldedInsert, Inserts, Vocabulary};
+pub use laplacian::Attended;
+pub use merge::most_pairs;
 pub use spread::Spread;
 
 use crate::slots::Init;
@@ -40,6 +52,8 @@ pub enum Point {
     AttnKv,
     /// What the attention adds to the stream.
     AttnOut,
+    /// The stream between attention and MLP.
+    Between,
     /// The normed input of the MLP.
     MlpIn,
     /// What the MLP adds to the stream.
@@ -59,6 +73,7 @@ impl Point {
             Self::AttnIn => "attn_in",
             Self::AttnKv => "attn_kv",
             Self::AttnOut => "attn_out",
+            Self::Between => "between",
             Self::MlpIn => "mlp_in",
             Self::MlpOut => "mlp_out",
             Self::Block => "block",
@@ -88,6 +103,14 @@ pub enum Insert {
     Prompt(Prompt),
     /// An invertible map of the embeddings, or its inverse.
     Coupling(Coupling),
+    /// Messages over the attention's graph, added to what the attention adds.
+    Laplacian(Laplacian),
+    /// Fewer tokens from here on: pairs of them become one.
+    Merge(Merge),
+    /// The whole block left out, with a small net in its place.
+    Skip(Skip),
+    /// What single tasks have of their own.
+    Branch(Branch),
 }
 
 /// `Δ = scale · (act(x W_dᵀ + b_d) W_uᵀ + b_u)`, added at one point and read at the same or another one (He et al. 2021,
@@ -201,6 +224,140 @@ pub struct Coupling {
     pub inverse: bool,
 }
 
+/// A smoothing over the attention's graph whose edges are weighed by differences of features (Wu et al. 2024,
+/// "p-Laplacian Adaptation"). The exponent is trained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Laplacian {
+    /// How much narrower a node is than a head.
+    pub reduction: usize,
+    /// First value of the exponent.
+    pub p: f64,
+    /// Weight of a token's own node, μ₀.
+    pub mu: f64,
+    /// Whether a token has an edge to itself.
+    pub own_edge: bool,
+}
+
+/// Pairs of tokens that become one, behind gates that are trained if there are any (Xiong et al. 2024, "PYRA").
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Merge {
+    /// How many pairs of an image.
+    pub pairs: usize,
+    /// Whether the tokens that merge into others are changed by gates before.
+    pub gates: bool,
+}
+
+/// A block that can be left out, `h + relu(LN(h) W_dᵀ + b_d) W_uᵀ + b_u` in its place (Wu et al. 2023, "DAS").
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Skip {
+    /// Features inside the net.
+    pub width: usize,
+    /// Whether the block is left out; while a search runs, now.
+    pub skipped: bool,
+    /// How blocks to leave out are found; none where it is settled.
+    pub search: Option<SkipSearch>,
+}
+
+/// How the blocks to leave out are found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SkipSearch {
+    /// How many.
+    pub count: usize,
+    /// Steps between two comparisons.
+    pub every: u64,
+    /// Subsets that are compared at a time.
+    pub subsets: usize,
+    /// Share of the steps after which comparisons begin.
+    pub from: f64,
+    /// Share of the steps after which the choice is final.
+    pub until: f64,
+}
+
+/// What some tasks have of their own in a stage: each of them gets a path of its own from there on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Branch {
+    /// Names of the tasks, as those of the heads; the empty name is the model's own.
+    pub tasks: Vec<String>,
+    /// What each has.
+    pub what: Branched,
+}
+
+/// What a task has of its own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Branched {
+    /// A bottleneck behind a half of the block.
+    Bottleneck(TaskBottleneck),
+    /// Changes of low rank beside the attention's last layer and both of the MLP.
+    LowRank(TaskLowRank),
+}
+
+/// Sequential bottlenecks of tasks, `h + scale · (act(h D_tᵀ + b_d) U_tᵀ + b_u)`; U_t starts at zero.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TaskBottleneck {
+    /// Where they read and add.
+    pub adds: Point,
+    /// Features between the two layers.
+    pub width: usize,
+    /// The function between them.
+    pub activation: Activation,
+    /// Factor on the result.
+    pub scale: f64,
+    /// Whether the layers have biases; generated ones have none.
+    pub bias: bool,
+    /// Which of the layers the tasks have in common (Sung et al. 2022, "VL-Adapter").
+    pub share: Share,
+    /// What makes the layers out of a vector for each task; none when they are trained themselves.
+    pub generated: Option<Generated>,
+}
+
+/// `S ⊗ (L(v) R(v))` with v a vector for each task, L and R linear in it and the same in all blocks, S (copies, copies) of
+/// each block (Liu et al. 2022, "Polyhistor").
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Generated {
+    /// Numbers in v.
+    pub task_width: usize,
+    /// Columns of L(v).
+    pub rank: usize,
+    /// Side of S; divides both sides of the layers.
+    pub copies: usize,
+}
+
+/// `y_t = W x + scale · B_t A_t x_t` beside three layers of the block, B_t zero at the start (Agiza et al. 2024, "MTLoRA").
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TaskLowRank {
+    /// Rank.
+    pub rank: usize,
+    /// Factor.
+    pub scale: f64,
+    /// Whether a task's output has what adapters that all tasks share change of the layer.
+    pub with_shared: bool,
+}
+
+/// A layer that a task changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TaskPart {
+    /// The last layer of the attention.
+    Out,
+    /// The first of the MLP.
+    Up,
+    /// The second of the MLP.
+    Down,
+}
+
+impl TaskPart {
+    /// All, in the order of the graph.
+    pub const ALL: [Self; 3] = [Self::Out, Self::Up, Self::Down];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Out => "out",
+            Self::Up => "up",
+            Self::Down => "down",
+        }
+    }
+}
+
 /// Sizes of the stage that something is inserted into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct InsertDims {
@@ -210,6 +367,12 @@ pub struct InsertDims {
     pub kv_heads: usize,
     /// Features of a head.
     pub head_dim: usize,
+    /// Whether its attention sees every token and hands out its queries, keys and values.
+    pub open: bool,
+    /// Tokens at the beginning that stand for something by their place, such as a class token.
+    pub protected: usize,
+    /// Features inside the MLP; 0 where there is none.
+    pub inner: usize,
 }
 
 impl Insert {
@@ -222,6 +385,11 @@ impl Insert {
             Self::Prompt(_) => Point::EmbedOut,
             Self::Coupling(coupling) if coupling.inverse => Point::HeadIn,
             Self::Coupling(_) => Point::EmbedOut,
+            Self::Laplacian(_) => Point::AttnOut,
+            Self::Merge(_) => Point::Between,
+            Self::Skip(_) => Point::Block,
+            Self::Branch(Branch { what: Branched::Bottleneck(bottleneck), .. }) => bottleneck.adds,
+            Self::Branch(_) => Point::Block,
         }
     }
 
@@ -230,8 +398,9 @@ impl Insert {
     pub fn starts_as_nothing(&self) -> bool {
         match self {
             Self::Bottleneck(bottleneck) => bottleneck.start == BottleneckStart::ZeroUp,
-            Self::Coupling(_) => true,
-            Self::Prefix(_) | Self::Prompt(_) => false,
+            Self::Coupling(_) | Self::Laplacian(_) | Self::Branch(_) => true,
+            Self::Skip(skip) => !skip.skipped,
+            Self::Prefix(_) | Self::Prompt(_) | Self::Merge(_) => false,
         }
     }
 }

@@ -9,9 +9,10 @@ use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-const DIMS: InsertDims = InsertDims { hidden: 7, kv_heads: 2, head_dim: 4 };
+pub(super) const DIMS: InsertDims =
+    InsertDims { hidden: 7, kv_heads: 2, head_dim: 4, open: false, protected: 0, inner: 11 };
 
-fn normal(name: &str, dims: &[usize]) -> Tensor {
+pub(super) fn normal(name: &str, dims: &[usize]) -> Tensor {
     let mut values = vec![0f32; dims.iter().product()];
     Stream::new(4, name).fill_normal(&mut values, 1.0);
     Tensor::from_vec(values, dims, &Device::Cpu).unwrap()
@@ -27,11 +28,11 @@ fn built(insert: &Insert, points: &[Point]) -> Inserts {
     inserts
 }
 
-fn values(tensor: &Tensor) -> Vec<f32> {
+pub(super) fn values(tensor: &Tensor) -> Vec<f32> {
     tensor.flatten_all().unwrap().to_vec1().unwrap()
 }
 
-fn off(left: &Tensor, right: &Tensor) -> f32 {
+pub(super) fn off(left: &Tensor, right: &Tensor) -> f32 {
     values(&(left - right).unwrap()).into_iter().map(f32::abs).fold(0.0, f32::max)
 }
 

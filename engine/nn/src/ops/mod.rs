@@ -15,8 +15,10 @@ mod conv;
 mod diagonal;
 mod embedding;
 mod head;
+mod imitate;
 mod linear;
 mod linear_at;
+mod look_up;
 mod low_rank;
 mod norm;
 mod pool;
@@ -39,8 +41,11 @@ pub use embedding::{EmbeddingTable, embedding};
 pub use head::{
     HeadOptions, HeadTable, IGNORE, SKIP_POSITIONS, head_cross_entropy, head_cross_entropy_with, head_logits,
 };
+pub use imitate::{Parent, head_divergence};
 pub use linear::{FrozenLinear, linear, linear_trained};
 pub use linear_at::{Places, linear_at};
+pub use look_up::{Codes, MOST_BITS, linear_look_up};
+pub(crate) use look_up::{columns, widened};
 pub use low_rank::{Dropout, linear_low_rank, low_rank};
 pub use norm::{layer_norm, rms_norm};
 pub use pool::{avg_pool2d, global_avg_pool, max_pool2d};

@@ -105,6 +105,14 @@ pub fn linear_row_groups(
     linear(x, &changed.reshape((rows, cols))?, bias)
 }
 
+/// A linear layer whose weight (out, in) is `table` (out, entries) at `places` (out, in).
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn linear_look_up(x: &Tensor, places: &Tensor, table: &Tensor) -> Result<Tensor> {
+    linear(x, &table.contiguous()?.gather(places, 1)?, None)
+}
+
 /// The factors of dropout for `x` (.., features): 0 or 1/(1-p), a constant of the type of `x`.
 ///
 /// # Errors
@@ -272,6 +280,24 @@ pub fn head_cross_entropy(hidden: &Tensor, weight: &Tensor, targets: &[u32], bia
     let sums = logits.broadcast_sub(&largest)?.exp()?.sum_keepdim(1)?;
     let log_sums = (sums.log()? + largest)?;
     Ok((log_sums - logits.gather(&targets, 1)?)?.sum_all()?)
+}
+
+/// Σ over trained positions of the divergence of the probabilities of `parent` (N, D) from those of `hidden` (N, D), both
+/// through the head `weight` (V, D), nats.
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn head_divergence(hidden: &Tensor, parent: &Tensor, weight: &Tensor, targets: &[u32]) -> Result<Tensor> {
+    let trained = targets.iter().zip(0u32..).filter(|(target, _)| **target != IGNORE);
+    let places: Vec<u32> = trained.map(|(_, place)| place).collect();
+    let places = Tensor::from_vec(places.clone(), places.len(), hidden.device())?;
+    let log_probabilities = |hidden: &Tensor| -> Result<Tensor> {
+        let logits = linear(&hidden.contiguous()?.index_select(&places, 0)?, weight, None)?;
+        let logits = logits.broadcast_sub(&logits.max_keepdim(1)?.detach())?;
+        Ok(logits.broadcast_sub(&logits.exp()?.sum_keepdim(1)?.log()?)?)
+    };
+    let (own, wanted) = (log_probabilities(hidden)?, log_probabilities(&parent.detach())?);
+    Ok((wanted.exp()? * (wanted - own)?)?.sum_all()?)
 }
 
 /// What each place of a window sees: `x` (B, C, H, W) → (B, C, taps, H'·W') and (H', W'). Places beyond the map hold

@@ -22,10 +22,12 @@ impl LinearSite {
         let iterations = match slots.calibration {
             Calibration::Svd { iterations }
             | Calibration::Repair { iterations, .. }
+            | Calibration::Compensate { iterations, .. }
             | Calibration::Kronecker { iterations } => iterations,
             Calibration::None
             | Calibration::Qr
             | Calibration::Lu
+            | Calibration::Sketch
             | Calibration::Components { .. }
             | Calibration::Context { .. } => 0,
         };

@@ -1,6 +1,7 @@
 //! Stacks of adapters, hooks, promoted weights.
 
 use super::*;
+use crate::param::Grads;
 use crate::rng::Stream;
 use crate::slots::Scale;
 use candle_core::Device;

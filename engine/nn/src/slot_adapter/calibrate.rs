@@ -90,8 +90,12 @@ pub(super) fn starts(
     }
     let values: Vec<f64> = weight.weight.iter().copied().map(f64::from).collect();
     Ok(match calibration {
-        // Kronecker products and repairs have starts of their own.
-        Calibration::None | Calibration::Kronecker { .. } | Calibration::Repair { .. } => Starts::default(),
+        // Kronecker products, repairs and sketches have starts of their own.
+        Calibration::None
+        | Calibration::Kronecker { .. }
+        | Calibration::Repair { .. }
+        | Calibration::Compensate { .. }
+        | Calibration::Sketch => Starts::default(),
         Calibration::Components { .. } => match stats {
             Some(LayerStats::Components(pca)) => components(pca, rank, (rows, cols))?,
             // To be filled from a checkpoint.
@@ -194,6 +198,28 @@ pub(super) fn repaired(
     let scaled = |values: &[f64]| values.iter().map(|value| (value / root) as f32).collect();
     let starts = Starts { b: scaled(&found.compensation.b), core: Vec::new(), a: scaled(&found.compensation.a) };
     Ok((starts, found.base))
+}
+
+/// The start of a chain of `shape.rank` that gives back what rounding took from `original` where inputs with the second
+/// moment `moment` feel it.
+///
+/// # Errors
+/// A rank that the weight does not have, values that are not finite, inputs that are all zero.
+pub(super) fn compensated(
+    (original, held): (&FrozenWeight, &FrozenWeight),
+    shape: Shape,
+    moment: &[f64],
+    scale: f64,
+    stream: &mut Stream,
+) -> Result<Starts> {
+    let rest: Vec<f64> =
+        original.to_f32()?.iter().zip(held.to_f32()?.iter()).map(|(w, q)| f64::from(*w) - f64::from(*q)).collect();
+    original.bytes().let_go();
+    let refuse = |error: NnError| NnError::Weight { name: held.name.clone(), what: error.to_string() };
+    let found = repair::compensate(&rest, shape, Weighing::Inputs(moment), stream).map_err(refuse)?;
+    let root = scale.sqrt();
+    let scaled = |values: &[f64]| values.iter().map(|value| (value / root) as f32).collect();
+    Ok(Starts { b: scaled(&found.b), core: Vec::new(), a: scaled(&found.a) })
 }
 
 fn share(shares: &[f64], index: usize) -> f64 {

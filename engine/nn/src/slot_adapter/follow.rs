@@ -58,7 +58,7 @@ impl SlotAdapter {
         match &self.change {
             Change::LowRank(chain) => chain.single().and_then(|triple| triple.part(part)),
             Change::Scatter(scatter) => (part == Part::Values).then_some(scatter.values()),
-            Change::None | Change::Kron(_) => None,
+            Change::None | Change::Kron(_) | Change::LookUp(_) => None,
         }
     }
 
@@ -66,7 +66,7 @@ impl SlotAdapter {
         match &mut self.change {
             Change::LowRank(chain) => chain.single_mut().and_then(|triple| triple.part_mut(part)),
             Change::Scatter(scatter) => (part == Part::Values).then_some(scatter.values_mut()),
-            Change::None | Change::Kron(_) => None,
+            Change::None | Change::Kron(_) | Change::LookUp(_) => None,
         }
     }
 
@@ -153,7 +153,7 @@ impl SlotAdapter {
     fn scale(&self) -> f64 {
         match &self.change {
             Change::LowRank(chain) => chain.scale(),
-            Change::None | Change::Kron(_) | Change::Scatter(_) => 1.0,
+            Change::None | Change::Kron(_) | Change::Scatter(_) | Change::LookUp(_) => 1.0,
         }
     }
 
@@ -301,7 +301,13 @@ impl SlotAdapter {
     fn grow(&mut self, free: usize) -> Result<Edited> {
         let chain = match &self.slots.delta {
             Delta::Chain(chain) => chain.clone(),
-            Delta::None | Delta::Tile | Delta::Kron(_) | Delta::Hadamard(..) | Delta::Tucker(_) | Delta::Scatter(_) => {
+            Delta::None
+            | Delta::Tile
+            | Delta::Kron(_)
+            | Delta::Hadamard(..)
+            | Delta::Tucker(_)
+            | Delta::Scatter(_)
+            | Delta::LookUp { .. } => {
                 return Err(self.refuse("cannot grow"));
             }
         };

@@ -12,6 +12,7 @@ mod follow;
 mod gradient;
 mod held;
 mod kron;
+mod look_up;
 mod loss;
 mod normalise;
 mod peft;
@@ -30,7 +31,7 @@ use crate::repair::{Rounds, Shape};
 use crate::rng::Stream;
 use crate::rules::At;
 use crate::site::Layer;
-use crate::slots::{Calibration, Chain, Delta, Factor, GradientMap, Init, Rule, Score, Slots, Source};
+use crate::slots::{Base, Calibration, Chain, Delta, Factor, GradientMap, Init, Rule, Score, Slots, Source};
 use crate::{NnError, Result};
 use calibrate::Starts;
 use candle_core::Tensor;
@@ -38,6 +39,7 @@ use chain::{HeldChain, Spot, Term};
 use follow::Memory;
 use held::{Held, Place, Subspace, values};
 use kron::HeldKron;
+use look_up::HeldLookUp;
 use normalise::{HeldNormaliser, Magnitude};
 use scatter::HeldScatter;
 use std::sync::Arc;
@@ -69,6 +71,8 @@ enum Change {
     Kron(HeldKron),
     /// Single entries.
     Scatter(HeldScatter),
+    /// Looked up.
+    LookUp(HeldLookUp),
 }
 
 /// What is found in the weight before anything is built.
@@ -82,7 +86,7 @@ struct Found {
 impl Found {
     fn of(name: &str, slots: &Slots, below: Layer<'_>, seed: u64, stats: Option<&LayerStats>) -> Result<Self> {
         let energy = slots.complement();
-        if slots.calibration == Calibration::None && energy == 0.0 {
+        if matches!(slots.calibration, Calibration::None | Calibration::Sketch) && energy == 0.0 {
             return Ok(Self { starts: None, principal: None, base: None });
         }
         if let Calibration::Repair { rounds, from_nothing, iterations, storage } = slots.calibration {
@@ -100,11 +104,26 @@ impl Found {
             let (starts, base) = calibrate::repaired(pair, shape, rounds, scale, &mut stream)?;
             return Ok(Self { starts: Some(starts), principal: None, base });
         }
-        let weight = below.merged(name)?;
+        if let Calibration::Compensate { iterations, .. } = slots.calibration {
+            let seen = match stats {
+                Some(LayerStats::SecondMoment(moment)) => Some(moment),
+                Some(LayerStats::Components(_)) | None => None,
+            };
+            let (Some(source), Some(layer), Some(moment)) = (below.source(), below.frozen(), seen) else {
+                return Ok(Self { starts: None, principal: None, base: None });
+            };
+            let mut stream = Stream::new(seed, &format!("calibration/{name}"));
+            let (out_features, in_features) = (below.out_features(), below.in_features());
+            let shape = Shape { out_features, in_features, rank: slots.rank(), iterations };
+            let scale = slots.scale.value(slots.rank());
+            let starts = calibrate::compensated((source, &layer.weight), shape, &moment.mean(), scale, &mut stream)?;
+            return Ok(Self { starts: Some(starts), principal: None, base: None });
+        }
+        let weight = below.original(slots.base, name)?;
         let mut stream = Stream::new(seed, &format!("calibration/{name}"));
         let scale = slots.scale.value(slots.rank());
         let starts = match (slots.calibration, &slots.delta) {
-            (Calibration::None, _) => None,
+            (Calibration::None | Calibration::Sketch, _) => None,
             (Calibration::Kronecker { iterations }, Delta::Kron(kron)) => {
                 Some(calibrate::kronecker(iterations, &weight, kron, scale, &mut stream)?)
             }
@@ -152,7 +171,8 @@ impl SlotAdapter {
         let change = match &slots.delta {
             Delta::None | Delta::Tile => Change::None,
             Delta::Chain(chain) => {
-                let repaired = matches!(slots.calibration, Calibration::Repair { .. }) && found.starts.is_some();
+                let repairs = matches!(slots.calibration, Calibration::Repair { .. } | Calibration::Compensate { .. });
+                let repaired = repairs && found.starts.is_some();
                 let chain = if repaired { &from_calibration(chain) } else { chain };
                 Change::LowRank(Box::new(HeldChain::chain(chain, scale, slots.base, &spot)?))
             }
@@ -168,6 +188,11 @@ impl SlotAdapter {
                     return Err(NnError::Adapter { site: name.to_owned(), what });
                 }
                 Change::Kron(HeldKron::build(&prefix, kron, scale, slots.base, seed, found.starts.as_ref())?)
+            }
+            Delta::LookUp { groups, bits, table } => {
+                let weight = below.original(slots.base, name)?;
+                let table = (*groups, *bits, table);
+                Change::LookUp(HeldLookUp::build(&format!("{name}.table"), &weight, table, seed)?)
             }
         };
         let parts = (&slots.left, &slots.right, &slots.delta);
@@ -209,11 +234,38 @@ impl SlotAdapter {
         Some(Dropout { p: self.slots.dropout as f32, key, rows: ctx.rows_in_step.clone(), width: ctx.width })
     }
 
+    /// What stands in the place of the weight, with the layer's bias.
+    fn alone(&self, x: &Tensor, below: Layer<'_>, ctx: &ForwardContext) -> Result<Tensor> {
+        let refuse = |what: &str| Err(NnError::Adapter { site: self.name.clone(), what: what.to_owned() });
+        let Some(layer) = below.frozen() else {
+            return refuse("stands for the weight and lies no longer on a frozen one");
+        };
+        let y = match &self.change {
+            Change::None | Change::Kron(_) => return refuse("stands for the weight and is nothing that could"),
+            Change::LookUp(table) => table.forward(&self.dropped(x, ctx)?)?,
+            Change::LowRank(chain) => {
+                let (terms, dropout) = (chain.terms()?, self.dropout(ctx));
+                let Some((first, others)) = terms.split_first() else {
+                    return refuse("stands for the weight and has no term");
+                };
+                let y = ops::low_rank(x, &first.a, &first.b, first.scale as f32, dropout.clone())?;
+                HeldChain::add_terms(others, y, x, dropout.as_ref())?
+            }
+        };
+        match &layer.bias {
+            None => Ok(y),
+            Some(bias) => ops::add_bias(&y, bias),
+        }
+    }
+
     /// The layer with its base transformed and the change added.
     fn changed(&self, x: &Tensor, below: Layer<'_>, ctx: &ForwardContext) -> Result<Tensor> {
+        if self.slots.base == Base::Dropped {
+            return self.alone(x, below, ctx);
+        }
         let base = self.transform.forward(x, below.frozen(), |x| below.forward(x, ctx), &self.name)?;
         let chain = match &self.change {
-            Change::None => return base.map_or_else(|| below.forward(x, ctx), Ok),
+            Change::None | Change::LookUp(_) => return base.map_or_else(|| below.forward(x, ctx), Ok),
             Change::Kron(kron) => {
                 let base = base.map_or_else(|| below.forward(x, ctx), Ok)?;
                 let x = self.dropped(x, ctx)?;
@@ -257,8 +309,8 @@ impl SlotAdapter {
         let terms = match &self.change {
             Change::None => Vec::new(),
             Change::LowRank(chain) => chain.terms()?,
-            Change::Kron(_) | Change::Scatter(_) => {
-                let what = "brings rows to a magnitude, which changes of this structure do not have yet".to_owned();
+            Change::Kron(_) | Change::Scatter(_) | Change::LookUp(_) => {
+                let what = "brings rows to a magnitude, which is there for thin products alone".to_owned();
                 return Err(NnError::Adapter { site: self.name.clone(), what });
             }
         };
@@ -308,6 +360,7 @@ impl Adapter for SlotAdapter {
             Change::LowRank(chain) => chain.params(),
             Change::Kron(kron) => kron.params(),
             Change::Scatter(scatter) => scatter.values().params().collect(),
+            Change::LookUp(table) => table.params(),
         };
         let single = [self.normaliser.held(), self.bias.as_ref()].into_iter().flatten().flat_map(Held::params);
         change.into_iter().chain(self.transform.params()).chain(single).collect()
@@ -341,6 +394,9 @@ impl Adapter for SlotAdapter {
                 HeldTransform::None | HeldTransform::Left(_) | HeldTransform::RowGroups { .. } | HeldTransform::Ring(_),
             ) => return Ok(None),
         }
+        if self.slots.base == Base::Dropped {
+            return Ok(None);
+        }
         let bias = self.bias.as_ref().map(Held::fused).transpose()?;
         let seen = self.seen.clone().filter(|_| ctx.training);
         let mut change = FusedChange { bias, seen, ..FusedChange::default() };
@@ -350,18 +406,22 @@ impl Adapter for SlotAdapter {
                 let (low_rank, residual) = chain.fused(self.dropout(ctx))?;
                 (change.low_rank, change.residual) = (Some(low_rank), residual);
             }
-            Change::Kron(_) | Change::Scatter(_) => return Ok(None),
+            Change::Kron(_) | Change::Scatter(_) | Change::LookUp(_) => return Ok(None),
         }
         Ok(Some(change))
     }
 
     fn merge_into(&self, weight: &mut MergedWeight) -> Result<bool> {
         self.transform.merge_into(weight)?;
+        if self.slots.base == Base::Dropped {
+            weight.weight.fill(0.0);
+        }
         match &self.change {
             Change::None => {}
             Change::LowRank(chain) => chain.merge_into(weight)?,
             Change::Kron(kron) => kron.merge_into(weight)?,
             Change::Scatter(scatter) => scatter.merge_into(weight)?,
+            Change::LookUp(table) => table.replace(weight)?,
         }
         self.normaliser.merge_into(weight)?;
         if let Some(bias) = &self.bias {
@@ -399,11 +459,11 @@ impl Adapter for SlotAdapter {
                 bias = added(bias, left.bias)?;
                 (Tensor::cat(&[a, left.a], 0)?, Tensor::cat(&[b, left.b], 1)?, scale, false)
             }
-            (Change::None | Change::Kron(_) | Change::Scatter(_), Some(left)) => {
+            (Change::None | Change::Kron(_) | Change::Scatter(_) | Change::LookUp(_), Some(left)) => {
                 bias = added(bias, left.bias)?;
                 (left.a, left.b, left.scale, false)
             }
-            (Change::None | Change::Kron(_) | Change::Scatter(_), None) => return Ok(None),
+            (Change::None | Change::Kron(_) | Change::Scatter(_) | Change::LookUp(_), None) => return Ok(None),
         };
         let rank = a.dim(0)?;
         // Directions may have come and gone since the scale was chosen.
@@ -416,10 +476,10 @@ impl Adapter for SlotAdapter {
         let change = match (&self.change, &self.transform) {
             (Change::LowRank(_), HeldTransform::None | HeldTransform::Left(_))
             | (Change::None, HeldTransform::Left(_)) => true,
-            (Change::None | Change::Kron(_) | Change::Scatter(_), _)
+            (Change::None | Change::Kron(_) | Change::Scatter(_) | Change::LookUp(_), _)
             | (_, HeldTransform::RowGroups { .. } | HeldTransform::Ring(_)) => false,
         };
-        change && matches!(self.normaliser, HeldNormaliser::None)
+        change && self.slots.base != Base::Dropped && matches!(self.normaliser, HeldNormaliser::None)
     }
 
     fn peft(&self, below: Layer<'_>) -> Result<Option<PeftLayer>> {

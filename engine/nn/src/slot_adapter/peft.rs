@@ -8,7 +8,7 @@ use super::{Change, SlotAdapter};
 use crate::Result;
 use crate::adapter::{Adapter as _, AdapterExport, PeftLayer, PeftSetting};
 use crate::site::Layer;
-use crate::slots::{Delta, Map, Rule, Slots, Source};
+use crate::slots::{Base, Delta, Map, Rule, Slots, Source};
 use candle_core::{DType, Device, Tensor};
 
 /// What PEFT's AdaLoRA adds to the number of directions before it divides by it.
@@ -31,6 +31,9 @@ impl SlotAdapter {
     /// The layer in PEFT's own type; none for plain LoRA, and for what PEFT does not have.
     pub(super) fn peft_layer(&self, below: Layer<'_>) -> Result<Option<PeftLayer>> {
         let dropout = self.slots.dropout;
+        if self.slots.base == Base::Dropped {
+            return Ok(None);
+        }
         match (&self.change, &self.transform, &self.normaliser, &self.bias) {
             (Change::LowRank(chain), HeldTransform::None, HeldNormaliser::RowMagnitude(magnitude), None) => {
                 dora(chain, &magnitude.tensor()?).map(Some)
@@ -58,7 +61,7 @@ impl SlotAdapter {
                 self.with_bias(below)
             }
             (
-                Change::None | Change::LowRank(_) | Change::Kron(_) | Change::Scatter(_),
+                Change::None | Change::LowRank(_) | Change::Kron(_) | Change::Scatter(_) | Change::LookUp(_),
                 HeldTransform::None | HeldTransform::Left(_) | HeldTransform::RowGroups { .. } | HeldTransform::Ring(_),
                 HeldNormaliser::None
                 | HeldNormaliser::RowMagnitude(_)

@@ -1,6 +1,7 @@
 //! Structures of a change: what Δ (out, in) is made of.
 
 use super::factor::Factor;
+use crate::ops::MOST_BITS;
 
 /// Structure of the change of the weight.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +22,22 @@ pub enum Delta {
     Tucker(Tucker),
     /// Single entries.
     Scatter(Scatter),
+    /// Each value is one of few that its row trains: of 2^bits per group of neighbouring columns, by a code that stays as
+    /// the calibration found it ([`super::Calibration::Sketch`]). It stands for the weight itself
+    /// ([`super::Base::Dropped`]).
+    LookUp {
+        /// Tables in a row, at least 1.
+        groups: usize,
+        /// Bits of a code, 1 to [`MOST_BITS`].
+        bits: usize,
+        /// The tables, (out, groups · 2^bits).
+        table: Factor,
+    },
+}
+
+/// Entries of a row's tables.
+fn table_width(groups: usize, bits: usize) -> usize {
+    groups << bits.min(MOST_BITS)
 }
 
 /// `B · A` with the outer factor B (out, rank) and `A = G (U_0 ⊗ U_1 ⊗ ..)ᵀ` of a core G (rank, Π r_d) and factors U_d
@@ -146,7 +163,7 @@ impl Delta {
     #[must_use]
     pub(super) fn rank(&self) -> usize {
         match self {
-            Self::None | Self::Tile | Self::Scatter(_) => 0,
+            Self::None | Self::Tile | Self::Scatter(_) | Self::LookUp { .. } => 0,
             Self::Tucker(tucker) => tucker.rank,
             Self::Chain(chain) => chain.rank,
             Self::Hadamard(first, _) => first.rank,
@@ -175,6 +192,7 @@ impl Delta {
             Self::Kron(kron) => {
                 kron.terms * (kron.u.trained_entries(kron.u_size) + kron.v.trained_entries(kron.v_size))
             }
+            Self::LookUp { groups, bits, table } => table.trained_entries(out_features, table_width(*groups, *bits)),
         }
     }
 
@@ -189,6 +207,7 @@ impl Delta {
             Self::Chain(chain) => chain.factors().collect(),
             Self::Hadamard(first, second) => first.factors().chain(second.factors()).collect(),
             Self::Kron(kron) => kron.u.factors().into_iter().chain(kron.v.factors()).collect(),
+            Self::LookUp { table, .. } => vec![table],
         }
     }
 }

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! y = x W_effᵀ + b_eff       W_eff = N( L · W_b · T + s · Δ )      b_eff = N's row scale on L · b, plus δb
-//! Δ = B · core · A, ΣU ⊗ V, ...                     W_b = W  or  W − s · Δ₀ (what Δ starts as)
+//! Δ = B · core · A, ΣU ⊗ V, ...                     W_b = W,  W − s · Δ₀ (what Δ starts as)  or  0
 //! ```
 //!
 //! Place in the data flow: a method turns its settings into [`Slots`], one per site; the one interpreter
@@ -87,6 +87,8 @@ pub enum Base {
     /// leaves the layer as it is. The weight itself stays untouched and stored once; the start is held beside
     /// it as a frozen chain with the opposite sign.
     Residual,
+    /// Nothing: the change stands for the whole weight, which is only what it starts from. The bias stays.
+    Dropped,
 }
 
 /// What is computed from the layer's weight W when the adapter is built, in f64 and always the same for the same
@@ -142,6 +144,17 @@ pub enum Calibration {
         /// What to round to instead of what the base is held as; then any base is rounded.
         storage: Option<StorageKind>,
     },
+    /// What rounding the base took from it, as far as a product of the rank gives it back where the layer's inputs feel it
+    /// most (EoRA): [`crate::repair::compensate`] by the second moment of the inputs. The base stays; where it was not
+    /// rounded in memory, or nothing was looked at, the factors start as their [`Init`] says.
+    Compensate {
+        /// Rounds of the randomised decomposition, as for [`Calibration::Svd`].
+        iterations: usize,
+        /// Rows of data that are looked at, at most; block by block, each as the ones before it answer by then.
+        rows: usize,
+    },
+    /// Codes and tables that stand for the weight best ([`crate::sketch`]).
+    Sketch,
 }
 
 /// What the base is multiplied by from the left.
@@ -281,11 +294,12 @@ impl Slots {
     pub fn gathers(&self) -> Option<Gather> {
         match self.calibration {
             Calibration::Components { .. } => Some(Gather::Components { count: 2 * self.rank() }),
-            Calibration::Context { .. } => Some(Gather::SecondMoment),
+            Calibration::Context { .. } | Calibration::Compensate { .. } => Some(Gather::SecondMoment),
             Calibration::None
             | Calibration::Svd { .. }
             | Calibration::Qr
             | Calibration::Lu
+            | Calibration::Sketch
             | Calibration::Kronecker { .. }
             | Calibration::Repair { .. } => None,
         }
@@ -295,14 +309,23 @@ impl Slots {
     #[must_use]
     pub fn calibration_rows(&self) -> usize {
         match self.calibration {
-            Calibration::Components { rows } | Calibration::Context { rows, .. } => rows,
+            Calibration::Components { rows }
+            | Calibration::Context { rows, .. }
+            | Calibration::Compensate { rows, .. } => rows,
             Calibration::None
             | Calibration::Svd { .. }
             | Calibration::Qr
             | Calibration::Lu
+            | Calibration::Sketch
             | Calibration::Kronecker { .. }
             | Calibration::Repair { .. } => 0,
         }
+    }
+
+    /// Whether a block is to be looked at as the calibrated ones before it answer, and not as the base answers.
+    #[must_use]
+    pub fn calibrates_in_order(&self) -> bool {
+        matches!(self.calibration, Calibration::Compensate { .. })
     }
 
     /// The largest share of the weight's energy that a factor keeps out of.
@@ -335,7 +358,14 @@ impl Slots {
     /// fast decomposition draws nothing where it has to find nearly everything and is done exactly.
     #[must_use]
     pub fn draws_on(&self, out_features: usize, in_features: usize) -> bool {
-        let fast = match self.calibration {
+        self.calibration_draws_on(out_features, in_features) || self.factors().into_iter().any(Factor::draws)
+    }
+
+    /// The same of the calibration alone: where a repair finds something, factors take nothing that is drawn for them.
+    #[must_use]
+    pub fn calibration_draws_on(&self, out_features: usize, in_features: usize) -> bool {
+        match self.calibration {
+            Calibration::Compensate { iterations: 1.., .. } => self.rank() + crate::linalg::OVERSAMPLED < out_features,
             Calibration::Svd { iterations: 1.. }
             | Calibration::Context { weakest: false, iterations: 1.., .. }
             | Calibration::Repair { iterations: 1.., .. } => {
@@ -346,11 +376,12 @@ impl Slots {
             | Calibration::Svd { .. }
             | Calibration::Qr
             | Calibration::Lu
+            | Calibration::Sketch
             | Calibration::Components { .. }
             | Calibration::Context { .. }
+            | Calibration::Compensate { .. }
             | Calibration::Repair { .. } => false,
-        };
-        fast || self.factors().into_iter().any(Factor::draws)
+        }
     }
 
     /// Refuses values that no layer could be built from; `site` is only named in the error.
@@ -363,7 +394,12 @@ impl Slots {
             return refuse(format!("dropout {} is not in [0, 1)", self.dropout));
         }
         let chains: Vec<&Chain> = match &self.delta {
-            Delta::None | Delta::Tile | Delta::Kron(_) | Delta::Tucker(_) | Delta::Scatter(_) => Vec::new(),
+            Delta::None
+            | Delta::Tile
+            | Delta::Kron(_)
+            | Delta::Tucker(_)
+            | Delta::Scatter(_)
+            | Delta::LookUp { .. } => Vec::new(),
             Delta::Chain(chain) => vec![chain],
             Delta::Hadamard(first, second) => vec![first, second],
         };
@@ -382,20 +418,35 @@ impl Slots {
             Delta::Tucker(tucker) if tucker.rank == 0 || tucker.modes.iter().any(|mode| mode.rank == 0) => {
                 return refuse("a Tucker product needs ranks of at least 1".to_owned());
             }
+            Delta::LookUp { groups, bits, .. } if *groups == 0 || !(1..=crate::ops::MOST_BITS).contains(bits) => {
+                return refuse(format!("there are no tables of {bits} bits in {groups} groups"));
+            }
+            Delta::LookUp { .. } if self.calibration != Calibration::Sketch || self.base != Base::Dropped => {
+                return refuse("a table stands for a sketched weight, in its place".to_owned());
+            }
             Delta::None
             | Delta::Chain(_)
             | Delta::Hadamard(..)
             | Delta::Kron(_)
             | Delta::Tile
             | Delta::Tucker(_)
-            | Delta::Scatter(_) => {}
+            | Delta::Scatter(_)
+            | Delta::LookUp { .. } => {}
         }
         let scale = self.scale.value(self.rank());
         if !scale.is_finite() {
             return refuse(format!("the scale {scale} is not a finite number"));
         }
-        if self.base != Base::Original && !matches!(self.delta, Delta::Chain(_) | Delta::Kron(_)) {
-            return refuse("this change has no start that could be taken off the weight".to_owned());
+        let stands = match self.base {
+            Base::Original => true,
+            Base::Residual => matches!(self.delta, Delta::Chain(_) | Delta::Kron(_)),
+            Base::Dropped => {
+                let starts_from_it = self.calibration != Calibration::None && self.normaliser == Normaliser::None;
+                starts_from_it && matches!(self.delta, Delta::Chain(_) | Delta::LookUp { .. })
+            }
+        };
+        if !stands {
+            return refuse("this change can neither be taken off the weight nor stand for it".to_owned());
         }
         let calibrated = self.factors().into_iter().any(|factor| factor.init() == Init::Calibrated);
         if calibrated && self.calibration == Calibration::None {
@@ -408,13 +459,14 @@ impl Slots {
             | Calibration::Lu
             | Calibration::Components { .. }
             | Calibration::Context { .. } => matches!(self.delta, Delta::Chain(_)),
-            Calibration::Repair { .. } => match &self.delta {
+            Calibration::Repair { .. } | Calibration::Compensate { .. } => match &self.delta {
                 Delta::Chain(chain) => chain.core == Core::None && self.base == Base::Original,
                 _ => false,
             },
             Calibration::Kronecker { .. } => {
                 matches!(self.delta, Delta::Kron(Kron { u: KronFactor::Full(_), v: KronFactor::Full(_), .. }))
             }
+            Calibration::Sketch => matches!(self.delta, Delta::LookUp { .. }),
         };
         if !fits || self.calibration != Calibration::None && scale <= 0.0 {
             return refuse(format!("a calibrated start needs its structure and a scale above 0, not {scale}"));
@@ -440,7 +492,12 @@ impl Slots {
         let width = match &mut self.delta {
             Delta::Chain(chain) => &mut chain.rank,
             Delta::Kron(kron) => &mut kron.terms,
-            Delta::None | Delta::Hadamard(..) | Delta::Tile | Delta::Tucker(_) | Delta::Scatter(_) => return None,
+            Delta::None
+            | Delta::Hadamard(..)
+            | Delta::Tile
+            | Delta::Tucker(_)
+            | Delta::Scatter(_)
+            | Delta::LookUp { .. } => return None,
         };
         self.scale = Scale::Fixed(self.scale.value(*width));
         *width = rank;
@@ -451,9 +508,13 @@ impl Slots {
     fn check_rules(&self) -> Option<String> {
         let chain = match &self.delta {
             Delta::Chain(chain) => Some(chain),
-            Delta::None | Delta::Tile | Delta::Kron(_) | Delta::Hadamard(..) | Delta::Tucker(_) | Delta::Scatter(_) => {
-                None
-            }
+            Delta::None
+            | Delta::Tile
+            | Delta::Kron(_)
+            | Delta::Hadamard(..)
+            | Delta::Tucker(_)
+            | Delta::Scatter(_)
+            | Delta::LookUp { .. } => None,
         };
         let dense = |factor: &Factor| matches!((factor.source, factor.map), (Source::Dense(_), Map::None));
         let scatter = match &self.delta {
@@ -543,7 +604,13 @@ mod tests {
     #[test]
     fn slots_that_no_layer_could_have_are_refused() {
         let plain = Slots::low_rank(4, Scale::Fixed(1.0));
-        assert!(plain.check("here").is_ok());
+        let looked_up = |groups: usize, bits: usize| Slots {
+            base: Base::Dropped,
+            calibration: Calibration::Sketch,
+            delta: Delta::LookUp { groups, bits, table: Factor::trained(Init::Calibrated) },
+            ..Slots::default()
+        };
+        assert!(plain.check("here").is_ok() && looked_up(4, 4).check("here").is_ok());
         for bad in [
             Slots { dropout: 1.0, ..plain.clone() },
             Slots { dropout: f64::NAN, ..plain.clone() },
@@ -555,10 +622,17 @@ mod tests {
                     core: Core::None,
                     a: Factor::trained(Init::Zeros),
                 }),
-                ..plain
+                ..plain.clone()
             },
             Slots::low_rank(0, Scale::Fixed(1.0)),
             Slots { base: Base::Residual, ..Slots::default() },
+            Slots { base: Base::Dropped, ..plain.clone() },
+            Slots { base: Base::Dropped, calibration: Calibration::Sketch, ..Slots::default() },
+            Slots { calibration: Calibration::Sketch, ..plain },
+            Slots { base: Base::Original, ..looked_up(4, 4) },
+            Slots { normaliser: Normaliser::RowMagnitude(Group::default()), ..looked_up(4, 4) },
+            looked_up(0, 4),
+            looked_up(4, 5),
             Slots { calibration: Calibration::Qr, scale: Scale::Fixed(0.0), ..Slots::low_rank(2, Scale::Fixed(1.0)) },
         ] {
             let error = bad.check("layers.0.attn.q").unwrap_err().to_string();

@@ -1,9 +1,11 @@
-//! Drawn matrices mixed by trained coefficients, blocks per group of rows.
+//! Drawn matrices mixed by trained coefficients, blocks per group of rows, weights looked up in tables.
 
 use crate::support::{check, normal, values};
 use candle_core::{Device, Tensor};
 use std::sync::Arc;
-use temper_nn::ops::{FrozenLinear, Places, Seeded, linear_at, linear_row_groups, reference, seeded_sum};
+use temper_nn::ops::{
+    Codes, FrozenLinear, Places, Seeded, linear_at, linear_look_up, linear_row_groups, reference, seeded_sum,
+};
 use temper_nn::{FrozenWeight, StorageKind};
 
 fn seeded(dims: &[usize], bases: usize) -> Arc<Seeded> {
@@ -79,4 +81,22 @@ fn entries_at_places_give_the_gradients_of_the_whole_matrix() {
     let places = Arc::new(Places::new(4, 5, &[1]).unwrap());
     assert!(linear_at(&normal("x", &[3, 4]), &normal("v", &[1]), &places).is_err());
     assert!(linear_at(&normal("x", &[3, 5]), &normal("v", &[2]), &places).is_err());
+}
+
+#[test]
+fn tables_give_the_gradients_of_the_weight_that_is_gathered_from_them() {
+    // Rows beyond one band, columns that the groups do not divide, more groups than columns.
+    for (rows, cols, groups, bits) in [(6, 10, 2, 4), (200, 33, 4, 2), (3, 5, 8, 3), (1, 1, 1, 1)] {
+        let mut stream = temper_nn::rng::Stream::new(9, "codes");
+        let codes: Vec<u8> = (0..rows * cols).map(|_| stream.below(1 << bits) as u8).collect();
+        let held = Arc::new(Codes::pack((rows, cols), groups, bits, &codes).unwrap());
+        let group_of = |col: usize| (0..groups).rev().find(|group| col >= group * cols / groups).unwrap();
+        let place = |(at, code): (usize, &u8)| ((group_of(at % cols) << bits) + usize::from(*code)) as u32;
+        let places: Vec<u32> = codes.iter().enumerate().map(place).collect();
+        let places = Tensor::from_vec(places, (rows, cols), &Device::Cpu).unwrap();
+        let inputs = [normal("x", &[3, 5, cols]), normal("table", &[rows, groups << bits])];
+        check(|x| linear_look_up(&x[0], &held, &x[1]), |x| reference::linear_look_up(&x[0], &places, &x[1]), &inputs);
+        assert!(linear_look_up(&inputs[0], &held, &normal("t", &[rows, 1 + (groups << bits)])).is_err());
+        assert!(linear_look_up(&normal("x", &[2, cols + 1]), &held, &inputs[1]).is_err());
+    }
 }

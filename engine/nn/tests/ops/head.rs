@@ -5,7 +5,8 @@ use candle_core::{Tensor, Var};
 use std::sync::Arc;
 use temper_nn::gradcheck::{GradCheck, check_gradients, compare_with_reference};
 use temper_nn::ops::{
-    HeadOptions, HeadTable, IGNORE, head_cross_entropy, head_cross_entropy_with, head_logits, reference,
+    HeadOptions, HeadTable, IGNORE, Parent, head_cross_entropy, head_cross_entropy_with, head_divergence, head_logits,
+    reference,
 };
 use temper_nn::{FrozenWeight, StorageKind};
 
@@ -213,4 +214,50 @@ fn what_does_not_fit_is_refused() {
     assert!(head_cross_entropy(&normal("hidden", &[2, 7]), &head, &Arc::from([1u32, 2]), None).is_err());
     let bias = Var::from_tensor(&normal("bias", &[50])).unwrap();
     assert!(head_cross_entropy(&hidden, &head, &Arc::from([1u32, 2]), Some(bias.as_tensor())).is_err());
+}
+
+#[test]
+fn the_divergence_from_a_parent_is_that_of_the_probabilities_and_has_its_gradient() {
+    for kind in [StorageKind::F32, StorageKind::Q8_0] {
+        let head = (normal("head", &[301, 32]) * 0.3).unwrap();
+        let table = frozen(&head, kind);
+        let HeadTable::Frozen(weight) = &table else { unreachable!() };
+        let (targets, parent_hidden) = (targets(7, 301), normal("parent", &[7, 32]));
+        let parent = Parent::of(&parent_hidden, &table, &targets).unwrap();
+        let f = |x: &[Tensor]| Ok(head_divergence(&x[0], &table, &targets, &parent)?.0);
+        let expected = |x: &[Tensor]| {
+            let like = |y: &Tensor| y.to_dtype(x[0].dtype());
+            reference::head_divergence(&x[0], &like(&parent_hidden)?, &like(&weight.to_tensor()?)?, &targets)
+        };
+        check(f, expected, &[normal("hidden", &[7, 32])]);
+        // The cross-entropy beside it is the usual one.
+        let hidden = normal("hidden", &[7, 32]);
+        let (_, beside) = head_divergence(&hidden, &table, &targets, &parent).unwrap();
+        let usual = head_cross_entropy(&hidden, &table, &targets, None).unwrap();
+        assert_eq!(beside.to_scalar::<f32>().unwrap(), usual.to_scalar::<f32>().unwrap());
+    }
+}
+
+#[test]
+fn the_divergence_from_oneself_is_zero_to_the_bit_and_twice_the_text_diverges_twice_as_much() {
+    let head = normal("head", &[53, 9]);
+    let (table, hidden) = (frozen(&head, StorageKind::F32), normal("hidden", &[6, 9]));
+    let divergence = |from: &Tensor, to: &Tensor, targets: &Arc<[u32]>| {
+        let parent = Parent::of(from, &table, targets).unwrap();
+        let to = Var::from_tensor(to).unwrap();
+        let (divergence, _) = head_divergence(to.as_tensor(), &table, targets, &parent).unwrap();
+        let store = divergence.backward().unwrap();
+        let gradient = store.get(to.as_tensor()).unwrap().abs().unwrap().max_all().unwrap();
+        (divergence.to_scalar::<f32>().unwrap(), gradient.to_scalar::<f32>().unwrap())
+    };
+    let once = targets(6, 53);
+    assert_eq!(divergence(&hidden, &hidden, &once), (0.0, 0.0));
+    let other = normal("parent", &[6, 9]);
+    let twice = |tensor: &Tensor| Tensor::cat(&[tensor, tensor], 0).unwrap();
+    let doubled: Arc<[u32]> = once.iter().chain(once.iter()).copied().collect();
+    let (one, two) = (divergence(&other, &hidden, &once).0, divergence(&twice(&other), &twice(&hidden), &doubled).0);
+    assert!((two / one - 2.0).abs() < 1e-5, "{one} {two}");
+    let parent = Parent::of(&other, &table, &once).unwrap();
+    assert!(head_divergence(&twice(&hidden), &table, &doubled, &parent).is_err(), "another number of positions");
+    assert!(Parent::of(&other, &HeadTable::Trained(head), &once).is_err(), "a trained head");
 }

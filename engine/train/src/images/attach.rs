@@ -52,7 +52,12 @@ pub fn dims_of(model: &VisionModel) -> ModelDims {
         model.slots().iter().filter(|slot| of_it(&slot.name)).map(|slot| slot.elements() as u64).sum()
     };
     let own = promotable.map(|name| OwnDims { entries: entries(&name), name }).collect();
-    ModelDims { sites, own }
+    ModelDims { sites, own, head_features: model.config.head_features() }
+}
+
+/// Name of the classifier of a task.
+fn head_of(task: &str) -> String {
+    if task.is_empty() { "head".to_owned() } else { format!("head.{task}") }
 }
 
 /// Attaches a method and makes the classifier of `task` trained: a head has to learn its classes. The same method and
@@ -68,8 +73,7 @@ pub fn attach(model: &mut VisionModel, method: &Method, task: usize, seed: u64) 
         return Err(Problem::new(Code::MethodInvalid, what, "[method]", "choose another method or model").into());
     }
     let head = match model.head.tasks().get(task) {
-        Some(&"") => "head".to_owned(),
-        Some(name) => format!("head.{name}"),
+        Some(name) => head_of(name),
         None => return Err(Problem::internal(format!("there is no task {task}")).into()),
     };
     let mut plan = found.plan(&method.settings, &dims_of(model).sites, seed)?;
@@ -92,6 +96,9 @@ pub fn attach(model: &mut VisionModel, method: &Method, task: usize, seed: u64) 
     }
     model.insert_all(&plan.insertions, seed)?;
     let selector = plan.promote.selector()?;
-    model.promote(&|name| name == head || selector.selects(name))?;
+    // A task with a path of its own is trained with the others, so its classifier is, too.
+    let mut heads = vec![head];
+    heads.extend(model.branched().into_iter().map(head_of));
+    model.promote(&|name| heads.iter().any(|head| head == name) || selector.selects(name))?;
     Ok(model.params()?)
 }

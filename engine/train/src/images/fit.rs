@@ -1,6 +1,7 @@
 //! The loop over steps, and the measure of what came out.
 
 use super::driver::{ImageDriver, Pictures, count_correct};
+use super::skipping::{SearchPoint, Skipping};
 use crate::error::Result;
 use crate::saving::adamw;
 use crate::schedule::Schedule;
@@ -40,7 +41,7 @@ pub struct Accuracy {
 }
 
 /// What a training measured.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Fitted {
     /// Mean loss of each step over its images, nats.
     pub losses: Vec<f64>,
@@ -48,6 +49,10 @@ pub struct Fitted {
     pub grad_norms: Vec<f64>,
     /// Share of each step's images that were told right before the step.
     pub accuracies: Vec<f64>,
+    /// What a search for blocks to leave out saw.
+    pub search: Vec<SearchPoint>,
+    /// Names of the blocks that are left out in the end.
+    pub left_out: Vec<String>,
 }
 
 impl Images<'_> {
@@ -60,7 +65,8 @@ impl Images<'_> {
 }
 
 /// Trains `params` of a model for `train.steps` steps of `train.batch` times `train.accumulate` images. Every pass goes
-/// over all images in an order of its own; the same seed gives the same bytes.
+/// over all images in an order of its own; the same seed gives the same bytes. Where a method searches for blocks to leave
+/// out, every tenth image is held out for that and not trained on.
 ///
 /// # Errors
 /// No images, shapes or classes that do not fit the model, or a loss or gradient that is not finite.
@@ -72,9 +78,15 @@ pub fn fit(model: &mut VisionModel, params: &ParamSet, images: Images<'_>, train
     let mut driver = ImageDriver::new(model, train.recompute == "on");
     let schedule = Schedule::new(train, train.steps);
     let mut optimiser = AdamW::new(adamw(train));
-    let mut rows = Rows { all: images.rows, seed: train.seed, epoch: 0, order: Vec::new() };
-    let mut fitted = Fitted { losses: Vec::new(), grad_norms: Vec::new(), accuracies: Vec::new() };
+    let mut skipping = Skipping::of(model, train.steps, train.seed);
+    let (trained, held_out) = hold_out(images.rows, skipping.is_some());
+    let mut rows = Rows { all: &trained, seed: train.seed, epoch: 0, order: Vec::new() };
+    let mut compared = Rows { all: &held_out, seed: train.seed, epoch: 0, order: Vec::new() };
+    let mut fitted = Fitted::default();
     for step in 1..=train.steps {
+        if let Some(skipping) = &skipping {
+            model.leave_out(&skipping.names(&skipping.for_step(step)));
+        }
         let mut grads = Grads::new();
         let (mut loss_sum, mut correct, mut seen) = (0.0, 0, 0);
         let micro_steps = train.accumulate.max(1);
@@ -112,8 +124,31 @@ pub fn fit(model: &mut VisionModel, params: &ParamSet, images: Images<'_>, train
         fitted.losses.push(loss);
         fitted.grad_norms.push(norm);
         fitted.accuracies.push(correct as f64 / seen.max(1) as f64);
+        if let Some(skipping) = skipping.as_mut().filter(|skipping| skipping.is_due(step)) {
+            let rows = compared.take(train.batch);
+            fitted.search.push(skipping.compare(step, |left_out| -> Result<f64> {
+                model.leave_out(left_out);
+                Ok((-evaluate(model, Images { rows: &rows, ..images })?.loss).exp())
+            })?);
+        }
     }
+    if let Some(skipping) = &skipping {
+        model.leave_out(&skipping.names(&skipping.chosen()));
+    }
+    fitted.left_out = model.left_out().into_iter().map(str::to_owned).collect();
     Ok(fitted)
+}
+
+/// The rows to train on, and every tenth of them when some are to be held out.
+fn hold_out(rows: &[u32], wanted: bool) -> (Vec<u32>, Vec<u32>) {
+    if !wanted || rows.len() < 2 {
+        return (rows.to_vec(), rows.to_vec());
+    }
+    let (mut trained, mut held_out) = (Vec::with_capacity(rows.len()), Vec::new());
+    for (at, row) in rows.iter().enumerate() {
+        if at % 10 == 0 { held_out.push(*row) } else { trained.push(*row) }
+    }
+    (trained, held_out)
 }
 
 /// Rows in the order of training, pass after pass.

@@ -8,7 +8,9 @@
 pub mod attach;
 pub mod driver;
 pub mod fit;
+pub mod skipping;
 
 pub use attach::attach;
 pub use driver::{ImageDriver, Pictures};
 pub use fit::{Accuracy, Fitted, Images, evaluate, fit};
+pub use skipping::{SearchPoint, Skipping};

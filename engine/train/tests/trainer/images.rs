@@ -224,3 +224,31 @@ fn stripes_are_learned_and_the_same_seed_gives_the_same_bits() {
     let none = Images { set: &set, rows: &[], normalise: &normalise, task: 0 };
     assert!(fit(&mut model, &params, none, &train).is_err() && evaluate(&model, none).is_err());
 }
+
+#[test]
+fn a_search_over_blocks_ends_with_a_choice_and_leaves_its_images_out() {
+    let set = stripes(240);
+    let rows: Vec<u32> = (0..240).collect();
+    let normalise = set.normalise_by(&rows);
+    let train = Train { steps: 60, batch: 16, lr_peak: 1e-2, warmup_steps: 4, ..Train::default() };
+    let settings = [("every", Value::Integer(3)), ("width", Value::Integer(8)), ("instead_width", Value::Integer(12))];
+    let run = || {
+        let mut model = VisionModel::random(&vit(), 7).expect("a model");
+        let params = attach(&mut model, &project("das", &settings).method, 0, 5).expect("attaches");
+        let images = Images { set: &set, rows: &rows, normalise: &normalise, task: 0 };
+        (fit(&mut model, &params, images, &train).expect("trains"), model)
+    };
+    let (fitted, model) = run();
+    assert_eq!(fitted, run().0);
+    // From step 6 to step 24, every 3 steps; one of the two blocks is left out.
+    assert_eq!(fitted.search.iter().map(|point| point.step).collect::<Vec<_>>(), [9, 12, 15, 18, 21, 24]);
+    assert!(
+        fitted.search.iter().all(|point| point.tried.len() == 2 && point.tried.iter().all(|(_, reward)| *reward > 0.0))
+    );
+    assert_eq!((fitted.left_out.len(), model.left_out().len()), (1, 1));
+    let last = fitted.search.last().expect("a comparison");
+    let best = if last.logits[0] >= last.logits[1] { "layers.0" } else { "layers.1" };
+    assert_eq!(fitted.left_out, [best]);
+    let (early, late) = (fitted.losses[..10].iter().sum::<f64>(), fitted.losses[50..].iter().sum::<f64>());
+    assert!(late < early, "{late} after {early}");
+}

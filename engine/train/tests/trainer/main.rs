@@ -1,12 +1,15 @@
-//! Tests of the trainer on tiny models: the stage driver, whole runs, resumes, runs that go wrong.
+//! Tests of the trainer on tiny models: the stage driver, whole runs, resumes, runs that go wrong,
+//! runs that imitate.
 
 mod bench;
 mod driver;
 mod fixture;
 mod images;
+mod imitate;
 mod limits;
 mod prefix;
 mod remembered;
 mod resume;
 mod session;
 mod tiny;
+mod train_on;

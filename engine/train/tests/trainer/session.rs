@@ -5,6 +5,21 @@ use temper_protocol::{Act, Code, Event, RunStatus};
 use temper_train::{RunControl, TrainRequest, load_trained, preflight};
 
 #[test]
+fn a_run_without_steps_saves_what_its_method_starts_as() {
+    let fixture = Fixture::new();
+    let mut project = fixture.project();
+    project.train.steps = 0;
+    let request = fixture.request(project, "run");
+    let (outcome, events) = run(&request);
+    assert_eq!((outcome.status, outcome.steps), (RunStatus::Finished, 0), "{:?}", outcome.problem);
+    assert!(!events.iter().any(|event| matches!(event, Event::Step { .. })));
+    assert!(!warnings(&events).contains(&"no_improvement"));
+    let adapter = outcome.adapter.expect("the start");
+    assert!(adapter.join("adapter.safetensors").exists());
+    assert!(outcome.base_loss.is_finite() && outcome.final_loss == outcome.base_loss);
+}
+
+#[test]
 fn a_run_learns_and_says_everything_in_order() {
     let fixture = Fixture::new();
     let mut project = fixture.project();

@@ -1,0 +1,64 @@
+//! MTLoRA: which layers, which parameters, how many. What the tasks make of them is tested on whole models
+//! (`tests/tests/vision_tasks.rs`).
+
+use crate::bench::{Outcome, values};
+use temper_methods::{ModelDims, OwnDims, SiteDims, find};
+use temper_nn::insertion::Branched;
+use temper_nn::slots::Scale;
+use temper_nn::{Insert, Insertion};
+use temper_protocol::Value;
+
+/// The layers of so many blocks of 32 features.
+fn model(blocks: usize) -> ModelDims {
+    let parts = [
+        ("attn.q", 32, 32),
+        ("attn.k", 32, 32),
+        ("attn.v", 32, 32),
+        ("attn.o", 32, 32),
+        ("mlp.up", 128, 32),
+        ("mlp.down", 32, 128),
+    ];
+    let site = |layer: usize, (part, out_features, in_features): (&str, usize, usize)| SiteDims {
+        name: format!("layers.{layer}.{part}"),
+        hf_name: format!("vit.encoder.layer.{layer}.{part}"),
+        out_features,
+        in_features,
+        layer: Some(layer),
+        bias: true,
+    };
+    let sites = (0..blocks).flat_map(|layer| parts.map(|part| site(layer, part))).collect();
+    let own = |name: &str, entries: u64| OwnDims { name: name.to_owned(), entries };
+    let own =
+        vec![own("embed.patch", 500), own("layers.0.attn_norm", 64), own("layers.1.mlp_norm", 64), own("norm", 64)];
+    ModelDims { sites, own, head_features: 8 }
+}
+
+#[test]
+fn shared_changes_are_everywhere_and_those_of_tasks_in_the_last_block() -> Outcome {
+    let dims = model(2);
+    let count = |settings: &[(&str, Value)]| find("mtlora")?.trained_parameters(&values(settings), &dims);
+    let text = |value: &str| Value::Text(value.to_owned());
+    let (block, last) = (16 * (4 * 64 + 2 * 160), 16 * 160);
+    let task = 4 * (64 + 2 * 160);
+    let also = ("also", text("nothing"));
+    assert_eq!(count(std::slice::from_ref(&also))?, 2 * block - last + task);
+    assert_eq!(count(&[also.clone(), ("tasks", text("own,a,b"))])?, 2 * block - last + 3 * task);
+    assert_eq!(count(&[also, ("mode", text("matrix-v2"))])?, 2 * block + task);
+    assert_eq!(count(&[])?, 2 * block - last + task + 3 * 64);
+    assert_eq!(count(&[("also", text("norms-and-patches"))])?, 2 * block - last + task + 3 * 64 + 500);
+    Ok(())
+}
+
+#[test]
+fn the_scale_is_the_number_itself_for_both() -> Outcome {
+    let plan = find("mtlora")?.plan(&values(&[("rank", Value::Integer(64))]), &model(3).sites, 1)?;
+    assert!(plan.adapters.iter().all(|(_, slots)| slots.scale == Scale::Fixed(4.0)));
+    assert_eq!(plan.adapters.len(), 17, "all but the last block's last layer, whose change would reach no task");
+    assert!(plan.slots("layers.2.mlp.down").is_none() && plan.slots("layers.2.mlp.up").is_some());
+    let [Insertion { stage, what: Insert::Branch(branch) }] = plan.insertions.as_slice() else {
+        return Err("one branch is planned".into());
+    };
+    let Branched::LowRank(low_rank) = &branch.what else { return Err("it is of low rank".into()) };
+    assert_eq!((stage.as_str(), low_rank.rank, low_rank.scale), ("layers.2", 4, 4.0));
+    Ok(())
+}
