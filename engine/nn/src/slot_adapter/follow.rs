@@ -163,7 +163,7 @@ impl SlotAdapter {
             Score::Index | Score::Explained => Ok(Vec::new()),
             Score::Moved => match &self.change {
                 Change::Scatter(scatter) => scatter.moved(),
-                Change::None | Change::LowRank(_) | Change::Kron(_) => Ok(Vec::new()),
+                Change::None | Change::LowRank(_) | Change::Kron(_) | Change::LookUp(_) => Ok(Vec::new()),
             },
             Score::Gate => Ok(values(&self.values_of(Part::Core)?.1)?.into_iter().map(f64::from).collect()),
             Score::ChangeSensitivity { .. } => Ok(of(&self.name).into_iter().flat_map(Smoothed::scores).collect()),

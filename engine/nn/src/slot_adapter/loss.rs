@@ -45,7 +45,7 @@ impl SlotAdapter {
                 // Entries that are not picked are where they began.
                 let count = match &self.change {
                     Change::Scatter(scatter) => scatter.entries(),
-                    Change::None | Change::LowRank(_) | Change::Kron(_) => flat.elem_count(),
+                    Change::None | Change::LowRank(_) | Change::Kron(_) | Change::LookUp(_) => flat.elem_count(),
                 };
                 let count = count.max(1) as f64;
                 Ok(Some(scale_features(&flat, &sign)?.sum_all()?.affine(weight / count, 0.0)?))

@@ -241,7 +241,9 @@ impl SlotAdapter {
             return refuse("stands for the weight and lies no longer on a frozen one");
         };
         let y = match &self.change {
-            Change::None | Change::Kron(_) => return refuse("stands for the weight and is nothing that could"),
+            Change::None | Change::Kron(_) | Change::Scatter(_) => {
+                return refuse("stands for the weight and is nothing that could");
+            }
             Change::LookUp(table) => table.forward(&self.dropped(x, ctx)?)?,
             Change::LowRank(chain) => {
                 let (terms, dropout) = (chain.terms()?, self.dropout(ctx));
