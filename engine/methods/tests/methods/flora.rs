@@ -1,11 +1,16 @@
-//! FLoRA: counts, the product of its factors, and kernels of convolutions with their four dimensions.
+//! FLoRA: counts, the product of its factors, and kernels of convolutions with their four dimensions (goals of Tucker form
+//! over seeds: `tests/examples`).
 
-use crate::bench::{Outcome, count, dims, layer, normal, off, param, slots, values, weight};
-use candle_core::Tensor;
+use crate::bench::{Outcome, best_fit, count, dims, layer, low_rank_goal, normal, off, param, slots, tell, values, weight};
+use candle_core::{DType, Device, Tensor};
 use std::sync::Arc;
 use temper_methods::{ModelDims, SiteDims, find};
 use temper_nn::ops::Slide;
-use temper_nn::{AdapterExport, ConvShape, ConvSite, ForwardContext, FrozenLinear, FrozenWeight, StorageKind};
+use temper_nn::optim::{AdamW, AdamWConfig};
+use temper_nn::slots::{Scale, Slots};
+use temper_nn::{
+    AdapterExport, ConvShape, ConvSite, ForwardContext, FrozenLinear, FrozenWeight, Grads, LinearSite, ParamSet, StorageKind,
+};
 use temper_protocol::Value;
 
 fn settings(rank: i64) -> [(&'static str, Value); 2] {
@@ -27,7 +32,7 @@ fn params_are_the_core_and_a_factor_a_dimension() -> Outcome {
     assert_eq!(count("flora", 48, 40, &settings(4))?, 4 * (48 + 40) + 16);
     let site = vec![kernel()];
     let entries =
-        find("flora")?.trained_parameters(&values(&settings(3)), &ModelDims { sites: site, own: Vec::new() })?;
+        find("flora")?.trained_parameters(&values(&settings(3)), &ModelDims { sites: site, own: Vec::new(), head_features: 4 })?;
     assert_eq!(entries, 6 * 3 + 4 * 3 + 3 * 2 + 2 * 2 + 3 * (3 * 2 * 2));
     Ok(())
 }
@@ -92,5 +97,79 @@ fn a_kernel_keeps_its_dimensions_and_is_what_forward_computes() -> Outcome {
     conv.site().set_enabled(false);
     let expected = (conv.forward(&x, &ForwardContext::plain(2, 1))? + change.affine(*scale, 0.0)?)?;
     assert!(off(&y, &expected)? <= 1e-4);
+    Ok(())
+}
+
+/// What is left of the squared distance to `goal` from a weight of zeros under white inputs: the best of two learning rates.
+fn reached(slots: &Slots, goal: &Tensor) -> Outcome<f64> {
+    let (rows, cols) = goal.dims2()?;
+    let x = Tensor::eye(cols, DType::F32, &Device::Cpu)?;
+    let wanted = goal.t()?.contiguous()?;
+    let (steps, mut best) = (600, f64::INFINITY);
+    for lr in [1e-2, 3e-2] {
+        let zeros = Tensor::zeros((rows, cols), DType::F32, &Device::Cpu)?;
+        let held = FrozenWeight::from_tensor("w", &zeros, StorageKind::F32)?;
+        let mut site = LinearSite::new("w", FrozenLinear { weight: Arc::new(held), bias: None });
+        site.attach(slots, 3)?;
+        let set = ParamSet::new(site.params())?;
+        let mut optimiser = AdamW::new(AdamWConfig { weight_decay: 0.0, ..AdamWConfig::default() });
+        let loss = |site: &LinearSite| -> Outcome<Tensor> {
+            Ok((site.forward(&x, &ForwardContext::plain(1, cols))? - &wanted)?.sqr()?.sum_all()?)
+        };
+        for step in 0..steps {
+            let mut grads = Grads::new();
+            grads.collect(&set, &mut loss(&site)?.affine(128.0, 0.0)?.backward()?)?;
+            let share = f64::from(step) / f64::from(steps);
+            optimiser.step(&set, &grads, lr * 0.5 * (1.0 + (std::f64::consts::PI * share).cos()))?;
+        }
+        best = best.min(f64::from(loss(&site)?.to_scalar::<f32>()?));
+    }
+    Ok(best)
+}
+
+/// A kernel (32, 32, 3, 3) of norm 1 whose Tucker ranks are 4, 4, 2 and 2.
+fn tucker_kernel() -> Outcome<Tensor> {
+    let (outer, channels) = (normal("outer", 32, 4, 1.0)?, normal("channels", 32, 4, 1.0)?);
+    let (rows, columns) = (normal("rows", 3, 2, 1.0)?, normal("columns", 3, 2, 1.0)?);
+    let window = rows.reshape((3, 1, 2, 1))?.broadcast_mul(&columns.reshape((1, 3, 1, 2))?)?.reshape((9, 4))?;
+    let inner = channels.reshape((32, 1, 4, 1))?.broadcast_mul(&window.reshape((1, 9, 1, 4))?)?.reshape((288, 16))?;
+    let kernel = outer.matmul(&normal("core", 4, 16, 1.0)?)?.matmul(&inner.t()?)?;
+    crate::bench::sized(&kernel, 1.0)
+}
+
+/// The sheet's comparison: the Tucker form finds such a kernel with 332 numbers; LoRA over the flattened window does not
+/// with 320 and 640, nor over rows and columns of the kernel with 768.
+#[test]
+fn kernels_of_tucker_form_are_found_where_flattened_ones_are_not() -> Outcome {
+    let site = SiteDims { out_features: 32, in_features: 288, window: (3, 3), ..kernel() };
+    let with = values(&[("rank", Value::Integer(4)), ("scale", Value::Number(1.0))]);
+    let plan = find("flora")?.plan(&with, std::slice::from_ref(&site), 1)?;
+    let entries =
+        find("flora")?.trained_parameters(&with, &ModelDims { sites: vec![site], own: Vec::new(), head_features: 4 })?;
+    assert_eq!(entries, 332);
+    let goal = tucker_kernel()?;
+    let ours = reached(&plan.adapters.first().ok_or("no plan")?.1, &goal)?;
+    let lora = |rank: usize| Slots::low_rank(rank, Scale::Fixed(1.0));
+    let flat = [reached(&lora(1), &goal)?, reached(&lora(2), &goal)?];
+    // (out, in, h, w) with rows (out, h) and columns (in, w).
+    let square = goal.reshape((32, 32, 3, 3))?.permute((0, 2, 1, 3))?.contiguous()?.reshape((96, 96))?;
+    let squared = reached(&lora(4), &square)?;
+    tell(&format!("kernel: FLoRA leaves {ours:.4}, LoRA {:.3} and {:.3}, over 96 x 96 {squared:.3}", flat[0], flat[1]));
+    assert!(ours < 0.01, "FLoRA leaves {ours}");
+    for theirs in [flat[0], flat[1], squared] {
+        assert!(theirs > 0.1, "LoRA leaves {theirs}");
+    }
+    Ok(())
+}
+
+/// On a matrix there is nothing to gain: LoRA with as many numbers is as good or better.
+#[test]
+fn a_matrix_of_low_rank_is_no_place_for_a_core() -> Outcome {
+    let lora = slots("lora", &[("rank", Value::Integer(4)), ("alpha", Value::Number(4.0))])?;
+    let plain = [("rank", Value::Integer(4)), ("scale", Value::Number(1.0))];
+    let goal = low_rank_goal()?;
+    let (ours, theirs) = (best_fit(&slots("flora", &plain)?, &goal, 400)?, best_fit(&lora, &goal, 400)?);
+    tell(&format!("rank 4: FLoRA leaves {ours:.4}, LoRA {theirs:.4}"));
+    assert!(ours < 0.05 && theirs <= ours + 1e-3, "FLoRA leaves {ours}, LoRA {theirs}");
     Ok(())
 }

@@ -1,10 +1,14 @@
 //! LT-SFT: how many entries are left, that the others keep their bits, and that changes of two tasks add up.
+//! Masks found otherwise, dense goals and the composition of languages and tasks over seeds: `tests/examples`.
 
 use crate::bench::{Outcome, SIDE, best_fit, count, fit, layer, off, slots, tell, weight};
 use candle_core::{Device, Tensor};
-use std::collections::BTreeMap;
-use temper_nn::LinearSite;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use temper_nn::optim::{AdamW, AdamWConfig};
 use temper_nn::rng::Stream;
+use temper_nn::rules::{At, take_step};
+use temper_nn::{FrozenLinear, FrozenWeight, Grads, LinearSite, ParamSet, StorageKind};
 use temper_protocol::Value;
 
 const ENTRIES: usize = 512;
@@ -49,33 +53,88 @@ fn params_are_all_entries_at_first_and_the_chosen_ones_in_the_end() -> Outcome {
     Ok(())
 }
 
+/// Numbers of the entries that are left, row by row.
+fn places(site: &LinearSite) -> Outcome<BTreeSet<usize>> {
+    let memory: BTreeMap<String, Tensor> = site.memory()?.into_iter().collect();
+    let read = |key: &str| -> Outcome<Vec<f32>> { Ok(memory.get(key).ok_or("no places are remembered")?.to_vec1()?) };
+    Ok(read("rows.w")?.into_iter().zip(read("cols.w")?).map(|(row, col)| row as usize * SIDE + col as usize).collect())
+}
+
 #[test]
-fn changes_add_in_any_order_and_come_off_again() -> Outcome {
+fn entries_that_are_not_chosen_keep_their_bits() -> Outcome {
+    let site = trained(&sparse_goal("goal")?, ENTRIES)?;
+    let chosen = places(&site)?;
+    assert_eq!(chosen.len(), ENTRIES);
+    let before: Vec<f32> = weight()?.flatten_all()?.to_vec1()?;
+    let after: Vec<f32> = site.merged()?.ok_or("it does not merge")?.flatten_all()?.to_vec1()?;
+    for (at, (before, after)) in before.iter().zip(&after).enumerate().filter(|(at, _)| !chosen.contains(at)) {
+        assert_eq!(before.to_bits(), after.to_bits(), "entry {at}");
+    }
+    Ok(())
+}
+
+/// All entries have moved equally far: as many as asked for stay and no more, the first in the order of the weight.
+#[test]
+fn ties_are_cut_so_that_no_more_than_k_entries_are_left() -> Outcome {
+    let mut site = layer()?;
+    site.attach(&slots("lt-sft", &settings(100))?, 3)?;
+    let set = ParamSet::new(site.params())?;
+    let values = site.params().into_iter().next().ok_or("no values")?;
+    values.var.set(&Tensor::full(0.5f32, (SIDE, SIDE), &Device::Cpu)?)?;
+    let mut optimiser = AdamW::new(AdamWConfig { weight_decay: 0.0, ..AdamWConfig::default() });
+    let at = At { step: 5, total: 10 };
+    let moved = take_step(&mut [&mut site], &set, &mut optimiser, &mut Grads::new(), 0.0, at)?;
+    assert!(moved.params && places(&site)? == (0..100).collect());
+    assert_eq!(change(&site)?, vec![0.0; SIDE * SIDE], "what is left begins again");
+    Ok(())
+}
+
+/// A layer over `weight` that carries trained changes, each times a factor.
+fn carrying(weight: &Tensor, changes: &[(&LinearSite, f64)]) -> Outcome<LinearSite> {
+    let held = FrozenWeight::from_tensor("w", weight, StorageKind::F32)?;
+    let mut site = LinearSite::new("w", FrozenLinear { weight: Arc::new(held), bias: None });
+    let mut saved: BTreeMap<String, Tensor> = BTreeMap::new();
+    for (at, (from, factor)) in changes.iter().enumerate() {
+        site.attach(&slots("lt-sft", &settings(1))?, 3)?;
+        // Saved under the name of a first adapter.
+        let name = if at == 0 { "w".to_owned() } else { format!("w+{at}") };
+        for (known, tensor) in from.memory()? {
+            saved.insert(known.replace("s.w", &format!("s.{name}")), tensor);
+        }
+        for param in from.params() {
+            let values = param.var.as_tensor().affine(*factor, 0.0)?;
+            saved.insert(param.name.replace("w.", &format!("{name}.")), values);
+        }
+    }
+    site.restore(&|name| Ok(saved.get(name).cloned()))?;
+    for param in site.params() {
+        param.var.set(saved.get(&param.name).ok_or("it was not saved")?)?;
+    }
+    Ok(site)
+}
+
+#[test]
+fn changes_of_a_language_and_a_task_add_in_any_order() -> Outcome {
     let (language, task) = (trained(&sparse_goal("language")?, 128)?, trained(&sparse_goal("task")?, 64)?);
-    let stacked = |sites: [&LinearSite; 2]| -> Outcome<Tensor> {
-        let mut saved: BTreeMap<String, Tensor> = BTreeMap::new();
-        let mut both = layer()?;
-        for (from, name) in sites.into_iter().zip(["w", "w+1"]) {
-            both.attach(&slots("lt-sft", &settings(1))?, 3)?;
-            let params = from.params().into_iter().map(|param| (param.name, param.var.as_tensor().clone()));
-            for (known, tensor) in from.memory()?.into_iter().chain(params) {
-                // Saved under the name of a first adapter.
-                saved.insert(known.replace("w.values", &format!("{name}.values")).replace("s.w", &format!("s.{name}")), tensor);
-            }
-        }
-        both.restore(&|name| Ok(saved.get(name).cloned()))?;
-        for param in both.params() {
-            param.var.set(saved.get(&param.name).ok_or("it was not saved")?)?;
-        }
-        Ok(both.merged()?.ok_or("it does not merge")?)
+    let merged = |changes: &[(&LinearSite, f64)]| -> Outcome<Tensor> {
+        Ok(carrying(&weight()?, changes)?.merged()?.ok_or("it does not merge")?)
     };
-    let (one, other) = (stacked([&language, &task])?, stacked([&task, &language])?);
-    assert!(off(&one, &other)? <= 1e-6, "the order matters by {}", off(&one, &other)?);
+    let (one, other) = (merged(&[(&language, 1.0), (&task, 1.0)])?, merged(&[(&task, 1.0), (&language, 1.0)])?);
+    assert!(off(&one, &other)? <= 1e-7, "the order matters by {}", off(&one, &other)?);
     let (first, second) = (change(&language)?, change(&task)?);
     let sum: Vec<f32> = first.iter().zip(&second).map(|(first, second)| first + second).collect();
     let sum = Tensor::from_vec(sum, (SIDE, SIDE), &Device::Cpu)?;
-    assert!(off(&one, &(weight()? + &sum)?)? <= 1e-6);
-    assert!(off(&(one - sum)?, &weight()?)? <= 1e-6, "they do not come off again");
+    assert!(off(&one, &(weight()? + sum)?)? <= 1e-6);
+    Ok(())
+}
+
+#[test]
+fn removing_a_change_restores_the_weight() -> Outcome {
+    let task = trained(&sparse_goal("task")?, ENTRIES)?;
+    let with = task.merged()?.ok_or("it does not merge")?;
+    assert!(off(&with, &weight()?)? > 0.1);
+    let without = carrying(&with, &[(&task, -1.0)])?.merged()?.ok_or("it does not merge")?;
+    assert!(off(&without, &weight()?)? <= 1e-7, "{}", off(&without, &weight()?)?);
     Ok(())
 }
 

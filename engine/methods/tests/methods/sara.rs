@@ -1,4 +1,5 @@
-//! SaRA: which entries are trained, that the others keep their bits, the loss over singular values, and forgetting.
+//! SaRA: which entries are trained, that the others keep their bits, the loss over singular values, and forgetting (over
+//! seeds and beside a random choice of entries: `tests/examples`).
 
 use crate::bench::{Outcome, count, dense_goal, fit, layer, normal, slots, tell, weight};
 use crate::forget::Forget;
@@ -17,8 +18,13 @@ fn params_are_a_share_of_each_weight() -> Outcome {
     Ok(())
 }
 
+/// Entries that are trained now.
+fn trained(site: &temper_nn::LinearSite) -> Outcome<usize> {
+    Ok(site.params().iter().map(|param| param.trained()).sum::<Result<usize, _>>()?)
+}
+
 #[test]
-fn small_entries_move_the_others_keep_their_bits_and_what_has_grown_is_held() -> Outcome {
+fn entries_that_are_not_picked_keep_their_bits() -> Outcome {
     let mut site = layer()?;
     site.attach(&slots("sara", &settings(0.25))?, 3)?;
     let before: Vec<f32> = weight()?.flatten_all()?.to_vec1()?;
@@ -32,14 +38,34 @@ fn small_entries_move_the_others_keep_their_bits_and_what_has_grown_is_held() ->
     for (before, after) in before.iter().zip(&after).filter(|(before, _)| before.abs() > limit) {
         assert_eq!(before.to_bits(), after.to_bits());
     }
-    // After the refresh fewer are trained than before.
-    let left: usize = site.params().iter().map(|param| param.trained()).sum::<Result<usize, _>>()?;
-    assert!(left > 0 && left < 1024, "{left} are trained after the refresh");
     Ok(())
 }
 
 #[test]
-fn the_loss_is_the_sum_of_singular_values_and_its_slope_is_right() -> Outcome {
+fn after_the_refresh_no_more_entries_are_trained_than_before_and_what_has_grown_is_held() -> Outcome {
+    let mut site = layer()?;
+    let slots = slots("sara", &settings(0.25))?;
+    site.attach(&slots, 3)?;
+    assert_eq!(trained(&site)?, 1024);
+    let own: Vec<f32> = weight()?.flatten_all()?.to_vec1()?;
+    let mut sizes: Vec<f32> = own.iter().map(|value| value.abs()).collect();
+    sizes.sort_by(f32::total_cmp);
+    let limit = sizes[1023];
+    fit(&mut site, &dense_goal()?, 100, 1e-2)?;
+    let left = trained(&site)?;
+    assert!(left > 0 && left < 1024, "{left} are trained after the refresh");
+    // What is held had grown beyond the limit and stays there.
+    let after: Vec<f32> = site.merged()?.ok_or("it does not merge")?.flatten_all()?.to_vec1()?;
+    let mask = site.params().into_iter().next().and_then(|param| param.mask).ok_or("nothing is held")?;
+    let picked = own.iter().zip(&after).filter(|(own, _)| own.abs() <= limit);
+    let held: Vec<f32> = picked.zip(mask.to_vec1::<f32>()?).filter(|(_, kept)| *kept == 0.0).map(|(pair, _)| *pair.1).collect();
+    assert_eq!(held.len(), 1024 - left);
+    assert!(held.iter().all(|value| value.abs() > limit), "a held entry is small");
+    Ok(())
+}
+
+#[test]
+fn the_nuclear_loss_is_the_sum_of_singular_values_and_its_subgradient_matches_differences() -> Outcome {
     let held = FrozenWeight::from_tensor("w", &normal("small", 6, 9, 1.0)?, StorageKind::F32)?;
     let mut site = LinearSite::new("w", FrozenLinear { weight: Arc::new(held), bias: None });
     let values = Factor::trained(Init::Gaussian { std: 0.3 });
