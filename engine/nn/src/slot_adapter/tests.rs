@@ -318,7 +318,7 @@ fn fused_layers_compute_what_the_graph_does() {
         let Some(layer) = site.fused(&ctx).unwrap() else {
             let transformed = slots.left != Left::None || slots.right != Right::None;
             let graph = transformed || slots.normaliser != Normaliser::None;
-            assert!(graph || matches!(slots.delta, Delta::Kron(_)), "{name} is not fused");
+            assert!(graph || matches!(slots.delta, Delta::Kron(_) | Delta::Scatter(_)), "{name} is not fused");
             continue;
         };
         fused += 1;
