@@ -13,7 +13,8 @@ use crate::optim::OptimiserEdit;
 use crate::param::{Grads, Param};
 use crate::rules::At;
 use crate::site::Layer;
-use crate::slots::{Part, Rule, Score};
+use crate::slots::{Part, Rule, Score, Slots};
+use crate::telemetry::Routing;
 use crate::{NnError, Result};
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
@@ -68,6 +69,22 @@ pub trait Adapter: Send + Sync {
     /// A failing tensor operation.
     fn peft(&self, _below: Layer<'_>) -> Result<Option<PeftLayer>> {
         Ok(None)
+    }
+
+    /// Puts the mean of what a router was seen choosing in its place, or the router back, and says whether it stood there
+    /// before. With the mean it merges and leaves as a sum of low rank: an approximation of what it does with its router.
+    fn fix_routing(&self, _on: bool) -> bool {
+        false
+    }
+
+    /// What its router was seen choosing; none for an adapter that treats all tokens alike.
+    fn routing(&self) -> Option<Routing> {
+        None
+    }
+
+    /// The slots it is made of, where it is made of slots.
+    fn as_slots(&self) -> Option<&Slots> {
+        None
     }
 
     /// While on, what counts as a constant in the backward pass (such as the row norms of a normaliser) keeps its

@@ -54,4 +54,4 @@ pub use site::{Layer, LinearSite, Weight};
 pub use slot_adapter::SlotAdapter;
 pub use slots::Slots;
 pub use storage::{StorageKind, dequantise, quantise};
-pub use telemetry::{SiteTelemetry, Throttle};
+pub use telemetry::{Routing, SiteTelemetry, Throttle};

@@ -53,6 +53,8 @@ pub(crate) struct Run<'a> {
     pub(crate) prompts: Prompts,
     pub(crate) driver: Driver,
     pub(crate) sizes: Sizes,
+    /// Whether it was said that experts hardly answer for any token.
+    pub(crate) dead_experts_told: bool,
     pub(crate) prefix: Option<PrefixCache>,
     pub(crate) optimiser: AdamW,
     pub(crate) schedule: Schedule,

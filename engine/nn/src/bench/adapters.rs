@@ -24,6 +24,8 @@ pub(super) const CASES: &[Case] = &[
     case("linear_row_groups", linear_row_groups),
     case("linear_at", linear_at),
     case("linear_look_up", linear_look_up),
+    case("route", route),
+    case("expert_balance", expert_balance),
     case("tap", tap),
 ];
 
@@ -82,6 +84,19 @@ fn linear_at(sizes: &Sizes) -> Result<Pair> {
     let inputs = [activations(sizes)?, normal("values", &[numbers.len()])?];
     let candle = move |x: &[Tensor]| reference::linear_at(&x[0], &x[1], &same);
     trained(&inputs, move |x| ops::linear_at(&x[0], &x[1], &places), candle)
+}
+
+/// Two of eight experts.
+fn route(sizes: &Sizes) -> Result<Pair> {
+    let inputs = [normal("h", &[sizes.tokens(), 8 * sizes.rank])?, normal("logits", &[sizes.tokens(), 8])?];
+    trained(&inputs, |x| ops::route(&x[0], &x[1], 2), |x| reference::route(&x[0], &x[1], 2))
+}
+
+fn expert_balance(sizes: &Sizes) -> Result<Pair> {
+    let counted: Arc<[bool]> = (0..sizes.tokens()).map(|token| token % 5 != 4).collect();
+    let same = Arc::clone(&counted);
+    let candle = move |x: &[Tensor]| reference::expert_balance(&x[0], 2, &same);
+    trained(&[normal("logits", &[sizes.tokens(), 8])?], move |x| ops::expert_balance(&x[0], 2, &counted), candle)
 }
 
 fn linear_row_groups(sizes: &Sizes) -> Result<Pair> {

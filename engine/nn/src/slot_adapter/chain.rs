@@ -277,6 +277,12 @@ impl HeldChain {
         })
     }
 
+    /// The one chain it is where nothing is taken off: A (r, in) and B (out, r), differentiable, and the scale.
+    pub(super) fn factors(&self) -> Result<(Tensor, Tensor, f64)> {
+        let (a, b) = self.folded()?;
+        Ok((a, b, self.scale))
+    }
+
     /// The terms side by side as one product: A (r, in), B (out, r), and the scale of both.
     pub(super) fn joined(&self) -> Result<(Tensor, Tensor, f64)> {
         let terms = self.terms()?;

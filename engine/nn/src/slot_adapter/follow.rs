@@ -5,6 +5,7 @@
 
 use super::gradient::{Pair, WholeMoments};
 use super::held::{Held, values};
+use super::mix::HeldMix;
 use super::{Change, SlotAdapter};
 use crate::adapter::{Adapter as _, Edit, Edited, Find};
 use crate::optim::OptimiserEdit;
@@ -454,6 +455,9 @@ impl SlotAdapter {
             all.push((format!("rows.{}", self.name), rows));
             all.push((format!("cols.{}", self.name), cols));
         }
+        if let Some(routed) = self.mix.as_ref().map(HeldMix::remembered).transpose()?.flatten() {
+            all.push((format!("routed.{}", self.name), routed));
+        }
         if self.memory.step > 0 {
             all.push((format!("step.{}", self.name), vector(&[self.memory.step as f32])?));
         }
@@ -485,6 +489,9 @@ impl SlotAdapter {
         let own = |what: &str| find(&format!("{what}.{}", self.name));
         if let Some(step) = own("step")? {
             memory.step = values(&step)?.first().copied().unwrap_or(0.0) as u64;
+        }
+        if let Some(mix) = &self.mix {
+            mix.recall(own("routed")?.as_ref())?;
         }
         if let (Some(rows), Some(cols)) = (own("rows")?, own("cols")?)
             && let Change::Scatter(scatter) = &mut self.change

@@ -1,10 +1,12 @@
 //! What an adapter adds to the loss for itself.
 //!
 //! Place in the data flow: the driver asks for it once a micro-step and adds its gradient to those of the batch. It depends on
-//! parameters alone, so that fused halves leave it out.
+//! parameters alone, so that fused halves leave it out; the one that does not, a router's balance, is part of the graph of
+//! the pass before.
 
 use super::chain::sigmoid;
 use super::held::Held;
+use super::mix::HeldMix;
 use super::transform::HeldTransform;
 use super::{Change, SlotAdapter};
 use crate::Result;
@@ -31,6 +33,7 @@ impl SlotAdapter {
                 },
                 HeldTransform::None | HeldTransform::Left(_) | HeldTransform::RowGroups { .. } => Ok(None),
             },
+            ExtraLoss::Balance { .. } => Ok(self.mix.as_ref().and_then(HeldMix::take_owed)),
             ExtraLoss::Open { weight } => {
                 match (self.trained(Part::Core), self.part(Part::Core).and_then(Held::mask)) {
                     (Some((_, gate)), None) => Ok(Some(sigmoid(gate)?.sum_all()?.affine(weight, 0.0)?)),

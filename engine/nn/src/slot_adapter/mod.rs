@@ -14,6 +14,7 @@ mod held;
 mod kron;
 mod look_up;
 mod loss;
+mod mix;
 mod normalise;
 mod peft;
 mod ring;
@@ -31,7 +32,10 @@ use crate::repair::{Rounds, Shape};
 use crate::rng::Stream;
 use crate::rules::At;
 use crate::site::Layer;
-use crate::slots::{Base, Calibration, Chain, Delta, Factor, GradientMap, Init, Rule, Score, Slots, Source};
+use crate::slots::{
+    Base, Calibration, Chain, Delta, ExtraLoss, Factor, GradientMap, Init, Mix, Rule, Score, Slots, Source,
+};
+use crate::telemetry::Routing;
 use crate::{NnError, Result};
 use calibrate::Starts;
 use candle_core::Tensor;
@@ -40,6 +44,7 @@ use follow::Memory;
 use held::{Held, Place, Subspace, values};
 use kron::HeldKron;
 use look_up::HeldLookUp;
+use mix::HeldMix;
 use normalise::{HeldNormaliser, Magnitude};
 use scatter::HeldScatter;
 use std::sync::Arc;
@@ -50,6 +55,8 @@ pub struct SlotAdapter {
     name: String,
     slots: Slots,
     change: Change,
+    /// Who of the change's parts answers for a token.
+    mix: Option<HeldMix>,
     transform: HeldTransform,
     normaliser: HeldNormaliser,
     bias: Option<Held>,
@@ -195,6 +202,10 @@ impl SlotAdapter {
                 Change::LookUp(HeldLookUp::build(&format!("{name}.table"), &weight, table, seed)?)
             }
         };
+        let mix = match &slots.mix {
+            Mix::One => None,
+            Mix::Routed(router) => Some(HeldMix::build(name, router, size.1, seed)?),
+        };
         let parts = (&slots.left, &slots.right, &slots.delta);
         let transform = HeldTransform::build(name, parts, scale, size, seed)?;
         let normaliser = HeldNormaliser::build(name, &slots.normaliser, below, seed)?;
@@ -209,7 +220,7 @@ impl SlotAdapter {
         let (name, slots, memory) = (name.to_owned(), slots.clone(), Memory::default());
         let seen = slots.rules.iter().any(Rule::sees_weight).then(Arc::default);
         let new_base = found.base;
-        let mut adapter = Self { name, slots, change, transform, normaliser, bias, new_base, seed, memory, seen };
+        let mut adapter = Self { name, slots, change, mix, transform, normaliser, bias, new_base, seed, memory, seen };
         adapter.hold_back()?;
         Ok(adapter)
     }
@@ -260,6 +271,11 @@ impl SlotAdapter {
         }
     }
 
+    /// Whether its change depends on the input.
+    fn is_routed(&self) -> bool {
+        self.mix.as_ref().is_some_and(|mix| !mix.is_fixed())
+    }
+
     /// The layer with its base transformed and the change added.
     fn changed(&self, x: &Tensor, below: Layer<'_>, ctx: &ForwardContext) -> Result<Tensor> {
         if self.slots.base == Base::Dropped {
@@ -282,6 +298,14 @@ impl SlotAdapter {
             }
             Change::LowRank(chain) => chain,
         };
+        if let Some(mix) = &self.mix {
+            let balance = match self.slots.loss {
+                ExtraLoss::Balance { weight } => Some(weight),
+                _ => None,
+            };
+            let change = mix.forward(chain, (x, &self.dropped(x, ctx)?), balance, ctx)?;
+            return Ok((base.map_or_else(|| below.forward(x, ctx), Ok)? + change)?);
+        }
         let (terms, dropout) = (chain.terms()?, self.dropout(ctx));
         match (base, below.frozen(), terms.split_first()) {
             (Some(base), ..) => HeldChain::add_terms(&terms, base, x, dropout.as_ref()),
@@ -365,7 +389,8 @@ impl Adapter for SlotAdapter {
             Change::LookUp(table) => table.params(),
         };
         let single = [self.normaliser.held(), self.bias.as_ref()].into_iter().flatten().flat_map(Held::params);
-        change.into_iter().chain(self.transform.params()).chain(single).collect()
+        let router = self.mix.iter().flat_map(HeldMix::params);
+        change.into_iter().chain(router).chain(self.transform.params()).chain(single).collect()
     }
 
     fn forward(&self, x: &Tensor, below: Layer<'_>, ctx: &ForwardContext) -> Result<Tensor> {
@@ -396,7 +421,7 @@ impl Adapter for SlotAdapter {
                 HeldTransform::None | HeldTransform::Left(_) | HeldTransform::RowGroups { .. } | HeldTransform::Ring(_),
             ) => return Ok(None),
         }
-        if self.slots.base == Base::Dropped {
+        if self.slots.base == Base::Dropped || self.mix.is_some() {
             return Ok(None);
         }
         let bias = self.bias.as_ref().map(Held::fused).transpose()?;
@@ -414,13 +439,22 @@ impl Adapter for SlotAdapter {
     }
 
     fn merge_into(&self, weight: &mut MergedWeight) -> Result<bool> {
+        if self.is_routed() {
+            return Ok(false);
+        }
         self.transform.merge_into(weight)?;
         if self.slots.base == Base::Dropped {
             weight.weight.fill(0.0);
         }
         match &self.change {
             Change::None => {}
-            Change::LowRank(chain) => chain.merge_into(weight)?,
+            Change::LowRank(chain) => match &self.mix {
+                None => chain.merge_into(weight)?,
+                Some(mix) => {
+                    let (a, b, scale) = mix.mean(chain)?;
+                    weight.add_product(&values(&b)?, &values(&a)?, a.dim(0)?, scale)?;
+                }
+            },
             Change::Kron(kron) => kron.merge_into(weight)?,
             Change::Scatter(scatter) => scatter.merge_into(weight)?,
             Change::LookUp(table) => table.replace(weight)?,
@@ -440,7 +474,7 @@ impl Adapter for SlotAdapter {
         if !changes {
             return Err(NnError::Adapter { site: self.name.clone(), what: "has no change to write".to_owned() });
         }
-        if !self.only_adds_low_rank() {
+        if !self.only_adds_low_rank() || self.is_routed() {
             return Ok(None);
         }
         let left = match &self.transform {
@@ -453,7 +487,10 @@ impl Adapter for SlotAdapter {
         };
         let (a, b, scale, own_rank) = match (&self.change, left) {
             (Change::LowRank(chain), None) => {
-                let (a, b, scale) = chain.joined()?;
+                let (a, b, scale) = match &self.mix {
+                    None => chain.joined()?,
+                    Some(mix) => mix.mean(chain)?,
+                };
                 (a, b, scale, chain.has_own_rank())
             }
             (Change::LowRank(chain), Some(left)) => {
@@ -485,7 +522,20 @@ impl Adapter for SlotAdapter {
     }
 
     fn peft(&self, below: Layer<'_>) -> Result<Option<PeftLayer>> {
-        self.peft_layer(below)
+        // A mean that stands in a router's place is plain LoRA.
+        if self.mix.is_some() { Ok(None) } else { self.peft_layer(below) }
+    }
+
+    fn fix_routing(&self, on: bool) -> bool {
+        self.mix.as_ref().is_some_and(|mix| mix.fix(on))
+    }
+
+    fn routing(&self) -> Option<Routing> {
+        self.mix.as_ref().map(HeldMix::routing)
+    }
+
+    fn as_slots(&self) -> Option<&Slots> {
+        Some(&self.slots)
     }
 
     fn hold_constants(&self, on: bool) {

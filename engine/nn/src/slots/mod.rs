@@ -5,6 +5,7 @@
 //! ```text
 //! y = x W_effᵀ + b_eff       W_eff = N( L · W_b · T + s · Δ )      b_eff = N's row scale on L · b, plus δb
 //! Δ = B · core · A, ΣU ⊗ V, ...                     W_b = W,  W − s · Δ₀ (what Δ starts as)  or  0
+//! Δ(x) = Σ_e w_e(x) · B_e A_e where a router chooses ([`Mix`]): the one part that no weight can hold
 //! ```
 //!
 //! Place in the data flow: a method turns its settings into [`Slots`], one per site; the one interpreter
@@ -15,10 +16,12 @@
 
 mod delta;
 mod factor;
+mod mix;
 mod rules;
 
 pub use delta::{Chain, Core, Delta, Kron, KronFactor, Mode, Picked, Scatter, Tucker};
 pub use factor::{Factor, Group, Init, Map, Scale, Source};
+pub use mix::{Mix, Router};
 pub(crate) use rules::Due;
 pub use rules::{Action, ExtraLoss, GradientMap, Part, Proximal, Rule, Scope, Score, When};
 
@@ -35,6 +38,8 @@ pub struct Slots {
     pub calibration: Calibration,
     /// Structure of the change Δ (out, in).
     pub delta: Delta,
+    /// Who of Δ's parts answers for a token.
+    pub mix: Mix,
     /// Factor in front of Δ.
     pub scale: Scale,
     /// Share of the adapter's input features that are dropped while training, in [0, 1).
@@ -64,6 +69,7 @@ impl Default for Slots {
             base: Base::Original,
             calibration: Calibration::None,
             delta: Delta::None,
+            mix: Mix::One,
             scale: Scale::Fixed(1.0),
             dropout: 0.0,
             left: Left::None,
@@ -255,7 +261,9 @@ impl Slots {
         let right = self.right.trained_entries(out_features);
         let normaliser = self.normaliser.trained_entries(out_features, in_features);
         let bias = self.bias.map_or(0, |bias| bias.trained_entries(out_features, 1));
-        self.delta.trained_entries(out_features, in_features) + left + right + normaliser + bias - self.held_back()
+        let mix = self.mix.trained_entries(in_features);
+        let change = self.delta.trained_entries(out_features, in_features) + mix;
+        change + left + right + normaliser + bias - self.held_back()
     }
 
     /// How many directions, the last ones, are trained ahead with their entry of the core held.
@@ -341,6 +349,9 @@ impl Slots {
     /// Every factor, wherever it stands.
     fn factors(&self) -> Vec<&Factor> {
         let mut factors = self.delta.factors();
+        if let Mix::Routed(router) = &self.mix {
+            factors.push(&router.factor);
+        }
         if let Left::LowRank(chain) = &self.left {
             factors.extend(chain.factors());
         }
@@ -476,6 +487,7 @@ impl Slots {
             return refuse(format!("a share of {energy} of the weight's energy is not in [0, 1)"));
         }
         self.check_rules().map_or(Ok(()), refuse)?;
+        self.check_mix().map_or(Ok(()), refuse)?;
         // A transform reads the layer as it is: no other slot may stand between them.
         let transformed = left.is_some() || self.right != Right::None;
         let alone = self.normaliser == Normaliser::None && self.base == Base::Original;
@@ -502,6 +514,25 @@ impl Slots {
         self.scale = Scale::Fixed(self.scale.value(*width));
         *width = rank;
         Some(())
+    }
+
+    /// What a router asks of the rest and does not hold: experts are the directions of a plain chain over the weight as it
+    /// is, and nothing looks at that chain as one change.
+    fn check_mix(&self) -> Option<String> {
+        let Mix::Routed(router) = &self.mix else { return None };
+        let Delta::Chain(chain) = &self.delta else {
+            return Some("experts are parts of a chain, and there is none".to_owned());
+        };
+        let alone = self.only_adds() && self.calibration == Calibration::None && self.bias.is_none();
+        let still = self.rules.is_empty() && self.gradient == GradientMap::Own && self.proximal == Proximal::None;
+        if !alone || !still || chain.core != Core::None {
+            return Some("a router goes with a plain chain and with nothing that changes it or its layer".to_owned());
+        }
+        if !router.fits(chain.rank) {
+            let (experts, top) = (router.experts, router.top);
+            return Some(format!("{top} of {experts} experts cannot share {} directions", chain.rank));
+        }
+        None
     }
 
     /// What losses, maps and rules ask of the change and does not hold.
@@ -551,6 +582,7 @@ impl Slots {
             ExtraLoss::Open { .. } => gate,
             ExtraLoss::Nuclear { .. } => matches!(scatter, Some(Picked::Smallest { .. })),
             ExtraLoss::Identity { .. } => matches!(self.right, Right::Ring { .. }),
+            ExtraLoss::Balance { weight } => matches!(self.mix, Mix::Routed(_)) && weight >= 0.0 && weight.is_finite(),
         };
         let proximal = match self.proximal {
             Proximal::None => true,
@@ -610,7 +642,13 @@ mod tests {
             delta: Delta::LookUp { groups, bits, table: Factor::trained(Init::Calibrated) },
             ..Slots::default()
         };
+        let routed = |experts: usize, top: usize| Slots {
+            mix: Mix::Routed(Router { experts, top, factor: Factor::trained(Init::KaimingUniform) }),
+            ..Slots::low_rank(4, Scale::Fixed(1.0))
+        };
         assert!(plain.check("here").is_ok() && looked_up(4, 4).check("here").is_ok());
+        assert!(routed(2, 2).check("here").is_ok() && routed(4, 1).check("here").is_ok());
+        assert_eq!(routed(4, 1).trained_entries(7, 5), 4 * (7 + 5) + 4 * 5);
         for bad in [
             Slots { dropout: 1.0, ..plain.clone() },
             Slots { dropout: f64::NAN, ..plain.clone() },
@@ -633,6 +671,12 @@ mod tests {
             Slots { normaliser: Normaliser::RowMagnitude(Group::default()), ..looked_up(4, 4) },
             looked_up(0, 4),
             looked_up(4, 5),
+            routed(3, 1),
+            routed(2, 3),
+            routed(0, 1),
+            Slots { bias: Some(Factor::trained(Init::Zeros)), ..routed(2, 1) },
+            Slots { delta: Delta::None, ..routed(2, 1) },
+            Slots { loss: ExtraLoss::Balance { weight: 0.1 }, ..Slots::low_rank(4, Scale::Fixed(1.0)) },
             Slots { calibration: Calibration::Qr, scale: Scale::Fixed(0.0), ..Slots::low_rank(2, Scale::Fixed(1.0)) },
         ] {
             let error = bad.check("layers.0.attn.q").unwrap_err().to_string();

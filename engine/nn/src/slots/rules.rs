@@ -90,6 +90,12 @@ pub enum ExtraLoss {
         /// Factor.
         weight: f64,
     },
+    /// `weight · E Σ f_e P_e` of a router of E experts over the tokens of the last training pass, with the shares f_e of its
+    /// choices and the means P_e of its softmax: experts that are all used. The one loss that depends on the input.
+    Balance {
+        /// Factor.
+        weight: f64,
+    },
 }
 
 /// A change of the adapter while the run goes on.
