@@ -23,6 +23,7 @@ mod read_peft_types;
 mod routed;
 mod second_opinion;
 mod sidecar;
+mod sparse;
 mod tensors;
 pub mod train_on;
 

@@ -285,3 +285,58 @@ fn routers_leave_whole_in_a_native_folder_and_by_their_mean_elsewhere() {
     let error = read_peft::attach(&mut load(&base), &native).expect_err("refused").to_string();
     assert!(error.contains("instead of"), "{error}");
 }
+
+/// Every `nth` entry of each layer changed.
+fn with_entries(base: &Path, name: &str, nth: usize) -> Model {
+    use temper_nn::slots::{Delta, Factor, Init, Picked, Scatter};
+    let values = Factor::trained(Init::Gaussian { std: 0.3 });
+    let share = 1.0 / nth as f64;
+    let delta = Delta::Scatter(Scatter { picked: Picked::Smallest { share }, values });
+    let slots = temper_nn::Slots { delta, ..temper_nn::Slots::default() };
+    let mut model = load(base);
+    for site in model.sites_mut() {
+        site.attach(&slots, 5).expect("attaches");
+    }
+    for param in &model.params().expect("parameters") {
+        let mut noise = vec![0f32; param.elements()];
+        Stream::new(3, &format!("{name}/{}", param.name)).fill_normal(&mut noise, 0.1);
+        let noise = candle_core::Tensor::from_vec(noise, param.var.dims(), &candle_core::Device::Cpu);
+        param.var.set(&noise.expect("tensor")).expect("sets");
+    }
+    model
+}
+
+#[test]
+fn changes_of_entries_leave_in_native_folders_and_add_up_in_any_order() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let base = base_folder(dir.path(), 48);
+    let written = |name: &str, nth: usize| {
+        let (model, out) = (with_entries(&base, name, nth), dir.path().join(name));
+        let exported = try_write(&model, ExportFormat::Native, &out).expect("exports");
+        assert!(exported.certificate.pass(), "{:?}", exported.certificate.reasons);
+        (model, out)
+    };
+    let ((language, first), (_, second)) = (written("language", 9), written("task", 5));
+    let put = |folders: &[&PathBuf]| {
+        let mut model = load(&base);
+        for folder in folders {
+            assert_eq!(read_peft::attach(&mut model, folder).expect("reads"), 14);
+        }
+        model
+    };
+    assert_close("read back", &logits(&put(&[&first])), &logits(&language));
+    let both = put(&[&first, &second]);
+    assert_close("in any order", &logits(&both), &logits(&put(&[&second, &first])));
+    assert!(logits(&both) != logits(&put(&[&first])));
+    // Together they leave merged.
+    let merged = dir.path().join("merged");
+    assert!(try_write(&both, ExportFormat::Hf, &merged).expect("exports").certificate.pass());
+    assert_close("merged", &logits(&load(&merged)), &logits(&both));
+    let error = try_write(&both, ExportFormat::Native, &dir.path().join("both")).expect_err("two at once").to_string();
+    assert!(error.contains("was changed too"), "{error}");
+    let config = second.join("temper_adapter.json");
+    let text = std::fs::read_to_string(&config).expect("reads");
+    std::fs::write(&config, text.replace("layers.1.attn.q", "layers.9.attn.q")).expect("writes");
+    let error = read_peft::attach(&mut load(&base), &second).expect_err("refused").to_string();
+    assert!(error.contains("layers.9.attn.q"), "{error}");
+}

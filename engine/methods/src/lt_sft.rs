@@ -69,7 +69,7 @@ const DECLARED: Declared = Declared {
         year: 2022,
         id: "arXiv 2110.07560",
     }),
-    exports_as: &["hf", "gguf"],
+    exports_as: &["native", "hf", "gguf"],
     peft_type: None,
     mergeable: true,
     settings: SETTINGS,
@@ -82,8 +82,10 @@ const DOCS: &str = "\
 ## What it does
 In the first part of a run every entry of the chosen weights is trained. Then the entries of all layers together are ranked
 by how far they have moved; the share that is to be kept goes back to its start and is trained alone, with a fresh
-optimiser. What comes out is a list of entries and what is added to each, so that the changes of two runs over one base can
-be added: a language and a task.
+optimiser. What comes out is a list of entries and what is added to each: it leaves as a native folder of places and values.
+Folders of several runs go on one model together and add up in any order: a language's change and a task's. For a task in
+another language, train the source language, merge it, train the task on that, and put the target language's and the
+task's folders on the base.
 
 ## What it costs
 Until the choice as much memory as full training of the chosen layers, 12 bytes a number beside the base and 4 more for the

@@ -81,7 +81,7 @@ all directions.
 
 ## What it costs
 bond² · (I_0² + I_1² + I_2²) + rank · (in + out) trained numbers per layer, for sides that multiply to in and are as equal
-as they get: 145 + 64 for 576 inputs, beside the change. A step applies the small matrices to pieces of the input, outside
+as they get: 209 for 576 inputs, beside the change. A step applies the small matrices to pieces of the input, outside
 the fused path; the whole matrix is formed only when a weight is merged.
 
 ## When to use it

@@ -82,6 +82,14 @@ pub trait Adapter: Send + Sync {
         None
     }
 
+    /// The single entries that it adds to, with what it adds; none for a change of another structure, or of all entries.
+    ///
+    /// # Errors
+    /// A failing tensor operation.
+    fn entries(&self) -> Result<Option<Entries>> {
+        Ok(None)
+    }
+
     /// The slots it is made of, where it is made of slots.
     fn as_slots(&self) -> Option<&Slots> {
         None
@@ -272,6 +280,17 @@ pub enum AdapterExport {
         /// (out), f32.
         bias: Option<Tensor>,
     },
+}
+
+/// Single entries of a weight and what is added to them, row by row, each (entries), f32.
+#[derive(Debug, Clone)]
+pub struct Entries {
+    /// Row of each; whole numbers.
+    pub rows: Tensor,
+    /// Column of each.
+    pub cols: Tensor,
+    /// What is added.
+    pub values: Tensor,
 }
 
 /// One layer of an adapter file in the form of one of PEFT's types.

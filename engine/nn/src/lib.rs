@@ -37,7 +37,9 @@ pub mod slots;
 pub mod storage;
 pub mod telemetry;
 
-pub use adapter::{Adapter, AdapterExport, Edit, Edited, Find, FusedChange, MergedWeight, PeftLayer, PeftSetting};
+pub use adapter::{
+    Adapter, AdapterExport, Edit, Edited, Entries, Find, FusedChange, MergedWeight, PeftLayer, PeftSetting,
+};
 pub use bytes::{Bytes, Map};
 pub use context::ForwardContext;
 pub use conv_site::{ConvShape, ConvSite};

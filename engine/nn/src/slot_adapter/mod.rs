@@ -22,7 +22,7 @@ mod scatter;
 mod transform;
 mod tucker;
 
-use crate::adapter::{Adapter, AdapterExport, Edit, Edited, Find, FusedChange, MergedWeight, PeftLayer};
+use crate::adapter::{Adapter, AdapterExport, Edit, Edited, Entries, Find, FusedChange, MergedWeight, PeftLayer};
 use crate::context::ForwardContext;
 use crate::frozen::FrozenWeight;
 use crate::layer_stats::LayerStats;
@@ -532,6 +532,13 @@ impl Adapter for SlotAdapter {
 
     fn routing(&self) -> Option<Routing> {
         self.mix.as_ref().map(HeldMix::routing)
+    }
+
+    fn entries(&self) -> Result<Option<Entries>> {
+        match &self.change {
+            Change::Scatter(scatter) => scatter.listed(),
+            Change::None | Change::LowRank(_) | Change::Kron(_) | Change::LookUp(_) => Ok(None),
+        }
     }
 
     fn as_slots(&self) -> Option<&Slots> {

@@ -4,7 +4,7 @@
 //! the weight; picked ones are a list of values and their places, never a matrix.
 
 use super::held::{Held, Place, values};
-use crate::adapter::MergedWeight;
+use crate::adapter::{Entries, MergedWeight};
 use crate::linalg;
 use crate::ops::{Places, linear_at, linear_trained, scale_features};
 use crate::param::Role;
@@ -113,9 +113,20 @@ impl HeldScatter {
         Ok(own.iter().zip(moved).map(|(own, moved)| (own + moved).abs() <= *limit).collect())
     }
 
-    /// Places as they are kept in a checkpoint: rows and columns, f32 (whole numbers up to 2²⁴ are exact).
+    /// Places as they are kept in a checkpoint, where they cannot be found in the weight again.
     pub(super) fn remembered(&self) -> Result<Option<(Tensor, Tensor)>> {
-        let (Some(places), None) = (&self.places, &self.own) else { return Ok(None) };
+        if self.own.is_some() { Ok(None) } else { self.list() }
+    }
+
+    /// The entries with what is added to them; none where all have a value.
+    pub(super) fn listed(&self) -> Result<Option<Entries>> {
+        let Some((rows, cols)) = self.list()? else { return Ok(None) };
+        Ok(Some(Entries { rows, cols, values: self.scaled()?.copy()?.detach() }))
+    }
+
+    /// Rows and columns of the places, f32 (whole numbers up to 2²⁴ are exact).
+    fn list(&self) -> Result<Option<(Tensor, Tensor)>> {
+        let Some(places) = &self.places else { return Ok(None) };
         let list = |numbers: &[u32]| {
             let numbers: Vec<f32> = numbers.iter().map(|number| *number as f32).collect();
             let count = numbers.len();
