@@ -28,6 +28,8 @@ pub struct Moved {
     pub sites: Vec<String>,
     /// Whether parameters have another shape or mask: lists of them have to be made anew.
     pub params: bool,
+    /// Whether a first part of the run has only found out what is trained from here on: what was reached before is no result.
+    pub anew: bool,
 }
 
 /// One optimiser step of everything trained, with what comes before and after it: adapters look at the clipped gradients
@@ -101,6 +103,7 @@ fn follow(sites: &mut [&mut LinearSite], optimiser: &mut AdamW, at: At) -> Resul
             let edited = adapter.apply(&edit)?;
             edited.optimiser.iter().for_each(|edit| optimiser.edit(edit));
             moved.params |= edited.params;
+            moved.anew |= matches!(edit, Edit::Pick { .. } | Edit::Open { fresh: true });
             if let Some(site) = sites_moved.get_mut(place.site) {
                 *site |= edited.moved;
             }

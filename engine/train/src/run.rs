@@ -212,6 +212,9 @@ impl Run<'_> {
         if moved.params {
             self.refresh_params()?;
         }
+        if moved.anew {
+            self.state.evals.begin_anew();
+        }
         self.clock.add(Phase::Optimiser, optimising);
 
         self.state.step = step;

@@ -99,6 +99,13 @@ fn moving_adapters_resume_to_the_same_bits_and_tell_their_moves_at_once() {
             ["adalora", "increlora", "diffora", "sara", "lt-sft"].contains(&method),
             "{method}: {moves} moves are told"
         );
+        // What a search came by on its way is no result.
+        let begun = settings.iter().find_map(|(key, value)| match value {
+            Value::Number(share) if key == "search_share" => Some((share * 20.0).round() as u64),
+            _ => None,
+        });
+        let begun = begun.unwrap_or(0);
+        assert!(outcome.best_step >= begun, "{method}: the best step is {}", outcome.best_step);
         let trained = temper_train::load_trained(&whole.run_dir, &whole.model_path, false, None, &mut |_, _, _| ());
         let trained = trained.unwrap_or_else(|error| panic!("{method}: {}", Problem::from(error)));
         // Some leave layers out that matter little.
