@@ -1,5 +1,6 @@
 //! Changes of other structure than a thin product, on one layer and over seeds: single entries (LT-SFT, SaRA), kernels of
-//! Tucker form (FLoRA), turned weights (TLoRA), each beside LoRA and on a goal of its own kind and of another.
+//! Tucker form (FLoRA), turned weights (TLoRA), experts behind a router (MoLA), each beside LoRA and on a goal of its own
+//! kind and of another.
 //!
 //! `structure_seeds [SEED...]`: seeds 1 to 3 unless some are given; the comparisons want all three. Minutes on two cores, so
 //! `tests/slow.sh` runs it. Losses are relative to the untouched layer's: 1 is no adaptation, 0 is solved.
@@ -12,7 +13,7 @@ use temper_methods::{SiteDims, find};
 use temper_nn::optim::{AdamW, AdamWConfig};
 use temper_nn::rng::Stream;
 use temper_nn::rules::{At, take_step};
-use temper_nn::slots::{Delta, Group, Right, Scale, Slots};
+use temper_nn::slots::{Delta, Factor, Group, Init, Mix, Right, Router, Scale, Slots};
 use temper_nn::{ForwardContext, FrozenLinear, FrozenWeight, Grads, LinearSite, ParamSet, StorageKind, linalg};
 use temper_protocol::{Value, Values};
 
@@ -411,6 +412,38 @@ fn turned(seed: u64, figures: &mut Figures) -> Result<()> {
     Ok(())
 }
 
+/// Four kinds of inputs around centres of their own, each with a map of rank 2 of its own: 1024 of them.
+fn mixture(seed: u64, figures: &mut Figures) -> Result<()> {
+    const WIDTH: usize = 32;
+    let centres = orthogonal(&drawn(seed, "centres", WIDTH, WIDTH, 1.0)?)?;
+    let (mut rows, mut wanted) = (Vec::new(), Vec::new());
+    for kind in 0..4 {
+        let draw = |name: &str, rows: usize, cols: usize| drawn(seed, &format!("{name} {kind}"), rows, cols, 1.0);
+        // As far apart as the inputs are wide, so that a router can tell them.
+        let centre = centres.narrow(0, kind, 1)?.affine((WIDTH as f64).sqrt(), 0.0)?;
+        let x = draw("inputs", 256, WIDTH)?.broadcast_add(&centre)?;
+        let map = sized(&draw("outer", WIDTH, 2)?.matmul(&draw("inner", 2, WIDTH)?)?, 4.0)?;
+        wanted.push(x.matmul(&map.t()?)?);
+        rows.push(x);
+    }
+    let data = Data { x: Tensor::cat(&rows, 0)?, wanted: Tensor::cat(&wanted, 0)? };
+    let start = Tensor::zeros((WIDTH, WIDTH), DType::F32, &Device::Cpu)?;
+    let routed = |experts: usize, rank: usize, top: usize| Slots {
+        mix: Mix::Routed(Router { experts, top, factor: Factor::trained(Init::KaimingUniform) }),
+        ..lora(experts * rank)
+    };
+    // Residual over variance: the layer starts at 0, so that this is what is left of the loss.
+    for (name, slots) in [
+        ("four kinds, LoRA 8", lora(8)),
+        ("four kinds, 4 experts of 2, 2 answer", routed(4, 2, 2)),
+        ("four kinds, 4 experts of 2, 1 answers", routed(4, 2, 1)),
+        ("four kinds, 2 experts of 4, 2 answer", routed(2, 4, 2)),
+    ] {
+        figures.add(name, left(&|| with(&start, &slots, seed), &data)?);
+    }
+    Ok(())
+}
+
 /// What the sheets of the methods find, by name, and whether it holds for every seed.
 fn findings(figures: &Figures) -> Vec<(&'static str, bool)> {
     let less = |one: &str, other: &str| figures.always(one, other, |one, other| one < other);
@@ -449,6 +482,16 @@ fn findings(figures: &Figures) -> Vec<(&'static str, bool)> {
                 (one - alike).abs() < 5e-3
             }),
         ),
+        ("experts tell kinds apart", less("four kinds, 4 experts of 2, 2 answer", "four kinds, LoRA 8")),
+        (
+            "two experts a token are ahead of one",
+            less("four kinds, 4 experts of 2, 2 answer", "four kinds, 4 experts of 2, 1 answers"),
+        ),
+        (
+            "four small experts are ahead of two larger ones",
+            less("four kinds, 4 experts of 2, 2 answer", "four kinds, 2 experts of 4, 2 answer"),
+        ),
+        ("two experts are ahead of LoRA", less("four kinds, 2 experts of 4, 2 answer", "four kinds, LoRA 8")),
         ("links that start apart are more", less("any transform, two links apart", "any transform, one link")),
     ]
 }
@@ -460,7 +503,7 @@ fn main() -> Result<()> {
     let seeds = if all { (1..=3).collect() } else { given };
     let mut figures = Figures::default();
     for seed in seeds {
-        for part in [entries, composition, forgetting, tucker, turned] {
+        for part in [entries, composition, forgetting, tucker, turned, mixture] {
             part(seed, &mut figures)?;
         }
     }
