@@ -307,7 +307,8 @@ fn forgetting(seed: u64, figures: &mut Figures) -> Result<()> {
     let turn = |name: &str| orthogonal(&drawn(seed, name, SIDE, SIDE, 1.0)?);
     let right = turn("known right")?;
     let weight = sized(&turn("known left")?.matmul(&falling(SIDE, 0.7)?)?.matmul(&right.t()?)?, 8.0)?;
-    let rows = |basis: &Tensor, power: f64| sized(&falling(SIDE, power / 2.0)?.matmul(&basis.t()?)?, (SIDE as f64).sqrt());
+    let rows =
+        |basis: &Tensor, power: f64| sized(&falling(SIDE, power / 2.0)?.matmul(&basis.t()?)?, (SIDE as f64).sqrt());
     let known = rows(&right, 1.5)?;
     let x = Tensor::cat(&[rows(&turn("other")?, 1.0)?, known.clone()], 0)?;
     let goal = (&weight + sized(&drawn(seed, "learned", SIDE, SIDE, 1.0)?, 2.4)?)?;
@@ -444,9 +445,12 @@ fn mixture(seed: u64, figures: &mut Figures) -> Result<()> {
 /// What the sheets of the methods find, by name, and whether it holds for every seed.
 fn findings(figures: &Figures) -> Vec<(&'static str, bool)> {
     let less = |one: &str, other: &str| figures.always(one, other, |one, other| one < other);
-    let best = COMPOSED.iter().rev().skip(1).map(|(_, name)| figures.of(name)).reduce(|one, other| {
-        if one.iter().sum::<f64>() <= other.iter().sum::<f64>() { one } else { other }
-    });
+    let best = COMPOSED
+        .iter()
+        .rev()
+        .skip(1)
+        .map(|(_, name)| figures.of(name))
+        .reduce(|one, other| if one.iter().sum::<f64>() <= other.iter().sum::<f64>() { one } else { other });
     let halved = best.is_some_and(|best| {
         let all = figures.of("composed, all entries");
         best.len() == all.len() && best.iter().zip(all).all(|(best, all)| *best <= 0.5 * all)
@@ -455,7 +459,10 @@ fn findings(figures: &Figures) -> Vec<(&'static str, bool)> {
     let kernels = ["kernel, LoRA 1", "kernel, LoRA 2", "kernel as 96 x 96, LoRA 4"];
     vec![
         ("LT-SFT finds sparse entries", less("sparse goal, LT-SFT", "sparse goal, by gradient")),
-        ("a mask by the first gradient is ahead of LoRA there", less("sparse goal, by gradient", "sparse goal, LoRA 4")),
+        (
+            "a mask by the first gradient is ahead of LoRA there",
+            less("sparse goal, by gradient", "sparse goal, LoRA 4"),
+        ),
         ("LoRA is ahead of entries by chance there", less("sparse goal, LoRA 4", "sparse goal, by chance")),
         ("LT-SFT is ahead of LoRA on a dense goal too", less("dense goal, LT-SFT", "dense goal, LoRA 4")),
         ("LoRA is ahead of entries by chance there too", less("dense goal, LoRA 4", "dense goal, by chance")),

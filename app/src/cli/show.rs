@@ -144,7 +144,11 @@ fn routers(last: &[(&str, f64)]) -> Option<String> {
     let loads: Vec<(&str, &str, f64)> =
         last.iter().filter_map(|(name, value)| of(name).map(|(site, expert)| (site, expert, *value))).collect();
     let (site, expert, load) = loads.iter().max_by(|one, other| one.2.total_cmp(&other.2))?;
-    let dead: f64 = last.iter().filter(|(name, _)| name.starts_with("experts/") && name.ends_with("/dead")).map(|(_, dead)| dead).sum();
+    let dead: f64 = last
+        .iter()
+        .filter(|(name, _)| name.starts_with("experts/") && name.ends_with("/dead"))
+        .map(|(_, dead)| dead)
+        .sum();
     Some(format!(
         "{dead:.0} of {} hardly answer; the busiest, {expert} of {site}, takes {:.0} % of its router's choices",
         loads.len(),

@@ -177,8 +177,9 @@ pub(crate) fn native(model: &Model, base: &str, method: &str) -> Result<(Value, 
     }
     if nothing {
         return Err(ExportError::NotRepresentable {
-            what: "nothing was inserted into this model and no layer has a router: the native folder holds nothing else"
-                .to_owned(),
+            what:
+                "nothing was inserted into this model and no layer has a router: the native folder holds nothing else"
+                    .to_owned(),
             action: "export to peft, or to hf or gguf as a merged model".to_owned(),
         });
     }

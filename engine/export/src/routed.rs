@@ -170,8 +170,13 @@ impl<'a> MeanRouting<'a> {
     /// Says in a certificate over the files what the model lost before it was written.
     pub(crate) fn tell(&self, certificate: &mut Certificate) {
         let Some(measured) = &self.measured else { return };
-        let left = measured.survival().map_or_else(String::new, |left| format!(", {:.1} % of the change left", left * 100.0));
-        let figures = format!("{:.1e} of the largest logit, same best token {:.1} %{left}", measured.relative(), measured.top1() * 100.0);
+        let left =
+            measured.survival().map_or_else(String::new, |left| format!(", {:.1} % of the change left", left * 100.0));
+        let figures = format!(
+            "{:.1e} of the largest logit, same best token {:.1} %{left}",
+            measured.relative(),
+            measured.top1() * 100.0
+        );
         certificate.reasons.push(format!(
             "its routers fit no weight: the mean of what they chose stands in their place, and answers are off by \
              {figures}; the checks compare the files with that mean (--format native keeps the routers)"

@@ -83,9 +83,7 @@ impl SiteTelemetry {
             "energy" => Some(self.energy),
             "bias_shift" => Some(self.bias_shift),
             "router_entropy" => self.routing.as_ref().map(|routing| routing.entropy),
-            "largest_load" => {
-                self.routing.as_ref().map(|routing| routing.load.iter().copied().fold(0.0, f64::max))
-            }
+            "largest_load" => self.routing.as_ref().map(|routing| routing.load.iter().copied().fold(0.0, f64::max)),
             _ => None,
         }
     }

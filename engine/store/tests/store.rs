@@ -242,7 +242,8 @@ fn experts_of_a_layer_become_a_series_each() {
     store.flush().expect("flushes");
     let reader = Reader::open(folder.path()).expect("reader");
     for (measure, value) in [("load/0", 0.75), ("load/1", 0.25), ("load/2", 0.0), ("entropy", 0.5), ("dead", 1.0)] {
-        let points = reader.points(run, &format!("experts/layers.3.attn.q/{measure}"), 0, u64::MAX, 10).expect("points");
+        let points =
+            reader.points(run, &format!("experts/layers.3.attn.q/{measure}"), 0, u64::MAX, 10).expect("points");
         assert_eq!(points.iter().map(|point| (point.step, point.value)).collect::<Vec<_>>(), [(150, value)]);
     }
 }

@@ -1,7 +1,9 @@
 //! FLoRA: counts, the product of its factors, and kernels of convolutions with their four dimensions (goals of Tucker form
 //! over seeds: `tests/examples`).
 
-use crate::bench::{Outcome, best_fit, count, dims, layer, low_rank_goal, normal, off, param, slots, tell, values, weight};
+use crate::bench::{
+    Outcome, best_fit, count, dims, layer, low_rank_goal, normal, off, param, slots, tell, values, weight,
+};
 use candle_core::{DType, Device, Tensor};
 use std::sync::Arc;
 use temper_methods::{ModelDims, SiteDims, find};
@@ -9,7 +11,8 @@ use temper_nn::ops::Slide;
 use temper_nn::optim::{AdamW, AdamWConfig};
 use temper_nn::slots::{Scale, Slots};
 use temper_nn::{
-    AdapterExport, ConvShape, ConvSite, ForwardContext, FrozenLinear, FrozenWeight, Grads, LinearSite, ParamSet, StorageKind,
+    AdapterExport, ConvShape, ConvSite, ForwardContext, FrozenLinear, FrozenWeight, Grads, LinearSite, ParamSet,
+    StorageKind,
 };
 use temper_protocol::Value;
 
@@ -31,8 +34,8 @@ fn kernel() -> SiteDims {
 fn params_are_the_core_and_a_factor_a_dimension() -> Outcome {
     assert_eq!(count("flora", 48, 40, &settings(4))?, 4 * (48 + 40) + 16);
     let site = vec![kernel()];
-    let entries =
-        find("flora")?.trained_parameters(&values(&settings(3)), &ModelDims { sites: site, own: Vec::new(), head_features: 4 })?;
+    let entries = find("flora")?
+        .trained_parameters(&values(&settings(3)), &ModelDims { sites: site, own: Vec::new(), head_features: 4 })?;
     assert_eq!(entries, 6 * 3 + 4 * 3 + 3 * 2 + 2 * 2 + 3 * (3 * 2 * 2));
     Ok(())
 }
@@ -144,8 +147,8 @@ fn kernels_of_tucker_form_are_found_where_flattened_ones_are_not() -> Outcome {
     let site = SiteDims { out_features: 32, in_features: 288, window: (3, 3), ..kernel() };
     let with = values(&[("rank", Value::Integer(4)), ("scale", Value::Number(1.0))]);
     let plan = find("flora")?.plan(&with, std::slice::from_ref(&site), 1)?;
-    let entries =
-        find("flora")?.trained_parameters(&with, &ModelDims { sites: vec![site], own: Vec::new(), head_features: 4 })?;
+    let entries = find("flora")?
+        .trained_parameters(&with, &ModelDims { sites: vec![site], own: Vec::new(), head_features: 4 })?;
     assert_eq!(entries, 332);
     let goal = tucker_kernel()?;
     let ours = reached(&plan.adapters.first().ok_or("no plan")?.1, &goal)?;

@@ -19,7 +19,7 @@ fn params_are_a_share_of_each_weight() -> Outcome {
 }
 
 /// Entries that are trained now.
-fn trained(site: &temper_nn::LinearSite) -> Outcome<usize> {
+fn trained(site: &LinearSite) -> Outcome<usize> {
     Ok(site.params().iter().map(|param| param.trained()).sum::<Result<usize, _>>()?)
 }
 
@@ -58,7 +58,8 @@ fn after_the_refresh_no_more_entries_are_trained_than_before_and_what_has_grown_
     let after: Vec<f32> = site.merged()?.ok_or("it does not merge")?.flatten_all()?.to_vec1()?;
     let mask = site.params().into_iter().next().and_then(|param| param.mask).ok_or("nothing is held")?;
     let picked = own.iter().zip(&after).filter(|(own, _)| own.abs() <= limit);
-    let held: Vec<f32> = picked.zip(mask.to_vec1::<f32>()?).filter(|(_, kept)| *kept == 0.0).map(|(pair, _)| *pair.1).collect();
+    let held: Vec<f32> =
+        picked.zip(mask.to_vec1::<f32>()?).filter(|(_, kept)| *kept == 0.0).map(|(pair, _)| *pair.1).collect();
     assert_eq!(held.len(), 1024 - left);
     assert!(held.iter().all(|value| value.abs() > limit), "a held entry is small");
     Ok(())

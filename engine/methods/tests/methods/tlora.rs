@@ -117,7 +117,9 @@ fn links_that_start_alike_stay_alike_and_reach_no_further_than_one() -> Outcome 
     for core in published.params() {
         core.var.set(&share.broadcast_as((2, 2, 8, 8))?.contiguous()?)?;
     }
-    assert!(off(&published.merged()?.ok_or("it does not merge")?, &Tensor::eye(SIDE, DType::F32, &Device::Cpu)?)? <= 1e-6);
+    assert!(
+        off(&published.merged()?.ok_or("it does not merge")?, &Tensor::eye(SIDE, DType::F32, &Device::Cpu)?)? <= 1e-6
+    );
     let (alike, published) = fit_ring(published, &goal, 3e-3)?;
     tell(&format!("links: one leaves {one:.3}, two alike {alike:.3}, two apart {apart:.3}"));
     assert!((alike - one).abs() < 5e-3, "two links alike leave {alike}, one {one}");
@@ -188,7 +190,8 @@ fn a_turned_weight_fits_its_own_kind_and_not_the_other() -> Outcome {
     let with = slots("tlora", &settings(1, 1))?;
     let alone = Slots { delta: Delta::None, loss: ExtraLoss::None, ..with.clone() };
     let ours = best_fit(&alone, &goal, 400)?;
-    let theirs = [best_fit(&lora(1)?, &goal, 400)?, best_fit(&lora(4)?, &goal, 400)?, best_fit(&lora(16)?, &goal, 400)?];
+    let theirs =
+        [best_fit(&lora(1)?, &goal, 400)?, best_fit(&lora(4)?, &goal, 400)?, best_fit(&lora(16)?, &goal, 400)?];
     let (beside, without) = (best_fit(&with, &both, 400)?, best_fit(&alone, &both, 400)?);
     let low = low_rank_goal()?;
     let (thin, plain) = (best_fit(&slots("tlora", &settings(3, 1))?, &low, 400)?, best_fit(&lora(4)?, &low, 400)?);

@@ -190,7 +190,8 @@ impl CustomOp1 for Balance {
     fn cpu_fwd(&self, logits: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
         let (shares, p) = self.shares(slice(logits, layout)?);
         let rows = p.chunks(self.experts).zip(self.counted.iter()).filter(|(_, counted)| **counted);
-        let along = |(p, _): (&[f32], &bool)| p.iter().zip(&shares).map(|(p, share)| f64::from(*p) * share).sum::<f64>();
+        let along =
+            |(p, _): (&[f32], &bool)| p.iter().zip(&shares).map(|(p, share)| f64::from(*p) * share).sum::<f64>();
         let sum: f64 = rows.map(along).sum();
         output(vec![(self.experts as f64 * sum / self.count()) as f32], ())
     }
@@ -224,7 +225,9 @@ mod tests {
         assert!(far[0] == 1.0 && far[1] > 0.0 && far[2] == 0.0, "{far:?}");
         let weights = expert_weights(&[0.3, -1.0, 0.8, 0.1, 5.0, 4.0, 3.0, 2.0], 4, 3);
         for row in weights.chunks(4) {
-            assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-6 && row.iter().filter(|weight| **weight > 0.0).count() == 3);
+            assert!(
+                (row.iter().sum::<f32>() - 1.0).abs() < 1e-6 && row.iter().filter(|weight| **weight > 0.0).count() == 3
+            );
         }
     }
 }

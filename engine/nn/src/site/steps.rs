@@ -22,7 +22,8 @@ impl LinearSite {
     /// Puts the mean of what routers were seen choosing in their place, or the routers back; says whether a mean stood there
     /// before. See [`Adapter::fix_routing`].
     pub fn fix_routing(&self, on: bool) -> bool {
-        self.adapters.iter().fold(false, |before, adapter| adapter.fix_routing(on) || before)
+        let before: Vec<bool> = self.adapters.iter().map(|adapter| adapter.fix_routing(on)).collect();
+        before.contains(&true)
     }
 
     /// What a router on it was seen choosing; none where no change depends on the input.

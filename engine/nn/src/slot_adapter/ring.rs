@@ -138,9 +138,8 @@ fn links(name: &str, count: usize, bond: usize, seed: u64) -> Vec<Vec<f64>> {
         let unit = (0..bond * bond).map(|at| if at / bond == at % bond { 1.0 } else { 0.0 }).collect::<Vec<f64>>();
         links.iter().fold(unit, |left, right| {
             let (left, right) = (left.as_slice(), right.as_slice());
-            let entry = |at: usize| {
-                (0..bond).map(move |k| at_of(left, at / bond, k, bond) * at_of(right, k, at % bond, bond))
-            };
+            let entry =
+                |at: usize| (0..bond).map(move |k| at_of(left, at / bond, k, bond) * at_of(right, k, at % bond, bond));
             (0..bond * bond).map(|at| entry(at).sum()).collect()
         })
     };

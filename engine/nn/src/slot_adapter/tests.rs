@@ -314,7 +314,8 @@ fn a_router_and_its_experts_have_right_gradients_with_the_loss_that_is_owed() {
             assert!(site.extra_loss()?.is_none(), "once");
             Ok((y + owed)?)
         };
-        check_parameters(total, &params, &GradCheck::f32()).unwrap_or_else(|error| panic!("{top} of {experts}: {error}"));
+        check_parameters(total, &params, &GradCheck::f32())
+            .unwrap_or_else(|error| panic!("{top} of {experts}: {error}"));
         site.forward(&x, &ForwardContext::plain(2, 4)).unwrap();
         assert!(site.extra_loss().unwrap().is_none(), "a pass that trains nothing owes nothing");
         assert!(site.fused(&ctx).unwrap().is_none());
@@ -362,7 +363,11 @@ fn a_router_fits_no_weight_but_its_mean_does() {
     // Ten choices of five tokens.
     assert!(routing.load.iter().all(|load| ((load * 10.0).round() - load * 10.0).abs() < 1e-5), "{:?}", routing.load);
     site.forward(&x, &ctx).unwrap();
-    assert_eq!(site.telemetry().unwrap().unwrap().routing.unwrap(), routing, "a pass that is computed again counts once");
+    assert_eq!(
+        site.telemetry().unwrap().unwrap().routing.unwrap(),
+        routing,
+        "a pass that is computed again counts once"
+    );
     assert!(site.merge().unwrap().is_none() && site.export().is_err());
     let ctx = ForwardContext::plain(2, 4);
     let before = site.forward(&x, &ctx).unwrap();

@@ -4,8 +4,8 @@ use crate::support::{check, normal, values};
 use candle_core::{Device, Tensor};
 use std::sync::Arc;
 use temper_nn::ops::{
-    Codes, FrozenLinear, Places, Seeded, expert_balance, linear_at, linear_look_up, linear_row_groups, reference, route,
-    seeded_sum,
+    Codes, FrozenLinear, Places, Seeded, expert_balance, linear_at, linear_look_up, linear_row_groups, reference,
+    route, seeded_sum,
 };
 use temper_nn::{FrozenWeight, StorageKind};
 
@@ -122,7 +122,8 @@ fn experts_weigh_as_the_softmax_over_the_chosen_and_others_get_no_gradient() {
     // With one expert of several the weight is 1 whatever its logit: the router learns nothing from it.
     let logits = candle_core::Var::from_tensor(&apart(6, 4)).unwrap();
     let h = candle_core::Var::from_tensor(&normal("h", &[6, 8])).unwrap();
-    let store = route(h.as_tensor(), logits.as_tensor(), 2).unwrap().sqr().unwrap().sum_all().unwrap().backward().unwrap();
+    let store =
+        route(h.as_tensor(), logits.as_tensor(), 2).unwrap().sqr().unwrap().sum_all().unwrap().backward().unwrap();
     let (dh, dl) = (store.get(h.as_tensor()).unwrap(), store.get(logits.as_tensor()).unwrap());
     let (dh, dl) = (dh.reshape((6, 4, 2)).unwrap().to_vec3::<f32>().unwrap(), dl.to_vec2::<f32>().unwrap());
     for (dh, dl) in dh.iter().zip(&dl) {
