@@ -140,9 +140,12 @@ fn experts(reader: &Reader, run: u64) -> Result<(), Problem> {
 
 /// One line about the last values of series of experts; none where there are none.
 fn routers(last: &[(&str, f64)]) -> Option<String> {
-    let of = |name: &str| name.strip_prefix("experts/").and_then(|rest| rest.split_once("/load/"));
-    let loads: Vec<(&str, &str, f64)> =
-        last.iter().filter_map(|(name, value)| of(name).map(|(site, expert)| (site, expert, *value))).collect();
+    let mut loads: Vec<(&str, &str, f64)> = Vec::new();
+    for (name, value) in last {
+        if let Some((site, expert)) = name.strip_prefix("experts/").and_then(|rest| rest.split_once("/load/")) {
+            loads.push((site, expert, *value));
+        }
+    }
     let (site, expert, load) = loads.iter().max_by(|one, other| one.2.total_cmp(&other.2))?;
     let dead: f64 = last
         .iter()

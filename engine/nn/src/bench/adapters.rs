@@ -3,7 +3,7 @@
 use super::{Agreement, Case, Pair, Sizes, language, normal, trained};
 use crate::Result;
 use crate::frozen::FrozenWeight;
-use crate::ops::{self, Codes, Dropout, FrozenLinear, Places, Seeded, Seen, reference};
+use crate::ops::{self, Choice, Codes, Dropout, FrozenLinear, Places, Seeded, Seen, reference};
 use crate::rng::Stream;
 use crate::storage::StorageKind;
 use candle_core::{Device, Tensor, Var};
@@ -89,14 +89,19 @@ fn linear_at(sizes: &Sizes) -> Result<Pair> {
 /// Two of eight experts.
 fn route(sizes: &Sizes) -> Result<Pair> {
     let inputs = [normal("h", &[sizes.tokens(), 8 * sizes.rank])?, normal("logits", &[sizes.tokens(), 8])?];
-    trained(&inputs, |x| ops::route(&x[0], &x[1], 2), |x| reference::route(&x[0], &x[1], 2))
+    // Choosing is part of the operation.
+    let ours = |x: &[Tensor]| ops::route(&x[0], &x[1], &Arc::new(Choice::of(&x[1], 2)?));
+    trained(&inputs, ours, |x| reference::route(&x[0], &x[1], &Choice::of(&x[1], 2)?))
 }
 
 fn expert_balance(sizes: &Sizes) -> Result<Pair> {
     let counted: Arc<[bool]> = (0..sizes.tokens()).map(|token| token % 5 != 4).collect();
     let same = Arc::clone(&counted);
-    let candle = move |x: &[Tensor]| reference::expert_balance(&x[0], 2, &same);
-    trained(&[normal("logits", &[sizes.tokens(), 8])?], move |x| ops::expert_balance(&x[0], 2, &counted), candle)
+    let logits = normal("logits", &[sizes.tokens(), 8])?;
+    let choice = Arc::new(Choice::of(&logits, 2)?);
+    let other = Arc::clone(&choice);
+    let candle = move |x: &[Tensor]| reference::expert_balance(&x[0], &other, &same);
+    trained(&[logits], move |x| ops::expert_balance(&x[0], &choice, &counted), candle)
 }
 
 fn linear_row_groups(sizes: &Sizes) -> Result<Pair> {

@@ -82,33 +82,22 @@ pub fn linear_at(x: &Tensor, values: &Tensor, places: &super::Places) -> Result<
     linear(x, &whole.reshape((rows, cols))?, None)
 }
 
-/// 1 for the `top` largest of each token's logits, of equal ones the first, and 0 for the others; a constant.
-fn chosen(logits: &Tensor, top: usize) -> Result<Tensor> {
-    let dims = logits.dims();
-    let experts = logits.dim(D::Minus1)?;
-    let rows = logits.detach().to_dtype(DType::F64)?.reshape(((), experts))?.to_vec2::<f64>()?;
-    let mask = rows.into_iter().flat_map(|row| {
-        let mut order: Vec<usize> = (0..row.len()).collect();
-        // Stable: of equal ones the first.
-        order.sort_by(|one, other| match (row.get(*one), row.get(*other)) {
-            (Some(one), Some(other)) => other.total_cmp(one),
-            _ => std::cmp::Ordering::Equal,
-        });
-        let best: Vec<usize> = order.into_iter().take(top).collect();
-        (0..row.len()).map(move |at| if best.contains(&at) { 1f64 } else { 0.0 }).collect::<Vec<_>>()
-    });
-    Ok(Tensor::from_vec(mask.collect::<Vec<f64>>(), dims, logits.device())?.to_dtype(logits.dtype())?)
+/// 1 for who answers for a token and 0 for the others, (tokens, experts); a constant like `like`.
+fn chosen(choice: &super::Choice, like: &Tensor) -> Result<Tensor> {
+    let mask: Vec<f64> = choice.chosen().iter().map(|chosen| if *chosen { 1.0 } else { 0.0 }).collect();
+    Ok(Tensor::from_vec(mask, (choice.tokens(), choice.experts()), like.device())?.to_dtype(like.dtype())?)
 }
 
 /// [`super::route`].
 ///
 /// # Errors
 /// Shapes that do not fit.
-pub fn route(h: &Tensor, logits: &Tensor, top: usize) -> Result<Tensor> {
-    let experts = logits.dim(D::Minus1)?;
-    let largest = logits.max_keepdim(D::Minus1)?.detach();
-    let kept = logits.broadcast_sub(&largest)?.exp()?.mul(&chosen(logits, top)?)?;
-    let weights = kept.broadcast_div(&kept.sum_keepdim(D::Minus1)?)?.reshape(((), experts, 1))?;
+pub fn route(h: &Tensor, logits: &Tensor, choice: &super::Choice) -> Result<Tensor> {
+    let experts = choice.experts();
+    let flat = logits.reshape(((), experts))?;
+    let largest = flat.max_keepdim(D::Minus1)?.detach();
+    let kept = flat.broadcast_sub(&largest)?.exp()?.mul(&chosen(choice, logits)?)?;
+    let weights = kept.broadcast_div(&kept.sum_keepdim(D::Minus1)?)?.unsqueeze(D::Minus1)?;
     let rank = h.dim(D::Minus1)? / experts;
     Ok(h.reshape(((), experts, rank))?.broadcast_mul(&weights)?.reshape(h.dims())?)
 }
@@ -117,16 +106,16 @@ pub fn route(h: &Tensor, logits: &Tensor, top: usize) -> Result<Tensor> {
 ///
 /// # Errors
 /// Shapes that do not fit.
-pub fn expert_balance(logits: &Tensor, top: usize, counted: &[bool]) -> Result<Tensor> {
-    let experts = logits.dim(D::Minus1)?;
+pub fn expert_balance(logits: &Tensor, choice: &super::Choice, counted: &[bool]) -> Result<Tensor> {
+    let experts = choice.experts();
     let flat = logits.reshape(((), experts))?;
     let counts: Vec<f64> = counted.iter().map(|counted| if *counted { 1.0 } else { 0.0 }).collect();
-    let count: f64 = counts.iter().sum();
-    let rows = counts.len();
+    let (rows, count) = (counts.len(), counts.iter().sum::<f64>());
     let counts = Tensor::from_vec(counts, (rows, 1), logits.device())?.to_dtype(logits.dtype())?;
-    let shares = chosen(&flat, top)?.broadcast_mul(&counts)?.sum(0)?.affine(1.0 / (count * top as f64), 0.0)?;
+    let shares = chosen(choice, logits)?.broadcast_mul(&counts)?.sum(0)?;
+    let shares = shares.affine(1.0 / (count * choice.top() as f64), 0.0)?;
     let means = softmax(&flat)?.broadcast_mul(&counts)?.sum(0)?.affine(1.0 / count, 0.0)?;
-    Ok(shares.detach().mul(&means)?.sum_all()?.affine(experts as f64, 0.0)?)
+    Ok(shares.mul(&means)?.sum_all()?.affine(experts as f64, 0.0)?)
 }
 
 /// A linear layer over `weight` (out, in) whose blocks of each group of rows are multiplied by `I + B_i`, and `B_i` added

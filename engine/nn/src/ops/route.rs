@@ -1,4 +1,4 @@
-//! Which expert answers for which token: the choice of a router, and the loss that keeps its experts busy.
+//! Which expert answers for which token: the choice of a router, its weights, and the loss that keeps its experts busy.
 //!
 //! ```text
 //! p = softmax(l) for the logits l (experts) of a token      top: the largest of them, of equal ones the first
@@ -6,68 +6,131 @@
 //! balance = E · Σ_e f_e P_e      f_e: share of all choices that fell on e      P_e: mean of p_e
 //! ```
 //!
-//! Place in the data flow: chains whose directions are experts (MoLA). What is not chosen gets no gradient.
+//! Place in the data flow: chains whose directions are experts (MoLA). The choice is a constant: what is not chosen gets no
+//! gradient, and f_e has none.
 
-use super::{Values, has_kernel, output, reference, rows_and_features, slice, tensor};
+use super::{Values, has_kernel, output, reference, rows_and_features, slice, tensor, with_slice};
 use crate::Result;
 use crate::error::shape_error;
 use crate::kernels::softmax::softmax;
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Shape, Tensor};
 use rayon::prelude::*;
 use std::sync::Arc;
 
-/// Weights of the experts of each token, row by row as `logits` (.., experts): see the head of this file.
-#[must_use]
-pub(crate) fn expert_weights(logits: &[f32], experts: usize, top: usize) -> Vec<f32> {
-    let experts = experts.max(1);
-    let mut weights = vec![0f32; logits.len()];
-    weights.par_chunks_mut(experts).zip(logits.par_chunks(experts)).for_each(|(weights, logits)| {
-        let mut most = f32::NEG_INFINITY;
-        for _ in 0..top.min(experts) {
-            let mut best: Option<(usize, f32)> = None;
-            for (at, (logit, weight)) in logits.iter().zip(weights.iter()).enumerate() {
-                // A chosen one is marked by a weight; of equal ones the first stays.
-                if *weight == 0.0 && best.is_none_or(|(_, value)| *logit > value) {
-                    best = Some((at, *logit));
+/// Which experts answer for each of some tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choice {
+    experts: usize,
+    top: usize,
+    /// (tokens, experts).
+    chosen: Vec<bool>,
+}
+
+impl Choice {
+    /// The `top` largest of each token's `logits` (.., experts), of equal ones the first.
+    ///
+    /// # Errors
+    /// More than there are, or none.
+    pub fn of(logits: &Tensor, top: usize) -> Result<Self> {
+        let (_, experts) = rows_and_features(logits)?;
+        if !(1..=experts).contains(&top) {
+            return shape_error(format!("{top} of {experts} experts"));
+        }
+        let mut chosen = vec![false; logits.elem_count()];
+        with_slice(&logits.detach().to_dtype(DType::F32)?, |logits| {
+            chosen.par_chunks_mut(experts).zip(logits.par_chunks(experts)).for_each(|(chosen, logits)| {
+                for _ in 0..top {
+                    let mut best: Option<(usize, f32)> = None;
+                    for (at, (logit, taken)) in logits.iter().zip(chosen.iter()).enumerate() {
+                        if !taken && best.is_none_or(|(_, value)| *logit > value) {
+                            best = Some((at, *logit));
+                        }
+                    }
+                    if let Some(taken) = best.and_then(|(at, _)| chosen.get_mut(at)) {
+                        *taken = true;
+                    }
                 }
+            });
+        })?;
+        Ok(Self { experts, top, chosen })
+    }
+
+    /// How many experts there are.
+    #[must_use]
+    pub const fn experts(&self) -> usize {
+        self.experts
+    }
+
+    /// How many answer for a token.
+    #[must_use]
+    pub const fn top(&self) -> usize {
+        self.top
+    }
+
+    /// For each token and expert whether it answers.
+    #[must_use]
+    pub fn chosen(&self) -> &[bool] {
+        &self.chosen
+    }
+
+    /// How many tokens there are.
+    #[must_use]
+    pub fn tokens(&self) -> usize {
+        self.chosen.len() / self.experts.max(1)
+    }
+
+    /// The weights of the chosen, (tokens, experts): the softmax over their logits, 0 for the others.
+    pub(crate) fn weights(&self, logits: &[f32]) -> Vec<f32> {
+        let experts = self.experts.max(1);
+        let mut weights = vec![0f32; self.chosen.len()];
+        let rows = logits.par_chunks(experts).zip(self.chosen.par_chunks(experts));
+        weights.par_chunks_mut(experts).zip(rows).for_each(|(weights, (logits, chosen))| {
+            let kept = || logits.iter().zip(chosen).filter(|(_, chosen)| **chosen).map(|(logit, _)| *logit);
+            let most = kept().fold(f32::NEG_INFINITY, f32::max);
+            for ((weight, logit), _) in weights.iter_mut().zip(logits).zip(chosen).filter(|(_, chosen)| **chosen) {
+                *weight = (logit - most).exp();
             }
-            let Some((at, logit)) = best else { break };
-            most = most.max(logit);
-            if let Some(weight) = weights.get_mut(at) {
-                *weight = 1.0;
-            }
+            let sum: f32 = weights.iter().sum();
+            weights.iter_mut().for_each(|weight| *weight /= sum);
+        });
+        weights
+    }
+
+    fn check(&self, logits: &Tensor) -> Result<()> {
+        let (tokens, experts) = rows_and_features(logits)?;
+        if (tokens, experts) == (self.tokens(), self.experts) {
+            return Ok(());
         }
-        for (weight, logit) in weights.iter_mut().zip(logits).filter(|(weight, _)| **weight > 0.0) {
-            let value = (logit - most).exp();
-            // Far below the largest it would vanish, and with it the mark that it was chosen.
-            *weight = if value == 0.0 { f32::MIN_POSITIVE } else { value };
-        }
-        let sum: f32 = weights.iter().sum();
-        weights.iter_mut().for_each(|weight| *weight /= sum);
-    });
-    weights
+        let own = self.tokens();
+        shape_error(format!(
+            "logits of {tokens} tokens and {experts} experts for a choice of {own} and {}",
+            self.experts
+        ))
+    }
 }
 
 /// The directions `h` (.., experts · rank) of each token, those of expert e times its weight by `logits` (.., experts): 0
-/// where it is not among the `top` chosen. Gradients for h and the logits.
+/// where it does not answer. Gradients for h and the logits.
 ///
 /// # Errors
 /// Shapes that do not fit.
-pub fn route(h: &Tensor, logits: &Tensor, top: usize) -> Result<Tensor> {
-    let ((rows, width), (tokens, experts)) = (rows_and_features(h)?, rows_and_features(logits)?);
-    if rows != tokens || experts == 0 || !width.is_multiple_of(experts) || !(1..=experts).contains(&top) {
-        return shape_error(format!("{rows} rows of {width} for {top} of {experts} experts over {tokens} tokens"));
+pub fn route(h: &Tensor, logits: &Tensor, choice: &Arc<Choice>) -> Result<Tensor> {
+    choice.check(logits)?;
+    let (rows, width) = rows_and_features(h)?;
+    if rows != choice.tokens() || !width.is_multiple_of(choice.experts) {
+        return shape_error(format!(
+            "{rows} rows of {width} for {} experts over {} tokens",
+            choice.experts,
+            choice.tokens()
+        ));
     }
     if !has_kernel(&[h, logits]) {
-        return reference::route(h, logits, top);
+        return reference::route(h, logits, choice);
     }
-    Ok(h.contiguous()?.apply_op2(&logits.contiguous()?, Route { experts, top })?)
+    Ok(h.contiguous()?.apply_op2(&logits.contiguous()?, Route(Arc::clone(choice)))?)
 }
 
-struct Route {
-    experts: usize,
-    top: usize,
-}
+struct Route(Arc<Choice>);
 
 impl CustomOp2 for Route {
     fn name(&self) -> &'static str {
@@ -82,7 +145,7 @@ impl CustomOp2 for Route {
         logits_layout: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
         let (h, logits) = (slice(h, h_layout)?, slice(logits, logits_layout)?);
-        let weights = expert_weights(logits, self.experts, self.top);
+        let weights = self.0.weights(logits);
         let rank = h.len() / weights.len().max(1);
         let mut y = vec![0f32; h.len()];
         scaled(h, &weights, rank, &mut y);
@@ -99,7 +162,7 @@ impl CustomOp2 for Route {
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
         let gradient = gradient.contiguous()?;
         let (h_values, l, g) = (Values::of(h)?, Values::of(logits)?, Values::of(&gradient)?);
-        let weights = expert_weights(&l, self.experts, self.top);
+        let weights = self.0.weights(&l);
         let rank = (h_values.len() / weights.len().max(1)).max(1);
         let dh = h.track_op().then(|| {
             let mut dh = vec![0f32; h_values.len()];
@@ -108,7 +171,8 @@ impl CustomOp2 for Route {
         });
         let dl = logits.track_op().then(|| {
             let mut dl = vec![0f32; weights.len()];
-            let (width, experts) = (rank * self.experts, self.experts);
+            let experts = self.0.experts;
+            let width = rank * experts;
             let rows = h_values.par_chunks(width).zip(g.par_chunks(width)).zip(weights.par_chunks(experts));
             dl.par_chunks_mut(experts).zip(rows).for_each(|(dl, ((h, g), weights))| {
                 for (dl, (h, g)) in dl.iter_mut().zip(h.chunks(rank).zip(g.chunks(rank))) {
@@ -138,47 +202,51 @@ fn scaled(x: &[f32], weights: &[f32], rank: usize, y: &mut [f32]) {
 }
 
 /// The loss that keeps experts busy, a scalar, over the tokens of `logits` (.., experts) that are `counted`: 1 where all are
-/// chosen equally often, more the more the choice leans to some. The shares of choices count as constants. Gradient for the
-/// logits.
+/// chosen equally often, more the more the choice leans to some. Gradient for the logits.
 ///
 /// # Errors
 /// Shapes that do not fit; no token that counts.
-pub fn expert_balance(logits: &Tensor, top: usize, counted: &Arc<[bool]>) -> Result<Tensor> {
-    let (tokens, experts) = rows_and_features(logits)?;
+pub fn expert_balance(logits: &Tensor, choice: &Arc<Choice>, counted: &Arc<[bool]>) -> Result<Tensor> {
+    choice.check(logits)?;
     let count = counted.iter().filter(|counted| **counted).count();
-    if counted.len() != tokens || count == 0 || !(1..=experts).contains(&top) {
-        return shape_error(format!("{count} of {} tokens count for {top} of {experts} experts", counted.len()));
+    if counted.len() != choice.tokens() || count == 0 {
+        return shape_error(format!("{count} of {} tokens count for a choice of {}", counted.len(), choice.tokens()));
     }
     if !has_kernel(&[logits]) {
-        return reference::expert_balance(logits, top, counted);
+        return reference::expert_balance(logits, choice, counted);
     }
-    Ok(logits.contiguous()?.apply_op1(Balance { experts, top, counted: Arc::clone(counted) })?)
+    let balance = Balance { experts: choice.experts, shares: shares(choice, counted), counted: Arc::clone(counted) };
+    Ok(logits.contiguous()?.apply_op1(balance)?)
+}
+
+/// Share of the choices that fell on each expert, over the tokens that are counted.
+pub(crate) fn shares(choice: &Choice, counted: &[bool]) -> Vec<f64> {
+    let mut shares = vec![0f64; choice.experts];
+    let rows = choice.chosen.chunks(choice.experts.max(1)).zip(counted).filter(|(_, counted)| **counted);
+    for (chosen, _) in rows {
+        for (share, chosen) in shares.iter_mut().zip(chosen) {
+            *share += if *chosen { 1.0 } else { 0.0 };
+        }
+    }
+    let all: f64 = shares.iter().sum();
+    shares.iter_mut().for_each(|share| *share /= all.max(1.0));
+    shares
 }
 
 struct Balance {
     experts: usize,
-    top: usize,
+    shares: Vec<f64>,
     counted: Arc<[bool]>,
 }
 
 impl Balance {
-    /// Share of the choices by expert, and the softmax of every token.
-    fn shares(&self, logits: &[f32]) -> (Vec<f64>, Vec<f32>) {
-        let weights = expert_weights(logits, self.experts, self.top);
-        let mut shares = vec![0f64; self.experts];
-        let mut choices = 0f64;
-        for (weights, _) in weights.chunks(self.experts).zip(self.counted.iter()).filter(|(_, counted)| **counted) {
-            for (share, _) in shares.iter_mut().zip(weights).filter(|(_, weight)| **weight > 0.0) {
-                *share += 1.0;
-                choices += 1.0;
-            }
-        }
-        shares.iter_mut().for_each(|share| *share /= choices.max(1.0));
-        (shares, softmax(logits, self.experts))
-    }
-
     fn count(&self) -> f64 {
         self.counted.iter().filter(|counted| **counted).count().max(1) as f64
+    }
+
+    /// Σ_e f_e p_e of a token.
+    fn along(&self, p: &[f32]) -> f64 {
+        p.iter().zip(&self.shares).map(|(p, share)| f64::from(*p) * share).sum()
     }
 }
 
@@ -188,23 +256,22 @@ impl CustomOp1 for Balance {
     }
 
     fn cpu_fwd(&self, logits: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        let (shares, p) = self.shares(slice(logits, layout)?);
-        let rows = p.chunks(self.experts).zip(self.counted.iter()).filter(|(_, counted)| **counted);
-        let along =
-            |(p, _): (&[f32], &bool)| p.iter().zip(&shares).map(|(p, share)| f64::from(*p) * share).sum::<f64>();
-        let sum: f64 = rows.map(along).sum();
+        let p = softmax(slice(logits, layout)?, self.experts);
+        let rows = p.chunks(self.experts.max(1)).zip(self.counted.iter()).filter(|(_, counted)| **counted);
+        let sum: f64 = rows.map(|(p, _)| self.along(p)).sum();
         output(vec![(self.experts as f64 * sum / self.count()) as f32], ())
     }
 
     /// `dl = E / n · p ∘ (f − Σ f p)`.
     fn bwd(&self, logits: &Tensor, _y: &Tensor, gradient: &Tensor) -> candle_core::Result<Option<Tensor>> {
-        let (shares, p) = self.shares(&Values::of(logits)?);
+        let p = softmax(&Values::of(logits)?, self.experts);
         let factor = f64::from(gradient.to_scalar::<f32>()?) * self.experts as f64 / self.count();
         let mut dl = vec![0f32; p.len()];
-        let rows = dl.chunks_mut(self.experts).zip(p.chunks(self.experts)).zip(self.counted.iter());
+        let experts = self.experts.max(1);
+        let rows = dl.chunks_mut(experts).zip(p.chunks(experts)).zip(self.counted.iter());
         for ((dl, p), _) in rows.filter(|(_, counted)| **counted) {
-            let along: f64 = p.iter().zip(&shares).map(|(p, share)| f64::from(*p) * share).sum();
-            for (dl, (p, share)) in dl.iter_mut().zip(p.iter().zip(&shares)) {
+            let along = self.along(p);
+            for (dl, (p, share)) in dl.iter_mut().zip(p.iter().zip(&self.shares)) {
                 *dl = (factor * f64::from(*p) * (share - along)) as f32;
             }
         }
@@ -215,19 +282,25 @@ impl CustomOp1 for Balance {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use candle_core::Device;
+
+    fn weights(logits: &[f32], experts: usize, top: usize) -> Vec<f32> {
+        let rows = logits.len() / experts;
+        let tensor = Tensor::from_slice(logits, (rows, experts), &Device::Cpu).unwrap();
+        Choice::of(&tensor, top).unwrap().weights(logits)
+    }
 
     #[test]
     fn of_equal_logits_the_first_are_chosen_and_weights_add_up() {
-        assert_eq!(expert_weights(&[2.0, 2.0, 2.0, 2.0], 4, 2), [0.5, 0.5, 0.0, 0.0]);
-        assert_eq!(expert_weights(&[1.0, 3.0, 3.0], 3, 1), [0.0, 1.0, 0.0]);
-        // One that is chosen keeps a weight, however far behind it is.
-        let far = expert_weights(&[0.0, -500.0, -600.0], 3, 2);
-        assert!(far[0] == 1.0 && far[1] > 0.0 && far[2] == 0.0, "{far:?}");
-        let weights = expert_weights(&[0.3, -1.0, 0.8, 0.1, 5.0, 4.0, 3.0, 2.0], 4, 3);
+        assert_eq!(weights(&[2.0, 2.0, 2.0, 2.0], 4, 2), [0.5, 0.5, 0.0, 0.0]);
+        assert_eq!(weights(&[1.0, 3.0, 3.0], 3, 1), [0.0, 1.0, 0.0]);
+        assert_eq!(weights(&[0.0, -500.0, -600.0], 3, 2), [1.0, 0.0, 0.0]);
+        let weights = weights(&[0.3, -1.0, 0.8, 0.1, 5.0, 4.0, 3.0, 2.0], 4, 3);
         for row in weights.chunks(4) {
-            assert!(
-                (row.iter().sum::<f32>() - 1.0).abs() < 1e-6 && row.iter().filter(|weight| **weight > 0.0).count() == 3
-            );
+            assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-6);
+            assert_eq!(row.iter().filter(|weight| **weight > 0.0).count(), 3);
         }
+        let logits = Tensor::zeros((2, 3), DType::F32, &Device::Cpu).unwrap();
+        assert!(Choice::of(&logits, 4).is_err() && Choice::of(&logits, 0).is_err());
     }
 }

@@ -8,7 +8,7 @@ use super::chain::HeldChain;
 use super::held::{Held, Place, values};
 use crate::Result;
 use crate::context::ForwardContext;
-use crate::ops::{expert_balance, expert_weights, linear_trained, route, scale_features, with_slice};
+use crate::ops::{Choice, expert_balance, linear_trained, route, scale_features, shares, with_slice};
 use crate::param::{Param, Role};
 use crate::slots::Router;
 use crate::telemetry::Routing;
@@ -30,6 +30,8 @@ pub(super) struct HeldMix {
     owed: Mutex<Option<Tensor>>,
     /// Whether the mean stands in the router's place.
     fixed: AtomicBool,
+    /// While the choice of the first pass is kept for all: nothing before it.
+    held: Mutex<Option<Option<Arc<Choice>>>>,
 }
 
 /// What the router did, smoothed.
@@ -70,6 +72,7 @@ impl HeldMix {
             seen: Mutex::default(),
             owed: Mutex::default(),
             fixed: AtomicBool::new(false),
+            held: Mutex::default(),
         })
     }
 
@@ -88,16 +91,37 @@ impl HeldMix {
             scale_features(&inner, &self.by_direction(b.dim(1)?)?)?
         } else {
             let logits = linear_trained(x, &self.router.tensor()?, None)?;
+            let choice = self.choice(&logits)?;
             if ctx.training {
-                let counted = counted(&logits, ctx)?;
-                self.look(&logits, &counted, ctx)?;
+                let counted = counted(choice.tokens(), ctx);
+                self.look(&logits, &choice, &counted, ctx)?;
                 if let (Some(weight), true) = (balance, counted.contains(&true)) {
-                    *self.owed.lock() = Some(expert_balance(&logits, self.top, &counted)?.affine(weight, 0.0)?);
+                    *self.owed.lock() = Some(expert_balance(&logits, &choice, &counted)?.affine(weight, 0.0)?);
                 }
             }
-            route(&inner, &logits, self.top)?
+            route(&inner, &logits, &choice)?
         };
         Ok(linear_trained(&routed, &b, None)?.affine(scale, 0.0)?)
+    }
+
+    /// Who answers for the tokens of a pass.
+    fn choice(&self, logits: &Tensor) -> Result<Arc<Choice>> {
+        let mut held = self.held.lock();
+        if let Some(Some(choice)) = &*held
+            && choice.chosen().len() == logits.elem_count()
+        {
+            return Ok(Arc::clone(choice));
+        }
+        let choice = Arc::new(Choice::of(logits, self.top)?);
+        if let Some(held) = held.as_mut() {
+            *held = Some(Arc::clone(&choice));
+        }
+        Ok(choice)
+    }
+
+    /// Keeps the choice of the next pass for those that follow, or lets it go.
+    pub(super) fn hold(&self, on: bool) {
+        *self.held.lock() = on.then_some(None);
     }
 
     /// The balance loss of the last training pass, once.
@@ -106,29 +130,27 @@ impl HeldMix {
     }
 
     /// Takes the choices of a pass in.
-    fn look(&self, logits: &Tensor, counted: &[bool], ctx: &ForwardContext) -> Result<()> {
+    fn look(&self, logits: &Tensor, choice: &Choice, counted: &[bool], ctx: &ForwardContext) -> Result<()> {
         let pass = (ctx.step, ctx.rows_in_step.first().copied().unwrap_or(0));
         let count = counted.iter().filter(|counted| **counted).count();
         let mut seen = self.seen.lock();
         if count == 0 || seen.last.replace(pass) == Some(pass) {
             return Ok(());
         }
-        let (mut entropy, mut load, mut mean) = (0f64, vec![0f64; self.experts], vec![0f64; self.experts]);
+        let (mut entropy, mut mean) = (0f64, vec![0f64; self.experts]);
         with_slice(logits, |logits| {
-            let weights = expert_weights(logits, self.experts, self.top);
+            let weights = choice.weights(logits);
             let p = crate::kernels::softmax::softmax(logits, self.experts);
             let rows = weights.chunks(self.experts).zip(p.chunks(self.experts)).zip(counted);
             for ((weights, p), _) in rows.filter(|(_, counted)| **counted) {
                 entropy -= p.iter().filter(|p| **p > 0.0).map(|p| f64::from(*p) * f64::from(*p).ln()).sum::<f64>();
-                for ((load, mean), weight) in load.iter_mut().zip(&mut mean).zip(weights) {
-                    *load += if *weight > 0.0 { 1.0 } else { 0.0 };
-                    *mean += f64::from(*weight);
-                }
+                mean.iter_mut().zip(weights).for_each(|(mean, weight)| *mean += f64::from(*weight));
             }
         })?;
         let count = count as f64;
-        let over = |sums: Vec<f64>, all: f64| sums.into_iter().map(|sum| (sum / all) as f32).collect::<Vec<_>>();
-        seen.take_in((entropy / count) as f32, &over(load, count * self.top as f64), &over(mean, count));
+        let load: Vec<f32> = shares(choice, counted).into_iter().map(|share| share as f32).collect();
+        let mean: Vec<f32> = mean.into_iter().map(|sum| (sum / count) as f32).collect();
+        seen.take_in((entropy / count) as f32, &load, &mean);
         Ok(())
     }
 
@@ -197,15 +219,14 @@ impl HeldMix {
 }
 
 /// For each token of a pass whether it is one: padding is not. All of them where the pass has other rows than its context.
-fn counted(logits: &Tensor, ctx: &ForwardContext) -> Result<Arc<[bool]>> {
-    let tokens = logits.elem_count() / logits.dim(candle_core::D::Minus1)?.max(1);
+fn counted(tokens: usize, ctx: &ForwardContext) -> Arc<[bool]> {
     if tokens != ctx.batch * ctx.width {
-        return Ok(vec![true; tokens].into());
+        return vec![true; tokens].into();
     }
     let mut counted = vec![false; tokens];
     for (row, borders) in counted.chunks_mut(ctx.width.max(1)).zip(ctx.borders.iter()) {
         let end = borders.last().copied().unwrap_or(0) as usize;
         row.iter_mut().take(end).for_each(|counted| *counted = true);
     }
-    Ok(counted.into())
+    counted.into()
 }

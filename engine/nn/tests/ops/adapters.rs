@@ -4,8 +4,8 @@ use crate::support::{check, normal, values};
 use candle_core::{Device, Tensor};
 use std::sync::Arc;
 use temper_nn::ops::{
-    Codes, FrozenLinear, Places, Seeded, expert_balance, linear_at, linear_look_up, linear_row_groups, reference,
-    route, seeded_sum,
+    Choice, Codes, FrozenLinear, Places, Seeded, expert_balance, linear_at, linear_look_up, linear_row_groups,
+    reference, route, seeded_sum,
 };
 use temper_nn::{FrozenWeight, StorageKind};
 
@@ -102,54 +102,49 @@ fn tables_give_the_gradients_of_the_weight_that_is_gathered_from_them() {
     }
 }
 
-/// Logits of experts that no small step brings into another order.
-fn apart(tokens: usize, experts: usize) -> Tensor {
-    let mut stream = temper_nn::rng::Stream::new(9, "logits");
-    let rows = (0..tokens).flat_map(|_| {
-        let mut row: Vec<f32> = (0..experts).map(|at| at as f32 * 0.4 - 0.7).collect();
-        stream.shuffle(&mut row);
-        row
-    });
-    Tensor::from_vec(rows.collect::<Vec<f32>>(), (tokens, experts), &Device::Cpu).unwrap()
-}
-
 #[test]
 fn experts_weigh_as_the_softmax_over_the_chosen_and_others_get_no_gradient() {
     for (experts, top, rank) in [(4, 2, 3), (5, 1, 1), (3, 3, 2), (1, 1, 4)] {
-        let inputs = [normal("h", &[6, experts * rank]), apart(6, experts)];
-        check(|x| route(&x[0], &x[1], top), |x| reference::route(&x[0], &x[1], top), &inputs);
+        let inputs = [normal("h", &[6, experts * rank]), normal("logits", &[6, experts])];
+        let choice = Arc::new(Choice::of(&inputs[1], top).unwrap());
+        let expected = |x: &[Tensor]| reference::route(&x[0], &x[1], &choice);
+        check(|x| route(&x[0], &x[1], &choice), expected, &inputs);
     }
-    // With one expert of several the weight is 1 whatever its logit: the router learns nothing from it.
-    let logits = candle_core::Var::from_tensor(&apart(6, 4)).unwrap();
+    let logits = candle_core::Var::from_tensor(&normal("logits", &[6, 4])).unwrap();
     let h = candle_core::Var::from_tensor(&normal("h", &[6, 8])).unwrap();
-    let store =
-        route(h.as_tensor(), logits.as_tensor(), 2).unwrap().sqr().unwrap().sum_all().unwrap().backward().unwrap();
+    let choice = Arc::new(Choice::of(logits.as_tensor(), 2).unwrap());
+    let y = route(h.as_tensor(), logits.as_tensor(), &choice).unwrap();
+    let store = y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
     let (dh, dl) = (store.get(h.as_tensor()).unwrap(), store.get(logits.as_tensor()).unwrap());
     let (dh, dl) = (dh.reshape((6, 4, 2)).unwrap().to_vec3::<f32>().unwrap(), dl.to_vec2::<f32>().unwrap());
     for (dh, dl) in dh.iter().zip(&dl) {
-        let chosen: Vec<bool> = dh.iter().map(|dh| dh.iter().any(|value| *value != 0.0)).collect();
-        assert_eq!(chosen.iter().filter(|chosen| **chosen).count(), 2);
-        assert!(dl.iter().zip(&chosen).all(|(dl, chosen)| *chosen || *dl == 0.0), "{dl:?}");
+        let moved: Vec<bool> = dh.iter().map(|dh| dh.iter().any(|value| *value != 0.0)).collect();
+        assert_eq!(moved.iter().filter(|moved| **moved).count(), 2);
+        assert!(dl.iter().zip(&moved).all(|(dl, moved)| *moved || *dl == 0.0), "{dl:?}");
     }
-    assert!(route(&normal("h", &[6, 7]), &apart(6, 4), 2).is_err());
-    assert!(route(&normal("h", &[6, 8]), &apart(5, 4), 2).is_err());
-    assert!(route(&normal("h", &[6, 8]), &apart(6, 4), 5).is_err());
+    assert!(route(&normal("h", &[6, 7]), &normal("l", &[6, 4]), &choice).is_err());
+    assert!(route(&normal("h", &[6, 8]), &normal("l", &[5, 4]), &choice).is_err());
+    assert!(route(&normal("h", &[5, 8]), &normal("l", &[6, 4]), &choice).is_err());
 }
 
 #[test]
 fn balance_is_one_for_an_even_choice_and_pulls_towards_it() {
     let counted: Arc<[bool]> = [true, true, false, true, true, false].into();
     for (experts, top) in [(4, 2), (5, 1), (3, 3)] {
-        let inputs = [apart(6, experts)];
-        let expected = |x: &[Tensor]| reference::expert_balance(&x[0], top, &counted);
-        check(|x| expert_balance(&x[0], top, &counted), expected, &inputs);
+        let inputs = [normal("logits", &[6, experts])];
+        let choice = Arc::new(Choice::of(&inputs[0], top).unwrap());
+        let expected = |x: &[Tensor]| reference::expert_balance(&x[0], &choice, &counted);
+        check(|x| expert_balance(&x[0], &choice, &counted), expected, &inputs);
     }
     let all: Arc<[bool]> = [true; 4].into();
     let even = Tensor::eye(4, candle_core::DType::F32, &Device::Cpu).unwrap();
-    let value = |logits: &Tensor| expert_balance(logits, 1, &all).unwrap().to_scalar::<f32>().unwrap();
+    let value = |logits: &Tensor| {
+        let choice = Arc::new(Choice::of(logits, 1).unwrap());
+        expert_balance(logits, &choice, &all).unwrap().to_scalar::<f32>().unwrap()
+    };
     assert!((value(&even) - 1.0).abs() < 1e-6);
     let one_sided = Tensor::new(&[[5f32, 0.0, 0.0, 0.0]; 4], &Device::Cpu).unwrap();
     assert!(value(&one_sided) > 3.5);
     let none: Arc<[bool]> = [false; 4].into();
-    assert!(expert_balance(&even, 1, &none).is_err());
+    assert!(expert_balance(&even, &Arc::new(Choice::of(&even, 1).unwrap()), &none).is_err());
 }
