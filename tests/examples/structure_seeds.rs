@@ -343,7 +343,9 @@ fn tucker(seed: u64, figures: &mut Figures) -> Result<()> {
     let draw = |name: &str, rows: usize, cols: usize| drawn(seed, name, rows, cols, 1.0);
     let inner = kron(&draw("channels", 32, 4)?, &kron(&draw("rows", 3, 2)?, &draw("columns", 3, 2)?)?)?;
     let goal = sized(&draw("outer", 32, 4)?.matmul(&draw("core", 4, 16)?)?.matmul(&inner.t()?)?, 1.0)?;
-    let square = goal.reshape((32, 32, 3, 3))?.permute((0, 2, 1, 3))?.contiguous()?.reshape((96, 96))?;
+    // As loralib lays kernels out for LoRA, the same numbers in the same order; and by (out, rows) and (in, columns).
+    let square = goal.reshape((96, 96))?;
+    let sorted = goal.reshape((32, 32, 3, 3))?.permute((0, 2, 1, 3))?.contiguous()?.reshape((96, 96))?;
     let plain = [("rank", Value::Integer(4)), ("scale", Value::Number(1.0))];
     let of = |slots: &Slots, goal: &Tensor| -> Result<f64> {
         let start = goal.zeros_like()?;
@@ -353,6 +355,7 @@ fn tucker(seed: u64, figures: &mut Figures) -> Result<()> {
     figures.add("kernel, LoRA 1", of(&lora(1), &goal)?);
     figures.add("kernel, LoRA 2", of(&lora(2), &goal)?);
     figures.add("kernel as 96 x 96, LoRA 4", of(&lora(4), &square)?);
+    figures.add("kernel as 96 x 96 sorted, LoRA 4", of(&lora(4), &sorted)?);
     let (weight, x) = bench(seed)?;
     let low = draw("low b", SIDE, 4)?.matmul(&draw("low a", 4, SIDE)?)?;
     let low = Data::exact(&x, &(&weight + sized(&low, 4.0)?)?)?;

@@ -5,8 +5,8 @@
 //! this program's reading.
 //!
 //! ```text
-//! search: y = x Wᵀ + b + σ(g) · s · (drop(x) Aᵀ) Bᵀ      A, B and g move in turn      loss + cost · σ(g), averaged
-//! then: the ρ · layers most open gates become 1 and begin again, the other layers lose their change    trained: A, B, g
+//! search: y = x Wᵀ + b + σ(g) · s · (drop(x) Aᵀ) Bᵀ      trained: A, B and g, in turn      loss + cost · σ(g), averaged
+//! then: the ρ · layers most open gates become 1 and begin again, the other layers lose their change
 //! ```
 
 use crate::common;
