@@ -39,6 +39,7 @@ slow "flat memory over 500 steps" "$python" "$tools/memory_test.py" --temper "$t
     --data "$kit/chatterbot.jsonl" --steps 500 --max-tokens 64
 slow "vision models over three seeds" "$BIN/examples/vision_seeds"
 slow "bottlenecks over five seeds" "$BIN/examples/insertion_seeds"
+slow "changes of other structure over three seeds" "$BIN/examples/structure_seeds"
 slow "methods of encoders over five seeds" "$BIN/examples/encoder_seeds"
 slow "methods on small benches over three seeds" "$BIN/examples/method_seeds"
 slow "CUDA as far as types go" bash "$tools/check_cuda.sh"

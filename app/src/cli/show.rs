@@ -64,6 +64,7 @@ pub(crate) fn show(json: bool, run: &str, project: Option<&Path>) -> Result<bool
     }
     ranks(&reader, row.run)?;
     attention(&reader, row.run)?;
+    experts(&reader, row.run)?;
     print_line("  settings as started:");
     for line in row.settings_toml.lines() {
         print_line(&format!("    {line}"));
@@ -127,6 +128,37 @@ fn attention(reader: &Reader, run: u64) -> Result<(), Problem> {
     Ok(())
 }
 
+/// Prints what routers did, where there are some: how many experts hardly answer, and the busiest of all.
+fn experts(reader: &Reader, run: u64) -> Result<(), Problem> {
+    let series = reader.series_names(run)?;
+    let last: Vec<(&str, f64)> = series.iter().map(|series| (series.name.as_str(), series.last)).collect();
+    if let Some(line) = routers(&last) {
+        print_line(&format!("  experts           {line}"));
+    }
+    Ok(())
+}
+
+/// One line about the last values of series of experts; none where there are none.
+fn routers(last: &[(&str, f64)]) -> Option<String> {
+    let mut loads: Vec<(&str, &str, f64)> = Vec::new();
+    for (name, value) in last {
+        if let Some((site, expert)) = name.strip_prefix("experts/").and_then(|rest| rest.split_once("/load/")) {
+            loads.push((site, expert, *value));
+        }
+    }
+    let (site, expert, load) = loads.iter().max_by(|one, other| one.2.total_cmp(&other.2))?;
+    let dead: f64 = last
+        .iter()
+        .filter(|(name, _)| name.starts_with("experts/") && name.ends_with("/dead"))
+        .map(|(_, dead)| dead)
+        .sum();
+    Some(format!(
+        "{dead:.0} of {} hardly answer; the busiest, {expert} of {site}, takes {:.0} % of its router's choices",
+        loads.len(),
+        100.0 * load
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,5 +178,20 @@ mod tests {
         let (moved, resting) = moves(&before, &after);
         assert_eq!(moved, ["b 8 -> 2", "c 8 -> 10"]);
         assert_eq!(resting, BTreeMap::from([(4, 1), (8, 1)]));
+    }
+
+    #[test]
+    fn experts_are_counted_and_the_busiest_is_named() {
+        assert_eq!(routers(&[("loss/validation", 1.0), ("attention/layers.0/ratio", 2.0)]), None);
+        let last = [
+            ("experts/layers.0.attn.q/load/0", 0.25),
+            ("experts/layers.0.attn.q/load/1", 0.75),
+            ("experts/layers.0.attn.q/dead", 0.0),
+            ("experts/layers.1.attn.q/load/0", 0.99),
+            ("experts/layers.1.attn.q/load/1", 0.01),
+            ("experts/layers.1.attn.q/dead", 1.0),
+        ];
+        let line = routers(&last).unwrap();
+        assert!(line.starts_with("1 of 4") && line.contains("0 of layers.1.attn.q, takes 99 %"), "{line}");
     }
 }

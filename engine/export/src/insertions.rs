@@ -4,10 +4,13 @@
 //! folders. Merged formats are refused: nothing here is a change of a weight.
 //!
 //! The native folder is `temper_adapter.json`, the list of insertions as values, and `adapter.safetensors`, f32, with the
-//! names that the parameters have in a model. Nets that only training needs are folded away.
+//! names that the parameters have in a model. Nets that only training needs are folded away. Layers with routers leave in
+//! such a folder too (`routed.rs`), and changes of single entries (`sparse.rs`), each kind by itself.
 
 use crate::error::{ExportError, Result};
 use crate::read_peft::PeftSummary;
+use crate::routed::{self, RoutedLayer};
+use crate::sparse::{self, SparseLayer};
 use crate::tensors::LazyTensor;
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
@@ -44,7 +47,14 @@ struct Description {
     base: String,
     /// Id of the method that made them.
     method: String,
+    #[serde(default)]
     insertions: Vec<Insertion>,
+    /// Linear layers with routers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    routed: Vec<RoutedLayer>,
+    /// Linear layers of which single entries are changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    sparse: Vec<SparseLayer>,
 }
 
 /// Refuses a model with insertions for a format that only changed weights fit.
@@ -155,15 +165,24 @@ fn prefix_of(folded: &[Folded], layers: usize) -> Result<(Tensor, usize)> {
 /// # Errors
 /// [`ExportError::NotRepresentable`] for a model without insertions, or with more than them.
 pub(crate) fn native(model: &Model, base: &str, method: &str) -> Result<(Value, Vec<Named>)> {
-    check_alone(model)?;
     let folded = model.folded_insertions()?;
-    if folded.is_empty() {
+    let (routed, mut tensors) = routed::layers(model)?;
+    let mut sparse = Vec::new();
+    if folded.is_empty() && routed.is_empty() {
+        (sparse, tensors) = sparse::layers(model)?;
+    }
+    let nothing = folded.is_empty() && routed.is_empty() && sparse.is_empty();
+    if !folded.is_empty() || nothing {
+        check_alone(model)?;
+    }
+    if nothing {
         return Err(ExportError::NotRepresentable {
-            what: "nothing was inserted into this model, and the native folder holds nothing else".to_owned(),
+            what:
+                "nothing was inserted into this model and no layer has a router: the native folder holds nothing else"
+                    .to_owned(),
             action: "export to peft, or to hf or gguf as a merged model".to_owned(),
         });
     }
-    let mut tensors: BTreeMap<String, Tensor> = BTreeMap::new();
     let mut insertions = Vec::with_capacity(folded.len());
     for (insertion, own) in folded {
         insertions.push(insertion);
@@ -176,6 +195,8 @@ pub(crate) fn native(model: &Model, base: &str, method: &str) -> Result<(Value, 
         base: base.to_owned(),
         method: method.to_owned(),
         insertions,
+        routed,
+        sparse,
     };
     Ok((serde_json::to_value(description)?, tensors.into_iter().collect()))
 }
@@ -210,6 +231,14 @@ pub fn attach_native(model: &mut Model, folder: &Path) -> Result<usize> {
         .map_err(|error| ExportError::Adapter { path: path.clone(), what: error.to_string() })?
         .into_iter()
         .collect();
+    if !description.routed.is_empty() {
+        routed::attach(model, &description.routed, &loaded, &path)?;
+        return Ok(description.routed.len());
+    }
+    if !description.sparse.is_empty() {
+        sparse::attach(model, &description.sparse, &loaded, &path)?;
+        return Ok(description.sparse.len());
+    }
     insert(model, &description.insertions, &loaded, &path)?;
     Ok(description.insertions.len())
 }
@@ -225,8 +254,10 @@ pub(crate) fn summary(folder: &Path) -> Result<PeftSummary> {
     let tensors = safetensors::SafeTensors::deserialize(&bytes)
         .map_err(|error| ExportError::Adapter { path: path.clone(), what: error.to_string() })?;
     let parameters = tensors.iter().map(|(_, view)| view.shape().iter().map(|dim| *dim as u64).product::<u64>()).sum();
-    let Description { base, method, insertions, .. } = description;
-    Ok(PeftSummary { peft_type: method, base, rank: 0, sites: insertions.len() as u64, parameters })
+    let Description { base, method, insertions, routed, sparse, .. } = description;
+    let rank = routed.iter().map(RoutedLayer::directions).max().unwrap_or(0) as u64;
+    let sites = (insertions.len() + routed.len() + sparse.len()) as u64;
+    Ok(PeftSummary { peft_type: method, base, rank, sites, parameters })
 }
 
 fn describe_native(folder: &Path) -> Result<Description> {

@@ -20,8 +20,10 @@ mod peft;
 mod peft_types;
 pub mod read_peft;
 mod read_peft_types;
+mod routed;
 mod second_opinion;
 mod sidecar;
+mod sparse;
 mod tensors;
 pub mod train_on;
 
@@ -34,6 +36,7 @@ pub use sidecar::{Card, Sidecar};
 pub use tensors::{LazyTensor, write_safetensors};
 
 use output::{Layout, OutputFolder};
+use routed::MeanRouting;
 use std::path::{Path, PathBuf};
 use temper_data::TextCodec;
 use temper_models::family::PartKind;
@@ -79,11 +82,13 @@ pub fn export(
     cancelled: &dyn Fn() -> bool,
 ) -> Result<Exported> {
     let output = OutputFolder::begin(request.out)?;
+    let mean = MeanRouting::of(request.model, request.format, request.cases)?;
     let storage = write_files(request, &output, emit, cancelled)?;
     let sidecar = Sidecar::new(request.format, &storage, request.card, &output.staging().hashes("")?);
     output.write(output::SIDECAR, &hf::pretty(&sidecar.to_json())?)?;
     let what = Written { format: request.format, storage, layout: output.staging() };
-    let certificate = check(request.model, request.codec, &what, request.cases, emit, cancelled)?;
+    let mut certificate = check(request.model, request.codec, &what, request.cases, emit, cancelled)?;
+    mean.tell(&mut certificate);
     let layout = output.finish(certificate.pass(), single_name(request.format))?;
     let files = layout.hashes(single_name(request.format))?;
     let path = layout.root().to_path_buf();
@@ -113,7 +118,9 @@ pub fn verify(
     let layout = Layout::of(path);
     let sidecar = Sidecar::read(&layout.path(output::SIDECAR))?;
     let what = Written { format: sidecar.format, storage: sidecar.storage.clone(), layout };
+    let mean = MeanRouting::of(model, what.format, cases)?;
     let mut certificate = check(model, codec, &what, cases, emit, cancelled)?;
+    mean.tell(&mut certificate);
     let files = sidecar.check_files(&what.layout.hashes(single_name(sidecar.format))?);
     certificate.add_files(files, &sidecar.storage);
     emit(certificate.event(sidecar.format, path));

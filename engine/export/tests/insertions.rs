@@ -61,6 +61,7 @@ fn with(base: &Path, method: &dyn Method, settings: &Values) -> Model {
         in_features: site.in_features,
         layer: Some(site.layer),
         bias: false,
+        window: (1, 1),
     });
     let plan = method.plan(settings, &sites.collect::<Vec<_>>(), 5).expect("a plan");
     model.insert_all(&plan.insertions, 5).expect("inserts");
@@ -211,4 +212,131 @@ fn a_native_folder_holds_insertions_alone_and_says_what_is_wrong_with_it() {
     assert!(refused(&text.replace("\"width\": 64", "\"width\": 60")).contains("instead of"));
     assert!(refused(&text.replace("layers.1", "layers.7")).contains("layers.7"));
     assert!(refused("{").contains("temper_adapter.json"));
+}
+
+/// Three experts of two directions on every layer, moved, after a pass of training.
+fn routed(base: &Path) -> Model {
+    use temper_nn::slots::{Mix, Router, Scale};
+    let plain = temper_nn::Slots::low_rank(6, Scale::Fixed(0.7));
+    let temper_nn::slots::Delta::Chain(chain) = &plain.delta else { panic!("a chain") };
+    let mix = Mix::Routed(Router { experts: 3, top: 2, factor: chain.a });
+    let slots = temper_nn::Slots { mix, ..plain };
+    let mut model = load(base);
+    for site in model.sites_mut() {
+        site.attach(&slots, 5).expect("attaches");
+    }
+    for param in &model.params().expect("parameters") {
+        let mut noise = vec![0f32; param.elements()];
+        Stream::new(3, &param.name).fill_normal(&mut noise, 0.2);
+        let noise = candle_core::Tensor::from_vec(noise, param.var.dims(), &candle_core::Device::Cpu);
+        param.var.set(&(param.var.as_tensor() + noise.expect("tensor")).expect("adds")).expect("sets");
+    }
+    let tokens: Vec<u32> = (0..32).map(|at| 3 + at * 5).collect();
+    let ctx = ForwardContext { training: true, step: 1, ..ForwardContext::plain(1, 32) };
+    model.logits(&tokens.into(), &ctx).expect("a pass");
+    model
+}
+
+#[test]
+fn routers_leave_whole_in_a_native_folder_and_by_their_mean_elsewhere() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let base = base_folder(dir.path(), 48);
+    let model = routed(&base);
+    let before = logits(&model);
+    let native = dir.path().join("native");
+    let written = try_write(&model, ExportFormat::Native, &native).expect("exports");
+    assert!(written.certificate.pass(), "{:?}", written.certificate.reasons);
+    let mut back = load(&base);
+    let count = read_peft::attach(&mut back, &native).expect("reads");
+    assert_eq!(count, model.sites().len());
+    assert_close("read back", &logits(&back), &before);
+    let seen = |model: &Model| model.sites().iter().map(|site| site.routing().expect("a router")).collect::<Vec<_>>();
+    assert_eq!(seen(&back), seen(&model), "what the routers chose is in the folder");
+    assert_eq!(read_peft::describe(&native).expect("describes").rank, 6);
+    let (codec, told) = (codec(), "mean choice in the routers' place");
+    for format in [ExportFormat::Peft, ExportFormat::Hf, ExportFormat::Gguf] {
+        let out = dir.path().join(format.name());
+        let written = try_write(&model, format, &out).expect("exports");
+        assert!(written.certificate.pass(), "{}: {:?}", format.name(), written.certificate.reasons);
+        assert!(written.certificate.checks.iter().any(|check| check.name == told && check.pass));
+        assert!(written.certificate.reasons.iter().any(|reason| reason.contains("routers fit no weight")));
+        assert!(logits(&model) == before, "the routers are back");
+        let again = verify(&model, &codec, &written.path, &cases(&codec), &mut |_| {}, &|| false).expect("verifies");
+        assert!(again.pass() && again.checks.iter().any(|check| check.name == told));
+    }
+    let mut plain = load(&base);
+    read_peft::attach(&mut plain, &dir.path().join("peft")).expect("reads");
+    assert!(plain.sites().iter().all(|site| site.routing().is_none() && site.is_adapted()));
+    let mean = logits(&plain);
+    model.sites().iter().for_each(|site| {
+        site.fix_routing(true);
+    });
+    assert_close("the mean", &mean, &logits(&model));
+    assert!(mean != before);
+    // A second kind of adapter has no place in such a folder.
+    let mut mixed = routed(&base);
+    let site = mixed.site_mut("layers.0.attn.q").expect("a site");
+    site.attach(&temper_nn::Slots::low_rank(2, temper_nn::slots::Scale::Fixed(1.0)), 1).expect("attaches");
+    let error = try_write(&mixed, ExportFormat::Native, &dir.path().join("mixed")).expect_err("mixed").to_string();
+    assert!(error.contains("layers.0.attn.q carries something beside a router"), "{error}");
+    let config = native.join("temper_adapter.json");
+    let text = std::fs::read_to_string(&config).expect("reads");
+    std::fs::write(&config, text.replace("\"experts\": 3", "\"experts\": 2")).expect("writes");
+    let error = read_peft::attach(&mut load(&base), &native).expect_err("refused").to_string();
+    assert!(error.contains("instead of"), "{error}");
+}
+
+/// Every `nth` entry of each layer changed.
+fn with_entries(base: &Path, name: &str, nth: usize) -> Model {
+    use temper_nn::slots::{Delta, Factor, Init, Picked, Scatter};
+    let values = Factor::trained(Init::Gaussian { std: 0.3 });
+    let share = 1.0 / nth as f64;
+    let delta = Delta::Scatter(Scatter { picked: Picked::Smallest { share }, values });
+    let slots = temper_nn::Slots { delta, ..temper_nn::Slots::default() };
+    let mut model = load(base);
+    for site in model.sites_mut() {
+        site.attach(&slots, 5).expect("attaches");
+    }
+    for param in &model.params().expect("parameters") {
+        let mut noise = vec![0f32; param.elements()];
+        Stream::new(3, &format!("{name}/{}", param.name)).fill_normal(&mut noise, 0.1);
+        let noise = candle_core::Tensor::from_vec(noise, param.var.dims(), &candle_core::Device::Cpu);
+        param.var.set(&noise.expect("tensor")).expect("sets");
+    }
+    model
+}
+
+#[test]
+fn changes_of_entries_leave_in_native_folders_and_add_up_in_any_order() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let base = base_folder(dir.path(), 48);
+    let written = |name: &str, nth: usize| {
+        let (model, out) = (with_entries(&base, name, nth), dir.path().join(name));
+        let exported = try_write(&model, ExportFormat::Native, &out).expect("exports");
+        assert!(exported.certificate.pass(), "{:?}", exported.certificate.reasons);
+        (model, out)
+    };
+    let ((language, first), (_, second)) = (written("language", 9), written("task", 5));
+    let put = |folders: &[&PathBuf]| {
+        let mut model = load(&base);
+        for folder in folders {
+            assert_eq!(read_peft::attach(&mut model, folder).expect("reads"), 14);
+        }
+        model
+    };
+    assert_close("read back", &logits(&put(&[&first])), &logits(&language));
+    let both = put(&[&first, &second]);
+    assert_close("in any order", &logits(&both), &logits(&put(&[&second, &first])));
+    assert!(logits(&both) != logits(&put(&[&first])));
+    // Together they leave merged.
+    let merged = dir.path().join("merged");
+    assert!(try_write(&both, ExportFormat::Hf, &merged).expect("exports").certificate.pass());
+    assert_close("merged", &logits(&load(&merged)), &logits(&both));
+    let error = try_write(&both, ExportFormat::Native, &dir.path().join("both")).expect_err("two at once").to_string();
+    assert!(error.contains("was changed too"), "{error}");
+    let config = second.join("temper_adapter.json");
+    let text = std::fs::read_to_string(&config).expect("reads");
+    std::fs::write(&config, text.replace("layers.1.attn.q", "layers.9.attn.q")).expect("writes");
+    let error = read_peft::attach(&mut load(&base), &second).expect_err("refused").to_string();
+    assert!(error.contains("layers.9.attn.q"), "{error}");
 }

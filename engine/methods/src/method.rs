@@ -24,6 +24,9 @@ pub struct SiteDims {
     pub layer: Option<usize>,
     /// Whether it has a bias.
     pub bias: bool,
+    /// Rows and columns of the window that a kernel's columns belong to, (1, 1) for a linear layer: its columns are
+    /// channels, rows and columns of the window, in this order.
+    pub window: (usize, usize),
 }
 
 /// A weight that is no linear layer: embedding, norm, head.

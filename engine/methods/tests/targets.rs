@@ -31,7 +31,15 @@ fn site(hf_name: &str) -> SiteDims {
         (Some(layer), Some((_, own))) => format!("layers.{layer}.{own}"),
         _ => "head".to_owned(),
     };
-    SiteDims { name, hf_name: hf_name.to_owned(), out_features: 32, in_features: 32, layer, bias: false }
+    SiteDims {
+        name,
+        hf_name: hf_name.to_owned(),
+        out_features: 32,
+        in_features: 32,
+        layer,
+        bias: false,
+        window: (1, 1),
+    }
 }
 
 /// A llama of `layers` blocks with its head.

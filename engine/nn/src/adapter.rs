@@ -13,7 +13,8 @@ use crate::optim::OptimiserEdit;
 use crate::param::{Grads, Param};
 use crate::rules::At;
 use crate::site::Layer;
-use crate::slots::{Part, Rule, Score};
+use crate::slots::{Part, Rule, Score, Slots};
+use crate::telemetry::Routing;
 use crate::{NnError, Result};
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
@@ -73,6 +74,30 @@ pub trait Adapter: Send + Sync {
     /// A failing tensor operation.
     fn peft(&self, _below: Layer<'_>) -> Result<Option<PeftLayer>> {
         Ok(None)
+    }
+
+    /// Puts the mean of what a router was seen choosing in its place, or the router back, and says whether it stood there
+    /// before. With the mean it merges and leaves as a sum of low rank: an approximation of what it does with its router.
+    fn fix_routing(&self, _on: bool) -> bool {
+        false
+    }
+
+    /// What its router was seen choosing; none for an adapter that treats all tokens alike.
+    fn routing(&self) -> Option<Routing> {
+        None
+    }
+
+    /// The single entries that it adds to, with what it adds; none for a change of another structure, or of all entries.
+    ///
+    /// # Errors
+    /// A failing tensor operation.
+    fn entries(&self) -> Result<Option<Entries>> {
+        Ok(None)
+    }
+
+    /// The slots it is made of, where it is made of slots.
+    fn as_slots(&self) -> Option<&Slots> {
+        None
     }
 
     /// While on, what counts as a constant in the backward pass (such as the row norms of a normaliser) keeps its
@@ -199,6 +224,13 @@ pub enum Edit {
         /// Whether the factors begin again from their first values.
         fresh: bool,
     },
+    /// Keeps these entries, by their numbers in the weight, and starts them from 0 again.
+    Pick {
+        /// Row by row and ascending.
+        numbers: Vec<u32>,
+    },
+    /// Holds the entries that have grown larger than the largest was at the start.
+    HoldGrown,
     /// Takes the whole adapter off its layer: whoever asks for it does so, the adapter says what is to be forgotten.
     Remove,
 }
@@ -282,6 +314,17 @@ pub enum AdapterExport {
         /// (out), f32.
         bias: Option<Tensor>,
     },
+}
+
+/// Single entries of a weight and what is added to them, row by row, each (entries), f32.
+#[derive(Debug, Clone)]
+pub struct Entries {
+    /// Row of each; whole numbers.
+    pub rows: Tensor,
+    /// Column of each.
+    pub cols: Tensor,
+    /// What is added.
+    pub values: Tensor,
 }
 
 /// One layer of an adapter file in the form of one of PEFT's types.

@@ -38,7 +38,7 @@ pub mod storage;
 pub mod telemetry;
 
 pub use adapter::{
-    Adapter, AdapterExport, Edit, Edited, Find, FusedChange, FusedRows, MergedWeight, PeftLayer, PeftSetting,
+    Adapter, AdapterExport, Edit, Edited, Entries, Find, FusedChange, FusedRows, MergedWeight, PeftLayer, PeftSetting,
 };
 pub use bytes::{Bytes, Map};
 pub use context::ForwardContext;
@@ -56,4 +56,4 @@ pub use site::{Layer, LinearSite, Weight};
 pub use slot_adapter::SlotAdapter;
 pub use slots::Slots;
 pub use storage::{StorageKind, dequantise, quantise};
-pub use telemetry::{SiteTelemetry, Throttle};
+pub use telemetry::{Routing, SiteTelemetry, Throttle};

@@ -28,6 +28,8 @@ pub struct Moved {
     pub sites: Vec<String>,
     /// Whether parameters have another shape or mask: lists of them have to be made anew.
     pub params: bool,
+    /// Whether a first part of the run has only found out what is trained from here on: what was reached before is no result.
+    pub anew: bool,
 }
 
 /// One optimiser step of everything trained, with what comes before and after it: adapters look at the clipped gradients
@@ -84,10 +86,15 @@ fn follow(sites: &mut [&mut LinearSite], optimiser: &mut AdamW, at: At) -> Resul
             Action::KeepSites { share, fresh } if due == Due::Last => {
                 keep_sites(sites, &members, rule.score, share, fresh)?
             }
+            Action::KeepEntries { share } if due == Due::Last => keep_entries(sites, &members, rule.score, share)?,
+            Action::HoldGrown if due == Due::Last => members.iter().map(|place| (*place, Edit::HoldGrown)).collect(),
             // Done at the last look only, or before anything was attached.
-            Action::KeepSites { .. } | Action::SetRank { .. } | Action::SetTerms { .. } | Action::ShareOut { .. } => {
-                Vec::new()
-            }
+            Action::KeepSites { .. }
+            | Action::KeepEntries { .. }
+            | Action::HoldGrown
+            | Action::SetRank { .. }
+            | Action::SetTerms { .. }
+            | Action::ShareOut { .. } => Vec::new(),
         };
         let mut removed = Vec::new();
         for (place, edit) in edits {
@@ -96,6 +103,7 @@ fn follow(sites: &mut [&mut LinearSite], optimiser: &mut AdamW, at: At) -> Resul
             let edited = adapter.apply(&edit)?;
             edited.optimiser.iter().for_each(|edit| optimiser.edit(edit));
             moved.params |= edited.params;
+            moved.anew |= matches!(edit, Edit::Pick { .. } | Edit::Open { fresh: true });
             if let Some(site) = sites_moved.get_mut(place.site) {
                 *site |= edited.moved;
             }
@@ -231,6 +239,39 @@ fn keep_sites(
     }
     let edit = |kept| if kept { Edit::Open { fresh } } else { Edit::Remove };
     Ok(members.iter().zip(kept).map(|(place, kept)| (*place, edit(kept))).collect())
+}
+
+/// LT-SFT's choice: a share of the entries of all sites together, those with the largest scores; what has not moved is never
+/// kept. Of equal ones the first in the order of the sites.
+fn keep_entries(sites: &[&mut LinearSite], members: &[Place], score: Score, share: f64) -> Result<Vec<(Place, Edit)>> {
+    // One site at a time and in f32: there are as many as the weights have numbers.
+    let of = |place: &Place| -> Result<Vec<f32>> {
+        let scores = ask(sites, std::slice::from_ref(place), |adapter| adapter.scores(score))?;
+        Ok(scores.into_iter().flatten().map(|score| score as f32).collect())
+    };
+    let mut all: Vec<f32> = Vec::new();
+    for place in members {
+        all.extend(of(place)?);
+    }
+    let count = ((share * all.len() as f64).round() as usize).clamp(1, all.len().max(1));
+    let limit = match all.len().checked_sub(count) {
+        Some(at) if !all.is_empty() => *all.select_nth_unstable_by(at, f32::total_cmp).1,
+        _ => 0.0,
+    };
+    let mut ties = count.saturating_sub(all.iter().filter(|score| **score > limit).count());
+    let mut edits = Vec::with_capacity(members.len());
+    for place in members {
+        let mut numbers = Vec::new();
+        for (number, score) in (0u32..).zip(of(place)?) {
+            let tied = score == limit && ties > 0 && score > 0.0;
+            ties -= usize::from(tied);
+            if score > limit || tied {
+                numbers.push(number);
+            }
+        }
+        edits.push((*place, if numbers.is_empty() { Edit::Remove } else { Edit::Pick { numbers } }));
+    }
+    Ok(edits)
 }
 
 /// How many of `values`, falling, to keep: the fewest that hold `share` of `energy`, or those up to the bend of the curve

@@ -29,10 +29,35 @@ pub struct SiteTelemetry {
     pub spectrum: Vec<f32>,
     /// Euclidean norm of the change of the bias; 0 where it stays as it is.
     pub bias_shift: f64,
+    /// What a router does, where there is one: the other measurements are then those of its mean choice.
+    pub routing: Option<Routing>,
+}
+
+/// What a router was seen choosing, smoothed over the last passes of training.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Routing {
+    /// Share of its choices by expert, together 1.
+    pub load: Vec<f64>,
+    /// Mean weight by expert, together 1.
+    pub mean: Vec<f64>,
+    /// Mean entropy of its softmax over all experts, nats: ln E when it does not tell tokens apart.
+    pub entropy: f64,
+}
+
+/// An expert with less than this share of an even load is dead.
+const DEAD: f64 = 0.05;
+
+impl Routing {
+    /// How many experts hardly answer for any token.
+    #[must_use]
+    pub fn dead(&self) -> usize {
+        let even = 1.0 / self.load.len().max(1) as f64;
+        self.load.iter().filter(|load| **load < DEAD * even).count()
+    }
 }
 
 /// Names under which [`SiteTelemetry::value`] answers; methods declare their series from them.
-pub const SERIES: &[&str] = &["rank", "effective_rank", "energy", "bias_shift"];
+pub const SERIES: &[&str] = &["rank", "effective_rank", "energy", "bias_shift", "router_entropy", "largest_load"];
 
 impl SiteTelemetry {
     /// From the singular values of the change, largest first, and the norm of the weight.
@@ -45,6 +70,7 @@ impl SiteTelemetry {
             energy: if weight_norm > 0.0 { norm / weight_norm } else { 0.0 },
             spectrum: spectrum.iter().map(|&value| value as f32).collect(),
             bias_shift: 0.0,
+            routing: None,
         }
     }
 
@@ -56,6 +82,8 @@ impl SiteTelemetry {
             "effective_rank" => Some(self.effective_rank),
             "energy" => Some(self.energy),
             "bias_shift" => Some(self.bias_shift),
+            "router_entropy" => self.routing.as_ref().map(|routing| routing.entropy),
+            "largest_load" => self.routing.as_ref().map(|routing| routing.load.iter().copied().fold(0.0, f64::max)),
             _ => None,
         }
     }

@@ -1,7 +1,9 @@
 //! Everything the engine says, as values. `--json` prints them unchanged, one per line.
 
 use crate::event_parts::nan_if_null;
-pub use crate::event_parts::{AttentionSize, Check, Figure, Figures, PreviewRow, QuarantineRow, RunStatus, SiteInfo, Standing};
+pub use crate::event_parts::{
+    AttentionSize, Check, ExpertLoad, Figure, Figures, PreviewRow, QuarantineRow, RunStatus, SiteInfo, Standing,
+};
 use crate::{MethodCard, Problem};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -153,6 +155,8 @@ pub enum Event {
     },
     /// How large the entries are that the attention of a block compares.
     Attention(AttentionSize),
+    /// What the router of a layer chose.
+    Experts(ExpertLoad),
     /// An answer to a sample prompt.
     Sample {
         /// Step; 0 is the base.

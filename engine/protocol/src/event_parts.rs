@@ -142,6 +142,22 @@ pub(crate) fn nan_if_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
     Ok(Option::<f64>::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }
 
+/// What the router of a layer chose, smoothed over the last passes of training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ExpertLoad {
+    /// Step.
+    pub step: u64,
+    /// Site, such as `layers.3.attn.q`.
+    pub site: String,
+    /// Share of the choices by expert, together 1.
+    pub load: Vec<f64>,
+    /// Mean entropy of the router, nats; the logarithm of the number of experts when it does not tell tokens apart.
+    #[serde(deserialize_with = "nan_if_null")]
+    pub entropy: f64,
+    /// How many experts hardly answer for any token.
+    pub dead: u64,
+}
+
 /// How large the entries are that the attention of a block compares: a measurement without a verdict.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AttentionSize {

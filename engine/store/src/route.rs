@@ -5,7 +5,7 @@
 
 use crate::rows::RunUpdate;
 use std::borrow::Cow;
-use temper_protocol::event::AttentionSize;
+use temper_protocol::event::{AttentionSize, ExpertLoad};
 use temper_protocol::{Event, RunStatus};
 
 /// What an event means to the store.
@@ -35,6 +35,8 @@ pub(crate) fn unit_of(name: &str) -> &'static str {
         _ if name.starts_with("phase/") => "s",
         _ if name.ends_with("/top1_agreement") || name.ends_with("/negative_flips") => "share",
         _ if name.starts_with("probe/") => "nats",
+        _ if name.starts_with("experts/") && name.ends_with("/entropy") => "nats",
+        _ if name.starts_with("experts/") && name.contains("/load/") => "share",
         _ => "",
     }
 }
@@ -66,6 +68,14 @@ fn attention(size: &AttentionSize) -> Routed {
         step: Some(size.step),
         ..Routed::default()
     }
+}
+
+/// A series for each expert of a layer, and two of its router.
+fn experts(load: &ExpertLoad) -> Routed {
+    let name = |measure: &str| Cow::Owned(format!("experts/{}/{measure}", load.site));
+    let shares = load.load.iter().enumerate().map(|(expert, share)| (name(&format!("load/{expert}")), *share));
+    let router = [(name("entropy"), load.entropy), (name("dead"), load.dead as f64)];
+    Routed { points: shares.chain(router).collect(), step: Some(load.step), ..Routed::default() }
 }
 
 /// What to write for `event`. Ranks have a table of their own and are handled by the store.
@@ -131,6 +141,7 @@ pub(crate) fn route(event: &Event) -> Routed {
         }
         Event::Attention(size) => attention(size),
         Event::RowLosses { step, .. } => listed(Some(*step), RunUpdate::default()),
+        Event::Experts(load) => experts(load),
         Event::Rank { step, .. } => Routed { step: Some(*step), ..Routed::default() },
         Event::Queued { .. } => listed(None, status("queued")),
         Event::Preparing { .. } => listed(None, status("preparing")),

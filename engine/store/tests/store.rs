@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use temper_protocol::event::AttentionSize;
+use temper_protocol::event::{AttentionSize, ExpertLoad};
 use temper_protocol::{Act, Code, Command, Event, Problem, RunStatus};
 use temper_store::{NewRun, ProjectLock, Reader, RunUpdate, Store, StoreError, push_command};
 
@@ -227,6 +227,23 @@ fn attention_of_a_block_becomes_three_series() {
     let reader = Reader::open(folder.path()).expect("reader");
     for (measure, value) in [("ratio", 3.0), ("base_ratio", 2.0), ("change_share", 0.25)] {
         let points = reader.points(run, &format!("attention/layers.3/{measure}"), 0, u64::MAX, 10).expect("points");
+        assert_eq!(points.iter().map(|point| (point.step, point.value)).collect::<Vec<_>>(), [(150, value)]);
+    }
+}
+
+#[test]
+fn experts_of_a_layer_become_a_series_each() {
+    let folder = tempfile::tempdir().expect("folder");
+    let store = Store::open(folder.path()).expect("store");
+    let run = half_a_run(&store);
+    let site = "layers.3.attn.q".to_owned();
+    let load = ExpertLoad { step: 150, site, load: vec![0.75, 0.25, 0.0], entropy: 0.5, dead: 1 };
+    store.push_event(run, &Event::Experts(load)).expect("pushes");
+    store.flush().expect("flushes");
+    let reader = Reader::open(folder.path()).expect("reader");
+    for (measure, value) in [("load/0", 0.75), ("load/1", 0.25), ("load/2", 0.0), ("entropy", 0.5), ("dead", 1.0)] {
+        let points =
+            reader.points(run, &format!("experts/layers.3.attn.q/{measure}"), 0, u64::MAX, 10).expect("points");
         assert_eq!(points.iter().map(|point| (point.step, point.value)).collect::<Vec<_>>(), [(150, value)]);
     }
 }

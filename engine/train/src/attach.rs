@@ -52,6 +52,7 @@ pub fn dims_of(model: &Model) -> ModelDims {
             out_features: site.out_features,
             in_features: site.in_features,
             layer: Some(site.layer),
+            window: (1, 1),
         })
         .collect();
     let own = names::slots(config)

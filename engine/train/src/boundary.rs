@@ -61,6 +61,10 @@ impl Run<'_> {
             let round = step.div_ceil(every.min().unwrap_or(step).max(1));
             let (model, whole) = (&self.model, self.attached.whole_weights);
             self.clock.time(Phase::Probes, || ranks::tell(model, whole, round, step, watch))?;
+            // Early on a few passes say little.
+            if 2 * step >= self.total_steps {
+                ranks::warn_of_dead(model, &mut self.dead_experts_told, watch);
+            }
             let validation = self.validation.as_ref().and_then(|validation| validation.batches().first());
             if let Some(tokens) = validation.or_else(|| self.probes.batches().next()) {
                 let (sizes, driver) = (&mut self.sizes, &self.driver);

@@ -5,6 +5,7 @@ use crate::watch::Watch;
 use temper_models::Model;
 use temper_nn::{LinearSite, Throttle};
 use temper_protocol::Event;
+use temper_protocol::event::ExpertLoad;
 
 /// Operations that one round may cost.
 const ROUND_OPERATIONS: f64 = 4e9;
@@ -36,6 +37,27 @@ pub fn tell(model: &Model, whole_weights: bool, round: u64, step: u64, watch: &W
         tell_site(site, step, watch)?;
     }
     Ok(())
+}
+
+/// Says once, in words, that experts of routers hardly answer for any token; `told` remembers that it was said.
+pub fn warn_of_dead(model: &Model, told: &mut bool, watch: &Watch<'_>) {
+    if *told {
+        return;
+    }
+    let dead = |site: &LinearSite| site.routing().map_or(0, |routing| routing.dead());
+    let idle: Vec<(&str, usize)> =
+        model.sites().into_iter().map(|site| (site.name(), dead(site))).filter(|(_, dead)| *dead > 0).collect();
+    if let Some((worst, count)) = idle.iter().max_by_key(|(_, dead)| *dead) {
+        *told = true;
+        watch.warn(
+            "dead_experts",
+            format!(
+                "routers of {} layers hardly use some of their experts ({count} in {worst}): these are memory without \
+                 use; fewer experts, or a balance loss above 0, spread the tokens",
+                idle.len()
+            ),
+        );
+    }
 }
 
 /// Measures and says the sites that rules have just changed, by their names; rank 0 where they took the change off.
@@ -85,6 +107,15 @@ fn unmeasured(site: &str, rank: u64, step: u64) -> Event {
 
 fn tell_site(site: &LinearSite, step: u64, watch: &Watch<'_>) -> Result<()> {
     if let Some(found) = site.telemetry()? {
+        if let Some(routing) = &found.routing {
+            watch.say(Event::Experts(ExpertLoad {
+                step,
+                site: site.name().to_owned(),
+                load: routing.load.clone(),
+                entropy: routing.entropy,
+                dead: routing.dead() as u64,
+            }));
+        }
         watch.say(Event::Rank {
             step,
             site: site.name().to_owned(),

@@ -53,6 +53,8 @@ pub(crate) struct Run<'a> {
     pub(crate) prompts: Prompts,
     pub(crate) driver: Driver,
     pub(crate) sizes: Sizes,
+    /// Whether it was said that experts hardly answer for any token.
+    pub(crate) dead_experts_told: bool,
     pub(crate) prefix: Option<PrefixCache>,
     pub(crate) optimiser: AdamW,
     pub(crate) schedule: Schedule,
@@ -209,6 +211,9 @@ impl Run<'_> {
         drop((grads, sites));
         if moved.params {
             self.refresh_params()?;
+        }
+        if moved.anew {
+            self.state.evals.begin_anew();
         }
         self.clock.add(Phase::Optimiser, optimising);
 

@@ -263,6 +263,7 @@ fn assemble<'a>(
         prompts,
         driver,
         sizes: Sizes::default(),
+        dead_experts_told: false,
         prefix,
         optimiser: AdamW::new(adamw(&project.train)),
         schedule: Schedule::new(&project.train, total_steps),

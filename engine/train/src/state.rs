@@ -60,6 +60,11 @@ pub struct Evals {
 }
 
 impl Evals {
+    /// Forgets the best loss: a rule has begun anew, and what was reached before is no result of the run.
+    pub fn begin_anew(&mut self) {
+        (self.best_loss, self.best_step, self.without_improvement) = (Exact::default(), 0, 0);
+    }
+
     /// Takes in a validation loss, nats per trained token, and says whether it is the best so far. A loss that is not
     /// finite is never the best, and does not keep a later one from being it.
     pub fn record(&mut self, step: u64, loss: f64) -> bool {

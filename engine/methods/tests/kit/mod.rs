@@ -111,6 +111,7 @@ pub(crate) fn dims() -> ModelDims {
         in_features,
         layer: name.split('.').nth(1).and_then(|layer| layer.parse().ok()),
         bias,
+        window: (1, 1),
     });
     ModelDims { sites: sites.collect(), own: Vec::new(), head_features: 4 }
 }

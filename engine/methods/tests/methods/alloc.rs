@@ -59,6 +59,7 @@ pub(crate) fn plan(id: &str, settings: &[(&str, Value)]) -> Outcome<Plan> {
             in_features: SIDE,
             layer: Some(index),
             bias: false,
+            window: (1, 1),
         })
         .collect();
     Ok(find(id)?.plan(&values(settings), &dims, 1)?)

@@ -47,6 +47,7 @@ pub(crate) fn dims(hf: &str, bias: bool) -> SiteDims {
         in_features: SIDE,
         layer: Some(0),
         bias,
+        window: (1, 1),
     }
 }
 
@@ -255,6 +256,7 @@ pub(crate) fn blocks(count: usize, hidden: usize, keys: usize) -> ModelDims {
         in_features: hidden,
         layer: Some(layer),
         bias: false,
+        window: (1, 1),
     };
     ModelDims { sites: (0..count).map(site).collect(), own: Vec::new(), head_features: 4 }
 }

@@ -14,6 +14,7 @@ fn model() -> ModelDims {
         in_features: 4,
         layer: Some(layer),
         bias: true,
+        window: (1, 1),
     };
     let own = |name: &str, entries: u64| OwnDims { name: name.to_owned(), entries };
     ModelDims {

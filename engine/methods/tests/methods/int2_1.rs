@@ -19,6 +19,7 @@ fn block() -> Vec<SiteDims> {
         in_features,
         layer: Some(0),
         bias: false,
+        window: (1, 1),
     };
     let (hidden, inner) = (4096, 11008);
     let square = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"];

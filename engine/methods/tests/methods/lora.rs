@@ -22,6 +22,7 @@ fn model() -> Vec<SiteDims> {
         in_features,
         layer: Some(layer),
         bias: false,
+        window: (1, 1),
     };
     blocks.map(site).collect()
 }

@@ -28,6 +28,8 @@ mod eora;
 #[cfg(test)]
 mod eva;
 #[cfg(test)]
+mod flora;
+#[cfg(test)]
 mod forget;
 #[cfg(test)]
 mod full;
@@ -62,6 +64,8 @@ mod lora_pro;
 #[cfg(test)]
 mod lq_lora;
 #[cfg(test)]
+mod lt_sft;
+#[cfg(test)]
 mod mam;
 #[cfg(test)]
 mod miss;
@@ -90,10 +94,14 @@ mod prompt;
 #[cfg(test)]
 mod pyra;
 #[cfg(test)]
+mod sara;
+#[cfg(test)]
 mod sketchtune;
 #[cfg(test)]
 mod soka;
 #[cfg(test)]
 mod sora;
+#[cfg(test)]
+mod tlora;
 #[cfg(test)]
 mod vera;

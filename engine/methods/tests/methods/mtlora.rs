@@ -25,6 +25,7 @@ fn model(blocks: usize) -> ModelDims {
         in_features,
         layer: Some(layer),
         bias: true,
+        window: (1, 1),
     };
     let sites = (0..blocks).flat_map(|layer| parts.map(|part| site(layer, part))).collect();
     let own = |name: &str, entries: u64| OwnDims { name: name.to_owned(), entries };

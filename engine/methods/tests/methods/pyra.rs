@@ -15,6 +15,7 @@ fn sites(blocks: usize, hidden: usize) -> Vec<SiteDims> {
         in_features: hidden,
         layer: Some(layer),
         bias: true,
+        window: (1, 1),
     };
     let parts = [("attn.q", hidden), ("attn.k", hidden), ("attn.v", hidden), ("mlp.up", 4 * hidden)];
     (0..blocks).flat_map(|layer| parts.map(|(part, out)| site(layer, part, out))).collect()

@@ -38,6 +38,7 @@ fn a_7b_llama_trains_87_million_numbers() -> Outcome {
         in_features,
         layer: Some(0),
         bias: false,
+        window: (1, 1),
     };
     let dims = ModelDims { sites: all.map(site).collect(), own: Vec::new(), head_features: 64 };
     let trained = 32 * find("sketchtune")?.trained_parameters(&values(&[]), &dims)?;

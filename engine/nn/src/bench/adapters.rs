@@ -3,7 +3,7 @@
 use super::{Agreement, Case, Pair, Sizes, language, normal, trained};
 use crate::Result;
 use crate::frozen::FrozenWeight;
-use crate::ops::{self, Codes, Dropout, FrozenLinear, Seeded, Seen, reference};
+use crate::ops::{self, Choice, Codes, Dropout, FrozenLinear, Places, Seeded, Seen, reference};
 use crate::rng::Stream;
 use crate::storage::StorageKind;
 use candle_core::{Device, Tensor, Var};
@@ -22,7 +22,10 @@ pub(super) const CASES: &[Case] = &[
     Case { op: "dropout", variant: "", agreement: Agreement::Nothing, build: dropout },
     case("seeded_sum", seeded_sum),
     case("linear_row_groups", linear_row_groups),
+    case("linear_at", linear_at),
     case("linear_look_up", linear_look_up),
+    case("route", route),
+    case("expert_balance", expert_balance),
     case("tap", tap),
 ];
 
@@ -70,6 +73,35 @@ fn seeded_sum(sizes: &Sizes) -> Result<Pair> {
     let same = Arc::clone(&seeded);
     let candle = move |c: &[Tensor]| reference::seeded_sum(&c[0], &same);
     trained(&[normal("c", &[BASES])?], move |c| ops::seeded_sum(&c[0], &seeded), candle)
+}
+
+/// One entry of a hundred; candle's side multiplies by the whole matrix, in which it puts the values.
+fn linear_at(sizes: &Sizes) -> Result<Pair> {
+    let (rows, cols) = (sizes.inner, sizes.hidden);
+    let numbers: Vec<u32> = (0..rows * cols).step_by(100).filter_map(|number| u32::try_from(number).ok()).collect();
+    let places = Arc::new(Places::new(rows, cols, &numbers)?);
+    let same = Arc::clone(&places);
+    let inputs = [activations(sizes)?, normal("values", &[numbers.len()])?];
+    let candle = move |x: &[Tensor]| reference::linear_at(&x[0], &x[1], &same);
+    trained(&inputs, move |x| ops::linear_at(&x[0], &x[1], &places), candle)
+}
+
+/// Two of eight experts.
+fn route(sizes: &Sizes) -> Result<Pair> {
+    let inputs = [normal("h", &[sizes.tokens(), 8 * sizes.rank])?, normal("logits", &[sizes.tokens(), 8])?];
+    // Choosing is part of the operation.
+    let ours = |x: &[Tensor]| ops::route(&x[0], &x[1], &Arc::new(Choice::of(&x[1], 2)?));
+    trained(&inputs, ours, |x| reference::route(&x[0], &x[1], &Choice::of(&x[1], 2)?))
+}
+
+fn expert_balance(sizes: &Sizes) -> Result<Pair> {
+    let counted: Arc<[bool]> = (0..sizes.tokens()).map(|token| token % 5 != 4).collect();
+    let same = Arc::clone(&counted);
+    let logits = normal("logits", &[sizes.tokens(), 8])?;
+    let choice = Arc::new(Choice::of(&logits, 2)?);
+    let other = Arc::clone(&choice);
+    let candle = move |x: &[Tensor]| reference::expert_balance(&x[0], &other, &same);
+    trained(&[logits], move |x| ops::expert_balance(&x[0], &choice, &counted), candle)
 }
 
 fn linear_row_groups(sizes: &Sizes) -> Result<Pair> {

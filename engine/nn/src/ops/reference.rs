@@ -69,6 +69,55 @@ pub fn seeded_sum(coefficients: &Tensor, seeded: &super::Seeded) -> Result<Tenso
     Ok(sum)
 }
 
+/// A product with the matrix (out, in) that has `values` at `places` and 0 elsewhere.
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn linear_at(x: &Tensor, values: &Tensor, places: &super::Places) -> Result<Tensor> {
+    let (rows, cols) = places.sides();
+    let device = values.device();
+    let numbers: Vec<u32> = places.iter().filter_map(|(row, col)| u32::try_from(row * cols + col).ok()).collect();
+    let numbers = Tensor::new(numbers, device)?;
+    let whole = Tensor::zeros(rows * cols, values.dtype(), device)?.index_add(&numbers, values, 0)?;
+    linear(x, &whole.reshape((rows, cols))?, None)
+}
+
+/// 1 for who answers for a token and 0 for the others, (tokens, experts); a constant like `like`.
+fn chosen(choice: &super::Choice, like: &Tensor) -> Result<Tensor> {
+    let mask: Vec<f64> = choice.chosen().iter().map(|chosen| if *chosen { 1.0 } else { 0.0 }).collect();
+    Ok(Tensor::from_vec(mask, (choice.tokens(), choice.experts()), like.device())?.to_dtype(like.dtype())?)
+}
+
+/// [`super::route`].
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn route(h: &Tensor, logits: &Tensor, choice: &super::Choice) -> Result<Tensor> {
+    let experts = choice.experts();
+    let flat = logits.reshape(((), experts))?;
+    let largest = flat.max_keepdim(D::Minus1)?.detach();
+    let kept = flat.broadcast_sub(&largest)?.exp()?.mul(&chosen(choice, logits)?)?;
+    let weights = kept.broadcast_div(&kept.sum_keepdim(D::Minus1)?)?.unsqueeze(D::Minus1)?;
+    let rank = h.dim(D::Minus1)? / experts;
+    Ok(h.reshape(((), experts, rank))?.broadcast_mul(&weights)?.reshape(h.dims())?)
+}
+
+/// [`super::expert_balance`].
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn expert_balance(logits: &Tensor, choice: &super::Choice, counted: &[bool]) -> Result<Tensor> {
+    let experts = choice.experts();
+    let flat = logits.reshape(((), experts))?;
+    let counts: Vec<f64> = counted.iter().map(|counted| if *counted { 1.0 } else { 0.0 }).collect();
+    let (rows, count) = (counts.len(), counts.iter().sum::<f64>());
+    let counts = Tensor::from_vec(counts, (rows, 1), logits.device())?.to_dtype(logits.dtype())?;
+    let shares = chosen(choice, logits)?.broadcast_mul(&counts)?.sum(0)?;
+    let shares = shares.affine(1.0 / (count * choice.top() as f64), 0.0)?;
+    let means = softmax(&flat)?.broadcast_mul(&counts)?.sum(0)?.affine(1.0 / count, 0.0)?;
+    Ok(shares.mul(&means)?.sum_all()?.affine(experts as f64, 0.0)?)
+}
+
 /// A linear layer over `weight` (out, in) whose blocks of each group of rows are multiplied by `I + B_i`, and `B_i` added
 /// where `tiled`; `blocks` (out/size, size, size).
 ///

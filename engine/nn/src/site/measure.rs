@@ -64,8 +64,13 @@ impl LinearSite {
                 *self.original_norm.get_or_init(|| norm)
             }
         };
+        let routing = self.routing();
+        // A change that depends on the token has no one size: its mean has.
+        let before = self.fix_routing(true);
+        let changes = self.export();
+        self.fix_routing(before);
         let (mut low_rank, mut shift) = (Vec::new(), 0.0);
-        for change in self.export()? {
+        for change in changes? {
             match change {
                 AdapterExport::LowRank { a, b, scale, bias, .. } => {
                     low_rank.push((b, a, scale));
@@ -83,7 +88,7 @@ impl LinearSite {
             }
         }
         let found = telemetry::of_low_rank(&low_rank, norm)?;
-        Ok(Some(SiteTelemetry { bias_shift: shift, ..found }))
+        Ok(Some(SiteTelemetry { bias_shift: shift, routing, ..found }))
     }
 
     /// How many terms rules chose for the sums of products on this layer, where they did: such a sum has no rank of its own.

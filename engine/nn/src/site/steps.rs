@@ -8,6 +8,7 @@ use crate::Result;
 use crate::adapter::{Adapter, Find};
 use crate::param::Grads;
 use crate::rules::At;
+use crate::telemetry::Routing;
 use candle_core::Tensor;
 use std::sync::atomic::Ordering;
 
@@ -16,6 +17,19 @@ impl LinearSite {
     /// differences see the function whose gradient is taken.
     pub fn hold_constants(&self, on: bool) {
         self.adapters.iter().for_each(|adapter| adapter.hold_constants(on));
+    }
+
+    /// Puts the mean of what routers were seen choosing in their place, or the routers back; says whether a mean stood there
+    /// before. See [`Adapter::fix_routing`].
+    pub fn fix_routing(&self, on: bool) -> bool {
+        let before: Vec<bool> = self.adapters.iter().map(|adapter| adapter.fix_routing(on)).collect();
+        before.contains(&true)
+    }
+
+    /// What a router on it was seen choosing; none where no change depends on the input.
+    #[must_use]
+    pub fn routing(&self) -> Option<Routing> {
+        self.adapters.iter().find_map(|adapter| adapter.routing())
     }
 
     /// Sum of the adapters' extra losses, a scalar; none while they are switched off.

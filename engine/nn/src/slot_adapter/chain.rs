@@ -5,12 +5,13 @@
 
 use super::calibrate::Starts;
 use super::held::{Held, Place, Subspace, values};
+use super::tucker::HeldTucker;
 use crate::Result;
 use crate::adapter::MergedWeight;
 use crate::fused::{FusedFactor, FusedLowRank};
 use crate::ops::{Dropout, add_constant, linear_trained, low_rank, scale_features};
 use crate::param::{Param, Role};
-use crate::slots::{Base, Chain, Core, Factor, Part};
+use crate::slots::{Base, Chain, Core, Factor, Part, Tucker};
 use candle_core::Tensor;
 
 /// A change of low rank with its tensors.
@@ -25,6 +26,7 @@ enum Parts {
     Chain(Box<Triple>),
     /// The elementwise product of two chains.
     Hadamard(Box<[Triple; 2]>),
+    Tucker(Box<HeldTucker>),
 }
 
 /// The factors of one chain.
@@ -134,6 +136,7 @@ impl Triple {
             Part::A => Some(&self.a),
             Part::B => Some(&self.b),
             Part::Core => self.core.held(),
+            Part::Values => None,
         }
     }
 
@@ -143,7 +146,7 @@ impl Triple {
             (Part::A, _) => Some(&mut self.a),
             (Part::B, _) => Some(&mut self.b),
             (Part::Core, HeldCore::Diagonal(held) | HeldCore::Dense(held) | HeldCore::Gate(held)) => Some(held),
-            (Part::Core, HeldCore::None) => None,
+            (Part::Core, HeldCore::None) | (Part::Values, _) => None,
         }
     }
 
@@ -167,6 +170,11 @@ impl HeldChain {
         Ok(held)
     }
 
+    pub(super) fn tucker(tucker: &Tucker, scale: f64, spot: &Spot<'_>) -> Result<Self> {
+        let held = HeldTucker::build(tucker, spot.prefix, spot.size, spot.seed)?;
+        Ok(Self { scale, parts: Parts::Tucker(Box::new(held)), taken: None })
+    }
+
     pub(super) fn hadamard(first: &Chain, second: &Chain, scale: f64, spot: &Spot<'_>) -> Result<Self> {
         let numbered = |suffix: &'static str| Spot { suffix, ..*spot };
         let pair = [Triple::build(first, &numbered("1"))?, Triple::build(second, &numbered("2"))?];
@@ -177,7 +185,7 @@ impl HeldChain {
     pub(super) fn single(&self) -> Option<&Triple> {
         match (&self.parts, &self.taken) {
             (Parts::Chain(triple), None) => Some(&**triple),
-            (Parts::Chain(_) | Parts::Hadamard(_), _) => None,
+            (Parts::Chain(_) | Parts::Hadamard(_) | Parts::Tucker(_), _) => None,
         }
     }
 
@@ -185,7 +193,7 @@ impl HeldChain {
     pub(super) fn single_mut(&mut self) -> Option<&mut Triple> {
         match (&mut self.parts, &self.taken) {
             (Parts::Chain(triple), None) => Some(&mut **triple),
-            (Parts::Chain(_) | Parts::Hadamard(_), _) => None,
+            (Parts::Chain(_) | Parts::Hadamard(_) | Parts::Tucker(_), _) => None,
         }
     }
 
@@ -218,7 +226,7 @@ impl HeldChain {
     /// The two chains that are multiplied, when it is that.
     pub(super) fn pair(&self) -> Option<&[Triple; 2]> {
         match &self.parts {
-            Parts::Chain(_) => None,
+            Parts::Chain(_) | Parts::Tucker(_) => None,
             Parts::Hadamard(pair) => Some(pair),
         }
     }
@@ -232,6 +240,7 @@ impl HeldChain {
     fn folded(&self) -> Result<(Tensor, Tensor)> {
         match &self.parts {
             Parts::Chain(triple) => triple.folded(),
+            Parts::Tucker(tucker) => tucker.folded(),
             Parts::Hadamard(pair) => {
                 let [first, second] = &**pair;
                 let ((a1, b1), (a2, b2)) = (first.folded()?, second.folded()?);
@@ -246,6 +255,7 @@ impl HeldChain {
     fn is_inner_trained(&self) -> bool {
         match &self.parts {
             Parts::Chain(triple) => triple.a.is_trained(),
+            Parts::Tucker(tucker) => tucker.inner().next().is_some(),
             Parts::Hadamard(pair) => pair.iter().any(|triple| triple.a.is_trained()),
         }
     }
@@ -267,6 +277,12 @@ impl HeldChain {
         })
     }
 
+    /// The one chain it is where nothing is taken off: A (r, in) and B (out, r), differentiable, and the scale.
+    pub(super) fn factors(&self) -> Result<(Tensor, Tensor, f64)> {
+        let (a, b) = self.folded()?;
+        Ok((a, b, self.scale))
+    }
+
     /// The terms side by side as one product: A (r, in), B (out, r), and the scale of both.
     pub(super) fn joined(&self) -> Result<(Tensor, Tensor, f64)> {
         let terms = self.terms()?;
@@ -285,7 +301,7 @@ impl HeldChain {
     pub(super) fn has_own_rank(&self) -> bool {
         match &self.parts {
             Parts::Chain(triple) => self.taken.is_none() || !triple.a.is_trained(),
-            Parts::Hadamard(_) => false,
+            Parts::Hadamard(_) | Parts::Tucker(_) => false,
         }
     }
 
@@ -312,6 +328,10 @@ impl HeldChain {
                     let b = b.map(|b| FusedFactor::folded(b, triple.outer().collect()));
                     (a, b.unwrap_or_else(|| triple.b.fused())?)
                 }
+            }
+            Parts::Tucker(tucker) => {
+                let (a, b) = tucker.folded()?;
+                (FusedFactor::folded(a, tucker.inner().collect())?, FusedFactor::folded(b, tucker.outer().collect())?)
             }
             Parts::Hadamard(pair) => {
                 let (a, b) = self.folded()?;
@@ -345,6 +365,7 @@ impl HeldChain {
         match &self.parts {
             Parts::Chain(triple) => triple.params().collect(),
             Parts::Hadamard(pair) => pair.iter().flat_map(Triple::params).collect(),
+            Parts::Tucker(tucker) => tucker.inner().chain(tucker.outer()).collect(),
         }
     }
 }

@@ -1,29 +1,25 @@
-//! What an adapter does around an optimiser step beside taking it: extra losses, thresholds, scores, and the edits that
-//! rules ask for.
+//! What an adapter does around an optimiser step beside taking it: thresholds, scores, and the edits that rules ask for.
 //!
 //! Place in the data flow: the hooks of [`crate::Adapter`] that [`super::SlotAdapter`] hands on. Scores are taken from the
 //! clipped gradients of the factors, edits come after the step, so that what is new starts clean.
 
-use super::chain::sigmoid;
 use super::gradient::{Pair, WholeMoments};
 use super::held::{Held, values};
+use super::mix::HeldMix;
 use super::{Change, SlotAdapter};
 use crate::adapter::{Adapter as _, Edit, Edited, Find};
-use crate::ops::{linear_trained, scale_features};
 use crate::optim::OptimiserEdit;
 use crate::param::{Grads, Param};
 use crate::rng::Stream;
 use crate::rules::At;
-use crate::slots::{Delta, ExtraLoss, Factor, Part, Proximal, Score};
+use crate::slots::{Delta, Factor, Part, Proximal, Score};
 use crate::{NnError, Result};
 use candle_core::{Device, Tensor};
 use std::collections::BTreeMap;
 
-const PARTS: [Part; 3] = [Part::A, Part::B, Part::Core];
+const PARTS: [Part; 4] = [Part::A, Part::B, Part::Core, Part::Values];
 /// A gate at which σ is 1 in f32.
 const OPEN: f64 = 40.0;
-/// What makes the root of a norm differentiable where it is 0.
-const SMALLEST_SQUARE: f64 = 1e-12;
 
 /// What is remembered between steps beside the parameters.
 #[derive(Default)]
@@ -33,6 +29,8 @@ pub(super) struct Memory {
     /// Directions that the last look left in use; empty before it.
     kept: Vec<bool>,
     moments: Option<WholeMoments>,
+    /// Steps taken, where a loss is drawn by them.
+    pub(super) step: u64,
 }
 
 /// A running mean and the running mean distance from it.
@@ -57,9 +55,10 @@ impl Smoothed {
 }
 
 impl SlotAdapter {
-    fn part(&self, part: Part) -> Option<&Held> {
+    pub(super) fn part(&self, part: Part) -> Option<&Held> {
         match &self.change {
             Change::LowRank(chain) => chain.single().and_then(|triple| triple.part(part)),
+            Change::Scatter(scatter) => (part == Part::Values).then_some(scatter.values()),
             Change::None | Change::Kron(_) | Change::LookUp(_) => None,
         }
     }
@@ -67,12 +66,13 @@ impl SlotAdapter {
     fn part_mut(&mut self, part: Part) -> Option<&mut Held> {
         match &mut self.change {
             Change::LowRank(chain) => chain.single_mut().and_then(|triple| triple.part_mut(part)),
+            Change::Scatter(scatter) => (part == Part::Values).then_some(scatter.values_mut()),
             Change::None | Change::Kron(_) | Change::LookUp(_) => None,
         }
     }
 
     /// Name and values of a part that is trained.
-    fn trained(&self, part: Part) -> Option<(&str, &Tensor)> {
+    pub(super) fn trained(&self, part: Part) -> Option<(&str, &Tensor)> {
         self.part(part).and_then(Held::trained_values).map(|(name, var)| (name, var.as_tensor()))
     }
 
@@ -98,33 +98,6 @@ impl SlotAdapter {
         Ok(())
     }
 
-    pub(super) fn own_loss(&self) -> Result<Option<Tensor>> {
-        match self.slots.loss {
-            ExtraLoss::None => Ok(None),
-            ExtraLoss::Open { weight } => {
-                match (self.trained(Part::Core), self.part(Part::Core).and_then(Held::mask)) {
-                    (Some((_, gate)), None) => Ok(Some(sigmoid(gate)?.sum_all()?.affine(weight, 0.0)?)),
-                    _ => Ok(None),
-                }
-            }
-            ExtraLoss::L1 { part, weight } => {
-                let Some((_, tensor)) = self.trained(part) else { return Ok(None) };
-                let flat = tensor.flatten_all()?;
-                // The sign is a constant, 0 at 0.
-                let sign = flat.detach().sign()?;
-                let count = flat.elem_count().max(1) as f64;
-                Ok(Some(scale_features(&flat, &sign)?.sum_all()?.affine(weight / count, 0.0)?))
-            }
-            ExtraLoss::Orthogonal { weight } => {
-                let (Some((_, a)), Some((_, b))) = (self.trained(Part::A), self.trained(Part::B)) else {
-                    return Ok(None);
-                };
-                let sum = (off_identity(a)? + off_identity(&b.t()?.contiguous()?)?)?;
-                Ok(Some(sum.affine(weight, 0.0)?))
-            }
-        }
-    }
-
     pub(super) fn mask_grads(&self, grads: &mut Grads) -> Result<()> {
         for part in PARTS {
             if let Some(held) = self.part(part)
@@ -140,7 +113,7 @@ impl SlotAdapter {
         let scores: Vec<Score> = self.slots.rules.iter().map(|rule| rule.score).collect();
         for score in scores {
             match score {
-                Score::Index | Score::Explained | Score::Gate => {}
+                Score::Index | Score::Explained | Score::Gate | Score::Moved => {}
                 Score::Sensitivity { beta1, beta2 } => {
                     for part in PARTS {
                         let Some((name, tensor)) = self.trained(part) else { continue };
@@ -181,7 +154,7 @@ impl SlotAdapter {
     fn scale(&self) -> f64 {
         match &self.change {
             Change::LowRank(chain) => chain.scale(),
-            Change::None | Change::Kron(_) | Change::LookUp(_) => 1.0,
+            Change::None | Change::Kron(_) | Change::Scatter(_) | Change::LookUp(_) => 1.0,
         }
     }
 
@@ -189,6 +162,10 @@ impl SlotAdapter {
         let of = |name: &str| self.memory.scores.get(name);
         match score {
             Score::Index | Score::Explained => Ok(Vec::new()),
+            Score::Moved => match &self.change {
+                Change::Scatter(scatter) => scatter.moved(),
+                Change::None | Change::LowRank(_) | Change::Kron(_) | Change::LookUp(_) => Ok(Vec::new()),
+            },
             Score::Gate => Ok(values(&self.values_of(Part::Core)?.1)?.into_iter().map(f64::from).collect()),
             Score::ChangeSensitivity { .. } => Ok(of(&self.name).into_iter().flat_map(Smoothed::scores).collect()),
             Score::Sensitivity { .. } => {
@@ -279,6 +256,20 @@ impl SlotAdapter {
             Edit::DropHeld => self.drop_held(),
             Edit::Freeze { part, share } => self.freeze(*part, *share),
             Edit::Open { fresh } => self.open(*fresh),
+            Edit::Pick { numbers } => {
+                let name = self.values_of(Part::Values)?.0;
+                if let Change::Scatter(scatter) = &mut self.change {
+                    scatter.pick(numbers)?;
+                }
+                Ok(Edited { moved: true, params: true, optimiser: vec![OptimiserEdit::Forget { name }] })
+            }
+            Edit::HoldGrown => {
+                let Change::Scatter(scatter) = &mut self.change else { return Ok(Edited::default()) };
+                let small = scatter.small()?;
+                scatter.values_mut().set_mask(Some(mask_of(small.into_iter())?));
+                let name = self.values_of(Part::Values)?.0;
+                Ok(Edited { moved: true, params: true, optimiser: vec![OptimiserEdit::Forget { name }] })
+            }
             Edit::Remove => {
                 let forget = |param: Param| OptimiserEdit::Forget { name: param.name };
                 let optimiser = self.params().into_iter().map(forget).collect();
@@ -311,7 +302,13 @@ impl SlotAdapter {
     fn grow(&mut self, free: usize) -> Result<Edited> {
         let chain = match &self.slots.delta {
             Delta::Chain(chain) => chain.clone(),
-            Delta::None | Delta::Tile | Delta::Kron(_) | Delta::Hadamard(..) | Delta::LookUp { .. } => {
+            Delta::None
+            | Delta::Tile
+            | Delta::Kron(_)
+            | Delta::Hadamard(..)
+            | Delta::Tucker(_)
+            | Delta::Scatter(_)
+            | Delta::LookUp { .. } => {
                 return Err(self.refuse("cannot grow"));
             }
         };
@@ -452,6 +449,18 @@ impl SlotAdapter {
                 all.push((format!("mask.{name}"), mask.clone()));
             }
         }
+        if let Change::Scatter(scatter) = &self.change
+            && let Some((rows, cols)) = scatter.remembered()?
+        {
+            all.push((format!("rows.{}", self.name), rows));
+            all.push((format!("cols.{}", self.name), cols));
+        }
+        if let Some(routed) = self.mix.as_ref().map(HeldMix::remembered).transpose()?.flatten() {
+            all.push((format!("routed.{}", self.name), routed));
+        }
+        if self.memory.step > 0 {
+            all.push((format!("step.{}", self.name), vector(&[self.memory.step as f32])?));
+        }
         for (name, smoothed) in &self.memory.scores {
             all.push((format!("score.{name}"), vector(&smoothed.mean)?));
             all.push((format!("distance.{name}"), vector(&smoothed.distance)?));
@@ -477,6 +486,18 @@ impl SlotAdapter {
         let mut memory = Memory::default();
         // Of a step that was not taken nothing is left.
         drop(self.seen.as_ref().and_then(|seen| seen.take()));
+        let own = |what: &str| find(&format!("{what}.{}", self.name));
+        if let Some(step) = own("step")? {
+            memory.step = values(&step)?.first().copied().unwrap_or(0.0) as u64;
+        }
+        if let Some(mix) = &self.mix {
+            mix.recall(own("routed")?.as_ref())?;
+        }
+        if let (Some(rows), Some(cols)) = (own("rows")?, own("cols")?)
+            && let Change::Scatter(scatter) = &mut self.change
+        {
+            scatter.recall(&rows, &cols)?;
+        }
         let mut names = vec![self.name.clone()];
         for part in PARTS {
             let Some((name, dims)) = self.trained(part).map(|(name, tensor)| (name.to_owned(), tensor.dims().to_vec()))
@@ -526,13 +547,6 @@ fn soft_threshold(value: f32, amount: f32) -> f32 {
     } else {
         0.0
     }
-}
-
-/// `‖M Mᵀ − I‖` of a matrix with as many rows as there are directions.
-fn off_identity(rows: &Tensor) -> Result<Tensor> {
-    let gram = linear_trained(rows, rows, None)?;
-    let off = (gram - Tensor::eye(rows.dim(0)?, rows.dtype(), rows.device())?)?;
-    Ok(off.sqr()?.sum_all()?.affine(1.0, SMALLEST_SQUARE)?.sqrt()?)
 }
 
 /// 1 for what is trained, 0 for what is held.

@@ -29,9 +29,12 @@ fn beside(kron: &HeldKron, dropout: Option<Dropout>) -> Result<FusedGraph> {
 }
 
 impl SlotAdapter {
-    /// None for what only a graph does: magnitudes while features are dropped, tables while they are, and transforms
+    /// None for what only a graph does: single entries, rings, routers, magnitudes while features are dropped, tables while they are, and transforms
     /// together with a scale of rows.
     pub(super) fn fused(&self, below: Layer<'_>, ctx: &ForwardContext) -> Result<Option<FusedChange>> {
+        if self.mix.is_some() {
+            return Ok(None);
+        }
         let dropout = self.dropout(ctx);
         let bias = self.bias.as_ref().map(Held::fused).transpose()?;
         let seen = self.seen.clone().filter(|_| ctx.training);
@@ -53,6 +56,7 @@ impl SlotAdapter {
                     None => change.graph = Some(beside(kron, dropout.clone())?),
                 }
             }
+            Change::Scatter(_) => return Ok(None),
             Change::LookUp(_) if dropout.is_some() => return Ok(None),
             Change::LookUp(table) => change.weight = Some(table.fused()?),
         }
@@ -63,7 +67,7 @@ impl SlotAdapter {
                 let (left, None) = chain.fused(None)? else { return Ok(None) };
                 change.left = Some(left);
             }
-            (HeldTransform::RowGroups { .. }, None) => return Ok(None),
+            (HeldTransform::RowGroups { .. }, None) | (HeldTransform::Ring(_), _) => return Ok(None),
             (HeldTransform::RowGroups { size, blocks, tiled }, Some(layer)) => {
                 let groups = RowGroups::new(Arc::clone(&layer.weight), *size, *tiled);
                 change.weight = Some(FusedWeight::RowGroups(Box::new(groups), blocks.fused()?));
@@ -84,7 +88,7 @@ impl SlotAdapter {
                 let terms = match &self.change {
                     Change::None => Vec::new(),
                     Change::LowRank(chain) => chain.terms()?,
-                    Change::Kron(_) | Change::LookUp(_) => return Ok(None),
+                    Change::Kron(_) | Change::Scatter(_) | Change::LookUp(_) => return Ok(None),
                 };
                 let factors = FusedFactor::folded(magnitude.ratio(layer, &terms)?, magnitude.params().collect())?;
                 change.rows = Some(FusedRows { factors, beside_bias: true });

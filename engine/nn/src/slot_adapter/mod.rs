@@ -9,35 +9,46 @@
 mod calibrate;
 mod chain;
 mod follow;
+mod forward;
 mod fused;
 mod gradient;
 mod held;
 mod kron;
 mod look_up;
+mod loss;
+mod mix;
 mod normalise;
 mod peft;
+mod ring;
+mod scatter;
 mod transform;
+mod tucker;
 
-use crate::adapter::{Adapter, AdapterExport, Edit, Edited, Find, FusedChange, MergedWeight, PeftLayer};
+use crate::adapter::{Adapter, AdapterExport, Edit, Edited, Entries, Find, FusedChange, MergedWeight, PeftLayer};
 use crate::context::ForwardContext;
 use crate::frozen::FrozenWeight;
 use crate::layer_stats::LayerStats;
-use crate::ops::{self, Dropout, FrozenLinear, Seen, linear_low_rank, scale_features};
+use crate::ops::{self, Seen, scale_features};
 use crate::param::{Grads, Param, Role};
 use crate::repair::{Rounds, Shape};
 use crate::rng::Stream;
 use crate::rules::At;
 use crate::site::Layer;
-use crate::slots::{Action, Base, Calibration, Chain, Delta, Factor, GradientMap, Init, Rule, Score, Slots, Source};
+use crate::slots::{
+    Action, Base, Calibration, Chain, Delta, Factor, GradientMap, Init, Mix, Rule, Score, Slots, Source,
+};
+use crate::telemetry::Routing;
 use crate::{NnError, Result};
 use calibrate::Starts;
 use candle_core::Tensor;
-use chain::{HeldChain, Spot, Term};
+use chain::{HeldChain, Spot};
 use follow::Memory;
 use held::{Held, Place, Subspace, values};
 use kron::HeldKron;
 use look_up::HeldLookUp;
-use normalise::{HeldNormaliser, Magnitude};
+use mix::HeldMix;
+use normalise::HeldNormaliser;
+use scatter::HeldScatter;
 use std::sync::Arc;
 use transform::HeldTransform;
 
@@ -46,6 +57,8 @@ pub struct SlotAdapter {
     name: String,
     slots: Slots,
     change: Change,
+    /// Who of the change's parts answers for a token.
+    mix: Option<HeldMix>,
     transform: HeldTransform,
     normaliser: HeldNormaliser,
     bias: Option<Held>,
@@ -65,6 +78,8 @@ enum Change {
     LowRank(Box<HeldChain>),
     /// Kronecker products.
     Kron(HeldKron),
+    /// Single entries.
+    Scatter(HeldScatter),
     /// Looked up.
     LookUp(HeldLookUp),
 }
@@ -173,6 +188,8 @@ impl SlotAdapter {
             Delta::Hadamard(first, second) => {
                 Change::LowRank(Box::new(HeldChain::hadamard(first, second, scale, &spot)?))
             }
+            Delta::Tucker(tucker) => Change::LowRank(Box::new(HeldChain::tucker(tucker, scale, &spot)?)),
+            Delta::Scatter(scatter) => Change::Scatter(HeldScatter::build(name, scatter, scale, below, seed)?),
             Delta::Kron(kron) => {
                 let fits = (kron.u_size.0 * kron.v_size.0, kron.u_size.1 * kron.v_size.1) == size;
                 if !fits {
@@ -186,6 +203,10 @@ impl SlotAdapter {
                 let table = (*groups, *bits, table);
                 Change::LookUp(HeldLookUp::build(&format!("{name}.table"), &weight, table, seed)?)
             }
+        };
+        let mix = match &slots.mix {
+            Mix::One => None,
+            Mix::Routed(router) => Some(HeldMix::build(name, router, size.1, seed)?),
         };
         let parts = (&slots.left, &slots.right, &slots.delta);
         let transform = HeldTransform::build(name, parts, scale, size, seed)?;
@@ -201,7 +222,7 @@ impl SlotAdapter {
         let (name, slots, memory) = (name.to_owned(), slots.clone(), Memory::default());
         let seen = slots.rules.iter().any(Rule::sees_weight).then(Arc::default);
         let new_base = found.base;
-        let mut adapter = Self { name, slots, change, transform, normaliser, bias, new_base, seed, memory, seen };
+        let mut adapter = Self { name, slots, change, mix, transform, normaliser, bias, new_base, seed, memory, seen };
         adapter.hold_back()?;
         Ok(adapter)
     }
@@ -216,118 +237,6 @@ impl SlotAdapter {
     pub fn slots(&self) -> &Slots {
         &self.slots
     }
-
-    /// The mask of this step, or none outside training.
-    fn dropout(&self, ctx: &ForwardContext) -> Option<Dropout> {
-        if !ctx.training || self.slots.dropout == 0.0 {
-            return None;
-        }
-        let key = Stream::new(ctx.seed, &format!("dropout/{}/{}", self.name, ctx.step)).next_u64();
-        Some(Dropout { p: self.slots.dropout as f32, key, rows: ctx.rows_in_step.clone(), width: ctx.width })
-    }
-
-    /// What stands in the place of the weight, with the layer's bias.
-    fn alone(&self, x: &Tensor, below: Layer<'_>, ctx: &ForwardContext) -> Result<Tensor> {
-        let refuse = |what: &str| Err(NnError::Adapter { site: self.name.clone(), what: what.to_owned() });
-        let Some(layer) = below.frozen() else {
-            return refuse("stands for the weight and lies no longer on a frozen one");
-        };
-        let y = match &self.change {
-            Change::None | Change::Kron(_) => return refuse("stands for the weight and is nothing that could"),
-            Change::LookUp(table) => table.forward(&self.dropped(x, ctx)?)?,
-            Change::LowRank(chain) => {
-                let (terms, dropout) = (chain.terms()?, self.dropout(ctx));
-                let Some((first, others)) = terms.split_first() else {
-                    return refuse("stands for the weight and has no term");
-                };
-                let y = ops::low_rank(x, &first.a, &first.b, first.scale as f32, dropout.clone())?;
-                HeldChain::add_terms(others, y, x, dropout.as_ref())?
-            }
-        };
-        match &layer.bias {
-            None => Ok(y),
-            Some(bias) => ops::add_bias(&y, bias),
-        }
-    }
-
-    /// The layer with its base transformed and the change added.
-    fn changed(&self, x: &Tensor, below: Layer<'_>, ctx: &ForwardContext) -> Result<Tensor> {
-        if self.slots.base == Base::Dropped {
-            return self.alone(x, below, ctx);
-        }
-        let base = self.transform.forward(x, below.frozen(), || below.forward(x, ctx), &self.name)?;
-        let chain = match &self.change {
-            Change::None | Change::LookUp(_) => return base.map_or_else(|| below.forward(x, ctx), Ok),
-            Change::Kron(kron) => {
-                let base = base.map_or_else(|| below.forward(x, ctx), Ok)?;
-                let x = self.dropped(x, ctx)?;
-                return match kron.forward(&x)? {
-                    Some(change) => Ok((base + change)?),
-                    None => Ok(base),
-                };
-            }
-            Change::LowRank(chain) => chain,
-        };
-        let (terms, dropout) = (chain.terms()?, self.dropout(ctx));
-        match (base, below.frozen(), terms.split_first()) {
-            (Some(base), ..) => HeldChain::add_terms(&terms, base, x, dropout.as_ref()),
-            (None, Some(layer), Some((first, others))) => {
-                let y = with_first(x, layer, first, dropout.clone())?;
-                HeldChain::add_terms(others, y, x, dropout.as_ref())
-            }
-            _ => HeldChain::add_terms(&terms, below.forward(x, ctx)?, x, dropout.as_ref()),
-        }
-    }
-
-    /// The input with this step's mask on it.
-    fn dropped(&self, x: &Tensor, ctx: &ForwardContext) -> Result<Tensor> {
-        match self.dropout(ctx) {
-            Some(dropout) => ops::dropout(x, &dropout),
-            None => Ok(x.clone()),
-        }
-    }
-
-    /// `y = d ∘ (W + Δ) x + b` with the row factors d = m / ‖W + Δ‖. While features are dropped, only what differs from
-    /// the layer as it was sees them: `y = W x + b + (d ∘ (W + Δ) − W) drop(x)`, as PEFT has it.
-    fn magnified(&self, magnitude: &Magnitude, x: &Tensor, below: Layer<'_>, ctx: &ForwardContext) -> Result<Tensor> {
-        let Some(layer) = below.frozen() else {
-            let what = "brings rows to a magnitude and lies no longer on a frozen weight".to_owned();
-            return Err(NnError::Adapter { site: self.name.clone(), what });
-        };
-        let terms = match &self.change {
-            Change::None => Vec::new(),
-            Change::LowRank(chain) => chain.terms()?,
-            Change::Kron(_) | Change::LookUp(_) => {
-                let what = "brings rows to a magnitude, which is there for thin products alone".to_owned();
-                return Err(NnError::Adapter { site: self.name.clone(), what });
-            }
-        };
-        let ratio = magnitude.ratio(layer, &terms)?;
-        let bare = FrozenLinear { weight: Arc::clone(&layer.weight), bias: None };
-        let changed = |x: &Tensor| -> Result<Tensor> {
-            match terms.split_first() {
-                None => ops::linear(x, &bare),
-                Some((first, others)) => {
-                    let y = with_first(x, &bare, first, None)?;
-                    HeldChain::add_terms(others, y, x, None)
-                }
-            }
-        };
-        match self.dropout(ctx) {
-            None => {
-                let y = scale_features(&changed(x)?, &ratio)?;
-                match &layer.bias {
-                    None => Ok(y),
-                    Some(bias) => ops::add_bias(&y, bias),
-                }
-            }
-            Some(dropout) => {
-                let dropped = ops::dropout(x, &dropout)?;
-                let difference = (scale_features(&changed(&dropped)?, &ratio)? - ops::linear(&dropped, &bare)?)?;
-                Ok((ops::linear(x, layer)? + difference)?)
-            }
-        }
-    }
 }
 
 /// The chain whose factors start as the calibration says.
@@ -336,21 +245,18 @@ fn from_calibration(chain: &Chain) -> Chain {
     Chain { a: calibrated(chain.a), b: calibrated(chain.b), ..chain.clone() }
 }
 
-/// The layer with the first term of a change, in one operation.
-fn with_first(x: &Tensor, layer: &FrozenLinear, term: &Term, dropout: Option<Dropout>) -> Result<Tensor> {
-    linear_low_rank(x, layer, &term.a, &term.b, term.scale as f32, dropout.filter(|_| term.dropped))
-}
-
 impl Adapter for SlotAdapter {
     fn params(&self) -> Vec<Param> {
         let change = match &self.change {
             Change::None => Vec::new(),
             Change::LowRank(chain) => chain.params(),
             Change::Kron(kron) => kron.params(),
+            Change::Scatter(scatter) => scatter.values().params().collect(),
             Change::LookUp(table) => table.params(),
         };
         let single = [self.normaliser.held(), self.bias.as_ref()].into_iter().flatten().flat_map(Held::params);
-        change.into_iter().chain(self.transform.params()).chain(single).collect()
+        let router = self.mix.iter().flat_map(HeldMix::params);
+        change.into_iter().chain(router).chain(self.transform.params()).chain(single).collect()
     }
 
     fn forward(&self, x: &Tensor, below: Layer<'_>, ctx: &ForwardContext) -> Result<Tensor> {
@@ -375,14 +281,24 @@ impl Adapter for SlotAdapter {
     }
 
     fn merge_into(&self, weight: &mut MergedWeight) -> Result<bool> {
+        if self.is_routed() {
+            return Ok(false);
+        }
         self.transform.merge_into(weight)?;
         if self.slots.base == Base::Dropped {
             weight.weight.fill(0.0);
         }
         match &self.change {
             Change::None => {}
-            Change::LowRank(chain) => chain.merge_into(weight)?,
+            Change::LowRank(chain) => match &self.mix {
+                None => chain.merge_into(weight)?,
+                Some(mix) => {
+                    let (a, b, scale) = mix.mean(chain)?;
+                    weight.add_product(&values(&b)?, &values(&a)?, a.dim(0)?, scale)?;
+                }
+            },
             Change::Kron(kron) => kron.merge_into(weight)?,
+            Change::Scatter(scatter) => scatter.merge_into(weight)?,
             Change::LookUp(table) => table.replace(weight)?,
         }
         self.normaliser.merge_into(weight)?;
@@ -400,12 +316,12 @@ impl Adapter for SlotAdapter {
         if !changes {
             return Err(NnError::Adapter { site: self.name.clone(), what: "has no change to write".to_owned() });
         }
-        if !self.only_adds_low_rank() {
+        if !self.only_adds_low_rank() || self.is_routed() {
             return Ok(None);
         }
         let left = match &self.transform {
             HeldTransform::Left(_) => self.transform.as_product(&below.merged(&self.name)?)?,
-            HeldTransform::None | HeldTransform::RowGroups { .. } => None,
+            HeldTransform::None | HeldTransform::RowGroups { .. } | HeldTransform::Ring(_) => None,
         };
         let mut bias = match &self.bias {
             None => None,
@@ -413,7 +329,10 @@ impl Adapter for SlotAdapter {
         };
         let (a, b, scale, own_rank) = match (&self.change, left) {
             (Change::LowRank(chain), None) => {
-                let (a, b, scale) = chain.joined()?;
+                let (a, b, scale) = match &self.mix {
+                    None => chain.joined()?,
+                    Some(mix) => mix.mean(chain)?,
+                };
                 (a, b, scale, chain.has_own_rank())
             }
             (Change::LowRank(chain), Some(left)) => {
@@ -421,11 +340,11 @@ impl Adapter for SlotAdapter {
                 bias = added(bias, left.bias)?;
                 (Tensor::cat(&[a, left.a], 0)?, Tensor::cat(&[b, left.b], 1)?, scale, false)
             }
-            (Change::None | Change::Kron(_) | Change::LookUp(_), Some(left)) => {
+            (Change::None | Change::Kron(_) | Change::Scatter(_) | Change::LookUp(_), Some(left)) => {
                 bias = added(bias, left.bias)?;
                 (left.a, left.b, left.scale, false)
             }
-            (Change::None | Change::Kron(_) | Change::LookUp(_), None) => return Ok(None),
+            (Change::None | Change::Kron(_) | Change::Scatter(_) | Change::LookUp(_), None) => return Ok(None),
         };
         let rank = a.dim(0)?;
         // Directions may have come and gone since the scale was chosen.
@@ -443,17 +362,41 @@ impl Adapter for SlotAdapter {
         let change = match (&self.change, &self.transform) {
             (Change::LowRank(_), HeldTransform::None | HeldTransform::Left(_))
             | (Change::None, HeldTransform::Left(_)) => true,
-            (Change::None | Change::Kron(_) | Change::LookUp(_), _) | (_, HeldTransform::RowGroups { .. }) => false,
+            (Change::None | Change::Kron(_) | Change::Scatter(_) | Change::LookUp(_), _)
+            | (_, HeldTransform::RowGroups { .. } | HeldTransform::Ring(_)) => false,
         };
         change && self.slots.base != Base::Dropped && matches!(self.normaliser, HeldNormaliser::None)
     }
 
     fn peft(&self, below: Layer<'_>) -> Result<Option<PeftLayer>> {
-        self.peft_layer(below)
+        // A mean that stands in a router's place is plain LoRA.
+        if self.mix.is_some() { Ok(None) } else { self.peft_layer(below) }
+    }
+
+    fn fix_routing(&self, on: bool) -> bool {
+        self.mix.as_ref().is_some_and(|mix| mix.fix(on))
+    }
+
+    fn routing(&self) -> Option<Routing> {
+        self.mix.as_ref().map(HeldMix::routing)
+    }
+
+    fn entries(&self) -> Result<Option<Entries>> {
+        match &self.change {
+            Change::Scatter(scatter) => scatter.listed(),
+            Change::None | Change::LowRank(_) | Change::Kron(_) | Change::LookUp(_) => Ok(None),
+        }
+    }
+
+    fn as_slots(&self) -> Option<&Slots> {
+        Some(&self.slots)
     }
 
     fn hold_constants(&self, on: bool) {
         self.normaliser.hold_constants(on);
+        if let Some(mix) = &self.mix {
+            mix.hold(on);
+        }
     }
 
     fn extra_loss(&self) -> Result<Option<Tensor>> {
@@ -476,7 +419,8 @@ impl Adapter for SlotAdapter {
         }
     }
 
-    fn after_step(&mut self, _step: u64) -> Result<()> {
+    fn after_step(&mut self, step: u64) -> Result<()> {
+        self.count_step(step);
         self.threshold()
     }
 

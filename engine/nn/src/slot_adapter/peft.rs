@@ -61,8 +61,8 @@ impl SlotAdapter {
                 self.with_bias(below)
             }
             (
-                Change::None | Change::LowRank(_) | Change::Kron(_) | Change::LookUp(_),
-                HeldTransform::None | HeldTransform::Left(_) | HeldTransform::RowGroups { .. },
+                Change::None | Change::LowRank(_) | Change::Kron(_) | Change::Scatter(_) | Change::LookUp(_),
+                HeldTransform::None | HeldTransform::Left(_) | HeldTransform::RowGroups { .. } | HeldTransform::Ring(_),
                 HeldNormaliser::None
                 | HeldNormaliser::RowMagnitude(_)
                 | HeldNormaliser::RowScale(_)

@@ -2,13 +2,16 @@
 
 use super::*;
 use crate::gradcheck::{GradCheck, check_parameters};
+use crate::ops::FrozenLinear;
 use crate::optim::OptimiserEdit;
 use crate::slots::{
-    Action, Base, Chain, Core, Factor, Group, Init, Kron, KronFactor, Left, Map, Normaliser, Part, Right, Scale, Scope,
-    Source, When,
+    Action, Base, Chain, Core, Factor, Group, Init, Kron, KronFactor, Left, Map, Mode, Normaliser, Part, Picked, Right,
+    Scale, Scatter, Scope, Source, Tucker, When,
 };
 use crate::{FrozenWeight, LinearSite};
 use candle_core::Device;
+
+mod router;
 
 pub(super) fn random(name: &str, shape: &[usize]) -> Tensor {
     let mut values = vec![0f32; shape.iter().product()];
@@ -120,6 +123,25 @@ pub(super) fn other_choices() -> Vec<(&'static str, Slots)> {
             })),
         ),
         ("seeded", with(Delta::Chain(chain(3, seeded, seeded)))),
+        ("gate", with(Delta::Chain(Chain { core: Core::Gate(one), ..chain(3, one, one) }))),
+        (
+            "tucker",
+            with(Delta::Tucker(Tucker {
+                rank: 3,
+                outer: one,
+                core: one,
+                modes: vec![Mode { size: 3, rank: 2, factor: one }, Mode { size: 2, rank: 2, factor: one }],
+            })),
+        ),
+        ("all entries", with(Delta::Scatter(Scatter { picked: Picked::All, values: one }))),
+        ("smallest entries", with(Delta::Scatter(Scatter { picked: Picked::Smallest { share: 0.3 }, values: one }))),
+        (
+            "ring",
+            Slots {
+                right: Right::Ring { sizes: [3, 1, 2], bond: 2, group: Group::default() },
+                ..with(Delta::Chain(chain(2, one, one)))
+            },
+        ),
         (
             "complement",
             with(Delta::Chain(chain(

@@ -1,7 +1,9 @@
-//! What the base is multiplied by: a low-rank recombination of the layer's outputs, blocks per group of rows.
+//! What the base is multiplied by: a low-rank recombination of the layer's outputs, blocks per group of rows, a ring of
+//! small matrices.
 
 use super::chain::{HeldChain, Spot};
 use super::held::{Held, Place, values};
+use super::ring::HeldRing;
 use crate::adapter::MergedWeight;
 use crate::ops::{FrozenLinear, linear_row_groups, low_rank};
 use crate::param::{Param, Role};
@@ -20,6 +22,8 @@ pub(super) enum HeldTransform {
         blocks: Held,
         tiled: bool,
     },
+    /// A ring of small matrices from the right.
+    Ring(HeldRing),
 }
 
 /// What a left transform adds to the layer below: `scale · B A` and a change of the bias.
@@ -66,28 +70,32 @@ impl HeldTransform {
                 let place = Place { name: &name, role, shape: &shape, seed, found: None, principal: None };
                 Ok(Self::RowGroups { size, blocks: Held::build(blocks, &place)?, tiled: *delta == Delta::Tile })
             }
+            (Left::None, Right::Ring { sizes, bond, group }) => {
+                Ok(Self::Ring(HeldRing::build(name, *sizes, *bond, *group, in_features, seed)?))
+            }
             (Left::None, Right::None) => Ok(Self::None),
         }
     }
 
-    /// The layer with the transform, for `x` (.., in); `below` gives the layer as it is. None when there is none.
+    /// The layer with the transform, for `x` (.., in); `below` gives the layer as it is on any input. None when there is none.
     pub(super) fn forward(
         &self,
         x: &Tensor,
         frozen: Option<&FrozenLinear>,
-        below: impl FnOnce() -> Result<Tensor>,
+        below: impl FnOnce(&Tensor) -> Result<Tensor>,
         site: &str,
     ) -> Result<Option<Tensor>> {
         match self {
             Self::None => Ok(None),
             Self::Left(chain) => {
-                let h = below()?;
+                let h = below(x)?;
                 let mut y = h.clone();
                 for term in chain.terms()? {
                     y = (y + low_rank(&h, &term.a, &term.b, term.scale as f32, None)?)?;
                 }
                 Ok(Some(y))
             }
+            Self::Ring(ring) => below(&ring.apply(x)?).map(Some),
             Self::RowGroups { blocks, tiled, .. } => match frozen {
                 Some(layer) => Ok(Some(linear_row_groups(x, layer, &blocks.tensor()?, *tiled)?)),
                 None => {
@@ -102,6 +110,7 @@ impl HeldTransform {
     pub(super) fn merge_into(&self, weight: &mut MergedWeight) -> Result<()> {
         match self {
             Self::None => Ok(()),
+            Self::Ring(ring) => ring.merge_into(weight),
             Self::Left(chain) => {
                 let (a, b, scale) = chain.joined()?;
                 let rank = a.dim(0)?;
@@ -160,6 +169,7 @@ impl HeldTransform {
     pub(super) fn params(&self) -> Vec<Param> {
         match self {
             Self::None => Vec::new(),
+            Self::Ring(ring) => ring.params().collect(),
             Self::Left(chain) => chain.params(),
             Self::RowGroups { blocks, .. } => blocks.params().collect(),
         }
@@ -169,7 +179,7 @@ impl HeldTransform {
     pub(super) fn tiles(&self) -> Option<&Held> {
         match self {
             Self::RowGroups { blocks, tiled: true, .. } => Some(blocks),
-            Self::None | Self::Left(_) | Self::RowGroups { .. } => None,
+            Self::None | Self::Left(_) | Self::RowGroups { .. } | Self::Ring(_) => None,
         }
     }
 }

@@ -18,6 +18,10 @@ pub enum Delta {
     /// Every square block of a group of rows is that group's block of the right transform ([`super::Right::RowGroups`]),
     /// the same numbers in both places.
     Tile,
+    /// A core between an outer factor and a factor for each dimension of the input side.
+    Tucker(Tucker),
+    /// Single entries.
+    Scatter(Scatter),
     /// Each value is one of few that its row trains: of 2^bits per group of neighbouring columns, by a code that stays as
     /// the calibration found it ([`super::Calibration::Sketch`]). It stands for the weight itself
     /// ([`super::Base::Dropped`]).
@@ -34,6 +38,64 @@ pub enum Delta {
 /// Entries of a row's tables.
 fn table_width(groups: usize, bits: usize) -> usize {
     groups << bits.min(MOST_BITS)
+}
+
+/// `B · A` with the outer factor B (out, rank) and `A = G (U_0 ⊗ U_1 ⊗ ..)ᵀ` of a core G (rank, Π r_d) and factors U_d
+/// (I_d, r_d) with in = Π I_d: for a kernel the channels, rows and columns of its window, in this order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tucker {
+    /// Inner width on the side of the outputs, at least 1.
+    pub rank: usize,
+    /// B.
+    pub outer: Factor,
+    /// G.
+    pub core: Factor,
+    /// The dimensions of the input side.
+    pub modes: Vec<Mode>,
+}
+
+/// A dimension of a Tucker product.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mode {
+    /// I_d.
+    pub size: usize,
+    /// r_d.
+    pub rank: usize,
+    /// U_d.
+    pub factor: Factor,
+}
+
+/// A value for each picked entry.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Scatter {
+    /// Which entries.
+    pub picked: Picked,
+    /// What is added to them.
+    pub values: Factor,
+}
+
+/// Which entries of a weight have a value.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Picked {
+    /// All: a matrix beside the weight, until a rule picks some.
+    All,
+    /// Those that are smallest in the weight, one at least.
+    Smallest {
+        /// Share of all, in (0, 1].
+        share: f64,
+    },
+}
+
+impl Picked {
+    /// How many entries of a weight (out, in).
+    #[must_use]
+    pub fn count(self, out_features: usize, in_features: usize) -> usize {
+        let all = out_features * in_features;
+        match self {
+            Self::All => all,
+            Self::Smallest { share } => ((share * all as f64).round() as usize).clamp(1.min(all), all),
+        }
+    }
 }
 
 /// `B · core · A` with B (out, rank), core (rank, rank) and A (rank, in).
@@ -101,7 +163,8 @@ impl Delta {
     #[must_use]
     pub(super) fn rank(&self) -> usize {
         match self {
-            Self::None | Self::Tile | Self::LookUp { .. } => 0,
+            Self::None | Self::Tile | Self::Scatter(_) | Self::LookUp { .. } => 0,
+            Self::Tucker(tucker) => tucker.rank,
             Self::Chain(chain) => chain.rank,
             Self::Hadamard(first, _) => first.rank,
             Self::Kron(kron) => kron.terms,
@@ -112,6 +175,16 @@ impl Delta {
         match self {
             // The blocks of a tile are counted where they are trained.
             Self::None | Self::Tile => 0,
+            Self::Tucker(tucker) => {
+                let inner = tucker.modes.iter().map(|mode| mode.rank).product();
+                let modes = tucker.modes.iter().map(|mode| mode.factor.trained_entries(mode.size, mode.rank));
+                tucker.outer.trained_entries(out_features, tucker.rank)
+                    + tucker.core.trained_entries(tucker.rank, inner)
+                    + modes.sum::<usize>()
+            }
+            Self::Scatter(scatter) => {
+                scatter.values.trained_entries(scatter.picked.count(out_features, in_features), 1)
+            }
             Self::Chain(chain) => chain.trained_entries(out_features, in_features),
             Self::Hadamard(first, second) => {
                 first.trained_entries(out_features, in_features) + second.trained_entries(out_features, in_features)
@@ -126,6 +199,11 @@ impl Delta {
     pub(super) fn factors(&self) -> Vec<&Factor> {
         match self {
             Self::None | Self::Tile => Vec::new(),
+            Self::Tucker(tucker) => {
+                let modes = tucker.modes.iter().map(|mode| &mode.factor);
+                [&tucker.outer, &tucker.core].into_iter().chain(modes).collect()
+            }
+            Self::Scatter(scatter) => vec![&scatter.values],
             Self::Chain(chain) => chain.factors().collect(),
             Self::Hadamard(first, second) => first.factors().chain(second.factors()).collect(),
             Self::Kron(kron) => kron.u.factors().into_iter().chain(kron.v.factors()).collect(),

@@ -5,6 +5,7 @@
 //! ```text
 //! y = x W_effᵀ + b_eff       W_eff = N( L · W_b · T + s · Δ )      b_eff = N's row scale on L · b, plus δb
 //! Δ = B · core · A, ΣU ⊗ V, ...                     W_b = W,  W − s · Δ₀ (what Δ starts as)  or  0
+//! Δ(x) = Σ_e w_e(x) · B_e A_e where a router chooses ([`Mix`]): the one part that no weight can hold
 //! ```
 //!
 //! Place in the data flow: a method turns its settings into [`Slots`], one per site; the one interpreter
@@ -13,18 +14,20 @@
 //! enum concerned and as one arm in the interpreter; method files that do not use it stay as they are,
 //! because they start from [`Slots::default`].
 
+mod check;
 mod delta;
 mod factor;
+mod mix;
 mod rules;
 
-pub use delta::{Chain, Core, Delta, Kron, KronFactor};
+pub use delta::{Chain, Core, Delta, Kron, KronFactor, Mode, Picked, Scatter, Tucker};
 pub use factor::{Factor, Group, Init, Map, Scale, Source};
+pub use mix::{Mix, Router};
 pub(crate) use rules::Due;
 pub use rules::{Action, ExtraLoss, GradientMap, Part, Proximal, Rule, Scope, Score, When};
 
 use crate::layer_stats::Gather;
 use crate::storage::StorageKind;
-use crate::{NnError, Result};
 
 /// The slots of one adapter on one linear layer of shape (out, in).
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +38,8 @@ pub struct Slots {
     pub calibration: Calibration,
     /// Structure of the change Δ (out, in).
     pub delta: Delta,
+    /// Who of Δ's parts answers for a token.
+    pub mix: Mix,
     /// Factor in front of Δ.
     pub scale: Scale,
     /// Share of the adapter's input features that are dropped while training, in [0, 1).
@@ -64,6 +69,7 @@ impl Default for Slots {
             base: Base::Original,
             calibration: Calibration::None,
             delta: Delta::None,
+            mix: Mix::One,
             scale: Scale::Fixed(1.0),
             dropout: 0.0,
             left: Left::None,
@@ -180,6 +186,28 @@ pub enum Right {
         /// The blocks.
         blocks: Factor,
     },
+    /// A ring of small matrices, `T[i, j] = tr(Π A_d[:, :, i_d, j_d])` with trained A_d (bond, bond, I_d, I_d), the identity
+    /// at the start.
+    Ring {
+        /// Sides I_d, which multiply to the width of the input; a side of 1 has no matrix.
+        sizes: [usize; 3],
+        /// How many links join neighbours, at least 1.
+        bond: usize,
+        /// How the optimiser treats them.
+        group: Group,
+    },
+}
+
+impl Right {
+    fn trained_entries(&self, out_features: usize) -> usize {
+        match self {
+            Self::None => 0,
+            Self::RowGroups { size, blocks } => blocks.trained_entries(out_features, *size),
+            Self::Ring { sizes, bond, .. } => {
+                bond * bond * sizes.iter().filter(|size| **size > 1).map(|size| size * size).sum::<usize>()
+            }
+        }
+    }
 }
 
 /// What is done to the changed weight V = L · W_b · T + s · Δ.
@@ -230,13 +258,12 @@ impl Slots {
             Left::None => 0,
             Left::LowRank(chain) => chain.trained_entries(out_features, out_features),
         };
-        let right = match &self.right {
-            Right::None => 0,
-            Right::RowGroups { size, blocks } => blocks.trained_entries(out_features, *size),
-        };
+        let right = self.right.trained_entries(out_features);
         let normaliser = self.normaliser.trained_entries(out_features, in_features);
         let bias = self.bias.map_or(0, |bias| bias.trained_entries(out_features, 1));
-        self.delta.trained_entries(out_features, in_features) + left + right + normaliser + bias - self.held_back()
+        let mix = self.mix.trained_entries(in_features);
+        let change = self.delta.trained_entries(out_features, in_features) + mix;
+        change + left + right + normaliser + bias - self.held_back()
     }
 
     /// How many directions, the last ones, are trained ahead with their entry of the core held.
@@ -249,6 +276,8 @@ impl Slots {
             | Action::SetRank { .. }
             | Action::SetTerms { .. }
             | Action::KeepSites { .. }
+            | Action::KeepEntries { .. }
+            | Action::HoldGrown
             | Action::ShareOut { .. } => 0,
         };
         self.rules.iter().map(by).max().unwrap_or(0)
@@ -320,6 +349,9 @@ impl Slots {
     /// Every factor, wherever it stands.
     fn factors(&self) -> Vec<&Factor> {
         let mut factors = self.delta.factors();
+        if let Mix::Routed(router) = &self.mix {
+            factors.push(&router.factor);
+        }
         if let Left::LowRank(chain) = &self.left {
             factors.extend(chain.factors());
         }
@@ -362,97 +394,6 @@ impl Slots {
             | Calibration::Repair { .. } => false,
         }
     }
-
-    /// Refuses values that no layer could be built from; `site` is only named in the error.
-    ///
-    /// # Errors
-    /// [`NnError`] that names the site and the slot.
-    pub fn check(&self, site: &str) -> Result<()> {
-        let refuse = |what: String| Err(NnError::Adapter { site: site.to_owned(), what });
-        if !(0.0..1.0).contains(&self.dropout) {
-            return refuse(format!("dropout {} is not in [0, 1)", self.dropout));
-        }
-        let chains: Vec<&Chain> = match &self.delta {
-            Delta::None | Delta::Tile | Delta::Kron(_) | Delta::LookUp { .. } => Vec::new(),
-            Delta::Chain(chain) => vec![chain],
-            Delta::Hadamard(first, second) => vec![first, second],
-        };
-        let left = match &self.left {
-            Left::None => None,
-            Left::LowRank(chain) => Some(&**chain),
-        };
-        if chains.into_iter().chain(left).any(|chain| chain.rank == 0) {
-            return refuse("a chain needs a rank of at least 1".to_owned());
-        }
-        match &self.delta {
-            Delta::Kron(kron) if kron.terms == 0 => return refuse("a sum of products needs one at least".to_owned()),
-            Delta::Tile if self.right == Right::None => {
-                return refuse("tiles are the blocks of a right transform, and there is none".to_owned());
-            }
-            Delta::LookUp { groups, bits, .. } if *groups == 0 || !(1..=crate::ops::MOST_BITS).contains(bits) => {
-                return refuse(format!("there are no tables of {bits} bits in {groups} groups"));
-            }
-            Delta::LookUp { .. } if self.calibration != Calibration::Sketch || self.base != Base::Dropped => {
-                return refuse("a table stands for a sketched weight, in its place".to_owned());
-            }
-            Delta::None
-            | Delta::Chain(_)
-            | Delta::Hadamard(..)
-            | Delta::Kron(_)
-            | Delta::Tile
-            | Delta::LookUp { .. } => {}
-        }
-        let scale = self.scale.value(self.rank());
-        if !scale.is_finite() {
-            return refuse(format!("the scale {scale} is not a finite number"));
-        }
-        let stands = match self.base {
-            Base::Original => true,
-            Base::Residual => matches!(self.delta, Delta::Chain(_) | Delta::Kron(_)),
-            Base::Dropped => {
-                let starts_from_it = self.calibration != Calibration::None && self.normaliser == Normaliser::None;
-                starts_from_it && matches!(self.delta, Delta::Chain(_) | Delta::LookUp { .. })
-            }
-        };
-        if !stands {
-            return refuse("this change can neither be taken off the weight nor stand for it".to_owned());
-        }
-        let calibrated = self.factors().into_iter().any(|factor| factor.init() == Init::Calibrated);
-        if calibrated && self.calibration == Calibration::None {
-            return refuse("a factor waits for a calibration that is not asked for".to_owned());
-        }
-        let fits = match self.calibration {
-            Calibration::None => true,
-            Calibration::Svd { .. }
-            | Calibration::Qr
-            | Calibration::Lu
-            | Calibration::Components { .. }
-            | Calibration::Context { .. } => matches!(self.delta, Delta::Chain(_)),
-            Calibration::Repair { .. } | Calibration::Compensate { .. } => match &self.delta {
-                Delta::Chain(chain) => chain.core == Core::None && self.base == Base::Original,
-                _ => false,
-            },
-            Calibration::Kronecker { .. } => {
-                matches!(self.delta, Delta::Kron(Kron { u: KronFactor::Full(_), v: KronFactor::Full(_), .. }))
-            }
-            Calibration::Sketch => matches!(self.delta, Delta::LookUp { .. }),
-        };
-        if !fits || self.calibration != Calibration::None && scale <= 0.0 {
-            return refuse(format!("a calibrated start needs its structure and a scale above 0, not {scale}"));
-        }
-        let energy = self.complement();
-        if !(0.0..1.0).contains(&energy) {
-            return refuse(format!("a share of {energy} of the weight's energy is not in [0, 1)"));
-        }
-        self.check_rules().map_or(Ok(()), refuse)?;
-        // A transform reads the layer as it is: no other slot may stand between them.
-        let transformed = left.is_some() || self.right != Right::None;
-        let alone = self.normaliser == Normaliser::None && self.base == Base::Original;
-        if transformed && !alone || left.is_some() && self.right != Right::None {
-            return refuse("a transform goes with neither a normaliser, a residual base nor another one".to_owned());
-        }
-        Ok(())
-    }
 }
 
 impl Slots {
@@ -461,131 +402,18 @@ impl Slots {
         let width = match &mut self.delta {
             Delta::Chain(chain) => &mut chain.rank,
             Delta::Kron(kron) => &mut kron.terms,
-            Delta::None | Delta::Hadamard(..) | Delta::Tile | Delta::LookUp { .. } => return None,
+            Delta::None
+            | Delta::Hadamard(..)
+            | Delta::Tile
+            | Delta::Tucker(_)
+            | Delta::Scatter(_)
+            | Delta::LookUp { .. } => return None,
         };
         self.scale = Scale::Fixed(self.scale.value(*width));
         *width = rank;
         Some(())
     }
-
-    /// What losses, maps and rules ask of the change and does not hold.
-    fn check_rules(&self) -> Option<String> {
-        let chain = match &self.delta {
-            Delta::Chain(chain) => Some(chain),
-            Delta::None | Delta::Tile | Delta::Kron(_) | Delta::Hadamard(..) | Delta::LookUp { .. } => None,
-        };
-        let dense = |factor: &Factor| matches!((factor.source, factor.map), (Source::Dense(_), Map::None));
-        let has = |part: Part| {
-            chain.is_some_and(|chain| match (part, &chain.core) {
-                (Part::A, _) => dense(&chain.a),
-                (Part::B, _) => dense(&chain.b),
-                (Part::Core, Core::Diagonal(core) | Core::Dense(core) | Core::Gate(core)) => dense(core),
-                (Part::Core, Core::None) => false,
-            })
-        };
-        let diagonal = chain.is_some_and(|chain| matches!(chain.core, Core::Diagonal(_)));
-        let all = has(Part::A) && has(Part::B) && has(Part::Core) && diagonal && self.base == Base::Original;
-        let pair = has(Part::A) && has(Part::B) && chain.is_some_and(|chain| chain.core == Core::None);
-        let gate = chain.is_some_and(|chain| matches!(chain.core, Core::Gate(_))) && has(Part::A) && has(Part::B);
-        let mapped = match self.gradient {
-            GradientMap::Own => true,
-            GradientMap::LoraPro { .. } => pair && self.only_adds(),
-            GradientMap::InTurn { .. } => gate,
-        };
-        if !mapped {
-            return Some(
-                "a map of the factors' gradients needs a chain of trained factors that it is made for".to_owned(),
-            );
-        }
-        let loss = match self.loss {
-            ExtraLoss::None => true,
-            ExtraLoss::L1 { part, .. } => has(part),
-            ExtraLoss::Orthogonal { .. } => has(Part::A) && has(Part::B),
-            ExtraLoss::Open { .. } => gate,
-        };
-        let proximal = match self.proximal {
-            Proximal::None => true,
-            Proximal::SoftThreshold { part, amount } => has(part) && amount >= 0.0 && amount.is_finite(),
-        };
-        if !loss || !proximal {
-            return Some("an extra loss or a threshold is about a part that is not trained".to_owned());
-        }
-        for rule in &self.rules {
-            let fits = match rule.action {
-                Action::KeepTop { target } => all && target >= 1,
-                Action::Grow { target, sites, by } => all && target.min(sites).min(by) >= 1 && self.rank() > by,
-                Action::Freeze { part } => part != Part::Core && has(part),
-                Action::ShareOut { most } => chain.is_some() && most >= 1,
-                Action::SetRank { share } => chain.is_some() && (0.0..1.0).contains(&share),
-                Action::SetTerms { share, .. } => matches!(self.delta, Delta::Kron(_)) && (0.0..1.0).contains(&share),
-                Action::KeepSites { share, .. } => gate && self.base == Base::Original && share > 0.0 && share <= 1.0,
-            };
-            if !fits {
-                return Some(format!("a rule finds nothing to work on: {:?}", rule.action));
-            }
-        }
-        None
-    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_trained_factors_count() {
-        let chain = |b: Factor, core: Core, a: Factor| Slots {
-            delta: Delta::Chain(Chain { rank: 3, b, core, a }),
-            ..Slots::default()
-        };
-        let (trained, frozen) = (Factor::trained(Init::Zeros), Factor::frozen(Init::KaimingUniform));
-        assert_eq!(Slots::default().trained_entries(7, 5), 0);
-        assert_eq!(chain(trained, Core::None, trained).trained_entries(7, 5), 3 * (7 + 5));
-        assert_eq!(chain(frozen, Core::Diagonal(trained), frozen).trained_entries(7, 5), 3);
-        assert_eq!(chain(trained, Core::Dense(trained), frozen).trained_entries(7, 5), 21 + 9);
-        let normaliser = |normaliser| Slots { normaliser, ..Slots::default() }.trained_entries(7, 5);
-        assert_eq!(normaliser(Normaliser::RowMagnitude(Group::default())), 7);
-        assert_eq!(normaliser(Normaliser::RowScale(trained)), 7);
-        assert_eq!(normaliser(Normaliser::ColumnScale(trained)), 5);
-        assert_eq!(Slots { bias: Some(trained), ..Slots::default() }.trained_entries(7, 5), 7);
-    }
-
-    #[test]
-    fn slots_that_no_layer_could_have_are_refused() {
-        let plain = Slots::low_rank(4, Scale::Fixed(1.0));
-        let looked_up = |groups: usize, bits: usize| Slots {
-            base: Base::Dropped,
-            calibration: Calibration::Sketch,
-            delta: Delta::LookUp { groups, bits, table: Factor::trained(Init::Calibrated) },
-            ..Slots::default()
-        };
-        assert!(plain.check("here").is_ok() && looked_up(4, 4).check("here").is_ok());
-        for bad in [
-            Slots { dropout: 1.0, ..plain.clone() },
-            Slots { dropout: f64::NAN, ..plain.clone() },
-            Slots { scale: Scale::AlphaOverRank(f64::INFINITY), ..plain.clone() },
-            Slots {
-                delta: Delta::Chain(Chain {
-                    rank: 2,
-                    b: Factor::trained(Init::Calibrated),
-                    core: Core::None,
-                    a: Factor::trained(Init::Zeros),
-                }),
-                ..plain.clone()
-            },
-            Slots::low_rank(0, Scale::Fixed(1.0)),
-            Slots { base: Base::Residual, ..Slots::default() },
-            Slots { base: Base::Dropped, ..plain.clone() },
-            Slots { base: Base::Dropped, calibration: Calibration::Sketch, ..Slots::default() },
-            Slots { calibration: Calibration::Sketch, ..plain },
-            Slots { base: Base::Original, ..looked_up(4, 4) },
-            Slots { normaliser: Normaliser::RowMagnitude(Group::default()), ..looked_up(4, 4) },
-            looked_up(0, 4),
-            looked_up(4, 5),
-            Slots { calibration: Calibration::Qr, scale: Scale::Fixed(0.0), ..Slots::low_rank(2, Scale::Fixed(1.0)) },
-        ] {
-            let error = bad.check("layers.0.attn.q").unwrap_err().to_string();
-            assert!(error.contains("layers.0.attn.q"), "{error}");
-        }
-    }
-}
+mod tests;

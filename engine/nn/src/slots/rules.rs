@@ -14,6 +14,8 @@ pub enum Part {
     B,
     /// What stands between them.
     Core,
+    /// The values of single entries.
+    Values,
 }
 
 /// What becomes of the gradients of a chain's factors before the optimiser sees them.
@@ -68,8 +70,29 @@ pub enum ExtraLoss {
         /// Factor.
         weight: f64,
     },
+    /// `weight · ‖P‖_*`, the sum of the singular values of the matrix P of the picked entries, the weight's own values
+    /// included. At each step one of `of` sites has it, drawn with the seed: the one whose number it is.
+    Nuclear {
+        /// Factor.
+        weight: f64,
+        /// How many sites take part.
+        of: usize,
+        /// Number of this one.
+        index: usize,
+    },
+    /// `weight · Σ ‖A − I / bond‖²` over the small matrices of a ring: a transform that stays near the identity.
+    Identity {
+        /// Factor.
+        weight: f64,
+    },
     /// `weight · σ(g)` for a gate g that is not held: what an open gate costs.
     Open {
+        /// Factor.
+        weight: f64,
+    },
+    /// `weight · E Σ f_e P_e` of a router of E experts over the tokens of the last training pass, with the shares f_e of its
+    /// choices and the means P_e of its softmax: experts that are all used. The one loss that depends on the input.
+    Balance {
         /// Factor.
         weight: f64,
     },
@@ -134,6 +157,8 @@ pub enum Score {
     Explained,
     /// How far the gate is open.
     Gate,
+    /// How far each entry has moved, |θ − θ₀|.
+    Moved,
     /// Of each direction, |value · gradient|: of its entry of the core, and on average of its row of A and column of B. The
     /// running mean (decay beta1) times the running mean distance from it (decay beta2).
     Sensitivity {
@@ -191,6 +216,15 @@ pub enum Action {
         /// Terms a site at least.
         least: usize,
     },
+    /// At its last look keeps the share of all entries of all sites that have moved furthest, puts them back to where they
+    /// began and leaves the others as they were (LT-SFT). A site of which none is kept loses its change.
+    KeepEntries {
+        /// Share in (0, 1].
+        share: f64,
+    },
+    /// At its last look holds the entries that have grown larger than the largest was when they were picked, and begins
+    /// anew with the optimiser's memory of the others (SaRA).
+    HoldGrown,
     /// At its last look keeps the share of all sites whose gates are open furthest, opens those for good and takes the
     /// change off the others (DiffoRA).
     KeepSites {

@@ -19,6 +19,15 @@ pub fn dims_of(model: &VisionModel) -> ModelDims {
         let slot = model.slots().iter().find(|slot| slot.name == weight);
         slot.map(|slot| slot.file.strip_suffix(".weight").unwrap_or(&slot.file).to_owned()).unwrap_or_default()
     };
+    // A kernel is (out, in, rows, columns).
+    let window_of = |site: &str| {
+        let weight = format!("{site}.weight");
+        let shape = model.slots().iter().find(|slot| slot.name == weight).map(|slot| slot.shape.as_slice());
+        match shape {
+            Some([_, _, rows, columns]) => (*rows, *columns),
+            _ => (1, 1),
+        }
+    };
     let layer_of = |site: &str| site.strip_prefix("layers.")?.split('.').next()?.parse().ok();
     let sites: Vec<SiteDims> = model
         .sites()
@@ -31,6 +40,7 @@ pub fn dims_of(model: &VisionModel) -> ModelDims {
             in_features: site.in_features(),
             layer: layer_of(site.name()),
             bias: site.has_bias(),
+            window: window_of(site.name()),
         })
         .collect();
     let of_site = |name: &str| sites.iter().any(|site| site.name == name);

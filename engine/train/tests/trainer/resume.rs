@@ -60,10 +60,15 @@ fn moving_adapters_resume_to_the_same_bits_and_tell_their_moves_at_once() {
         ("lamda++", vec![("freeze_share".to_owned(), Value::Number(0.8))]),
         ("soka", vec![number("max_terms", 3)]),
         ("diffora", vec![number("rank", 3), ("search_share".to_owned(), Value::Number(0.7))]),
+        ("sara", vec![("refresh_share".to_owned(), Value::Number(0.35))]),
+        ("lt-sft", vec![("search_share".to_owned(), Value::Number(0.35)), ("share".to_owned(), Value::Number(0.05))]),
+        ("lt-sft", vec![("search_share".to_owned(), Value::Number(0.7)), ("l1".to_owned(), Value::Number(0.1))]),
+        ("tlora", vec![number("bond", 2)]),
+        ("flora", vec![number("rank", 3)]),
         ("eva", vec![number("rank", 3)]),
         ("corda", vec![number("rank", 3), number("calibration_rows", 16)]),
     ];
-    for (method, settings) in cases {
+    for (index, (method, settings)) in cases.into_iter().enumerate() {
         let project = || {
             let mut project = fixture.project();
             project.method.id = method.to_owned();
@@ -72,10 +77,10 @@ fn moving_adapters_resume_to_the_same_bits_and_tell_their_moves_at_once() {
             project.train.accumulate = 2;
             project
         };
-        let whole = fixture.request(project(), &format!("{method}-whole"));
+        let whole = fixture.request(project(), &format!("{method}-{index}-whole"));
         let (outcome, events) = run(&whole);
         assert_eq!(outcome.status, RunStatus::Finished, "{method}: {:?}", outcome.problem);
-        let mut parts = fixture.request(project(), &format!("{method}-parts"));
+        let mut parts = fixture.request(project(), &format!("{method}-{index}-parts"));
         parts.max_steps = Some(10);
         let (first, _) = run(&parts);
         assert_eq!((first.status, first.steps), (RunStatus::Finished, 10), "{method}: {:?}", first.problem);
@@ -85,21 +90,28 @@ fn moving_adapters_resume_to_the_same_bits_and_tell_their_moves_at_once() {
         let memory =
             |run: &TrainRequest| fs::read(run.run_dir.join("checkpoints/step-00000020/memory.safetensors")).ok();
         assert!(memory(&whole) == memory(&parts), "{method}: what adapters remember differs");
-        assert_eq!(memory(&whole).is_some(), !["sora", "soka", "eva"].contains(&method), "{method}");
+        assert_eq!(memory(&whole).is_some(), !["sora", "soka", "tlora", "flora", "eva"].contains(&method), "{method}");
         // Ranks are measured at validations, every fifth step; a rule's move is told after its own step.
         let told = |event: &&Event| matches!(event, Event::Rank { step, .. } if step % 5 != 0);
         let moves = events.iter().filter(told).count();
         assert_eq!(
             moves > 0,
-            ["adalora", "increlora", "diffora"].contains(&method),
+            ["adalora", "increlora", "diffora", "sara", "lt-sft"].contains(&method),
             "{method}: {moves} moves are told"
         );
+        // What a search came by on its way is no result.
+        let begun = settings.iter().find_map(|(key, value)| match value {
+            Value::Number(share) if key == "search_share" => Some((share * 20.0).round() as u64),
+            _ => None,
+        });
+        let begun = begun.unwrap_or(0);
+        assert!(outcome.best_step >= begun, "{method}: the best step is {}", outcome.best_step);
         let trained = temper_train::load_trained(&whole.run_dir, &whole.model_path, false, None, &mut |_, _, _| ());
         let trained = trained.unwrap_or_else(|error| panic!("{method}: {}", Problem::from(error)));
         // Some leave layers out that matter little.
         let adapted = trained.model.sites().iter().filter(|site| site.is_adapted()).count();
         let all = trained.model.sites().len();
-        assert!(adapted == all || ["eva", "diffora"].contains(&method) && adapted > 0, "{method}: {adapted}");
+        assert!(adapted == all || ["eva", "diffora", "lt-sft"].contains(&method) && adapted > 0, "{method}: {adapted}");
     }
 }
 
