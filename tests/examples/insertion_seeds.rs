@@ -95,7 +95,7 @@ fn main() -> Result<()> {
     let mut best = BTreeMap::new();
     for (name, id, settings) in &cases {
         let mut lowest = f64::INFINITY;
-        for lr in [2e-3, 6e-3, 2e-2] {
+        for lr in [6e-3, 2e-2, 6e-2] {
             let losses =
                 seeds.iter().map(|seed| trained(&windows, id, settings, lr, *seed)).collect::<Result<Vec<_>>>()?;
             let mean = losses.iter().sum::<f64>() / losses.len() as f64;

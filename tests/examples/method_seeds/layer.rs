@@ -121,6 +121,7 @@ pub(crate) fn adapted(weight: &Tensor, method: &Method, seed: u64, seen: &Tensor
         out_features: SIDE,
         in_features: SIDE,
         layer: Some(0),
+        window: (1, 1),
         bias: true,
     };
     let plan = method.plan(&[dims], seed)?;

@@ -59,6 +59,7 @@ fn layers(method: &Method, seed: u64) -> Result<(Vec<LinearSite>, Vec<Tensor>)> 
             out_features: SIDE,
             in_features: SIDE,
             layer: Some(index),
+            window: (1, 1),
             bias: false,
         })
         .collect();

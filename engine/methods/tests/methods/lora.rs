@@ -208,6 +208,7 @@ fn params_are_rank_times_in_and_out_4rd_on_queries_and_values_10rd_on_an_mlp_of_
         out_features,
         in_features,
         layer: Some(0),
+        window: (1, 1),
         bias: false,
     };
     let of = |sites: Vec<SiteDims>| {
