@@ -84,7 +84,11 @@ found again without the data.
 Task mode for a faster first part of a run; knowledge mode when the data stand for what must be kept.
 
 ## Pitfalls
-The frozen rest costs expressiveness in long runs, and what knowledge mode keeps fades with them. The data that are looked at
+The frozen rest costs expressiveness in long runs, and what knowledge mode keeps fades with them. Measured on one layer of 64
+x 64, rank 8, means of three seeds: ten steps at a rate of 3e-3 leave 0.48 of the task's error in task mode and 0.71 with LoRA;
+at the best of three rates for each task mode leaves 0.48 and LoRA 0.45, so it is not ahead there. After 300 steps at the
+best rate of each task mode leaves 0.37, LoRA 0.32. Where 0.71 is left knowledge mode has forgotten
+0.0008 of what the layer knew, LoRA 0.0028; after 300 steps 0.0032 and 0.0057. The data that are looked at
 are the run's own: for knowledge mode train on, or mix in, what is to be kept. The adapter file is LoRA of twice the rank.";
 
 /// CorDA.

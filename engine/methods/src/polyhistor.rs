@@ -118,7 +118,10 @@ move as fast as trained ones would.
 
 ## Pitfalls
 No program of the authors was published: starts and sizes here are ours, and figures of the paper are not to be expected
-to the digit. All tasks of a batch are run, also those without labels in it. Generated layers leave as plain ones in an
+to the digit. That generated adapters do no worse than independent ones of the same size where tasks are related is not seen
+here: on three related tasks over a small random encoder, 64 images each, 1992 generated numbers get 0.387 of other images
+wrong and 1980 of independent adapters 0.356 (means of three seeds; one adapter for all tasks of a third of the size 0.318).
+All tasks of a batch are run, also those without labels in it. Generated layers leave as plain ones in an
 adapter folder of this program; no merged model can hold them.";
 
 /// Polyhistor.

@@ -14,7 +14,7 @@ use temper_nn::slots::Delta;
 use temper_protocol::{Value, Values};
 
 /// Seeds of everything that is drawn.
-pub(crate) const SEEDS: [u64; 3] = [1, 2, 3];
+const SEEDS: [u64; 3] = [1, 2, 3];
 
 /// A method of the registry with settings.
 #[derive(Debug, Clone)]
@@ -183,7 +183,8 @@ fn judge(comparison: &Comparison, done: &BTreeMap<String, Done>) -> Result<(Stri
     for side in &comparison.sides {
         let mut numbers = Vec::new();
         for seed in SEEDS {
-            let (found, took) = done.get(&key(&side.job, seed)).ok_or_else(|| anyhow!("{} did not run", side.label))?;
+            let (found, took) =
+                done.get(&key(&side.job, seed)).ok_or_else(|| anyhow!("{} did not run", side.label))?;
             let record = found.as_ref().map_err(|why| anyhow!("{}, seed {seed}: {why}", side.label))?;
             numbers.push(*record.get(side.at).ok_or_else(|| anyhow!("{} has no number {}", side.label, side.at))?);
             secs += took;
@@ -209,6 +210,8 @@ fn judge(comparison: &Comparison, done: &BTreeMap<String, Done>) -> Result<(Stri
 fn short(number: f64) -> String {
     if number.abs() >= 10.0 {
         format!("{number:.1}")
+    } else if number.abs() > 1.0 {
+        format!("{number:.4}")
     } else if number == 0.0 || number.abs() >= 0.01 || !number.is_finite() {
         format!("{number:.3}")
     } else {

@@ -19,8 +19,9 @@ pub(crate) struct Job {
     method: Method,
     /// Whether a start that looks at inputs sees the known ones, not the task's.
     sees_known: bool,
-    /// The best at the task after all steps counts.
+    /// The one with the lowest number at `by` counts.
     rates: &'static [f64],
+    by: usize,
     /// Error of the task at which forgetting is told.
     matched: f64,
 }
@@ -85,7 +86,8 @@ impl Job {
             let matched = curve.iter().find(|point| point.0 <= self.matched).map_or(f64::INFINITY, |point| point.1);
             let (early, end) = (at(10)?, at(STEPS)?);
             let record = vec![early.0, end.0, early.1, end.1, matched];
-            if best.as_ref().and_then(|best| best.get(TASK)).is_none_or(|task| end.0 < *task) {
+            let lowest = best.as_ref().and_then(|best| best.get(self.by));
+            if lowest.is_none_or(|lowest| record.get(self.by) < Some(lowest)) {
                 best = Some(record);
             }
         }
@@ -99,7 +101,7 @@ const ONE: &[f64] = &[3e-3];
 const ALL: &[f64] = &[3e-3, 1e-2, 3e-2];
 
 fn job(method: Method, sees_known: bool, rates: &'static [f64], matched: f64) -> compare::Job {
-    compare::Job::Forget(Job { method, sees_known, rates, matched })
+    compare::Job::Forget(Job { method, sees_known, rates, by: TASK, matched })
 }
 
 fn side(label: &'static str, job: &compare::Job, at: usize, expected: Option<f64>) -> Side {
@@ -128,6 +130,10 @@ pub(crate) fn comparisons() -> Vec<Comparison> {
     let lora = job(Method::lora(8), false, ONE, 0.71);
     let (task, knowledge) = (job(corda("task", 0), false, ONE, 0.71), job(corda("knowledge", 0), true, ONE, 0.71));
     let (best_lora, best_task) = (job(Method::lora(8), false, ALL, 0.8), job(corda("task", 0), false, ALL, 0.8));
+    let early = |method: Method| {
+        compare::Job::Forget(Job { method, sees_known: false, rates: ALL, by: TASK_EARLY, matched: 0.8 })
+    };
+    let (early_lora, early_task) = (early(Method::lora(8)), early(corda("task", 0)));
     let (two, one) = (job(comp(true), false, ALL, 0.8), job(comp(false), false, ALL, 0.8));
     let full = job(Method::new("full", &[]), false, ONE, 0.71);
     vec![
@@ -138,10 +144,10 @@ pub(crate) fn comparisons() -> Vec<Comparison> {
         ),
         Comparison::new(
             "corda: the same with each at its own best rate",
-            vec![side("task mode", &best_task, TASK_EARLY, None), side("LoRA", &best_lora, TASK_EARLY, None)],
+            vec![side("task mode", &early_task, TASK_EARLY, None), side("LoRA", &early_lora, TASK_EARLY, None)],
             |error| error[0] <= 0.9 * error[1],
         )
-        .told(),
+        .missed(),
         Comparison::new(
             "corda: after 300 steps LoRA leaves less than the task mode",
             vec![side("task mode", &best_task, TASK, Some(0.38)), side("LoRA", &best_lora, TASK, Some(0.33))],

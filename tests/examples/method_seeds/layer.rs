@@ -57,6 +57,8 @@ pub(crate) struct Job {
     pub(crate) goal: Goal,
     pub(crate) steps: usize,
     pub(crate) rates: &'static [f64],
+    /// Whether the rate stays what it is.
+    pub(crate) stays: bool,
 }
 
 /// A method towards goals from so many examples. Record: what is left of the loss.
@@ -261,12 +263,13 @@ impl Bench {
         method: &Method,
         (x, wanted): (&Tensor, &Tensor),
         (goal, draw): (Goal, u64),
-        (steps, lr, seed): (usize, f64, u64),
+        (steps, seed): (usize, u64),
+        rate: &dyn Fn(usize) -> f64,
     ) -> Result<(f64, f64)> {
         let mut site = adapted(&self.weight, method, seed, &self.inputs)?;
         let mean = |tensor: &Tensor| -> Result<f64> { Ok(f64::from(tensor.sqr()?.mean_all()?.to_scalar::<f32>()?)) };
         let before = mean(&(x.matmul(&self.weight.t()?)? - wanted)?)?;
-        let trained = train(&mut site, (x, wanted, 128.0 / before), steps, cosine(lr, steps), |_| Ok(()));
+        let trained = train(&mut site, (x, wanted, 128.0 / before), steps, rate, |_| Ok(()));
         let (all, exact) = (&self.inputs, self.wanted(goal, draw, &self.inputs)?);
         let untouched = mean(&(all.matmul(&self.weight.t()?)? - &exact)?)?;
         let left = f64::from(loss(&site, all, &exact, 0)?.to_scalar::<f32>()?) / untouched;
@@ -284,7 +287,10 @@ impl Job {
         let wanted = bench.wanted(self.goal, 0, &bench.inputs)?;
         let mut best = (f64::INFINITY, f64::INFINITY);
         for lr in self.rates {
-            let found = bench.fit(&self.method, (&bench.inputs, &wanted), (self.goal, 0), (self.steps, *lr, seed))?;
+            let (falling, same) = (cosine(*lr, self.steps), |_| *lr);
+            let rate: &dyn Fn(usize) -> f64 = if self.stays { &same } else { &falling };
+            let about = (&bench.inputs, &wanted);
+            let found = bench.fit(&self.method, about, (self.goal, 0), (self.steps, seed), rate)?;
             if found.0 < best.0 {
                 best = found;
             }
@@ -305,8 +311,8 @@ impl FewShot {
                 let exact = bench.wanted(self.goal, draw, &x)?;
                 let size = norm(&exact)? / (exact.elem_count() as f64).sqrt();
                 let noise = normal(seed, &format!("noise {draw}"), self.examples, SIDE)?.affine(0.1 * size, 0.0)?;
-                let of = (self.steps, *lr, seed + draw);
-                sum += bench.fit(&self.method, (&x, &(&exact + noise)?), (self.goal, draw), of)?.0;
+                let (about, of) = ((&x, &(&exact + noise)?), (self.steps, seed + draw));
+                sum += bench.fit(&self.method, about, (self.goal, draw), of, &cosine(*lr, self.steps))?.0;
             }
             best = best.min(sum / DRAWS as f64);
         }

@@ -7,7 +7,7 @@
 use crate::compare::{self, Comparison, Method, Side};
 use crate::layer::normal;
 use anyhow::{Result, ensure};
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use temper_models::vision::config::Classes;
 use temper_models::{Labels, VisionConfig, VisionModel, VitConfig};
 use temper_nn::{AdamW, AdamWConfig, ForwardContext, Grads};
@@ -16,6 +16,7 @@ use temper_tests::fashion::method;
 use temper_train::images::{ImageDriver, Pictures, attach};
 
 const PIXELS: usize = 16;
+const STEPS: usize = 120;
 /// Images of each related task.
 const FEW: usize = 64;
 /// Images that related tasks are measured on.
@@ -42,9 +43,11 @@ const SCORE: usize = 0;
 /// How many numbers are trained beside the classifiers.
 const NUMBERS: usize = 1;
 
-/// Images, (count, 1, 4, 4), and their pixels.
-fn images(seed: u64, name: &str, count: usize) -> Result<(Tensor, Vec<Vec<f32>>)> {
-    let pixels = normal(seed, name, count, PIXELS)?;
+/// Images, (count, 1, 4, 4), and their pixels: all alike, or all but two of them quiet.
+fn images(seed: u64, name: &str, count: usize, kind: Kind) -> Result<(Tensor, Vec<Vec<f32>>)> {
+    let size = |at: usize| if kind == Kind::Disagree || at == 0 || at == 5 { 1f32 } else { 0.25 };
+    let sizes = Tensor::from_vec((0..PIXELS).map(size).collect(), (1, PIXELS), &Device::Cpu)?;
+    let pixels = normal(seed, name, count, PIXELS)?.broadcast_mul(&sizes)?;
     Ok((pixels.reshape((count, 1, 4, 4))?, pixels.to_vec2()?))
 }
 
@@ -64,8 +67,8 @@ impl Kind {
             (Self::Disagree, 0) => classes(pixels, (0, 5), 0.0, 0),
             (Self::Disagree, _) => classes(pixels, (2, 15), 0.0, 0),
             (Self::Related, 0) => classes(pixels, (0, 5), 0.0, 0),
-            (Self::Related, 1) => classes(pixels, (0, 5), 0.3, 2),
-            (Self::Related, _) => classes(pixels, (0, 5), 0.3, 15),
+            (Self::Related, 1) => classes(pixels, (0, 5), 1.0, 2),
+            (Self::Related, _) => classes(pixels, (0, 5), 1.0, 15),
         }
     }
 }
@@ -99,7 +102,7 @@ impl Job {
                 Kind::Disagree => ("images".to_owned(), 48),
                 Kind::Related => (format!("images {task}"), FEW),
             };
-            let (images, pixels) = images(seed, &name, count)?;
+            let (images, pixels) = images(seed, &name, count, self.kind)?;
             let labels = vec![Labels { task, classes: self.kind.answers(task, &pixels).into() }];
             let ctx = ForwardContext { training: true, seed, ..model.context(count) };
             batches.push(Pictures { pixels: images, labels, ctx });
@@ -107,7 +110,7 @@ impl Job {
         let (driver, mut optimiser) = (ImageDriver::new(&model, false), AdamW::new(AdamWConfig::default()));
         let shown: usize = batches.iter().map(|batch| batch.ctx.batch).sum();
         let mut last = 0.0;
-        for _ in 0..120 {
+        for _ in 0..STEPS {
             let mut grads = Grads::new();
             last = 0.0;
             for batch in &batches {
@@ -124,7 +127,7 @@ impl Job {
 
     /// Share of other images that the tasks get wrong.
     fn wrong(&self, model: &VisionModel, seed: u64) -> Result<f64> {
-        let (images, pixels) = images(seed, "held out", HELD_OUT)?;
+        let (images, pixels) = images(seed, "held out", HELD_OUT, self.kind)?;
         let mut wrong = 0;
         for task in 0..self.kind.tasks() {
             let answers: Vec<Vec<f32>> = model.logits(&images, task)?.to_vec2()?;
@@ -195,6 +198,7 @@ pub(crate) fn comparisons() -> Vec<Comparison> {
                 side("own's", &each, Kind::Related, related, NUMBERS),
             ],
             |found| found[0] <= found[1] && (found[2] / found[3] - 1.0).abs() < 0.1,
-        ),
+        )
+        .missed(),
     ]
 }

@@ -52,7 +52,7 @@ fn goal_of_rank(rank: usize) -> Outcome<Tensor> {
     Ok((weight()? + sized(&change, 4.0)?)?)
 }
 
-/// On a dense goal the sheet's prototype left 0.83 of LoRA's; here it is 0.93 (0.418 against 0.449), which the page says.
+/// The same on a dense goal is asked for over three seeds (`tests/examples/method_seeds`).
 #[test]
 fn thirty_plain_steps_leave_at_most_85_hundredths_of_loras_where_the_goal_has_a_rank() -> Outcome {
     for rank in [4, 16] {
@@ -64,6 +64,7 @@ fn thirty_plain_steps_leave_at_most_85_hundredths_of_loras_where_the_goal_has_a_
     let goal = dense_goal()?;
     let (lora, pro) =
         (best(&plain(), &goal, 30, &rates())?, best(&slots("lora-pro", &settings("sgd"))?, &goal, 30, &rates())?);
+    crate::bench::tell(&format!("dense: LoRA-Pro leaves {pro:.4}, LoRA {lora:.4}"));
     assert!(pro < lora, "LoRA-Pro leaves {pro}, LoRA {lora}");
     Ok(())
 }
