@@ -96,7 +96,7 @@ fn moving_adapters_resume_to_the_same_bits_and_tell_their_moves_at_once() {
         let moves = events.iter().filter(told).count();
         assert_eq!(
             moves > 0,
-            ["adalora", "increlora", "diffora", "sara", "lt-sft"].contains(&method),
+            ["adalora", "increlora", "diffora"].contains(&method),
             "{method}: {moves} moves are told"
         );
         // What a search came by on its way is no result.
