@@ -92,8 +92,8 @@ Until the choice as much memory as full training of the chosen layers, 12 bytes 
 ranking; afterwards next to nothing. Layers run outside the fused path.
 
 ## When to use it
-For changes that are to be put together, or that are sparse by nature. On a small layer with 512 entries it finds a sparse
-goal where LoRA with as many numbers leaves half of it.
+For changes that are to be put together, or that are sparse by nature: on a layer of 64 x 64 whose goal changes 256 entries,
+512 entries leave less than a fifth of the error that LoRA with as many numbers leaves.
 
 ## Pitfalls
 The learning rate's schedule is that of the whole run: the second part goes on in it and does not warm up again. Interference

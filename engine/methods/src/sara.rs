@@ -98,8 +98,9 @@ thousand, where 0 is the better choice. Layers run outside the fused path.
 When what the model knows should stay: all other entries keep their bits. It fits the task less closely than full training.
 
 ## Pitfalls
-It leaves as a native folder of places and values, or merged. The paper takes one threshold for all weights; here each weight has its own, at the same share. Weights whose shorter side
-is 64 or less take no part in the pull to low rank. Weight decay is off: it would pull the entries off their start.";
+It leaves as a native folder of places and values, or merged. The paper takes one threshold for all weights; here each weight
+has its own, at the same share. Weights whose shorter side is 64 or less take no part in the pull to low rank. Weight decay
+is off: it would pull the entries off their start.";
 
 /// SaRA.
 struct Sara;

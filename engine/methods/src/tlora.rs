@@ -85,8 +85,9 @@ as they get: 209 for 576 inputs, beside the change. A step applies the small mat
 the fused path; the whole matrix is formed only when a weight is merged.
 
 ## When to use it
-Where the task recombines what a layer reads. On a small layer whose goal is turned in this way 128 numbers solve it where
-LoRA of rank 16 with 2048 leaves a tenth; on a goal of low rank LoRA is better.
+Where the task recombines what a layer reads. On a layer of 64 x 64 whose goal is turned in this way the 48 numbers of the
+transform leave less than a hundredth of the error, and LoRA of rank 16 with 2048 numbers more; on a goal of low rank LoRA is
+better.
 
 ## Pitfalls
 With more than one link the published start makes all of them equal for ever; here they start apart, with the same

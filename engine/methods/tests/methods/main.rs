@@ -70,6 +70,8 @@ mod mam;
 #[cfg(test)]
 mod miss;
 #[cfg(test)]
+mod mola;
+#[cfg(test)]
 mod mtlora;
 #[cfg(test)]
 mod nola;
