@@ -60,8 +60,7 @@ fn moves(method: &str, settings: &[(&str, Value)]) {
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     let mut watcher = Watcher::new();
     let last = view_at(&mut watcher, project.path(), STEPS);
-    let views: Vec<RunView> =
-        last.rank.steps.iter().map(|step| view_at(&mut watcher, project.path(), *step)).collect();
+    let views: Vec<RunView> = last.rank.steps.iter().map(|step| view_at(&mut watcher, project.path(), *step)).collect();
     let moved = views.windows(2).find_map(|pair| {
         let [earlier, later] = pair else { return None };
         let after = |site: &str| later.rank.row(site).map(|row| row.rank);

@@ -44,7 +44,8 @@ pub fn index() -> String {
             writeln!(text, "| [{}]({file}) | {} | {} | {paper} |", declared.id, declared.family, declared.summary);
     }
     for (table, plot) in TABLES.iter().filter(|(table, _)| !table.trim().is_empty()) {
-        let words = "Loss on the task over forgetting, one point a method; the line joins those that no other beats in both";
+        let words =
+            "Loss on the task over forgetting, one point a method; the line joins those that no other beats in both";
         let _never_fails = writeln!(text, "\n{}\n\n![{words}]({plot})", table.trim());
     }
     text

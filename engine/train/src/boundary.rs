@@ -71,7 +71,10 @@ impl Run<'_> {
                 self.clock.time(Phase::Probes, || sizes.tell(driver, model, tokens, step, watch))?;
             }
         }
-        if last && project.train.row_losses && let Some(validation) = &self.validation {
+        if last
+            && project.train.row_losses
+            && let Some(validation) = &self.validation
+        {
             let model = &self.model;
             let between = &mut || watch.check();
             let (losses, tokens) = self.clock.time(Phase::Eval, || validation.row_losses(model, between))?;

@@ -183,8 +183,7 @@ fn judge(comparison: &Comparison, done: &BTreeMap<String, Done>) -> Result<(Stri
     for side in &comparison.sides {
         let mut numbers = Vec::new();
         for seed in SEEDS {
-            let (found, took) =
-                done.get(&key(&side.job, seed)).ok_or_else(|| anyhow!("{} did not run", side.label))?;
+            let (found, took) = done.get(&key(&side.job, seed)).ok_or_else(|| anyhow!("{} did not run", side.label))?;
             let record = found.as_ref().map_err(|why| anyhow!("{}, seed {seed}: {why}", side.label))?;
             numbers.push(*record.get(side.at).ok_or_else(|| anyhow!("{} has no number {}", side.label, side.at))?);
             secs += took;
