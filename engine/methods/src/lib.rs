@@ -68,6 +68,7 @@ methods![
     diffora,
     flora,
     tlora,
+    mola,
     lt_sft,
     sara,
     adapter,

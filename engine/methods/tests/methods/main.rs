@@ -66,6 +66,8 @@ mod mam;
 #[cfg(test)]
 mod miss;
 #[cfg(test)]
+mod mola;
+#[cfg(test)]
 mod mtlora;
 #[cfg(test)]
 mod nola;

@@ -65,6 +65,7 @@ fn moving_adapters_resume_to_the_same_bits_and_tell_their_moves_at_once() {
         ("lt-sft", vec![("search_share".to_owned(), Value::Number(0.7)), ("l1".to_owned(), Value::Number(0.1))]),
         ("tlora", vec![number("bond", 2)]),
         ("flora", vec![number("rank", 3)]),
+        ("mola", vec![number("rank", 2), ("balance".to_owned(), Value::Number(0.01))]),
         ("eva", vec![number("rank", 3)]),
         ("corda", vec![number("rank", 3), number("calibration_rows", 16)]),
     ];
