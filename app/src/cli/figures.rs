@@ -2,7 +2,7 @@
 
 use crate::cli::drive::print_line;
 use temper_protocol::Event;
-use temper_protocol::event::{Figure, Figures, Standing};
+use temper_protocol::event::{Figure, Figures, RaceRound};
 
 /// Prints what a bench measured, one figure a line, each with its unit.
 pub(crate) fn bench(event: &Event) {
@@ -79,7 +79,7 @@ pub(crate) fn table(table: &Figures) {
 }
 
 /// Prints how a race stands: who runs on, and how sure that is.
-pub(crate) fn race((round, rounds): (u64, u64), step: u64, standings: &[Standing]) {
+pub(crate) fn race(RaceRound { round, rounds, step, standings }: &RaceRound) {
     print_line(&format!("round {round} of {rounds}, step {step}: loss on the validation rows, difference to the best"));
     for one in standings {
         let (method, run) = (&one.method, one.run.map_or_else(String::new, |run| format!("run {run}")));

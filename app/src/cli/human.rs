@@ -60,9 +60,9 @@ impl Human {
             | Event::Paused { .. }
             | Event::Resumed { .. }
             | Event::Finished { .. } => self.run_event(event),
-            Event::Race { round, rounds, step, standings } => {
+            Event::Race(round) => {
                 self.finish();
-                figures::race((*round, *rounds), *step, standings);
+                figures::race(round);
             }
             Event::Written { .. } | Event::Certificate { .. } => self.export_event(event),
             Event::Text { .. } => self.text(event),

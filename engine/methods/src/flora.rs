@@ -76,10 +76,10 @@ rank · (in + out) + rank² trained numbers for a linear layer; for a kernel the
 window_rank² instead. The factors fold into two once per step, so that a token costs what it costs with LoRA.
 
 ## When to use it
-For models with convolutions, where LoRA would treat a window as so many more channels. A kernel of 32 x 32 channels and 3 x 3
-places that has its form is found with 332 numbers, where LoRA over the flattened window leaves 47 % of it with 320 and 17 %
-with 640; laid out by (out, rows) and (in, columns), LoRA leaves 3 % with 768. On linear layers it is LoRA with a core
-between: close to it.
+For models with convolutions, where LoRA would treat a window as so many more channels. Measured on a kernel of 32 x 32
+channels and 3 x 3 places that has its form, means of three seeds: 332 numbers leave nothing of it, LoRA over the flattened
+window leaves 45 % with 320 and 16 % with 640, over the kernel read as 96 x 96 27 % with 768 (laid out by (out, rows) and
+(in, columns) instead, 4 %). On linear layers it is LoRA with a core between: close to it.
 
 ## Pitfalls
 At the first step only the core has a gradient. Several unrelated methods are called FLoRA too. It leaves as plain LoRA of

@@ -92,8 +92,10 @@ Until the choice as much memory as full training of the chosen layers, 12 bytes 
 ranking; afterwards next to nothing. Layers run outside the fused path.
 
 ## When to use it
-For changes that are to be put together, or that are sparse by nature: on a layer of 64 x 64 whose goal changes 256 entries,
-512 entries leave less than a fifth of the error that LoRA with as many numbers leaves.
+For changes that are to be put together, or that are sparse by nature. Measured on a layer of 64 x 64, means of three seeds:
+of a goal that changes 256 entries, 512 entries leave 0.1 % of the error, entries picked by the first gradient 11 %, picked by
+chance 68 %, LoRA with as many numbers 48 %; of a dense goal 37 %, by chance 66 %, LoRA 49 %. A task learned on one language
+and put on another, each change of 128, 205, 410, 1024 or all 4096 entries from noisy samples: 34, 30, 25, 46 and 91 %.
 
 ## Pitfalls
 The learning rate's schedule is that of the whole run: the second part goes on in it and does not warm up again. Interference

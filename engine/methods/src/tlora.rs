@@ -85,9 +85,10 @@ as they get: 209 for 576 inputs, beside the change. A step applies the small mat
 the fused path; the whole matrix is formed only when a weight is merged.
 
 ## When to use it
-Where the task recombines what a layer reads. On a layer of 64 x 64 whose goal is turned in this way the 48 numbers of the
-transform leave less than a hundredth of the error, and LoRA of rank 16 with 2048 numbers more; on a goal of low rank LoRA is
-better.
+Where the task recombines what a layer reads. Measured on a layer of 64 x 64, means of three seeds: of a goal turned by two
+matrices of 8 x 8 the transform's 128 numbers leave nothing, LoRA of rank 1, 4 and 16 leaves 65, 35 and 8 % of the error; with a
+term of rank 1 beside it the transform alone leaves 5 %, with rank 1 nothing. Of a goal of rank 4, LoRA of rank 4 leaves nothing
+and TLoRA of rank 3 10 %.
 
 ## Pitfalls
 With more than one link the published start makes all of them equal for ever; here they start apart, with the same

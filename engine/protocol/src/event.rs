@@ -2,7 +2,8 @@
 
 use crate::event_parts::nan_if_null;
 pub use crate::event_parts::{
-    AttentionSize, Check, ExpertLoad, Figure, Figures, PreviewRow, QuarantineRow, RunStatus, SiteInfo, Standing,
+    AttentionSize, Check, ExpertLoad, Figure, Figures, PreviewRow, QuarantineRow, RaceRound, RowLosses, RunStatus,
+    SiteInfo, Standing,
 };
 use crate::{MethodCard, Problem};
 use serde::{Deserialize, Serialize};
@@ -134,25 +135,9 @@ pub enum Event {
         spectrum: Vec<f32>,
     },
     /// Losses of the validation rows one by one, as `train.row_losses` asks for.
-    RowLosses {
-        /// Step.
-        step: u64,
-        /// Nats, summed over the trained tokens of each row.
-        losses: Vec<f64>,
-        /// Trained tokens of each row.
-        tokens: Vec<u64>,
-    },
+    RowLosses(RowLosses),
     /// How methods that race stand after a round.
-    Race {
-        /// Round, from 1.
-        round: u64,
-        /// Rounds in all.
-        rounds: u64,
-        /// Step at which the methods are compared.
-        step: u64,
-        /// Everyone who ran in this round, best first.
-        standings: Vec<Standing>,
-    },
+    Race(RaceRound),
     /// How large the entries are that the attention of a block compares.
     Attention(AttentionSize),
     /// What the router of a layer chose.

@@ -71,6 +71,30 @@ pub struct QuarantineRow {
     pub reason: String,
 }
 
+/// Losses of the validation rows at a step, one by one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RowLosses {
+    /// Step.
+    pub step: u64,
+    /// Nats, summed over the trained tokens of each row.
+    pub losses: Vec<f64>,
+    /// Trained tokens of each row.
+    pub tokens: Vec<u64>,
+}
+
+/// How methods that race stand after a round.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RaceRound {
+    /// Round, from 1.
+    pub round: u64,
+    /// Rounds in all.
+    pub rounds: u64,
+    /// Step at which the methods are compared.
+    pub step: u64,
+    /// Everyone who ran in this round, best first.
+    pub standings: Vec<Standing>,
+}
+
 /// A method in a race. Losses are nats per trained token on the validation rows; differences are paired row by row.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Standing {

@@ -140,7 +140,7 @@ pub(crate) fn route(event: &Event) -> Routed {
             }
         }
         Event::Attention(size) => attention(size),
-        Event::RowLosses { step, .. } => listed(Some(*step), RunUpdate::default()),
+        Event::RowLosses(rows) => listed(Some(rows.step), RunUpdate::default()),
         Event::Experts(load) => experts(load),
         Event::Rank { step, .. } => Routed { step: Some(*step), ..Routed::default() },
         Event::Queued { .. } => listed(None, status("queued")),

@@ -12,6 +12,7 @@ use crate::probes::{SetMeasure, forgetting};
 use crate::ranks;
 use crate::run::Run;
 use temper_protocol::Event;
+use temper_protocol::event::RowLosses;
 
 /// Whether something due every `every` steps (0: never before the end) is due.
 fn due(step: u64, every: u64, last: bool) -> bool {
@@ -78,7 +79,7 @@ impl Run<'_> {
             let model = &self.model;
             let between = &mut || watch.check();
             let (losses, tokens) = self.clock.time(Phase::Eval, || validation.row_losses(model, between))?;
-            watch.say(Event::RowLosses { step, losses, tokens });
+            watch.say(Event::RowLosses(RowLosses { step, losses, tokens }));
         }
         let asked = watch.control().take_sample_now();
         if due(step, project.samples.every_steps, last) || asked {

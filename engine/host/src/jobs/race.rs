@@ -10,7 +10,7 @@ use super::child;
 use super::request::read_project;
 use crate::job::JobContext;
 use std::path::PathBuf;
-use temper_protocol::event::Standing;
+use temper_protocol::event::{RaceRound, Standing};
 use temper_protocol::{Code, Event, Kind, Problem, Project};
 
 /// Fewest and most methods.
@@ -55,7 +55,7 @@ pub(super) fn race(order: &Order, context: &JobContext) -> Result<(), Problem> {
         }
         let keep = racers.iter().filter(|racer| racer.refused.is_none()).count().div_ceil(2);
         let standings = standings(&racers, if round == rounds { 1 } else { keep });
-        context.emit(Event::Race { round, rounds, step, standings: standings.clone() });
+        context.emit(Event::Race(RaceRound { round, rounds, step, standings: standings.clone() }));
         let stays = |racer: &Racer| standings.iter().any(|one| one.stays && one.method == racer.method);
         racers.retain(stays);
         if racers.is_empty() {
@@ -127,8 +127,8 @@ fn run_until(
         match event {
             Event::Started { run, .. } => racer.run = Some(*run),
             Event::Step { step: done, .. } => context.progress(&racer.method, *done, step, "steps"),
-            Event::RowLosses { losses, tokens, .. } => {
-                rows = losses.iter().copied().zip(tokens.iter().map(|tokens| *tokens as f64)).collect();
+            Event::RowLosses(found) => {
+                rows = found.losses.iter().copied().zip(found.tokens.iter().map(|tokens| *tokens as f64)).collect();
             }
             Event::Finished { problem, .. } => failed.clone_from(problem),
             _ => {}
