@@ -25,12 +25,11 @@ REFUSED = {"bitfit": "bias"}
 def one(temper, name, args, work):
     """Trains and merges one method; what was measured."""
     train = {"steps": 2, "lr_peak": 2e-3, "warmup_steps": 1, "checkpoint_steps": 2, "eval_rows": 2}
-    tables = {"data": {"max_tokens": 64}}
-    if name in BASES:
-        tables["model"] = {"base": BASES[name]}
-    project = temper_cli.write_project(work / "project", args.model, args.data, train=train, method={"id": name}, **tables)
+    base = ["--set", f"model.base={BASES[name]}"] if name in BASES else []
+    project = temper_cli.write_project(work / "project", args.model, args.data, train=train, method={"id": name},
+                                       data={"max_tokens": 64})
     begun = time.monotonic()
-    done = temper_cli.last(temper.run("train", project, ok=name not in REFUSED), "finished")
+    done = temper_cli.last(temper.run("train", project, *base, ok=name not in REFUSED), "finished")
     if name in REFUSED and not (done and done["status"] == "finished"):
         return {"refused": True}
     check(f"{name}: the run finished", done and done["status"] == "finished")
