@@ -95,7 +95,7 @@ fn main() -> Result<()> {
     let mut best = BTreeMap::new();
     for (name, id, settings) in &cases {
         let mut lowest = f64::INFINITY;
-        for lr in [6e-3, 2e-2, 6e-2] {
+        for lr in [2e-3, 6e-3, 2e-2, 3e-2, 4e-2, 6e-2] {
             let losses =
                 seeds.iter().map(|seed| trained(&windows, id, settings, lr, *seed)).collect::<Result<Vec<_>>>()?;
             let mean = losses.iter().sum::<f64>() / losses.len() as f64;
@@ -109,11 +109,12 @@ fn main() -> Result<()> {
     let scaled = of("parallel, scale 2")?.min(of("parallel, scale 4")?);
     println!("[info] sequential {sequential:.4}, parallel {parallel:.4}, scaled {scaled:.4}");
     if all {
-        let verdict = if parallel <= sequential + 0.02 { "comes out" } else { "does not come out" };
-        println!("[info] unscaled parallel is no worse than sequential: {verdict}; the page of par-adapter says so");
         ensure!(scaled <= sequential + 0.02, "sequential {sequential} is ahead of scaled parallel {scaled}");
         ensure!(scaled <= parallel + 0.01, "unscaled {parallel} is ahead of scaled {scaled}");
         println!("[PASS] scaled parallel is no worse than sequential, and no worse than unscaled");
+        // Last, so that the others are told although this does not come out (the page of par-adapter has the numbers).
+        ensure!(parallel <= sequential + 0.02, "sequential {sequential} is ahead of parallel {parallel}");
+        println!("[PASS] parallel is no worse than sequential");
     }
     Ok(())
 }

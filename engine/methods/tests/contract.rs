@@ -366,10 +366,14 @@ fn telemetry_measures_the_declared_series() {
             })?;
             // A whole weight is measured with the rounding of its values, which is spread over all directions.
             let rounding = if site.measures_whole_weight() { 1e-4 } else { 1e-6 };
-            // A term of a sum of products has more directions than one.
-            let directions = if site.chosen_terms().is_some() { f64::INFINITY } else { telemetry.rank as f64 };
-            ensure(telemetry.effective_rank <= directions * (1.0 + rounding), || {
-                format!("effective rank {} above rank {}", telemetry.effective_rank, telemetry.rank)
+            // The rank of a sum of products is its number of terms; its directions are the values that are no rounding.
+            let noise = f64::from(norm(&before)?) * f64::from(f32::EPSILON);
+            let directions = match site.chosen_terms() {
+                Some(_) => telemetry.spectrum.iter().filter(|value| f64::from(**value) > noise).count(),
+                None => telemetry.rank,
+            };
+            ensure(telemetry.effective_rank <= directions as f64 * (1.0 + rounding), || {
+                format!("effective rank {} above {directions} directions", telemetry.effective_rank)
             })?;
         }
         Ok(())

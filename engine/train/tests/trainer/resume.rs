@@ -94,12 +94,12 @@ fn moving_adapters_resume_to_the_same_bits_and_tell_their_moves_at_once() {
         assert_eq!(memory(&whole).is_some(), !["sora", "soka", "tlora", "flora", "eva"].contains(&method), "{method}");
         // Ranks are measured at validations, every fifth step; a rule's move is told after its own step, one made before
         // the start after the first.
-        // Of whole weights only those are told at once that are left out.
-        let told = |event: &&Event| match event {
-            Event::Rank { step, rank, .. } => step % 5 != 0 && (*rank > 0 || method != "lt-sft"),
-            _ => false,
+        let told = |wanted: &dyn Fn(u64) -> bool| {
+            let hit =
+                |event: &&Event| matches!(event, Event::Rank { step, rank, .. } if step % 5 != 0 && wanted(*rank));
+            events.iter().filter(hit).count()
         };
-        let moves = events.iter().filter(told).count();
+        let moves = told(&|rank| rank > 0);
         assert_eq!(
             moves > 0,
             ["adalora", "increlora", "diffora", "lamda++", "soka", "eva"].contains(&method),
@@ -117,6 +117,7 @@ fn moving_adapters_resume_to_the_same_bits_and_tell_their_moves_at_once() {
         // Some leave layers out that matter little.
         let adapted = trained.model.sites().iter().filter(|site| site.is_adapted()).count();
         let all = trained.model.sites().len();
+        assert_eq!(told(&|rank| rank == 0), all - adapted, "{method}: each layer that is left out is told once");
         assert!(adapted == all || ["eva", "diffora", "lt-sft"].contains(&method) && adapted > 0, "{method}: {adapted}");
     }
 }
