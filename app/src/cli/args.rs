@@ -307,6 +307,9 @@ pub(crate) enum Bench {
         /// Threads; 0 chooses
         #[arg(long, default_value_t = 0)]
         threads: usize,
+        /// Measure each method's time a step too, in turn with that of LoRA with as many numbers; wants an idle machine
+        #[arg(long)]
+        times: bool,
     },
     /// Every operation forward and backward, beside the same in plain candle tensors
     Ops {

@@ -137,7 +137,7 @@ fn bench(what: Bench) -> Result<Command, Problem> {
         Bench::Scale { model, table, quick, steps, threads } => {
             Command::BenchScale { models: names(model)?, tables: table, quick, steps, threads }
         }
-        Bench::Methods { model, data, out, method, rates, set, steps, batch, seq, threads } => {
+        Bench::Methods { model, data, out, method, rates, set, steps, batch, seq, threads, times } => {
             Command::BenchMethods(MethodsBench {
                 model: absolute_name(&model)?,
                 data: absolute_name(&data)?,
@@ -149,6 +149,7 @@ fn bench(what: Bench) -> Result<Command, Problem> {
                 batch,
                 seq,
                 threads,
+                times,
             })
         }
         Bench::Ops { threads, op } => Command::BenchOps { threads, only: op },

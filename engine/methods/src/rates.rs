@@ -64,7 +64,7 @@ fn unmeasured(declared: &Declared) -> f64 {
 }
 
 /// The rate at which a method forgets as much as the budget allows, from trials in rising order of rates, to one digit;
-/// `None` where no rate learns anything.
+/// `None` where no rate learns anything, or all learn the same: nothing is trained there.
 ///
 /// Between two trials the forgetting is taken to be linear in the logarithm of the rate. Rates above the one that learned
 /// most are not looked at: they forget and gain nothing. Where the lowest rate is over the budget, as with methods that do
@@ -74,7 +74,8 @@ pub fn choose(before: f64, trials: &[AtRate]) -> Option<f64> {
     let whole = |trial: &&AtRate| trial.loss.is_finite() && trial.forgetting.is_finite();
     let trials: Vec<&AtRate> = trials.iter().filter(whole).collect();
     let (best, most) = trials.iter().enumerate().min_by(|(_, a), (_, b)| a.loss.total_cmp(&b.loss))?;
-    if most.loss >= before {
+    let same = trials.len() > 1 && trials.iter().all(|trial| trial.loss == most.loss);
+    if same || most.loss >= before {
         return None;
     }
     let useful = &trials[..=best];
@@ -145,6 +146,7 @@ mod tests {
         let dear = trials(&[(1e-4, 4.0, 0.2), (1e-3, 3.0, 0.22), (1e-2, 2.0, 0.9)]);
         assert_eq!(choose(5.0, &dear), Some(1e-3), "the start itself forgets");
         assert_eq!(choose(2.0, &trials(&[(1e-4, 2.1, 0.0), (1e-3, f64::NAN, 0.0)])), None);
+        assert_eq!(choose(5.0, &trials(&[(1e-4, 4.0, 0.01), (1e-3, 4.0, 0.01)])), None, "nothing is trained");
     }
 
     #[test]

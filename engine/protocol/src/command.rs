@@ -216,6 +216,9 @@ pub struct MethodsBench {
     pub seq: usize,
     /// Threads; 0 chooses.
     pub threads: usize,
+    /// Whether each method's time a step is measured too, in turn with that of LoRA with as many numbers.
+    #[serde(default)]
+    pub times: bool,
 }
 
 /// One thing a person can do.

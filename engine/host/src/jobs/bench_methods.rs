@@ -6,12 +6,15 @@
 //! `lr_peak.csv`, which the registry's usual rates are taken from.
 
 use super::bench::scratch_folder;
+use super::bench_times::{self, REFERENCE, Timing};
 use super::load;
 use super::pareto::{self, Point};
 use super::trial::{self, Files, Outcome, Trial};
 use crate::builtin::Builtins;
 use crate::job::JobContext;
 use crate::names;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
@@ -24,9 +27,8 @@ const TRIALS: &str = "trials.jsonl";
 const TABLE: &str = "methods.md";
 const PLOT: &str = "methods.svg";
 const RATES: &str = "lr_peak.csv";
-/// What times are compared with.
-const REFERENCE: &str = "lora";
-const COLUMNS: [&str; 14] = [
+const TIMES: &str = "times.jsonl";
+const COLUMNS: [&str; 15] = [
     "method",
     "rate",
     "loss before",
@@ -36,7 +38,8 @@ const COLUMNS: [&str; 14] = [
     "file, MiB",
     "peak, MiB",
     "ms a token",
-    "over LoRA",
+    "LoRA of as many, rank",
+    "time over its",
     "leaves as",
     "off by",
     "as LoRA off by",
@@ -52,7 +55,8 @@ pub(super) fn methods(builtins: &Builtins, order: &MethodsBench, context: &JobCo
     prepare(order)?;
     let scratch = scratch_folder()?;
     let files = Files { scratch: scratch.path(), gguf_base: order.model.ends_with(".gguf") };
-    let mut outcomes = known(&order.out.join(TRIALS))?;
+    let mut times: Vec<Timing> = known(&order.out.join(TIMES))?;
+    let mut outcomes: Vec<Outcome> = known(&order.out.join(TRIALS))?;
     // What gave nothing is tried again: the reason may be gone.
     outcomes.retain(|outcome| trials.contains(&outcome.trial) && outcome.refused.is_none());
     for (done, trial) in (0_u64..).zip(&trials) {
@@ -65,9 +69,51 @@ pub(super) fn methods(builtins: &Builtins, order: &MethodsBench, context: &JobCo
         add(&order.out.join(TRIALS), &outcome)?;
         outcomes.push(outcome);
         outcomes.sort_by_key(|outcome| trials.iter().position(|trial| *trial == outcome.trial));
-        write_all(order, &family, &outcomes)?;
+        write_all(order, &family, &outcomes, &times)?;
     }
-    context.emit(Event::Figures(figures(order, &outcomes)));
+    if order.times {
+        measure_times(order, &outcomes, &mut times, context)?;
+    }
+    write_all(order, &family, &outcomes, &times)?;
+    context.emit(Event::Figures(figures(order, &outcomes, &times)));
+    Ok(())
+}
+
+/// Adds the times that are not known yet of all methods that trained.
+fn measure_times(
+    order: &MethodsBench,
+    outcomes: &[Outcome],
+    times: &mut Vec<Timing>,
+    context: &JobContext,
+) -> Result<(), Problem> {
+    let project = project(order)?;
+    let Some(lora) = outcomes.iter().find(|outcome| outcome.trial.method == REFERENCE) else {
+        let what = format!("times are compared with those of {REFERENCE}, which is not among the methods");
+        return Err(Problem::new(Code::Usage, what, "--times", format!("add --method {REFERENCE}")));
+    };
+    let settings = project.method.settings.complete(temper_methods::find(REFERENCE)?.declared().settings, "--set")?;
+    let rank = settings.number("rank").max(1.0);
+    let numbers_per_rank = lora.trained_parameters.max(1) as f64 / rank;
+    let trained: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.trained_parameters > 0).collect();
+    for (done, outcome) in (0_u64..).zip(&trained) {
+        let method = outcome.trial.method.as_str();
+        context.progress(&format!("time of {method}"), done, trained.len() as u64, "methods");
+        if times.iter().any(|timing| timing.method == method) {
+            continue;
+        }
+        let numbers = (method, outcome.trained_parameters);
+        match bench_times::measure(order, &project, numbers, numbers_per_rank, context) {
+            Ok(timing) => {
+                add(&order.out.join(TIMES), &timing)?;
+                times.push(timing);
+            }
+            // The table has a gap there, and the next call tries again.
+            Err(problem) => {
+                context.check_cancelled()?;
+                tracing::warn!("no time of {method}: {}", problem.what);
+            }
+        }
+    }
     Ok(())
 }
 
@@ -136,8 +182,8 @@ fn trials(order: &MethodsBench, family: &str) -> Result<Vec<Trial>, Problem> {
     Ok(trials)
 }
 
-/// The outcomes of an earlier, interrupted table. A last line that was cut off is no outcome.
-fn known(file: &Path) -> Result<Vec<Outcome>, Problem> {
+/// The lines of an earlier, interrupted table. A last line that was cut off is none.
+fn known<T: DeserializeOwned>(file: &Path) -> Result<Vec<T>, Problem> {
     match std::fs::read_to_string(file) {
         Ok(text) => Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
@@ -151,7 +197,7 @@ fn unwritten(file: &Path, error: &std::io::Error) -> Problem {
 }
 
 /// A new line, begun on a line of its own even where the one before was cut off.
-fn add(file: &Path, outcome: &Outcome) -> Result<(), Problem> {
+fn add<T: Serialize>(file: &Path, outcome: &T) -> Result<(), Problem> {
     let line = serde_json::to_string(outcome)
         .map_err(|error| Problem::internal(format!("an outcome cannot be written: {error}")))?;
     let whole = std::fs::read(file).map_or(true, |text| text.last().is_none_or(|byte| *byte == b'\n'));
@@ -165,11 +211,9 @@ fn number(value: Option<f64>) -> Figure {
     value.map_or(Figure::Missing, Figure::from)
 }
 
-fn figures(order: &MethodsBench, outcomes: &[Outcome]) -> Figures {
-    let reference =
-        outcomes.iter().find(|outcome| outcome.trial.method == REFERENCE).and_then(|lora| lora.ms_per_token);
+fn figures(order: &MethodsBench, outcomes: &[Outcome], times: &[Timing]) -> Figures {
     let row = |outcome: &Outcome| -> Vec<Figure> {
-        let over = outcome.ms_per_token.zip(reference).map(|(time, reference)| time / reference);
+        let timing = times.iter().find(|timing| timing.method == outcome.trial.method);
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
         vec![
             outcome.trial.method.as_str().into(),
@@ -181,7 +225,8 @@ fn figures(order: &MethodsBench, outcomes: &[Outcome]) -> Figures {
             number(outcome.file_bytes.map(mib)),
             number(outcome.peak_rss_mib),
             number(outcome.ms_per_token),
-            number(over),
+            number(timing.map(|timing| timing.lora_rank as f64)),
+            number(timing.map(Timing::over)),
             outcome.format.as_deref().map_or(Figure::Missing, Figure::from),
             number(outcome.file_difference),
             number(outcome.lora_difference),
@@ -191,7 +236,8 @@ fn figures(order: &MethodsBench, outcomes: &[Outcome]) -> Figures {
     let text = format!(
         "{} steps of {} rows of up to {} tokens of {}, model {}, the same rows in the same order from the same seed; loss in \
          nats a trained token on rows held back, forgetting as the mean over the kept sets of the loss after less before; \
-         off by: largest difference of logits over the largest logit",
+         off by: largest difference of logits over the largest logit; time over its: seconds a step over those of LoRA with \
+         as many trained numbers, in turn",
         order.steps,
         order.batch,
         order.seq,
@@ -202,12 +248,12 @@ fn figures(order: &MethodsBench, outcomes: &[Outcome]) -> Figures {
     Figures { what: "methods".to_owned(), text, columns, rows: outcomes.iter().map(row).collect() }
 }
 
-fn write_all(order: &MethodsBench, family: &str, outcomes: &[Outcome]) -> Result<(), Problem> {
+fn write_all(order: &MethodsBench, family: &str, outcomes: &[Outcome], times: &[Timing]) -> Result<(), Problem> {
     let write = |name: &str, text: String| {
         let file = order.out.join(name);
         std::fs::write(&file, text).map_err(|error| unwritten(&file, &error))
     };
-    write(TABLE, markdown(&figures(order, outcomes)))?;
+    write(TABLE, markdown(&figures(order, outcomes, times)))?;
     let point = |outcome: &Outcome| {
         Some(Point { name: outcome.trial.method.clone(), x: outcome.forgetting?, y: outcome.final_loss? })
     };

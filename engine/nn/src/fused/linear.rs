@@ -1,6 +1,7 @@
 //! A linear layer of a fused half: a frozen or trained weight with everything that an adapter does to it. The factors of a
 //! change may be parameters themselves or made of parameters by a small graph; then only that graph is walked backward.
 
+use super::entries::FusedEntries;
 use super::factor::FusedFactor;
 use super::graph::FusedGraph;
 use super::inputs::{FusedInputs, WOVEN_FROM, Woven};
@@ -51,6 +52,8 @@ pub enum FusedWeight {
     LookUp(Arc<Codes>, FusedFactor),
     /// Frozen, with a sum of Kronecker products in its rows.
     Kron(Box<FusedKron>),
+    /// Frozen, with single entries added.
+    Entries(Box<FusedEntries>),
     /// None, (out, in): the change stands in its place.
     Absent(usize, usize),
 }
@@ -101,6 +104,7 @@ impl FusedWeight {
             Self::RowGroups(groups, _) => groups.dims(),
             Self::LookUp(codes, _) => codes.dims(),
             Self::Kron(kron) => (kron.weight.rows, kron.weight.cols),
+            Self::Entries(entries) => (entries.weight.rows, entries.weight.cols),
             Self::Absent(rows, cols) => (*rows, *cols),
         })
     }
@@ -108,6 +112,7 @@ impl FusedWeight {
     fn is_trained(&self) -> bool {
         match self {
             Self::Trained(factor) | Self::RowGroups(_, factor) | Self::LookUp(_, factor) => factor.is_trained(),
+            Self::Entries(entries) => entries.values.is_trained(),
             Self::Kron(_) => true,
             Self::Frozen(_) | Self::Absent(..) => false,
         }
@@ -275,6 +280,7 @@ impl FusedLinear {
             }
             (FusedWeight::LookUp(codes, table), _) => codes.forward(x, &Values::of(&table.value)?, out, started),
             (FusedWeight::Kron(kron), _) => kron.forward(x, n, out, started)?,
+            (FusedWeight::Entries(entries), _) => entries.forward(x, n, out, started)?,
             (FusedWeight::Absent(..), _) if started => {}
             (FusedWeight::Absent(..), _) => out.fill(0.0),
         }
@@ -445,6 +451,7 @@ impl FusedLinear {
                 table.add(grads, gradient)?;
             }
             (FusedWeight::Kron(kron), _) => kron.backward(x, g, n, (dx, accumulate), grads)?,
+            (FusedWeight::Entries(entries), _) => entries.backward(x, g, n, (dx, accumulate), grads)?,
             (FusedWeight::Absent(..), _) => {
                 if let Some(dx) = dx.filter(|_| !accumulate) {
                     dx.fill(0.0);

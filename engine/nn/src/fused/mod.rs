@@ -7,6 +7,7 @@
 //! (norms, gates) are computed again instead of being kept. A stage with anything else on it is run as a graph.
 
 mod attention;
+mod entries;
 mod factor;
 mod graph;
 mod inputs;
@@ -17,6 +18,7 @@ mod mlp;
 mod scale;
 
 pub use attention::{AttentionHalf, AttentionKept};
+pub use entries::FusedEntries;
 pub use factor::FusedFactor;
 pub use graph::FusedGraph;
 pub use inputs::FusedInputs;

@@ -1,10 +1,11 @@
 //! A product with a matrix that is 0 but at some places.
 //!
-//! Place in the data flow: adapters that train single entries of a weight (LT-SFT, SaRA). The matrix is never whole.
+//! Place in the data flow: adapters that train single entries of a weight (LT-SFT, SaRA). The matrix is never kept whole.
 
 use super::{Values, expect_shape, has_kernel, output, reference, rows_and_features, slice, tensor};
-use crate::Result;
 use crate::error::shape_error;
+use crate::kernels::{scratch, simd};
+use crate::{Result, gemm};
 use candle_core::{CpuStorage, CustomOp2, Layout, Shape, Tensor};
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -20,6 +21,14 @@ pub struct Places {
 
 /// Places whose gradient is one piece of work.
 const PIECE: usize = 1024;
+/// Below one place in so many entries each is summed up for itself.
+const SPARSE: usize = 8;
+/// Rows whose gradients are there at once.
+const BAND_ROWS: usize = 192;
+/// Features that are brought together at a time.
+const TILE: usize = 16;
+/// Sums side by side.
+const LANES: usize = 32;
 
 impl Places {
     /// Entries of a matrix (out, in) by their numbers, row by row and ascending.
@@ -81,6 +90,91 @@ impl Places {
         let values = values.get(first..end).unwrap_or_default();
         cols.iter().zip(values).map(|(col, value)| (*col as usize, *value))
     }
+
+    /// `Σ g[row] x[col]` over all inputs, for each place: what a matrix with values there gets, for its inputs `x` (n, in)
+    /// and the gradient `g` (n, out) of its outputs.
+    ///
+    /// Of few places each is a sum of its own over features that were brought together first; of many the whole product is
+    /// made, band by band, and read at the places.
+    #[must_use]
+    pub fn gradient(&self, x: &[f32], g: &[f32]) -> Vec<f32> {
+        let (rows, cols) = (self.out_features.max(1), self.in_features.max(1));
+        let n = x.len() / cols;
+        if self.len().saturating_mul(SPARSE) > rows * cols { self.banded(x, g, n) } else { self.one_by_one(x, g, n) }
+    }
+
+    fn one_by_one(&self, x: &[f32], g: &[f32], n: usize) -> Vec<f32> {
+        let (x, g) = (turned(x, self.in_features, n), turned(g, self.out_features, n));
+        let of = |all: &'_ [f32], at: u32| -> std::ops::Range<usize> {
+            let first = (at as usize * n).min(all.len());
+            first..(first + n).min(all.len())
+        };
+        let mut sums = vec![0f32; self.len()];
+        sums.par_chunks_mut(PIECE).enumerate().for_each(|(piece, sums)| {
+            simd(
+                #[inline(always)]
+                || {
+                    let places = self.rows.iter().zip(&self.cols).skip(piece * PIECE);
+                    for (sum, (row, col)) in sums.iter_mut().zip(places) {
+                        let (g, x) = (&g[of(&g, *row)], &x[of(&x, *col)]);
+                        *sum = dot(g, x);
+                    }
+                },
+            );
+        });
+        sums
+    }
+
+    fn banded(&self, x: &[f32], g: &[f32], n: usize) -> Vec<f32> {
+        let (rows, cols) = (self.out_features, self.in_features);
+        let mut sums = vec![0f32; self.len()];
+        let (mut rest, mut done) = (&mut sums[..], 0);
+        for first in (0..rows).step_by(BAND_ROWS) {
+            let count = BAND_ROWS.min(rows - first);
+            let end = self.rows.partition_point(|row| (*row as usize) < first + count);
+            let (own, others) = rest.split_at_mut(end - done);
+            let places = self.rows.iter().zip(&self.cols).skip(done);
+            scratch::with(count * cols, |band| {
+                let g = gemm::matrix(g, n, rows).subcols(first, count);
+                gemm::product(gemm::matrix_mut(band, count, cols), g.transpose(), gemm::matrix(x, n, cols), 1.0, false);
+                for (sum, (row, col)) in own.iter_mut().zip(places) {
+                    *sum = band.get((*row as usize - first) * cols + *col as usize).copied().unwrap_or(0.0);
+                }
+            });
+            (rest, done) = (others, end);
+        }
+        sums
+    }
+}
+
+/// (n, features) into (features, n).
+fn turned(values: &[f32], features: usize, n: usize) -> Vec<f32> {
+    let mut out = vec![0f32; values.len()];
+    let features = features.max(1);
+    out.par_chunks_mut((TILE * n).max(1)).enumerate().for_each(|(tile, out)| {
+        for (position, row) in values.chunks_exact(features).enumerate() {
+            let row = row.get(tile * TILE..).unwrap_or_default();
+            for (value, to) in row.iter().zip(out.iter_mut().skip(position).step_by(n.max(1))) {
+                *to = *value;
+            }
+        }
+    });
+    out
+}
+
+/// `Σ a b` in [`LANES`] sums side by side.
+#[inline(always)]
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let (whole_a, whole_b) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let mut sum: f32 = whole_a.remainder().iter().zip(whole_b.remainder()).map(|(a, b)| a * b).sum();
+    let mut lanes = [0f32; LANES];
+    for (a, b) in whole_a.zip(whole_b) {
+        for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
+            *lane += a * b;
+        }
+    }
+    sum += lanes.iter().sum::<f32>();
+    sum
 }
 
 /// `y = x Mᵀ` for `x` (.., in) and the matrix M (out, in) that has `values` at `places` and 0 elsewhere. Gradients for x and
@@ -153,18 +247,7 @@ impl CustomOp2 for LinearAt {
             });
             dx
         });
-        let d_values = values.track_op().then(|| {
-            let mut sums = vec![0f32; entries.len()];
-            let (all_rows, all_cols) = (self.0.rows(), self.0.cols());
-            sums.par_chunks_mut(PIECE).enumerate().for_each(|(piece, sums)| {
-                let places = all_rows.iter().zip(all_cols).skip(piece * PIECE);
-                for (sum, (row, col)) in sums.iter_mut().zip(places) {
-                    let column = x_values.iter().skip(*col as usize).step_by(cols);
-                    *sum = g.iter().skip(*row as usize).step_by(rows).zip(column).map(|(g, x)| g * x).sum();
-                }
-            });
-            sums
-        });
+        let d_values = values.track_op().then(|| self.0.gradient(&x_values, &g));
         let dx = dx.map(|values| tensor(values, x.dims())).transpose()?;
         let d_values = d_values.map(|values| tensor(values, entries.len())).transpose()?;
         Ok((dx, d_values))

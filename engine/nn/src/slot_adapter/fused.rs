@@ -29,8 +29,8 @@ fn beside(kron: &HeldKron, dropout: Option<Dropout>) -> Result<FusedGraph> {
 }
 
 impl SlotAdapter {
-    /// None for what only a graph does: single entries, rings, routers, magnitudes while features are dropped, tables while they are, and transforms
-    /// together with a scale of rows.
+    /// None for what only a graph does: single entries of a trained weight, rings, routers, magnitudes while features are
+    /// dropped, tables and entries while they are, and transforms together with a scale of rows.
     pub(super) fn fused(&self, below: Layer<'_>, ctx: &ForwardContext) -> Result<Option<FusedChange>> {
         if self.mix.is_some() {
             return Ok(None);
@@ -56,7 +56,11 @@ impl SlotAdapter {
                     None => change.graph = Some(beside(kron, dropout.clone())?),
                 }
             }
-            Change::Scatter(_) => return Ok(None),
+            Change::Scatter(scatter) => {
+                let bare = dropout.is_none() && matches!(self.transform, HeldTransform::None);
+                let Some(layer) = below.frozen().filter(|_| bare) else { return Ok(None) };
+                change.weight = Some(FusedWeight::Entries(Box::new(scatter.in_rows(&layer.weight)?)));
+            }
             Change::LookUp(_) if dropout.is_some() => return Ok(None),
             Change::LookUp(table) => change.weight = Some(table.fused()?),
         }

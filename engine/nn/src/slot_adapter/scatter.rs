@@ -5,6 +5,8 @@
 
 use super::held::{Held, Place, values};
 use crate::adapter::{Entries, MergedWeight};
+use crate::frozen::FrozenWeight;
+use crate::fused::FusedEntries;
 use crate::linalg;
 use crate::ops::{Places, linear_at, linear_trained, scale_features};
 use crate::param::Role;
@@ -73,6 +75,12 @@ impl HeldScatter {
             None => linear_trained(x, &self.scaled()?, None),
             Some(places) => linear_at(x, &self.scaled()?, places),
         }
+    }
+
+    /// In the rows of a frozen weight.
+    pub(super) fn in_rows(&self, weight: &Arc<FrozenWeight>) -> Result<FusedEntries> {
+        let (weight, places) = (Arc::clone(weight), self.places.clone());
+        Ok(FusedEntries { weight, scale: self.scale as f32, values: self.values.fused()?, places })
     }
 
     /// Adds the change to a weight, rounded once.

@@ -5,7 +5,8 @@ use super::*;
 use crate::LinearSite;
 use crate::fused::Need;
 use crate::slots::{
-    Base, Calibration, Chain, Core, Delta, Factor, Init, Kron, KronFactor, Normaliser, Right, Scale, Source,
+    Base, Calibration, Chain, Core, Delta, Factor, Init, Kron, KronFactor, Normaliser, Picked, Right, Scale, Scatter,
+    Source,
 };
 
 /// Whether the layer is fused; if so, that output, gradient of the input and of every parameter are those of the graph.
@@ -110,7 +111,15 @@ fn fused_layers_compute_what_the_graph_does() {
         }),
         ..Slots::default()
     };
+    let entries = |picked| Slots {
+        scale: Scale::Fixed(0.7),
+        delta: Delta::Scatter(Scatter { picked, values: Factor::trained(init) }),
+        ..Slots::default()
+    };
     let more = [
+        ("all entries in rows", entries(Picked::All)),
+        ("many entries in rows", entries(Picked::Smallest { share: 0.3 })),
+        ("few entries in rows", entries(Picked::Smallest { share: 0.1 })),
         ("products in rows", many(Base::Original)),
         ("products in rows, residual", many(Base::Residual)),
         ("products of products in rows", other),
@@ -137,9 +146,13 @@ fn fused_layers_compute_what_the_graph_does() {
                 }
             }
         }
+        // Those of `structures` drop features.
         let entries = ["all entries", "smallest entries"];
-        let expected =
-            if trained_base { entries.to_vec() } else { [&["magnitude, dropout"], &entries[..], &["ring"]].concat() };
+        let bare_entries = ["all entries in rows", "many entries in rows", "few entries in rows"];
+        let expected = match trained_base {
+            true => [&entries[..], &bare_entries[..]].concat(),
+            false => [&["magnitude, dropout"], &entries[..], &["ring"]].concat(),
+        };
         assert_eq!(left, expected, "what is left to the graph");
     }
 }
