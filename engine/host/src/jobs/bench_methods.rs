@@ -215,6 +215,7 @@ fn figures(order: &MethodsBench, outcomes: &[Outcome], times: &[Timing]) -> Figu
     let row = |outcome: &Outcome| -> Vec<Figure> {
         let timing = times.iter().find(|timing| timing.method == outcome.trial.method);
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        let of_step = |timing: &Timing| timing.secs * 1000.0 / (order.batch * order.seq) as f64;
         vec![
             outcome.trial.method.as_str().into(),
             outcome.trial.lr_peak.into(),
@@ -224,7 +225,7 @@ fn figures(order: &MethodsBench, outcomes: &[Outcome], times: &[Timing]) -> Figu
             number((outcome.trained_parameters > 0).then(|| outcome.trained_parameters as f64 / 1000.0)),
             number(outcome.file_bytes.map(mib)),
             number(outcome.peak_rss_mib),
-            number(outcome.ms_per_token),
+            number(timing.map(of_step).or(outcome.ms_per_token)),
             number(timing.map(|timing| timing.lora_rank as f64)),
             number(timing.map(Timing::over)),
             outcome.format.as_deref().map_or(Figure::Missing, Figure::from),
