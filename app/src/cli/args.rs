@@ -83,6 +83,17 @@ pub(crate) enum Task {
         #[arg(long, value_name = "DIR")]
         project: Option<PathBuf>,
     },
+    /// Compare a base and adapters of it row by row: who is better, and how sure that is
+    Compare {
+        #[command(flatten)]
+        model: ModelArgs,
+        /// Data file or bundled probe set
+        #[arg(long)]
+        data: String,
+        /// Most rows, spread evenly over the data; 0 for all
+        #[arg(long, default_value_t = 0)]
+        rows: usize,
+    },
     /// Measure a model on data
     Eval {
         #[command(flatten)]

@@ -1,6 +1,7 @@
 //! Events in words for a terminal: one live bar with rate and time left where there is a terminal, plain
 //! lines where there is none.
 
+use crate::cli::compared::Compared;
 use crate::cli::drive::print_line;
 use crate::cli::figures;
 use crate::cli::runs::{duration, nats, signed};
@@ -21,6 +22,7 @@ pub(crate) struct Human {
     first_step: Option<(u64, Instant)>,
     worst: BTreeMap<String, f64>,
     streamed: usize,
+    compared: Compared,
 }
 
 impl Human {
@@ -33,6 +35,7 @@ impl Human {
             first_step: None,
             worst: BTreeMap::new(),
             streamed: 0,
+            compared: Compared::default(),
         }
     }
 
@@ -63,6 +66,10 @@ impl Human {
             Event::Race(round) => {
                 self.finish();
                 figures::race(round);
+            }
+            Event::ComparedRows { .. } | Event::RowScores(_) | Event::RowKinds(_) | Event::Verdict(_) => {
+                self.finish();
+                self.compared.hear(event);
             }
             Event::Written { .. } | Event::Certificate { .. } => self.export_event(event),
             Event::Text { .. } => self.text(event),

@@ -2,6 +2,7 @@
 
 mod args;
 mod bench_ui;
+mod compared;
 mod drive;
 mod figures;
 mod human;

@@ -26,6 +26,10 @@ pub(crate) fn command(task: Task) -> Result<Command, Problem> {
             let (project, model) = model_ref(model)?;
             Command::Evaluate { project, model, data: absolute_name(&data)?, metrics }
         }
+        Task::Compare { model, data, rows } => {
+            let (project, model) = model_ref(model)?;
+            Command::Compare { project, model, data: absolute_name(&data)?, rows }
+        }
         Task::Generate { model, prompt, chat, max_tokens, seed, temperature, top_p } => {
             let (project, model) = model_ref(model)?;
             let limits = GenerateLimits { max_tokens, seed, temperature, top_p };

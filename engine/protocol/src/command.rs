@@ -385,6 +385,20 @@ pub enum Command {
         /// Any of nll, ppl, kl, acc, flips.
         metrics: Vec<String>,
     },
+    /// Measures a base and adapters of it on the same rows: `compared_rows`, a `row_scores` event for each model and kept
+    /// checkpoint, `row_kinds` for each run, a `verdict` for each pair, then `done`.
+    Compare {
+        /// Project for `run:ID` adapters.
+        #[serde(default)]
+        project: Option<PathBuf>,
+        /// The base; its `adapters` are models of their own here, one each.
+        model: ModelRef,
+        /// Data file or builtin probe set.
+        data: String,
+        /// Most rows, spread evenly over the data; 0 for all.
+        #[serde(default)]
+        rows: usize,
+    },
     /// Writes a result: `progress`, `written`, `certificate`, then `done`.
     Export {
         /// Project folder.

@@ -2,8 +2,8 @@
 
 use crate::event_parts::nan_if_null;
 pub use crate::event_parts::{
-    AttentionSize, Check, ExpertLoad, Figure, Figures, PreviewRow, QuarantineRow, RaceRound, RowLosses, RunStatus,
-    SiteInfo, Standing,
+    AttentionSize, Check, ComparedRow, ExpertLoad, Figure, Figures, Interval, PreviewRow, QuarantineRow, RaceRound,
+    RowKind, RowKinds, RowLosses, RowScores, RunStatus, SiteInfo, Standing, Verdict,
 };
 use crate::{MethodCard, Problem};
 use serde::{Deserialize, Serialize};
@@ -138,6 +138,17 @@ pub enum Event {
     RowLosses(RowLosses),
     /// How methods that race stand after a round.
     Race(RaceRound),
+    /// The rows that models are compared on.
+    ComparedRows {
+        /// In their order.
+        rows: Vec<ComparedRow>,
+    },
+    /// What one model makes of them.
+    RowScores(RowScores),
+    /// How a run came to stand to them.
+    RowKinds(RowKinds),
+    /// Two models on them.
+    Verdict(Verdict),
     /// How large the entries are that the attention of a block compares.
     Attention(AttentionSize),
     /// What the router of a layer chose.

@@ -174,6 +174,69 @@ pub fn compare(model: &Model, now: &Tensor, base: Option<&Tensor>, targets: &[u3
     Ok(all)
 }
 
+/// Sums over the trained tokens of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct RowScore {
+    /// How many they are.
+    pub tokens: f64,
+    /// Loss, nats.
+    pub loss: f64,
+    /// Those that are the most likely ones.
+    pub right: f64,
+    /// Divergence from the base, nats.
+    pub kl: f64,
+    /// Those that are right in the base and wrong now.
+    pub flips: f64,
+}
+
+/// At most `rows` of the examples that have a trained token, spread evenly.
+#[must_use]
+pub fn counted_rows(examples: &[Example], rows: usize) -> Vec<Example> {
+    let counted: Vec<&Example> = examples.iter().filter(|example| example.trained_tokens() > 0).collect();
+    spread(&counted, rows).into_iter().cloned().collect()
+}
+
+/// What the model makes of each row, compared with its base only `with_base`. `between` is told rows done and rows in all
+/// before each batch and may end the work.
+///
+/// # Errors
+/// What `between` says, or tokens the model does not know.
+pub fn row_scores(
+    model: &Model,
+    rows: &[Example],
+    layout: Layout,
+    with_base: bool,
+    between: &mut dyn FnMut(u64, u64) -> Result<()>,
+) -> Result<Vec<RowScore>> {
+    let total = rows.len() as u64;
+    let mut sums: Vec<RowScore> = Vec::with_capacity(rows.len());
+    for batch in eval_batches(rows, layout.batch, layout.max_tokens, false, layout.pad_id) {
+        between(sums.len() as u64, total)?;
+        let tokens = tokens_of(batch, false, 0, 0, 0);
+        let (now, targets) = counted_hidden(model, &tokens)?;
+        let base = if with_base {
+            let _as_base = AsBase::of(model);
+            Some(counted_hidden(model, &tokens)?.0)
+        } else {
+            None
+        };
+        let mut compared = compare(model, &now, base.as_ref(), &targets)?.into_iter();
+        for row in tokens.targets.chunks(tokens.ctx.width.max(1)) {
+            let counted = row.iter().filter(|target| **target != IGNORE).count();
+            let mut sum = RowScore::default();
+            for Pair { now, base, kl } in compared.by_ref().take(counted) {
+                sum.tokens += 1.0;
+                sum.loss += now.loss;
+                sum.right += f64::from(now.correct());
+                sum.kl += kl;
+                sum.flips += f64::from(base.correct() && !now.correct());
+            }
+            sums.push(sum);
+        }
+    }
+    Ok(sums)
+}
+
 /// A metric over rows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Measured {
@@ -204,56 +267,27 @@ pub fn measure(
         return Err(Problem::new(Code::Usage, what, "--metrics", action).into());
     }
     let with_base = metrics.iter().any(|metric| metric == "kl" || metric == "flips");
-    let counted: Vec<&Example> = examples.iter().filter(|example| example.trained_tokens() > 0).collect();
-    let chosen: Vec<Example> = spread(&counted, rows).into_iter().cloned().collect();
-    let total = chosen.len() as u64;
-    // Per row: weight, loss, right, divergence, flips.
-    let mut sums: Vec<[f64; 5]> = Vec::with_capacity(chosen.len());
-    for batch in eval_batches(&chosen, layout.batch, layout.max_tokens, false, layout.pad_id) {
-        between(sums.len() as u64, total)?;
-        let tokens = tokens_of(batch, false, 0, 0, 0);
-        let (now, targets) = counted_hidden(model, &tokens)?;
-        let base = if with_base {
-            let _as_base = AsBase::of(model);
-            Some(counted_hidden(model, &tokens)?.0)
-        } else {
-            None
-        };
-        let compared = compare(model, &now, base.as_ref(), &targets)?;
-        let mut place = 0;
-        for row in tokens.targets.chunks(tokens.ctx.width.max(1)) {
-            let mut sum = [0.0; 5];
-            for _counted in row.iter().filter(|target| **target != IGNORE) {
-                if let Some(Pair { now, base, kl }) = compared.get(place) {
-                    let flip = base.correct() && !now.correct();
-                    let values = [1.0, now.loss, f64::from(now.correct()), *kl, f64::from(flip)];
-                    sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
-                }
-                place += 1;
-            }
-            sums.push(sum);
-        }
-    }
+    let chosen = counted_rows(examples, rows);
+    let sums = row_scores(model, &chosen, layout, with_base, between)?;
     if sums.is_empty() {
         let what = "no token of the data counts";
         return Err(Problem::new(Code::DataInvalid, what, "--data", "give data with answers or text").into());
     }
-    let mean = |column: usize| {
-        let rows: Vec<(f64, f64)> =
-            sums.iter().map(|sum| (sum.get(column).copied().unwrap_or(f64::NAN), sum[0])).collect();
+    let mean = |column: fn(&RowScore) -> f64| {
+        let rows: Vec<(f64, f64)> = sums.iter().map(|row| (column(row), row.tokens)).collect();
         ratio(&rows)
     };
     let of = |metric: &str| match metric {
-        "acc" => mean(2),
-        "kl" => mean(3),
-        "flips" => mean(4),
+        "acc" => mean(|row| row.right),
+        "kl" => mean(|row| row.kl),
+        "flips" => mean(|row| row.flips),
         "ppl" => {
-            let nll = mean(1);
+            let nll = mean(|row| row.loss);
             let value = nll.value.exp();
             // First-order propagation through the exponential.
             Mean { value, stderr: value * nll.stderr, rows: nll.rows }
         }
-        _ => mean(1),
+        _ => mean(|row| row.loss),
     };
     Ok(metrics.iter().map(|metric| Measured { metric: metric.clone(), mean: of(metric) }).collect())
 }

@@ -47,6 +47,7 @@ mod take_over;
 pub mod tensor_file;
 pub mod threads;
 pub mod trained;
+pub mod verdict;
 pub mod watch;
 
 pub use control::{RunControl, Want};

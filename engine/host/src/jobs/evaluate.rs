@@ -31,14 +31,16 @@ pub(super) fn chosen(metrics: Vec<String>) -> Result<Vec<String>, Problem> {
     }
 }
 
-/// Measures every row of the data.
-pub(super) fn evaluate(
-    loaded: &Loaded,
-    data_name: &str,
-    data: &Path,
-    metrics: &[String],
-    context: &JobContext,
-) -> Result<(), Problem> {
+/// The rows of a data file as a model is measured on them.
+pub(super) struct Rows {
+    /// All of them are in `train`.
+    pub(super) dataset: Dataset,
+    /// How they are laid into batches.
+    pub(super) layout: Layout,
+}
+
+/// Reads data the way that the model's run read its own.
+pub(super) fn read_rows(loaded: &Loaded, data: &Path, context: &JobContext) -> Result<Rows, Problem> {
     let Loaded { model, codec, project, .. } = loaded;
     let loss_on = project.as_ref().and_then(|project| LossOn::from_name(&project.data.loss_on));
     let wanted_tokens = project.as_ref().map_or(MAX_TOKENS, |project| project.data.max_tokens);
@@ -54,15 +56,26 @@ pub(super) fn evaluate(
         cache_dir: None,
     };
     let mut progress = |now: temper_data::Progress| context.progress(now.stage, now.done, now.total, now.unit);
-    let dataset = match Dataset::load(&request, codec, &mut progress, &|| context.is_cancelled()) {
+    let mut dataset = match Dataset::load(&request, codec, &mut progress, &|| context.is_cancelled()) {
         Err(DataError::Cancelled) => return Err(crate::job::cancelled()),
         other => other?,
     };
-    for text in dataset.warnings {
+    for text in dataset.warnings.drain(..) {
         context.emit(Event::Warning { code: "data".to_owned(), text, step: 0 });
     }
-    let layout = Layout { batch: BATCH, max_tokens, packing: false, pad_id: codec.pad_id() };
-    let measured = measure(model, &dataset.train, usize::MAX, layout, metrics, &mut |done, total| {
+    Ok(Rows { dataset, layout: Layout { batch: BATCH, max_tokens, packing: false, pad_id: codec.pad_id() } })
+}
+
+/// Measures every row of the data.
+pub(super) fn evaluate(
+    loaded: &Loaded,
+    data_name: &str,
+    data: &Path,
+    metrics: &[String],
+    context: &JobContext,
+) -> Result<(), Problem> {
+    let Rows { dataset, layout } = read_rows(loaded, data, context)?;
+    let measured = measure(&loaded.model, &dataset.train, usize::MAX, layout, metrics, &mut |done, total| {
         if context.is_cancelled() {
             return Err(TrainError::Cancelled);
         }

@@ -10,6 +10,7 @@ mod bench_scale;
 mod bench_times;
 mod cases;
 mod child;
+mod compare;
 mod doctor;
 mod evaluate;
 mod export;
@@ -151,6 +152,10 @@ impl Workshop for Program {
                     let loaded = kept.load(builtins, project.as_deref(), &model, context)?;
                     evaluate::evaluate(&loaded, &data, &path, &metrics, context)
                 })
+            }
+            Command::Compare { project, model, data, rows } => {
+                let order = compare::Order { project, model, data, rows };
+                self.heavy(move |builtins, kept, context| compare::compare(builtins, kept, &order, context))
             }
             Command::Logits { project, model, tokens, out } => self.heavy(move |builtins, kept, context| {
                 let loaded = kept.load(builtins, project.as_deref(), &model, context)?;
