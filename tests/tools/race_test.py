@@ -46,8 +46,7 @@ def body(temper, work):
           and runs[ran[-1]["run"]]["steps"] == 4, runs={run: event["steps"] for run, event in runs.items()})
 
     alone = project_at(work / "alone")
-    done = temper_cli.last(temper.run("train", alone, "--method", won[0]["method"],
-                                      *([] if won[0]["method"] == "lora" else ["--set", "train.lr_peak=0"])), "finished")
+    done = temper_cli.last(temper.run("train", alone, "--method", won[0]["method"]), "finished")
     check("the winner is what it would have been alone", abs(done["final_loss"] - won[0]["loss"]) < 1e-4,
           alone=done["final_loss"], race=won[0]["loss"])
 

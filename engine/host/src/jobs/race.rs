@@ -48,7 +48,7 @@ pub(super) fn race(order: &Order, context: &JobContext) -> Result<(), Problem> {
         let step = project.train.steps >> (rounds - round);
         for racer in &mut racers {
             context.check_cancelled()?;
-            if let Err(problem) = run_until(racer, step, order, &project, context) {
+            if let Err(problem) = run_until(racer, step, order, context) {
                 context.check_cancelled()?;
                 racer.refused = Some(problem.what);
             }
@@ -101,22 +101,12 @@ fn check(order: &Order, project: &Project) -> Result<(), Problem> {
 }
 
 /// Trains a method up to `step` and keeps the losses of its validation rows.
-fn run_until(
-    racer: &mut Racer,
-    step: u64,
-    order: &Order,
-    project: &Project,
-    context: &JobContext,
-) -> Result<(), Problem> {
+fn run_until(racer: &mut Racer, step: u64, order: &Order, context: &JobContext) -> Result<(), Problem> {
     let mut words = vec!["train".to_owned(), order.project.display().to_string()];
     match racer.run {
         Some(run) => words.extend(["--resume".to_owned(), run.to_string()]),
         None => {
             words.extend(["--method".to_owned(), racer.method.clone()]);
-            // A rate in the project is its own method's; the others take theirs.
-            if racer.method != project.method.id {
-                words.extend(["--set".to_owned(), "train.lr_peak=0".to_owned()]);
-            }
             words.extend(order.set.iter().flat_map(|(key, value)| ["--set".to_owned(), format!("{key}={value}")]));
             words.extend(["--set".to_owned(), "train.row_losses=true".to_owned()]);
         }

@@ -37,7 +37,8 @@ pub(super) fn plan(builtins: &Builtins, order: Order) -> Result<Work, Problem> {
 fn new_run(builtins: &Builtins, order: Order) -> Result<Work, Problem> {
     let (mut project, project_dir) = read_project(&order.project, &order.set)?;
     if let Some(id) = order.method {
-        change_method(&mut project, id)?;
+        let rate_is_meant = order.set.iter().any(|(key, _)| key == "train.lr_peak");
+        change_method(&mut project, id, rate_is_meant)?;
     }
     let mut request = build_new(builtins, project, &project_dir)?;
     request.max_steps = order.max_steps;
@@ -48,8 +49,9 @@ fn new_run(builtins: &Builtins, order: Order) -> Result<Work, Problem> {
     planned(request, folder, None)
 }
 
-/// Another method than the project's keeps the settings that both know.
-fn change_method(project: &mut Project, id: String) -> Result<(), Problem> {
+/// Another method than the project's keeps the settings that both know. The rate in a project is its own method's; the other
+/// one takes what it usually takes, unless a rate is meant for it.
+fn change_method(project: &mut Project, id: String, rate_is_meant: bool) -> Result<(), Problem> {
     if project.method.id == id {
         return Ok(());
     }
@@ -59,6 +61,9 @@ fn change_method(project: &mut Project, id: String) -> Result<(), Problem> {
         declared.settings.iter().any(|setting| setting.key == key && setting.check(value).is_ok())
     });
     project.method = Method { id, settings };
+    if !rate_is_meant {
+        project.train.lr_peak = 0.0;
+    }
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! Tests of the engine: with scripted work (`runs`, `process`) and with the program's own (`commands`).
 
 mod commands;
+mod compare;
 mod kit;
 mod process;
 mod runs;
