@@ -1,8 +1,7 @@
 //! A comparison of models in words: a line for each model, what became of the rows, and a verdict for each pair.
 
 use crate::cli::drive::print_line;
-use temper_protocol::Event;
-use temper_protocol::event::{ComparedRow, Interval, RowKind, RowKinds, RowScores, Verdict};
+use temper_protocol::comparison::{ComparedRow, Comparison, Interval, RowKind, RowKinds, RowScores, Verdict};
 
 /// Rows of a kind that are named.
 const NAMED: usize = 3;
@@ -13,25 +12,24 @@ const WORTH_A_LOOK: [(RowKind, &str); 3] = [
     (RowKind::Easy, "known before training"),
 ];
 
-/// The rows that the other events speak of.
+/// The rows that the other parts speak of.
 #[derive(Default)]
 pub(crate) struct Compared {
     rows: Vec<ComparedRow>,
 }
 
 impl Compared {
-    /// Takes one of the events of a comparison in and prints what it says.
-    pub(crate) fn hear(&mut self, event: &Event) {
-        match event {
-            Event::ComparedRows { rows } => {
+    /// Takes a part of a comparison in and prints what it says.
+    pub(crate) fn hear(&mut self, part: &Comparison) {
+        match part {
+            Comparison::Rows { rows } => {
                 self.rows.clone_from(rows);
                 let tokens = self.tokens();
                 print_line(&format!("{} rows, {tokens} trained tokens; loss in nats a trained token", rows.len()));
             }
-            Event::RowScores(scores) => self.scores(scores),
-            Event::RowKinds(kinds) => self.kinds(kinds),
-            Event::Verdict(verdict) => words(verdict).iter().for_each(|line| print_line(line)),
-            _ => {}
+            Comparison::Scores(scores) => self.scores(scores),
+            Comparison::Kinds(kinds) => self.kinds(kinds),
+            Comparison::Verdict(verdict) => words(verdict).iter().for_each(|line| print_line(line)),
         }
     }
 

@@ -67,9 +67,9 @@ impl Human {
                 self.finish();
                 figures::race(round);
             }
-            Event::ComparedRows { .. } | Event::RowScores(_) | Event::RowKinds(_) | Event::Verdict(_) => {
+            Event::Comparison(part) => {
                 self.finish();
-                self.compared.hear(event);
+                self.compared.hear(part);
             }
             Event::Written { .. } | Event::Certificate { .. } => self.export_event(event),
             Event::Text { .. } => self.text(event),

@@ -42,3 +42,11 @@ pub trait EngineClient: Send {
     /// Installs what is called, from another thread, whenever something has arrived.
     fn set_waker(&mut self, wake: std::sync::Arc<dyn Fn() + Send + Sync>);
 }
+
+impl Event {
+    /// Whether this ends a request.
+    #[must_use]
+    pub fn is_last(&self) -> bool {
+        matches!(self, Self::Done {} | Self::Error(_))
+    }
+}

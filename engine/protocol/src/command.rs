@@ -385,8 +385,8 @@ pub enum Command {
         /// Any of nll, ppl, kl, acc, flips.
         metrics: Vec<String>,
     },
-    /// Measures a base and adapters of it on the same rows: `compared_rows`, a `row_scores` event for each model and kept
-    /// checkpoint, `row_kinds` for each run, a `verdict` for each pair, then `done`.
+    /// Measures a base and adapters of it on the same rows: `comparison` events with the rows, the scores of each
+    /// model and kept checkpoint, the kinds of each run's rows and a verdict for each pair, then `done`.
     Compare {
         /// Project for `run:ID` adapters.
         #[serde(default)]

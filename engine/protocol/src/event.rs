@@ -1,9 +1,10 @@
 //! Everything the engine says, as values. `--json` prints them unchanged, one per line.
 
+use crate::comparison::Comparison;
 use crate::event_parts::nan_if_null;
 pub use crate::event_parts::{
-    AttentionSize, Check, ComparedRow, ExpertLoad, Figure, Figures, Interval, PreviewRow, QuarantineRow, RaceRound,
-    RowKind, RowKinds, RowLosses, RowScores, RunStatus, SiteInfo, Standing, Verdict,
+    AttentionSize, Check, ExpertLoad, Figure, Figures, PreviewRow, QuarantineRow, RaceRound, RowLosses, RunStatus,
+    SiteInfo, Standing,
 };
 use crate::{MethodCard, Problem};
 use serde::{Deserialize, Serialize};
@@ -138,17 +139,8 @@ pub enum Event {
     RowLosses(RowLosses),
     /// How methods that race stand after a round.
     Race(RaceRound),
-    /// The rows that models are compared on.
-    ComparedRows {
-        /// In their order.
-        rows: Vec<ComparedRow>,
-    },
-    /// What one model makes of them.
-    RowScores(RowScores),
-    /// How a run came to stand to them.
-    RowKinds(RowKinds),
-    /// Two models on them.
-    Verdict(Verdict),
+    /// Models on the same rows.
+    Comparison(Comparison),
     /// How large the entries are that the attention of a block compares.
     Attention(AttentionSize),
     /// What the router of a layer chose.
@@ -599,12 +591,4 @@ pub enum Event {
     Error(Problem),
     /// The request is done; nothing more comes for it.
     Done {},
-}
-
-impl Event {
-    /// Whether this ends a request.
-    #[must_use]
-    pub fn is_last(&self) -> bool {
-        matches!(self, Self::Done {} | Self::Error(_))
-    }
 }

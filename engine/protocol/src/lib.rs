@@ -10,6 +10,7 @@
 
 pub mod client;
 pub mod command;
+pub mod comparison;
 pub mod event;
 pub mod event_parts;
 pub mod gguf_tokenizer;

@@ -7,7 +7,7 @@
 
 use crate::eval::RowScore;
 use temper_nn::rng::Stream;
-use temper_protocol::event::{Interval, RowKind, Verdict};
+use temper_protocol::comparison::{Interval, RowKind, Verdict};
 
 /// Draws of rows with replacement.
 const DRAWS: usize = 2000;
@@ -84,7 +84,7 @@ pub fn kind(base: f64, checkpoints: &[f64]) -> RowKind {
     let gained = base - best;
     if base < EASY_NATS {
         RowKind::Easy
-    } else if !(gained >= NOTHING * base) {
+    } else if gained.is_nan() || gained < NOTHING * base {
         RowKind::Never
     } else if gained >= LEARNED * base && last - best > LOST * gained {
         RowKind::Forgotten

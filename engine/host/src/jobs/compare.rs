@@ -1,7 +1,7 @@
 //! `compare`: a base and adapters of it on the same rows.
 //!
 //! Place in the data flow: each model is loaded as `generate` and `eval` load it, one after the other, and measured row by
-//! row (`row_scores` events); of a run its other kept checkpoints too, because what was learned and lost again shows in them
+//! row (`comparison` events); of a run its other kept checkpoints too, because what was learned and lost again shows in them
 //! alone. The statistics are [`temper_train::verdict`]'s.
 
 use super::evaluate::{Rows, read_rows};
@@ -10,7 +10,7 @@ use crate::builtin::Builtins;
 use crate::job::JobContext;
 use crate::names;
 use std::path::{Path, PathBuf};
-use temper_protocol::event::{ComparedRow, RowKind, RowKinds, RowScores};
+use temper_protocol::comparison::{ComparedRow, Comparison, RowKind, RowKinds, RowScores};
 use temper_protocol::{Code, Event, ModelRef, Problem};
 use temper_train::TrainError;
 use temper_train::checkpoint::Checkpoints;
@@ -76,12 +76,12 @@ pub(super) fn compare(builtins: &Builtins, kept: &Kept, order: &Order, context: 
         measured.push(Measured { name, scores });
     }
     for (model, kinds) in kinds {
-        context.emit(Event::RowKinds(RowKinds { model, kinds }));
+        context.emit(Event::Comparison(Comparison::Kinds(RowKinds { model, kinds })));
     }
     for (index, b) in measured.iter().enumerate() {
         for a in measured.iter().take(index) {
             context.check_cancelled()?;
-            context.emit(Event::Verdict(verdict((&a.name, &a.scores), (&b.name, &b.scores))));
+            context.emit(Event::Comparison(Comparison::Verdict(verdict((&a.name, &a.scores), (&b.name, &b.scores)))));
         }
     }
     Ok(())
@@ -141,7 +141,7 @@ fn say_rows(rows: &Rows, loaded: &Loaded, context: &JobContext) -> Result<(), Pr
         let file = rows.dataset.files.get(row.file as usize).cloned().unwrap_or_default();
         said.push(ComparedRow { file, line: row.line, text, tokens: row.trained_tokens() as u64 });
     }
-    context.emit(Event::ComparedRows { rows: said });
+    context.emit(Event::Comparison(Comparison::Rows { rows: said }));
     Ok(())
 }
 
@@ -167,12 +167,12 @@ fn measure(
         context.progress(&stage, done, total, "rows");
         Ok(())
     })?;
-    context.emit(Event::RowScores(RowScores {
+    context.emit(Event::Comparison(Comparison::Scores(RowScores {
         model: name.to_owned(),
         step,
         losses: scores.iter().map(|row| row.loss).collect(),
         right: scores.iter().map(|row| row.right as u64).collect(),
-    }));
+    })));
     Ok(scores)
 }
 

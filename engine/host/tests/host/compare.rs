@@ -2,7 +2,7 @@
 
 use crate::commands::{Bench, train};
 use std::path::{Path, PathBuf};
-use temper_protocol::event::{RowScores, Verdict};
+use temper_protocol::comparison::{Comparison, RowScores, Verdict};
 use temper_protocol::{Code, Command, Event, ModelRef, project_file};
 
 fn compare(bench: &Bench, project: &Path, adapters: &[&str], rows: usize) -> Command {
@@ -33,7 +33,7 @@ fn models_are_compared_row_by_row_with_a_verdict_for_each_pair() {
     let project = two_runs(&mut bench);
     let events = bench.ask(compare(&bench, &project, &["run:1", "run:2"], 20)).expect("compares");
     let rows = events.iter().find_map(|event| match event {
-        Event::ComparedRows { rows } => Some(rows.clone()),
+        Event::Comparison(Comparison::Rows { rows }) => Some(rows.clone()),
         _ => None,
     });
     let rows = rows.expect("rows");
@@ -41,7 +41,7 @@ fn models_are_compared_row_by_row_with_a_verdict_for_each_pair() {
     let scores: Vec<&RowScores> = events
         .iter()
         .filter_map(|event| match event {
-            Event::RowScores(scores) => Some(scores),
+            Event::Comparison(Comparison::Scores(scores)) => Some(scores),
             _ => None,
         })
         .collect();
@@ -54,13 +54,15 @@ fn models_are_compared_row_by_row_with_a_verdict_for_each_pair() {
         scores.iter().filter(|scores| scores.model == "run 1" && scores.step.is_some()).count() >= 2,
         "checkpoints"
     );
-    let kinds =
-        events.iter().filter(|event| matches!(event, Event::RowKinds(kinds) if kinds.kinds.len() == 20)).count();
+    let kinds = events
+        .iter()
+        .filter(|event| matches!(event, Event::Comparison(Comparison::Kinds(kinds)) if kinds.kinds.len() == 20))
+        .count();
     assert_eq!(kinds, 2, "kinds of both runs");
     let verdicts: Vec<&Verdict> = events
         .iter()
         .filter_map(|event| match event {
-            Event::Verdict(verdict) => Some(verdict),
+            Event::Comparison(Comparison::Verdict(verdict)) => Some(verdict),
             _ => None,
         })
         .collect();
