@@ -4,7 +4,7 @@
 //! [`ParamSet`], fills [`Grads`] from backward passes and gives both to [`crate::optim::AdamW`].
 
 use crate::kernels::reduce;
-use crate::{NnError, Result};
+use crate::{NnError, Result, ops};
 use candle_core::backprop::GradStore;
 use candle_core::{Tensor, Var};
 use serde::{Deserialize, Serialize};
@@ -84,7 +84,7 @@ impl Param {
     /// A mask that is not f32.
     pub fn trained(&self) -> Result<usize> {
         let Some(mask) = &self.mask else { return Ok(self.elements()) };
-        crate::ops::with_slice(mask, |mask| mask.iter().filter(|value| **value != 0.0).count())
+        ops::with_slice(mask, |mask| mask.iter().filter(|value| **value != 0.0).count())
     }
 }
 
@@ -204,7 +204,7 @@ impl Grads {
                     let what = format!("gradient of shape {:?} added to {:?}", gradient.dims(), place.get().dims());
                     return Err(NnError::Param { name: name.to_owned(), what });
                 }
-                let sum = place.get().add(&gradient)?;
+                let sum = ops::sum(place.get(), &gradient)?;
                 place.insert(sum);
             }
         }
@@ -256,7 +256,7 @@ impl Grads {
     pub fn global_norm(&self) -> Result<f64> {
         let mut sum = 0.0;
         for gradient in self.0.values() {
-            sum += crate::ops::with_slice(gradient, reduce::sum_of_squares)?;
+            sum += ops::with_slice(gradient, reduce::sum_of_squares)?;
         }
         Ok(sum.sqrt())
     }
@@ -304,7 +304,7 @@ impl Grads {
     /// A gradient that is not f32.
     pub fn all_finite(&self) -> Result<bool> {
         for gradient in self.0.values() {
-            if !crate::ops::with_slice(gradient, reduce::all_finite)? {
+            if !ops::with_slice(gradient, reduce::all_finite)? {
                 return Ok(false);
             }
         }

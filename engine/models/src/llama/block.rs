@@ -233,7 +233,7 @@ impl Stage for BlockStage {
 
     fn fused(&self, ctx: &ForwardContext) -> Result<Option<FusedBlock>> {
         let spec = self.attention_spec(Arc::clone(&ctx.borders));
-        let Some(inserts) = self.inserts.fused(&spec)? else { return Ok(None) };
+        let Some(inserts) = self.inserts.fused()? else { return Ok(None) };
         let site = |site: &LinearSite| site.fused(ctx);
         let (Some(q), Some(k), Some(v), Some(o)) = (site(&self.q)?, site(&self.k)?, site(&self.v)?, site(&self.o)?)
         else {
@@ -257,7 +257,7 @@ impl Stage for BlockStage {
             o,
             post_norm: own(&self.attn_post_norm)?,
             insert: inserts.attn_out,
-            attend: inserts.attend,
+            prefix: inserts.prefix,
             table: table.up_to(longest),
             pairs: table.half(),
             spec,

@@ -91,6 +91,7 @@ impl BlockStage {
             Gate::Silu => ops::silu(up)?,
             Gate::Gelu => ops::gelu(up)?,
             Gate::GeluTanh => ops::gelu_tanh(up)?,
+            Gate::Relu => ops::relu(up)?,
         })
     }
 

@@ -105,7 +105,8 @@ impl VitConfig {
             "gelu" => Gate::Gelu,
             "gelu_new" | "gelu_pytorch_tanh" => Gate::GeluTanh,
             "silu" | "swish" => Gate::Silu,
-            other => return Err(format!("hidden_act is \"{other}\"; gelu, gelu_new and silu are known")),
+            "relu" => Gate::Relu,
+            other => return Err(format!("hidden_act is \"{other}\"; gelu, gelu_new, silu and relu are known")),
         };
         let pooling = match json.get("pooling").and_then(Value::as_str) {
             None | Some("class-token") => Pooling::ClassToken,
@@ -132,6 +133,7 @@ impl VitConfig {
             Gate::Gelu => "gelu",
             Gate::GeluTanh => "gelu_new",
             Gate::Silu => "silu",
+            Gate::Relu => "relu",
         };
         let mut all = vec![
             ("architectures", json!(["ViTForImageClassification"])),

@@ -33,6 +33,7 @@ pub(super) const CASES: &[Case] = &[
     case("attention_cached", "", attention_cached),
     case("rms_norm", "", rms_norm),
     case("layer_norm", "", layer_norm),
+    case("relu", "", |sizes| activation(sizes, ops::relu, |x| Ok(x.relu()?))),
     case("silu", "", |sizes| activation(sizes, ops::silu, |x| Ok(x.silu()?))),
     case("gelu", "", |sizes| activation(sizes, ops::gelu, |x| Ok(x.gelu_erf()?))),
     case("gelu_tanh", "", |sizes| activation(sizes, ops::gelu_tanh, |x| Ok(x.gelu()?))),

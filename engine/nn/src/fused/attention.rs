@@ -2,7 +2,7 @@
 //! Some families also norm each head's queries and keys before they are rotated, and what the projection gives before it
 //! is added.
 
-use super::insert::{FusedAttend, FusedInsert, Heads};
+use super::insert::{FusedInsert, FusedPrefix};
 use super::linear::{Inner, Need};
 use super::{FusedLinear, FusedNorm, add};
 use crate::kernels::attention::{self as kernel, Saved, Sizes};
@@ -33,8 +33,8 @@ pub struct AttentionHalf {
     pub post_norm: Option<FusedNorm>,
     /// What a method adds to what the half adds.
     pub insert: Option<FusedInsert>,
-    /// What a method puts in the place of the attention.
-    pub attend: Option<FusedAttend>,
+    /// Keys and values that a method puts before those of every segment.
+    pub prefix: Option<FusedPrefix>,
     /// Cosines and sines of every position that occurs, (positions, 2 · pairs).
     pub table: Arc<Vec<f32>>,
     /// Rotated pairs per head.
@@ -64,18 +64,25 @@ pub struct AttentionKept {
     inner: [Inner; 4],
     /// What the output projection gave, when a norm or an insertion stands behind it; else empty.
     projected: Vec<f32>,
+    /// The inside of the insertion.
+    inserted: Vec<f32>,
 }
 
 impl AttentionHalf {
-    fn heads(&self) -> Heads {
-        Heads { batch: self.batch, queries: self.heads, keys: self.kv_heads, features: self.features }
+    /// Whether anything of the half is trained.
+    pub(super) fn is_trained(&self) -> bool {
+        let norms = [Some(&self.norm), self.q_norm.as_ref(), self.k_norm.as_ref(), self.post_norm.as_ref()];
+        self.insert.is_some()
+            || self.prefix.is_some()
+            || norms.into_iter().flatten().any(|norm| norm.name.is_some())
+            || [&self.q, &self.k, &self.v, &self.o].into_iter().any(FusedLinear::is_trained)
     }
 
     /// Where the tokens stand for the rotation.
     fn positions<'a>(&self, positions: &'a [u32]) -> Cow<'a, [u32]> {
-        match &self.attend {
-            Some(attend) if attend.shift > 0 => positions.iter().map(|position| position + attend.shift).collect(),
-            Some(_) | None => Cow::Borrowed(positions),
+        match &self.prefix {
+            Some(prefix) => positions.iter().map(|position| position + prefix.shift()).collect(),
+            None => Cow::Borrowed(positions),
         }
     }
 
@@ -164,13 +171,12 @@ impl AttentionHalf {
         let normed_q = self.prepared(self.q_norm.as_ref(), &q, positions, self.heads)?;
         let normed_k = self.prepared(self.k_norm.as_ref(), &k, positions, self.kv_heads)?;
         let (turned_q, turned_k) = (normed_q.as_ref().unwrap_or(&q), normed_k.as_ref().unwrap_or(&k));
-        let (out, log_sums) = match &self.attend {
-            None => kernel::forward(turned_q, turned_k, &v, &self.spec.borders, self.spec.sight(), sizes),
-            Some(attend) => (attend.forward((turned_q, turned_k, &v), self.heads())?, Vec::new()),
-        };
+        let (out, log_sums) = FusedPrefix::with_ahead(self.prefix.as_ref(), self.kv_heads * self.features, |ahead| {
+            kernel::forward(turned_q, turned_k, &v, ahead, &self.spec.borders, self.spec.sight(), sizes)
+        })?;
         drop((normed_q, normed_k));
         let mut y = x.to_vec();
-        let mut projected = Vec::new();
+        let (mut projected, mut inserted) = (Vec::new(), Vec::new());
         let sequential = FusedInsert::sequential(self.insert.as_ref());
         let inner_o = if self.post_norm.is_none() && sequential.is_none() {
             self.o.forward(&out, n, &mut y, true)?
@@ -180,15 +186,16 @@ impl AttentionHalf {
             let value = self.post_norm.as_ref().map(|norm| norm.forward(&projected)).transpose()?;
             let value = value.as_deref().unwrap_or(&projected);
             add(&mut y, value);
-            if let Some(graph) = sequential {
-                graph.add(value, n, &mut y)?;
+            if let Some(insert) = sequential {
+                inserted = insert.add(value, &mut y)?;
             }
             inner
         };
-        if let Some(graph) = parallel {
-            graph.add(&normed, n, &mut y)?;
+        if let Some(insert) = parallel {
+            inserted = insert.add(&normed, &mut y)?;
         }
-        Ok((y, AttentionKept { q, k, v, out, log_sums, inner: [inner_q, inner_k, inner_v, inner_o], projected }))
+        let inner = [inner_q, inner_k, inner_v, inner_o];
+        Ok((y, AttentionKept { q, k, v, out, log_sums, inner, projected, inserted }))
     }
 
     /// `gradient` of the output becomes that of the input.
@@ -205,22 +212,25 @@ impl AttentionHalf {
         let sizes = self.sizes(n)?;
         let places = self.positions(positions);
         let positions: &[u32] = &places;
-        let AttentionKept { q, k, v, out, log_sums, inner: [inner_q, inner_k, inner_v, inner_o], projected } = kept;
+        let AttentionKept { q, k, v, out, log_sums, inner, projected, inserted } = kept;
+        let [inner_q, inner_k, inner_v, inner_o] = inner;
         let mut d_out = vec![0f32; out.len()];
-        let behind = behind(self.post_norm.as_ref(), self.insert.as_ref(), projected, (&*gradient, n), grads)?;
+        let sequential = FusedInsert::sequential(self.insert.as_ref());
+        let behind = behind(self.post_norm.as_ref(), sequential, projected, &inserted, gradient, grads)?;
         self.o.backward(&out, &inner_o, behind.as_deref().unwrap_or(gradient), n, Some(&mut d_out), false, grads)?;
         drop(behind);
         let normed_q = self.prepared(self.q_norm.as_ref(), &q, positions, self.heads)?;
         let normed_k = self.prepared(self.k_norm.as_ref(), &k, positions, self.kv_heads)?;
         let (turned_q, turned_k) = (normed_q.as_ref().unwrap_or(&q), normed_k.as_ref().unwrap_or(&k));
-        let (dq, dk, dv) = match &self.attend {
-            None => {
-                let (q, k, v, out) = (turned_q.as_slice(), turned_k.as_slice(), v.as_slice(), out.as_slice());
-                let saved = Saved { q, k, v, out, log_sums: &log_sums, gradient: &d_out };
-                kernel::backward(&saved, &self.spec.borders, self.spec.sight(), sizes)
-            }
-            Some(attend) => attend.backward((turned_q, turned_k, &v), &d_out, self.heads(), grads)?,
-        };
+        let of = FusedPrefix::with_ahead(self.prefix.as_ref(), self.kv_heads * self.features, |ahead| {
+            let (q, k, v, out) = (turned_q.as_slice(), turned_k.as_slice(), v.as_slice(), out.as_slice());
+            let saved = Saved { q, k, v, ahead, out, log_sums: &log_sums, gradient: &d_out };
+            kernel::backward(&saved, &self.spec.borders, self.spec.sight(), sizes)
+        })?;
+        let (dq, dk, dv) = (of.q, of.k, of.v);
+        if let Some(prefix) = &self.prefix {
+            prefix.key_values.add(grads, Some(of.ahead))?;
+        }
         drop((normed_q, normed_k, v, out, log_sums, d_out));
         let dq = self.unprepare(self.q_norm.as_ref(), &q, (dq, self.heads), positions, grads)?;
         let dk = self.unprepare(self.k_norm.as_ref(), &k, (dk, self.kv_heads), positions, grads)?;
@@ -237,8 +247,8 @@ impl AttentionHalf {
             let dx = wanted.then_some(d_normed.as_mut_slice());
             layer.backward(&normed, inner, g, n, dx, index > 0, grads)?;
         }
-        if let Some(graph) = parallel {
-            graph.backward(&normed, gradient, n, wanted.then_some(d_normed.as_mut_slice()), grads)?;
+        if let Some(insert) = parallel {
+            insert.backward(&normed, &inserted, gradient, wanted.then_some(d_normed.as_mut_slice()), grads)?;
         }
         if wanted {
             self.norm.backward(x, &d_normed, gradient, input, grads)?;
@@ -247,26 +257,27 @@ impl AttentionHalf {
     }
 }
 
-/// The gradient of what a projection gave, (n, hidden), for that of what its half adds: through a sequential insertion and
-/// a norm, where they stand between. None where they do not: then it is the same.
+/// The gradient of what a projection gave, (n, hidden), for that of what its half adds: through a sequential insertion,
+/// whose inside is `inserted`, and a norm, where they stand between. None where they do not: then it is the same.
 pub(super) fn behind(
     post_norm: Option<&FusedNorm>,
-    insert: Option<&FusedInsert>,
+    sequential: Option<&FusedInsert>,
     projected: Vec<f32>,
-    (gradient, n): (&[f32], usize),
+    inserted: &[f32],
+    gradient: &[f32],
     grads: &mut Grads,
 ) -> Result<Option<Vec<f32>>> {
-    let inserted = match FusedInsert::sequential(insert) {
+    let through = match sequential {
         None => None,
-        Some(graph) => {
+        Some(insert) => {
             let value = post_norm.map(|norm| norm.forward(&projected)).transpose()?;
             let mut own = gradient.to_vec();
-            graph.backward(value.as_deref().unwrap_or(&projected), gradient, n, Some(&mut own), grads)?;
+            insert.backward(value.as_deref().unwrap_or(&projected), inserted, gradient, Some(&mut own), grads)?;
             Some(own)
         }
     };
     match post_norm {
-        None => Ok(inserted),
-        Some(norm) => Ok(Some(norm.backward_new(&projected, inserted.as_deref().unwrap_or(gradient), grads)?)),
+        None => Ok(through),
+        Some(norm) => Ok(Some(norm.backward_new(&projected, through.as_deref().unwrap_or(gradient), grads)?)),
     }
 }

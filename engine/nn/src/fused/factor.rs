@@ -66,7 +66,7 @@ impl FusedFactor {
     }
 
     /// Hands on a gradient of the shape of the values.
-    pub(super) fn add(&self, grads: &mut Grads, gradient: Option<Vec<f32>>) -> Result<()> {
+    pub(crate) fn add(&self, grads: &mut Grads, gradient: Option<Vec<f32>>) -> Result<()> {
         let Some(gradient) = gradient else { return Ok(()) };
         let gradient = Tensor::from_vec(gradient, self.value.dims(), &Device::Cpu)?;
         match &self.gradient {

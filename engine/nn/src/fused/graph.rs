@@ -1,8 +1,8 @@
 //! A change of a fused layer that only a graph of operations computes.
 //!
-//! Place in the data flow: structures that are no chain of two factors (Kronecker products over dropped
-//! features or a trained weight, bottlenecks) and are cheap beside the layer. The forward pass takes their values alone; the backward pass builds the graph again, so that nothing of it is
-//! kept in between.
+//! Place in the data flow: structures that are no chain of two factors (Kronecker products over dropped features or a
+//! trained weight) and are cheap beside the layer. The forward pass takes their values alone; the backward pass builds
+//! the graph again, so that nothing of it is kept in between.
 
 use super::add;
 use crate::ops::{seed_gradient, with_slice};

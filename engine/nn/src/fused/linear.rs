@@ -173,6 +173,17 @@ impl FusedLinear {
         Ok(self.weight.dims()?.0)
     }
 
+    /// Whether anything of it is trained, or seen by someone.
+    pub(super) fn is_trained(&self) -> bool {
+        let factors = [&self.bias, &self.columns, &self.rows, &self.shift];
+        let chains = [&self.low_rank, &self.left];
+        self.seen.is_some()
+            || self.graph.is_some()
+            || self.weight.is_trained()
+            || factors.into_iter().flatten().any(FusedFactor::is_trained)
+            || chains.into_iter().flatten().any(FusedLowRank::is_trained)
+    }
+
     /// Whether features are dropped: a mask is laid out over all positions of a batch.
     pub(crate) fn drops(&self) -> bool {
         self.graph.is_some() || self.low_rank.as_ref().is_some_and(|change| change.dropout.is_some())

@@ -44,6 +44,8 @@ struct Gates {
     inner_down: Inner,
     /// What the down projection gave, when a norm or an insertion stands behind it; else empty.
     projected: Vec<f32>,
+    /// The inside of the insertion, once it is known.
+    inserted: Vec<f32>,
 }
 
 impl MlpHalf {
@@ -64,7 +66,8 @@ impl MlpHalf {
         let n = normed.len() / self.width();
         let (gate, inner_gate) = self.gate.forward_new(normed, n)?;
         let (up, inner_up) = self.up.forward_new(normed, n)?;
-        Ok(Gates { gate, up, inner_gate, inner_up, inner_down: Inner::default(), projected: Vec::new() })
+        let inner_down = Inner::default();
+        Ok(Gates { gate, up, inner_gate, inner_up, inner_down, projected: Vec::new(), inserted: Vec::new() })
     }
 
     /// Adds the half's output for `x` to `y`, which begins as `x`, and keeps what the backward pass needs.
@@ -99,12 +102,12 @@ impl MlpHalf {
             let value = self.post_norm.as_ref().map(|norm| norm.forward(&gates.projected)).transpose()?;
             let value = value.as_deref().unwrap_or(&gates.projected);
             add(y, value);
-            if let Some(graph) = sequential {
-                graph.add(value, n, y)?;
+            if let Some(insert) = sequential {
+                gates.inserted = insert.add(value, y)?;
             }
         }
-        if let Some(graph) = FusedInsert::parallel(self.insert.as_ref()) {
-            graph.add(normed, n, y)?;
+        if let Some(insert) = FusedInsert::parallel(self.insert.as_ref()) {
+            gates.inserted = insert.add(normed, y)?;
         }
         if let Some(kept) = keep {
             kept.push(gates);
@@ -112,17 +115,32 @@ impl MlpHalf {
         Ok(())
     }
 
-    /// `gradient` of the output becomes that of the input `x`.
-    pub(crate) fn backward(&self, x: &[f32], kept: MlpKept, gradient: &mut [f32], grads: &mut Grads) -> Result<()> {
+    /// `gradient` of the output becomes that of the input `x`; without `input` it is not computed, and `gradient` left
+    /// undefined.
+    pub(crate) fn backward(
+        &self,
+        x: &[f32],
+        kept: MlpKept,
+        gradient: &mut [f32],
+        input: bool,
+        grads: &mut Grads,
+    ) -> Result<()> {
         let chunk = self.chunk(x);
         let mut kept = kept.0.into_iter();
         for (x, gradient) in x.chunks(chunk).zip(gradient.chunks_mut(chunk)) {
-            self.backward_chunk(x, kept.next(), gradient, grads)?;
+            self.backward_chunk(x, kept.next(), gradient, input, grads)?;
         }
         Ok(())
     }
 
-    fn backward_chunk(&self, x: &[f32], kept: Option<Gates>, gradient: &mut [f32], grads: &mut Grads) -> Result<()> {
+    fn backward_chunk(
+        &self,
+        x: &[f32],
+        kept: Option<Gates>,
+        gradient: &mut [f32],
+        input: bool,
+        grads: &mut Grads,
+    ) -> Result<()> {
         let n = x.len() / self.width();
         let again = kept.is_none();
         let parallel = FusedInsert::parallel(self.insert.as_ref());
@@ -133,30 +151,39 @@ impl MlpHalf {
             Some(gates) => gates,
             None => self.gates(&normed)?,
         };
-        let Gates { mut gate, mut up, inner_gate, inner_up, mut inner_down, mut projected } = gates;
-        let sequential = FusedInsert::sequential(self.insert.as_ref()).is_some();
-        let whole = again && (self.post_norm.is_some() || sequential || self.down.keeps_output());
+        let Gates { mut gate, mut up, inner_gate, inner_up, mut inner_down, mut projected, inserted } = gates;
+        let sequential = FusedInsert::sequential(self.insert.as_ref());
+        let whole = again && (self.post_norm.is_some() || sequential.is_some() || self.down.keeps_output());
         let gated = self.gated(&gate, &up, n, if whole { Need::Whole } else { self.down.need(n) });
         if whole {
             (projected, inner_down) = self.down.forward_new(&gated, n)?;
         } else if again {
             inner_down = self.down.inner_only(&gated, n)?;
         }
-        let behind = behind(self.post_norm.as_ref(), self.insert.as_ref(), projected, (&*gradient, n), grads)?;
-        let mut d_gated = vec![0f32; gate.len()];
+        let behind = behind(self.post_norm.as_ref(), sequential, projected, &inserted, gradient, grads)?;
+        // The norm's own gradient needs that of its output as well.
+        let wanted = input || self.norm.name.is_some();
+        let inside = wanted || self.gate.is_trained() || self.up.is_trained();
+        let mut d_gated = if inside { vec![0f32; gate.len()] } else { Vec::new() };
         let g = behind.as_deref().unwrap_or(gradient);
-        self.down.backward(&gated, &inner_down, g, n, Some(&mut d_gated), false, grads)?;
+        self.down.backward(&gated, &inner_down, g, n, inside.then_some(d_gated.as_mut_slice()), false, grads)?;
         drop((gated, behind));
+        if !inside {
+            return match parallel {
+                Some(insert) => insert.backward(&normed, &inserted, gradient, None, grads),
+                None => Ok(()),
+            };
+        }
         gate_backward(self.activation, &mut gate, &mut up, &d_gated);
         drop(d_gated);
         let (d_gate, d_up) = (gate, up);
         let mut d_normed = vec![0f32; x.len()];
         self.gate.backward(&normed, &inner_gate, &d_gate, n, Some(&mut d_normed), false, grads)?;
         self.up.backward(&normed, &inner_up, &d_up, n, Some(&mut d_normed), true, grads)?;
-        if let Some(graph) = parallel {
-            graph.backward(&normed, gradient, n, Some(&mut d_normed), grads)?;
+        if let Some(insert) = parallel {
+            insert.backward(&normed, &inserted, gradient, Some(&mut d_normed), grads)?;
         }
-        self.norm.backward(x, &d_normed, gradient, true, grads)
+        self.norm.backward(x, &d_normed, gradient, input, grads)
     }
 
     /// What is asked for of `act(gate) ∘ up`.

@@ -22,7 +22,7 @@ pub use entries::FusedEntries;
 pub use factor::FusedFactor;
 pub use graph::FusedGraph;
 pub use inputs::FusedInputs;
-pub use insert::{FusedAttend, FusedInsert};
+pub use insert::{FusedInsert, FusedPrefix};
 pub use kron::FusedKron;
 #[cfg(test)]
 pub(crate) use linear::Need;
@@ -94,8 +94,12 @@ impl FusedBlock {
         grads: &mut Grads,
     ) -> Result<()> {
         let BlockKept { attention, middle, mlp } = kept;
-        self.mlp.backward(&middle, mlp, gradient, grads)?;
+        let first = input || self.attention.is_trained();
+        self.mlp.backward(&middle, mlp, gradient, first, grads)?;
         drop(middle);
+        if !first {
+            return Ok(());
+        }
         self.attention.backward(x, positions, attention, gradient, input, grads)
     }
 }

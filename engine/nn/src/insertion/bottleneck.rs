@@ -3,8 +3,8 @@
 use super::inserts::{At, Place};
 use super::{Activation, Bottleneck};
 use crate::Result;
-use crate::fused::{FusedGraph, FusedInsert};
-use crate::ops::{self, linear_trained};
+use crate::fused::{FusedFactor, FusedInsert};
+use crate::ops::{self, Gate, linear_trained};
 use crate::param::{Param, Role};
 use crate::slots::Init;
 use candle_core::Tensor;
@@ -77,12 +77,33 @@ impl Net {
     pub(super) fn params(&self) -> impl Iterator<Item = &Param> {
         self.down.params().chain(self.up.params())
     }
+
+    /// All its numbers one behind the other, differentiable: W_d, b_d, W_u, b_u.
+    pub(super) fn flat(&self) -> Result<Tensor> {
+        let parts: Vec<Tensor> = self.params().map(|param| param.var.flatten_all()).collect::<Result<_, _>>()?;
+        Ok(Tensor::cat(&parts, 0)?)
+    }
+
+    /// Features between the layers, and the function there.
+    pub(super) fn inside(&self) -> Result<(usize, Gate)> {
+        Ok((self.down.weight.var.dim(0)?, self.activation.gate()))
+    }
+}
+
+impl Activation {
+    const fn gate(self) -> Gate {
+        match self {
+            Self::Relu => Gate::Relu,
+            Self::Gelu => Gate::Gelu,
+            Self::Silu => Gate::Silu,
+        }
+    }
 }
 
 /// The function between two layers.
 pub(super) fn act(activation: Activation, x: &Tensor) -> Result<Tensor> {
     match activation {
-        Activation::Relu => Ok(x.relu()?),
+        Activation::Relu => ops::relu(x),
         Activation::Gelu => ops::gelu(x),
         Activation::Silu => ops::silu(x),
     }
@@ -109,10 +130,17 @@ impl HeldBottleneck {
 
     /// As a fused half carries it.
     pub(super) fn fused(&self) -> FusedInsert {
-        let (net, scale) = (self.net.clone(), self.what.scale);
-        let params = net.params().cloned().collect();
-        let graph = FusedGraph::new(move |x: &Tensor| scaled(&net, scale, x), params);
-        FusedInsert { graph, sequential: self.what.reads == self.what.adds }
+        let factor = |param: &Param| FusedFactor::trained(param.name.clone(), param.var.as_tensor().clone());
+        let Net { down, activation, up } = &self.net;
+        FusedInsert {
+            down: factor(&down.weight),
+            down_bias: down.bias.as_ref().map(factor),
+            up: factor(&up.weight),
+            up_bias: up.bias.as_ref().map(factor),
+            activation: activation.gate(),
+            scale: self.what.scale as f32,
+            sequential: self.what.reads == self.what.adds,
+        }
     }
 }
 

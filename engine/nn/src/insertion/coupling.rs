@@ -4,9 +4,11 @@ use super::bottleneck::{Net, plus};
 use super::inserts::At;
 use super::{Coupling, Point};
 use crate::Result;
+use crate::ops::{Between, bottleneck_between, has_kernel};
 use crate::param::Param;
 use crate::slots::Init;
 use candle_core::{D, Tensor};
+use std::ops::Range;
 
 /// F and G, which both directions share.
 pub(super) struct HeldCoupling {
@@ -34,6 +36,27 @@ impl HeldCoupling {
 
     /// The map or its inverse, of `x` (.., hidden).
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        if !has_kernel(&[x]) {
+            return self.of_plain_tensors(x);
+        }
+        let (first, second) = (0..self.half, self.half..x.dim(D::Minus1)?);
+        let step = |x: &Tensor, net: &Net, read: &Range<usize>, write: &Range<usize>| {
+            let (width, activation) = net.inside()?;
+            let scale = if self.what.inverse { -1.0 } else { 1.0 };
+            let between = Between { read: read.clone(), write: write.clone(), width, activation, scale };
+            bottleneck_between(x, &net.flat()?, between)
+        };
+        if self.what.inverse {
+            let x = step(x, &self.g, &first, &second)?;
+            step(&x, &self.f, &second, &first)
+        } else {
+            let x = step(x, &self.f, &second, &first)?;
+            step(&x, &self.g, &first, &second)
+        }
+    }
+
+    /// The same without an operation of its own, for other devices.
+    pub(super) fn of_plain_tensors(&self, x: &Tensor) -> Result<Tensor> {
         let other = x.dim(D::Minus1)? - self.half;
         let first = x.narrow(D::Minus1, 0, self.half)?.contiguous()?;
         let second = x.narrow(D::Minus1, self.half, other)?.contiguous()?;

@@ -9,7 +9,7 @@ use super::merge::HeldMerge;
 use super::prompt::HeldPrompt;
 use super::skip::HeldSkip;
 use super::{Branched, Insert, InsertDims, Point, Prefix, Skip, SkipSearch, TaskLowRank, TaskPart};
-use crate::fused::{FusedAttend, FusedInsert};
+use crate::fused::{FusedFactor, FusedInsert, FusedPrefix};
 use crate::ops::AttentionSpec;
 use crate::param::{Param, Role};
 use crate::rng::Stream;
@@ -133,8 +133,8 @@ pub struct Inserts {
 /// What is inserted into a block, as its fused halves carry it.
 #[derive(Default)]
 pub struct FusedInserts {
-    /// In the place of the attention.
-    pub attend: Option<FusedAttend>,
+    /// Before the keys and values of every segment.
+    pub prefix: Option<FusedPrefix>,
     /// Beside what the attention half adds.
     pub attn_out: Option<FusedInsert>,
     /// Beside what the MLP half adds.
@@ -224,7 +224,7 @@ impl Inserts {
     ///
     /// # Errors
     /// A failing tensor operation.
-    pub fn fused(&self, spec: &AttentionSpec) -> Result<Option<FusedInserts>> {
+    pub fn fused(&self) -> Result<Option<FusedInserts>> {
         let mut all = FusedInserts::default();
         let mut params = Vec::new();
         for held in self.active() {
@@ -243,10 +243,9 @@ impl Inserts {
                 _ => return Ok(None),
             }
         }
-        if let Some(prefix) = self.key_values()? {
-            let (spec, shift) = (spec.clone(), self.prefix_length() as u32);
-            let run = move |q: &Tensor, k: &Tensor, v: &Tensor| key_values::attention(q, k, v, &prefix, &spec);
-            all.attend = Some(FusedAttend::new(run, params, shift));
+        if let Some((keys, values)) = self.key_values()? {
+            let key_values = FusedFactor::folded(Tensor::stack(&[keys, values], 0)?, params)?;
+            all.prefix = Some(FusedPrefix { key_values, count: self.prefix_length() });
         }
         Ok(Some(all))
     }

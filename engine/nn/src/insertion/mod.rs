@@ -30,6 +30,8 @@ mod tests;
 #[cfg(test)]
 mod tests_encoder;
 #[cfg(test)]
+mod tests_fused;
+#[cfg(test)]
 mod tests_task;
 
 pub use inserts::{At, FoldedInsert, FusedInserts, Inserts, Vocabulary};

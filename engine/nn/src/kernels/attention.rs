@@ -3,15 +3,16 @@
 //! Place in the data flow: called by [`crate::ops::attention`]. A tile is a run of queries of one segment against
 //! the keys that any of them sees; its scores exist only in a thread's scratch buffer, so that memory grows with
 //! the length of the text, not with its square. The forward pass keeps the logarithm of each row's sum of
-//! exponentials, from which the backward pass makes the weights again.
+//! exponentials, from which the backward pass makes the weights again. Keys that stand before every segment ([`Ahead`])
+//! are the first columns of a tile.
 //!
 //! Dao, Fu, Ermon, Rudra, Ré, "FlashAttention" (2022), for the idea of recomputing tiles and for the form of the
 //! gradient `dS = P ∘ (dP - rowsum(dO ∘ O))`.
 
 use super::math::exp;
-use super::reduce::dot_lanes;
+use super::reduce::{dot_lanes, sum_of_rows};
 use super::softmax::exponentiate;
-use super::{scratch, simd};
+use super::{pieces_or_empty, scratch, simd};
 use crate::gemm::{matrix, matrix_mut, product_here, strided};
 use faer::prelude::ReborrowMut as _;
 use faer::{MatMut, MatRef};
@@ -57,6 +58,18 @@ impl Sizes {
     }
 }
 
+/// Keys and values before those of every segment, (count, Hkv, Dh) each. They take the first positions of it: windows are
+/// counted over them too.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ahead<'a> {
+    /// How many.
+    pub count: usize,
+    /// Keys.
+    pub keys: &'a [f32],
+    /// Values.
+    pub values: &'a [f32],
+}
+
 /// Who sees whom within a segment, and the factor on the scores.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sight {
@@ -69,16 +82,11 @@ pub(crate) struct Sight {
 }
 
 impl Sight {
-    /// Keys of `segment` that the query at key position `at` sees.
+    /// Places of `segment` that the query at place `at` sees.
     fn of(&self, at: usize, segment: &Range<usize>) -> Range<usize> {
         let start = segment.start.max((at + 1).saturating_sub(self.window));
         let end = if self.causal { at + 1 } else { segment.end.min(at.saturating_add(self.window)) };
         start..end
-    }
-
-    /// Keys of `segment` that any query at key positions `at` sees.
-    fn of_all(&self, at: &Range<usize>, segment: &Range<usize>) -> Range<usize> {
-        self.of(at.start, segment).start..self.of(at.end - 1, segment).end
     }
 }
 
@@ -91,6 +99,57 @@ struct Tile {
     at: Range<usize>,
     /// Key positions of the segment.
     segment: Range<usize>,
+    /// How many keys stand before them.
+    ahead: usize,
+}
+
+/// Which keys a tile's scores are of: columns for those before the segment, then columns for its own.
+struct Span {
+    /// Of the keys before the segment.
+    ahead: Range<usize>,
+    /// Key positions.
+    own: Range<usize>,
+}
+
+impl Span {
+    fn width(&self) -> usize {
+        self.ahead.len() + self.own.len()
+    }
+
+    /// Keys or values of one head, those before the segment and its own.
+    fn both<'a>(&self, (ahead, own): (&'a [f32], &'a [f32]), row: usize, kv_head: usize, sizes: Sizes) -> Both<'a> {
+        (ahead_of(ahead, &self.ahead, kv_head, sizes), keys_of(own, row, &self.own, kv_head, sizes))
+    }
+}
+
+/// Keys or values before a segment, and of it.
+type Both<'a> = (MatRef<'a, f32>, MatRef<'a, f32>);
+
+impl Tile {
+    /// The places of the segment, counted from its beginning in its row, with what stands before it.
+    fn longer(&self) -> Range<usize> {
+        self.segment.start..self.segment.end + self.ahead
+    }
+
+    /// The places that any query of the tile sees.
+    fn places(&self, sight: &Sight) -> Range<usize> {
+        let segment = self.longer();
+        let of = |at: usize| sight.of(at + self.ahead, &segment);
+        of(self.at.start).start..of(self.at.end - 1).end
+    }
+
+    /// The keys at these places.
+    fn span(&self, places: &Range<usize>) -> Span {
+        let (start, first_own) = (self.segment.start, self.segment.start + self.ahead);
+        let ahead = places.start.min(first_own) - start..places.end.min(first_own) - start;
+        let own = places.start.max(first_own) - self.ahead..places.end.max(first_own) - self.ahead;
+        Span { ahead, own }
+    }
+
+    /// The columns, among those of `places`, that the query at key position `at` sees.
+    fn seen(&self, at: usize, places: &Range<usize>, sight: &Sight) -> Range<usize> {
+        local(&sight.of(at + self.ahead, &self.longer()), places)
+    }
 }
 
 /// The segments of a row that contain queries.
@@ -106,9 +165,15 @@ fn segments(borders: &[u32], sizes: Sizes) -> impl Iterator<Item = (Range<usize>
     })
 }
 
-/// Cuts the queries at `at` of a segment into tiles of even length.
-fn tiles_of(row: usize, at: &Range<usize>, segment: &Range<usize>, sight: &Sight) -> impl Iterator<Item = Tile> {
-    let span = segment.len().min(sight.window.saturating_add(TILE_QUERIES));
+/// Cuts the queries at `at` of a segment, which `ahead` keys stand before, into tiles of even length.
+fn tiles_of(
+    row: usize,
+    at: &Range<usize>,
+    segment: &Range<usize>,
+    ahead: usize,
+    sight: &Sight,
+) -> impl Iterator<Item = Tile> {
+    let span = (segment.len() + ahead).min(sight.window.saturating_add(TILE_QUERIES));
     let most = (TILE_SCORES / span.max(1)).clamp(MIN_TILE_QUERIES, TILE_QUERIES);
     let count = at.len().div_ceil(most).max(1);
     let length = at.len().div_ceil(count).max(1);
@@ -117,6 +182,7 @@ fn tiles_of(row: usize, at: &Range<usize>, segment: &Range<usize>, sight: &Sight
         row,
         at: start..end.min(start + length),
         segment: segment.clone(),
+        ahead,
     })
 }
 
@@ -138,6 +204,32 @@ fn keys_of<'a>(k: &'a [f32], row: usize, range: &Range<usize>, kv_head: usize, s
     let narrow = sizes.narrow();
     let start = (row * sizes.keys + range.start) * narrow + kv_head * sizes.features;
     strided(&k[start..], range.len(), sizes.features, narrow)
+}
+
+/// Keys or values of one head among those before a segment.
+fn ahead_of<'a>(part: &'a [f32], range: &Range<usize>, kv_head: usize, sizes: Sizes) -> MatRef<'a, f32> {
+    let narrow = sizes.narrow();
+    let from = part.get(range.start * narrow + kv_head * sizes.features..).unwrap_or_default();
+    strided(from, range.len(), sizes.features, narrow)
+}
+
+/// `scores = queries · keysᵀ` for both parts of a span.
+fn scores_of(scores: &mut [f32], queries: MatRef<'_, f32>, (ahead, own): Both<'_>) {
+    let (count, width) = (queries.nrows(), ahead.nrows() + own.nrows());
+    let (front, back) = matrix_mut(scores, count, width).split_at_col_mut(ahead.nrows());
+    if ahead.nrows() > 0 {
+        product_here(front, queries, ahead.transpose(), 1.0, false);
+    }
+    product_here(back, queries, own.transpose(), 1.0, false);
+}
+
+/// `out = weights · values` for both parts of a span.
+fn weighted(mut out: MatMut<'_, f32>, weights: MatRef<'_, f32>, (ahead, own): Both<'_>) {
+    let (front, back) = weights.split_at_col(ahead.nrows());
+    if ahead.nrows() > 0 {
+        product_here(out.rb_mut(), front, ahead, 1.0, false);
+    }
+    product_here(out, back, own, 1.0, ahead.nrows() > 0);
 }
 
 /// Queries (or outputs, or their gradients) of one head standing at key positions `at` of a row.
@@ -164,6 +256,7 @@ pub(crate) fn forward(
     q: &[f32],
     k: &[f32],
     v: &[f32],
+    ahead: Ahead<'_>,
     borders: &[Vec<u32>],
     sight: Sight,
     sizes: Sizes,
@@ -173,7 +266,7 @@ pub(crate) fn forward(
     let mut tiles = Vec::new();
     for (row, borders) in borders.iter().enumerate() {
         for (at, segment) in segments(borders, sizes) {
-            tiles.extend(tiles_of(row, &at, &segment, &sight));
+            tiles.extend(tiles_of(row, &at, &segment, ahead.count, &sight));
         }
     }
     let rows = || tiles.iter().map(|tile| query_rows(tile.row, &tile.at, sizes));
@@ -186,45 +279,41 @@ pub(crate) fn forward(
         let outs = matrix_mut(out, count, sizes.wide()).par_col_chunks_mut(group * features);
         let sums = matrix_mut(log_sums, count, sizes.heads).par_col_chunks_mut(group);
         outs.zip(sums).enumerate().for_each(|(kv_head, (out, log_sums))| {
-            forward_tile(q, k, v, tile, kv_head, sight, sizes, out, log_sums);
+            forward_tile((q, k, v), ahead, tile, kv_head, sight, sizes, (out, log_sums));
         });
     });
     (out, log_sums)
 }
 
 /// All query heads of one key head for one tile.
-#[expect(clippy::too_many_arguments, reason = "operands of one product")]
 fn forward_tile(
-    q: &[f32],
-    k: &[f32],
-    v: &[f32],
+    (q, k, v): (&[f32], &[f32], &[f32]),
+    ahead: Ahead<'_>,
     tile: &Tile,
     kv_head: usize,
     sight: Sight,
     sizes: Sizes,
-    mut out: MatMut<'_, f32>,
-    mut log_sums: MatMut<'_, f32>,
+    (mut out, mut log_sums): (MatMut<'_, f32>, MatMut<'_, f32>),
 ) {
-    let Tile { row, at, segment } = tile;
-    let span = sight.of_all(at, segment);
-    let keys = keys_of(k, *row, &span, kv_head, sizes);
-    let values = keys_of(v, *row, &span, kv_head, sizes);
-    let (count, width) = (at.len(), span.len());
+    let places = tile.places(&sight);
+    let span = tile.span(&places);
+    let keys = span.both((ahead.keys, k), tile.row, kv_head, sizes);
+    let values = span.both((ahead.values, v), tile.row, kv_head, sizes);
+    let (count, width) = (tile.at.len(), span.width());
     scratch::with(count * width, |scores| {
         for member in 0..sizes.group() {
-            let queries = queries_of(q, *row, at, kv_head * sizes.group() + member, sizes);
-            product_here(matrix_mut(scores, count, width), queries, keys.transpose(), 1.0, false);
-            for (index, (at, scores)) in at.clone().zip(scores.chunks_exact_mut(width)).enumerate() {
-                let seen = local(&sight.of(at, segment), &span);
-                log_sums[(index, member)] = normalise(scores, seen, sight.scale);
+            let queries = queries_of(q, tile.row, &tile.at, kv_head * sizes.group() + member, sizes);
+            scores_of(scores, queries, keys);
+            for (index, (at, scores)) in tile.at.clone().zip(scores.chunks_exact_mut(width)).enumerate() {
+                log_sums[(index, member)] = normalise(scores, tile.seen(at, &places, &sight), sight.scale);
             }
             let out = out.rb_mut().subcols_mut(member * sizes.features, sizes.features);
-            product_here(out, matrix(scores, count, width), values, 1.0, false);
+            weighted(out, matrix(scores, count, width), values);
         }
     });
 }
 
-/// A range of key positions counted from the start of `span`.
+/// A range of places counted from the start of `span`.
 fn local(range: &Range<usize>, span: &Range<usize>) -> Range<usize> {
     range.start - span.start..range.end - span.start
 }
@@ -256,6 +345,8 @@ pub(crate) struct Saved<'a> {
     pub k: &'a [f32],
     /// Values (B, T, Hkv, Dh).
     pub v: &'a [f32],
+    /// What stands before the segments.
+    pub ahead: Ahead<'a>,
     /// Output of the forward pass.
     pub out: &'a [f32],
     /// Its logarithms of sums (B, T, H).
@@ -264,13 +355,17 @@ pub(crate) struct Saved<'a> {
     pub gradient: &'a [f32],
 }
 
+/// Gradients, each of the shape of what it is of.
+pub(crate) struct Gradients {
+    pub q: Vec<f32>,
+    pub k: Vec<f32>,
+    pub v: Vec<f32>,
+    /// Of keys, then values before the segments, (2, count, Hkv, Dh): summed over the segments.
+    pub ahead: Vec<f32>,
+}
+
 /// Gradients for queries, keys and values.
-pub(crate) fn backward(
-    saved: &Saved<'_>,
-    borders: &[Vec<u32>],
-    sight: Sight,
-    sizes: Sizes,
-) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+pub(crate) fn backward(saved: &Saved<'_>, borders: &[Vec<u32>], sight: Sight, sizes: Sizes) -> Gradients {
     let mut dq = vec![0f32; saved.q.len()];
     let mut dk = vec![0f32; saved.k.len()];
     let mut dv = vec![0f32; saved.v.len()];
@@ -278,25 +373,33 @@ pub(crate) fn backward(
     for (row, borders) in borders.iter().enumerate() {
         parts.extend(segments(borders, sizes).map(|(_, segment)| (row, segment)));
     }
+    // A piece for each segment, so that they are summed in an order that does not depend on threads.
+    let (narrow, ahead) = (sizes.narrow(), saved.ahead.count);
+    let piece = 2 * ahead * narrow;
+    let mut d_ahead = vec![0f32; parts.len() * piece];
     let rows = || parts.iter().map(|(row, segment)| row * sizes.keys + segment.start..row * sizes.keys + segment.end);
     let dqs = carve(&mut dq, sizes.wide(), rows());
-    let dks = carve(&mut dk, sizes.narrow(), rows());
-    let dvs = carve(&mut dv, sizes.narrow(), rows());
-    parts.par_iter().zip(dqs).zip(dks.into_par_iter().zip(dvs)).for_each(|(((row, segment), dq), (dk, dv))| {
-        let length = segment.len();
-        let dq = matrix_mut(dq, length, sizes.wide()).par_col_chunks_mut(sizes.group() * sizes.features);
-        let dk = matrix_mut(dk, length, sizes.narrow()).par_col_chunks_mut(sizes.features);
-        let dv = matrix_mut(dv, length, sizes.narrow()).par_col_chunks_mut(sizes.features);
-        dq.zip(dk.zip(dv)).enumerate().for_each(|(kv_head, (mut dq, (mut dk, mut dv)))| {
-            for tile in tiles_of(*row, segment, segment, &sight) {
+    let dks = carve(&mut dk, narrow, rows());
+    let dvs = carve(&mut dv, narrow, rows());
+    let d_aheads = pieces_or_empty(&mut d_ahead, piece, parts.len());
+    let pieces = parts.par_iter().zip(dqs).zip(dks.into_par_iter().zip(dvs).zip(d_aheads));
+    pieces.for_each(|(((row, segment), dq), ((dk, dv), d_ahead))| {
+        let (length, features) = (segment.len(), sizes.features);
+        let dq = matrix_mut(dq, length, sizes.wide()).par_col_chunks_mut(sizes.group() * features);
+        let dk = matrix_mut(dk, length, narrow).par_col_chunks_mut(features);
+        let dv = matrix_mut(dv, length, narrow).par_col_chunks_mut(features);
+        let d_ahead = matrix_mut(d_ahead, 2 * ahead, narrow).par_col_chunks_mut(features);
+        dq.zip(dk.zip(dv).zip(d_ahead)).enumerate().for_each(|(kv_head, (mut dq, ((mut dk, mut dv), mut d_ahead)))| {
+            for tile in tiles_of(*row, segment, segment, ahead, &sight) {
                 for member in 0..sizes.group() {
                     let head = Head { kv_head, member };
-                    backward_tile(saved, &tile, head, sight, sizes, [dq.rb_mut(), dk.rb_mut(), dv.rb_mut()]);
+                    let gradients = [dq.rb_mut(), dk.rb_mut(), dv.rb_mut(), d_ahead.rb_mut()];
+                    backward_tile(saved, &tile, head, sight, sizes, gradients);
                 }
             }
         });
     });
-    (dq, dk, dv)
+    Gradients { q: dq, k: dk, v: dv, ahead: sum_of_rows(&d_ahead, piece) }
 }
 
 /// Which heads a tile is computed for.
@@ -308,46 +411,56 @@ struct Head {
 }
 
 /// One query head for one tile. The gradients cover the segment: those of queries all heads of the group, those
-/// of keys and values one head.
+/// of keys and values one head; the last one is that of keys and values before it.
 fn backward_tile(
     saved: &Saved<'_>,
     tile: &Tile,
     head: Head,
     sight: Sight,
     sizes: Sizes,
-    [dq, dk, dv]: [MatMut<'_, f32>; 3],
+    [dq, dk, dv, d_ahead]: [MatMut<'_, f32>; 4],
 ) {
-    let Tile { row, at, segment } = tile;
+    let Tile { row, at, segment, ahead } = tile;
     let query_head = head.kv_head * sizes.group() + head.member;
-    let span = sight.of_all(at, segment);
-    let keys = keys_of(saved.k, *row, &span, head.kv_head, sizes);
-    let values = keys_of(saved.v, *row, &span, head.kv_head, sizes);
+    let places = tile.places(&sight);
+    let span = tile.span(&places);
+    let keys = span.both((saved.ahead.keys, saved.k), *row, head.kv_head, sizes);
+    let values = span.both((saved.ahead.values, saved.v), *row, head.kv_head, sizes);
     let queries = queries_of(saved.q, *row, at, query_head, sizes);
     let gradient = queries_of(saved.gradient, *row, at, query_head, sizes);
-    let (count, width) = (at.len(), span.len());
+    let (count, width) = (at.len(), span.width());
     let tile_in_segment = local(at, segment);
-    let span_in_segment = local(&span, segment);
+    let span_in_segment = local(&span.own, segment);
     let dq = dq.subrows_mut(tile_in_segment.start, count);
     let dq = dq.subcols_mut(head.member * sizes.features, sizes.features);
-    let dk = dk.subrows_mut(span_in_segment.start, width);
-    let dv = dv.subrows_mut(span_in_segment.start, width);
+    let dk = dk.subrows_mut(span_in_segment.start, span.own.len());
+    let dv = dv.subrows_mut(span_in_segment.start, span.own.len());
     scratch::with(2 * count * width, |buffers| {
         let (weights, d_scores) = buffers.split_at_mut(count * width);
-        product_here(matrix_mut(weights, count, width), queries, keys.transpose(), 1.0, false);
-        product_here(matrix_mut(d_scores, count, width), gradient, values.transpose(), 1.0, false);
+        scores_of(weights, queries, keys);
+        scores_of(d_scores, gradient, values);
         let rows = weights.chunks_exact_mut(width).zip(d_scores.chunks_exact_mut(width));
         for (at, (weights, d_scores)) in at.clone().zip(rows) {
             let start = first_value(*row, at, query_head, sizes);
             let out = &saved.out[start..start + sizes.features];
             let gradient = &saved.gradient[start..start + sizes.features];
             let log_sum = saved.log_sums[start / sizes.features];
-            let seen = local(&sight.of(at, segment), &span);
+            let seen = tile.seen(at, &places, &sight);
             differentiate(weights, d_scores, seen, sight.scale, log_sum, out, gradient);
         }
         let (weights, d_scores) = (matrix(weights, count, width), matrix(d_scores, count, width));
-        product_here(dv, weights.transpose(), gradient, 1.0, true);
-        product_here(dq, d_scores, keys, 1.0, false);
-        product_here(dk, d_scores.transpose(), queries, 1.0, true);
+        let (weights_ahead, weights_own) = weights.split_at_col(span.ahead.len());
+        let (d_scores_ahead, d_scores_own) = d_scores.split_at_col(span.ahead.len());
+        product_here(dv, weights_own.transpose(), gradient, 1.0, true);
+        product_here(dk, d_scores_own.transpose(), queries, 1.0, true);
+        if !span.ahead.is_empty() {
+            let (d_keys, d_values) = d_ahead.split_at_row_mut(*ahead);
+            let d_keys = d_keys.subrows_mut(span.ahead.start, span.ahead.len());
+            let d_values = d_values.subrows_mut(span.ahead.start, span.ahead.len());
+            product_here(d_keys, d_scores_ahead.transpose(), queries, 1.0, true);
+            product_here(d_values, weights_ahead.transpose(), gradient, 1.0, true);
+        }
+        weighted(dq, d_scores, keys);
     });
 }
 

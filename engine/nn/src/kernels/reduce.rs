@@ -55,12 +55,23 @@ pub(crate) fn sum_lanes(x: &[f32]) -> f32 {
 /// Sum over the rows of `values` (rows, `features`), in their order.
 #[must_use]
 pub(crate) fn sum_of_rows(values: &[f32], features: usize) -> Vec<f32> {
+    sum_of(values.chunks_exact(features.max(1)), features)
+}
+
+/// Sum of `rows` of so many features, in their order.
+#[must_use]
+pub(crate) fn sum_of<'a>(rows: impl Iterator<Item = &'a [f32]>, features: usize) -> Vec<f32> {
     let mut sum = vec![0f32; features];
-    for row in values.chunks_exact(features.max(1)) {
-        for (sum, value) in sum.iter_mut().zip(row) {
-            *sum += value;
-        }
-    }
+    simd(
+        #[inline(always)]
+        || {
+            for row in rows {
+                for (sum, value) in sum.iter_mut().zip(row) {
+                    *sum += value;
+                }
+            }
+        },
+    );
     sum
 }
 

@@ -41,6 +41,14 @@ pub fn gelu_tanh(x: &Tensor) -> Result<Tensor> {
     unary(x, Gate::GeluTanh)
 }
 
+/// `max(0, x)`; its derivative at 0 is 0.
+///
+/// # Errors
+/// Only what candle reports.
+pub fn relu(x: &Tensor) -> Result<Tensor> {
+    unary(x, Gate::Relu)
+}
+
 /// `silu(gate) · up`.
 ///
 /// # Errors
@@ -66,6 +74,8 @@ pub enum Gate {
     Gelu,
     /// GELU in its tanh form.
     GeluTanh,
+    /// `max(0, x)`.
+    Relu,
 }
 
 impl Gate {
@@ -82,6 +92,7 @@ impl Gate {
             Self::Silu => reference::silu(x),
             Self::Gelu => reference::gelu(x),
             Self::GeluTanh => reference::gelu_tanh(x),
+            Self::Relu => Ok(x.relu()?),
         }
     }
 }
@@ -114,6 +125,12 @@ fn gelu_tanh_pair(x: f32) -> (f32, f32) {
     (x * half, half + 0.5 * x * (1.0 - t * t) * SQRT_2_OVER_PI * (1.0 + 3.0 * CUBIC * square))
 }
 
+/// Value and derivative. What is not a number stays so.
+#[inline(always)]
+fn relu_pair(x: f32) -> (f32, f32) {
+    if x <= 0.0 { (0.0, 0.0) } else { (x, 1.0) }
+}
+
 fn unary(x: &Tensor, activation: Gate) -> Result<Tensor> {
     if !has_kernel(&[x]) {
         return activation.reference(x);
@@ -129,47 +146,65 @@ impl CustomOp1 for Unary {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        let x = slice(x, layout)?;
-        let y = match self.0 {
-            Gate::Silu => map::map(x, silu_of),
-            Gate::Gelu => map::map(
-                x,
-                #[inline(always)]
-                |x| gelu_pair(x).0,
-            ),
-            Gate::GeluTanh => map::map(
-                x,
-                #[inline(always)]
-                |x| gelu_tanh_pair(x).0,
-            ),
-        };
-        output(y, layout.shape().clone())
+        output(activate(self.0, slice(x, layout)?), layout.shape().clone())
     }
 
     fn bwd(&self, x: &Tensor, _y: &Tensor, gradient: &Tensor) -> candle_core::Result<Option<Tensor>> {
         let gradient = gradient.contiguous()?;
-        let (values, g) = (Values::of(x)?, Values::of(&gradient)?);
-        let dx = match self.0 {
-            Gate::Silu => map::map2(
-                &values,
-                &g,
-                #[inline(always)]
-                |x, g| g * silu_pair(x).1,
-            ),
-            Gate::Gelu => map::map2(
-                &values,
-                &g,
-                #[inline(always)]
-                |x, g| g * gelu_pair(x).1,
-            ),
-            Gate::GeluTanh => map::map2(
-                &values,
-                &g,
-                #[inline(always)]
-                |x, g| g * gelu_tanh_pair(x).1,
-            ),
-        };
+        let dx = activate_backward(self.0, &Values::of(x)?, &Values::of(&gradient)?);
         Ok(Some(tensor(dx, x.dims())?))
+    }
+}
+
+/// `f(x)`.
+pub(crate) fn activate(activation: Gate, x: &[f32]) -> Vec<f32> {
+    match activation {
+        Gate::Silu => map::map(x, silu_of),
+        Gate::Gelu => map::map(
+            x,
+            #[inline(always)]
+            |x| gelu_pair(x).0,
+        ),
+        Gate::GeluTanh => map::map(
+            x,
+            #[inline(always)]
+            |x| gelu_tanh_pair(x).0,
+        ),
+        Gate::Relu => map::map(
+            x,
+            #[inline(always)]
+            |x| relu_pair(x).0,
+        ),
+    }
+}
+
+/// `g ∘ f'(x)`.
+pub(crate) fn activate_backward(activation: Gate, x: &[f32], g: &[f32]) -> Vec<f32> {
+    match activation {
+        Gate::Silu => map::map2(
+            x,
+            g,
+            #[inline(always)]
+            |x, g| g * silu_pair(x).1,
+        ),
+        Gate::Gelu => map::map2(
+            x,
+            g,
+            #[inline(always)]
+            |x, g| g * gelu_pair(x).1,
+        ),
+        Gate::GeluTanh => map::map2(
+            x,
+            g,
+            #[inline(always)]
+            |x, g| g * gelu_tanh_pair(x).1,
+        ),
+        Gate::Relu => map::map2(
+            x,
+            g,
+            #[inline(always)]
+            |x, g| g * relu_pair(x).1,
+        ),
     }
 }
 
@@ -237,6 +272,12 @@ pub(crate) fn gate_forward(activation: Gate, gate: &[f32], up: &[f32]) -> Vec<f3
             #[inline(always)]
             |x, u| gelu_tanh_pair(x).0 * u,
         ),
+        Gate::Relu => map::map2(
+            gate,
+            up,
+            #[inline(always)]
+            |x, u| relu_pair(x).0 * u,
+        ),
     }
 }
 
@@ -263,6 +304,13 @@ pub(crate) fn gate_backward(activation: Gate, gate: &mut [f32], up: &mut [f32], 
             g,
             #[inline(always)]
             |x, u, g| chain(gelu_tanh_pair(x), u, g),
+        ),
+        Gate::Relu => map::replace_2(
+            gate,
+            up,
+            g,
+            #[inline(always)]
+            |x, u, g| chain(relu_pair(x), u, g),
         ),
     }
 }

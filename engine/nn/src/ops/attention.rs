@@ -5,7 +5,7 @@
 use super::{Values, has_kernel, output, reference, slice, tensor};
 use crate::Result;
 use crate::error::shape_error;
-use crate::kernels::attention::{self as kernel, Saved, Sight, Sizes};
+use crate::kernels::attention::{self as kernel, Ahead, Saved, Sight, Sizes};
 use candle_core::{CpuStorage, CustomOp3, Layout, Shape, Tensor};
 use parking_lot::Mutex;
 use std::ops::Range;
@@ -97,7 +97,8 @@ pub fn attention_cached(q: &Tensor, k: &Tensor, v: &Tensor, spec: &AttentionSpec
     }
     let (q, k, v) = (q.contiguous()?, k.contiguous()?, v.contiguous()?);
     let (q_values, k_values, v_values) = (Values::of(&q)?, Values::of(&k)?, Values::of(&v)?);
-    let (out, _) = kernel::forward(&q_values, &k_values, &v_values, &spec.borders, spec.sight(), sizes);
+    let (out, _) =
+        kernel::forward(&q_values, &k_values, &v_values, Ahead::default(), &spec.borders, spec.sight(), sizes);
     Ok(tensor(out, q.dims())?)
 }
 
@@ -123,7 +124,8 @@ impl CustomOp3 for Attention {
         v_layout: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
         let (q, k, v) = (slice(q, q_layout)?, slice(k, k_layout)?, slice(v, v_layout)?);
-        let (out, log_sums) = kernel::forward(q, k, v, &self.spec.borders, self.spec.sight(), self.sizes);
+        let (out, log_sums) =
+            kernel::forward(q, k, v, Ahead::default(), &self.spec.borders, self.spec.sight(), self.sizes);
         *self.log_sums.lock() = log_sums;
         output(out, q_layout.shape().clone())
     }
@@ -142,12 +144,13 @@ impl CustomOp3 for Attention {
             q: &Values::of(q)?,
             k: &Values::of(k)?,
             v: &Values::of(v)?,
+            ahead: Ahead::default(),
             out: &Values::of(out)?,
             log_sums: &log_sums,
             gradient: &Values::of(&gradient)?,
         };
-        let (dq, dk, dv) = kernel::backward(&saved, &self.spec.borders, self.spec.sight(), self.sizes);
+        let of = kernel::backward(&saved, &self.spec.borders, self.spec.sight(), self.sizes);
         let like = |values: Vec<f32>, of: &Tensor| of.track_op().then(|| tensor(values, of.dims())).transpose();
-        Ok((like(dq, q)?, like(dk, k)?, like(dv, v)?))
+        Ok((like(of.q, q)?, like(of.k, k)?, like(of.v, v)?))
     }
 }

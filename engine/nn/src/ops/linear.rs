@@ -7,8 +7,9 @@ use super::{
     IntoCandle as _, Values, beside, expect_shape, has_kernel, output, reference, rows_and_features, slice, tensor,
 };
 use crate::frozen::{FrozenWeight, backend};
+use crate::kernels::reduce::sum_of_rows;
 use crate::{Result, gemm};
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Shape, Tensor};
 use std::sync::Arc;
 
 /// A linear layer that is not trained.
@@ -115,17 +116,52 @@ pub fn linear_trained(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Res
         let bias = bias.map(|bias| beside(x, bias)).transpose()?;
         return reference::linear(x, &beside(x, weight)?, bias.as_ref());
     }
-    let (fused, added) = split_bias(bias);
-    let op = LinearTrained { bias: fused.map(Tensor::detach) };
-    let y = x.contiguous()?.apply_op2(&weight.contiguous()?, op)?;
-    Ok(match added {
-        Some(bias) => y.broadcast_add(bias)?,
-        None => y,
+    let (x, weight) = (x.contiguous()?, weight.contiguous()?);
+    Ok(match bias {
+        None => x.apply_op2(&weight, LinearTrained)?,
+        Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, LinearTrained)?,
     })
 }
 
-struct LinearTrained {
-    bias: Option<Tensor>,
+struct LinearTrained;
+
+impl LinearTrained {
+    fn forward(
+        (x, x_layout): (&CpuStorage, &Layout),
+        (weight, weight_layout): (&CpuStorage, &Layout),
+        bias: Option<&[f32]>,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        let (rows, cols) = weight_layout.shape().dims2()?;
+        let (x, weight) = (slice(x, x_layout)?, slice(weight, weight_layout)?);
+        let n = x.len() / cols.max(1);
+        let mut y = vec![0f32; n * rows];
+        if let Some(bias) = bias {
+            y.chunks_exact_mut(rows.max(1)).for_each(|row| row.copy_from_slice(bias));
+        }
+        gemm::gemm_nt(x, weight, &mut y, n, rows, cols, 1.0, bias.is_some());
+        output(y, with_features(x_layout.dims(), rows))
+    }
+
+    /// Gradients of input and weight for that of the output, where they are tracked.
+    fn backward(x: &Tensor, weight: &Tensor, g: &[f32]) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
+        let (rows, cols) = weight.dims2()?;
+        let n = g.len() / rows.max(1);
+        let dx = if x.track_op() {
+            let mut dx = vec![0f32; n * cols];
+            gemm::gemm_nn(g, &Values::of(weight)?, &mut dx, n, cols, rows, 1.0, false);
+            Some(tensor(dx, x.dims())?)
+        } else {
+            None
+        };
+        let dw = if weight.track_op() {
+            let mut dw = vec![0f32; rows * cols];
+            gemm::gemm_tn(g, &Values::of(x)?, &mut dw, rows, cols, n, 1.0, false);
+            Some(tensor(dw, (rows, cols))?)
+        } else {
+            None
+        };
+        Ok((dx, dw))
+    }
 }
 
 impl CustomOp2 for LinearTrained {
@@ -140,13 +176,7 @@ impl CustomOp2 for LinearTrained {
         weight: &CpuStorage,
         weight_layout: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let (rows, cols) = weight_layout.shape().dims2()?;
-        let (x, weight) = (slice(x, x_layout)?, slice(weight, weight_layout)?);
-        let n = x.len() / cols.max(1);
-        let mut y = vec![0f32; n * rows];
-        let started = fill_bias(self.bias.as_ref(), &mut y)?;
-        gemm::gemm_nt(x, weight, &mut y, n, rows, cols, 1.0, started);
-        output(y, with_features(x_layout.dims(), rows))
+        Self::forward((x, x_layout), (weight, weight_layout), None)
     }
 
     fn bwd(
@@ -156,25 +186,42 @@ impl CustomOp2 for LinearTrained {
         _y: &Tensor,
         gradient: &Tensor,
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
-        let (rows, cols) = weight.dims2()?;
+        let gradient = gradient.contiguous()?;
+        Self::backward(x, weight, &Values::of(&gradient)?)
+    }
+}
+
+impl CustomOp3 for LinearTrained {
+    fn name(&self) -> &'static str {
+        "linear-trained-with-bias"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+        bias: &CpuStorage,
+        bias_layout: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        Self::forward((x, x_layout), (weight, weight_layout), Some(slice(bias, bias_layout)?))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: &Tensor,
+        _y: &Tensor,
+        gradient: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let gradient = gradient.contiguous()?;
         let g = Values::of(&gradient)?;
-        let n = g.len() / rows.max(1);
-        let dx = if x.track_op() {
-            let mut dx = vec![0f32; n * cols];
-            gemm::gemm_nn(&g, &Values::of(weight)?, &mut dx, n, cols, rows, 1.0, false);
-            Some(tensor(dx, x.dims())?)
-        } else {
-            None
-        };
-        let dw = if weight.track_op() {
-            let mut dw = vec![0f32; rows * cols];
-            gemm::gemm_tn(&g, &Values::of(x)?, &mut dw, rows, cols, n, 1.0, false);
-            Some(tensor(dw, (rows, cols))?)
-        } else {
-            None
-        };
-        Ok((dx, dw))
+        let (dx, dw) = Self::backward(x, weight, &g)?;
+        let rows = bias.elem_count();
+        let db = bias.track_op().then(|| tensor(sum_of_rows(&g, rows), rows)).transpose()?;
+        Ok((dx, dw, db))
     }
 }
 

@@ -11,6 +11,7 @@
 mod activation;
 mod attention;
 mod batch_norm;
+mod bottleneck;
 mod conv;
 mod diagonal;
 mod embedding;
@@ -32,10 +33,11 @@ mod seeded;
 mod softmax;
 mod tap;
 
-pub use activation::{Gate, gated_gelu, gated_silu, gelu, gelu_tanh, silu};
-pub(crate) use activation::{gate_backward, gate_forward};
+pub use activation::{Gate, gated_gelu, gated_silu, gelu, gelu_tanh, relu, silu};
+pub(crate) use activation::{activate, activate_backward, gate_backward, gate_forward};
 pub use attention::{AttentionSpec, attention, attention_cached};
 pub use batch_norm::{ChannelStatistics, batch_norm, batch_norm_frozen};
+pub(crate) use bottleneck::{Between, Net, Part, bottleneck_between};
 pub use conv::{Slide, conv2d};
 pub use diagonal::{add_bias, add_constant, dropout, scale_features, scale_rows};
 pub use embedding::{EmbeddingTable, embedding};
@@ -61,6 +63,7 @@ pub use softmax::softmax;
 pub use tap::{Seen, tap};
 
 use crate::error::shape_error;
+use crate::kernels::map::map2;
 use crate::{NnError, Result};
 use candle_core::{CpuStorage, DType, Device, Layout, Shape, Storage, Tensor};
 use std::ops::{Deref, Range};
@@ -153,6 +156,21 @@ pub(crate) fn output(values: Vec<f32>, shape: impl Into<Shape>) -> candle_core::
 /// A gradient: a plain tensor in main memory.
 pub(crate) fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> candle_core::Result<Tensor> {
     Tensor::from_vec(values, shape.into(), &Device::Cpu)
+}
+
+/// The sum of two tensors of one shape, without a graph: candle's own waits for threads of its own.
+pub(crate) fn sum(one: &Tensor, other: &Tensor) -> Result<Tensor> {
+    if !has_kernel(&[one, other]) {
+        return Ok(one.detach().add(&other.detach())?);
+    }
+    let (one, other) = (one.contiguous()?, other.contiguous()?);
+    let values = map2(
+        &Values::of(&one)?,
+        &Values::of(&other)?,
+        #[inline(always)]
+        |one, other| one + other,
+    );
+    Ok(tensor(values, one.dims())?)
 }
 
 /// Last dimension and the product of the others.

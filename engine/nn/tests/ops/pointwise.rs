@@ -5,8 +5,8 @@ use candle_core::{DType, Device, Tensor, Var};
 use std::sync::Arc;
 use temper_nn::gradcheck::{GradCheck, check_gradients, compare_with_reference};
 use temper_nn::ops::{
-    EmbeddingTable, RotaryTable, embedding, gated_gelu, gated_silu, gelu, gelu_tanh, layer_norm, reference, rms_norm,
-    rotary, seed_gradient, silu, softmax,
+    EmbeddingTable, RotaryTable, embedding, gated_gelu, gated_silu, gelu, gelu_tanh, layer_norm, reference, relu,
+    rms_norm, rotary, seed_gradient, silu, softmax,
 };
 use temper_nn::{FrozenWeight, Result, StorageKind};
 
@@ -58,6 +58,19 @@ fn activations_give_the_gradients_of_their_references() {
             check(|x| f(&x[0]), |x| expected(&x[0]), &[x]);
         }
     }
+}
+
+#[test]
+fn the_part_above_zero_has_its_reference_s_gradients() {
+    // Differences across the corner say nothing, and at 0 itself the two choose another derivative.
+    let x = (normal("x", &[3, 37]) * 3.0).unwrap();
+    compare_with_reference(|x| relu(&x[0]), |x| Ok(x[0].relu()?), &[x], 1e-6).unwrap();
+    let x = Var::new(&[0f32, -1.0, 2.0], &Device::Cpu).unwrap();
+    let y = relu(x.as_tensor()).unwrap();
+    let store = y.sum_all().unwrap().backward().unwrap();
+    assert_eq!(y.to_vec1::<f32>().unwrap(), [0.0, 0.0, 2.0]);
+    assert_eq!(store.get(x.as_tensor()).unwrap().to_vec1::<f32>().unwrap(), [0.0, 0.0, 1.0]);
+    assert!(relu(&Tensor::new(&[f32::NAN], &Device::Cpu).unwrap()).unwrap().to_vec1::<f32>().unwrap()[0].is_nan());
 }
 
 #[test]

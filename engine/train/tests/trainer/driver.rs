@@ -134,6 +134,10 @@ fn other_structures_and_insertions_agree_with_the_graph_and_with_recomputation()
     let narrow = [("width", Value::Integer(4))];
     let both = [("width", Value::Integer(4)), ("placement", Value::Text("houlsby".to_owned()))];
     let short = [("prefix_length", Value::Integer(3))];
+    let direct = [("prefix_length", Value::Integer(5)), ("net_width", Value::Integer(0))];
+    let text = |value: &str| Value::Text(value.to_owned());
+    let bare = [("width", Value::Integer(5)), ("bias", Value::Flag(false)), ("activation", text("silu"))];
+    let all = [("width", Value::Integer(3)), ("placement", text("both")), ("share", text("both"))];
     let cases: &[(&str, &[(&str, Value)])] = &[
         ("dora", &few),
         ("ia3", &[]),
@@ -148,7 +152,11 @@ fn other_structures_and_insertions_agree_with_the_graph_and_with_recomputation()
         ("sketchtune", &[]),
         ("adapter", &both),
         ("par-adapter", &narrow),
+        ("adapter", &bare),
+        ("par-adapter", &all),
+        ("inv-adapter", &[]),
         ("prefix", &short),
+        ("prefix", &direct),
         ("mam", &[]),
     ];
     for (method, settings) in cases {
