@@ -260,6 +260,23 @@ pub(crate) fn summary(folder: &Path) -> Result<PeftSummary> {
     Ok(PeftSummary { peft_type: method, base, rank, sites, parameters })
 }
 
+/// Why no frozen weight can hold what a native folder does; none where one can.
+///
+/// # Errors
+/// A damaged folder.
+pub(crate) fn not_a_weight(folder: &Path) -> Result<Option<String>> {
+    let description = describe_native(folder)?;
+    if !description.routed.is_empty() {
+        return Ok(Some("its routers choose by the input, and a frozen weight is the same for all inputs".to_owned()));
+    }
+    Ok(description.insertions.first().map(|first| undefined(&format!("what it inserts at {}", first.stage))))
+}
+
+/// The sentence for what is put between the layers.
+pub(crate) fn undefined(what: &str) -> String {
+    format!("{what} is no change of a weight, and how two such things act on each other is not defined")
+}
+
 fn describe_native(folder: &Path) -> Result<Description> {
     let path = folder.join(CONFIG);
     let text = std::fs::read_to_string(&path).map_err(ExportError::io(&path))?;

@@ -7,6 +7,7 @@ mod bench;
 mod bench_load;
 mod bench_methods;
 mod bench_scale;
+mod beneath;
 mod cases;
 mod child;
 mod doctor;

@@ -18,13 +18,13 @@ use temper_protocol::{
 use temper_store::{ProjectLock, Reader};
 
 /// A folder with a tiny model, data and an engine.
-struct Bench {
+pub(crate) struct Bench {
     folder: tempfile::TempDir,
     engine: LocalClient,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().expect("folder");
         let builtins = Builtins::at(folder.path().join("builtin"));
         write_model(&builtins.path("starter").expect("starter"), &folder.path().join("model"));
@@ -34,12 +34,12 @@ impl Bench {
         Self { folder, engine }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// Carries out a command; all its events but the last.
-    fn ask(&mut self, command: Command) -> Result<Vec<Event>, Problem> {
+    pub(crate) fn ask(&mut self, command: Command) -> Result<Vec<Event>, Problem> {
         let req = self.engine.send(command).expect("accepted");
         let begin = Instant::now();
         let mut heard: Vec<Envelope> = Vec::new();
@@ -62,7 +62,7 @@ impl Bench {
         }
     }
 
-    fn refused(&mut self, command: Command) -> Problem {
+    pub(crate) fn refused(&mut self, command: Command) -> Problem {
         match self.ask(command) {
             Err(problem) => {
                 for part in [&problem.what, &problem.r#where, &problem.action] {
@@ -75,7 +75,7 @@ impl Bench {
     }
 
     /// A project that trains for twelve steps.
-    fn project(&mut self, name: &str) -> PathBuf {
+    pub(crate) fn project(&mut self, name: &str) -> PathBuf {
         let dir = self.path(name);
         let model = self.path("model").display().to_string();
         let new = Command::NewProject {
@@ -123,7 +123,7 @@ fn write_model(starter: &Path, target: &Path) {
     temper_export::export(&request, &mut |_| {}, &|| false).expect("writes the model");
 }
 
-fn train(project: &Path, resume: Option<RunRef>, max_steps: Option<u64>) -> Command {
+pub(crate) fn train(project: &Path, resume: Option<RunRef>, max_steps: Option<u64>) -> Command {
     Command::Train { project: project.to_path_buf(), set: Vec::new(), method: None, out: None, resume, max_steps }
 }
 
@@ -134,7 +134,7 @@ fn files_in(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-fn finished(events: &[Event]) -> (RunStatus, u64, f64, f64) {
+pub(crate) fn finished(events: &[Event]) -> (RunStatus, u64, f64, f64) {
     match events.last() {
         Some(Event::Finished { status, steps, base_loss, best_loss, .. }) => (*status, *steps, *base_loss, *best_loss),
         other => panic!("not finished: {other:?}"),

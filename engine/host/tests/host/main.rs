@@ -1,5 +1,6 @@
 //! Tests of the engine: with scripted work (`runs`, `process`) and with the program's own (`commands`).
 
+mod beneath;
 mod commands;
 mod kit;
 mod process;
