@@ -56,12 +56,12 @@ impl Beneath {
 /// Checks that adapters can lie beneath another one, before anything large is read.
 ///
 /// # Errors
-/// [`ExportError::Beneath`] for one that is no change of weights, and for one that is there twice; a damaged folder.
+/// [`ExportError::Refused`] for one that is no change of weights, and for one that is there twice; a damaged folder.
 pub fn check(adapters: &[Beneath]) -> Result<()> {
     let mut seen: Vec<(String, &Beneath)> = Vec::new();
     for adapter in adapters {
         let refuse = |what: String, action: &str| {
-            Err(ExportError::Beneath { path: adapter.folder.clone(), what, action: action.to_owned() })
+            Err(ExportError::Refused { path: adapter.folder.clone(), what, action: action.to_owned() })
         };
         if let Some(why) = not_a_weight(&adapter.folder)? {
             return refuse(
@@ -100,7 +100,7 @@ pub fn lay(model: &mut Model, adapters: &[Beneath]) -> Result<()> {
     check(adapters)?;
     for adapter in adapters {
         read_peft::attach(model, &adapter.folder)?;
-        model.settle(adapter.weight).map_err(|error| ExportError::Beneath {
+        model.settle(adapter.weight).map_err(|error| ExportError::Refused {
             path: adapter.folder.clone(),
             what: format!("it cannot lie frozen beneath another adapter: {error}"),
             action: "leave it out of model.adapters; alone it can be used with --adapter".to_owned(),

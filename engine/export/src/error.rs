@@ -36,10 +36,10 @@ pub enum ExportError {
         /// What is wrong, with all tensors concerned.
         what: String,
     },
-    /// An adapter cannot lie frozen beneath another one.
+    /// An adapter folder is whole and cannot be used in this way.
     #[error("{path}: {what}")]
-    Beneath {
-        /// Its folder.
+    Refused {
+        /// The folder or its description.
         path: PathBuf,
         /// Why.
         what: String,
@@ -113,7 +113,7 @@ impl From<ExportError> for Problem {
                 path.display().to_string(),
                 "use the base model that the adapter was trained on, and a complete adapter folder",
             ),
-            ExportError::Beneath { path, what, action } => {
+            ExportError::Refused { path, what, action } => {
                 Self::new(Code::AdapterInvalid, what, path.display().to_string(), action)
             }
             ExportError::ReadBack { path, what } => Self::new(

@@ -16,6 +16,8 @@ pub enum StartFrom {
     Checkpoint(PathBuf),
     /// An adapter folder of the same structure; its name for people, and how it is read.
     Adapter(String, ReadAdapter),
+    /// An adapter folder whose values are filled into what the method put on the model; its name, and how.
+    Filled(String, ReadAdapter),
 }
 
 /// Finished adapters that lie frozen on the base, beneath what is trained: `model.adapters` of the project.
@@ -40,6 +42,7 @@ impl Debug for StartFrom {
         match self {
             Self::Checkpoint(folder) => out.debug_tuple("Checkpoint").field(folder).finish(),
             Self::Adapter(name, _) => out.debug_tuple("Adapter").field(name).finish_non_exhaustive(),
+            Self::Filled(name, _) => out.debug_tuple("Filled").field(name).finish_non_exhaustive(),
         }
     }
 }

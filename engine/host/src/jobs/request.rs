@@ -71,6 +71,10 @@ fn train_on(project: &mut Project, project_dir: &Path) -> Result<Option<StartFro
     let (id, settings) = temper_export::train_on::method_of(&adapter.folder)?;
     project.method = Method { id, settings };
     let folder = adapter.folder;
+    if temper_export::train_on::fills(&folder)? {
+        let fill: ReadAdapter = Arc::new(move |model| Ok(temper_export::train_on::fill(model, &folder)?));
+        return Ok(Some(StartFrom::Filled(adapter.name, fill)));
+    }
     let read: ReadAdapter = Arc::new(move |model| Ok(temper_export::read_peft::attach(model, &folder).map(drop)?));
     Ok(Some(StartFrom::Adapter(adapter.name, read)))
 }

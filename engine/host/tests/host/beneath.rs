@@ -8,14 +8,14 @@ use temper_protocol::{Code, Command, Event, ExportFormat, GenerateLimits, ModelR
 
 impl Bench {
     /// Changes a project's file.
-    fn change(&self, project: &Path, change: impl FnOnce(&mut temper_protocol::Project)) {
+    pub(crate) fn change(&self, project: &Path, change: impl FnOnce(&mut temper_protocol::Project)) {
         let mut read = project_file::load(project).expect("reads");
         change(&mut read);
         project_file::save(&read, project).expect("saves");
     }
 
     /// Exports the newest run; the reasons of its certificate.
-    fn export(&mut self, project: &Path, format: ExportFormat, out: &Path) -> Vec<String> {
+    pub(crate) fn export(&mut self, project: &Path, format: ExportFormat, out: &Path) -> Vec<String> {
         let source = ExportSource::Run { run: RunRef::Last, step: None };
         let order =
             Command::Export { project: Some(project.into()), source, format, dtype: None, out: out.to_path_buf() };
@@ -25,15 +25,23 @@ impl Bench {
         }
     }
 
-    /// A finished adapter of `method` as a folder beside the project.
+    /// A finished adapter of `method` with its usual settings as a folder beside the project.
     fn adapter(&mut self, project: &Path, method: &str, seed: u64) -> PathBuf {
         self.change(project, |project| {
-            project.method.id = method.to_owned();
             project.method.settings.0.clear();
             project.train.seed = seed;
         });
-        self.ask(train(project, None, None)).expect("trains");
         let out = project.join(format!("{method}-{seed}"));
+        let exported = self.exported(project, method);
+        std::fs::rename(exported, &out).expect("moves");
+        out
+    }
+
+    /// A finished adapter of `method` with the project's settings as a folder of PEFT's.
+    pub(crate) fn exported(&mut self, project: &Path, method: &str) -> PathBuf {
+        self.change(project, |project| method.clone_into(&mut project.method.id));
+        self.ask(train(project, None, None)).unwrap_or_else(|problem| panic!("{method}: {problem}"));
+        let out = project.join("exported");
         self.export(project, ExportFormat::Peft, &out);
         out
     }

@@ -5,3 +5,4 @@ mod commands;
 mod kit;
 mod process;
 mod runs;
+mod train_on;
