@@ -44,6 +44,7 @@ fn train(folder: &Path, lr_peak: f64) -> (Outcome, Vec<Event>) {
         cache_dir: None,
         base_cache_dir: None,
         resume: None,
+        beneath: None,
         start_from: None,
         max_steps: None,
     };

@@ -421,8 +421,8 @@ pub(crate) struct TrainArgs {
     /// Go on with this run from its newest checkpoint: a number, `last` or a folder
     #[arg(long, value_name = "RUN")]
     pub(crate) resume: Option<String>,
-    /// Start a new run with the values of an adapter, whose method and settings it takes: run:ID, a run's folder, or an
-    /// adapter folder of PEFT's type LORA
+    /// Start a new run with the values of an adapter, whose method and settings it takes: run:ID, a run's folder, or a
+    /// PEFT adapter folder
     #[arg(long, value_name = "ADAPTER", conflicts_with_all = ["resume", "method"])]
     pub(crate) from: Option<String>,
     /// Stop after this many steps

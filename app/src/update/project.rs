@@ -307,7 +307,7 @@ fn make_absolute(project: &mut Project) {
         }
     };
     fix(&mut project.model.path);
-    for source in &mut project.data.train {
+    for source in project.data.train.iter_mut().chain(&mut project.model.adapters) {
         match source {
             Source::Path(path) | Source::Weighted { path, .. } => fix(path),
         }

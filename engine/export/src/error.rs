@@ -36,6 +36,16 @@ pub enum ExportError {
         /// What is wrong, with all tensors concerned.
         what: String,
     },
+    /// An adapter folder is whole and cannot be used in this way.
+    #[error("{path}: {what}")]
+    Refused {
+        /// The folder or its description.
+        path: PathBuf,
+        /// Why.
+        what: String,
+        /// What to do instead.
+        action: String,
+    },
     /// A written file cannot be read back.
     #[error("{path} cannot be read back: {what}")]
     ReadBack {
@@ -103,6 +113,9 @@ impl From<ExportError> for Problem {
                 path.display().to_string(),
                 "use the base model that the adapter was trained on, and a complete adapter folder",
             ),
+            ExportError::Refused { path, what, action } => {
+                Self::new(Code::AdapterInvalid, what, path.display().to_string(), action)
+            }
             ExportError::ReadBack { path, what } => Self::new(
                 Code::CertificateFailed,
                 format!("what was written cannot be read back: {what}"),

@@ -260,6 +260,23 @@ pub(crate) fn summary(folder: &Path) -> Result<PeftSummary> {
     Ok(PeftSummary { peft_type: method, base, rank, sites, parameters })
 }
 
+/// Why no frozen weight can hold what a native folder does; none where one can.
+///
+/// # Errors
+/// A damaged folder.
+pub(crate) fn not_a_weight(folder: &Path) -> Result<Option<String>> {
+    let description = describe_native(folder)?;
+    if !description.routed.is_empty() {
+        return Ok(Some("its routers choose by the input, and a frozen weight is the same for all inputs".to_owned()));
+    }
+    Ok(description.insertions.first().map(|first| undefined(&format!("what it inserts at {}", first.stage))))
+}
+
+/// The sentence for what is put between the layers.
+pub(crate) fn undefined(what: &str) -> String {
+    format!("{what} is no change of a weight, and how two such things act on each other is not defined")
+}
+
 fn describe_native(folder: &Path) -> Result<Description> {
     let path = folder.join(CONFIG);
     let text = std::fs::read_to_string(&path).map_err(ExportError::io(&path))?;
@@ -288,6 +305,28 @@ pub(crate) fn attach_peft(
     if !PEFT_TYPES.contains(&kind) {
         return Ok(None);
     }
+    let (insertions, values) = of_peft(model, config, loaded, path)?;
+    insert(model, &insertions, &values, path)?;
+    Ok(Some(insertions.len()))
+}
+
+/// Gives a prompt or prefix that a model carries already the values of one of PEFT's.
+///
+/// # Errors
+/// As [`attach_peft`]; another kind or length than the model carries.
+pub(crate) fn refill(model: &mut Model, config: &Value, loaded: &BTreeMap<String, Tensor>, path: &Path) -> Result<()> {
+    let (_, values) = of_peft(model, config, loaded, path)?;
+    fill(model, &values, path)
+}
+
+/// What a folder of PEFT's inserts, with the values of its parameters by their names here.
+fn of_peft(
+    model: &Model,
+    config: &Value,
+    loaded: &BTreeMap<String, Tensor>,
+    path: &Path,
+) -> Result<(Vec<Insertion>, BTreeMap<String, Tensor>)> {
+    let kind = config.get("peft_type").and_then(Value::as_str).unwrap_or_default();
     let broken = |what: String| ExportError::Adapter { path: path.to_path_buf(), what };
     let others: Vec<&str> = loaded.keys().map(String::as_str).filter(|name| *name != PROMPT).collect();
     if !others.is_empty() {
@@ -319,8 +358,7 @@ pub(crate) fn attach_peft(
         }
         all
     };
-    insert(model, &insertions, &values, path)?;
-    Ok(Some(insertions.len()))
+    Ok((insertions, values))
 }
 
 /// Builds insertions in a model that has none yet and gives their parameters the values of a file.
@@ -332,6 +370,12 @@ fn insert(model: &mut Model, insertions: &[Insertion], values: &BTreeMap<String,
         ));
     }
     model.insert_all(insertions, 0)?;
+    fill(model, values, path)
+}
+
+/// Gives the parameters of what is inserted the values of a file: all of them and no other.
+fn fill(model: &Model, values: &BTreeMap<String, Tensor>, path: &Path) -> Result<()> {
+    let broken = |what: String| ExportError::Adapter { path: path.to_path_buf(), what };
     let blocks = model.blocks.iter().filter_map(|block| block.inserts());
     let inserts = std::iter::once(model.embed.inserts()).chain(blocks).chain([model.head.inserts()]);
     let params: BTreeMap<String, _> =

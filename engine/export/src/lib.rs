@@ -5,6 +5,7 @@
 //! when the certificate passes (to `<out>.rejected` otherwise). [`verify`] repeats the check on files that
 //! are there. [`read_peft`] is the way back: adapters made here or by Python PEFT onto a model.
 
+pub mod beneath;
 pub mod certificate;
 pub mod change;
 mod error;
@@ -27,6 +28,7 @@ mod sparse;
 mod tensors;
 pub mod train_on;
 
+pub use beneath::Beneath;
 pub use certificate::{Cases, Certificate, GREEDY_TOKENS, Limits};
 pub use error::{ExportError, Result};
 pub use hf::SHARD_BYTES;
@@ -84,11 +86,12 @@ pub fn export(
     let output = OutputFolder::begin(request.out)?;
     let mean = MeanRouting::of(request.model, request.format, request.cases)?;
     let storage = write_files(request, &output, emit, cancelled)?;
-    let sidecar = Sidecar::new(request.format, &storage, request.card, &output.staging().hashes("")?);
+    let sidecar = Sidecar::new(request.format, &storage, request.card, &output.staging().hashes("")?)?;
     output.write(output::SIDECAR, &hf::pretty(&sidecar.to_json())?)?;
-    let what = Written { format: request.format, storage, layout: output.staging() };
+    let what = Written { format: request.format, storage, layout: output.staging(), beneath: &request.card.beneath };
     let mut certificate = check(request.model, request.codec, &what, request.cases, emit, cancelled)?;
     mean.tell(&mut certificate);
+    beneath::tell(&mut certificate, request.format, &request.card.beneath);
     let layout = output.finish(certificate.pass(), single_name(request.format))?;
     let files = layout.hashes(single_name(request.format))?;
     let path = layout.root().to_path_buf();
@@ -102,25 +105,26 @@ pub fn export(
     Ok(Exported { path, certificate })
 }
 
-/// Checks an export again: a folder, or a GGUF file with its sidecar beside it. Emits `progress` and
-/// `certificate`.
+/// Checks an export again: a folder, or a GGUF file with its sidecar beside it; `beneath` are the adapters that lie frozen
+/// beneath it. Emits `progress` and `certificate`.
 ///
 /// # Errors
 /// Something that is no export, or cannot be read back.
 pub fn verify(
     model: &Model,
     codec: &TextCodec,
-    path: &Path,
+    (path, beneath): (&Path, &[Beneath]),
     cases: &Cases,
     emit: &mut dyn FnMut(Event),
     cancelled: &dyn Fn() -> bool,
 ) -> Result<Certificate> {
     let layout = Layout::of(path);
     let sidecar = Sidecar::read(&layout.path(output::SIDECAR))?;
-    let what = Written { format: sidecar.format, storage: sidecar.storage.clone(), layout };
+    let what = Written { format: sidecar.format, storage: sidecar.storage.clone(), layout, beneath };
     let mean = MeanRouting::of(model, what.format, cases)?;
     let mut certificate = check(model, codec, &what, cases, emit, cancelled)?;
     mean.tell(&mut certificate);
+    beneath::tell(&mut certificate, what.format, beneath);
     let files = sidecar.check_files(&what.layout.hashes(single_name(sidecar.format))?);
     certificate.add_files(files, &sidecar.storage);
     emit(certificate.event(sidecar.format, path));
@@ -142,10 +146,12 @@ pub fn format_of(path: &Path) -> Result<ExportFormat> {
 }
 
 /// What lies in a layout.
-struct Written {
+struct Written<'a> {
     format: ExportFormat,
     storage: String,
     layout: Layout,
+    /// Adapters that lie frozen beneath.
+    beneath: &'a [Beneath],
 }
 
 /// The file that a single-file target stands for.
@@ -267,22 +273,22 @@ fn natural_dtype(model: &Model) -> StorageType {
 fn check(
     model: &Model,
     codec: &TextCodec,
-    what: &Written,
+    what: &Written<'_>,
     cases: &Cases,
     emit: &mut dyn FnMut(Event),
     cancelled: &dyn Fn() -> bool,
 ) -> Result<Certificate> {
-    let Written { format, storage, layout } = what;
+    let Written { format, storage, layout, beneath } = what;
     let folder = layout.root();
     emit(Event::Progress { done: 0, total: 0, unit: "prompts".to_owned(), stage: "reading back".to_owned() });
     let base = model.source.path();
     let lossless = matches!(storage.as_str(), "f32" | "f16");
     let mut second = match format {
-        ExportFormat::Peft => SecondOpinion::peft(base, folder)?,
+        ExportFormat::Peft => SecondOpinion::peft(base, folder, beneath)?,
         ExportFormat::Hf => SecondOpinion::hf(folder)?,
         ExportFormat::Gguf => SecondOpinion::gguf(&layout.path(gguf::FILE), lossless)?,
-        ExportFormat::GgufLora => SecondOpinion::gguf_lora(base, &layout.path(gguf_lora::FILE))?,
-        ExportFormat::Native => SecondOpinion::native(base, folder)?,
+        ExportFormat::GgufLora => SecondOpinion::gguf_lora(base, &layout.path(gguf_lora::FILE), beneath)?,
+        ExportFormat::Native => SecondOpinion::native(base, folder, beneath)?,
     };
     let extra = match format {
         ExportFormat::Hf => folder_checks(codec, folder, cases)?,

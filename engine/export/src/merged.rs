@@ -20,7 +20,7 @@ pub fn merged_values(model: &Model, slot: &Slot) -> Result<Vec<f32>> {
         what: format!("the change of {} depends on the input, so no weight holds it", slot.hf),
         action: "export the adapter in its own format instead".to_owned(),
     })?;
-    if merged.bias.is_some() && !site.has_bias() {
+    if merged.bias.is_some() && !site.came_with_bias() {
         return Err(ExportError::NotRepresentable {
             what: format!("{} was given a bias, and this family of models has no place for it", slot.hf),
             action: "export the adapter instead: --format peft".to_owned(),
@@ -43,5 +43,5 @@ pub(crate) fn is_changed(model: &Model, slot: &Slot) -> bool {
     let adapted = site.is_some_and(|site| site.is_adapted());
     let held = site.and_then(|site| site.frozen());
     let rounded = slot.shape.len() == 2 && held.is_some_and(|layer| layer.weight.kind.is_memory_only());
-    adapted || rounded || model.trained_weights().contains(&slot.name)
+    adapted || rounded || model.is_settled(slot) || model.trained_weights().contains(&slot.name)
 }

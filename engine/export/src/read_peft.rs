@@ -81,10 +81,7 @@ pub fn attach(model: &mut Model, folder: &Path) -> Result<usize> {
     let refuse = |what: String| ExportError::Adapter { path: config_path.clone(), what };
     check_meaning(&config).map_err(&refuse)?;
     let path = folder.join(TENSORS);
-    let loaded: BTreeMap<String, Tensor> = candle_core::safetensors::load(&path, &Device::Cpu)
-        .map_err(|error| ExportError::Adapter { path: path.clone(), what: first_line(&error) })?
-        .into_iter()
-        .collect();
+    let loaded = load_tensors(&path)?;
     if let Some(count) = read_peft_types::attach(model, &config, &loaded, &path)? {
         return Ok(count);
     }
@@ -189,6 +186,13 @@ pub fn attach(model: &mut Model, folder: &Path) -> Result<usize> {
         })?;
     }
     Ok(pairs.len())
+}
+
+/// The tensors of a file, by name.
+pub(crate) fn load_tensors(path: &Path) -> Result<BTreeMap<String, Tensor>> {
+    let loaded = candle_core::safetensors::load(path, &Device::Cpu)
+        .map_err(|error| ExportError::Adapter { path: path.to_path_buf(), what: first_line(&error) })?;
+    Ok(loaded.into_iter().collect())
 }
 
 /// A trained factor whose values come from a file.

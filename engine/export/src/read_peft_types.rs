@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use temper_models::family::PartKind;
 use temper_models::{Model, names};
+use temper_nn::Role;
 use temper_nn::slots::{Chain, Core, Delta, Factor, Init, Kron, KronFactor, Normaliser, Right, Scale, Slots, Source};
 
 /// The types that are read here.
@@ -125,6 +126,40 @@ fn put(model: &mut Model, name: &str, reading: &Reading, path: &Path) -> Result<
 
 /// Trained norms take the place of the model's.
 fn norms(model: &mut Model, loaded: &BTreeMap<String, Tensor>, path: &Path) -> Result<usize> {
+    let names = named_norms(model, loaded, path)?;
+    model.promote(&|name| names.contains_key(name))?;
+    for param in &model.params()? {
+        if let Some(tensor) = names.get(&param.name) {
+            param.var.set(tensor)?;
+        }
+    }
+    Ok(names.len())
+}
+
+/// Gives norms that are trained already the values of a file, which has to have all of them and no other.
+///
+/// # Errors
+/// [`ExportError::Adapter`] for norms that are trained here and not there, or the other way round.
+pub(crate) fn refill_norms(model: &Model, loaded: &BTreeMap<String, Tensor>, path: &Path) -> Result<()> {
+    let names = named_norms(model, loaded, path)?;
+    let trained = model.params()?;
+    let missing = trained.iter().map(|param| &param.name).filter(|name| !names.contains_key(*name));
+    let mut faults: Vec<String> = missing.map(|name| format!("{name} is trained and not in it")).collect();
+    let foreign = names.keys().filter(|name| trained.get(name).is_none());
+    faults.extend(foreign.map(|name| format!("{name} is in it and not trained")));
+    if !faults.is_empty() {
+        return Err(ExportError::Adapter { path: path.to_path_buf(), what: faults.join("; ") });
+    }
+    for param in &trained {
+        if let Some(tensor) = names.get(&param.name) {
+            param.var.set(tensor)?;
+        }
+    }
+    Ok(())
+}
+
+/// The norms of a file by their names here, f32.
+fn named_norms(model: &Model, loaded: &BTreeMap<String, Tensor>, path: &Path) -> Result<BTreeMap<String, Tensor>> {
     let slots = names::slots(model.config.as_llama());
     let mut names = BTreeMap::new();
     let mut faults = Vec::new();
@@ -137,7 +172,12 @@ fn norms(model: &mut Model, loaded: &BTreeMap<String, Tensor>, path: &Path) -> R
         });
         match slot {
             Some(slot) if tensor.dims() == slot.shape => {
-                names.insert(slot.name.clone(), tensor);
+                let values = tensor.to_dtype(DType::F32)?.contiguous()?;
+                if values.sqr()?.sum_all()?.to_scalar::<f32>()?.is_finite() {
+                    names.insert(slot.name.clone(), values);
+                } else {
+                    faults.push(format!("{key} holds numbers that are not finite"));
+                }
             }
             _ => faults.push(format!("{key} of shape {:?} is no norm of this model", tensor.dims())),
         }
@@ -145,16 +185,57 @@ fn norms(model: &mut Model, loaded: &BTreeMap<String, Tensor>, path: &Path) -> R
     if names.is_empty() && faults.is_empty() {
         faults.push("it holds no tensors".to_owned());
     }
-    if !faults.is_empty() {
-        return Err(ExportError::Adapter { path: path.to_path_buf(), what: faults.join("; ") });
+    if faults.is_empty() {
+        Ok(names)
+    } else {
+        Err(ExportError::Adapter { path: path.to_path_buf(), what: faults.join("; ") })
     }
-    model.promote(&|name| names.contains_key(name))?;
-    for param in &model.params()? {
-        if let Some(tensor) = names.get(&param.name) {
-            param.var.set(&tensor.to_dtype(DType::F32)?)?;
+}
+
+/// Gives layers with shared matrices the vectors of a file, and its matrices instead of the ones that were drawn: they go
+/// with the layers into checkpoints and files from then on.
+///
+/// # Errors
+/// [`ExportError::Adapter`] for layers that are adapted here and not there, or the other way round, and for shapes that
+/// differ.
+pub(crate) fn refill_vera(model: &mut Model, loaded: &BTreeMap<String, Tensor>, path: &Path) -> Result<()> {
+    let broken = |what: String| ExportError::Adapter { path: path.to_path_buf(), what };
+    let take = |name: &str, shape: Option<&[usize]>| -> Result<Tensor> {
+        let tensor = loaded.get(name).ok_or_else(|| broken(format!("{name} is missing")))?;
+        if let Some(shape) = shape.filter(|shape| tensor.dims() != *shape) {
+            return Err(broken(format!("{name} has shape {:?} instead of {shape:?}", tensor.dims())));
+        }
+        let tensor = tensor.to_dtype(DType::F32)?.contiguous()?;
+        if !tensor.sqr()?.sum_all()?.to_scalar::<f32>()?.is_finite() {
+            return Err(broken(format!("{name} holds numbers that are not finite")));
+        }
+        Ok(tensor)
+    };
+    let (a, b) = (take("base_model.vera_A", None)?, take("base_model.vera_B", None)?);
+    let mut used = 2;
+    for name in names::sites(model.config.as_llama()) {
+        let Some(site) = model.site_mut(&name.name).filter(|site| site.is_adapted()) else { continue };
+        site.restore(&|key| {
+            Ok(match key {
+                "shared.a" => Some(a.clone()),
+                "shared.b" => Some(b.clone()),
+                _ => None,
+            })
+        })
+        .map_err(|error| broken(format!("{}: {error}", name.hf)))?;
+        for param in site.params() {
+            let vector = if param.role == Role::Core { "vera_lambda_d" } else { "vera_lambda_b" };
+            param.var.set(&take(&format!("base_model.model.{}.{vector}", name.hf), Some(param.var.dims()))?)?;
+            used += 1;
         }
     }
-    Ok(names.len())
+    if used != loaded.len() {
+        return Err(broken(format!(
+            "it holds {} tensors, of which {used} belong to the layers that are trained",
+            loaded.len()
+        )));
+    }
+    Ok(())
 }
 
 impl File<'_> {

@@ -1,10 +1,12 @@
 //! Who answers for the written files: the independent graph where it can run them, else a fresh reading
 //! of the files through our own graph, which is then said.
 
+use crate::beneath::{self, Beneath};
 use crate::error::Result;
 use crate::independent::{self, Config, Oracle, QuantisedOracle, Tensors};
 use crate::measure::compare_case;
 use crate::{insertions, read_peft};
+use candle_core::{DType, Tensor};
 use std::path::Path;
 use temper_models::{BaseKind, Model};
 
@@ -47,20 +49,22 @@ impl SecondOpinion {
         Ok(opinion)
     }
 
-    /// Over a PEFT adapter beside its base, a folder or a GGUF file.
+    /// Over a PEFT adapter beside its base, a folder or a GGUF file, with what lies frozen `beneath` it.
     ///
     /// # Errors
     /// Files that cannot be read back.
-    pub fn peft(base: &Path, adapter: &Path) -> Result<Self> {
+    pub fn peft(base: &Path, adapter: &Path, beneath: &[Beneath]) -> Result<Self> {
         let (tensors, mut config) = if is_gguf(base) {
             independent::read_gguf(base)?
         } else {
             (independent::read_hf(base)?, independent::read_hf_config(base)?)
         };
+        let tensors = with_beneath(tensors, &mut config, beneath)?;
         let adapted = independent::adapter_over(tensors, adapter)?;
         config.obstacles.extend(adapted.obstacles);
         Self::choose(adapted.tensors, config, || {
             let mut model = Model::load(base, BaseKind::Auto, &mut |_, _, _| {})?;
+            beneath::lay(&mut model, beneath)?;
             read_peft::attach(&mut model, adapter)?;
             Ok(model)
         })
@@ -71,8 +75,9 @@ impl SecondOpinion {
     ///
     /// # Errors
     /// Files that cannot be read back.
-    pub fn native(base: &Path, adapter: &Path) -> Result<Self> {
+    pub fn native(base: &Path, adapter: &Path, beneath: &[Beneath]) -> Result<Self> {
         let mut model = Model::load(base, BaseKind::Auto, &mut |_, _, _| {})?;
+        beneath::lay(&mut model, beneath)?;
         insertions::attach_native(&mut model, adapter)?;
         let note = "checked by a fresh reading through Temper's own graph: no other program reads this format";
         Ok(Self { reader: Reader::Own(Box::new(model)), chat: None, notes: vec![note.to_owned()] })
@@ -82,8 +87,18 @@ impl SecondOpinion {
     ///
     /// # Errors
     /// Files that cannot be read back, or a base that the independent graph cannot run.
-    pub fn gguf_lora(base: &Path, adapter: &Path) -> Result<Self> {
-        let (tensors, config) = independent::gguf_lora_over(base, adapter)?;
+    pub fn gguf_lora(base: &Path, adapter: &Path, beneath: &[Beneath]) -> Result<Self> {
+        let (mut tensors, mut config) = independent::gguf_lora_over(base, adapter)?;
+        if !beneath.is_empty() {
+            // The adapter is a sum to what lies beneath it.
+            let (bare, _) = independent::read_gguf(base)?;
+            let changed = with_beneath(bare.clone(), &mut config, beneath)?;
+            for (name, tensor) in changed {
+                let (Some(own), Some(bare)) = (tensors.get(&name), bare.get(&name)) else { continue };
+                let sum = (tensor + (own - bare)?)?;
+                tensors.insert(name, sum);
+            }
+        }
         let what = config.obstacles.join("; ");
         Self::choose(tensors, config, || Err(crate::ExportError::ReadBack { path: adapter.to_path_buf(), what }))
     }
@@ -130,4 +145,32 @@ impl SecondOpinion {
 
 fn is_gguf(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
+}
+
+/// The tensors of a base with adapters merged into them, the first one first.
+fn with_beneath(mut tensors: Tensors, config: &mut Config, beneath: &[Beneath]) -> Result<Tensors> {
+    for adapter in beneath {
+        if insertions::is_native(&adapter.folder) {
+            config.obstacles.push(format!("no other program reads {}, which lies beneath it", adapter.name));
+            continue;
+        }
+        let before = tensors.clone();
+        let adapted = independent::adapter_over(tensors, &adapter.folder)?;
+        config.obstacles.extend(adapted.obstacles);
+        tensors = adapted.tensors;
+        if adapter.weight == 1.0 {
+            continue;
+        }
+        for (name, after) in &mut tensors {
+            let wide = |tensor: &Tensor| tensor.to_dtype(DType::F64);
+            let before = match before.get(name) {
+                Some(before) if before.id() == after.id() => continue,
+                Some(before) => wide(before)?,
+                None => wide(&after.zeros_like()?)?,
+            };
+            let change = (wide(after)? - &before)?.affine(adapter.weight, 0.0)?;
+            *after = (before + change)?.to_dtype(DType::F32)?;
+        }
+    }
+    Ok(tensors)
 }

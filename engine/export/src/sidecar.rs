@@ -1,6 +1,7 @@
 //! What an export says about itself: the model card for people, and `temper.json` for programs. Neither
 //! holds a time, a run number or a path, so that equal exports have equal bytes.
 
+use crate::beneath::{self, Beneath};
 use crate::error::{ExportError, Result};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -25,6 +26,8 @@ pub struct Card {
     pub dropout: f64,
     /// Settings and figures as label and value, in the order to print.
     pub facts: Vec<(String, String)>,
+    /// Adapters that lie frozen beneath it, lowest first.
+    pub beneath: Vec<Beneath>,
 }
 
 impl Card {
@@ -48,6 +51,17 @@ impl Card {
                 text.push_str(&format!("| {label} | {value} |\n"));
             }
         }
+        if !self.beneath.is_empty() {
+            text.push_str(if beneath::is_apart(format) {
+                "\nIt was trained on top of other adapters and needs them: merge these into the base first, in this \
+                 order, then load this one over the result.\n\n"
+            } else {
+                "\nThese adapters lay frozen beneath what was trained, and are merged in too, in this order.\n\n"
+            });
+            for adapter in &self.beneath {
+                text.push_str(&format!("- {}\n", adapter.title()));
+            }
+        }
         text.push_str("\n`temper.json` holds hashes of the base and of every file here.\n");
         text
     }
@@ -65,26 +79,35 @@ pub struct Sidecar {
     method: String,
     base_name: String,
     base_sha256: String,
+    /// What lies beneath: name, weight, hash of its tensors.
+    beneath: Vec<Value>,
 }
 
 impl Sidecar {
     /// The sidecar of files just written.
-    #[must_use]
-    pub fn new(format: ExportFormat, storage: &str, card: &Card, files: &[(String, String, u64)]) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// An adapter that lies beneath and cannot be read.
+    pub fn new(format: ExportFormat, storage: &str, card: &Card, files: &[(String, String, u64)]) -> Result<Self> {
+        let beneath = card
+            .beneath
+            .iter()
+            .map(|adapter| Ok(json!({ "name": adapter.name, "sha256": adapter.sha256()?, "weight": adapter.weight })));
+        Ok(Self {
             format,
             storage: storage.to_owned(),
             files: files.iter().map(|(name, hash, _)| (name.clone(), hash.clone())).collect(),
             method: card.method.clone(),
             base_name: card.base_name.clone(),
             base_sha256: card.base_sha256.clone(),
-        }
+            beneath: beneath.collect::<Result<_>>()?,
+        })
     }
 
     /// As JSON with sorted keys.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        json!({
+        let mut written = json!({
             "base_name": self.base_name,
             "base_sha256": self.base_sha256,
             "files": self.files,
@@ -93,7 +116,11 @@ impl Sidecar {
             "schema": SCHEMA_VERSION,
             "storage": self.storage,
             "temper_version": env!("CARGO_PKG_VERSION"),
-        })
+        });
+        if let (Some(written), false) = (written.as_object_mut(), self.beneath.is_empty()) {
+            written.insert("beneath".to_owned(), Value::Array(self.beneath.clone()));
+        }
+        written
     }
 
     /// Reads a sidecar file.
@@ -122,6 +149,7 @@ impl Sidecar {
             method: word("method"),
             base_name: word("base_name"),
             base_sha256: word("base_sha256"),
+            beneath: json.get("beneath").and_then(Value::as_array).cloned().unwrap_or_default(),
         })
     }
 

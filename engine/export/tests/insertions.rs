@@ -132,7 +132,7 @@ fn every_insertion_leaves_as_a_native_folder_and_returns() {
             assert_eq!(summary.parameters, back.trained_parameter_count().expect("counts"));
             // Once more, from the files.
             let codec = codec();
-            let again = verify(&model, &codec, &out, &cases(&codec), &mut |_| {}, &|| false).expect("verifies");
+            let again = verify(&model, &codec, (&out, &[]), &cases(&codec), &mut |_| {}, &|| false).expect("verifies");
             assert!(again.pass());
             count += 1;
         }
@@ -261,7 +261,8 @@ fn routers_leave_whole_in_a_native_folder_and_by_their_mean_elsewhere() {
         assert!(written.certificate.checks.iter().any(|check| check.name == told && check.pass));
         assert!(written.certificate.reasons.iter().any(|reason| reason.contains("routers fit no weight")));
         assert!(logits(&model) == before, "the routers are back");
-        let again = verify(&model, &codec, &written.path, &cases(&codec), &mut |_| {}, &|| false).expect("verifies");
+        let again =
+            verify(&model, &codec, (&written.path, &[]), &cases(&codec), &mut |_| {}, &|| false).expect("verifies");
         assert!(again.pass() && again.checks.iter().any(|check| check.name == told));
     }
     let mut plain = load(&base);

@@ -120,8 +120,8 @@ fn every_format_over_a_folder_passes_and_verifies_again() {
         assert!(exported.certificate.pass(), "{format:?} {dtype:?}: {:#?}", exported.certificate);
         assert!(exported.certificate.measured.survival().expect("a change") > 0.7);
         let mut events = Vec::new();
-        let again =
-            verify(&model, &codec(), &out, &cases(), &mut |event| events.push(event), &|| false).expect("verifies");
+        let again = verify(&model, &codec(), (&out, &[]), &cases(), &mut |event| events.push(event), &|| false)
+            .expect("verifies");
         assert!(again.pass(), "{:#?}", again.checks);
         assert!(events.iter().any(|event| matches!(event, Event::Certificate { pass: true, .. })));
     }
@@ -257,7 +257,7 @@ fn a_damaged_export_does_not_pass_and_says_why() {
     write(&model, ExportFormat::Hf, None, &out);
     // the base's weights under the merged model's name: everything loads, nothing was learned
     std::fs::copy(base.join("model.safetensors"), out.join("model.safetensors")).expect("copies");
-    let verdict = verify(&model, &codec(), &out, &cases(), &mut |_| {}, &|| false).expect("runs");
+    let verdict = verify(&model, &codec(), (&out, &[]), &cases(), &mut |_| {}, &|| false).expect("runs");
     assert!(!verdict.pass());
     assert!(!verdict.reasons.is_empty());
     let failed: Vec<&str> =

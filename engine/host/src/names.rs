@@ -176,6 +176,15 @@ fn run_folder_of(path: &Path) -> PathBuf {
     }
 }
 
+/// Folder of the project that a run in `run_dir` belongs to: the one given, unless the run lies in another one.
+pub(crate) fn home_of(run_dir: &Path, given: &Path) -> PathBuf {
+    let around = run_dir.parent().and_then(Path::parent);
+    match around {
+        Some(around) if around.join(project_file::FILE_NAME).is_file() => around.to_path_buf(),
+        _ => given.to_path_buf(),
+    }
+}
+
 /// Folders `runs/NNNN` with checkpoints, by rising number.
 pub(crate) fn run_folders(project_dir: &Path) -> Vec<PathBuf> {
     let mut numbered: Vec<(u64, PathBuf)> = std::fs::read_dir(project_dir.join("runs"))

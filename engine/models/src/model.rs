@@ -11,7 +11,7 @@ use crate::weights::{BaseKind, Weights, collect};
 use crate::{ModelError, Progress, Result, files, hf, insert, random};
 use candle_core::Tensor;
 use rayon::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use temper_nn::{ForwardContext, FrozenWeight, LinearSite, Param, ParamSet, StorageKind};
@@ -32,6 +32,8 @@ pub struct Model {
     slots: Vec<Slot>,
     /// How the source stores each tensor.
     stored: BTreeMap<String, StorageKind>,
+    /// Names of linear layers and slots that hold what adapters left that lie frozen on them.
+    settled: BTreeSet<String>,
 }
 
 /// How a model holds its frozen matrices.
@@ -139,7 +141,8 @@ impl Model {
         }
         let own_head = if config.tied { None } else { Some(weights.matrix("head")?) };
         let head = HeadStage::new(&config, weights.vector("norm")?, own_head, embed.table());
-        Ok(Self { config: ModelConfig::Llama(config), embed, blocks, head, source, slots, stored })
+        let settled = BTreeSet::new();
+        Ok(Self { config: ModelConfig::Llama(config), embed, blocks, head, source, slots, stored, settled })
     }
 
     /// Hidden states before the head, of `tokens` (batch * width, row by row).
@@ -216,6 +219,45 @@ impl Model {
             block.promote(select)?;
         }
         self.head.promote(select)
+    }
+
+    /// Makes the adapters on linear layers part of their weights where a weight can hold them: what is put on top stands on
+    /// frozen weights. Switched off, the model answers as its base, as before.
+    ///
+    /// # Errors
+    /// A weight that cannot be read.
+    pub fn fold(&mut self) -> Result<()> {
+        Ok(self.sites_mut().into_iter().try_for_each(LinearSite::fold)?)
+    }
+
+    /// Makes `share` of everything that is trained now part of the frozen weights: adapters that are finished lie beneath
+    /// what comes next, give no gradient, and belong to what the model answers when it is switched off.
+    ///
+    /// # Errors
+    /// Something that no frozen weight can hold: an insertion, a trained token table, a change that depends on the input.
+    pub fn settle(&mut self, share: f64) -> Result<()> {
+        if let Some((insertion, _)) = self.folded_insertions()?.first() {
+            let stage = &insertion.stage;
+            return Err(ModelError::Request(format!("what was inserted at {stage} is no change of a weight")));
+        }
+        let tables = [self.embed.table(), self.head.table()];
+        if let Some(table) = tables.into_iter().find(|table| table.is_trained()) {
+            return Err(ModelError::Request(format!("the table {} is trained as a whole", table.name())));
+        }
+        let mut settled = self.trained_weights();
+        settled.extend(self.sites().into_iter().filter(|site| site.is_adapted()).map(|site| site.name().to_owned()));
+        for block in &mut self.blocks {
+            block.settle(share)?;
+        }
+        self.head.settle(share)?;
+        self.settled.extend(settled);
+        Ok(())
+    }
+
+    /// Whether a tensor holds what an adapter left that lies frozen on it, so that it is no longer the file's.
+    #[must_use]
+    pub fn is_settled(&self, slot: &Slot) -> bool {
+        self.settled.contains(&slot.name) || slot.site.as_ref().is_some_and(|site| self.settled.contains(site))
     }
 
     /// Everything trained, adapters included, each once.

@@ -51,6 +51,16 @@ impl Norm {
         Ok(())
     }
 
+    /// Makes `share` of what was trained the weight that is not trained.
+    pub(crate) fn settle(&mut self, share: f64) -> Result<()> {
+        if let Some(var) = self.trained.take() {
+            let change = (var.as_tensor().detach() - &self.frozen)?;
+            // Without a detour where it is the whole: the values stay what they are.
+            self.frozen = if share == 1.0 { var.copy()?.detach() } else { (&self.frozen + (change * share)?)? };
+        }
+        Ok(())
+    }
+
     pub(crate) fn set_enabled(&self, enabled: bool) {
         self.enabled.store(enabled, Ordering::Relaxed);
     }

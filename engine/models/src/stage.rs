@@ -158,6 +158,17 @@ pub trait Stage: Send + Sync {
     /// A weight that cannot be read.
     fn promote(&mut self, select: &dyn Fn(&str) -> bool) -> Result<()>;
 
+    /// Makes `share` of everything that is trained in it part of its frozen weights; see [`LinearSite::settle`].
+    ///
+    /// # Errors
+    /// A change that no weight can hold.
+    fn settle(&mut self, share: f64) -> Result<()> {
+        for site in self.sites_mut() {
+            site.settle(share)?;
+        }
+        Ok(())
+    }
+
     /// Switches adapters, insertions and trained weights on or off in forward passes: off, it answers as the base.
     fn set_enabled(&self, enabled: bool);
 

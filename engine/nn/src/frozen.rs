@@ -32,6 +32,32 @@ pub struct FrozenWeight {
     mirror: Arc<OnceLock<Tensor>>,
     /// What blocks of the kind `Nf4Double` are read with.
     second: Option<Arc<SecondLevel>>,
+    /// What is added to the stored values.
+    added: Option<Arc<Added>>,
+}
+
+/// A product that is added to the rows of a stored weight: what adapters left that lie frozen on it.
+#[derive(Debug)]
+struct Added {
+    rank: usize,
+    /// (rows, rank), with all scales folded in.
+    b: Vec<f32>,
+    /// (rank, cols).
+    a: Vec<f32>,
+}
+
+impl Added {
+    /// Adds its part to the rows from `first` on that fill `rows` (count, cols).
+    fn add(&self, first: usize, rows: &mut [f32], cols: usize) {
+        let factors = self.b.chunks_exact(self.rank.max(1)).skip(first);
+        for (row, factors) in rows.chunks_exact_mut(cols.max(1)).zip(factors) {
+            for (factor, a) in factors.iter().zip(self.a.chunks_exact(cols.max(1))) {
+                for (value, a) in row.iter_mut().zip(a) {
+                    *value += factor * a;
+                }
+            }
+        }
+    }
 }
 
 /// Rows that are read at a time while a weight is rounded.
@@ -73,7 +99,7 @@ impl FrozenWeight {
                 return Err(refuse(format!("the order of its rows is no permutation of {rows} rows")));
             }
         }
-        Ok(Self { name, rows, cols, kind, bytes, row_order, mirror: Arc::default(), second: None })
+        Ok(Self { name, rows, cols, kind, bytes, row_order, mirror: Arc::default(), second: None, added: None })
     }
 
     /// A weight over f32 values in row-major order.
@@ -162,7 +188,31 @@ impl FrozenWeight {
             row_order: None,
             mirror: Arc::default(),
             second: Some(Arc::new(second)),
+            added: None,
         })
+    }
+
+    /// The same weight with `scale · b a` added to it, for `b` (rows, rank) and `a` (rank, cols) row by row. The stored
+    /// values stay as they are and where they are: the product is added to rows while they are widened, which takes
+    /// rank / n of a product over n inputs.
+    ///
+    /// # Errors
+    /// [`NnError::Weight`] when the factors do not fit.
+    pub fn with_product(&self, b: &[f32], a: &[f32], rank: usize, scale: f64) -> Result<Self> {
+        if rank == 0 || b.len() != self.rows * rank || a.len() != rank * self.cols {
+            let what = format!("factors of {} and {} values with rank {rank} do not fit it", b.len(), a.len());
+            return Err(NnError::Weight { name: self.name.clone(), what });
+        }
+        let held = self.added.as_deref();
+        let before = held.map_or(0, |added| added.rank);
+        let (held_b, held_a): (&[f32], &[f32]) = held.map_or((&[], &[]), |added| (&added.b, &added.a));
+        let mut wide = Vec::with_capacity(self.rows * (before + rank));
+        for (row, own) in b.chunks_exact(rank).enumerate() {
+            wide.extend_from_slice(held_b.get(row * before..(row + 1) * before).unwrap_or_default());
+            wide.extend(own.iter().map(|value| (f64::from(*value) * scale) as f32));
+        }
+        let added = Added { rank: before + rank, b: wide, a: [held_a, a].concat() };
+        Ok(Self { mirror: Arc::default(), added: Some(Arc::new(added)), ..self.clone() })
     }
 
     /// The stored bytes, in stored row order.
@@ -180,7 +230,8 @@ impl FrozenWeight {
     /// Bytes of memory the values take.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.bytes.len() + self.second.as_ref().map_or(0, |second| second.bytes())
+        let added = self.added.as_ref().map_or(0, |added| size_of_val(&*added.a) + size_of_val(&*added.b));
+        self.bytes.len() + self.second.as_ref().map_or(0, |second| second.bytes()) + added
     }
 
     /// Number of values.
@@ -192,7 +243,7 @@ impl FrozenWeight {
     /// The values as they lie, when they are f32, in order and aligned: then no copy is needed.
     #[must_use]
     pub fn as_f32(&self) -> Option<&[f32]> {
-        if self.kind != StorageKind::F32 || self.row_order.is_some() {
+        if self.kind != StorageKind::F32 || self.row_order.is_some() || self.added.is_some() {
             return None;
         }
         bytemuck::try_cast_slice(self.bytes.as_slice()).ok()
@@ -213,6 +264,16 @@ impl FrozenWeight {
             );
             return Err(NnError::Weight { name: self.name.clone(), what });
         }
+        let first = range.start;
+        self.read_stored(range, out)?;
+        if let Some(added) = &self.added {
+            added.add(first, out, self.cols);
+        }
+        Ok(())
+    }
+
+    /// The rows as they are stored.
+    fn read_stored(&self, range: Range<usize>, out: &mut [f32]) -> Result<()> {
         let stored = self.bytes.as_slice();
         let row_bytes = self.row_bytes();
         if let Some(second) = &self.second {

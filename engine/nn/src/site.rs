@@ -50,6 +50,8 @@ pub struct LinearSite {
     original: AtomicBool,
     /// Frobenius norm of the original weight, measured once.
     original_norm: OnceLock<f64>,
+    /// Whether the layer came with a bias.
+    came_with_bias: bool,
     /// Who wants to see the inputs, while somebody does.
     watched: Mutex<Option<(Arc<Gathering>, Gather)>>,
 }
@@ -113,6 +115,7 @@ impl LinearSite {
     pub fn new(name: impl Into<String>, layer: FrozenLinear) -> Self {
         Self {
             name: name.into(),
+            came_with_bias: layer.bias.is_some(),
             weight: Weight::Frozen(layer),
             adapters: Vec::new(),
             origin: None,
@@ -194,6 +197,12 @@ impl LinearSite {
     #[must_use]
     pub fn has_bias(&self) -> bool {
         self.weight.has_bias()
+    }
+
+    /// Whether its file has a bias for it: an adapter that lies frozen on it may have brought one.
+    #[must_use]
+    pub fn came_with_bias(&self) -> bool {
+        self.came_with_bias
     }
 
     /// Its frozen layer; after [`promote`](Self::promote) the one it was before.
@@ -468,6 +477,7 @@ impl LinearSite {
 
 mod layer;
 mod measure;
+mod settle;
 mod steps;
 #[cfg(test)]
 mod tests;

@@ -66,19 +66,23 @@ pub struct Model {
     /// (`nf4-double`), 4.19, 3.19 and 2.19 (`int4`, `int3`, `int2`: groups of 128, or with `-g64` and `-g32` of 64 and 32).
     #[serde(default = "auto")]
     pub base: String,
+    /// Finished adapters that lie frozen on it, beneath what is trained, the first one lowest: adapter folders, each with
+    /// the share of its change that counts where that is not all of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub adapters: Vec<Source>,
 }
 
-/// A training source with its weight.
+/// A training source or an adapter with its weight.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Source {
     /// A path or builtin name, weight 1.
     Path(String),
-    /// With a weight: rows are repeated or thinned by it.
+    /// With a weight: rows are repeated or thinned by it, a change is made larger or smaller.
     Weighted {
         /// A path or builtin name.
         path: String,
-        /// Share relative to the others.
+        /// Of rows the share relative to the others, of an adapter the share of its change.
         weight: f64,
     },
 }
@@ -360,7 +364,7 @@ impl Project {
         Self {
             schema: crate::SCHEMA_VERSION,
             name: name.to_owned(),
-            model: Model { path: model.to_owned(), base: auto() },
+            model: Model { path: model.to_owned(), base: auto(), adapters: Vec::new() },
             data: Data {
                 train: data.iter().cloned().map(Source::Path).collect(),
                 schema: auto(),

@@ -14,7 +14,7 @@ pub const FILE_NAME: &str = "project.toml";
 /// Keys per table; `[method]` takes what its declaration knows.
 const TABLES: &[(&str, &[&str])] = &[
     ("", &["schema", "name", "model", "data", "method", "train", "keep", "samples", "export"]),
-    ("model", &["path", "base"]),
+    ("model", &["path", "base", "adapters"]),
     ("data", &["train", "schema", "columns", "validation", "max_tokens", "packing", "loss_on", "chat_template"]),
     (
         "train",
@@ -307,6 +307,14 @@ fn check_ranges(project: &Project, name: &str) -> Result<(), Problem> {
     for source in &project.data.train {
         range("data.train weight", source.weight(), 1e-6, 1e6)?;
     }
+    for adapter in &project.model.adapters {
+        // Less than none takes a change away; none of it is no adapter.
+        range("model.adapters weight", adapter.weight(), -10.0, 10.0)?;
+        if adapter.weight() == 0.0 {
+            let what = format!("model.adapters has {} with weight 0", adapter.path());
+            return Err(Problem::new(Code::ProjectInvalid, what, name, "leave it out, or give it another weight"));
+        }
+    }
     range("data.max_tokens", project.data.max_tokens as f64, 2.0, 1_048_576.0)?;
     // With none a run saves what its method starts as: a training-free repair.
     range("train.steps", train.steps as f64, 0.0, 1e9)?;
@@ -371,6 +379,22 @@ mod tests {
         let fp8 = format!("{SMALL}[train]\noptim_state = \"fp8\"\n");
         assert!(parse(&fp8, Path::new("p.toml")).expect_err("no such state").what.contains("train.optim_state"));
         assert_eq!(parse(SMALL, Path::new("p.toml")).expect("defaults").train.optim_state, "f32");
+    }
+
+    #[test]
+    fn adapters_of_the_model_are_names_or_names_with_weights() {
+        let with = |list: &str| SMALL.replace("path = \"m.gguf\"", &format!("path = \"m.gguf\"\nadapters = {list}"));
+        let text = with(r#"["a", { path = "b", weight = 0.5 }]"#);
+        let project = parse(&text, Path::new("p.toml")).expect("adapters");
+        let found: Vec<_> = project.model.adapters.iter().map(|one| (one.path(), one.weight())).collect();
+        assert_eq!(found, [("a", 1.0), ("b", 0.5)]);
+        let again = parse(&to_text(&project).expect("text"), Path::new("p.toml")).expect("round trip");
+        assert_eq!(project, again);
+        assert!(!to_text(&parse(SMALL, Path::new("p.toml")).expect("none")).expect("text").contains("adapters"));
+        for weight in ["0.0", "11.0", "nan"] {
+            let text = with(&format!(r#"[{{ path = "b", weight = {weight} }}]"#));
+            assert!(parse(&text, Path::new("p.toml")).expect_err(weight).what.contains("model.adapters"), "{weight}");
+        }
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::tensor_file::{FileSum, TensorFile, Values, hash_file, hex, write_file
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -92,12 +93,21 @@ impl Loaded {
         let mut known = self.weights.names()?;
         let remembered = self.memory.as_ref().map(TensorFile::names).transpose()?.unwrap_or_default();
         known.extend(remembered.iter().cloned());
+        // What layers share is read once, so that they go on sharing it.
+        let shared: RefCell<BTreeMap<String, Tensor>> = RefCell::default();
         let find = |name: &str| {
             if !known.contains(name) {
                 return Ok(None);
             }
+            if let Some(tensor) = shared.borrow().get(name) {
+                return Ok(Some(tensor.clone()));
+            }
             let file = self.memory.as_ref().filter(|_| remembered.contains(name)).unwrap_or(&self.weights);
-            file.tensor(name).map(Some).map_err(|error| NnError::Value(Problem::from(error).what))
+            let tensor = file.tensor(name).map_err(|error| NnError::Value(Problem::from(error).what))?;
+            if name.starts_with("shared.") {
+                shared.borrow_mut().insert(name.to_owned(), tensor.clone());
+            }
+            Ok(Some(tensor))
         };
         sites.into_iter().try_for_each(|site| {
             // A site that was given no direction has nothing saved.

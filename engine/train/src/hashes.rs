@@ -1,6 +1,7 @@
 //! What a run started from, as hashes: a resume on another base or other data is another run.
 
 use crate::error::{Result, TrainError};
+use crate::request::Beneath;
 use crate::tensor_file::{hash_file, hex};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -13,6 +14,9 @@ use temper_protocol::{Code, Problem, Project};
 pub struct Hashes {
     /// Base model: weights, configuration, tokenizer.
     pub base: String,
+    /// Adapters that lie frozen on it; empty where there are none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub adapters: String,
     /// Training and validation files.
     pub data: String,
     /// Kept sets.
@@ -33,6 +37,10 @@ impl Hashes {
         };
         if self.base != saved.base {
             return differs("on another base model", "restore the model file it was made on, or start a new run");
+        }
+        if self.adapters != saved.adapters {
+            let action = "restore the folders of model.adapters as they were, or start a new run";
+            return differs("over other adapters", action);
         }
         if self.data != saved.data {
             return differs("with other data", "restore the data files as they were, or start a new run");
@@ -57,7 +65,7 @@ pub fn of_settings(project: &Project) -> Result<String> {
     let mut project = project.clone();
     project.name.clear();
     project.model.path.clear();
-    for source in &mut project.data.train {
+    for source in project.data.train.iter_mut().chain(&mut project.model.adapters) {
         *source = Source::Weighted { path: String::new(), weight: source.weight() };
     }
     if let temper_protocol::project::Validation::Path(path) = &mut project.data.validation {
@@ -80,6 +88,14 @@ pub fn of_settings(project: &Project) -> Result<String> {
         }
     }
     Ok(hex(&Sha256::digest(settings.to_string().as_bytes())))
+}
+
+/// Hash of adapters that lie frozen beneath a run; empty where there are none.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn of_beneath(beneath: Option<&Beneath>) -> Result<String> {
+    beneath.map_or_else(|| Ok(String::new()), |beneath| of_paths(&beneath.files))
 }
 
 /// Hash over files and folders: of each file its name inside the folder given and the hash of its content,
@@ -167,6 +183,10 @@ mod tests {
         assert_ne!(same, hash(&|p| p.data.max_tokens = 7));
         assert_ne!(same, hash(&|p| p.train.optim_state = "int8".to_owned()));
         assert_ne!(same, hash(&|p| p.model.base = "nf4".to_owned()));
+        let adapter = |path: &str, weight| vec![Source::Weighted { path: path.to_owned(), weight }];
+        let beneath = hash(&|p| p.model.adapters = adapter("here", 1.0));
+        assert_eq!(beneath, hash(&|p| p.model.adapters = adapter("there", 1.0)));
+        assert!(beneath != same && beneath != hash(&|p| p.model.adapters = adapter("here", 0.5)));
     }
 
     #[test]
@@ -188,7 +208,13 @@ mod tests {
 
     #[test]
     fn what_differs_is_named() {
-        let hashes = Hashes { base: "a".into(), data: "b".into(), probes: "c".into(), settings: "d".into() };
+        let hashes = Hashes {
+            base: "a".into(),
+            adapters: String::new(),
+            data: "b".into(),
+            probes: "c".into(),
+            settings: "d".into(),
+        };
         assert!(hashes.check_same(&hashes.clone(), Path::new("x")).is_ok());
         let other = Hashes { data: "z".into(), ..hashes.clone() };
         let problem = Problem::from(hashes.check_same(&other, Path::new("step-00000050")).expect_err("differs"));

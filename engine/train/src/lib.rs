@@ -53,6 +53,6 @@ pub mod watch;
 pub use control::{RunControl, Want};
 pub use error::TrainError;
 pub use preflight::preflight;
-pub use request::{Outcome, ReadAdapter, StartFrom, TrainRequest};
+pub use request::{Beneath, Outcome, ReadAdapter, StartFrom, TrainRequest};
 pub use session::train;
 pub use trained::{Trained, load_trained};

@@ -4,7 +4,7 @@ use crate::attach::{Attached, attach, attach_on};
 use crate::driver::Tokens;
 use crate::error::{Result, TrainError};
 use crate::hashes::{self, Hashes};
-use crate::request::TrainRequest;
+use crate::request::{Beneath, TrainRequest};
 use crate::stamps::Stamps;
 use crate::take_over::take_over;
 use crate::watch::Watch;
@@ -71,7 +71,26 @@ pub fn load_codec(source: &ModelSource, model_path: &Path, project: &Project) ->
     })
 }
 
-/// Loads the base of a request without a method on it.
+/// Loads the base of a project with the adapters that lie frozen on it, without a method.
+///
+/// # Errors
+/// As [`load_base`]; an adapter that does not fit, or a project that names adapters which nobody resolved.
+pub fn load_beneath(
+    project: &Project,
+    model_path: &Path,
+    beneath: Option<&Beneath>,
+    progress: &mut dyn FnMut(&str, u64, u64),
+) -> Result<Model> {
+    let mut model = load_base(project, model_path, progress)?;
+    match beneath {
+        Some(beneath) => (beneath.lay)(&mut model)?,
+        None if project.model.adapters.is_empty() => {}
+        None => return Err(Problem::internal("the adapters beneath the run were not resolved").into()),
+    }
+    Ok(model)
+}
+
+/// Loads the base of a request without anything on it.
 ///
 /// # Errors
 /// Everything that can be wrong with a model file.
@@ -98,7 +117,7 @@ pub enum Starts {
 pub fn prepare(request: &TrainRequest, starts: Starts, watch: &Watch<'_>) -> Result<Prepared> {
     let project = &request.project;
     watch.preparing("reading the model", 0, 0, "bytes");
-    let mut model = load_base(project, &request.model_path, &mut |stage, done, total| {
+    let mut model = load_beneath(project, &request.model_path, request.beneath.as_ref(), &mut |stage, done, total| {
         watch.preparing(stage, done, total, "bytes");
     })?;
     watch.check()?;
@@ -112,6 +131,10 @@ pub fn prepare(request: &TrainRequest, starts: Starts, watch: &Watch<'_>) -> Res
     }
     let mut warnings = Vec::new();
     warnings.extend(how_held(&model).map(|text| ("base".to_owned(), text)));
+    if let Some(beneath) = &request.beneath {
+        let text = format!("{} lie frozen on the base: they are part of what is measured as the base", beneath.names);
+        warnings.push(("adapters".to_owned(), text));
+    }
     let context = model.config.context();
     let max_tokens = project.data.max_tokens.min(context);
     if max_tokens < project.data.max_tokens {
@@ -311,6 +334,7 @@ impl Hashing {
         let failed = |_panic| TrainError::from(Problem::internal("hashing the model failed"));
         let (base, program) = self.worker.join().map_err(failed)??;
         self.stamps.save();
-        Ok((Hashes { base, data, probes, settings: hashes::of_settings(&request.project)? }, program))
+        let adapters = hashes::of_beneath(request.beneath.as_ref())?;
+        Ok((Hashes { base, adapters, data, probes, settings: hashes::of_settings(&request.project)? }, program))
     }
 }

@@ -16,6 +16,25 @@ pub enum StartFrom {
     Checkpoint(PathBuf),
     /// An adapter folder of the same structure; its name for people, and how it is read.
     Adapter(String, ReadAdapter),
+    /// An adapter folder whose values are filled into what the method put on the model; its name, and how.
+    Filled(String, ReadAdapter),
+}
+
+/// Finished adapters that lie frozen on the base, beneath what is trained: `model.adapters` of the project.
+#[derive(Clone)]
+pub struct Beneath {
+    /// Their names for people.
+    pub names: String,
+    /// The files that decide what they are, the lowest adapter's first.
+    pub files: Vec<PathBuf>,
+    /// Lays them on a bare model.
+    pub lay: ReadAdapter,
+}
+
+impl Debug for Beneath {
+    fn fmt(&self, out: &mut Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Beneath").field("files", &self.files).finish_non_exhaustive()
+    }
 }
 
 impl Debug for StartFrom {
@@ -23,6 +42,7 @@ impl Debug for StartFrom {
         match self {
             Self::Checkpoint(folder) => out.debug_tuple("Checkpoint").field(folder).finish(),
             Self::Adapter(name, _) => out.debug_tuple("Adapter").field(name).finish_non_exhaustive(),
+            Self::Filled(name, _) => out.debug_tuple("Filled").field(name).finish_non_exhaustive(),
         }
     }
 }
@@ -53,6 +73,8 @@ pub struct TrainRequest {
     pub base_cache_dir: Option<PathBuf>,
     /// Go on from here: a checkpoint folder, or a run folder, of which the newest valid checkpoint is taken.
     pub resume: Option<PathBuf>,
+    /// What the project's `model.adapters` stand for; none where it names none.
+    pub beneath: Option<Beneath>,
     /// What a new run starts with instead of the method's own start.
     pub start_from: Option<StartFrom>,
     /// End after this step (counted from 1 over the whole run); the schedule is still laid out over the

@@ -88,10 +88,12 @@ impl Run<'_> {
             state: self.state.clone(),
             files: BTreeMap::new(),
         };
-        let mut memory = Vec::new();
+        // What layers share is the same in each of them and is there once.
+        let mut memory = BTreeMap::new();
         for site in self.model.sites() {
             memory.extend(site.memory()?);
         }
+        let memory = memory.into_iter().collect();
         let parts = Parts { meta, weights: &self.attached.params, optimiser: &self.optimiser, memory };
         let (path, bytes) = self.checkpoints.write(parts)?;
         self.saved = Some(step);

@@ -119,10 +119,13 @@ fn whole(request: &TrainRequest, threads: usize, watch: &Watch<'_>) -> Result<Ou
         hashes.check_same(&loaded.meta.hashes, &loaded.path)?;
     }
     freeze(request, &hashes, &program)?;
-    if let (Some(StartFrom::Checkpoint(folder)), None) = (&request.start_from, &request.resume)
-        && read_meta(folder)?.hashes.base != hashes.base
-    {
-        watch.warn("other_base", "the adapter that this run starts with was trained on another base model");
+    if let (Some(StartFrom::Checkpoint(folder)), None) = (&request.start_from, &request.resume) {
+        let before = read_meta(folder)?.hashes;
+        if before.base != hashes.base {
+            watch.warn("other_base", "the adapter that this run starts with was trained on another base model");
+        } else if before.adapters != hashes.adapters {
+            watch.warn("other_base", "the adapter that this run starts with was trained on top of other adapters");
+        }
     }
     if let Some(ended) = resumed.as_ref().and_then(|loaded| loaded.meta.state.ended.clone()) {
         watch.warn("already_finished", format!("the run has ended already: {ended}"));

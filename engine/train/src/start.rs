@@ -25,7 +25,7 @@ pub struct Start {
     method: String,
     /// Whether an untrained method is what the run starts with: what another adapter answers is not remembered.
     untrained: bool,
-    /// Hash of the base's files.
+    /// Hash of the base's files, with those of the adapters that lie frozen on it.
     pub(crate) base_hash: String,
 }
 
@@ -39,8 +39,9 @@ impl Start {
         // A random base depends on the seed, one from files does not.
         let seed = if request.is_random() { project.train.seed.to_string() } else { String::new() };
         let base = format!(
-            "{program}\0{}\0{} {format}\0{seed}\0{} threads, {}, {:?}",
+            "{program}\0{}{}\0{} {format}\0{seed}\0{} threads, {}, {:?}",
             hashes.base,
+            beneath_of(request, hashes),
             project.model.base,
             rayon::current_num_threads(),
             std::env::consts::ARCH,
@@ -52,7 +53,7 @@ impl Start {
             method: method_of(project),
             base,
             untrained,
-            base_hash: hashes.base.clone(),
+            base_hash: hashes.base.clone() + &beneath_of(request, hashes),
         }
     }
 
@@ -94,6 +95,15 @@ impl Start {
         self.cache.keep_value(key, &measured);
         Ok(measured)
     }
+}
+
+/// What decides the part of the base that adapters left which lie frozen on it; empty without any.
+fn beneath_of(request: &TrainRequest, hashes: &Hashes) -> String {
+    if hashes.adapters.is_empty() {
+        return String::new();
+    }
+    let weights = request.project.model.adapters.iter().map(|adapter| format!(" {}", adapter.weight()));
+    format!("+{}{}", hashes.adapters, weights.collect::<String>())
 }
 
 /// Everything that decides what an untrained method makes of the base.
@@ -142,6 +152,7 @@ mod tests {
             cache_dir: None,
             base_cache_dir: None,
             resume: None,
+            beneath: None,
             start_from: None,
             max_steps: None,
         }
@@ -192,9 +203,11 @@ mod tests {
         );
         assert_eq!(same, (base.clone(), loss.clone()));
         let other_base = Hashes { base: "other".to_owned(), ..Hashes::default() };
+        let beneath = Hashes { adapters: "some".to_owned(), ..hashes.clone() };
         let held = |request: &mut TrainRequest| request.project.model.base = "f32".to_owned();
         for (what, changed) in [
             ("base", keys(&|_| (), &other_base, "program", &usual)),
+            ("adapters beneath", keys(&|_| (), &beneath, "program", &usual)),
             ("storage", keys(&held, &hashes, "program", &usual)),
             ("program", keys(&|_| (), &hashes, "another", &usual)),
             ("tokens", keys(&|_| (), &hashes, "program", &tokens(&[1, 2, 4]))),

@@ -2,7 +2,8 @@
 //!
 //! Place in the data flow: after the method was attached and before anything is measured. A checkpoint of a run is read by
 //! the names of its parameters; an adapter folder is put on the model beside the method, its values are carried over
-//! layer by layer, and it is taken off again.
+//! layer by layer, and it is taken off again. Where a method's parts are no adapters on layers, or layers share something,
+//! the folder's values are filled into them where they are.
 
 use crate::checkpoint::load;
 use crate::error::Result;
@@ -25,6 +26,10 @@ pub(crate) fn take_over(model: &mut Model, from: &StartFrom) -> Result<ParamSet>
             let params = model.params()?;
             fill(&params, &loaded.weights)?;
             Ok(params)
+        }
+        StartFrom::Filled(_, fill) => {
+            fill(model)?;
+            Ok(model.params()?)
         }
         StartFrom::Adapter(name, read) => {
             let held: Vec<Vec<Box<dyn Adapter>>> =

@@ -4,11 +4,13 @@ use crate::attach::attach;
 use crate::checkpoint::{Meta, load, resolve};
 use crate::error::Result;
 use crate::hashes;
-use crate::prepare::{load_base, load_codec};
+use crate::prepare::{load_beneath, load_codec};
+use crate::request::Beneath;
 use crate::saving::fill;
 use std::path::{Path, PathBuf};
 use temper_data::TextCodec;
 use temper_models::Model;
+use temper_protocol::project::Source;
 use temper_protocol::{Code, Problem, Project, project_file};
 
 /// A trained model.
@@ -27,15 +29,16 @@ pub struct Trained {
 
 /// Loads a checkpoint folder, or the best checkpoint of a run folder, onto the base at `model_path`.
 /// `verify_base` reads the whole base to compare its hash with the run's: exports do, a quick answer may not.
-/// `held_as` replaces the project's storage of the base.
+/// `held_as` replaces the project's storage of the base; `beneath` is what its `model.adapters` stand for.
 ///
 /// # Errors
-/// No whole checkpoint, another base, or a run folder without its project.
+/// No whole checkpoint, another base, other adapters beneath it, or a run folder without its project.
 pub fn load_trained(
     source: &Path,
     model_path: &Path,
     verify_base: bool,
     held_as: Option<&str>,
+    beneath: Option<&Beneath>,
     progress: &mut dyn FnMut(&str, u64, u64),
 ) -> Result<Trained> {
     let checkpoint = resolve(source)?;
@@ -51,10 +54,16 @@ pub fn load_trained(
         let place = model_path.display().to_string();
         return Err(Problem::new(Code::AdapterInvalid, what, place, "give the model file the run started from").into());
     }
+    if hashes::of_beneath(beneath)? != loaded.meta.hashes.adapters {
+        let what = "the adapters beneath the run are not the ones that it was trained on top of";
+        let place = project.model.adapters.iter().map(Source::path).collect::<Vec<_>>().join(", ");
+        let action = "restore the folders of model.adapters as they were";
+        return Err(Problem::new(Code::AdapterInvalid, what, place, action).into());
+    }
     if let Some(base) = held_as {
         base.clone_into(&mut project.model.base);
     }
-    let mut model = load_base(&project, model_path, progress)?;
+    let mut model = load_beneath(&project, model_path, beneath, progress)?;
     let codec = load_codec(&model.source, model_path, &project)?;
     attach(&mut model, &project)?;
     loaded.remember(model.sites_mut())?;

@@ -4,6 +4,7 @@
 //! of the rounded weights, as PEFT merges into dequantised ones: the file holds what was trained and measured. Adapters
 //! go onto the weights of the file, which is what other programs put them on, and are certified there.
 
+use super::beneath;
 use super::cases::cases;
 use super::load::{checkpoint_of, short_name};
 use crate::builtin::Builtins;
@@ -14,7 +15,7 @@ use temper_data::TextCodec;
 use temper_export::{Card, ExportRequest};
 use temper_models::{BaseKind, Model};
 use temper_protocol::command::ExportSource;
-use temper_protocol::{Code, Event, ExportFormat, Problem, Project, RunRef, StorageType, project_file};
+use temper_protocol::{Code, Event, ExportFormat, Problem, Project, RunRef, StorageType};
 use temper_store::{Reader, Store};
 use temper_train::checkpoint::Meta;
 use temper_train::hashes;
@@ -110,7 +111,9 @@ pub(super) fn verify(
     let project = source.run.as_ref().map(|(_, project, folder)| (project, folder.as_path()));
     let cases = cases(builtins, project, &source.model, &source.codec)?;
     let mut emit = |event: Event| context.emit(event);
-    temper_export::verify(&source.model, &source.codec, path, &cases, &mut emit, &|| context.is_cancelled())?;
+    temper_export::verify(&source.model, &source.codec, (path, &source.card.beneath), &cases, &mut emit, &|| {
+        context.is_cancelled()
+    })?;
     Ok(())
 }
 
@@ -137,15 +140,6 @@ fn run_that_wrote(project_dir: &Path, path: &Path) -> Result<RunRef, Problem> {
     }
 }
 
-/// Folder of the project that a run belongs to: the one given, unless the run lies in another one.
-fn home_of(run: &FoundRun, given: &Path) -> PathBuf {
-    let around = run.folder.parent().and_then(Path::parent);
-    match around {
-        Some(around) if around.join(project_file::FILE_NAME).is_file() => around.to_path_buf(),
-        _ => given.to_path_buf(),
-    }
-}
-
 fn of_run(
     builtins: &Builtins,
     project_dir: &Path,
@@ -155,7 +149,7 @@ fn of_run(
     context: &JobContext,
 ) -> Result<Source, Problem> {
     let found = names::find_run(project_dir, wanted)?;
-    let folder = home_of(&found, project_dir);
+    let folder = names::home_of(&found.folder, project_dir);
     let project = names::frozen_project(&found, &folder)?;
     // `RUN@step` of a folder may also be written as the checkpoint's folder.
     let checkpoint = match (wanted, step) {
@@ -166,8 +160,10 @@ fn of_run(
     let mut progress = |stage: &str, done: u64, total: u64| context.progress(stage, done, total, "bytes");
     let rounded = rounded_base(&project, format)?;
     let held_as = rounded.as_ref().and_then(|rounded| rounded.held_as);
-    let trained = temper_train::load_trained(&checkpoint, &model_path, true, held_as, &mut progress)?;
-    let mut card = card_of_run(&project, &folder, &trained.meta)?;
+    let adapters = beneath::resolve(&project, &folder)?;
+    let below = beneath::for_trainer(adapters.clone());
+    let trained = temper_train::load_trained(&checkpoint, &model_path, true, held_as, below.as_ref(), &mut progress)?;
+    let mut card = Card { beneath: adapters, ..card_of_run(&project, &folder, &trained.meta)? };
     if let Some(rounded) = rounded {
         card.facts.push(("base while training".to_owned(), rounded.fact));
         context.emit(Event::Warning { code: "base".to_owned(), text: rounded.text, step: 0 });
@@ -247,6 +243,7 @@ fn of_adapter(
         method_title: summary.peft_type,
         dropout: 0.0,
         facts: vec![("rank".to_owned(), summary.rank.to_string()), ("adapted layers".to_owned(), sites.to_string())],
+        beneath: Vec::new(),
     };
     Ok(Source { model, codec, card, run: None })
 }
@@ -283,5 +280,6 @@ fn card_of_run(project: &Project, folder: &Path, meta: &Meta) -> Result<Card, Pr
         method_title: declared.title.to_owned(),
         dropout: project.method.settings.number("dropout"),
         facts,
+        beneath: Vec::new(),
     })
 }

@@ -3,6 +3,7 @@
 //! The model that answered last is kept, so that a person who tries one prompt after another does not wait
 //! for the same file again; it is let go before a run begins.
 
+use super::beneath;
 use crate::builtin::{Builtins, PREFIX};
 use crate::job::JobContext;
 use crate::names;
@@ -11,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use temper_data::TextCodec;
 use temper_models::Model;
-use temper_protocol::{Code, ModelRef, Problem, Project, RunRef};
+use temper_protocol::{Code, ModelRef, Problem, Project, RunRef, project_file};
 use temper_train::checkpoint::{self, Checkpoints};
 use temper_train::prepare::{load_base, load_codec};
 
@@ -70,7 +71,7 @@ impl Kept {
         }
         // Two models at once may be more than the memory holds.
         self.clear();
-        let loaded = Arc::new(load(&model_path, wanted, &adapters, context)?);
+        let loaded = Arc::new(load(&model_path, wanted, (&adapters, &base_dir), context)?);
         *self.0.lock() = Some((key, Arc::clone(&loaded)));
         Ok(loaded)
     }
@@ -152,10 +153,18 @@ pub(super) fn checkpoint_of(run_dir: &Path, step: Option<u64>) -> Result<PathBuf
     ))
 }
 
+/// What lies frozen beneath the run whose checkpoint is in `folder`.
+fn beneath_run(folder: &Path, base_dir: &Path) -> Result<Option<temper_train::Beneath>, Problem> {
+    let Some(run_dir) = folder.parent().and_then(Path::parent) else { return Ok(None) };
+    let project = project_file::load(&run_dir.join(project_file::FILE_NAME))?;
+    let adapters = beneath::resolve(&project, &names::home_of(run_dir, base_dir))?;
+    Ok(beneath::for_trainer(adapters))
+}
+
 fn load(
     model_path: &Path,
     wanted: &ModelRef,
-    adapters: &[AdapterPath],
+    (adapters, base_dir): (&[AdapterPath], &Path),
     context: &JobContext,
 ) -> Result<Loaded, Problem> {
     let mut progress = |stage: &str, done: u64, total: u64| context.progress(stage, done, total, "bytes");
@@ -171,7 +180,9 @@ fn load(
     }
     let (mut model, codec, project) = match adapters.first() {
         Some(run) if run.native => {
-            let trained = temper_train::load_trained(&run.folder, model_path, false, None, &mut progress)?;
+            let below = beneath_run(&run.folder, base_dir)?;
+            let trained =
+                temper_train::load_trained(&run.folder, model_path, false, None, below.as_ref(), &mut progress)?;
             (trained.model, trained.codec, Some(trained.project))
         }
         _ => {
@@ -186,6 +197,8 @@ fn load(
     };
     context.check_cancelled()?;
     for adapter in adapters.iter().filter(|adapter| !adapter.native) {
+        // Some kinds of change stand on a frozen weight alone.
+        model.fold()?;
         temper_export::read_peft::attach(&mut model, &adapter.folder)?;
     }
     Ok(Loaded { model, codec, base_name, adapter_name, project })

@@ -8,6 +8,7 @@ mod bench_load;
 mod bench_methods;
 mod bench_scale;
 mod bench_times;
+mod beneath;
 mod cases;
 mod child;
 mod compare;

@@ -4,7 +4,7 @@
 //! Place in the data flow: `train`, `preflight` and `preview` begin here. Everything that can be seen to be
 //! wrong without reading weights or data is found now, before anything is written.
 
-use super::load;
+use super::{beneath, load};
 use crate::builtin::Builtins;
 use crate::names;
 use std::path::{Path, PathBuf};
@@ -71,6 +71,10 @@ fn train_on(project: &mut Project, project_dir: &Path) -> Result<Option<StartFro
     let (id, settings) = temper_export::train_on::method_of(&adapter.folder)?;
     project.method = Method { id, settings };
     let folder = adapter.folder;
+    if temper_export::train_on::fills(&folder)? {
+        let fill: ReadAdapter = Arc::new(move |model| Ok(temper_export::train_on::fill(model, &folder)?));
+        return Ok(Some(StartFrom::Filled(adapter.name, fill)));
+    }
     let read: ReadAdapter = Arc::new(move |model| Ok(temper_export::read_peft::attach(model, &folder).map(drop)?));
     Ok(Some(StartFrom::Adapter(adapter.name, read)))
 }
@@ -89,6 +93,7 @@ pub(super) fn build_new(
 pub(super) fn build(builtins: &Builtins, mut project: Project, project_dir: &Path) -> Result<TrainRequest, Problem> {
     // What is wrong with the settings is said before what is wrong with the model.
     complete_settings(&mut project.clone(), "")?;
+    let beneath = beneath::for_trainer(beneath::resolve(&project, project_dir)?);
     let model_path = names::model_path(builtins, &project.model.path, project_dir)?;
     let family = if project.model.path.starts_with(names::RANDOM) {
         String::new()
@@ -119,6 +124,7 @@ pub(super) fn build(builtins: &Builtins, mut project: Project, project_dir: &Pat
         cache_dir: Some(project_dir.join(TOKEN_CACHE)),
         base_cache_dir: Some(project_dir.join(BASE_CACHE)),
         resume: None,
+        beneath,
         start_from: None,
         max_steps: None,
     })

@@ -134,7 +134,7 @@ fn files_in(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-fn finished(events: &[Event]) -> (RunStatus, u64, f64, f64) {
+pub(crate) fn finished(events: &[Event]) -> (RunStatus, u64, f64, f64) {
     match events.last() {
         Some(Event::Finished { status, steps, base_loss, best_loss, .. }) => (*status, *steps, *base_loss, *best_loss),
         other => panic!("not finished: {other:?}"),

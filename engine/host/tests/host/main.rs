@@ -1,7 +1,9 @@
 //! Tests of the engine: with scripted work (`runs`, `process`) and with the program's own (`commands`).
 
+mod beneath;
 mod commands;
 mod compare;
 mod kit;
 mod process;
 mod runs;
+mod train_on;

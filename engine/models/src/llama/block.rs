@@ -335,6 +335,16 @@ impl Stage for BlockStage {
         Ok(())
     }
 
+    fn settle(&mut self, share: f64) -> Result<()> {
+        for norm in self.norms_mut() {
+            norm.settle(share)?;
+        }
+        for site in self.sites_mut() {
+            site.settle(share)?;
+        }
+        Ok(())
+    }
+
     fn set_enabled(&self, enabled: bool) {
         self.norms().into_iter().for_each(|norm| norm.set_enabled(enabled));
         self.sites().into_iter().for_each(|site| site.set_enabled(enabled));

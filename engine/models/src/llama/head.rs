@@ -113,6 +113,11 @@ impl HeadStage {
         if select(self.table.name()) { self.table.promote() } else { Ok(()) }
     }
 
+    /// Makes `share` of a trained norm the weight that is not trained.
+    pub(crate) fn settle(&mut self, share: f64) -> Result<()> {
+        self.norm.settle(share)
+    }
+
     pub(crate) fn set_enabled(&self, enabled: bool) {
         self.norm.set_enabled(enabled);
         self.table.set_enabled(enabled);

@@ -124,3 +124,104 @@ fn a_promoted_weight_starts_as_the_frozen_one_and_can_return_to_it() {
     site.set_enabled(false);
     assert_eq!(largest(&site.forward(&x, &ctx).unwrap(), &base), 0.0);
 }
+
+/// A site whose weight is stored as `kind`, with two adapters on it that are not nothing.
+fn stacked(kind: crate::StorageKind) -> LinearSite {
+    let weight = FrozenWeight::from_tensor("w", &random("w", &[40, 64], 0.3), kind).unwrap();
+    let mut site = LinearSite::new("here", FrozenLinear { weight: Arc::new(weight), bias: None });
+    for (index, rank) in [2, 3].into_iter().enumerate() {
+        let mut slots = Slots::low_rank(rank, Scale::Fixed(0.7));
+        slots.bias = Some(crate::slots::Factor::trained(crate::slots::Init::Zeros));
+        site.attach(&slots, 1).unwrap();
+        for param in site.adapters()[index].params() {
+            param.var.set(&random(&format!("{index}{}", param.name), param.var.dims(), 0.2)).unwrap();
+        }
+    }
+    site
+}
+
+#[test]
+fn what_is_settled_answers_as_before_gives_no_gradient_and_takes_the_next_adapter() {
+    let (x, ctx) = (random("x", &[1, 3, 64], 1.0), ForwardContext::plain(1, 3));
+    let largest = |left: &Tensor, right: &Tensor| {
+        (left - right).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap()
+    };
+    for (kind, stays) in [(crate::StorageKind::F32, false), (crate::StorageKind::Q8_0, true)] {
+        let mut site = stacked(kind);
+        let (before, merged) = (site.forward(&x, &ctx).unwrap(), site.merged().unwrap().unwrap());
+        let bare = site.forward_base(&x).unwrap();
+        site.settle(1.0).unwrap();
+        assert!(site.params().is_empty() && !site.is_adapted());
+        assert!(largest(&site.forward(&x, &ctx).unwrap(), &before) < 2e-5, "{kind:?}");
+        assert!(largest(&site.merged().unwrap().unwrap(), &merged) < 1e-6, "{kind:?}");
+        assert!(largest(&site.forward_base(&x).unwrap(), &bare) > 0.1, "switched off it is what was settled");
+        assert_eq!((site.has_bias(), site.came_with_bias()), (true, false));
+        let held = &site.frozen().unwrap().weight;
+        assert_eq!(held.kind == kind && held.as_f32().is_none(), stays, "blocks stay blocks");
+        // Half of the change is half of the way.
+        let mut half = stacked(kind);
+        let from = half.weight.values().unwrap().into_tensor().unwrap();
+        half.settle(0.5).unwrap();
+        let middle = ((from + merged).unwrap() * 0.5).unwrap();
+        assert!(largest(&half.merged().unwrap().unwrap(), &middle) < 1e-6, "{kind:?}");
+        // What comes next has the name that it would have on a bare layer, and is a part of the fused path.
+        site.attach(&Slots::low_rank(2, Scale::Fixed(1.0)), 1).unwrap();
+        assert_eq!(site.params()[0].name, "here.a");
+        assert!(site.fused(&ctx).unwrap().is_some());
+        assert!(largest(&site.forward(&x, &ctx).unwrap(), &before) < 2e-5);
+    }
+}
+
+#[test]
+fn what_is_folded_can_still_be_switched_off() {
+    let (x, ctx) = (random("x", &[1, 3, 64], 1.0), ForwardContext::plain(1, 3));
+    let bits = |tensor: Tensor| -> Vec<u32> {
+        tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap().into_iter().map(f32::to_bits).collect()
+    };
+    for kind in [crate::StorageKind::F32, crate::StorageKind::Q8_0] {
+        let mut site = stacked(kind);
+        let (on, off) = (site.forward(&x, &ctx).unwrap(), bits(site.forward_base(&x).unwrap()));
+        site.fold().unwrap();
+        assert!(site.adapters().is_empty());
+        let change = (site.forward(&x, &ctx).unwrap() - on).unwrap().abs().unwrap().max_all().unwrap();
+        assert!(change.to_scalar::<f32>().unwrap() < 2e-5, "{kind:?}");
+        assert!(bits(site.forward_base(&x).unwrap()) == off, "{kind:?}");
+    }
+}
+
+#[test]
+fn what_depends_on_the_input_cannot_settle() {
+    let mut site = site();
+    site.attach_adapter(Box::new(Doubling { steps: 0 }));
+    let error = site.settle(1.0).unwrap_err().to_string();
+    assert!(error.contains("cannot leave") || error.contains("depends on the input"), "{error}");
+    assert!(site.is_adapted(), "it is left as it was");
+}
+
+#[test]
+fn a_rounded_layer_keeps_its_rounding_error_when_something_settles() {
+    let source =
+        Arc::new(FrozenWeight::from_tensor("w", &random("w", &[40, 64], 0.3), crate::StorageKind::F32).unwrap());
+    let rounded = FrozenWeight::from_tensor("w", &source.to_tensor().unwrap(), crate::StorageKind::Nf4).unwrap();
+    let error = |site: &LinearSite| {
+        let held = site.frozen().unwrap().weight.to_tensor().unwrap();
+        (site.source().unwrap().to_tensor().unwrap() - held).unwrap()
+    };
+    // A sum stays beside the blocks, factors of rows do not.
+    let rows = Slots {
+        normaliser: crate::slots::Normaliser::RowScale(crate::slots::Factor::trained(crate::slots::Init::Ones)),
+        ..Slots::default()
+    };
+    for slots in [Slots::low_rank(2, Scale::Fixed(1.0)), rows] {
+        let layer = FrozenLinear { weight: Arc::new(rounded.clone()), bias: None };
+        let mut site = LinearSite::new("here", layer).with_source(Arc::clone(&source));
+        let before = error(&site);
+        site.attach(&slots, 1).unwrap();
+        for param in site.params() {
+            param.var.set(&random(&param.name, param.var.dims(), 0.5)).unwrap();
+        }
+        site.settle(1.0).unwrap();
+        let off = (error(&site) - before).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+        assert!(off < 1e-6, "{off}");
+    }
+}

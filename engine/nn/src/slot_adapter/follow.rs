@@ -18,6 +18,8 @@ use candle_core::{Device, Tensor};
 use std::collections::BTreeMap;
 
 const PARTS: [Part; 4] = [Part::A, Part::B, Part::Core, Part::Values];
+/// Parts that all layers may share, and what a matrix of a file is remembered as.
+const SHARED: [(Part, &str); 2] = [(Part::A, "shared.a"), (Part::B, "shared.b")];
 /// A gate at which σ is 1 in f32.
 const OPEN: f64 = 40.0;
 
@@ -449,6 +451,11 @@ impl SlotAdapter {
                 all.push((format!("mask.{name}"), mask.clone()));
             }
         }
+        for (part, key) in SHARED {
+            if let Some(whole) = self.part(part).and_then(Held::given) {
+                all.push((key.to_owned(), whole.clone()));
+            }
+        }
         if let Change::Scatter(scatter) = &self.change
             && let Some((rows, cols)) = scatter.remembered()?
         {
@@ -486,6 +493,13 @@ impl SlotAdapter {
         let mut memory = Memory::default();
         // Of a step that was not taken nothing is left.
         drop(self.seen.as_ref().and_then(|seen| seen.take()));
+        for (part, key) in SHARED {
+            if let Some(held) = self.part_mut(part)
+                && let Some(whole) = find(key)?
+            {
+                held.give(&whole)?;
+            }
+        }
         let own = |what: &str| find(&format!("{what}.{}", self.name));
         if let Some(step) = own("step")? {
             memory.step = values(&step)?.first().copied().unwrap_or(0.0) as u64;

@@ -26,6 +26,8 @@ enum HeldSource {
     Frozen(Tensor),
     /// Part of a matrix that other sites use too.
     Shared(Arc<Tensor>, Whole),
+    /// The same of a matrix that came from a file.
+    Given(Arc<Tensor>, Tensor),
     /// Trained coefficients over drawn matrices.
     Seeded(Leaf, Arc<Seeded>),
 }
@@ -149,7 +151,7 @@ impl Held {
         let values = match &self.source {
             HeldSource::Trained(leaf) => leaf.var.as_tensor().clone(),
             HeldSource::Frozen(value) => value.clone(),
-            HeldSource::Shared(value, _) => Tensor::clone(value),
+            HeldSource::Shared(value, _) | HeldSource::Given(value, _) => Tensor::clone(value),
             HeldSource::Seeded(leaf, seeded) => seeded_sum(leaf.var.as_tensor(), seeded)?,
         };
         Ok(match &self.map {
@@ -179,7 +181,7 @@ impl Held {
     fn leaves(&self) -> impl Iterator<Item = &Leaf> {
         let source = match &self.source {
             HeldSource::Trained(leaf) | HeldSource::Seeded(leaf, _) => Some(leaf),
-            HeldSource::Frozen(_) | HeldSource::Shared(..) => None,
+            HeldSource::Frozen(_) | HeldSource::Shared(..) | HeldSource::Given(..) => None,
         };
         let map = match &self.map {
             HeldMap::Rows(leaf) => Some(leaf),
@@ -205,7 +207,7 @@ impl Held {
     pub(super) fn trained_values(&self) -> Option<(&str, &Var)> {
         match &self.source {
             HeldSource::Trained(leaf) => Some((&leaf.name, &leaf.var)),
-            HeldSource::Frozen(_) | HeldSource::Shared(..) | HeldSource::Seeded(..) => None,
+            HeldSource::Frozen(_) | HeldSource::Shared(..) | HeldSource::Given(..) | HeldSource::Seeded(..) => None,
         }
     }
 
@@ -213,7 +215,7 @@ impl Held {
     pub(super) fn mask(&self) -> Option<&Tensor> {
         match &self.source {
             HeldSource::Trained(leaf) => leaf.mask.as_ref(),
-            HeldSource::Frozen(_) | HeldSource::Shared(..) | HeldSource::Seeded(..) => None,
+            HeldSource::Frozen(_) | HeldSource::Shared(..) | HeldSource::Given(..) | HeldSource::Seeded(..) => None,
         }
     }
 
@@ -246,8 +248,36 @@ impl Held {
     pub(super) fn shared(&self) -> Result<Option<Tensor>> {
         Ok(match &self.source {
             HeldSource::Shared(_, whole) => Some(Tensor::clone(&*whole.part(&[whole.rows, whole.cols])?)),
+            HeldSource::Given(_, whole) => Some(whole.clone()),
             HeldSource::Trained(_) | HeldSource::Frozen(_) | HeldSource::Seeded(..) => None,
         })
+    }
+
+    /// What all sites share of it, whole, where it came from a file and cannot be drawn again.
+    pub(super) fn given(&self) -> Option<&Tensor> {
+        match &self.source {
+            HeldSource::Given(_, whole) => Some(whole),
+            HeldSource::Trained(_) | HeldSource::Frozen(_) | HeldSource::Shared(..) | HeldSource::Seeded(..) => None,
+        }
+    }
+
+    /// Puts a matrix of a file in the place of the one that all sites share; nothing where none is shared.
+    ///
+    /// # Errors
+    /// A matrix that is too small for this layer.
+    pub(super) fn give(&mut self, whole: &Tensor) -> Result<()> {
+        let (HeldSource::Shared(part, _) | HeldSource::Given(part, _)) = &self.source else { return Ok(()) };
+        let (rows, cols) = part.dims2()?;
+        let fits = whole.rank() == 2 && whole.dim(0)? >= rows && whole.dim(1)? >= cols;
+        if !fits {
+            let what = format!("a shared matrix {:?} has no part of {rows} x {cols}", whole.dims());
+            return Err(crate::NnError::Shape(what));
+        }
+        let part = kept_part(format!("{:?} {rows} x {cols}", whole.id()), || {
+            Ok(whole.narrow(0, 0, rows)?.narrow(1, 0, cols)?.contiguous()?)
+        })?;
+        self.source = HeldSource::Given(part, whole.clone());
+        Ok(())
     }
 
     /// The trained numbers that its rows are multiplied by.
@@ -276,23 +306,29 @@ impl Subspace {
 /// Parts of shared matrices that sites hold at the moment, by what decides them.
 static PARTS: Mutex<BTreeMap<String, Weak<Tensor>>> = Mutex::new(BTreeMap::new());
 
+/// The part under `key`, the same memory for all who ask while somebody holds it.
+fn kept_part(key: String, make: impl FnOnce() -> Result<Tensor>) -> Result<Arc<Tensor>> {
+    let mut parts = PARTS.lock();
+    if let Some(part) = parts.get(&key).and_then(Weak::upgrade) {
+        return Ok(part);
+    }
+    let part = Arc::new(make()?);
+    parts.retain(|_, part| part.strong_count() > 0);
+    parts.insert(key, Arc::downgrade(&part));
+    Ok(part)
+}
+
 impl Whole {
-    /// The top left part of this shape, the same memory for all who ask.
+    /// The top left part of this shape.
     fn part(&self, shape: &[usize]) -> Result<Arc<Tensor>> {
-        let key = format!("{self:?} {shape:?}");
-        let mut parts = PARTS.lock();
-        if let Some(part) = parts.get(&key).and_then(Weak::upgrade) {
-            return Ok(part);
-        }
-        let mut stream = Stream::new(self.seed, &format!("shared/{:?}", self.role));
-        let values = self.init.values(self.rows * self.cols, self.cols, &mut stream);
-        let (rows, cols) = (shape.first().copied().unwrap_or(0), shape.last().copied().unwrap_or(0));
-        let cut: Vec<f32> =
-            values.chunks(self.cols.max(1)).take(rows).flat_map(|row| row.iter().take(cols).copied()).collect();
-        let part = Arc::new(Tensor::from_vec(cut, shape, &Device::Cpu)?);
-        parts.retain(|_, part| part.strong_count() > 0);
-        parts.insert(key, Arc::downgrade(&part));
-        Ok(part)
+        kept_part(format!("{self:?} {shape:?}"), || {
+            let mut stream = Stream::new(self.seed, &format!("shared/{:?}", self.role));
+            let values = self.init.values(self.rows * self.cols, self.cols, &mut stream);
+            let (rows, cols) = (shape.first().copied().unwrap_or(0), shape.last().copied().unwrap_or(0));
+            let cut: Vec<f32> =
+                values.chunks(self.cols.max(1)).take(rows).flat_map(|row| row.iter().take(cols).copied()).collect();
+            Ok(Tensor::from_vec(cut, shape, &Device::Cpu)?)
+        })
     }
 }
 

@@ -97,6 +97,7 @@ impl Fixture {
             cache_dir: None,
             base_cache_dir: None,
             resume: None,
+            beneath: None,
             start_from: None,
             max_steps: None,
         }

@@ -112,7 +112,8 @@ fn moving_adapters_resume_to_the_same_bits_and_tell_their_moves_at_once() {
         });
         let begun = begun.unwrap_or(0);
         assert!(outcome.best_step >= begun, "{method}: the best step is {}", outcome.best_step);
-        let trained = temper_train::load_trained(&whole.run_dir, &whole.model_path, false, None, &mut |_, _, _| ());
+        let trained =
+            temper_train::load_trained(&whole.run_dir, &whole.model_path, false, None, None, &mut |_, _, _| ());
         let trained = trained.unwrap_or_else(|error| panic!("{method}: {}", Problem::from(error)));
         // Some leave layers out that matter little.
         let adapted = trained.model.sites().iter().filter(|site| site.is_adapted()).count();

@@ -85,7 +85,7 @@ fn the_loaded_result_is_the_trained_model() {
         let (outcome, _) = run(&request);
         assert_eq!(outcome.status, RunStatus::Finished, "{:?}", outcome.problem);
         let trained =
-            load_trained(&request.run_dir, &request.model_path, true, None, &mut |_, _, _| ()).expect("loads");
+            load_trained(&request.run_dir, &request.model_path, true, None, None, &mut |_, _, _| ()).expect("loads");
         assert_eq!(Some(&trained.checkpoint), outcome.adapter.as_ref());
         // Trained away from the base, and back at it when switched off.
         let ids = trained.codec.encode("Where is the door?", true).expect("ids");
@@ -98,7 +98,7 @@ fn the_loaded_result_is_the_trained_model() {
         assert_ne!(now, base, "{method}");
         let other = fixture.path("rows.jsonl");
         assert!(
-            load_trained(&request.run_dir, &other, true, None, &mut |_, _, _| ()).is_err(),
+            load_trained(&request.run_dir, &other, true, None, None, &mut |_, _, _| ()).is_err(),
             "another base is refused"
         );
     }
