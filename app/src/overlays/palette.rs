@@ -130,6 +130,6 @@ fn row_ui(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, entry: &Entry, chosen: bool
     text::paint(ui.painter(), words, Align::Min, entry.name.get(), Type::Medium, colour);
     let note = words.with_min_x(words.left() + name_width + 10.0);
     let clipped = ui.painter().with_clip_rect(note.intersect(ui.clip_rect()));
-    text::paint(&clipped, note, Align::Min, hindrance.unwrap_or(entry.help.get()), Type::Body, c.text3);
+    text::paint(&clipped, note, Align::Min, hindrance.unwrap_or_else(|| entry.help.get()), Type::Body, c.text3);
     text::paint(ui.painter(), row.with_max_x(row.right() - 14.0), Align::Max, &keys, Type::MonoCaption, c.text2);
 }

@@ -53,7 +53,7 @@ impl PanelCtx<'_> {
         let entry = commands::entry(id);
         let hindrance = (entry.hindrance)(self.state);
         let button = Button::new(entry.name.get()).icon(entry.icon).keys(entry.keys(ui.ctx()));
-        button.tooltip(hindrance.unwrap_or(entry.help.get())).enabled(hindrance.is_none())
+        button.tooltip(hindrance.unwrap_or_else(|| entry.help.get())).enabled(hindrance.is_none())
     }
 
     /// Shows a button of the table and carries its command out.

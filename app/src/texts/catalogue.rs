@@ -47,10 +47,9 @@ files![
 ];
 
 /// Every text there is: those of the English files, in the order in which they stand there.
-pub const TEXTS: &[Entry] = &ENTRIES;
+pub static TEXTS: [Entry; COUNT] = entries(ENGLISH);
 
 const COUNT: usize = count(ENGLISH);
-const ENTRIES: [Entry; COUNT] = entries(ENGLISH);
 
 /// Where the line at `start` ends: at its line feed, or at the end of the file.
 const fn line_end(bytes: &[u8], start: usize) -> usize {

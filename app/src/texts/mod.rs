@@ -225,7 +225,8 @@ mod tests {
     #[test]
     fn each_thread_speaks_its_own_language() {
         speak(Language::German);
-        let other = std::thread::spawn(spoken).join().expect("thread");
+        let other = std::thread::Builder::new().name("other".to_owned()).spawn(spoken);
+        let other = other.expect("a thread").join().expect("it ends");
         assert_eq!((spoken(), other), (Language::German, Language::English));
         speak(Language::English);
     }

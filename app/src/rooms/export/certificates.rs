@@ -77,7 +77,7 @@ fn working_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let c = cx.c();
     panel::surface(ui, cx.theme, rect);
     let target = cx.state.export.working.and_then(|index| TARGETS.get(index));
-    let name = target.map_or(t!("export-the-export"), |target| target.name.get());
+    let name = target.map_or_else(|| t!("export-the-export"), |target| target.name.get());
     let running = cx.state.jobs.find(|ask| matches!(ask, Ask::Export(_)));
     let mut lines = Rows::new(rect.shrink(14.0));
     let title = t!("export-writing", name = name);
