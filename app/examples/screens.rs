@@ -1,5 +1,6 @@
 //! Renders every state of the window in both themes and both sizes into the folder given by
 //! `TEMPER_SCREENS`, for looking at them: `cargo run --release --no-default-features --example screens`.
+//! `TEMPER_LANGUAGE=de` renders them in German.
 //! Words behind the command pick the scenes whose name contains one of them.
 
 #[path = "../tests/window/kit.rs"]
@@ -8,9 +9,13 @@ mod kit;
 #[path = "../tests/window/scenes.rs"]
 mod scenes;
 
+use temper::state::settings::LanguageChoice;
+
 fn main() {
     let Some(folder) = std::env::var_os("TEMPER_SCREENS").map(std::path::PathBuf::from) else { return };
     std::fs::create_dir_all(&folder).expect("folder for the pictures");
+    let german = std::env::var("TEMPER_LANGUAGE").is_ok_and(|language| language == "de");
+    let language = if german { LanguageChoice::German } else { LanguageChoice::English };
     let words: Vec<String> = std::env::args().skip(1).collect();
     for scene in scenes::SCENES {
         if !words.is_empty() && !words.iter().any(|word| scene.name.contains(word.as_str())) {
@@ -19,7 +24,7 @@ fn main() {
         for (size, name) in kit::SIZES.iter().zip(["1280", "1024"]) {
             for (dark, theme) in [(true, "dark"), (false, "light")] {
                 let (_root, stage) = kit::stage();
-                let mut window = kit::window(&stage, *size, dark);
+                let mut window = kit::window_in(&stage, *size, dark, language);
                 (scene.make)(&mut window, &stage);
                 window.set_render_cursor(false);
                 let picture = window.render().expect("rendered");

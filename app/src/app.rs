@@ -117,6 +117,7 @@ impl App {
     /// Draws one frame.
     pub fn frame_ui(&mut self, ui: &mut Ui) {
         let ctx = ui.ctx().clone();
+        self.speak();
         if ctx.current_pass_index() == 0 {
             let drops = std::mem::take(&mut self.waiting_drops);
             if !drops.is_empty() {
@@ -185,12 +186,13 @@ impl App {
                 let receiver = self.pictures.receiver(ctx, part, path);
                 self.services.screen.shoot(ctx, receiver);
             }
-            _ => self.notice("This plot is not shown now: make the window larger and save it again"),
+            _ => self.notice(t!("notice-plot-hidden")),
         }
     }
 
     /// Puts a command in, as a click would.
     pub fn send(&mut self, ctx: &Context, command: UiCommand) {
+        self.speak();
         self.perform(ctx, command);
         self.look();
     }

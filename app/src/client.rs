@@ -5,6 +5,7 @@
 //! bounded inbox and wakes the window. No call here blocks. The child has a process group of its own and
 //! outlives the window, so a run goes on when the window is closed or killed.
 
+use crate::texts::{speak, spoken};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::fs::File;
@@ -108,9 +109,9 @@ impl ChildClient {
         let fail = |error: std::io::Error| {
             Problem::new(
                 Code::Internal,
-                format!("the engine cannot be started: {error}"),
+                t!("problem-engine-start", error = error.to_string()),
                 program.display().to_string(),
-                "check that the program file is still there and may be run",
+                t!("problem-engine-start-do"),
             )
         };
         let errors = log.and_then(|path| File::options().create(true).append(true).open(path).ok());
@@ -120,7 +121,7 @@ impl ChildClient {
         own_process_group(&mut command);
         let mut child = command.spawn().map_err(fail)?;
         let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
-            return Err(Problem::internal("the engine has no standard streams"));
+            return Err(Problem::internal(t!("problem-engine-streams")));
         };
         let inbox = Arc::new(Inbox::new(wake));
         let log = log.map_or_else(String::new, |path| path.display().to_string());
@@ -130,9 +131,13 @@ impl ChildClient {
             .spawn(move || write_requests(input, &waiting))
             .map_err(fail)?;
         let shared = Arc::clone(&inbox);
+        let language = spoken();
         std::thread::Builder::new()
             .name("engine-events".to_owned())
-            .spawn(move || read_events(child, output, &shared, &log))
+            .spawn(move || {
+                speak(language);
+                read_events(child, output, &shared, &log);
+            })
             .map_err(fail)?;
         Ok(Self { requests, inbox, next_request: 0 })
     }
@@ -175,7 +180,7 @@ fn read_events(mut child: Child, output: ChildStdout, inbox: &Inbox, log: &str) 
         }
         let envelope = serde_json::from_str(&line).unwrap_or_else(|error| Envelope {
             req: 0,
-            event: Event::Error(Problem::internal(format!("the engine said something unreadable: {error}"))),
+            event: Event::Error(Problem::internal(t!("problem-engine-words", error = error.to_string()))),
         });
         inbox.push(envelope);
     }
@@ -187,9 +192,9 @@ fn read_events(mut child: Child, output: ChildStdout, inbox: &Inbox, log: &str) 
     if let Some(ending) = ending {
         let problem = Problem::new(
             Code::Internal,
-            format!("the engine stopped unexpectedly ({ending})"),
+            t!("problem-engine-ended", ending = ending),
             log,
-            "go on from the last checkpoint; the log file says more",
+            t!("problem-engine-ended-do"),
         );
         inbox.push(Envelope { req: 0, event: Event::Error(problem) });
     }
@@ -203,14 +208,11 @@ impl EngineClient for ChildClient {
         let request = Request { req: self.next_request, command };
         match self.requests.try_send(request) {
             Ok(()) => Ok(self.next_request),
-            Err(TrySendError::Full(_)) => Err(Problem::new(
-                Code::Busy,
-                "the engine is busy and its queue is full",
-                "",
-                "wait for what is running, or stop it",
-            )),
+            Err(TrySendError::Full(_)) => {
+                Err(Problem::new(Code::Busy, t!("problem-engine-busy"), "", t!("problem-engine-busy-do")))
+            }
             Err(TrySendError::Disconnected(_)) => {
-                Err(Problem::new(Code::Internal, "the engine is gone", "", "try again: a new one is started"))
+                Err(Problem::new(Code::Internal, t!("problem-engine-gone"), "", t!("problem-engine-gone-again")))
             }
         }
     }

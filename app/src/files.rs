@@ -6,6 +6,7 @@
 use crate::client::Wake;
 use crate::screen::{self, Taken};
 use crate::state::settings::Settings;
+use crate::texts::{Language, speak};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use temper_protocol::{Code, Problem, Project, project_file};
@@ -56,6 +57,8 @@ impl Places {
 /// Something to read or write.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Job {
+    /// Says what goes wrong in this language from here on.
+    Speak(Language),
     /// Reads the window's settings.
     LoadSettings,
     /// Writes the window's settings.
@@ -196,7 +199,7 @@ impl Threaded {
                     wake();
                 }
             })
-            .map_err(|error| Problem::internal(format!("no thread for files: {error}")))?;
+            .map_err(|error| Problem::internal(t!("problem-files-thread", error = error.to_string())))?;
         Ok(Self { jobs, done, refused: Vec::new() })
     }
 }
@@ -207,12 +210,12 @@ impl Backstage for Threaded {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => self.refused.push(Done::Failed(Problem::new(
                 Code::Busy,
-                "the disk is slower than the edits",
+                t!("problem-disk-slow"),
                 "",
-                "wait a moment and try again",
+                t!("problem-wait"),
             ))),
             Err(TrySendError::Disconnected(_)) => {
-                self.refused.push(Done::Failed(Problem::internal("the thread for files ended")));
+                self.refused.push(Done::Failed(Problem::internal(t!("problem-files-ended"))));
             }
         }
     }
@@ -248,16 +251,15 @@ impl Backstage for Inline {
 }
 
 fn io_problem(what: &str, path: &Path, error: &std::io::Error) -> Problem {
-    Problem::new(
-        Code::Io,
-        format!("{what}: {error}"),
-        path.display().to_string(),
-        "check that the folder may be written and the disk is not full",
-    )
+    Problem::new(Code::Io, format!("{what}: {error}"), path.display().to_string(), t!("problem-disk-check"))
 }
 
 fn perform(places: &Places, job: Job) -> Option<Done> {
     match job {
+        Job::Speak(language) => {
+            speak(language);
+            None
+        }
         Job::LoadSettings => {
             let text = std::fs::read_to_string(places.settings()).unwrap_or_default();
             Some(Done::Settings(Box::new(Settings::read(&text))))
@@ -266,7 +268,7 @@ fn perform(places: &Places, job: Job) -> Option<Done> {
             let path = places.settings();
             let text = settings.text();
             let written = std::fs::create_dir_all(&places.config).and_then(|()| write_whole(&path, &text));
-            written.err().map(|error| Done::Failed(io_problem("the settings cannot be written", &path, &error)))
+            written.err().map(|error| Done::Failed(io_problem(t!("problem-settings"), &path, &error)))
         }
         Job::Load(path) => Some(match project_file::load(&path) {
             Ok(project) => {
@@ -278,7 +280,7 @@ fn perform(places: &Places, job: Job) -> Option<Done> {
         }),
         Job::Save { folder, project, revision } => {
             let saved = std::fs::create_dir_all(&folder)
-                .map_err(|error| io_problem("the project folder cannot be created", &folder, &error))
+                .map_err(|error| io_problem(t!("problem-folder"), &folder, &error))
                 .and_then(|()| project_file::save(&project, &folder.join(project_file::FILE_NAME)));
             Some(match saved {
                 Ok(_) => Done::Saved { folder, revision },
@@ -294,14 +296,14 @@ fn perform(places: &Places, job: Job) -> Option<Done> {
         Job::PlaceProject { name } => Some(Done::ProjectPlace { folder: free_folder(&places.projects, &name) }),
         Job::WriteText { path, text } => Some(match write_whole(&path, &text) {
             Ok(()) => Done::Written { path },
-            Err(error) => Done::Failed(io_problem("the file cannot be written", &path, &error)),
+            Err(error) => Done::Failed(io_problem(t!("problem-file"), &path, &error)),
         }),
         Job::WritePicture(Taken { frame, part, path }) => Some(match screen::png(&frame, part) {
             Ok(bytes) => match write_whole(&path, &bytes) {
                 Ok(()) => Done::Written { path },
-                Err(error) => Done::Failed(io_problem("the picture cannot be written", &path, &error)),
+                Err(error) => Done::Failed(io_problem(t!("problem-picture"), &path, &error)),
             },
-            Err(why) => Done::Failed(Problem::internal(format!("the picture cannot be made: {why}"))),
+            Err(why) => Done::Failed(Problem::internal(t!("problem-picture-made", why = why))),
         }),
         Job::Exists(path) => {
             let exists = path.exists();

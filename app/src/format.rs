@@ -236,11 +236,11 @@ pub fn device_kind(kind: &str) -> String {
 pub fn ago(then_millis: i64, now_millis: i64) -> String {
     let secs = ((now_millis - then_millis) / 1000).max(0);
     match secs {
-        0..=4 => "just now".to_owned(),
-        5..=89 => format!("{secs} s ago"),
-        90..=5399 => format!("{} min ago", (secs + 30) / 60),
-        5400..=129_599 => format!("{} h ago", (secs + 1800) / 3600),
-        _ => format!("{} days ago", (secs + 43_200) / 86_400),
+        0..=4 => t!("common-just-now").to_owned(),
+        5..=89 => t!("common-ago-secs", secs = secs),
+        90..=5399 => t!("common-ago-mins", mins = (secs + 30) / 60),
+        5400..=129_599 => t!("common-ago-hours", hours = (secs + 1800) / 3600),
+        _ => t!("common-ago-days", days = (secs + 43_200) / 86_400),
     }
 }
 
@@ -257,13 +257,13 @@ pub fn file_name(path: &str) -> &str {
 #[must_use]
 pub fn schema_words(schema: &str) -> String {
     match schema {
-        "messages" => "chat messages".to_owned(),
-        "sharegpt" => "chat turns".to_owned(),
-        "preference" => "preference pairs".to_owned(),
-        "kto" => "rated answers".to_owned(),
-        "prompt-completion" | "raw-completion" => "prompts and answers".to_owned(),
-        "alpaca" => "instructions".to_owned(),
-        "text" => "plain text".to_owned(),
+        "messages" => t!("data-schema-messages").to_owned(),
+        "sharegpt" => t!("data-schema-turns").to_owned(),
+        "preference" => t!("data-schema-preference").to_owned(),
+        "kto" => t!("data-schema-rated").to_owned(),
+        "prompt-completion" | "raw-completion" => t!("data-schema-prompts").to_owned(),
+        "alpaca" => t!("data-schema-instructions").to_owned(),
+        "text" => t!("data-schema-text").to_owned(),
         other => other.to_owned(),
     }
 }

@@ -6,6 +6,9 @@
 //!
 //! Entry point: [`window::run`].
 
+#[macro_use]
+pub mod texts;
+
 pub mod app;
 pub mod client;
 pub mod commands;

@@ -151,7 +151,7 @@ pub fn png(frame: &ColorImage, part: Rect) -> Result<Vec<u8>, String> {
     let (left, right) = (within(part.left(), width), within(part.right(), width));
     let (top, bottom) = (within(part.top(), height), within(part.bottom(), height));
     if left >= right || top >= bottom {
-        return Err("the plot is outside the window".to_owned());
+        return Err(t!("problem-plot-outside").to_owned());
     }
     let rows = frame.pixels.chunks_exact(width.max(1)).skip(top).take(bottom - top);
     let pixels = rows.flat_map(|row| row.iter().take(right).skip(left)).flat_map(|pixel| pixel.to_array());
@@ -159,7 +159,7 @@ pub fn png(frame: &ColorImage, part: Rect) -> Result<Vec<u8>, String> {
     let mut file = Vec::new();
     image::codecs::png::PngEncoder::new(&mut file)
         .write_image(&rgba, (right - left) as u32, (bottom - top) as u32, image::ExtendedColorType::Rgba8)
-        .map_err(|error| format!("it cannot be encoded: {error}"))?;
+        .map_err(|error| t!("problem-encode", error = error.to_string()))?;
     Ok(file)
 }
 

@@ -13,6 +13,7 @@ use crate::reader::thread::{DRAWN_BY_PROCESSOR_INTERVAL, LIVE_INTERVAL};
 use crate::reader::{StoreReader, ViewRequest};
 use crate::screen::SystemScreen;
 use crate::state::{Clock, State};
+use crate::texts::Language;
 use crate::theme;
 use crate::update::Services;
 use eframe::{NativeOptions, Renderer, egui_wgpu, wgpu};
@@ -207,6 +208,7 @@ fn create(
     };
     let mut state = State::new(places, Clock::System);
     state.drops_work = drops_work();
+    state.system_language = Language::of_system();
     let mut app = App::new(state, services, drops, autostart);
     if let Some(project) = project {
         app.send(ctx, crate::commands::UiCommand::OpenProject(project));

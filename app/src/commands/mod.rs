@@ -14,7 +14,7 @@ use crate::reader::ranks::Measure;
 use crate::screen::{Format, Plot};
 use crate::state::Room;
 use crate::state::export::Certificate;
-use crate::state::settings::ThemeChoice;
+use crate::state::settings::{LanguageChoice, ThemeChoice};
 use crate::state::watch::SideTab;
 use std::cell::RefCell;
 use std::path::PathBuf;
@@ -27,6 +27,8 @@ pub enum UiCommand {
     Go(Room),
     /// Theme.
     Theme(ThemeChoice),
+    /// Language.
+    Language(LanguageChoice),
     /// Scale up (positive) or down.
     Zoom(i32),
     /// Scale 100 %.

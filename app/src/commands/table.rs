@@ -2,8 +2,9 @@
 
 use super::{Outbox, UiCommand};
 use crate::screen::{Format, Plot};
-use crate::state::settings::ThemeChoice;
+use crate::state::settings::{LanguageChoice, ThemeChoice};
 use crate::state::{Ask, Room, State};
+use crate::texts::{Language, Text, spoken};
 use crate::theme::Icon;
 use crate::theme::icons;
 use egui::{Key, KeyboardShortcut, Modifiers};
@@ -58,6 +59,9 @@ pub enum Id {
     Dark,
     Light,
     SystemTheme,
+    SystemLanguage,
+    English,
+    German,
     ZoomIn,
     ZoomOut,
     ZoomReset,
@@ -71,9 +75,9 @@ pub struct Entry {
     /// Its key.
     pub id: Id,
     /// Its name, as buttons, menus and the palette show it.
-    pub name: &'static str,
+    pub name: Text,
     /// One sentence for tooltips and the help.
-    pub help: &'static str,
+    pub help: Text,
     /// Its icon.
     pub icon: Icon,
     /// Its keys.
@@ -101,35 +105,35 @@ fn always(_state: &State) -> Option<&'static str> {
 }
 
 fn needs_project(state: &State) -> Option<&'static str> {
-    (!state.draft.open).then_some("no project is open")
+    (!state.draft.open).then_some(t!("commands-no-project"))
 }
 
 fn needs_folder(state: &State) -> Option<&'static str> {
-    state.draft.folder.is_none().then_some("the project has no folder yet")
+    state.draft.folder.is_none().then_some(t!("commands-no-folder"))
 }
 
 fn needs_both(state: &State) -> Option<&'static str> {
     if !state.draft.has_model() {
-        Some("no model is chosen")
+        Some(t!("commands-no-model"))
     } else if state.draft.project.data.train.is_empty() {
-        Some("no data is chosen")
+        Some(t!("commands-no-data"))
     } else {
         None
     }
 }
 
 fn can_train(state: &State) -> Option<&'static str> {
-    if state.is_training() { Some("a run is going on") } else { needs_both(state) }
+    if state.is_training() { Some(t!("commands-run-going")) } else { needs_both(state) }
 }
 
 fn needs_live(state: &State) -> Option<&'static str> {
-    state.live_run().is_none().then_some("no run is going on")
+    state.live_run().is_none().then_some(t!("commands-no-run-going"))
 }
 
 fn can_pause(state: &State) -> Option<&'static str> {
     match state.live_run() {
-        None => Some("no run is going on"),
-        Some(row) if row.status == "paused" => Some("the run is paused"),
+        None => Some(t!("commands-no-run-going")),
+        Some(row) if row.status == "paused" => Some(t!("commands-is-paused")),
         Some(_) => None,
     }
 }
@@ -137,56 +141,56 @@ fn can_pause(state: &State) -> Option<&'static str> {
 fn can_resume(state: &State) -> Option<&'static str> {
     match state.live_run() {
         Some(row) if row.status == "paused" => None,
-        Some(_) => Some("the run is not paused"),
-        None => Some("no run is going on"),
+        Some(_) => Some(t!("commands-not-paused")),
+        None => Some(t!("commands-no-run-going")),
     }
 }
 
 fn can_continue(state: &State) -> Option<&'static str> {
     match state.watched() {
         Some(row) if state.is_interrupted(row) || row.status == "stopped" || row.status == "failed" => {
-            if state.is_training() { Some("a run is going on") } else { None }
+            if state.is_training() { Some(t!("commands-run-going")) } else { None }
         }
-        Some(_) => Some("the run is not interrupted"),
-        None => Some("there is no run"),
+        Some(_) => Some(t!("commands-not-interrupted")),
+        None => Some(t!("commands-no-run")),
     }
 }
 
 fn needs_run(state: &State) -> Option<&'static str> {
-    state.watched().is_none().then_some("there is no run")
+    state.watched().is_none().then_some(t!("commands-no-run"))
 }
 
 fn needs_kept(state: &State) -> Option<&'static str> {
     let measured = state.runs.view.as_ref().is_some_and(|view| view.kept_step.is_some());
-    if measured { None } else { Some("no kept set was measured") }
+    if measured { None } else { Some(t!("commands-no-kept")) }
 }
 
 fn needs_ranks(state: &State) -> Option<&'static str> {
     let measured = state.runs.view.as_ref().is_some_and(|view| !view.rank.steps.is_empty());
-    if measured { None } else { Some("no rank was measured") }
+    if measured { None } else { Some(t!("commands-no-rank")) }
 }
 
 fn needs_scrub(state: &State) -> Option<&'static str> {
-    state.watch.scrub.is_none().then_some("the view is live already")
+    state.watch.scrub.is_none().then_some(t!("commands-is-live"))
 }
 
 fn needs_zoom(state: &State) -> Option<&'static str> {
-    state.watch.steps.is_none().then_some("the whole run is shown")
+    state.watch.steps.is_none().then_some(t!("commands-is-whole"))
 }
 
 fn needs_others(state: &State) -> Option<&'static str> {
-    (state.runs.runs.len() < 2).then_some("the project has no other run")
+    (state.runs.runs.len() < 2).then_some(t!("commands-no-other"))
 }
 
 fn needs_beside(state: &State) -> Option<&'static str> {
-    state.watch.beside.is_empty().then_some("no other run is drawn")
+    state.watch.beside.is_empty().then_some(t!("commands-no-beside"))
 }
 
 fn needs_damage(state: &State) -> Option<&'static str> {
     if !state.is_database_damaged() {
-        Some("the run database is not damaged")
+        Some(t!("commands-not-damaged"))
     } else if state.jobs.find(|ask| *ask == Ask::Repair).is_some() {
-        Some("it is being repaired")
+        Some(t!("commands-repairing"))
     } else {
         None
     }
@@ -194,22 +198,22 @@ fn needs_damage(state: &State) -> Option<&'static str> {
 
 fn can_export(state: &State) -> Option<&'static str> {
     if crate::update::export_run(state).is_none() {
-        Some("no run has a result yet")
+        Some(t!("commands-no-result"))
     } else if state.export.working.is_some() {
-        Some("an export is being written")
+        Some(t!("commands-exporting"))
     } else {
         let target = crate::state::export::TARGETS.get(state.export.target);
         let hindered = target.is_some_and(|target| crate::update::target_hindrance(state, target).is_some());
-        hindered.then_some("the chosen target is not possible for this run")
+        hindered.then_some(t!("commands-no-target"))
     }
 }
 
 fn can_undo(state: &State) -> Option<&'static str> {
-    (!state.draft.can_undo()).then_some("nothing to take back")
+    (!state.draft.can_undo()).then_some(t!("commands-no-undo"))
 }
 
 fn can_redo(state: &State) -> Option<&'static str> {
-    (!state.draft.can_redo()).then_some("nothing to make again")
+    (!state.draft.can_redo()).then_some(t!("commands-no-redo"))
 }
 
 fn continue_run(state: &State) -> UiCommand {
@@ -224,8 +228,8 @@ macro_rules! entries {
     ($(($id:ident, $name:literal, $help:literal, $icon:ident, $shortcut:expr, $hindrance:expr, $make:expr)),* $(,)?) => {
         &[$(Entry {
             id: Id::$id,
-            name: $name,
-            help: $help,
+            name: k!($name),
+            help: k!($help),
             icon: icons::$icon,
             shortcut: $shortcut,
             hindrance: $hindrance,
@@ -236,255 +240,172 @@ macro_rules! entries {
 
 /// The table of commands.
 pub static TABLE: &[Entry] = entries![
-    (GoHome, "Go to Home", "Start, this machine, recent projects", HOUSE, ctrl(Key::Num1), always, |_| UiCommand::Go(
+    (GoHome, "commands-go-home", "commands-go-home-help", HOUSE, ctrl(Key::Num1), always, |_| UiCommand::Go(
         Room::Home
     )),
-    (
-        GoSetup,
-        "Go to Setup",
-        "Model, data, method and what to keep",
-        SLIDERS_HORIZONTAL,
-        ctrl(Key::Num2),
-        always,
-        |_| { UiCommand::Go(Room::Setup) }
-    ),
-    (GoWatch, "Go to Watch", "The run: loss, forgetting, ranks, samples", CHART_LINE, ctrl(Key::Num3), always, |_| {
+    (GoSetup, "commands-go-setup", "commands-go-setup-help", SLIDERS_HORIZONTAL, ctrl(Key::Num2), always, |_| {
+        UiCommand::Go(Room::Setup)
+    }),
+    (GoWatch, "commands-go-watch", "commands-go-watch-help", CHART_LINE, ctrl(Key::Num3), always, |_| {
         UiCommand::Go(Room::Watch)
     }),
-    (GoExport, "Go to Export", "Files to use elsewhere, with a certificate", EXPORT, ctrl(Key::Num4), always, |_| {
+    (GoExport, "commands-go-export", "commands-go-export-help", EXPORT, ctrl(Key::Num4), always, |_| {
         UiCommand::Go(Room::Export)
     }),
-    (ChooseFiles, "Choose files…", "Opens models, data or adapters", FILE_TEXT, ctrl(Key::O), always, |_| {
+    (ChooseFiles, "commands-choose-files", "commands-choose-files-help", FILE_TEXT, ctrl(Key::O), always, |_| {
         UiCommand::ChooseFiles
     }),
     (
         ChooseFolder,
-        "Choose folder…",
-        "Opens a model folder or a project",
+        "commands-choose-folder",
+        "commands-choose-folder-help",
         FOLDER_OPEN,
         ctrl_shift(Key::O),
         always,
         |_| { UiCommand::ChooseFolder }
     ),
-    (EnterPath, "Enter a path…", "Type or paste where a file is", TERMINAL, ctrl(Key::L), always, |_| {
+    (EnterPath, "commands-enter-path", "commands-enter-path-help", TERMINAL, ctrl(Key::L), always, |_| {
         UiCommand::EnterPath
     }),
-    (NewProject, "New empty project", "Starts over with nothing chosen", PLUS, ctrl(Key::N), always, |_| {
+    (NewProject, "commands-new-project", "commands-new-project-help", PLUS, ctrl(Key::N), always, |_| {
         UiCommand::NewProject
     }),
-    (
-        OpenExample,
-        "Open the example",
-        "Copies the bundled example and opens it ready to train",
-        FOLDER_OPEN,
-        None,
-        always,
-        |_| { UiCommand::OpenExample { train: false } }
-    ),
-    (TrainExample, "Open and train", "Opens the bundled example and trains it at once", PLAY, None, always, |_| {
+    (OpenExample, "commands-open-example", "commands-open-example-help", FOLDER_OPEN, None, always, |_| {
+        UiCommand::OpenExample { train: false }
+    }),
+    (TrainExample, "commands-train-example", "commands-train-example-help", PLAY, None, always, |_| {
         UiCommand::OpenExample { train: true }
     }),
-    (Undo, "Undo", "Takes the last edit of the project back", ARROW_COUNTER_CLOCKWISE, ctrl(Key::Z), can_undo, |_| {
+    (Undo, "commands-undo", "commands-undo-help", ARROW_COUNTER_CLOCKWISE, ctrl(Key::Z), can_undo, |_| {
         UiCommand::Undo
     }),
-    (Redo, "Redo", "Makes the edit again", ARROW_CLOCKWISE, ctrl_shift(Key::Z), can_redo, |_| UiCommand::Redo),
-    (
-        Measure,
-        "Measure again",
-        "Runs one real step and measures memory and time",
-        CPU,
-        ctrl(Key::M),
-        needs_both,
-        |_| { UiCommand::Measure }
-    ),
-    (Train, "Train", "Starts a run with these settings", PLAY, ctrl(Key::Enter), can_train, |_| UiCommand::Train),
-    (Pause, "Pause", "Waits after the current micro-step", PAUSE, plain(Key::Space), can_pause, |_| UiCommand::Act(
+    (Redo, "commands-redo", "commands-redo-help", ARROW_CLOCKWISE, ctrl_shift(Key::Z), can_redo, |_| UiCommand::Redo),
+    (Measure, "commands-measure", "commands-measure-help", CPU, ctrl(Key::M), needs_both, |_| { UiCommand::Measure }),
+    (Train, "commands-train", "commands-train-help", PLAY, ctrl(Key::Enter), can_train, |_| UiCommand::Train),
+    (Pause, "commands-pause", "commands-pause-help", PAUSE, plain(Key::Space), can_pause, |_| UiCommand::Act(
         Act::Pause
     )),
-    (Resume, "Go on", "Goes on where the run was paused", PLAY, plain(Key::Space), can_resume, |_| UiCommand::Act(
+    (Resume, "commands-resume", "commands-resume-help", PLAY, plain(Key::Space), can_resume, |_| UiCommand::Act(
         Act::Resume
     )),
-    (
-        Stop,
-        "Stop and keep",
-        "Ends the run now; what it learnt stays and can be exported",
-        STOP,
-        ctrl_shift(Key::S),
-        needs_live,
-        |_| { UiCommand::Act(Act::Stop) }
-    ),
-    (SaveNow, "Save now", "Writes a checkpoint at the next step", FLOPPY_DISK, ctrl(Key::S), needs_live, |_| {
+    (Stop, "commands-stop", "commands-stop-help", STOP, ctrl_shift(Key::S), needs_live, |_| {
+        UiCommand::Act(Act::Stop)
+    }),
+    (SaveNow, "commands-save-now", "commands-save-now-help", FLOPPY_DISK, ctrl(Key::S), needs_live, |_| {
         UiCommand::Act(Act::SaveNow)
     }),
-    (SampleNow, "Ask now", "Answers the sample prompts at the next step", CHAT_TEXT, None, needs_live, |_| {
+    (SampleNow, "commands-sample-now", "commands-sample-now-help", CHAT_TEXT, None, needs_live, |_| {
         UiCommand::Act(Act::SampleNow)
     }),
-    (
-        Continue,
-        "Go on from the last checkpoint",
-        "Trains the interrupted run to its end",
-        PLAY,
-        None,
-        can_continue,
-        continue_run
-    ),
-    (Live, "Back to live", "Shows the newest step again", ARROW_LINE_RIGHT, plain(Key::End), needs_scrub, |_| {
+    (Continue, "commands-continue", "commands-continue-help", PLAY, None, can_continue, continue_run),
+    (Live, "commands-live", "commands-live-help", ARROW_LINE_RIGHT, plain(Key::End), needs_scrub, |_| {
         UiCommand::Scrub(None)
     }),
     (
         ResetZoom,
-        "Show the whole run",
-        "Resets the zoom of the plots",
+        "commands-reset-zoom",
+        "commands-reset-zoom-help",
         ARROW_COUNTER_CLOCKWISE,
         plain(Key::Home),
         needs_zoom,
         |_| { UiCommand::Zoomed(None) }
     ),
-    (
-        BesideAll,
-        "Draw all other runs",
-        "Their smoothed train losses, as thin lines behind this run's",
-        CHART_LINE,
-        None,
-        needs_others,
-        |_| { UiCommand::BesideAll(true) }
-    ),
-    (BesideNone, "Draw this run only", "Takes the other runs out of the loss plot", X, None, needs_beside, |_| {
+    (BesideAll, "commands-beside-all", "commands-beside-all-help", CHART_LINE, None, needs_others, |_| {
+        UiCommand::BesideAll(true)
+    }),
+    (BesideNone, "commands-beside-none", "commands-beside-none-help", X, None, needs_beside, |_| {
         UiCommand::BesideAll(false)
     }),
-    (CopyCurves, "Copy curves as CSV", "Step, loss, rate and norm into the clipboard", COPY, None, needs_run, |_| {
+    (CopyCurves, "commands-copy-curves", "commands-copy-curves-help", COPY, None, needs_run, |_| {
         UiCommand::CopyCurves
     }),
-    (
-        SaveCurves,
-        "Save curves as CSV",
-        "Writes step, loss, rate and norm beside the run",
-        ROWS,
-        None,
-        needs_run,
-        |_| { UiCommand::SaveCurves }
-    ),
-    (
-        SaveForgetting,
-        "Save forgetting as CSV",
-        "Writes loss, KL and newly wrong of every kept set beside the run",
-        ROWS,
-        None,
-        needs_kept,
-        |_| { UiCommand::SaveTable(Plot::Forgetting) }
-    ),
-    (
-        SaveRanks,
-        "Save ranks as CSV",
-        "Writes rank, effective rank and change of every layer beside the run",
-        ROWS,
-        None,
-        needs_ranks,
-        |_| { UiCommand::SaveTable(Plot::Ranks) }
-    ),
-    (LossPicture, "Save loss as PNG", "A picture of this plot beside the run", FLOPPY_DISK, None, needs_run, |_| {
+    (SaveCurves, "commands-save-curves", "commands-save-curves-help", ROWS, None, needs_run, |_| {
+        UiCommand::SaveCurves
+    }),
+    (SaveForgetting, "commands-save-forgetting", "commands-save-forgetting-help", ROWS, None, needs_kept, |_| {
+        UiCommand::SaveTable(Plot::Forgetting)
+    }),
+    (SaveRanks, "commands-save-ranks", "commands-save-ranks-help", ROWS, None, needs_ranks, |_| {
+        UiCommand::SaveTable(Plot::Ranks)
+    }),
+    (LossPicture, "commands-loss-picture", "commands-loss-picture-help", FLOPPY_DISK, None, needs_run, |_| {
         UiCommand::SavePicture(Plot::Loss, Format::Png)
     }),
-    (RatesPicture, "Save rates as PNG", "A picture of this plot beside the run", FLOPPY_DISK, None, needs_run, |_| {
+    (RatesPicture, "commands-rates-picture", "commands-rates-picture-help", FLOPPY_DISK, None, needs_run, |_| {
         UiCommand::SavePicture(Plot::Rates, Format::Png)
     }),
     (
         ForgettingPicture,
-        "Save forgetting as PNG",
-        "A picture of this plot beside the run",
+        "commands-forgetting-picture",
+        "commands-forgetting-picture-help",
         FLOPPY_DISK,
         None,
         needs_run,
         |_| { UiCommand::SavePicture(Plot::Forgetting, Format::Png) }
     ),
-    (RanksPicture, "Save ranks as PNG", "A picture of this plot beside the run", FLOPPY_DISK, None, needs_run, |_| {
+    (RanksPicture, "commands-ranks-picture", "commands-ranks-picture-help", FLOPPY_DISK, None, needs_run, |_| {
         UiCommand::SavePicture(Plot::Ranks, Format::Png)
     }),
-    (
-        LossVector,
-        "Save loss as SVG",
-        "This plot as shapes that scale, beside the run",
-        FLOPPY_DISK,
-        None,
-        needs_run,
-        |_| { UiCommand::SavePicture(Plot::Loss, Format::Svg) }
-    ),
-    (
-        RatesVector,
-        "Save rates as SVG",
-        "This plot as shapes that scale, beside the run",
-        FLOPPY_DISK,
-        None,
-        needs_run,
-        |_| { UiCommand::SavePicture(Plot::Rates, Format::Svg) }
-    ),
+    (LossVector, "commands-loss-vector", "commands-loss-vector-help", FLOPPY_DISK, None, needs_run, |_| {
+        UiCommand::SavePicture(Plot::Loss, Format::Svg)
+    }),
+    (RatesVector, "commands-rates-vector", "commands-rates-vector-help", FLOPPY_DISK, None, needs_run, |_| {
+        UiCommand::SavePicture(Plot::Rates, Format::Svg)
+    }),
     (
         ForgettingVector,
-        "Save forgetting as SVG",
-        "This plot as shapes that scale, beside the run",
+        "commands-forgetting-vector",
+        "commands-forgetting-vector-help",
         FLOPPY_DISK,
         None,
         needs_run,
         |_| { UiCommand::SavePicture(Plot::Forgetting, Format::Svg) }
     ),
-    (
-        RanksVector,
-        "Save ranks as SVG",
-        "This plot as shapes that scale, beside the run",
-        FLOPPY_DISK,
-        None,
-        needs_run,
-        |_| { UiCommand::SavePicture(Plot::Ranks, Format::Svg) }
-    ),
-    (
-        Repair,
-        "Repair the run database",
-        "Keeps the damaged file aside and lists the runs from what can be read and from their folders",
-        SHIELD_CHECK,
-        None,
-        needs_damage,
-        |_| { UiCommand::Repair }
-    ),
-    (
-        Export,
-        "Write and check",
-        "Writes the chosen target, then compares it with the trained model",
-        EXPORT,
-        ctrl(Key::E),
-        can_export,
-        |_| { UiCommand::Export }
-    ),
-    (ShowCommand, "Show command", "The equal command line", TERMINAL, None, needs_both, |_| UiCommand::ShowCommand),
-    (ShowProjectFile, "Project file", "The text of project.toml", FILE_CODE, None, needs_project, |_| {
-        UiCommand::ShowProjectFile
+    (RanksVector, "commands-ranks-vector", "commands-ranks-vector-help", FLOPPY_DISK, None, needs_run, |_| {
+        UiCommand::SavePicture(Plot::Ranks, Format::Svg)
+    }),
+    (Repair, "commands-repair", "commands-repair-help", SHIELD_CHECK, None, needs_damage, |_| { UiCommand::Repair }),
+    (Export, "commands-export", "commands-export-help", EXPORT, ctrl(Key::E), can_export, |_| { UiCommand::Export }),
+    (ShowCommand, "commands-show-command", "commands-show-command-help", TERMINAL, None, needs_both, |_| {
+        UiCommand::ShowCommand
     }),
     (
-        ShowFolder,
-        "Show project folder",
-        "Opens it in the file manager",
-        FOLDER_OPEN,
+        ShowProjectFile,
+        "commands-show-project-file",
+        "commands-show-project-file-help",
+        FILE_CODE,
         None,
-        needs_folder,
-        reveal_project
+        needs_project,
+        |_| { UiCommand::ShowProjectFile }
     ),
-    (Doctor, "Run the self-test", "Trains a small model and checks what it measures", CPU, None, always, |_| {
-        UiCommand::Doctor
-    }),
-    (Dark, "Dark theme", "Light text on dark", MOON, None, always, |_| UiCommand::Theme(ThemeChoice::Dark)),
-    (Light, "Light theme", "Dark text on light", SUN, None, always, |_| UiCommand::Theme(ThemeChoice::Light)),
-    (SystemTheme, "Theme of the system", "Follows the system", CIRCLE, None, always, |_| UiCommand::Theme(
+    (ShowFolder, "commands-show-folder", "commands-show-folder-help", FOLDER_OPEN, None, needs_folder, reveal_project),
+    (Doctor, "commands-doctor", "commands-doctor-help", CPU, None, always, |_| { UiCommand::Doctor }),
+    (Dark, "commands-dark", "commands-dark-help", MOON, None, always, |_| UiCommand::Theme(ThemeChoice::Dark)),
+    (Light, "commands-light", "commands-light-help", SUN, None, always, |_| UiCommand::Theme(ThemeChoice::Light)),
+    (SystemTheme, "commands-system-theme", "commands-system-theme-help", CIRCLE, None, always, |_| UiCommand::Theme(
         ThemeChoice::System
     )),
-    (ZoomIn, "Larger", "Everything ten per cent larger", PLUS, ctrl(Key::Plus), always, |_| UiCommand::Zoom(1)),
-    (ZoomOut, "Smaller", "Everything ten per cent smaller", MAGNIFYING_GLASS, ctrl(Key::Minus), always, |_| {
+    (SystemLanguage, "commands-system-language", "commands-system-language-help", CHAT_TEXT, None, always, |_| {
+        UiCommand::Language(LanguageChoice::System)
+    }),
+    (English, "commands-english", "commands-english-help", CHAT_TEXT, None, always, |_| UiCommand::Language(
+        LanguageChoice::English
+    )),
+    (German, "commands-german", "commands-german-help", CHAT_TEXT, None, always, |_| UiCommand::Language(
+        LanguageChoice::German
+    )),
+    (ZoomIn, "commands-zoom-in", "commands-zoom-in-help", PLUS, ctrl(Key::Plus), always, |_| UiCommand::Zoom(1)),
+    (ZoomOut, "commands-zoom-out", "commands-zoom-out-help", MAGNIFYING_GLASS, ctrl(Key::Minus), always, |_| {
         UiCommand::Zoom(-1)
     }),
-    (ZoomReset, "Normal size", "Scale 100 %", EQUALS, ctrl(Key::Num0), always, |_| UiCommand::ZoomReset),
-    (Palette, "Search commands", "Every action by name", MAGNIFYING_GLASS, ctrl(Key::K), always, |_| {
+    (ZoomReset, "commands-zoom-reset", "commands-zoom-reset-help", EQUALS, ctrl(Key::Num0), always, |_| {
+        UiCommand::ZoomReset
+    }),
+    (Palette, "commands-palette", "commands-palette-help", MAGNIFYING_GLASS, ctrl(Key::K), always, |_| {
         UiCommand::OpenPalette
     }),
-    (Help, "Help", "Shortcuts and the words used here", QUESTION, plain(Key::F1), always, |_| UiCommand::OpenHelp),
-    (Quit, "Close the window", "Asks first when a run is going on", X, ctrl(Key::Q), always, |_| UiCommand::Quit),
+    (Help, "commands-help", "commands-help-help", QUESTION, plain(Key::F1), always, |_| UiCommand::OpenHelp),
+    (Quit, "commands-quit", "commands-quit-help", X, ctrl(Key::Q), always, |_| UiCommand::Quit),
 ];
 
 /// A line of the table.
@@ -542,8 +463,12 @@ pub fn search(query: &str) -> Vec<&'static Entry> {
         if entry.id == Id::Palette {
             continue;
         }
-        let name = entry.name.to_lowercase();
-        let full = format!("{name} {}", entry.help.to_lowercase());
+        let mut full = format!("{} {}", entry.name.get(), entry.help.get()).to_lowercase();
+        if spoken() != Language::English {
+            // What a guide calls a command is found in every language, after what this one calls it.
+            full.push(' ');
+            full.push_str(&entry.name.in_language(Language::English).to_lowercase());
+        }
         let places: Option<Vec<usize>> = words.iter().map(|word| full.find(word.as_str())).collect();
         if let Some(places) = places {
             hits.push((places.iter().sum(), index, entry));
@@ -561,12 +486,12 @@ mod tests {
     fn no_two_commands_that_can_both_be_done_share_keys_or_names() {
         for (index, first) in TABLE.iter().enumerate() {
             for second in &TABLE[index + 1..] {
-                assert_ne!(first.name, second.name);
+                assert_ne!(first.name.get(), second.name.get());
                 assert_ne!(first.id, second.id);
                 let shared = first.shortcut.is_some() && first.shortcut == second.shortcut;
                 // One key pauses and goes on: never both at once.
                 let toggles = matches!((first.id, second.id), (Id::Pause, Id::Resume));
-                assert!(!shared || toggles, "{} and {}", first.name, second.name);
+                assert!(!shared || toggles, "{} and {}", first.name.get(), second.name.get());
             }
         }
     }
@@ -583,7 +508,7 @@ mod tests {
     fn each_id_has_its_line() {
         for line in TABLE {
             assert_eq!(entry(line.id).id, line.id);
-            assert!(!line.help.is_empty());
+            assert!(!line.help.get().is_empty());
         }
     }
 }

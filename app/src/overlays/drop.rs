@@ -19,17 +19,24 @@ use temper_protocol::project::Source;
 pub fn drop_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let c = cx.c();
     let head = Rect::from_min_size(rect.min + vec2(4.0, 0.0), vec2(rect.width(), 28.0));
-    text::paint(ui.painter(), head, Align::Min, "Setup", Type::Room, Theme::fade(c.text, 1.0 - cx.theme.shares.scrim));
+    text::paint(
+        ui.painter(),
+        head,
+        Align::Min,
+        t!("setup-title"),
+        Type::Room,
+        Theme::fade(c.text, 1.0 - cx.theme.shares.scrim),
+    );
     let drop = &cx.state.drop;
     let first = drop.verdicts.iter().find(|thing| targets(thing).0.is_some()).or_else(|| drop.verdicts.first());
     let strip = rect.with_min_y(rect.bottom() - PREFLIGHT);
     let area = Rect::from_min_max(pos2(rect.left(), rect.top() + ROOM_HEAD), pos2(rect.right(), strip.top() - 8.0));
     let cards = card_rects(area, cx.compact);
     let kinds = [
-        (Target::Model, icons::CUBE, "Model"),
-        (Target::Data, icons::TABLE, "Data"),
-        (Target::Method, icons::PUZZLE_PIECE, "Method"),
-        (Target::Keep, icons::SHIELD_CHECK, "Keep"),
+        (Target::Model, icons::CUBE, t!("common-model")),
+        (Target::Data, icons::TABLE, t!("common-data")),
+        (Target::Method, icons::PUZZLE_PIECE, t!("common-method")),
+        (Target::Keep, icons::SHIELD_CHECK, t!("common-keep")),
     ];
     for (place, (target, icon, name)) in cards.into_iter().zip(kinds) {
         let fits: Vec<&Event> = drop.verdicts.iter().filter(|thing| targets(thing).0 == Some(target)).collect();
@@ -73,9 +80,9 @@ fn card_ui(
     let title = if goes_here || also.is_some() { c.text } else { c.text2 };
     text::line(ui, head.with_min_x(head.left() + 38.0), Align::Min, name, Type::Card, title);
     let chip = if goes_here {
-        Some((icons::TRAY_ARROW_DOWN, "goes here", c.accent))
+        Some((icons::TRAY_ARROW_DOWN, t!("drop-here"), c.accent))
     } else if also.is_some() {
-        Some((icons::PLUS, "also possible", c.text2))
+        Some((icons::PLUS, t!("drop-also"), c.text2))
     } else {
         None
     };
@@ -98,21 +105,19 @@ fn refusal_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, target: Target) {
     let seen = !state.drop.verdicts.is_empty();
     let (title, words) = match target {
         Target::Model => (
-            "Not a model",
-            current_model(cx)
-                .map_or_else(|| "No model is chosen yet.".to_owned(), |name| format!("{name} stays chosen.")),
+            t!("drop-not-model"),
+            current_model(cx).map_or_else(|| t!("drop-no-model").to_owned(), |name| t!("drop-stays", name = name)),
         ),
         Target::Data => (
-            "Not data",
-            current_data(cx)
-                .map_or_else(|| "No data is chosen yet.".to_owned(), |name| format!("{name} stays chosen.")),
+            t!("drop-not-data"),
+            current_data(cx).map_or_else(|| t!("drop-no-data").to_owned(), |name| t!("drop-stays", name = name)),
         ),
         Target::Method => {
             let method =
                 state.method().map_or_else(|| state.draft.project.method.id.clone(), |card| card.title.clone());
-            ("Not an adapter", format!("{method} stays chosen."))
+            (t!("drop-not-adapter"), t!("drop-stays", name = method))
         }
-        _ => ("Not kept texts", format!("{} sets stay kept.", state.draft.project.keep.probes.len())),
+        _ => (t!("drop-not-kept"), t!("drop-sets-stay", count = state.draft.project.keep.probes.len())),
     };
     if !seen {
         return;
@@ -151,9 +156,9 @@ fn changes(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, changes: &[(&str, S
     let c = cx.c();
     let head = lines.next(20.0);
     rows::table_head(ui, cx.theme, head, 10.0);
-    text::line(ui, head, Align::Min, "what changes", Type::Caption, c.text2);
-    text::line(ui, rows::column(head, 0.0, 0.55), Align::Max, "now", Type::Caption, c.text2);
-    text::line(ui, head, Align::Max, "after the drop", Type::Caption, c.text2);
+    text::line(ui, head, Align::Min, t!("drop-changes"), Type::Caption, c.text2);
+    text::line(ui, rows::column(head, 0.0, 0.55), Align::Max, t!("drop-now"), Type::Caption, c.text2);
+    text::line(ui, head, Align::Max, t!("drop-after"), Type::Caption, c.text2);
     for (name, now, after) in changes {
         if lines.left() < 22.0 {
             return;
@@ -170,12 +175,12 @@ fn target_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, target: Target, thing: 
     let mut lines = Rows::new(rect);
     let none = || format::UNKNOWN.to_owned();
     let takes = |old: Option<String>| match old {
-        Some(old) => format!("Takes the place of {old}. The old file stays where it is, Ctrl+Z brings it back."),
-        None => "Nothing is chosen yet.".to_owned(),
+        Some(old) => t!("drop-takes-place", old = old),
+        None => t!("drop-nothing-chosen").to_owned(),
     };
     match (target, thing) {
         (Target::Model, Event::Model { parameters, layers, context, storage, disk_bytes, .. }) => {
-            title(cx, ui, &mut lines, "Use as model", &takes(current_model(cx)));
+            title(cx, ui, &mut lines, t!("drop-use-model"), &takes(current_model(cx)));
             let now = match cx.state.model_facts() {
                 Some(Event::Model { parameters, layers, context, storage, disk_bytes, .. }) => [
                     format::parameters(*parameters),
@@ -193,14 +198,15 @@ fn target_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, target: Target, thing: 
                 storage.clone(),
                 format::bytes(*disk_bytes),
             ];
-            let names = ["parameters", "layers", "context", "storage", "size"];
+            let names =
+                [t!("common-parameters"), t!("drop-layers"), t!("drop-context"), t!("drop-storage"), t!("drop-size")];
             let table: Vec<_> =
                 names.into_iter().zip(now.into_iter().zip(after)).map(|(n, (a, b))| (n, a, b)).collect();
             changes(cx, ui, &mut lines, &table);
         }
         (Target::Data, Event::Dataset { rows, bad_rows, schema, columns, complete, .. }) => {
-            let words = if count > 1 { format!("{count} files are trained together. ") } else { String::new() };
-            title(cx, ui, &mut lines, "Use as training data", &format!("{words}{}", takes(current_data(cx))));
+            let words = if count > 1 { t!("drop-together", count = count) } else { String::new() };
+            title(cx, ui, &mut lines, t!("drop-use-data"), &format!("{words}{}", takes(current_data(cx))));
             let now = match cx.state.setup.preview.as_ref().map(|answer| &answer.event) {
                 Some(Event::Preview { rows, bad_rows, schema, .. }) => {
                     [format::count(*rows), format::count(*bad_rows), format::schema_words(schema)]
@@ -210,28 +216,26 @@ fn target_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, target: Target, thing: 
             let more = if *complete { "" } else { "+" };
             let after =
                 [format!("{}{more}", format::count(*rows)), format::count(*bad_rows), format::schema_words(schema)];
-            let names = ["rows", "set aside", "read as"];
+            let names = [t!("drop-rows"), t!("drop-aside"), t!("drop-read-as")];
             let mut table: Vec<_> =
                 names.into_iter().zip(now.into_iter().zip(after)).map(|(n, (a, b))| (n, a, b)).collect();
-            table.push(("columns", none(), columns.join(", ")));
+            table.push((t!("drop-columns"), none(), columns.join(", ")));
             changes(cx, ui, &mut lines, &table);
         }
         (Target::Method, Event::Adapter { method, rank, sites, parameters, base, .. }) => {
-            title(
-                cx,
-                ui,
-                &mut lines,
-                "Train with its settings",
-                "Method and rank are taken from this adapter; its weights are not changed.",
-            );
+            title(cx, ui, &mut lines, t!("drop-use-settings"), t!("drop-use-settings-lead"));
             let project = &cx.state.draft.project;
             let now_rank = project.method.settings.0.get("rank").map_or_else(none, ToString::to_string);
             let table = [
-                ("method", project.method.id.clone(), method.clone()),
-                ("rank", now_rank, rank.to_string()),
-                ("sites", none(), format::count(*sites)),
-                ("parameters", none(), format::parameters(*parameters)),
-                ("made for", none(), if base.is_empty() { "not stated".to_owned() } else { base.clone() }),
+                (t!("drop-method"), project.method.id.clone(), method.clone()),
+                (t!("common-rank"), now_rank, rank.to_string()),
+                (t!("drop-sites"), none(), format::count(*sites)),
+                (t!("common-parameters"), none(), format::parameters(*parameters)),
+                (
+                    t!("drop-made-for"),
+                    none(),
+                    if base.is_empty() { t!("common-not-stated").to_owned() } else { base.clone() },
+                ),
             ];
             changes(cx, ui, &mut lines, &table);
         }
@@ -244,16 +248,13 @@ fn also_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, target: Target, thing: &E
         return;
     }
     let mut lines = Rows::new(rect);
-    title(
-        cx,
-        ui,
-        &mut lines,
-        "Keep what it says",
-        "Adds its texts to what must not be forgotten. One click after the drop moves it here.",
-    );
+    title(cx, ui, &mut lines, t!("drop-keep"), t!("drop-keep-lead"));
     let sets = cx.state.draft.project.keep.probes.len();
     let rows = if let Event::Dataset { rows, .. } = thing { format::count(*rows) } else { format::UNKNOWN.to_owned() };
-    let table = [("kept sets", sets.to_string(), (sets + 1).to_string()), ("texts", format::UNKNOWN.to_owned(), rows)];
+    let table = [
+        (t!("drop-kept-sets"), sets.to_string(), (sets + 1).to_string()),
+        (t!("drop-texts"), format::UNKNOWN.to_owned(), rows),
+    ];
     changes(cx, ui, &mut lines, &table);
 }
 
@@ -264,27 +265,33 @@ pub fn verdict(thing: &Event) -> (Icon, String) {
     match thing {
         Event::Model { architecture, parameters, storage, .. } => (
             icons::CUBE,
-            format!(
-                "Drop: {}-type model, {} parameters, {storage}",
-                word(architecture),
-                format::parameters(*parameters)
+            t!(
+                "drop-model",
+                family = word(architecture),
+                parameters = format::parameters(*parameters),
+                storage = storage
             ),
         ),
         Event::Dataset { schema, rows, format: container, complete, .. } => {
             let more = if *complete { "" } else { "+" };
             (
                 icons::FILE_TEXT,
-                format!("Drop: {}, {}{more} rows, {container}", format::schema_words(schema), format::count(*rows)),
+                t!(
+                    "drop-data",
+                    schema = format::schema_words(schema),
+                    rows = format!("{}{more}", format::count(*rows)),
+                    container = container
+                ),
             )
         }
         Event::Adapter { method, rank, sites, .. } => {
-            (icons::PUZZLE_PIECE, format!("Drop: {method} adapter, rank {rank}, {} sites", format::count(*sites)))
+            (icons::PUZZLE_PIECE, t!("drop-adapter", method = method, rank = rank, sites = format::count(*sites)))
         }
         Event::Project { name, runs, .. } => {
-            let runs = if *runs == 1 { "1 run".to_owned() } else { format!("{} runs", format::count(*runs)) };
-            (icons::FOLDER_OPEN, format!("Drop: project {name}, {runs}; it opens"))
+            let runs = t!("drop-runs", n = runs, runs = format::count(*runs));
+            (icons::FOLDER_OPEN, t!("drop-project", name = name, runs = runs))
         }
-        Event::Unknown { .. } => (icons::PROHIBIT, "Not something Temper can use".to_owned()),
+        Event::Unknown { .. } => (icons::PROHIBIT, t!("drop-unusable").to_owned()),
         _ => (icons::QUESTION, String::new()),
     }
 }
@@ -293,50 +300,58 @@ pub fn verdict(thing: &Event) -> (Icon, String) {
 fn facts(thing: &Event) -> Vec<(&'static str, bool, String)> {
     match thing {
         Event::Model { layers, hidden_size, tokenizer, chat_template, sites, .. } => vec![
-            ("Shape", true, format!("{} layers, width {}", format::count(*layers), format::count(*hidden_size))),
             (
-                "Tokenizer",
-                !tokenizer.is_empty(),
-                if tokenizer.is_empty() { "none found".to_owned() } else { tokenizer.clone() },
-            ),
-            (
-                "Chat template",
+                t!("drop-shape"),
                 true,
-                if chat_template.is_empty() { "none; plain text is trained".to_owned() } else { chat_template.clone() },
+                t!("drop-shape-words", layers = format::count(*layers), width = format::count(*hidden_size)),
             ),
-            ("Can be adapted", !sites.is_empty(), format!("{} linear layers", format::count(sites.len() as u64))),
+            (
+                t!("model-tokenizer"),
+                !tokenizer.is_empty(),
+                if tokenizer.is_empty() { t!("drop-none-found").to_owned() } else { tokenizer.clone() },
+            ),
+            (
+                t!("model-template"),
+                true,
+                if chat_template.is_empty() { t!("drop-template-none").to_owned() } else { chat_template.clone() },
+            ),
+            (t!("drop-adaptable"), !sites.is_empty(), t!("drop-linear", count = format::count(sites.len() as u64))),
         ],
         Event::Dataset { confidence, rows, bad_rows, complete, columns, .. } => vec![
-            ("Read as", *confidence >= 0.8, format!("confidence {confidence:.2}")),
+            (t!("data-read-as"), *confidence >= 0.8, t!("data-confidence", confidence = format!("{confidence:.2}"))),
             (
-                "Read so far",
+                t!("drop-read-so-far"),
                 true,
                 if *complete {
-                    format!("all {} rows", format::count(*rows))
+                    t!("drop-all-rows", rows = format::count(*rows))
                 } else {
-                    format!("first {} rows", format::count(*rows))
+                    t!("drop-first-rows", rows = format::count(*rows))
                 },
             ),
-            ("Columns", true, columns.join(", ")),
+            (t!("data-columns"), true, columns.join(", ")),
             (
-                "Needs a look",
+                t!("drop-look"),
                 *bad_rows == 0,
                 if *bad_rows == 0 {
-                    "nothing found".to_owned()
+                    t!("drop-look-none").to_owned()
                 } else {
-                    format!("{} rows set aside", format::count(*bad_rows))
+                    t!("data-rows-aside", rows = format::count(*bad_rows))
                 },
             ),
         ],
         Event::Adapter { format: container, base, parameters, .. } => vec![
-            ("Container", true, container.clone()),
-            ("Base", !base.is_empty(), if base.is_empty() { "not stated".to_owned() } else { base.clone() }),
-            ("Parameters", true, format::parameters(*parameters)),
+            (t!("drop-container"), true, container.clone()),
+            (
+                t!("drop-base"),
+                !base.is_empty(),
+                if base.is_empty() { t!("common-not-stated").to_owned() } else { base.clone() },
+            ),
+            (t!("model-parameters"), true, format::parameters(*parameters)),
         ],
         Event::Project { model, method, .. } => {
-            vec![("Model", true, format::plain_name(model)), ("Method", true, method.clone())]
+            vec![(t!("common-model"), true, format::plain_name(model)), (t!("common-method"), true, method.clone())]
         }
-        Event::Unknown { why, .. } => vec![("Why", false, why.clone())],
+        Event::Unknown { why, .. } => vec![(t!("drop-why"), false, why.clone())],
         _ => Vec::new(),
     }
 }
@@ -351,14 +366,12 @@ fn strip_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, thing: Option<&Event>) {
     ui.painter().rect(rect, 6.0, c.raised, Stroke::new(1.0, border), StrokeKind::Inside);
     let (icon, words) = match thing {
         Some(thing) => verdict(thing),
-        None if drop.paths.is_empty() => {
-            (icons::QUESTION, "A file is over the window; what it is will be said when you let go".to_owned())
-        }
-        None => (icons::MAGNIFYING_GLASS, "Looking what it is".to_owned()),
+        None if drop.paths.is_empty() => (icons::QUESTION, t!("drop-over").to_owned()),
+        None => (icons::MAGNIFYING_GLASS, t!("drop-looking").to_owned()),
     };
     text::icon(ui.painter(), pos2(rect.left() + 38.0, rect.top() + 46.0), icon, 36.0, c.text);
     let left = rect.left() + 72.0;
-    let leave = "leave the window with the file: nothing changes";
+    let leave = t!("drop-leave");
     let leave_width = text::width(ui, leave, Type::Body);
     let head = Rect::from_min_max(pos2(left, rect.top() + 18.0), pos2(rect.right() - 16.0, rect.top() + 46.0));
     let room = if cx.compact { head } else { head.with_max_x(head.right() - leave_width - 20.0) };
@@ -371,7 +384,7 @@ fn strip_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, thing: Option<&Event>) {
     if let Some(path) = shown {
         let name = format::file_name(&path.display().to_string()).to_owned();
         let more = drop.paths.len().saturating_sub(1);
-        let note = if more > 0 { format!("and {more} more") } else { String::new() };
+        let note = if more > 0 { t!("drop-and-more", more = more) } else { String::new() };
         text::pieces(ui, name_row, &[Piece(&name, Type::Mono, c.text), Piece(&note, Type::Body, c.text2)]);
     }
     let facts = thing.map(facts).unwrap_or_default();

@@ -3,6 +3,7 @@
 use super::over;
 use crate::commands::{TABLE, UiCommand};
 use crate::rooms::{PanelCtx, scrolled};
+use crate::texts::Text;
 use crate::theme::{Type, icons};
 use crate::widgets::rows::{self, Rows};
 use crate::widgets::text;
@@ -10,26 +11,26 @@ use crate::widgets::{Button, panel};
 use egui::{Align, Rect, Ui, pos2, vec2};
 
 /// Words with their meaning.
-const WORDS: [(&str, &str); 9] = [
-    ("loss", "how surprised the model is by the right token, in nats; lower is better"),
-    ("nat", "the unit of surprise: 1 nat is a probability of 37 %, 0.05 nats one of 95 %"),
-    ("forgetting", "loss on the worst kept set minus that of the base, in nats"),
-    ("kept set", "texts that the model must still know afterwards"),
-    ("budget", "the most forgetting that is allowed"),
-    ("rank", "how many directions the change of a layer may use"),
-    ("effective rank", "how many directions it really uses"),
-    ("adapter", "the change alone, in a small file beside the model"),
-    ("certificate", "a comparison of what was written with what was trained, before it counts as done"),
+const WORDS: [(Text, Text); 9] = [
+    (k!("help-loss"), k!("help-loss-words")),
+    (k!("help-nat"), k!("help-nat-words")),
+    (k!("help-forgetting"), k!("help-forgetting-words")),
+    (k!("help-kept"), k!("help-kept-words")),
+    (k!("help-budget"), k!("help-budget-words")),
+    (k!("help-rank"), k!("help-rank-words")),
+    (k!("help-effective"), k!("help-effective-words")),
+    (k!("help-adapter"), k!("help-adapter-words")),
+    (k!("help-certificate"), k!("help-certificate-words")),
 ];
 
 /// Shows the help.
 pub fn help_ui(cx: &PanelCtx<'_>, ui: &mut Ui) {
-    over(cx, ui, "Help", vec2(880.0, 620.0), None, |ui, rect| {
+    over(cx, ui, t!("commands-help"), vec2(880.0, 620.0), None, |ui, rect| {
         let c = cx.c();
         let head = Rect::from_min_size(rect.min + vec2(16.0, 8.0), vec2(rect.width() - 32.0, 32.0));
-        text::line(ui, head, Align::Min, "Help", Type::Room, c.text);
+        text::line(ui, head, Align::Min, t!("commands-help"), Type::Room, c.text);
         let close = Rect::from_min_size(pos2(head.right() - 24.0, head.top() + 2.0), vec2(28.0, 28.0));
-        if Button::icon_only(icons::X, "Close").show(ui, cx.theme, close).clicked() {
+        if Button::icon_only(icons::X, t!("common-close")).show(ui, cx.theme, close).clicked() {
             cx.send(UiCommand::CloseSheet);
         }
         let body = Rect::from_min_max(pos2(rect.left() + 16.0, head.bottom() + 4.0), rect.max - vec2(16.0, 12.0));
@@ -42,18 +43,21 @@ pub fn help_ui(cx: &PanelCtx<'_>, ui: &mut Ui) {
 
 fn keys(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let c = cx.c();
-    text::line(ui, rect.with_max_y(rect.top() + 22.0), Align::Min, "Commands", Type::Panel, c.text);
+    text::line(ui, rect.with_max_y(rect.top() + 22.0), Align::Min, t!("help-commands"), Type::Panel, c.text);
     scrolled(ui, rect.with_min_y(rect.top() + 24.0), "help keys", |ui, area| {
         let mut lines = Rows::new(area.with_max_x(area.right() - 12.0));
         for entry in TABLE {
             let row = lines.next(24.0);
             rows::underline(ui, cx.theme, row);
             text::icon(ui.painter(), pos2(row.left() + 9.0, row.center().y), entry.icon, 15.0, c.text2);
-            let keys = entry.keys(ui.ctx()).unwrap_or_else(|| "palette".to_owned());
+            let keys = entry.keys(ui.ctx()).unwrap_or_else(|| t!("help-by-palette").to_owned());
             let kind = if entry.shortcut.is_some() { Type::MonoCaption } else { Type::Caption };
             text::line(ui, row, Align::Max, &keys, kind, if entry.shortcut.is_some() { c.text } else { c.text3 });
             let place = Rect::from_min_max(pos2(row.left() + 24.0, row.top()), pos2(row.right() - 90.0, row.bottom()));
-            let pieces = [text::Piece(entry.name, Type::Medium, c.text), text::Piece(entry.help, Type::Body, c.text2)];
+            let pieces = [
+                text::Piece(entry.name.get(), Type::Medium, c.text),
+                text::Piece(entry.help.get(), Type::Body, c.text2),
+            ];
             text::pieces(ui, place, &pieces);
         }
         ui.allocate_rect(Rect::from_min_max(area.min, pos2(area.right(), lines.y)), egui::Sense::hover());
@@ -63,16 +67,15 @@ fn keys(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
 fn words(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let c = cx.c();
     let mut lines = Rows::new(rect);
-    text::line(ui, lines.next(22.0), Align::Min, "Words", Type::Panel, c.text);
+    text::line(ui, lines.next(22.0), Align::Min, t!("help-words"), Type::Panel, c.text);
     lines.gap(2.0);
     for (word, meaning) in WORDS {
-        text::line(ui, lines.next(20.0), Align::Min, word, Type::Strong, c.text);
+        text::line(ui, lines.next(20.0), Align::Min, word.get(), Type::Strong, c.text);
         let top = pos2(rect.left(), lines.y);
-        lines.y += text::block(ui, top, rect.width(), meaning, Type::Body, c.text2) + 4.0;
+        lines.y += text::block(ui, top, rect.width(), meaning.get(), Type::Body, c.text2) + 4.0;
     }
     panel::divider(ui, cx.theme, rect.shrink2(vec2(panel::MARGIN, 0.0)), lines.y + 2.0);
     lines.gap(8.0);
-    let tips = "In plots: drag zooms, a double click shows everything, Ctrl and the wheel zoom, a click sets the \
-                scrub line. Tab walks through every control; Space and Enter press it.";
+    let tips = t!("help-tips");
     text::block(ui, pos2(rect.left(), lines.y), rect.width(), tips, Type::Body, c.text2);
 }

@@ -19,7 +19,7 @@ pub fn palette_ui(cx: &PanelCtx<'_>, ui: &mut Ui, query: &str, chosen: usize) {
     let moved = keys(ui, chosen, hits.len());
     let entered = ui.input_mut(|input| input.consume_key(Modifiers::NONE, Key::Enter));
     let height = 46.0 + 10.0 * ROW + 8.0;
-    over(cx, ui, "Command palette", vec2(560.0, height), Some(64.0), |ui, rect| {
+    over(cx, ui, t!("sheets-palette"), vec2(560.0, height), Some(64.0), |ui, rect| {
         let field = Rect::from_min_size(rect.min + vec2(12.0, 8.0), vec2(rect.width() - 24.0, 30.0));
         let typed = field_ui(cx, ui, field, query);
         let list = Rect::from_min_max(pos2(rect.left() + 1.0, rect.top() + 46.0), rect.max - vec2(1.0, 5.0));
@@ -64,9 +64,9 @@ fn field_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, query: &str) -> Option<S
         .margin(Margin::ZERO)
         .font(Type::Lead.font())
         .text_color(c.text)
-        .hint_text(egui::RichText::new("Type what you want to do").color(c.text3))
+        .hint_text(egui::RichText::new(t!("sheets-palette-hint")).color(c.text3))
         .desired_width(inner.width());
-    let response = ui.put(inner, edit).accessible_name("Search commands");
+    let response = ui.put(inner, edit).accessible_name(t!("commands-palette"));
     if !response.has_focus() {
         response.request_focus();
     }
@@ -84,7 +84,7 @@ fn list_ui(
     let c = cx.c();
     if hits.is_empty() {
         let row = Rect::from_min_size(rect.min + vec2(16.0, 8.0), vec2(rect.width() - 32.0, 24.0));
-        text::line(ui, row, Align::Min, "No command is called that. Clear the field to see all.", Type::Body, c.text2);
+        text::line(ui, row, Align::Min, t!("sheets-palette-none"), Type::Body, c.text2);
         return None;
     }
     let mut clicked = None;
@@ -108,7 +108,7 @@ fn list_ui(
 fn row_ui(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, entry: &Entry, chosen: bool, response: &egui::Response) {
     let c = cx.c();
     let hindrance = (entry.hindrance)(cx.state);
-    response.widget_info(|| WidgetInfo::labeled(Role::MenuItem, hindrance.is_none(), entry.name));
+    response.widget_info(|| WidgetInfo::labeled(Role::MenuItem, hindrance.is_none(), entry.name.get()));
     if chosen {
         ui.painter().rect_filled(row, 0.0, c.accent_bg);
     } else if response.hovered() {
@@ -126,10 +126,10 @@ fn row_ui(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, entry: &Entry, chosen: bool
     let keys_width = text::width(ui, &keys, Type::MonoCaption);
     let words =
         Rect::from_min_max(pos2(row.left() + 40.0, row.top()), pos2(row.right() - keys_width - 28.0, row.bottom()));
-    let name_width = text::width(ui, entry.name, Type::Medium);
-    text::paint(ui.painter(), words, Align::Min, entry.name, Type::Medium, colour);
+    let name_width = text::width(ui, entry.name.get(), Type::Medium);
+    text::paint(ui.painter(), words, Align::Min, entry.name.get(), Type::Medium, colour);
     let note = words.with_min_x(words.left() + name_width + 10.0);
     let clipped = ui.painter().with_clip_rect(note.intersect(ui.clip_rect()));
-    text::paint(&clipped, note, Align::Min, hindrance.unwrap_or(entry.help), Type::Body, c.text3);
+    text::paint(&clipped, note, Align::Min, hindrance.unwrap_or_else(|| entry.help.get()), Type::Body, c.text3);
     text::paint(ui.painter(), row.with_max_x(row.right() - 14.0), Align::Max, &keys, Type::MonoCaption, c.text2);
 }

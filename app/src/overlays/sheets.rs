@@ -14,7 +14,7 @@ fn head(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, title: &str) -> Rect {
     let row = Rect::from_min_size(rect.min + vec2(20.0, 12.0), vec2(rect.width() - 40.0, 28.0));
     text::line(ui, row, Align::Min, title, Type::Room, cx.c().text);
     let close = Rect::from_min_size(pos2(row.right() - 24.0, row.top()), vec2(28.0, 28.0));
-    if Button::icon_only(icons::X, "Close").show(ui, cx.theme, close).clicked() {
+    if Button::icon_only(icons::X, t!("common-close")).show(ui, cx.theme, close).clicked() {
         cx.send(UiCommand::CloseSheet);
     }
     Rect::from_min_max(pos2(row.left(), row.bottom() + 4.0), rect.max - vec2(20.0, 16.0))
@@ -51,9 +51,12 @@ pub fn text_ui(cx: &PanelCtx<'_>, ui: &mut Ui, title: &str, note: &str, words: &
             let height = text::block(ui, area.min, area.width(), words, Type::Mono, c.text);
             ui.allocate_rect(Rect::from_min_size(area.min, vec2(area.width(), height)), egui::Sense::hover());
         });
-        let buttons = [("Copy", "Copies the text", true, true), ("Close", "Back to the room", false, true)];
+        let buttons = [
+            (t!("sheets-copy"), t!("sheets-copy-tip"), true, true),
+            (t!("common-close"), t!("sheets-close-tip"), false, true),
+        ];
         match acts(cx, ui, body, &buttons) {
-            Some(0) => cx.send(UiCommand::Copy(words.to_owned(), "Text")),
+            Some(0) => cx.send(UiCommand::Copy(words.to_owned(), t!("sheets-text"))),
             Some(_) => cx.send(UiCommand::CloseSheet),
             None => {}
         }
@@ -62,20 +65,20 @@ pub fn text_ui(cx: &PanelCtx<'_>, ui: &mut Ui, title: &str, note: &str, words: &
 
 /// Where a new project shall live; asked once, by its first training.
 pub fn place_ui(cx: &PanelCtx<'_>, ui: &mut Ui, folder: &str) {
-    over(cx, ui, "Project folder", vec2(620.0, 208.0), None, |ui, rect| {
+    over(cx, ui, t!("sheets-folder"), vec2(620.0, 208.0), None, |ui, rect| {
         let c = cx.c();
-        let body = head(cx, ui, rect, "Where shall this project live?");
-        let words = "Its folder holds project.toml, the runs with their checkpoints, and what you export. Model and data stay where they are.";
+        let body = head(cx, ui, rect, t!("sheets-place"));
+        let words = t!("sheets-place-lead");
         let height = text::block(ui, body.min, body.width(), words, Type::Body, c.text2);
         let row = Rect::from_min_size(pos2(body.left(), body.top() + height + 10.0), vec2(body.width(), 28.0));
-        let typed = field::show(ui, cx.theme, row, Field::new("Project folder", folder));
+        let typed = field::show(ui, cx.theme, row, Field::new(t!("sheets-folder"), folder));
         if let Some(text) = typed.changed {
             cx.send(UiCommand::PlaceText(text));
         }
         let ready = !folder.trim().is_empty();
         let buttons = [
-            ("Create and train", "Writes project.toml there and starts", true, ready),
-            ("Not now", "Back to Setup", false, true),
+            (t!("sheets-create"), t!("sheets-create-tip"), true, ready),
+            (t!("sheets-not-now"), t!("sheets-not-now-tip"), false, true),
         ];
         match acts(cx, ui, body, &buttons) {
             Some(0) => cx.send(UiCommand::ConfirmPlace),
@@ -88,73 +91,78 @@ pub fn place_ui(cx: &PanelCtx<'_>, ui: &mut Ui, folder: &str) {
 
 /// A path typed or pasted.
 pub fn path_ui(cx: &PanelCtx<'_>, ui: &mut Ui, text: &str, reason: &str) {
-    over(cx, ui, "Enter a path", vec2(620.0, if reason.is_empty() { 180.0 } else { 206.0 }), None, |ui, rect| {
-        let c = cx.c();
-        let body = head(cx, ui, rect, "Enter a path");
-        let mut y = body.top();
-        if !reason.is_empty() {
-            text::icon(ui.painter(), pos2(body.left() + 8.0, y + 9.0), icons::INFO, 16.0, c.info);
-            y += text::block(ui, pos2(body.left() + 22.0, y), body.width() - 22.0, reason, Type::Body, c.text) + 6.0;
-        }
-        let words = "Paste where a model, data, an adapter or a project is.";
-        y += text::block(ui, pos2(body.left(), y), body.width(), words, Type::Body, c.text2) + 8.0;
-        let row = Rect::from_min_size(pos2(body.left(), y), vec2(body.width(), 28.0));
-        let typed =
-            field::show(ui, cx.theme, row, Field { hint: "/path/to/file or folder", ..Field::new("Path", text) });
-        if typed.changed.is_none() && !typed.response.has_focus() && !typed.response.lost_focus() && text.is_empty() {
-            typed.response.request_focus();
-        }
-        let current = typed.changed.clone().unwrap_or_else(|| text.to_owned());
-        if let Some(text) = typed.changed {
-            cx.send(UiCommand::PathText(text));
-        }
-        let path = current.trim().trim_matches('"').trim_start_matches("file://").to_owned();
-        let open = || UiCommand::Drop(vec![PathBuf::from(&path)]);
-        let buttons = [
-            ("Open", "Looks what it is and puts it in its place", true, !path.is_empty()),
-            ("Cancel", "Back", false, true),
-        ];
-        match acts(cx, ui, body, &buttons) {
-            Some(0) => cx.send(open()),
-            Some(_) => cx.send(UiCommand::CloseSheet),
-            None if typed.entered && !path.is_empty() => cx.send(open()),
-            None => {}
-        }
-    });
+    over(
+        cx,
+        ui,
+        t!("sheets-path-title"),
+        vec2(620.0, if reason.is_empty() { 180.0 } else { 206.0 }),
+        None,
+        |ui, rect| {
+            let c = cx.c();
+            let body = head(cx, ui, rect, t!("sheets-path-title"));
+            let mut y = body.top();
+            if !reason.is_empty() {
+                text::icon(ui.painter(), pos2(body.left() + 8.0, y + 9.0), icons::INFO, 16.0, c.info);
+                y +=
+                    text::block(ui, pos2(body.left() + 22.0, y), body.width() - 22.0, reason, Type::Body, c.text) + 6.0;
+            }
+            let words = t!("sheets-path-lead");
+            y += text::block(ui, pos2(body.left(), y), body.width(), words, Type::Body, c.text2) + 8.0;
+            let row = Rect::from_min_size(pos2(body.left(), y), vec2(body.width(), 28.0));
+            let typed = field::show(
+                ui,
+                cx.theme,
+                row,
+                Field { hint: t!("sheets-path-hint"), ..Field::new(t!("sheets-path"), text) },
+            );
+            if typed.changed.is_none() && !typed.response.has_focus() && !typed.response.lost_focus() && text.is_empty()
+            {
+                typed.response.request_focus();
+            }
+            let current = typed.changed.clone().unwrap_or_else(|| text.to_owned());
+            if let Some(text) = typed.changed {
+                cx.send(UiCommand::PathText(text));
+            }
+            let path = current.trim().trim_matches('"').trim_start_matches("file://").to_owned();
+            let open = || UiCommand::Drop(vec![PathBuf::from(&path)]);
+            let buttons = [
+                (t!("sheets-open"), t!("sheets-open-tip"), true, !path.is_empty()),
+                (t!("common-cancel"), t!("sheets-back"), false, true),
+            ];
+            match acts(cx, ui, body, &buttons) {
+                Some(0) => cx.send(open()),
+                Some(_) => cx.send(UiCommand::CloseSheet),
+                None if typed.entered && !path.is_empty() => cx.send(open()),
+                None => {}
+            }
+        },
+    );
 }
 
 /// The window shall close while a run goes on.
 pub fn closing_ui(cx: &PanelCtx<'_>, ui: &mut Ui, waiting: bool) {
-    over(cx, ui, "Close the window", vec2(640.0, 244.0), None, |ui, rect| {
+    over(cx, ui, t!("commands-quit"), vec2(640.0, 244.0), None, |ui, rect| {
         let c = cx.c();
         let run = cx.state.live_run().map_or(0, |row| row.run);
         if waiting {
-            let body = head(cx, ui, rect, "Stopping the run");
-            let words = "The run finishes its micro-step, writes a checkpoint and ends. Then the window closes.";
+            let body = head(cx, ui, rect, t!("sheets-stopping"));
+            let words = t!("sheets-stopping-lead");
             let height = text::block(ui, body.min, body.width(), words, Type::Body, c.text2);
             let track = Rect::from_min_size(pos2(body.left(), body.top() + height + 16.0), vec2(body.width(), 4.0));
-            bar::progress(ui, cx.theme, track, "Stopping the run", None, c.accent);
-            let buttons = [("Close without waiting", "The engine goes on stopping by itself", false, true)];
+            bar::progress(ui, cx.theme, track, t!("sheets-stopping"), None, c.accent);
+            let buttons = [(t!("sheets-no-wait"), t!("sheets-no-wait-tip"), false, true)];
             if acts(cx, ui, body, &buttons).is_some() {
                 cx.send(UiCommand::CloseKeepRunning);
             }
             return;
         }
-        let title = if run > 0 { format!("Run {run} is still going on") } else { "A run is still going on".to_owned() };
+        let title = if run > 0 { t!("sheets-run-going", run = run) } else { t!("sheets-some-run-going").to_owned() };
         let body = head(cx, ui, rect, &title);
         let mut y = body.top() + 4.0;
         let ways = [
-            (
-                "Keep running",
-                "The run goes on without the window; open the project again to see it.",
-                UiCommand::CloseKeepRunning,
-            ),
-            (
-                "Stop and keep",
-                "Ends the run with a checkpoint; what it learnt stays and can be exported.",
-                UiCommand::CloseStop,
-            ),
-            ("Stay", "Nothing changes.", UiCommand::CloseSheet),
+            (t!("sheets-keep-running"), t!("sheets-keep-running-tip"), UiCommand::CloseKeepRunning),
+            (t!("commands-stop"), t!("sheets-stop-tip"), UiCommand::CloseStop),
+            (t!("sheets-stay"), t!("sheets-stay-tip"), UiCommand::CloseSheet),
         ];
         for (index, (label, words, command)) in ways.into_iter().enumerate() {
             let weight = if index == 0 { Weight::Primary } else { Weight::Normal };

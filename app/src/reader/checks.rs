@@ -29,7 +29,7 @@ fn figure(text: &str) -> String {
 /// What was measured, as the table shows it.
 #[must_use]
 pub fn measured(check: &Check) -> String {
-    if is_destroyed(check) { "none".to_owned() } else { figure(&check.measured) }
+    if is_destroyed(check) { t!("words-none-left").to_owned() } else { figure(&check.measured) }
 }
 
 /// The limit, as the table shows it.
@@ -51,10 +51,15 @@ pub fn reason(checks: &[Check], text: &str) -> String {
     let is_of = |check: &&Check| text == format!("{}: {} (limit {})", check.name, check.measured, check.limit);
     match checks.iter().find(is_of) {
         Some(check) if is_destroyed(check) => {
-            format!("None of the change survives; the limit is {}.", limit(check))
+            t!("words-none-survives", limit = limit(check))
         }
         Some(check) => {
-            format!("{}: {}, the limit is {}.", words::sentence_case(&check.name), measured(check), limit(check))
+            t!(
+                "words-check",
+                name = words::sentence_case(&check.name),
+                measured = measured(check),
+                limit = limit(check)
+            )
         }
         None => format!("{}.", words::sentence_case(&format::figures(text))),
     }

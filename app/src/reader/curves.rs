@@ -106,32 +106,27 @@ pub fn sentence(train: &[Point], validation: &[Point], row: &RunRow) -> String {
     let (Some(first), Some(last)) = (train.first(), train.last()) else {
         return String::new();
     };
-    let verb = if last.value < first.value - 0.005 {
-        "fell"
+    let figure = |point: &Point| format!("{:.2}", point.value);
+    let mut text = if last.value < first.value - 0.005 {
+        t!("words-train-fell", first = figure(first), last = figure(last))
     } else if last.value > first.value + 0.005 {
-        "rose"
+        t!("words-train-rose", first = figure(first), last = figure(last))
     } else {
-        "stayed"
-    };
-    let mut text = if verb == "stayed" {
-        format!("Train stayed at {:.2}.", last.value)
-    } else {
-        format!("Train {verb} from {:.2} to {:.2}.", first.value, last.value)
+        t!("words-train-stayed", value = figure(last))
     };
     // The base was validated before step 1: that is no validation of what was trained.
     let newest = validation.last().map_or(0, |point| point.step);
     if validation.is_empty() {
-        text.push_str(" There are no validation rows.");
+        text.push_str(t!("words-no-rows"));
     } else if newest == 0 {
-        text.push_str(if row.is_active() { " Not validated yet." } else { " It ended before its first validation." });
+        text.push_str(if row.is_active() { t!("words-not-validated") } else { t!("words-ended-unvalidated") });
     } else if row.best_step == 0 {
-        text.push_str(" No validation gave a number.");
+        text.push_str(t!("words-validation-nan"));
     } else if newest > row.best_step {
         let since = row.steps.saturating_sub(row.best_step);
-        let steps = if since == 1 { "step" } else { "steps" };
-        text.push_str(&format!(" Validation has not improved for {} {steps}.", format::count(since)));
+        text.push_str(&t!("words-not-improved", n = since, steps = format::count(since)));
     } else {
-        text.push_str(" Validation is at its best.");
+        text.push_str(t!("words-validation-best"));
     }
     text
 }

@@ -32,13 +32,13 @@ impl EventKind {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::Run => "run",
-            Self::File => "files",
-            Self::Kept => "kept sets",
-            Self::Validation | Self::Best => "validation",
-            Self::Sample => "samples",
-            Self::Warning => "warnings",
-            Self::Problem => "problems",
+            Self::Run => t!("words-kind-run"),
+            Self::File => t!("words-kind-files"),
+            Self::Kept => t!("words-kind-kept"),
+            Self::Validation | Self::Best => t!("words-kind-validation"),
+            Self::Sample => t!("words-kind-samples"),
+            Self::Warning => t!("words-kind-warnings"),
+            Self::Problem => t!("words-kind-problems"),
         }
     }
 }
@@ -189,7 +189,7 @@ impl EventLog {
         // One line for all prompts of a step.
         let answered = self.lines.last().is_some_and(|line| line.kind == EventKind::Sample && line.step == step);
         if !answered {
-            let text = if step == 0 { "Base answers written down" } else { "Sample prompts answered" };
+            let text = if step == 0 { t!("words-samples-base") } else { t!("words-samples") };
             self.line(stored, EventKind::Sample, text.to_owned());
         }
     }

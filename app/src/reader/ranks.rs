@@ -22,9 +22,9 @@ impl Measure {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::Rank => "rank",
-            Self::Effective => "effective",
-            Self::Change => "change",
+            Self::Rank => t!("watch-rank"),
+            Self::Effective => t!("watch-effective"),
+            Self::Change => t!("watch-change"),
         }
     }
 

@@ -3,6 +3,7 @@
 use super::beside::BesideRun;
 use super::events::EventLine;
 use super::ranks::RankView;
+use crate::texts::Language;
 use egui_plot::PlotPoint;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -47,6 +48,8 @@ pub struct ViewRequest {
     pub beside: BTreeSet<u64>,
     /// Pixels that the plots are wide: curves have at most two points for each.
     pub plot_px: u32,
+    /// Language of the words in the view.
+    pub language: Language,
 }
 
 impl Default for ViewRequest {
@@ -61,6 +64,7 @@ impl Default for ViewRequest {
             site: None,
             beside: BTreeSet::new(),
             plot_px: PLOT_PX,
+            language: Language::English,
         }
     }
 }

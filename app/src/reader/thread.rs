@@ -4,6 +4,7 @@ use super::RunSource;
 use super::snapshot::{RunsSnapshot, ViewRequest};
 use super::view::RunCache;
 use crate::client::Wake;
+use crate::texts::speak;
 use parking_lot::Mutex;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -53,7 +54,7 @@ impl StoreReader {
         std::thread::Builder::new()
             .name("store-reader".to_owned())
             .spawn(move || Worker::new(slot, wake, live_interval).run(&waiting))
-            .map_err(|error| Problem::internal(format!("no thread for the store: {error}")))?;
+            .map_err(|error| Problem::internal(t!("problem-store-thread", error = error.to_string())))?;
         Ok(Self { asks, newest })
     }
 
@@ -148,6 +149,11 @@ impl Worker {
                     self.reader = None;
                     self.cache = RunCache::default();
                     self.version = -1;
+                }
+                if self.request.language != request.language {
+                    // Lines of events are kept in words.
+                    speak(request.language);
+                    self.cache = RunCache::default();
                 }
                 self.due |= self.request != *request;
                 self.request = *request;

@@ -9,61 +9,58 @@ use temper_protocol::{Event, RunStatus};
 #[must_use]
 pub fn say(event: &Event, kept_step: Option<u64>) -> Option<(EventKind, String)> {
     let line = match event {
-        Event::Queued { .. } => (EventKind::Run, "Waits until the engine is free".to_owned()),
+        Event::Queued { .. } => (EventKind::Run, t!("words-waits").to_owned()),
         Event::Preparing { stage, .. } => (EventKind::Run, sentence_case(stage)),
         Event::Started { method, trained_parameters, threads, device, resumed_from, .. } => {
             let trained = format::parameters(*trained_parameters);
             let text = if *resumed_from > 0 {
-                format!("Went on from step {}: {method}, {trained} parameters trained", format::count(*resumed_from))
+                t!("words-went-on-from", step = format::count(*resumed_from), method = method, trained = trained)
             } else {
-                format!("Started: {method}, {trained} parameters trained, {device}, {threads} threads")
+                t!("words-started", method = method, trained = trained, device = device, threads = threads)
             };
             (EventKind::Run, text)
         }
-        Event::Eval { step: 0, loss, .. } => {
-            (EventKind::Validation, format!("Base validation {} nats", format::nats(*loss)))
-        }
-        Event::Eval { loss, best: true, .. } => {
-            (EventKind::Best, format!("Best validation so far, {} nats", format::nats(*loss)))
-        }
+        Event::Eval { step: 0, loss, .. } => (EventKind::Validation, t!("words-base", loss = format::nats(*loss))),
+        Event::Eval { loss, best: true, .. } => (EventKind::Best, t!("words-best", loss = format::nats(*loss))),
         Event::Eval { loss, split, .. } => {
-            (EventKind::Validation, format!("{} {} nats", sentence_case(split), format::nats(*loss)))
+            (EventKind::Validation, t!("words-split", split = split_words(split), loss = format::nats(*loss)))
         }
         Event::Checkpoint { bytes, .. } => {
             let size = if *bytes > 0 { format!(", {}", format::bytes(*bytes)) } else { String::new() };
-            (EventKind::File, format!("Checkpoint written{size}"))
+            (EventKind::File, t!("words-checkpoint", size = size))
         }
-        Event::Paused { .. } => (EventKind::Run, "Paused".to_owned()),
-        Event::Resumed { .. } => (EventKind::Run, "Went on".to_owned()),
+        Event::Paused { .. } => (EventKind::Run, t!("words-event-paused").to_owned()),
+        Event::Resumed { .. } => (EventKind::Run, t!("words-event-resumed").to_owned()),
         Event::Warning { text, .. } => (EventKind::Warning, sentence_case(text)),
         Event::Finished { status, best_step, best_loss, forgetting, problem, .. } => match (status, problem) {
             (RunStatus::Failed, Some(problem)) => (EventKind::Problem, sentence_case(&problem.what)),
-            (RunStatus::Failed, None) => (EventKind::Problem, "Failed".to_owned()),
-            (RunStatus::Cancelled, _) => (EventKind::Run, "Cancelled; nothing new was kept".to_owned()),
+            (RunStatus::Failed, None) => (EventKind::Problem, t!("words-event-failed").to_owned()),
+            (RunStatus::Cancelled, _) => (EventKind::Run, t!("words-event-cancelled").to_owned()),
             (RunStatus::Finished | RunStatus::Stopped, _) => {
-                let word = if *status == RunStatus::Finished { "Finished" } else { "Stopped and kept" };
+                let word =
+                    if *status == RunStatus::Finished { t!("words-event-finished") } else { t!("words-event-stopped") };
                 let best = if best_loss.is_finite() && *best_step > 0 {
-                    format!("best {} nats at step {}", format::nats(*best_loss), format::count(*best_step))
+                    t!("words-best-at", loss = format::nats(*best_loss), step = format::count(*best_step))
                 } else {
-                    "there was no validation".to_owned()
+                    t!("words-no-validation").to_owned()
                 };
                 let kept = match kept_step {
-                    Some(0) | None => "forgetting was not measured".to_owned(),
+                    Some(0) | None => t!("words-no-forgetting").to_owned(),
                     Some(step) => {
-                        format!("forgetting {} at step {}", format::signed_nats(*forgetting), format::count(step))
+                        t!("words-forgetting-at", nats = format::signed_nats(*forgetting), step = format::count(step))
                     }
                 };
                 (EventKind::Run, format!("{word}: {best}, {kept}"))
             }
         },
         Event::Written { format, bytes, .. } => {
-            (EventKind::File, format!("Export written: {format}, {}", format::bytes(*bytes)))
+            (EventKind::File, t!("words-written", format = format, size = format::bytes(*bytes)))
         }
         Event::Certificate { pass, format, .. } => {
             if *pass {
-                (EventKind::File, format!("Certificate passed: {format}"))
+                (EventKind::File, t!("words-passed", format = format))
             } else {
-                (EventKind::Problem, format!("Certificate refused: {format}"))
+                (EventKind::Problem, t!("words-refused", format = format))
             }
         }
         Event::Error(problem) => (EventKind::Problem, sentence_case(&problem.what)),
@@ -76,10 +73,36 @@ pub fn say(event: &Event, kept_step: Option<u64>) -> Option<(EventKind, String)>
 #[must_use]
 pub fn kept_line(step: u64, worst: &str, delta: f64, budget: f64) -> String {
     if step == 0 {
-        return "Kept sets measured on the base".to_owned();
+        return t!("words-kept-base").to_owned();
     }
     let delta = format::signed_nats(delta);
-    format!("Kept sets measured, worst {worst} {delta} of {} nats", format::signed_nats(budget))
+    t!("words-kept", worst = worst, delta = delta, budget = format::signed_nats(budget))
+}
+
+/// The name of a part of the data, at the beginning of a line.
+fn split_words(split: &str) -> String {
+    match split {
+        "validation" => t!("words-split-validation").to_owned(),
+        "test" => t!("words-split-test").to_owned(),
+        other => sentence_case(other),
+    }
+}
+
+/// The word for the status of a run; one that is not known stays as it is.
+#[must_use]
+pub fn status(status: &str) -> &str {
+    match status {
+        "queued" => t!("words-queued"),
+        "preparing" => t!("words-preparing"),
+        "running" => t!("words-running"),
+        "paused" => t!("words-paused"),
+        "finished" => t!("words-finished"),
+        "stopped" => t!("words-stopped"),
+        "cancelled" => t!("words-cancelled"),
+        "failed" => t!("words-failed"),
+        "interrupted" => t!("words-interrupted"),
+        other => other,
+    }
 }
 
 /// Whether a text begins with the name of a file, a setting or a layer, whose letters must stay as they are.
@@ -127,11 +150,11 @@ pub fn sentence(text: &str) -> String {
     }
     let name = text.split_whitespace().next().unwrap_or_default().trim_end_matches(['.', ':', ',', ';']);
     let what = if name.contains(['/', '\\']) || FILE_ENDS.iter().any(|end| name.ends_with(end)) {
-        "File"
+        t!("words-file")
     } else if SECTIONS.iter().any(|section| name.starts_with(section)) {
-        "Setting"
+        t!("words-setting")
     } else {
-        "Part"
+        t!("words-part")
     };
     format!("{what} {text}")
 }

@@ -75,12 +75,17 @@ fn ways_out(cx: &PanelCtx<'_>) -> Vec<Way<'static>> {
     let mut ways = Vec::new();
     let repair = commands::entry(Id::Repair);
     if repair.enabled(cx.state) {
-        ways.push(Way { label: repair.name, price: repair.help, primary: true, command: UiCommand::Repair });
+        ways.push(Way {
+            label: repair.name.get(),
+            price: repair.help.get(),
+            primary: true,
+            command: UiCommand::Repair,
+        });
     }
     // A store that cannot be read stays a problem until it can.
     if cx.state.engine.problem.is_some() {
-        let price = "closes this note";
-        ways.push(Way { label: "Dismiss", price, primary: false, command: UiCommand::ForgetProblem });
+        let price = t!("frame-note-closes");
+        ways.push(Way { label: t!("frame-dismiss"), price, primary: false, command: UiCommand::ForgetProblem });
     }
     ways
 }
@@ -119,14 +124,14 @@ fn project_menu(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let name = match (&draft.folder, draft.open) {
         _ if !draft.project.name.is_empty() => draft.project.name.clone(),
         (Some(folder), _) => format::file_name(&folder.display().to_string()).to_owned(),
-        (None, true) => "new project".to_owned(),
-        (None, false) => "no project".to_owned(),
+        (None, true) => t!("frame-new-project").to_owned(),
+        (None, false) => t!("frame-no-project").to_owned(),
     };
     let limit = if cx.compact { 150.0 } else { 240.0 };
     let shown = text::width(ui, &name, Type::Medium).min(limit);
     let place = Rect::from_min_size(pos2(rect.left() + 106.0, rect.top() + 6.0), vec2(shown + 56.0, 28.0));
     let response = ui.allocate_rect(place, Sense::click());
-    response.widget_info(|| WidgetInfo::labeled(Role::Button, true, format!("Project: {name}")));
+    response.widget_info(|| WidgetInfo::labeled(Role::Button, true, t!("frame-project", name = name)));
     if response.hovered() {
         ui.painter().rect_filled(place, 4.0, c.hover);
     }
@@ -137,10 +142,8 @@ fn project_menu(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let words = Rect::from_min_size(pos2(place.left() + 28.0, place.top()), vec2(shown + 1.0, 28.0));
     text::data(ui, words, Align::Min, &name, Type::Medium, c.text);
     text::icon(ui.painter(), pos2(place.right() - 12.0, place.center().y), icons::CARET_DOWN, 12.0, c.text2);
-    let tip = draft
-        .folder
-        .as_ref()
-        .map_or_else(|| "The project: new, open, recent".to_owned(), |folder| folder.display().to_string());
+    let tip =
+        draft.folder.as_ref().map_or_else(|| t!("frame-project-tip").to_owned(), |folder| folder.display().to_string());
     let response = response.on_hover_text(tip);
     Popup::menu(&response).width(280.0).show(|ui| {
         for id in [Id::NewProject, Id::ChooseFolder, Id::ChooseFiles, Id::EnterPath, Id::OpenExample] {
@@ -172,7 +175,7 @@ fn menu_line(cx: &PanelCtx<'_>, ui: &mut Ui) {
 
 fn menu_entry(cx: &PanelCtx<'_>, ui: &mut Ui, id: Id) {
     let entry = commands::entry(id);
-    if menu_row(cx, ui, entry.icon, entry.name, entry.keys(ui.ctx()), entry.enabled(cx.state)) {
+    if menu_row(cx, ui, entry.icon, entry.name.get(), entry.keys(ui.ctx()), entry.enabled(cx.state)) {
         cx.send((entry.make)(cx.state));
     }
 }
@@ -212,21 +215,21 @@ fn search(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let place = Rect::from_center_size(rect.center(), vec2(width, 26.0));
     let response = ui.allocate_rect(place, Sense::click());
     let entry = commands::entry(Id::Palette);
-    response.widget_info(|| WidgetInfo::labeled(Role::Button, true, entry.name));
+    response.widget_info(|| WidgetInfo::labeled(Role::Button, true, entry.name.get()));
     let fill = if response.hovered() { c.raised } else { c.panel };
     ui.painter().rect(place, 4.0, fill, Stroke::new(1.0, c.ctl), StrokeKind::Inside);
     if response.has_focus() {
         focus_ring(ui, cx.theme, place, 4.0);
     }
     text::icon(ui.painter(), pos2(place.left() + 17.0, place.center().y), icons::MAGNIFYING_GLASS, 16.0, c.text2);
-    text::paint(ui.painter(), place.with_min_x(place.left() + 30.0), Align::Min, entry.name, Type::Body, c.text3);
+    text::paint(ui.painter(), place.with_min_x(place.left() + 30.0), Align::Min, entry.name.get(), Type::Body, c.text3);
     if let Some(keys) = entry.keys(ui.ctx()) {
         let cap_width = text::width(ui, &keys, Type::MonoCaption) + 10.0;
         let cap = Rect::from_min_size(pos2(place.right() - 5.0 - cap_width, place.top() + 4.0), vec2(cap_width, 18.0));
         ui.painter().rect(cap, 3.0, c.raised, Stroke::new(1.0, c.line2), StrokeKind::Inside);
         text::paint(ui.painter(), cap, Align::Center, &keys, Type::MonoCaption, c.text2);
     }
-    if response.on_hover_text(entry.help).clicked() {
+    if response.on_hover_text(entry.help.get()).clicked() {
         cx.send(UiCommand::OpenPalette);
     }
 }
@@ -235,9 +238,9 @@ fn search(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
 fn machine(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let theme = Rect::from_min_size(pos2(rect.right() - 40.0, rect.top() + 6.0), vec2(28.0, 28.0));
     let (icon, name, next) = if cx.theme.dark {
-        (icons::MOON, "Switch to the light theme", ThemeChoice::Light)
+        (icons::MOON, t!("frame-to-light"), ThemeChoice::Light)
     } else {
-        (icons::SUN, "Switch to the dark theme", ThemeChoice::Dark)
+        (icons::SUN, t!("frame-to-dark"), ThemeChoice::Dark)
     };
     if Button::icon_only(icon, name).show(ui, cx.theme, theme).clicked() {
         cx.send(UiCommand::Theme(next));
@@ -246,8 +249,8 @@ fn machine(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let (device, tip) = device_words(cx);
     let left = fact(cx, ui, rect, theme.left() - 12.0, icons::CPU, &device, &tip);
     divider(ui, cx, left - 10.0, rect);
-    let words = "Temper makes no connection: there is no network code in it";
-    fact(cx, ui, rect, left - 20.0, icons::WIFI_SLASH, "Offline", words);
+    let words = t!("frame-offline-tip");
+    fact(cx, ui, rect, left - 20.0, icons::WIFI_SLASH, t!("frame-offline"), words);
 }
 
 /// Icon and words that end at `right`; gives their left edge.
@@ -264,10 +267,10 @@ fn device_words(cx: &PanelCtx<'_>) -> (String, String) {
     match cx.state.device() {
         Some(Event::Device { kind, name, note, threads, .. }) => {
             let kind = format::device_kind(kind);
-            let words = if *threads > 0 { format!("{kind}, {threads} threads") } else { kind };
+            let words = if *threads > 0 { t!("frame-device-threads", kind = kind, threads = threads) } else { kind };
             (words, format!("{name}. {}", format::figures(note)))
         }
-        _ => ("Device not tested".to_owned(), "The self-test on Home says what this machine can do".to_owned()),
+        _ => (t!("frame-device-unknown").to_owned(), t!("frame-device-unknown-tip").to_owned()),
     }
 }
 
@@ -288,15 +291,15 @@ fn rail_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
         }
         let entry = commands::entry(ids[index]);
         let keys = entry.keys(ui.ctx()).unwrap_or_default();
-        let live_words = if live { ". A run is going on" } else { "" };
-        if response.on_hover_text(format!("{} ({keys}): {}{live_words}", room.name(), entry.help)).clicked() {
+        let live_words = if live { t!("frame-live") } else { "" };
+        if response.on_hover_text(format!("{} ({keys}): {}{live_words}", room.name(), entry.help.get())).clicked() {
             cx.send((entry.make)(cx.state));
         }
     }
     let help = Rect::from_center_size(pos2(rect.center().x, rect.bottom() - 24.0), vec2(36.0, 36.0));
     let entry = commands::entry(Id::Help);
     let open = cx.state.sheet == Some(Sheet::Help);
-    let button = Button::icon_only(icons::QUESTION, entry.name).keys(entry.keys(ui.ctx())).selected(open);
+    let button = Button::icon_only(icons::QUESTION, entry.name.get()).keys(entry.keys(ui.ctx())).selected(open);
     if button.weight(Weight::Quiet).show(ui, cx.theme, help).clicked() {
         cx.send(UiCommand::OpenHelp);
     }

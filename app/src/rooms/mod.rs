@@ -52,8 +52,8 @@ impl PanelCtx<'_> {
     pub fn button(&self, ui: &Ui, id: Id) -> Button<'static> {
         let entry = commands::entry(id);
         let hindrance = (entry.hindrance)(self.state);
-        let button = Button::new(entry.name).icon(entry.icon).keys(entry.keys(ui.ctx()));
-        button.tooltip(hindrance.unwrap_or(entry.help)).enabled(hindrance.is_none())
+        let button = Button::new(entry.name.get()).icon(entry.icon).keys(entry.keys(ui.ctx()));
+        button.tooltip(hindrance.unwrap_or_else(|| entry.help.get())).enabled(hindrance.is_none())
     }
 
     /// Shows a button of the table and carries its command out.

@@ -3,7 +3,7 @@
 use super::PanelCtx;
 use crate::commands::{self, Id};
 use crate::format;
-use crate::reader::{Measured, Verdict};
+use crate::reader::{Measured, Verdict, words};
 use crate::state::Ask;
 use crate::theme::{Type, icons};
 use crate::widgets::button::Weight;
@@ -46,14 +46,14 @@ fn live(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, row: &RunRow) {
         ui.painter().circle_filled(pos2(rect.left() + 4.0, y), 4.0, c.accent);
     }
     let word = match row.status.as_str() {
-        "running" => "training",
-        other => other,
+        "running" => t!("frame-training"),
+        other => words::status(other),
     };
     let end = text::pieces(
         ui,
         Rect::from_min_max(pos2(rect.left() + 15.0, rect.top()), pos2(right, rect.bottom())),
         &[
-            text::Piece(&format!("Run {}", row.run), Type::Strong, c.text),
+            text::Piece(&t!("common-run", run = row.run), Type::Strong, c.text),
             text::Piece(word, Type::Body, if paused { c.warn } else { c.text2 }),
         ],
     );
@@ -61,9 +61,9 @@ fn live(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, row: &RunRow) {
     let wide = !cx.compact;
     let bar_rect = Rect::from_min_size(pos2(start, y - 3.0), vec2(if wide { 150.0 } else { 90.0 }, 6.0));
     let share = if row.max_steps > 0 { Some(row.steps as f32 / row.max_steps as f32) } else { None };
-    bar::progress(ui, cx.theme, bar_rect, "Steps done", share, c.accent).on_hover_text(match share {
-        Some(share) => format!("{:.0} % of the steps are done", share * 100.0),
-        None => "The length is not known yet".to_owned(),
+    bar::progress(ui, cx.theme, bar_rect, t!("frame-steps-done"), share, c.accent).on_hover_text(match share {
+        Some(share) => t!("frame-steps-share", percent = format!("{:.0}", share * 100.0)),
+        None => t!("frame-length-unknown").to_owned(),
     });
     let mut x = bar_rect.right() + 24.0;
     if row.steps == 0 {
@@ -86,12 +86,18 @@ fn live(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, row: &RunRow) {
 fn preparing_words(cx: &PanelCtx<'_>, row: &RunRow) -> String {
     let view = cx.state.runs.view.as_ref().filter(|view| view.row.run == row.run);
     let Some(wait) = view.and_then(|view| view.preparing.as_ref()) else {
-        return "before its first step".to_owned();
+        return t!("frame-before-first-step").to_owned();
     };
     match (wait.done, wait.total) {
         (0, 0) => wait.stage.clone(),
         (done, 0) => format!("{}: {} {}", wait.stage, format::count(done), wait.unit),
-        (done, total) => format!("{}: {} of {} {}", wait.stage, format::count(done), format::count(total), wait.unit),
+        (done, total) => t!(
+            "frame-stage-of",
+            stage = wait.stage,
+            done = format::count(done),
+            total = format::count(total),
+            unit = wait.unit
+        ),
     }
 }
 
@@ -107,36 +113,36 @@ fn items(cx: &PanelCtx<'_>, row: &RunRow) -> Vec<Item> {
     let left = row.max_steps.saturating_sub(row.steps) as f64 * step_secs;
     let mut items = vec![
         Item {
-            name: "step",
+            name: t!("common-step"),
             value: format::count(row.steps),
             widest: "1,000",
             note: if row.max_steps > 0 { format!("/ {}", format::count(row.max_steps)) } else { String::new() },
-            help: Cow::Borrowed("Optimiser steps done, of those planned"),
+            help: Cow::Borrowed(t!("frame-step-tip")),
             alarming: false,
         },
         Item {
-            name: "loss",
+            name: t!("common-loss"),
             value: loss.map_or_else(|| format::UNKNOWN.to_owned(), format::nats),
             widest: "0.000",
-            note: "nats".to_owned(),
-            help: Cow::Borrowed("Smoothed train loss, nats per trained token"),
+            note: t!("common-nats").to_owned(),
+            help: Cow::Borrowed(t!("frame-loss-tip")),
             alarming: false,
         },
         forgetting_item(measured, budget, row.steps),
         Item {
-            name: "left",
+            name: t!("frame-left"),
             value: format::duration(left),
             widest: "00 min",
             note: String::new(),
-            help: Cow::Borrowed("Time until the last step, at the speed so far"),
+            help: Cow::Borrowed(t!("frame-left-tip")),
             alarming: false,
         },
         Item {
-            name: "speed",
+            name: t!("frame-speed"),
             value: format::speed(row.tokens_per_sec),
             widest: if row.tokens_per_sec < 999.5 { "000" } else { "0,000" },
-            note: "tok/s".to_owned(),
-            help: Cow::Borrowed("Tokens a second, without padding"),
+            note: t!("frame-speed-unit").to_owned(),
+            help: Cow::Borrowed(t!("frame-speed-tip")),
             alarming: false,
         },
     ];
@@ -144,11 +150,11 @@ fn items(cx: &PanelCtx<'_>, row: &RunRow) -> Vec<Item> {
         && view.rss_mib.is_finite()
     {
         items.push(Item {
-            name: "memory",
+            name: t!("common-memory"),
             value: format::mib(view.rss_mib),
             widest: "0.0 GiB",
-            note: machine_memory(cx).map_or_else(String::new, |mib| format!("of {}", format::mib(mib))),
-            help: Cow::Borrowed("Memory of the engine, and of this machine"),
+            note: machine_memory(cx).map_or_else(String::new, |mib| t!("frame-of-memory", memory = format::mib(mib))),
+            help: Cow::Borrowed(t!("frame-memory-tip")),
             alarming: false,
         });
     }
@@ -159,20 +165,16 @@ fn items(cx: &PanelCtx<'_>, row: &RunRow) -> Vec<Item> {
 fn forgetting_item(measured: Measured, budget: Option<f64>, steps: u64) -> Item {
     let (note, help) = match measured {
         Measured::After { step, .. } => (
-            budget.map_or_else(String::new, |budget| format!("of {} nats", format::signed_nats(budget))),
-            format!(
-                "Worst kept set, measured at step {}: its loss minus that of the base, and the budget",
-                format::count(step)
-            ),
+            budget.map_or_else(String::new, |budget| t!("frame-of-budget", budget = format::signed_nats(budget))),
+            t!("frame-forgetting-tip", step = format::count(step)),
         ),
-        Measured::OnBase | Measured::Never => (
-            "not measured yet".to_owned(),
-            "What is forgotten is known from the first measurement of the kept sets on".to_owned(),
-        ),
+        Measured::OnBase | Measured::Never => {
+            (t!("frame-not-measured").to_owned(), t!("frame-not-measured-tip").to_owned())
+        }
     };
     let verdict = measured.verdict(budget.unwrap_or(f64::INFINITY), steps, false);
     Item {
-        name: "forgetting",
+        name: t!("common-forgetting"),
         value: format::signed_nats(measured.worst_nats()),
         widest: "+0.000",
         note,
@@ -216,7 +218,7 @@ fn controls(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, row: &RunRow) -> f32 {
     for id in [Id::Stop, pause] {
         let entry = commands::entry(id);
         let place = Rect::from_min_size(pos2(right - 28.0, rect.center().y - 12.0), vec2(28.0, 24.0));
-        let button = Button::icon_only(entry.icon, entry.name).weight(Weight::Normal).keys(entry.keys(ui.ctx()));
+        let button = Button::icon_only(entry.icon, entry.name.get()).weight(Weight::Normal).keys(entry.keys(ui.ctx()));
         cx.press(ui, id, button.enabled(entry.enabled(cx.state)), place);
         right = place.left() - 4.0;
     }
@@ -227,9 +229,9 @@ fn idle(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let c = cx.c();
     let memory = machine_memory(cx).map(format::mib);
     let mut right = rect.right();
-    let mut facts: Vec<(&str, String, &str)> = vec![("network", "0".to_owned(), "connections since start")];
+    let mut facts: Vec<(&str, String, &str)> = vec![(t!("frame-network"), "0".to_owned(), t!("frame-network-note"))];
     if let Some(memory) = memory {
-        facts.push(("memory", memory, "in this machine"));
+        facts.push((t!("common-memory"), memory, t!("frame-memory-note")));
     }
     for (name, value, note) in facts {
         let widths = [(name, Type::Body), (value.as_str(), Type::MonoMedium), (note, Type::Body)];
@@ -266,11 +268,13 @@ fn job(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, request: u64, running: &crate
     let c = cx.c();
     let words = running.ask.words().unwrap_or_default();
     let far = match (running.done, running.total) {
-        (0, 0) => "length not known".to_owned(),
+        (0, 0) => t!("common-length-unknown").to_owned(),
         (done, 0) => format!("{} {}", format::count(done), running.unit),
-        (done, total) => format!("{} of {} {}", format::count(done), format::count(total), running.unit),
+        (done, total) => {
+            t!("frame-done-of", done = format::count(done), total = format::count(total), unit = running.unit)
+        }
     };
-    let left = running.left_secs(cx.state.now_secs).map(|secs| format!("{} left", format::duration(secs)));
+    let left = running.left_secs(cx.state.now_secs).map(|secs| t!("frame-time-left", time = format::duration(secs)));
     let pieces = [
         text::Piece(&words, Type::Strong, c.text),
         text::Piece(&running.stage, Type::Body, c.text2),
@@ -281,7 +285,7 @@ fn job(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, request: u64, running: &crate
     bar::progress(ui, cx.theme, bar_rect, &words, running.share(), c.accent);
     let end = text::pieces(ui, rect.with_min_x(bar_rect.right() + 12.0).with_max_x(rect.right() - 60.0), &pieces);
     if !matches!(running.ask, Ask::Example { .. }) {
-        let button = Button::new("Cancel").weight(Weight::Link).tooltip("Stops this");
+        let button = Button::new(t!("common-cancel")).weight(Weight::Link).tooltip(t!("frame-cancel-tip"));
         let place = Rect::from_min_size(pos2(end + 12.0, rect.center().y - 10.0), vec2(button.width(ui), 20.0));
         if button.show(ui, cx.theme, place).clicked() {
             cx.send(commands::UiCommand::Cancel(request));
@@ -293,19 +297,19 @@ fn job(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, request: u64, running: &crate
 fn last_words(cx: &PanelCtx<'_>) -> String {
     let state = cx.state;
     if !state.draft.open {
-        return "No project is open".to_owned();
+        return t!("frame-no-project-open").to_owned();
     }
-    let Some(row) = state.runs.runs.first() else { return "No run yet".to_owned() };
+    let Some(row) = state.runs.runs.first() else { return t!("frame-no-run").to_owned() };
     if state.is_interrupted(row) {
-        return format!("Run {} was interrupted at step {}; it can go on", row.run, format::count(row.steps));
+        return t!("frame-run-interrupted", run = row.run, step = format::count(row.steps));
     }
     let end = row.created_millis + (row.wall_secs * 1000.0) as i64;
     let ago = format::ago(end, state.clock.now_millis());
     match row.status.as_str() {
-        "finished" => format!("Run {} finished {ago}", row.run),
-        "stopped" => format!("Run {} stopped at step {} and kept", row.run, format::count(row.steps)),
-        "cancelled" => format!("Run {} was cancelled", row.run),
-        "failed" => format!("Run {} failed at step {}; nothing earlier was lost", row.run, format::count(row.steps)),
-        other => format!("Run {} {other}", row.run),
+        "finished" => t!("frame-run-finished", run = row.run, ago = ago),
+        "stopped" => t!("frame-run-stopped", run = row.run, step = format::count(row.steps)),
+        "cancelled" => t!("frame-run-cancelled", run = row.run),
+        "failed" => t!("frame-run-failed", run = row.run, step = format::count(row.steps)),
+        other => t!("frame-run-other", run = row.run, status = words::status(other)),
     }
 }

@@ -1,6 +1,7 @@
 //! The room Export: what can be written, what is chosen, what came out.
 
 use crate::reader::snapshot::ExportRecord;
+use crate::texts::Text;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use temper_protocol::{ExportFormat, Problem, StorageType};
@@ -13,49 +14,54 @@ pub struct TargetKind {
     /// Storage of the tensors; the base's own when absent.
     pub dtype: Option<StorageType>,
     /// Name in the table.
-    pub name: &'static str,
+    pub name: Text,
     /// Programs that open it.
     pub opens_in: &'static str,
 }
 
 /// Everything that can be written, in the order of the table.
 pub const TARGETS: [TargetKind; 8] = [
-    TargetKind { format: ExportFormat::Peft, dtype: None, name: "PEFT adapter", opens_in: "transformers, vLLM" },
-    TargetKind { format: ExportFormat::GgufLora, dtype: None, name: "GGUF LoRA", opens_in: "llama.cpp, Ollama" },
+    TargetKind { format: ExportFormat::Peft, dtype: None, name: k!("export-peft"), opens_in: "transformers, vLLM" },
+    TargetKind {
+        format: ExportFormat::GgufLora,
+        dtype: None,
+        name: k!("export-gguf-lora"),
+        opens_in: "llama.cpp, Ollama",
+    },
     TargetKind {
         format: ExportFormat::Hf,
         dtype: Some(StorageType::Bf16),
-        name: "merged folder, bf16",
+        name: k!("export-hf-bf16"),
         opens_in: "transformers, vLLM",
     },
     TargetKind {
         format: ExportFormat::Hf,
         dtype: Some(StorageType::F16),
-        name: "merged folder, f16",
+        name: k!("export-hf-f16"),
         opens_in: "transformers, vLLM",
     },
     TargetKind {
         format: ExportFormat::Hf,
         dtype: Some(StorageType::F32),
-        name: "merged folder, f32",
+        name: k!("export-hf-f32"),
         opens_in: "transformers",
     },
     TargetKind {
         format: ExportFormat::Gguf,
         dtype: Some(StorageType::F16),
-        name: "merged GGUF, f16",
+        name: k!("export-gguf-f16"),
         opens_in: "llama.cpp, Ollama",
     },
     TargetKind {
         format: ExportFormat::Gguf,
         dtype: Some(StorageType::F32),
-        name: "merged GGUF, f32",
+        name: k!("export-gguf-f32"),
         opens_in: "llama.cpp, Ollama",
     },
     TargetKind {
         format: ExportFormat::Gguf,
         dtype: Some(StorageType::Q8_0),
-        name: "merged GGUF, Q8_0",
+        name: k!("export-gguf-q8"),
         opens_in: "llama.cpp, Ollama",
     },
 ];
@@ -64,11 +70,11 @@ pub const TARGETS: [TargetKind; 8] = [
 #[must_use]
 pub fn format_words(format: ExportFormat) -> &'static str {
     match format {
-        ExportFormat::Peft => "PEFT adapter",
-        ExportFormat::Hf => "merged folder",
-        ExportFormat::Gguf => "merged GGUF",
-        ExportFormat::GgufLora => "GGUF LoRA",
-        ExportFormat::Native => "Temper adapter",
+        ExportFormat::Peft => t!("export-peft"),
+        ExportFormat::Hf => t!("export-hf"),
+        ExportFormat::Gguf => t!("export-gguf"),
+        ExportFormat::GgufLora => t!("export-gguf-lora"),
+        ExportFormat::Native => t!("export-native"),
     }
 }
 

@@ -50,14 +50,14 @@ impl Ask {
     #[must_use]
     pub fn words(&self) -> Option<String> {
         match self {
-            Self::Preview(_) => Some("Reading the data".to_owned()),
-            Self::Preflight(_) => Some("Measuring one step".to_owned()),
-            Self::Repair => Some("Repairing the run database".to_owned()),
-            Self::Doctor => Some("Self-test".to_owned()),
-            Self::Example { .. } => Some("Copying the example".to_owned()),
-            Self::Export(format) => Some(format!("Writing {}", super::export::format_words(*format))),
-            Self::Verify(_) => Some("Checking the export again".to_owned()),
-            Self::Drop(_) | Self::Path(_) => Some("Looking at the files".to_owned()),
+            Self::Preview(_) => Some(t!("notice-job-data").to_owned()),
+            Self::Preflight(_) => Some(t!("notice-job-step").to_owned()),
+            Self::Repair => Some(t!("notice-job-repair").to_owned()),
+            Self::Doctor => Some(t!("common-selftest").to_owned()),
+            Self::Example { .. } => Some(t!("notice-job-example").to_owned()),
+            Self::Export(format) => Some(t!("notice-job-export", what = super::export::format_words(*format))),
+            Self::Verify(_) => Some(t!("notice-job-verify").to_owned()),
+            Self::Drop(_) | Self::Path(_) => Some(t!("notice-job-look").to_owned()),
             _ => None,
         }
     }

@@ -16,6 +16,7 @@ pub use jobs::{Ask, Jobs};
 
 use crate::files::Places;
 use crate::reader::RunsSnapshot;
+use crate::texts::Language;
 use settings::Settings;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -45,10 +46,10 @@ impl Room {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::Home => "Home",
-            Self::Setup => "Setup",
-            Self::Watch => "Watch",
-            Self::Export => "Export",
+            Self::Home => t!("common-home"),
+            Self::Setup => t!("setup-title"),
+            Self::Watch => t!("common-watch"),
+            Self::Export => t!("preflight-export"),
         }
     }
 }
@@ -142,6 +143,8 @@ pub struct State {
     pub dark: bool,
     /// What is remembered.
     pub settings: Settings,
+    /// The language of the system.
+    pub system_language: Language,
     /// Whether the settings were read.
     pub settings_loaded: bool,
     /// Folders of the user.
@@ -186,6 +189,7 @@ impl State {
             room: Room::Home,
             dark: true,
             settings: Settings::default(),
+            system_language: Language::English,
             settings_loaded: false,
             places,
             clock,
@@ -204,6 +208,12 @@ impl State {
             sheet: None,
             notice: None,
         }
+    }
+
+    /// The language that the window speaks.
+    #[must_use]
+    pub const fn language(&self) -> Language {
+        self.settings.language.language(self.system_language)
     }
 
     /// What was found out about the path of the project's model.

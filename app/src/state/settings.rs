@@ -1,5 +1,6 @@
-//! What the window remembers from one start to the next: theme, scale, recent projects, self-test.
+//! What the window remembers from one start to the next: theme, language, scale, recent projects, self-test.
 
+use crate::texts::Language;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use temper_protocol::Event;
@@ -15,6 +16,31 @@ pub enum ThemeChoice {
     Dark,
     /// Light.
     Light,
+}
+
+/// Which language to speak.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LanguageChoice {
+    /// As the system says.
+    #[default]
+    System,
+    /// English.
+    English,
+    /// German.
+    German,
+}
+
+impl LanguageChoice {
+    /// The language meant, where the system speaks `system`.
+    #[must_use]
+    pub const fn language(self, system: Language) -> Language {
+        match self {
+            Self::System => system,
+            Self::English => Language::English,
+            Self::German => Language::German,
+        }
+    }
 }
 
 /// A project that was open before.
@@ -67,6 +93,8 @@ pub struct MachineReport {
 pub struct Settings {
     /// Theme.
     pub theme: ThemeChoice,
+    /// Language.
+    pub language: LanguageChoice,
     /// Scale of the window, 0.75 to 2.
     pub zoom: f32,
     /// Newest first.
@@ -81,7 +109,13 @@ const RECENT_LIMIT: usize = 12;
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { theme: ThemeChoice::System, zoom: 1.0, recents: Vec::new(), machine: None }
+        Self {
+            theme: ThemeChoice::System,
+            language: LanguageChoice::System,
+            zoom: 1.0,
+            recents: Vec::new(),
+            machine: None,
+        }
     }
 }
 
@@ -132,6 +166,7 @@ mod tests {
     #[test]
     fn settings_survive_and_nonsense_is_forgotten() {
         let mut settings = Settings { zoom: 1.25, theme: ThemeChoice::Light, ..Settings::default() };
+        settings.language = LanguageChoice::German;
         settings.remember(recent("a", Some(1)));
         assert_eq!(Settings::read(&settings.text()), settings);
         assert_eq!(Settings::read("{"), Settings::default());

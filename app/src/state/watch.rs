@@ -27,10 +27,10 @@ impl SideTab {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::Rank => "Rank",
+            Self::Rank => t!("common-rank-tab"),
 
-            Self::Samples => "Samples",
-            Self::Events => "Events",
+            Self::Samples => t!("watch-samples"),
+            Self::Events => t!("watch-events"),
         }
     }
 }

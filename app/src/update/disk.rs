@@ -24,6 +24,7 @@ impl App {
             Done::Settings(settings) => {
                 self.state.settings = *settings;
                 self.state.settings_loaded = true;
+                self.speak();
                 self.apply_look(ctx);
                 if self.state.settings.machine.is_none() {
                     self.perform(ctx, UiCommand::Doctor);
@@ -62,13 +63,13 @@ impl App {
                 }
             }
             Done::ProjectPlace { folder } => self.ask_place(&folder),
-            Done::Written { path } => self.notice(format!("Written: {}", path.display())),
+            Done::Written { path } => self.notice(t!("notice-written", path = path.display().to_string())),
             Done::Failed(problem) => self.state.engine.problem = Some(problem),
             Done::Exists { path, exists } => {
                 if exists {
                     self.drop_paths(vec![path]);
                 } else {
-                    self.enter_path(&format!("There is nothing at {}.", path.display()));
+                    self.enter_path(&t!("notice-nothing-at", path = path.display().to_string()));
                 }
             }
         }

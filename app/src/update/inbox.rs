@@ -68,9 +68,9 @@ impl App {
                 let Event::Unknown { why, .. } = &event else { return };
                 let model = self.state.draft.resolve(&self.state.draft.project.model.path) == *path;
                 let (card, action) = if model {
-                    (Card::Model, "choose a GGUF file or a model folder")
+                    (Card::Model, t!("problem-choose-model"))
                 } else {
-                    (Card::Data, "choose JSON Lines, JSON, CSV, TSV, Parquet or plain text")
+                    (Card::Data, t!("problem-choose-data"))
                 };
                 let problem = Problem::new(Code::NotFound, why.clone(), path.clone(), action);
                 self.state.setup.problems.insert(card, problem);
@@ -196,8 +196,7 @@ impl App {
     fn repaired(&mut self, req: u64) {
         let said = self.collected.remove(&req).unwrap_or_default();
         let runs = said.iter().filter(|event| matches!(event, Event::Run { .. })).count() as u64;
-        let words = if runs == 1 { "1 run is".to_owned() } else { format!("{} runs are", format::count(runs)) };
-        self.notice(format!("The run database is repaired: {words} listed again"));
+        self.notice(t!("notice-repaired", n = runs, runs = format::count(runs)));
         self.state.engine.problem.take_if(|problem| names_repair(problem));
         self.services.runs.nudge();
     }
@@ -268,9 +267,9 @@ impl App {
                 ask @ (Ask::Preview(_) | Ask::Preflight(_) | Ask::Path(_) | Ask::Drop(_)) => {
                     let problem = Problem::new(
                         Code::Internal,
-                        "the engine stopped while it read this",
+                        t!("problem-engine-stopped-reading"),
                         "",
-                        "try again with Measure again, or choose other files",
+                        t!("problem-measure-again"),
                     );
                     self.take_problem(&ask, problem);
                 }

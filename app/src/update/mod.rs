@@ -25,6 +25,7 @@ use crate::screen::Screen;
 use crate::state::drop::Target;
 use crate::state::settings::{ThemeChoice, ZOOM_RANGE};
 use crate::state::{Ask, Notice, Sheet, State};
+use crate::texts;
 use egui::Context;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -110,6 +111,16 @@ impl App {
         }
     }
 
+    /// This thread and the one for files speak the language of the settings from here on; the reader of runs learns it
+    /// from its request.
+    pub(crate) fn speak(&mut self) {
+        let language = self.state.language();
+        if texts::spoken() != language {
+            texts::speak(language);
+            self.services.files.send(Job::Speak(language));
+        }
+    }
+
     /// Carries out one command.
     pub fn perform(&mut self, ctx: &Context, command: UiCommand) {
         match command {
@@ -122,6 +133,11 @@ impl App {
                 self.apply_look(ctx);
                 self.save_settings();
             }
+            UiCommand::Language(choice) => {
+                self.state.settings.language = choice;
+                self.speak();
+                self.save_settings();
+            }
             UiCommand::Zoom(steps) => self.zoom(ctx, self.state.settings.zoom + 0.1 * steps as f32),
             UiCommand::ZoomReset => self.zoom(ctx, 1.0),
             UiCommand::OpenPalette => self.state.sheet = Some(Sheet::Palette { query: String::new(), chosen: 0 }),
@@ -130,15 +146,15 @@ impl App {
             UiCommand::CloseSheet => self.close_sheet(),
             UiCommand::ChooseFiles => {
                 self.state.drop.meant_for = None;
-                self.services.picker.pick(Pick::Files, "Open models, data or adapters");
+                self.services.picker.pick(Pick::Files, t!("notice-open-files"));
             }
             UiCommand::ChooseFolder => {
                 self.state.drop.meant_for = None;
-                self.services.picker.pick(Pick::Folder, "Open a model folder or a project");
+                self.services.picker.pick(Pick::Folder, t!("notice-open-folder"));
             }
             UiCommand::ChooseKept => {
                 self.state.drop.meant_for = Some(Target::Keep);
-                self.services.picker.pick(Pick::Files, "Texts that must not be forgotten");
+                self.services.picker.pick(Pick::Files, t!("notice-open-kept"));
             }
             UiCommand::EnterPath => self.enter_path(""),
             UiCommand::PathText(text) => {
@@ -162,7 +178,7 @@ impl App {
             }
             UiCommand::Copy(text, what) => {
                 ctx.copy_text(text);
-                self.notice(format!("{what} copied"));
+                self.notice(t!("notice-copied", what = what));
             }
             UiCommand::Reveal(path) => {
                 ctx.open_url(egui::OpenUrl::new_tab(format!("file://{}", path.display())));
@@ -185,7 +201,7 @@ impl App {
         self.state.settings.zoom = (zoom * 20.0).round().clamp(ZOOM_RANGE.0 * 20.0, ZOOM_RANGE.1 * 20.0) / 20.0;
         self.apply_look(ctx);
         self.save_settings();
-        self.notice(format!("Scale {:.0} %", self.state.settings.zoom * 100.0));
+        self.notice(t!("notice-scale", percent = format!("{:.0}", self.state.settings.zoom * 100.0)));
     }
 
     fn close_sheet(&mut self) {
@@ -205,6 +221,7 @@ impl App {
     /// What belongs before each frame, also while the window is hidden.
     pub fn tick(&mut self, ctx: &Context) {
         self.state.now_secs = ctx.time();
+        self.speak();
         if !std::mem::replace(&mut self.started, true) {
             self.services.files.send(Job::LoadSettings);
             self.ask(Command::Methods {}, Ask::Methods);
@@ -223,7 +240,7 @@ impl App {
             Some(Picked::Paths(paths)) if !paths.is_empty() => self.drop_paths(paths),
             Some(Picked::Paths(_)) => self.state.drop.meant_for = None,
             Some(Picked::Unavailable) => {
-                self.enter_path("This system offers no file dialog (no desktop portal answers).");
+                self.enter_path(t!("notice-no-dialog"));
             }
             _ => {}
         }
@@ -275,6 +292,7 @@ impl App {
             site: watch.site.clone(),
             beside: watch.beside.clone(),
             plot_px: if watch.plot_px > 0 { watch.plot_px } else { PLOT_PX },
+            language: self.state.language(),
         };
         if request != self.services.looked {
             self.services.looked = request.clone();

@@ -177,13 +177,9 @@ impl App {
         let Event::Unknown { path, why } = thing else { return };
         let extension = path.extension().map(|end| end.to_string_lossy().to_lowercase()).unwrap_or_default();
         let (card, action) = match extension.as_str() {
-            "gguf" | "safetensors" | "bin" | "pt" | "pth" | "ckpt" | "pkl" => {
-                (Card::Model, "drop a GGUF file or a folder with safetensors and config.json")
-            }
-            "json" | "jsonl" | "csv" | "tsv" | "parquet" | "txt" | "md" => {
-                (Card::Data, "drop JSON Lines, JSON, CSV, TSV, Parquet or plain text")
-            }
-            _ => (Card::Preflight, "drop a model, data, an adapter or a project"),
+            "gguf" | "safetensors" | "bin" | "pt" | "pth" | "ckpt" | "pkl" => (Card::Model, t!("problem-drop-model")),
+            "json" | "jsonl" | "csv" | "tsv" | "parquet" | "txt" | "md" => (Card::Data, t!("problem-drop-data")),
+            _ => (Card::Preflight, t!("problem-drop-any")),
         };
         // "what: why and what to do": the first part is the title, the rest stands below the path.
         let (what, action) = why.split_once(": ").map_or((why.as_str(), action), |(what, rest)| (what, rest));
@@ -318,11 +314,11 @@ fn make_absolute(project: &mut Project) {
 fn said(target: Target, path: &str) -> String {
     let name = format::plain_name(path);
     match target {
-        Target::Model => format!("{name} is the model now"),
-        Target::Data => format!("{name} is the training data now"),
-        Target::Method => format!("Method and rank taken from {name}"),
-        Target::Keep => format!("{name} is kept now"),
-        Target::Project => format!("{name} opened"),
+        Target::Model => t!("notice-is-model", name = name),
+        Target::Data => t!("notice-is-data", name = name),
+        Target::Method => t!("notice-is-method", name = name),
+        Target::Keep => t!("notice-is-kept", name = name),
+        Target::Project => t!("notice-opened", name = name),
     }
 }
 

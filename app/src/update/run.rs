@@ -67,7 +67,7 @@ impl App {
             UiCommand::CopyCurves => {
                 if let Some(text) = super::tables::curves_csv(&self.state) {
                     ctx.copy_text(text);
-                    self.notice("Curves copied as CSV");
+                    self.notice(t!("notice-curves-copied"));
                 }
             }
             UiCommand::SaveTable(plot) => {

@@ -36,8 +36,8 @@ impl App {
             }
             UiCommand::ShowCommand => {
                 self.state.sheet = Some(Sheet::Text {
-                    title: "The equal command line".to_owned(),
-                    note: "It does the same as the Train button; the project file holds every setting.".to_owned(),
+                    title: t!("sheets-command").to_owned(),
+                    note: t!("sheets-command-note").to_owned(),
                     text: command_line(&self.state),
                 });
             }
@@ -45,9 +45,9 @@ impl App {
                 let text = project_file::to_text(&self.state.draft.project).unwrap_or_else(|problem| problem.what);
                 let place = match &self.state.draft.folder {
                     Some(folder) => folder.join(project_file::FILE_NAME).display().to_string(),
-                    None => "not saved yet: the first training asks where".to_owned(),
+                    None => t!("sheets-file-unsaved").to_owned(),
                 };
-                self.state.sheet = Some(Sheet::Text { title: "Project file".to_owned(), note: place, text });
+                self.state.sheet = Some(Sheet::Text { title: t!("sheets-file").to_owned(), note: place, text });
             }
             _ => {}
         }
@@ -78,7 +78,7 @@ pub fn target_hindrance(state: &State, target: &TargetKind) -> Option<String> {
     let row = super::export_run(state)?;
     let card = state.methods.iter().find(|card| card.id == row.method);
     if card.is_some_and(|card| !card.exports_as.iter().any(|format| format == target.format.name())) {
-        return Some("this method does not leave in that form".to_owned());
+        return Some(t!("export-no-form").to_owned());
     }
     if target.format != ExportFormat::Gguf {
         return None;

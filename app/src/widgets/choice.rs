@@ -121,7 +121,7 @@ pub fn select(
 ) -> Option<usize> {
     let c = &theme.colours;
     let response = ui.allocate_rect(rect, Sense::click());
-    let current = chosen.and_then(|index| choices.get(index)).map_or("choose", String::as_str);
+    let current = chosen.and_then(|index| choices.get(index)).map_or_else(|| t!("common-choose"), String::as_str);
     response.widget_info(|| {
         let mut info = WidgetInfo::labeled(Role::ComboBox, true, name);
         info.current_text_value = Some(current.to_owned());

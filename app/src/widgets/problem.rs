@@ -30,7 +30,10 @@ fn tone(theme: &Theme, refusal: bool) -> (Icon, Color32, Color32) {
 /// The report that the copy button gives.
 #[must_use]
 pub fn report(problem: &Problem) -> String {
-    format!("What: {}\nWhere: {}\nNext: {}\nCode: {:?}\n", problem.what, problem.r#where, problem.action, problem.code)
+    let (what, place) = (t!("problem-report-what"), t!("problem-where"));
+    let (next, code) = (t!("problem-next"), t!("problem-report-code"));
+    let Problem { what: happened, r#where, action, code: kind, .. } = problem;
+    format!("{what}: {happened}\n{place}: {where}\n{next}: {action}\n{code}: {kind:?}\n")
 }
 
 /// A narrow problem inside a card; gives its height.
@@ -58,10 +61,10 @@ pub fn in_card(ui: &mut Ui, theme: &Theme, top_left: egui::Pos2, width: f32, pro
         y += text::block(ui, pos2(left, y), inner, &problem.r#where, Type::Mono, c.text2) + 6.0;
     }
     y += text::block(ui, pos2(left, y), inner, &action, Type::Body, c.text) + 6.0;
-    let copy = Button::new("Copy report").weight(Weight::Link).tooltip("Copies what happened, where and what to do");
+    let copy = Button::new(t!("common-copy-report")).weight(Weight::Link).tooltip(t!("common-copy-report-tip"));
     let place = Rect::from_min_size(pos2(left, y), vec2(copy.width(ui), 22.0));
     if copy.show(ui, theme, place).clicked() {
-        out.push(UiCommand::Copy(report(problem), "Report"));
+        out.push(UiCommand::Copy(report(problem), t!("common-report")));
     }
     height
 }
@@ -100,14 +103,14 @@ pub fn wide(
     ui.painter().rect_filled(head, egui::CornerRadius { nw: 5, ne: 5, sw: 0, se: 0 }, area);
     ui.painter().hline(head.left()..=head.right(), head.bottom() + 0.5, Stroke::new(1.0, colour));
     text::icon(ui.painter(), pos2(head.left() + 23.0, head.center().y), icon, 24.0, colour);
-    let copy = Button::new("Copy report").icon(icons::COPY).tooltip("Copies what happened, where and what to do");
+    let copy = Button::new(t!("common-copy-report")).icon(icons::COPY).tooltip(t!("common-copy-report-tip"));
     let copy_width = copy.width(ui);
     let copy_rect =
         Rect::from_min_size(pos2(head.right() - 12.0 - copy_width, head.top() + 10.0), vec2(copy_width, 28.0));
     let words = Rect::from_min_max(pos2(head.left() + 47.0, head.top()), pos2(copy_rect.left() - 12.0, head.bottom()));
     text::data(ui, words, Align::Min, title, Type::Card, c.text);
     if copy.show(ui, theme, copy_rect).clicked() {
-        out.push(UiCommand::Copy(report(problem), "Report"));
+        out.push(UiCommand::Copy(report(problem), t!("common-report")));
     }
     let left = rect.left() + 48.0;
     let value = left + 84.0;
@@ -117,13 +120,13 @@ pub fn wide(
         text::line(ui, Rect::from_min_size(pos2(left, y), vec2(80.0, 18.0)), Align::Min, word, Type::Body, c.text2);
     };
     if !problem.r#where.is_empty() {
-        key(ui, y, "Where");
+        key(ui, y, t!("problem-where"));
         y += text::block(ui, pos2(value, y), width, &problem.r#where, Type::Mono, c.text) + 6.0;
     }
-    key(ui, y, "Do");
+    key(ui, y, t!("problem-do"));
     y += text::block(ui, pos2(value, y), width, &sentence_case(&problem.action), Type::Body, c.text) + 6.0;
     if !safe.is_empty() {
-        key(ui, y, "Safe");
+        key(ui, y, t!("problem-safe"));
         text::icon(ui.painter(), pos2(value + 7.0, y + 9.0), icons::CHECK_CIRCLE, 16.0, c.ok);
         y += text::block(ui, pos2(value + 22.0, y), width - 22.0, safe, Type::Body, c.text) + 6.0;
     }
@@ -132,7 +135,7 @@ pub fn wide(
     }
     ui.painter().hline(left..=rect.right() - 12.0, y.round() + 2.5, Stroke::new(1.0, c.line));
     y += 11.0;
-    key(ui, y + 5.0, "Next");
+    key(ui, y + 5.0, t!("problem-next"));
     for way in ways {
         let weight = if way.primary { Weight::Primary } else { Weight::Normal };
         let button = Button::new(way.label).weight(weight).tooltip(way.price);

@@ -33,16 +33,16 @@ fn the_palette_finds_and_runs_every_command_by_its_name() {
             stage.runs.publish(scenes::unreadable(&folder));
             window.run();
         }
-        assert!(entry.enabled(&window.state().state), "{} cannot be done in a state made for it", entry.name);
+        assert!(entry.enabled(&window.state().state), "{} cannot be done in a state made for it", entry.name.get());
         window.key_press_modifiers(Modifiers::COMMAND, Key::K);
         window.run();
         assert!(matches!(window.state().state.sheet, Some(Sheet::Palette { .. })), "Ctrl+K opens the palette");
-        window.get_by_role_and_label(egui::accesskit::Role::TextInput, "Search commands").type_text(entry.name);
+        window.get_by_role_and_label(egui::accesskit::Role::TextInput, "Search commands").type_text(entry.name.get());
         window.run();
         window.key_press(Key::Enter);
         window.run_steps(3);
         let closed = !matches!(window.state().state.sheet, Some(Sheet::Palette { .. }));
-        assert!(closed, "{} was run from the palette", entry.name);
+        assert!(closed, "{} was run from the palette", entry.name.get());
     }
 }
 

@@ -13,8 +13,9 @@ use temper::reader::events::{EventKind, EventLine};
 use temper::reader::ranks::RankView;
 use temper::reader::snapshot::{CheckpointMark, KeptSet, RunView, RunsSnapshot, SamplePrompt};
 use temper::reader::{ViewRequest, curves};
-use temper::state::settings::ThemeChoice;
+use temper::state::settings::{LanguageChoice, ThemeChoice};
 use temper::testing::{NOW_MILLIS, Stage};
+use temper::texts::{Language, Text};
 use temper_protocol::event::{PreviewRow, QuarantineRow, SiteInfo};
 use temper_protocol::method::{Kind, MethodCard, SettingCard};
 use temper_protocol::project::Source;
@@ -307,10 +308,19 @@ pub(crate) fn inspect(path: &str) -> Event {
 /// The window in a harness.
 pub(crate) type Window = Harness<'static, App>;
 
-/// Presses the topmost button called `name`.
+/// What the window says for an English text in its own language.
+pub(crate) fn said(english: &str) -> &str {
+    match Text::all().find(|text| text.in_language(Language::English) == english) {
+        Some(text) => text.get(),
+        None => english,
+    }
+}
+
+/// Presses the topmost button called `name` in English.
 pub(crate) fn press(window: &mut Window, name: &str) {
     use egui::accesskit::Role;
     use egui_kittest::kittest::Queryable as _;
+    let name = said(name);
     let found = window.query_all_by_role_and_label(Role::Button, name).last();
     found.unwrap_or_else(|| panic!("there is no button called \"{name}\"")).click();
     window.run();
@@ -326,6 +336,11 @@ pub(crate) fn stage() -> (tempfile::TempDir, Stage) {
 
 /// A harness with the window in it, settled.
 pub(crate) fn window(stage: &Stage, size: (f32, f32), dark: bool) -> Harness<'static, App> {
+    window_in(stage, size, dark, LanguageChoice::English)
+}
+
+/// As [`window`], in another language.
+pub(crate) fn window_in(stage: &Stage, size: (f32, f32), dark: bool, language: LanguageChoice) -> Window {
     let app = stage.app();
     let mut harness = Harness::builder()
         .with_size(vec2(size.0, size.1))
@@ -336,6 +351,7 @@ pub(crate) fn window(stage: &Stage, size: (f32, f32), dark: bool) -> Harness<'st
     harness.run();
     let theme = if dark { ThemeChoice::Dark } else { ThemeChoice::Light };
     send(&mut harness, UiCommand::Theme(theme));
+    send(&mut harness, UiCommand::Language(language));
     harness
 }
 

@@ -11,6 +11,8 @@ struct Words {
     ink: Rect,
     clip: Rect,
     text: String,
+    /// The end was replaced by an ellipsis.
+    cut: bool,
 }
 
 fn collect(shape: &Shape, clip: Rect, into: &mut Vec<Words>) {
@@ -19,7 +21,7 @@ fn collect(shape: &Shape, clip: Rect, into: &mut Vec<Words>) {
         Shape::Text(text) => {
             let ink = text.galley.mesh_bounds.translate(text.pos.to_vec2());
             if ink.is_positive() {
-                into.push(Words { ink, clip, text: text.galley.text().to_owned() });
+                into.push(Words { ink, clip, text: text.galley.text().to_owned(), cut: text.galley.elided });
             }
         }
         _ => {}
@@ -46,7 +48,13 @@ fn is_icon(text: &str) -> bool {
     text.chars().all(|letter| ('\u{e000}'..='\u{f8ff}').contains(&letter))
 }
 
-fn check(name: &str, size: (f32, f32), shapes: &[ClippedShape], faults: &mut Vec<String>) {
+/// How many lines end in an ellipsis because there was no room.
+pub(crate) fn cut_lines(shapes: &[ClippedShape]) -> Vec<String> {
+    words(shapes).into_iter().filter(|words| words.cut).map(|words| words.text).collect()
+}
+
+/// Finds words outside their places and over each other.
+pub(crate) fn check(name: &str, size: (f32, f32), shapes: &[ClippedShape], faults: &mut Vec<String>) {
     let window = Rect::from_min_size(Pos2::ZERO, size.into()).expand(0.5);
     let all = words(shapes);
     assert!(all.len() > 20, "{name} shows next to nothing");

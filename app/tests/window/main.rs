@@ -5,6 +5,7 @@ mod beside;
 mod cards;
 mod drops;
 mod exports;
+mod german;
 mod keyboard;
 mod kit;
 mod layout;

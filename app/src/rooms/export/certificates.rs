@@ -27,15 +27,14 @@ pub fn certificates_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     if known.is_empty() && !working && cx.state.export.problem.is_none() {
         panel::surface(ui, cx.theme, rect);
         let area = rect.shrink(20.0);
-        let words = "Choose a target, then Write and check. What was written is opened again, compared with the trained \
-                     model, and the verdict stands here.";
-        empty::show(ui, cx.theme, area, icons::SEAL_CHECK, "Nothing written yet", words, &[]);
+        let words = t!("export-none-lead");
+        empty::show(ui, cx.theme, area, icons::SEAL_CHECK, t!("export-none"), words, &[]);
         return;
     }
     scrolled(ui, rect, "certificates", |ui, area| {
         let mut y = area.top();
         if let Some(found) = &cx.state.export.problem {
-            let title = format!("Not written: {}", found.what);
+            let title = t!("export-not-written", what = found.what);
             let height = problem::wide_height(ui, area.width(), found, "", 0);
             let place = Rect::from_min_size(pos2(area.left(), y), vec2(area.width(), height));
             problem::wide(ui, cx.theme, place, &title, found, "", &[], false, cx.out);
@@ -78,17 +77,19 @@ fn working_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let c = cx.c();
     panel::surface(ui, cx.theme, rect);
     let target = cx.state.export.working.and_then(|index| TARGETS.get(index));
-    let name = target.map_or("the export", |target| target.name);
+    let name = target.map_or_else(|| t!("export-the-export"), |target| target.name.get());
     let running = cx.state.jobs.find(|ask| matches!(ask, Ask::Export(_)));
     let mut lines = Rows::new(rect.shrink(14.0));
-    let title = format!("Writing {name}");
+    let title = t!("export-writing", name = name);
     text::line(ui, lines.next(20.0), Align::Min, &title, Type::Card, c.text);
     let Some((request, running)) = running else { return };
-    let stage = if running.stage.is_empty() { "starting" } else { &running.stage };
+    let stage = if running.stage.is_empty() { t!("export-starting") } else { &running.stage };
     let far = match (running.done, running.total) {
-        (0, 0) => "length not known".to_owned(),
+        (0, 0) => t!("common-length-unknown").to_owned(),
         (done, 0) => format!("{} {}", format::count(done), running.unit),
-        (done, total) => format!("{} of {} {}", format::count(done), format::count(total), running.unit),
+        (done, total) => {
+            t!("frame-done-of", done = format::count(done), total = format::count(total), unit = running.unit)
+        }
     };
     lines.gap(4.0);
     text::data(ui, lines.next(18.0), Align::Min, &crate::reader::words::sentence_case(stage), Type::Body, c.text2);
@@ -97,7 +98,7 @@ fn working_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     lines.gap(4.0);
     let row = lines.next(20.0);
     text::line(ui, row, Align::Min, &far, Type::Body, c.text2);
-    let button = Button::new("Cancel").weight(Weight::Link).tooltip("Stops writing; nothing is left behind");
+    let button = Button::new(t!("common-cancel")).weight(Weight::Link).tooltip(t!("export-cancel-tip"));
     let width = button.width(ui);
     if button.show(ui, cx.theme, row.with_min_x(row.right() - width)).clicked() {
         cx.send(UiCommand::Cancel(request));
@@ -106,9 +107,9 @@ fn working_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
 
 fn title_of(record: &ExportRecord, target: Option<usize>) -> String {
     let format = ExportFormat::from_name(&record.format).map(crate::state::export::format_words);
-    let name = target.and_then(|index| TARGETS.get(index)).map(|target| target.name);
+    let name = target.and_then(|index| TARGETS.get(index)).map(|target| target.name.get());
     let what = name.or(format).unwrap_or(&record.format);
-    if record.pass == Some(true) { format!("Passed: {what}") } else { format!("Refused: {what}") }
+    if record.pass == Some(true) { t!("export-passed", what = what) } else { t!("export-refused", what = what) }
 }
 
 fn why(record: &ExportRecord) -> String {
@@ -135,7 +136,7 @@ fn certificate_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, certificate: &Cert
     ui.painter().rect_filled(head, CornerRadius { nw: 5, ne: 5, sw: 0, se: 0 }, area);
     ui.painter().hline(head.x_range(), head.bottom() + 0.5, Stroke::new(1.0, colour));
     text::icon(ui.painter(), pos2(head.left() + 23.0, head.center().y), icon, 24.0, colour);
-    let show = Button::new("Show folder").icon(icons::FOLDER_OPEN).tooltip("Opens it in the file manager");
+    let show = Button::new(t!("export-show-folder")).icon(icons::FOLDER_OPEN).tooltip(t!("commands-show-folder-help"));
     let width = show.width(ui);
     let button = Rect::from_min_size(pos2(head.right() - 11.0 - width, head.top() + 10.0), vec2(width, 28.0));
     if show.show(ui, cx.theme, button).clicked() {
@@ -146,7 +147,7 @@ fn certificate_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, certificate: &Cert
         };
         cx.send(UiCommand::Reveal(folder));
     }
-    let verify = Button::icon_only(icons::ARROW_CLOCKWISE, "Check again").weight(Weight::Normal);
+    let verify = Button::icon_only(icons::ARROW_CLOCKWISE, t!("export-check-again")).weight(Weight::Normal);
     let again = Rect::from_min_size(pos2(button.left() - 34.0, button.top()), vec2(28.0, 28.0));
     let busy = cx.state.jobs.find(|ask| matches!(ask, Ask::Verify(_))).is_some();
     if verify.enabled(!busy).show(ui, cx.theme, again).clicked() {
@@ -168,7 +169,7 @@ fn certificate_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, certificate: &Cert
         note.push_str(&format!(", {}", format::bytes(record.bytes)));
     }
     if certificate.secs > 0.0 {
-        note.push_str(&format!(", written and compared in {}", format::duration(certificate.secs)));
+        note.push_str(&t!("export-took", time = format::duration(certificate.secs)));
     }
     text::data(ui, words.with_min_y(words.bottom() - 18.0), Align::Min, &note, Type::Body, c.text2);
     let body = Rect::from_min_max(
@@ -189,7 +190,11 @@ fn table(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, made: &[Check]) {
         [name, rows::column(row, 0.37, 0.55), rows::column(row, 0.56, 0.74), rows::column(row, 0.75, 1.0)]
     };
     let head = lines.next(22.0);
-    for (index, name) in ["check", "measured", "limit", "over"].into_iter().enumerate() {
+    for (index, name) in
+        [t!("export-head-check"), t!("export-head-measured"), t!("export-head-limit"), t!("export-head-over")]
+            .into_iter()
+            .enumerate()
+    {
         let align = if index == 0 { Align::Min } else { Align::Max };
         text::line(ui, columns(head)[index], align, name, Type::Caption, c.text2);
     }
@@ -218,7 +223,14 @@ fn verdict(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, certificate: &Certi
         lines.gap(5.0);
         let left = lines.area.left();
         let key = Rect::from_min_size(pos2(left, lines.y), vec2(34.0, 18.0));
-        text::line(ui, key, Align::Min, if passed { "Note" } else { "Why" }, Type::Strong, c.text);
+        text::line(
+            ui,
+            key,
+            Align::Min,
+            if passed { t!("export-note") } else { t!("export-why") },
+            Type::Strong,
+            c.text,
+        );
         let width = lines.area.width() - 36.0;
         lines.y += text::block(ui, pos2(left + 36.0, lines.y), width, &why, Type::Body, c.text) + 5.0;
     }
@@ -226,14 +238,14 @@ fn verdict(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, certificate: &Certi
         return;
     }
     let row = lines.next(34.0);
-    text::line(ui, row.with_max_y(row.top() + 28.0), Align::Min, "Do", Type::Strong, c.text);
+    text::line(ui, row.with_max_y(row.top() + 28.0), Align::Min, t!("export-do"), Type::Strong, c.text);
     let mut x = row.left() + 36.0;
     if checks::is_damaged(&record.checks) {
         // What was written was good: another target would not mend a file that was changed afterwards.
         let size = if record.bytes > 0 { format!(", {}", format::bytes(record.bytes)) } else { String::new() };
-        let label = format!("Write it again{size}");
+        let label = t!("export-write-again", size = size);
         let button = Button::new(&label).icon(icons::ARROW_CLOCKWISE).enabled(cx.state.export.working.is_none());
-        let button = button.tooltip("Writes the same target to the same place, over the changed files, and checks it");
+        let button = button.tooltip(t!("export-write-again-tip"));
         let place = Rect::from_min_size(pos2(x, row.top()), vec2(button.width(ui), 28.0));
         if button.show(ui, cx.theme, place).clicked() {
             cx.send(UiCommand::WriteAgain(Box::new(certificate.clone())));
@@ -248,8 +260,8 @@ fn verdict(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, certificate: &Certi
             continue;
         }
         let size = format::bytes(target.bytes(run.model_parameters, run.trained_parameters));
-        let label = format!("Choose {}, {size}", target.name);
-        let button = Button::new(&label).tooltip("Selects this target; Write and check writes it");
+        let label = t!("export-choose", name = target.name.get(), size = size);
+        let button = Button::new(&label).tooltip(t!("export-choose-tip"));
         let width = button.width(ui);
         if x + width > row.right() {
             break;
@@ -266,7 +278,7 @@ fn foot(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, record: &ExportRecord)
     let c = cx.c();
     let row = lines.next(26.0);
     let ago = format::ago(record.at_millis, cx.state.clock.now_millis());
-    let when = format!("compared {ago}");
+    let when = t!("export-compared", ago = ago);
     let width = text::width(ui, &when, Type::Body);
     text::line(ui, row, Align::Max, &when, Type::Body, c.text2);
     if record.sha256.is_empty() {
@@ -279,7 +291,7 @@ fn foot(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, record: &ExportRecord)
     let pieces = [Piece("sha-256", Type::Body, c.text2), Piece(&short, Type::Mono, c.text)];
     let end = text::pieces(ui, row.with_max_x(row.right() - width - 40.0), &pieces);
     let place = Rect::from_min_size(pos2(end + 6.0, row.top() + 3.0), vec2(20.0, 20.0));
-    if Button::icon_only(icons::COPY, "Copy the hash").show(ui, cx.theme, place).clicked() {
-        cx.send(UiCommand::Copy(record.sha256.clone(), "Hash"));
+    if Button::icon_only(icons::COPY, t!("export-copy-hash")).show(ui, cx.theme, place).clicked() {
+        cx.send(UiCommand::Copy(record.sha256.clone(), t!("export-hash")));
     }
 }

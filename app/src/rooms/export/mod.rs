@@ -47,15 +47,15 @@ pub fn export_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
 fn head(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let c = cx.c();
     let title = Rect::from_min_max(pos2(rect.left() + 4.0, rect.top()), rect.max);
-    let end = text::pieces(ui, title, &[text::Piece("Export", Type::Room, c.text)]);
+    let end = text::pieces(ui, title, &[text::Piece(t!("preflight-export"), Type::Room, c.text)]);
     let Some(current) = export_run(cx.state) else { return };
     let word = Rect::from_min_size(pos2(end + 12.0, rect.top()), vec2(30.0, 28.0));
-    text::line(ui, word, Align::Min, "from", Type::Body, c.text2);
+    text::line(ui, word, Align::Min, t!("export-from"), Type::Body, c.text2);
     let offered: Vec<_> = cx.state.runs.runs.iter().filter(|row| row.adapter.is_some()).collect();
     let names: Vec<String> = offered.iter().map(|row| run_words(cx, row.run)).collect();
     let chosen = offered.iter().position(|row| row.run == current.run);
     let place = Rect::from_min_size(pos2(word.right() + 4.0, rect.top() + 1.0), vec2(236.0, 26.0));
-    if let Some(index) = choice::select(ui, cx.theme, place, "Run to export", &names, chosen)
+    if let Some(index) = choice::select(ui, cx.theme, place, t!("export-run"), &names, chosen)
         && let Some(row) = offered.get(index)
     {
         cx.send(UiCommand::ExportRun(row.run));
@@ -67,31 +67,26 @@ fn head(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
 }
 
 fn run_words(cx: &PanelCtx<'_>, run: u64) -> String {
-    let Some(row) = cx.state.runs.runs.iter().find(|row| row.run == run) else { return format!("run {run}") };
+    let Some(row) = cx.state.runs.runs.iter().find(|row| row.run == run) else { return t!("watch-run", run = run) };
     let card = cx.state.methods.iter().find(|card| card.id == row.method);
     let method = card.map_or(row.method.as_str(), |card| card.title.as_str());
     let step = if row.best_step > 0 {
-        format!("best step {}", format::count(row.best_step))
+        t!("export-best-step", step = format::count(row.best_step))
     } else {
-        format!("step {}", format::count(row.steps))
+        t!("watch-step-is", step = format::count(row.steps))
     };
-    format!("run {run}, {method}, {step}")
+    t!("export-run-words", run = run, method = method, step = step)
 }
 
 fn nothing(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     panel::surface(ui, cx.theme, rect);
     let area = Rect::from_min_size(rect.min + vec2(24.0, 24.0), vec2(rect.width().min(620.0) - 48.0, 160.0));
     let acts = [
-        empty::Act { label: "Go to Setup", icon: icons::SLIDERS_HORIZONTAL, tooltip: "Train a run there first" },
-        empty::Act { label: "Go to Watch", icon: icons::CHART_LINE, tooltip: "See whether a run is going on" },
+        empty::Act { label: t!("commands-go-setup"), icon: icons::SLIDERS_HORIZONTAL, tooltip: t!("export-setup-tip") },
+        empty::Act { label: t!("commands-go-watch"), icon: icons::CHART_LINE, tooltip: t!("export-watch-tip") },
     ];
-    let words = if cx.state.is_training() {
-        "A run is going on. As soon as it ends, or is stopped and kept, its result can be written here for other programs."
-    } else {
-        "A run that has finished, or was stopped and kept, can be written here: as an adapter or as a whole model, each \
-         with a certificate."
-    };
-    match empty::show(ui, cx.theme, area, icons::EXPORT, "No result yet", words, &acts) {
+    let words = if cx.state.is_training() { t!("export-running-lead") } else { t!("export-empty-lead") };
+    match empty::show(ui, cx.theme, area, icons::EXPORT, t!("export-empty"), words, &acts) {
         Some(0) => cx.send(UiCommand::Go(Room::Setup)),
         Some(_) => cx.send(UiCommand::Go(Room::Watch)),
         None => {}
@@ -100,39 +95,46 @@ fn nothing(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
 
 fn what_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let c = cx.c();
-    let (_, inside) = panel::titled(ui, cx.theme, rect, "What is written", "");
+    let (_, inside) = panel::titled(ui, cx.theme, rect, t!("export-what"), "");
     let Some(target) = crate::state::export::TARGETS.get(cx.state.export.target) else { return };
     let mut lines = Rows::new(inside);
     let out = crate::update::export_out(cx.state).display().to_string();
     let row = lines.next(26.0);
-    text::line(ui, row, Align::Min, if target.is_file() { "File" } else { "Folder" }, Type::Body, c.text2);
+    text::line(
+        ui,
+        row,
+        Align::Min,
+        if target.is_file() { t!("data-file") } else { t!("export-folder") },
+        Type::Body,
+        c.text2,
+    );
     let place = Rect::from_min_max(pos2(row.left() + 84.0, row.top() + 1.0), pos2(row.right(), row.bottom() - 1.0));
-    let tip = "Where to write; a refused export is kept under this name with .rejected";
-    let entry = field::Field { tooltip: tip, path: true, ..field::Field::new("Where to write", &out) };
+    let tip = t!("export-where-tip");
+    let entry = field::Field { tooltip: tip, path: true, ..field::Field::new(t!("export-where"), &out) };
     if let Some(text) = field::show(ui, cx.theme, place, entry).committed {
         cx.send(UiCommand::ExportOut((!text.trim().is_empty()).then(|| text.trim().to_owned())));
     }
     let (storage, template) = match cx.state.model_facts() {
         Some(Event::Model { storage, chat_template, .. }) => (storage.as_str(), chat_template.as_str()),
-        _ => ("as trained on", ""),
+        _ => (t!("export-as-trained"), ""),
     };
     use temper_protocol::ExportFormat::{Gguf, GgufLora, Hf, Native, Peft};
     let facts: Vec<(&str, String, &str)> = match target.format {
         Peft | Native => vec![
-            ("Holds", "the change alone".to_owned(), "needs the base model beside it"),
-            ("Numbers", "f32, as trained".to_owned(), "nothing is rounded"),
+            (t!("export-holds"), t!("export-change").to_owned(), t!("export-needs-base")),
+            (t!("export-numbers"), t!("export-f32").to_owned(), t!("export-unrounded")),
         ],
         GgufLora => vec![
-            ("Holds", "the change alone".to_owned(), "needs the base GGUF beside it"),
-            ("Numbers", "f32, as trained".to_owned(), "query and key in llama.cpp's order"),
+            (t!("export-holds"), t!("export-change").to_owned(), t!("export-needs-gguf")),
+            (t!("export-numbers"), t!("export-f32").to_owned(), t!("export-llama-order")),
         ],
         Hf | Gguf => vec![
-            ("Merge base", format!("{storage} as trained on"), "the weights the run started from"),
-            ("Arithmetic", "f32, rounded once".to_owned(), "one tensor at a time"),
+            (t!("export-merge-base"), t!("export-storage-trained", storage = storage), t!("export-merge-base-note")),
+            (t!("export-arithmetic"), t!("export-rounded-once").to_owned(), t!("export-tensor-wise")),
             (
-                "Template",
-                if template.is_empty() { "none".to_owned() } else { template.to_owned() },
-                "the one used in training",
+                t!("export-template"),
+                if template.is_empty() { t!("common-none").to_owned() } else { template.to_owned() },
+                t!("export-template-note"),
             ),
         ],
     };
@@ -144,19 +146,14 @@ fn what_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     }
     if let Some(row) = export_run(cx.state).filter(|_| lines.left() >= 20.0) {
         let size = format::bytes(target.bytes(row.model_parameters, row.trained_parameters));
-        rows::key_value(ui, cx.theme, lines.next(23.0), 84.0, "Needs", &size, "of disk, about; tensors are streamed");
+        rows::key_value(ui, cx.theme, lines.next(23.0), 84.0, t!("export-needs"), &size, t!("export-needs-note"));
     }
 }
 
 fn how_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let c = cx.c();
-    let (_, inside) = panel::titled(ui, cx.theme, rect, "How the certificate is made", "");
-    let steps = [
-        "What was written is opened again by a reader of its own.",
-        "Trained and written model read the same probe prompts.",
-        "Every logit is compared. Limits are fixed beforehand.",
-        "Beyond a limit it is refused, and the reason is said here.",
-    ];
+    let (_, inside) = panel::titled(ui, cx.theme, rect, t!("export-how"), "");
+    let steps = [t!("export-how-1"), t!("export-how-2"), t!("export-how-3"), t!("export-how-4")];
     let mut lines = Rows::new(inside);
     for (index, words) in steps.iter().enumerate() {
         let row = lines.next(24.0);

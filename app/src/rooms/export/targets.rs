@@ -26,7 +26,7 @@ pub fn height(cx: &PanelCtx<'_>, ui: &Ui, width: f32) -> f32 {
 fn reason(cx: &PanelCtx<'_>) -> Option<String> {
     let merged = TARGETS.iter().find(|target| target.format == ExportFormat::Gguf)?;
     let why = target_hindrance(cx.state, merged)?;
-    Some(format!("Merged GGUF is not possible: {}.", why.trim_end_matches('.')))
+    Some(t!("export-no-merged", why = why.trim_end_matches('.')))
 }
 
 /// Result of a target: icon, word, colour.
@@ -34,23 +34,23 @@ fn result(cx: &PanelCtx<'_>, index: usize, hindrance: Option<&str>) -> (Option<I
     let c = cx.c();
     let export = &cx.state.export;
     if export.working == Some(index) {
-        return (Some(icons::DOTS_THREE), "writing", c.info);
+        return (Some(icons::DOTS_THREE), t!("export-is-writing"), c.info);
     }
     if hindrance.is_some() {
-        return (Some(icons::PROHIBIT), "not possible", c.text3);
+        return (Some(icons::PROHIBIT), t!("export-impossible"), c.text3);
     }
     let done = export.certificates.iter().find(|known| known.target == Some(index)).and_then(|known| known.record.pass);
     match done {
-        Some(true) => (Some(icons::CHECK_CIRCLE), "passed", c.ok),
-        Some(false) => (Some(icons::X_CIRCLE), "refused", c.err),
-        None => (None, "ready", c.text2),
+        Some(true) => (Some(icons::CHECK_CIRCLE), t!("export-is-passed"), c.ok),
+        Some(false) => (Some(icons::X_CIRCLE), t!("export-is-refused"), c.err),
+        None => (None, t!("export-is-ready"), c.text2),
     }
 }
 
 /// Shows the panel.
 pub fn targets_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let c = cx.c();
-    let (_, inside) = panel::titled(ui, cx.theme, rect, "Targets", "sizes follow from the numbers of parameters");
+    let (_, inside) = panel::titled(ui, cx.theme, rect, t!("export-targets"), t!("export-targets-note"));
     let mut lines = Rows::new(inside);
     let head = lines.next(22.0);
     rows::table_head(ui, cx.theme, head, 12.0);
@@ -66,7 +66,11 @@ pub fn targets_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
         let result = row.with_min_x(size.right() + 6.0);
         [name, opens, size, result]
     };
-    for (index, name) in ["format", "opens in", "size, MiB", "result"].into_iter().enumerate() {
+    for (index, name) in
+        [t!("export-head-format"), t!("export-head-opens"), t!("export-head-size"), t!("export-head-result")]
+            .into_iter()
+            .enumerate()
+    {
         let align = if index >= 2 { Align::Max } else { Align::Min };
         text::line(ui, columns(head)[index], align, name, Type::Caption, c.text2);
     }
@@ -79,7 +83,7 @@ pub fn targets_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
         let row = lines.next(ROW);
         let chosen = cx.state.export.target == index;
         let wide = row.expand2(vec2(11.0, 0.0));
-        let response = choice::radio(ui, wide, &format!("Target {}", target.name), chosen);
+        let response = choice::radio(ui, wide, &t!("export-target", name = target.name.get()), chosen);
         if chosen {
             ui.painter().rect_filled(wide, 0.0, c.accent_bg);
         } else if response.hovered() {
@@ -95,7 +99,14 @@ pub fn targets_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
         let (icon, word, colour) = result(cx, index, hindrance.as_deref());
         let usable = hindrance.is_none();
         let name_colour = if usable { c.text } else { c.text3 };
-        text::data(ui, name, Align::Min, target.name, if chosen { Type::Strong } else { Type::Body }, name_colour);
+        text::data(
+            ui,
+            name,
+            Align::Min,
+            target.name.get(),
+            if chosen { Type::Strong } else { Type::Body },
+            name_colour,
+        );
         let opens_colour = if usable { c.text2 } else { c.text3 };
         text::data(ui, opens, Align::Min, target.opens_in, Type::Body, opens_colour);
         if let Some(run) = run {
@@ -109,8 +120,8 @@ pub fn targets_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
             text::icon(ui.painter(), pos2(result_place.right() - width - 13.0, row.center().y), icon, 16.0, colour);
         }
         let tip = match &hindrance {
-            None => format!("{}: opens in {}", target.name, target.opens_in),
-            Some(reason) => format!("Not possible: {reason}"),
+            None => t!("export-opens-in", name = target.name.get(), programs = target.opens_in),
+            Some(reason) => t!("export-impossible-because", reason = reason),
         };
         if response.on_hover_text(tip).clicked() && usable {
             cx.send(UiCommand::ExportTarget(index));

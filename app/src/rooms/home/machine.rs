@@ -15,7 +15,7 @@ use temper_protocol::Event;
 /// Shows devices and self-test.
 pub(super) fn machine_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let c = cx.c();
-    let (head, inside) = panel::titled(ui, cx.theme, rect, "This machine", "");
+    let (head, inside) = panel::titled(ui, cx.theme, rect, t!("home-machine"), "");
     let report = cx.state.settings.machine.as_ref();
     let selftest = report.and_then(|report| report.selftest.as_ref());
     let running = cx.state.jobs.find(|ask| *ask == crate::state::Ask::Doctor);
@@ -23,9 +23,9 @@ pub(super) fn machine_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
         && running.is_none()
     {
         let (icon, word, colour, area) = if *pass {
-            (icons::CHECK_CIRCLE, "self-test passed", c.ok, c.ok_bg)
+            (icons::CHECK_CIRCLE, t!("home-selftest-passed"), c.ok, c.ok_bg)
         } else {
-            (icons::X_CIRCLE, "self-test failed", c.err, c.err_bg)
+            (icons::X_CIRCLE, t!("home-selftest-failed"), c.err, c.err_bg)
         };
         let width = bar::chip_width(ui, Some(icon), word);
         bar::chip(ui, pos2(head.right() - width, head.center().y), Some(icon), word, colour, area);
@@ -34,8 +34,7 @@ pub(super) fn machine_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     lines.gap(2.0);
     let devices = report.map(|report| report.devices.as_slice()).unwrap_or_default();
     if devices.is_empty() {
-        let words = "What this machine can do is measured once by the self-test: it trains a small model and \
-                     checks learning, gradients, saving and speed.";
+        let words = t!("home-machine-lead");
         lines.y += text::block(ui, pos2(inside.left(), lines.y), inside.width(), words, Type::Body, c.text2) + 6.0;
     }
     let is_usable = |device: &&Event| matches!(device, Event::Device { usable: true, .. });
@@ -44,15 +43,15 @@ pub(super) fn machine_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
         let Event::Device { kind, name, usable, note, threads, memory_mib } = device else { continue };
         let row = lines.next(22.0);
         let value = if *usable && *threads > 0 {
-            format!("{threads} threads")
+            t!("home-threads", threads = threads)
         } else if *usable {
-            "ready".to_owned()
+            t!("home-ready").to_owned()
         } else {
-            "not used".to_owned()
+            t!("home-not-used").to_owned()
         };
         let key = match kind.as_str() {
-            "cpu" => "Processor",
-            _ => "Graphics",
+            "cpu" => t!("home-processor"),
+            _ => t!("home-graphics"),
         };
         let note = if note.is_empty() { name.clone() } else { format::figures(note) };
         rows::key_value(ui, cx.theme, row, 84.0, key, &value, &note);
@@ -63,15 +62,15 @@ pub(super) fn machine_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
                 cx.theme,
                 row,
                 84.0,
-                "Memory",
+                t!("home-memory"),
                 &format::mib(*memory_mib),
-                if kind == "cpu" { "in all" } else { "on the device" },
+                if kind == "cpu" { t!("home-memory-all") } else { t!("home-memory-device") },
             );
         }
     }
     let places = lines.next(22.0);
     let projects = cx.state.places.projects.display().to_string();
-    text::line(ui, places, Align::Min, "Projects", Type::Body, c.text2);
+    text::line(ui, places, Align::Min, t!("home-projects"), Type::Body, c.text2);
     text::path(ui, places.with_min_x(places.left() + 84.0), &projects, Type::Body, c.text);
     lines.gap(6.0);
     panel::divider(ui, cx.theme, inside, lines.y);
@@ -89,23 +88,34 @@ fn selftest_ui(
     let c = cx.c();
     let row = lines.next(22.0);
     let again = Rect::from_min_size(pos2(row.right() - 24.0, row.top() - 1.0), vec2(24.0, 24.0));
-    let name = if selftest.is_some() { "Run the self-test again" } else { "Run the self-test" };
+    let name = if selftest.is_some() { t!("home-selftest-again") } else { t!("home-selftest-run") };
     cx.press(ui, Id::Doctor, Button::icon_only(icons::ARROW_CLOCKWISE, name).enabled(running.is_none()), again);
     let words = row.with_max_x(again.left() - 6.0);
     if let Some(running) = running {
-        let stage = if running.stage.is_empty() { "training a small model" } else { &running.stage };
-        text::pieces(ui, words, &[Piece("Self-test", Type::Strong, c.text), Piece(stage, Type::Body, c.text2)]);
+        let stage = if running.stage.is_empty() { t!("home-selftest-stage") } else { &running.stage };
+        text::pieces(
+            ui,
+            words,
+            &[Piece(t!("common-selftest"), Type::Strong, c.text), Piece(stage, Type::Body, c.text2)],
+        );
         let bar_rect = lines.next(12.0).with_max_x(again.left());
         let thin = Rect::from_center_size(bar_rect.center(), vec2(bar_rect.width(), 4.0));
-        bar::progress(ui, cx.theme, thin, "Self-test", running.share(), c.accent);
+        bar::progress(ui, cx.theme, thin, t!("common-selftest"), running.share(), c.accent);
         return;
     }
     let Some(Event::Selftest { pass, text: said, secs, tokens_per_sec, gemm_gflops }) = selftest else {
-        text::pieces(ui, words, &[Piece("Self-test", Type::Strong, c.text), Piece("not run yet", Type::Body, c.text2)]);
+        text::pieces(
+            ui,
+            words,
+            &[
+                Piece(t!("common-selftest"), Type::Strong, c.text),
+                Piece(t!("home-selftest-never"), Type::Body, c.text2),
+            ],
+        );
         return;
     };
-    let took = format!("took {}", format::duration(*secs));
-    text::pieces(ui, words, &[Piece("Self-test", Type::Strong, c.text), Piece(&took, Type::Body, c.text2)]);
+    let took = t!("home-selftest-took", time = format::duration(*secs));
+    text::pieces(ui, words, &[Piece(t!("common-selftest"), Type::Strong, c.text), Piece(&took, Type::Body, c.text2)]);
     let (icon, colour) = if *pass { (icons::CHECK_CIRCLE, c.ok) } else { (icons::X_CIRCLE, c.err) };
     text::icon(ui.painter(), pos2(lines.area.left() + 8.0, lines.y + 9.0), icon, 16.0, colour);
     let width = lines.area.width() - 22.0;
@@ -113,8 +123,8 @@ fn selftest_ui(
     lines.y +=
         text::clipped_block(ui, pos2(lines.area.left() + 22.0, lines.y), width, 2, &said, Type::Body, c.text) + 2.0;
     for (name, figure, unit) in [
-        ("Speed", format::speed(*tokens_per_sec), "tokens a second, small model"),
-        ("Products", format::count(gemm_gflops.round().max(0.0) as u64), "billion operations a second"),
+        (t!("home-speed"), format::speed(*tokens_per_sec), t!("home-speed-unit")),
+        (t!("home-products"), format::count(gemm_gflops.round().max(0.0) as u64), t!("home-products-unit")),
     ] {
         if lines.left() < 18.0 {
             return;
@@ -133,14 +143,13 @@ const SIZES: [(&str, f64, f64); 4] =
 /// Shows which sizes of models fit.
 pub(super) fn fits_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let c = cx.c();
-    let note = "estimated, LoRA rank 16 on 4-bit weights";
-    let (_, inside) = panel::titled(ui, cx.theme, rect, "What fits here", note);
+    let note = t!("home-fits-note");
+    let (_, inside) = panel::titled(ui, cx.theme, rect, t!("home-fits"), note);
     let report = cx.state.settings.machine.as_ref();
     let gflops = match report.and_then(|report| report.selftest.as_ref()) {
         Some(Event::Selftest { gemm_gflops, .. }) if *gemm_gflops > 0.0 => *gemm_gflops,
         _ => {
-            let words =
-                "The self-test measures this machine's speed; then the sizes of models that fit are listed here.";
+            let words = t!("home-fits-lead");
             text::block(ui, inside.min, inside.width(), words, Type::Body, c.text2);
             return;
         }
@@ -150,9 +159,9 @@ pub(super) fn fits_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let head = lines.next(22.0);
     rows::table_head(ui, cx.theme, head, 12.0);
     for (from, to, align, name) in [
-        (0.0, 0.22, Align::Max, "parameters"),
-        (0.3, 0.62, Align::Max, "tokens per second"),
-        (0.66, 1.0, Align::Max, "memory, GiB"),
+        (0.0, 0.22, Align::Max, t!("common-parameters")),
+        (0.3, 0.62, Align::Max, t!("home-fits-speed")),
+        (0.66, 1.0, Align::Max, t!("home-fits-memory")),
     ] {
         text::line(ui, rows::column(head, from, to), align, name, Type::Caption, c.text2);
     }
@@ -170,8 +179,8 @@ pub(super) fn fits_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
             text::line(ui, rows::column(row, 0.3, 0.62), Align::Max, &format::speed(speed), Type::Mono, c.text);
             text::line(ui, rows::column(row, 0.66, 1.0), Align::Max, &gib, Type::Mono, c.text);
         } else {
-            text::line(ui, rows::column(row, 0.3, 0.62), Align::Max, "does not fit", Type::Body, c.warn);
-            let of = format!("{gib} of {:.1}", memory / 1024.0);
+            text::line(ui, rows::column(row, 0.3, 0.62), Align::Max, t!("home-fits-not"), Type::Body, c.warn);
+            let of = t!("home-fits-of", gib = gib, memory = format!("{:.1}", memory / 1024.0));
             text::line(ui, rows::column(row, 0.66, 1.0), Align::Max, &of, Type::Mono, c.warn);
         }
     }

@@ -44,7 +44,7 @@ pub fn home_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
 /// A few keys, so that the palette is found; the help has all of them.
 fn keys_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let c = cx.c();
-    let (_, inside) = panel::titled(ui, cx.theme, rect, "Keys worth knowing", "");
+    let (_, inside) = panel::titled(ui, cx.theme, rect, t!("home-keys"), "");
     let mut lines = Rows::new(inside);
     for id in [Id::Palette, Id::Train, Id::Pause, Id::Undo, Id::GoWatch, Id::Help] {
         if lines.left() < 22.0 {
@@ -56,20 +56,16 @@ fn keys_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
         let keys = entry.keys(ui.ctx()).unwrap_or_default();
         text::line(ui, row, Align::Max, &keys, Type::MonoCaption, c.text);
         let words = Rect::from_min_max(pos2(row.left() + 24.0, row.top()), pos2(row.right() - 90.0, row.bottom()));
-        let help = if cx.compact { "" } else { entry.help };
-        let pieces = [Piece(entry.name, Type::Body, c.text), Piece(help, Type::Body, c.text2)];
+        let help = if cx.compact { "" } else { entry.help.get() };
+        let pieces = [Piece(entry.name.get(), Type::Body, c.text), Piece(help, Type::Body, c.text2)];
         text::pieces(ui, words, &pieces);
     }
 }
 
 fn private_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let c = cx.c();
-    let (_, inside) = panel::titled(ui, cx.theme, rect, "Private by default", "");
-    let lines = [
-        "No telemetry: there is nothing to switch off.",
-        "No network: the program makes no connection.",
-        "Your texts stay in your files; only hashes are kept.",
-    ];
+    let (_, inside) = panel::titled(ui, cx.theme, rect, t!("home-private"), "");
+    let lines = [t!("home-private-telemetry"), t!("home-private-network"), t!("home-private-texts")];
     let mut rows = Rows::new(inside);
     for words in lines {
         let row = rows.next(20.0);

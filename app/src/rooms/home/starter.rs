@@ -22,33 +22,33 @@ struct Fact {
 fn starter_facts(cx: &PanelCtx<'_>) -> [Fact; 4] {
     let model = match cx.state.known.get("builtin:starter") {
         Some(Event::Model { parameters, storage, disk_bytes, .. }) => [
-            format!("{} parameters", format::parameters(*parameters)),
+            t!("home-starter-parameters", parameters = format::parameters(*parameters)),
             format!("{storage}, {}", format::bytes(*disk_bytes)),
         ],
-        _ => ["a small Llama type".to_owned(), "part of the program".to_owned()],
+        _ => [t!("home-starter-model").to_owned(), t!("home-starter-bundled").to_owned()],
     };
     let data = match cx.state.known.get("builtin:starter-data") {
         Some(Event::Dataset { rows, schema, .. }) => {
-            [format!("{} rows", format::count(*rows)), format::schema_words(schema)]
+            [t!("home-starter-rows", rows = format::count(*rows)), format::schema_words(schema)]
         }
-        _ => ["questions and answers".to_owned(), "part of the program".to_owned()],
+        _ => [t!("home-starter-questions").to_owned(), t!("home-starter-bundled").to_owned()],
     };
     let lora = cx.state.methods.iter().find(|card| card.id == "lora");
-    let method = ["two thin matrices".to_owned(), "beside each weight".to_owned()];
+    let method = [t!("home-starter-method").to_owned(), t!("home-starter-beside").to_owned()];
     [
-        Fact { icon: icons::CUBE, part: "Model", name: "Starter".to_owned(), lines: model },
-        Fact { icon: icons::TABLE, part: "Data", name: "Starter data".to_owned(), lines: data },
+        Fact { icon: icons::CUBE, part: t!("common-model"), name: t!("home-starter-name").to_owned(), lines: model },
+        Fact { icon: icons::TABLE, part: t!("common-data"), name: t!("home-starter-data").to_owned(), lines: data },
         Fact {
             icon: icons::PUZZLE_PIECE,
-            part: "Method",
+            part: t!("common-method"),
             name: lora.map_or_else(|| "LoRA".to_owned(), |card| card.title.clone()),
             lines: method,
         },
         Fact {
             icon: icons::SHIELD_CHECK,
-            part: "Keep",
-            name: "Four kept sets".to_owned(),
-            lines: ["prose, instructions,".to_owned(), "code, arithmetic".to_owned()],
+            part: t!("common-keep"),
+            name: t!("home-starter-kept").to_owned(),
+            lines: [t!("home-starter-kept-1").to_owned(), t!("home-starter-kept-2").to_owned()],
         },
     ]
 }
@@ -62,13 +62,12 @@ pub(super) fn starter_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let primary = cx.button(ui, Id::TrainExample).weight(Weight::Primary);
     cx.press(ui, Id::TrainExample, primary, button);
     let second = Rect::from_min_size(pos2(button.left(), button.bottom() + 6.0), vec2(132.0, 28.0));
-    let look = Button::new("Open, look first").tooltip("Copies the example and opens it in Setup, ready to train");
+    let look = Button::new(t!("home-look-first")).tooltip(t!("home-look-first-tip"));
     cx.press(ui, Id::OpenExample, look, second);
     let words = inner.width() - 148.0;
     let title = Rect::from_min_size(inner.min, vec2(words, 20.0));
-    text::data(ui, title, Align::Min, "Start here: adapt a small model to a task", Type::Room, c.text);
-    let lead = "Everything is bundled: a small model, data, and the material it must not forget. It trains on this \
-                machine, nothing is fetched.";
+    text::data(ui, title, Align::Min, t!("home-start"), Type::Room, c.text);
+    let lead = t!("home-start-lead");
     text::block(ui, inner.min + vec2(0.0, 27.0), words, lead, Type::Lead, c.text2);
     let facts = starter_facts(cx);
     let top = inner.top() + 76.0;
@@ -95,7 +94,7 @@ pub(super) fn starter_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let mut below = Rows::new(Rect::from_min_max(pos2(inner.left(), top + 106.0), inner.max));
     let expect = example_result(cx);
     let head = below.next(18.0);
-    text::line(ui, head, Align::Min, "What you will see", Type::Body, c.text2);
+    text::line(ui, head, Align::Min, t!("home-expect"), Type::Body, c.text2);
     below.gap(3.0);
     for (word, line) in expect {
         let row = below.next(19.0);
@@ -111,26 +110,19 @@ fn example_result(cx: &PanelCtx<'_>) -> Vec<(&'static str, String)> {
         && let (Some(base), Some(best)) = (result.base_loss, result.best_loss)
     {
         let forgetting = match result.forgetting {
-            Some(nats) => format!("{} nats on the worst kept set", format::signed_nats(nats)),
-            None => "was not measured".to_owned(),
+            Some(nats) => t!("home-expect-forgetting", nats = format::signed_nats(nats)),
+            None => t!("home-expect-unmeasured").to_owned(),
         };
         return vec![
-            (
-                "loss",
-                format!(
-                    "{} to {} nats on rows it has not seen, last time here",
-                    format::nats(base),
-                    format::nats(best)
-                ),
-            ),
-            ("forgetting", forgetting),
-            ("time", format::duration(result.wall_secs)),
+            (t!("common-loss"), t!("home-expect-loss", base = format::nats(base), best = format::nats(best))),
+            (t!("common-forgetting"), forgetting),
+            (t!("home-expect-time"), format::duration(result.wall_secs)),
         ];
     }
     vec![
-        ("loss", "falls on rows the model has not seen".to_owned()),
-        ("forgetting", "is measured on four kept sets, against a budget".to_owned()),
-        ("samples", "answers before and after, side by side".to_owned()),
-        ("export", "files for other programs, with a certificate".to_owned()),
+        (t!("common-loss"), t!("home-expect-loss-words").to_owned()),
+        (t!("common-forgetting"), t!("home-expect-forgetting-words").to_owned()),
+        (t!("home-expect-samples"), t!("home-expect-samples-words").to_owned()),
+        (t!("home-expect-export"), t!("home-expect-export-words").to_owned()),
     ]
 }

@@ -26,15 +26,9 @@ pub(super) fn drop_zone(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     y += 36.0;
     let row = |y: f32, height: f32| Rect::from_min_size(pos2(rect.left() + 12.0, y), vec2(rect.width() - 24.0, height));
     let (title, words) = if cx.state.drops_work {
-        (
-            "Drop a model, data, an adapter or a project anywhere on this window",
-            "Before you let go, the window says what it is and where it will go. Files stay where they are.",
-        )
+        (t!("home-drop"), t!("home-drop-lead"))
     } else {
-        (
-            "Choose a model, data, an adapter or a project",
-            "This window system (Wayland) reports no dropped files: use a dialog or paste a path.",
-        )
+        (t!("home-choose"), t!("home-choose-lead"))
     };
     text::line(ui, row(y, 20.0), Align::Center, title, Type::Card, c.text);
     text::line(ui, row(y + 21.0, 18.0), Align::Center, words, Type::Body, c.text2);
@@ -60,10 +54,18 @@ pub(super) fn drop_zone(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
 fn kinds(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let c = cx.c();
     let kinds = [
-        (icons::CUBE, "Models", "GGUF, safetensors"),
-        (icons::TABLE, "Data", if cx.compact { "JSONL, CSV" } else { "JSONL, CSV, Parquet" }),
-        (icons::PUZZLE_PIECE, "Adapters", "PEFT, GGUF LoRA"),
-        (icons::ARCHIVE, "Projects", if cx.compact { "project.toml" } else { "folder or project.toml" }),
+        (icons::CUBE, t!("home-kind-models"), t!("home-kind-models-files")),
+        (
+            icons::TABLE,
+            t!("home-kind-data"),
+            if cx.compact { t!("home-kind-data-short") } else { t!("home-kind-data-files") },
+        ),
+        (icons::PUZZLE_PIECE, t!("home-kind-adapters"), t!("home-kind-adapters-files")),
+        (
+            icons::ARCHIVE,
+            t!("home-kind-projects"),
+            if cx.compact { t!("home-kind-projects-short") } else { t!("home-kind-projects-files") },
+        ),
     ];
     let width = rect.width() / 4.0;
     for (index, (icon, name, files)) in kinds.into_iter().enumerate() {
@@ -78,13 +80,13 @@ fn kinds(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
 /// Shows the recent projects.
 pub(super) fn recent_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let c = cx.c();
-    let (_, inside) = panel::titled(ui, cx.theme, rect, "Recent projects", "with the result of their last run");
+    let (_, inside) = panel::titled(ui, cx.theme, rect, t!("home-recent"), t!("home-recent-note"));
     let recents = &cx.state.settings.recents;
     if recents.is_empty() {
         let mut lines = Rows::new(inside);
         let row = lines.next(20.0);
-        text::line(ui, row, Align::Min, "Nothing here yet.", Type::Strong, c.text);
-        let words = "Each project you open is listed with its last result: loss, forgetting and time.";
+        text::line(ui, row, Align::Min, t!("home-recent-none"), Type::Strong, c.text);
+        let words = t!("home-recent-lead");
         lines.y += text::block(ui, pos2(inside.left(), lines.y), inside.width(), words, Type::Body, c.text2) + 8.0;
         let button = cx.button(ui, Id::NewProject);
         let width = button.width(ui);
@@ -95,11 +97,11 @@ pub(super) fn recent_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let head = lines.next(22.0);
     rows::table_head(ui, cx.theme, head, 12.0);
     let columns = [
-        (0.0, 0.30, Align::Min, "project"),
-        (0.30, 0.52, Align::Min, "model"),
-        (0.52, 0.74, Align::Max, "loss, nats"),
-        (0.74, 0.88, Align::Max, "forgetting"),
-        (0.88, 1.0, Align::Max, "opened"),
+        (0.0, 0.30, Align::Min, t!("home-column-project")),
+        (0.30, 0.52, Align::Min, t!("home-column-model")),
+        (0.52, 0.74, Align::Max, t!("home-column-loss")),
+        (0.74, 0.88, Align::Max, t!("home-column-forgetting")),
+        (0.88, 1.0, Align::Max, t!("home-column-opened")),
     ];
     for (from, to, align, name) in columns {
         text::line(ui, rows::column(head, from, to), align, name, Type::Caption, c.text2);
@@ -116,7 +118,7 @@ pub(super) fn recent_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
 fn recent_row(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, recent: &Recent) {
     let c = cx.c();
     let response = ui.allocate_rect(row.expand2(vec2(8.0, 0.0)), Sense::click());
-    response.widget_info(|| WidgetInfo::labeled(Role::Button, true, format!("Open {}", recent.name)));
+    response.widget_info(|| WidgetInfo::labeled(Role::Button, true, t!("home-open", name = recent.name)));
     if response.hovered() {
         ui.painter().rect_filled(response.rect, 4.0, c.hover);
     }
@@ -132,12 +134,14 @@ fn recent_row(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, recent: &Recent) {
     let (loss, forgetting) = match &recent.result {
         Some(result) => {
             let loss = match (result.base_loss, result.best_loss) {
-                (Some(base), Some(best)) => format!("{} to {}", format::nats(base), format::nats(best)),
-                _ => "not validated".to_owned(),
+                (Some(base), Some(best)) => {
+                    t!("home-loss-change", base = format::nats(base), best = format::nats(best))
+                }
+                _ => t!("home-not-validated").to_owned(),
             };
-            (loss, result.forgetting.map_or_else(|| "not measured".to_owned(), format::signed_nats))
+            (loss, result.forgetting.map_or_else(|| t!("home-not-measured").to_owned(), format::signed_nats))
         }
-        None => ("no run yet".to_owned(), String::new()),
+        None => (t!("home-no-run").to_owned(), String::new()),
     };
     // Figures stand in the mono face, words in the text face.
     let kind = |cell: &str| if cell.contains(|letter: char| letter.is_ascii_digit()) { Type::Mono } else { Type::Body };

@@ -23,7 +23,7 @@ pub fn data_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let fresh = fresh_preview(cx);
     let first = draft.project.data.train.first().and_then(|source| cx.state.known.get(&draft.resolve(source.path())));
     let ready = chosen && (fresh.is_some() || (first.is_some() && !draft.has_model()));
-    let inside = panel::card(ui, cx.theme, rect, icons::TABLE, "Data", mark(cx, Card::Data, ready, chosen));
+    let inside = panel::card(ui, cx.theme, rect, icons::TABLE, t!("common-data"), mark(cx, Card::Data, ready, chosen));
     scrolled(ui, inside, "data card", |ui, area| {
         let used = card_problem(cx, ui, area, Card::Data);
         let area = area.with_min_y(area.top() + used);
@@ -43,17 +43,12 @@ fn fresh_preview<'a>(cx: &PanelCtx<'a>) -> Option<&'a Event> {
 
 fn nothing(cx: &PanelCtx<'_>, ui: &mut Ui, area: Rect) {
     let acts = [
-        empty::Act {
-            label: "Choose files…",
-            icon: icons::FILE_TEXT,
-            tooltip: "JSON Lines, JSON, CSV, TSV, Parquet or plain text",
-        },
-        empty::Act { label: "Use the starter data", icon: icons::TABLE, tooltip: "The small bundled data set" },
+        empty::Act { label: t!("data-choose"), icon: icons::FILE_TEXT, tooltip: t!("data-choose-tip") },
+        empty::Act { label: t!("data-starter"), icon: icons::TABLE, tooltip: t!("data-starter-tip") },
     ];
     let area = area.with_min_y(area.top() + 12.0);
-    let words = "Drop rows of text here: JSON Lines, JSON, CSV, TSV, Parquet or plain text. How they are read is shown \
-                 before anything is trained.";
-    match empty::show(ui, cx.theme, area, icons::TABLE, "No data yet", words, &acts) {
+    let words = t!("data-none-lead");
+    match empty::show(ui, cx.theme, area, icons::TABLE, t!("data-none"), words, &acts) {
         Some(0) => cx.send(UiCommand::ChooseFiles),
         Some(_) => cx.edit("data.train", |project| {
             project.data.train = vec![Source::Path("builtin:starter-data".to_owned())];
@@ -67,7 +62,7 @@ fn filled(cx: &PanelCtx<'_>, ui: &mut Ui, area: Rect, facts: Option<&Event>, pre
     let mut lines = Rows::new(area.with_min_y(area.top() + 6.0));
     let sources = &cx.state.draft.project.data.train;
     let name = sources.first().map(|source| format::plain_name(source.path())).unwrap_or_default();
-    let name = if sources.len() > 1 { format!("{name} and {} more", sources.len() - 1) } else { name };
+    let name = if sources.len() > 1 { t!("data-and-more", name = name, more = sources.len() - 1) } else { name };
     let row = lines.next(22.0);
     let count = match (preview, facts) {
         (Some(Event::Preview { rows, .. }), _) => Some((*rows, true)),
@@ -75,7 +70,7 @@ fn filled(cx: &PanelCtx<'_>, ui: &mut Ui, area: Rect, facts: Option<&Event>, pre
         _ => None,
     };
     let count_words = count.map_or_else(String::new, |(rows, whole)| {
-        format!("{}{} rows", format::count(rows), if whole { "" } else { "+" })
+        t!("data-rows", rows = format!("{}{}", format::count(rows), if whole { "" } else { "+" }))
     });
     let width = text::width(ui, &count_words, Type::Body);
     text::line(ui, row, Align::Max, &count_words, Type::Body, c.text2);
@@ -92,24 +87,24 @@ fn filled(cx: &PanelCtx<'_>, ui: &mut Ui, area: Rect, facts: Option<&Event>, pre
 fn seen(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, facts: Option<&Event>) {
     let c = cx.c();
     if let Some(Event::Dataset { format: container, schema, confidence, bad_rows, columns, .. }) = facts {
-        let sure = format!("confidence {confidence:.2}");
-        rows::key_value(ui, cx.theme, lines.next(22.0), KEY, "Read as", &format::schema_words(schema), &sure);
-        rows::key_value(ui, cx.theme, lines.next(22.0), KEY, "File", container, "");
-        rows::key_value(ui, cx.theme, lines.next(22.0), KEY, "Columns", &columns.join(", "), "");
+        let sure = t!("data-confidence", confidence = format!("{confidence:.2}"));
+        rows::key_value(ui, cx.theme, lines.next(22.0), KEY, t!("data-read-as"), &format::schema_words(schema), &sure);
+        rows::key_value(ui, cx.theme, lines.next(22.0), KEY, t!("data-file"), container, "");
+        rows::key_value(ui, cx.theme, lines.next(22.0), KEY, t!("data-columns"), &columns.join(", "), "");
         if *bad_rows > 0 {
-            let aside = format!("{} rows", format::count(*bad_rows));
-            rows::key_value(ui, cx.theme, lines.next(22.0), KEY, "Set aside", &aside, "");
+            let aside = t!("data-rows", rows = format::count(*bad_rows));
+            rows::key_value(ui, cx.theme, lines.next(22.0), KEY, t!("data-aside"), &aside, "");
         }
         lines.gap(6.0);
     }
     let words = if cx.state.setup.problems.contains_key(&Card::Data) {
         return;
     } else if !cx.state.draft.has_model() {
-        "Choose a model too: its tokenizer says how many tokens these rows are."
+        t!("data-needs-model")
     } else if cx.state.jobs.is_empty() && cx.state.draft.is_saved() {
-        "Waiting for the model."
+        t!("data-waits-model")
     } else {
-        "Reading all rows as the model sees them."
+        t!("data-reading")
     };
     lines.y += text::block(ui, pos2(lines.area.left(), lines.y), lines.area.width(), words, Type::Body, c.text2);
 }
@@ -136,21 +131,21 @@ fn read(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, preview: &Event) {
         return;
     };
     let c = cx.c();
-    let sure = format!("confidence {confidence:.2}");
-    rows::key_value(ui, cx.theme, lines.next(22.0), KEY, "Read as", &format::schema_words(schema), &sure);
-    let split = format!("{} train", format::count(*train_rows));
+    let sure = t!("data-confidence", confidence = format!("{confidence:.2}"));
+    rows::key_value(ui, cx.theme, lines.next(22.0), KEY, t!("data-read-as"), &format::schema_words(schema), &sure);
+    let split = t!("data-train-rows", rows = format::count(*train_rows));
     rows::key_value(
         ui,
         cx.theme,
         lines.next(22.0),
         KEY,
-        "Split",
+        t!("data-split"),
         &split,
-        &format!("{} validation", format::count(*validation_rows)),
+        &t!("data-validation-rows", rows = format::count(*validation_rows)),
     );
     let share = if *tokens > 0 { *trained_tokens as f64 / *tokens as f64 } else { 0.0 };
-    let trained = format!("{} trained ({})", format::tokens(*trained_tokens), format::percent(share));
-    rows::key_value(ui, cx.theme, lines.next(22.0), KEY, "Tokens", &format::tokens(*tokens), &trained);
+    let trained = t!("data-trained", tokens = format::tokens(*trained_tokens), share = format::percent(share));
+    rows::key_value(ui, cx.theme, lines.next(22.0), KEY, t!("data-tokens"), &format::tokens(*tokens), &trained);
     if *bad_rows > 0 || *cut_rows > 0 {
         lines.gap(2.0);
         look(cx, ui, lines.next(28.0), *bad_rows, *cut_rows, !quarantine.is_empty());
@@ -167,8 +162,8 @@ fn read(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, preview: &Event) {
     panel::divider(ui, cx.theme, lines.area, lines.y + 3.0);
     lines.gap(7.0);
     let row = lines.next(22.0);
-    text::line(ui, row, Align::Min, "Length in tokens", Type::Strong, c.text);
-    let note = format!("median {}  longest {}", format::count(*median_tokens), format::count(*longest_tokens));
+    text::line(ui, row, Align::Min, t!("data-length"), Type::Strong, c.text);
+    let note = t!("data-median", median = format::count(*median_tokens), longest = format::count(*longest_tokens));
     text::line(ui, row, Align::Max, &note, Type::Body, c.text2);
     let height = (lines.left() - 5.0).clamp(96.0, 200.0);
     let place = lines.next(height);
@@ -182,14 +177,14 @@ fn look(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, bad: u64, cut: u64, can_show:
     text::icon(ui.painter(), pos2(row.left() + 15.0, row.center().y), icons::WARNING, 16.0, c.warn);
     let mut parts = Vec::new();
     if bad > 0 {
-        parts.push(format!("{} rows set aside", format::count(bad)));
+        parts.push(t!("data-rows-aside", rows = format::count(bad)));
     }
     if cut > 0 {
-        parts.push(format!("{} rows cut", format::count(cut)));
+        parts.push(t!("data-rows-cut", rows = format::count(cut)));
     }
     let shown = cx.state.setup.show_aside;
-    let button = Button::new(if shown { "Hide" } else { "Show" }).weight(Weight::Link);
-    let button = button.tooltip("Lines that do not fit, with the reason").name("Rows set aside");
+    let button = Button::new(if shown { t!("common-hide") } else { t!("common-show") }).weight(Weight::Link);
+    let button = button.tooltip(t!("data-aside-tip")).name(t!("data-aside-name"));
     let width = button.width(ui);
     let place = Rect::from_min_size(pos2(row.right() - 8.0 - width, row.top() + 4.0), vec2(width, 20.0));
     let words = Rect::from_min_max(pos2(row.left() + 28.0, row.top()), pos2(place.left() - 8.0, row.bottom()));
@@ -202,17 +197,17 @@ fn look(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, bad: u64, cut: u64, can_show:
 /// Rows set aside: file, line, reason.
 fn aside(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, quarantine: &[event::QuarantineRow], all: u64) {
     let c = cx.c();
-    section(cx, ui, lines.next(24.0), "Set aside", "never trained, never dropped");
+    section(cx, ui, lines.next(24.0), t!("data-aside"), t!("data-aside-note"));
     for bad in quarantine {
         let file = format::file_name(&bad.file.display().to_string()).to_owned();
-        let place = format!("{file}, line {}", format::count(bad.line));
+        let place = t!("data-line", file = file, line = format::count(bad.line));
         text::data(ui, lines.next(18.0), Align::Min, &place, Type::Mono, c.text);
         let top = pos2(lines.area.left(), lines.y);
         lines.y += text::block(ui, top, lines.area.width(), &bad.reason, Type::Body, c.text2) + 6.0;
     }
     let more = all.saturating_sub(quarantine.len() as u64);
     if more > 0 {
-        let words = format!("{} more of the same kind", format::count(more));
+        let words = t!("data-more-same", more = format::count(more));
         text::line(ui, lines.next(20.0), Align::Min, &words, Type::Body, c.text2);
     }
 }
@@ -242,7 +237,7 @@ fn columns(
         return;
     }
     let c = cx.c();
-    section(cx, ui, lines.next(24.0), "Columns", "click a role to change it");
+    section(cx, ui, lines.next(24.0), t!("data-columns"), t!("data-columns-note"));
     let mut choices: Vec<String> = roles(schema).iter().map(|role| (*role).to_owned()).collect();
     for role in mapping.values() {
         if !choices.contains(role) {
@@ -258,7 +253,7 @@ fn columns(
         text::icon(ui.painter(), pos2(place.right() + 12.0, row.center().y), icons::ARROW_RIGHT, 14.0, c.text2);
         let pick = Rect::from_min_max(pos2(place.right() + 24.0, place.top()), pos2(row.right(), place.bottom()));
         let chosen = choices.iter().position(|choice| choice == role);
-        let name = format!("Role of column {column}");
+        let name = t!("data-role", column = column);
         if let Some(index) = choice::select(ui, cx.theme, pick, &name, &choices, chosen)
             && let Some(new_role) = choices.get(index).cloned()
         {
@@ -276,7 +271,7 @@ fn columns(
 
 fn first_rows(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, examples: &[event::PreviewRow]) {
     let c = cx.c();
-    section(cx, ui, lines.next(22.0), "First rows", "as the model sees them");
+    section(cx, ui, lines.next(22.0), t!("data-first-rows"), t!("data-first-rows-note"));
     let head = lines.next(20.0);
     rows::table_head(ui, cx.theme, head, 12.0);
     let columns = |row: Rect| {
@@ -287,7 +282,10 @@ fn first_rows(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, examples: &[even
         let output = Rect::from_min_max(pos2(middle + 4.0, row.top()), pos2(tokens.left() - 4.0, row.bottom()));
         [line, input, output, tokens]
     };
-    for (index, name) in ["row", "input", "answer", "tokens"].into_iter().enumerate() {
+    for (index, name) in [t!("data-head-row"), t!("data-head-input"), t!("data-head-answer"), t!("data-head-tokens")]
+        .into_iter()
+        .enumerate()
+    {
         let align = if index == 0 || index == 3 { Align::Max } else { Align::Min };
         text::line(ui, columns(head)[index], align, name, Type::Caption, c.text2);
     }
@@ -300,7 +298,7 @@ fn first_rows(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, examples: &[even
         let flat = |words: &str| words.split_whitespace().collect::<Vec<_>>().join(" ");
         text::data(ui, input, Align::Min, &flat(&example.input), Type::Body, c.text);
         text::data(ui, output, Align::Min, &flat(&example.output), Type::Body, c.text);
-        let tip = format!("{} of {} tokens are trained", example.trained, example.tokens);
+        let tip = t!("data-trained-of", trained = example.trained, tokens = example.tokens);
         text::line(ui, tokens, Align::Max, &format::count(example.tokens), Type::Mono, c.text).on_hover_text(tip);
     }
 }
@@ -332,7 +330,7 @@ fn lengths(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, histogram: &[u64], longes
         let x = x_of(limit).round() + 0.5;
         let line = [pos2(x, plot.top()), pos2(x, plot.bottom())];
         ui.painter().extend(Shape::dashed_line(&line, Stroke::new(1.0, c.warn), 3.0, 3.0));
-        let words = format!("cut at {}", format::count(cx.state.draft.project.data.max_tokens as u64));
+        let words = t!("data-cut-at", tokens = format::count(cx.state.draft.project.data.max_tokens as u64));
         let width = text::width(ui, &words, Type::Caption);
         let left = if x + 6.0 + width > plot.right() { x - 6.0 - width } else { x + 6.0 };
         let place = Rect::from_min_size(pos2(left, plot.top() + 3.0), vec2(width, 16.0));
@@ -347,7 +345,7 @@ fn lengths(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, histogram: &[u64], longes
     let within: u64 = within.sum();
     let all: u64 = histogram.iter().sum();
     let response = ui.allocate_rect(plot, egui::Sense::hover());
-    let words = format!("{} rows within the limit, {} beyond", format::count(within), format::count(all - within));
-    response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Image, true, format!("Lengths: {words}")));
+    let words = t!("data-lengths-words", within = format::count(within), beyond = format::count(all - within));
+    response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Image, true, t!("data-lengths", words = words)));
     response.on_hover_text(words);
 }

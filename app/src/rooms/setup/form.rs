@@ -149,7 +149,7 @@ pub fn flag(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, label: &Label<'_>,
     let place = Rect::from_min_size(pos2(end - 14.0, row.top()), vec2(14.0, ROW));
     let response = choice::check_mark(ui, cx.theme, place, label.name, on);
     let word = Rect::from_min_max(pos2(end + 8.0, row.top()), row.max);
-    text::line(ui, word, Align::Min, if on { "on" } else { "off" }, Type::Body, cx.c().text);
+    text::line(ui, word, Align::Min, if on { t!("method-on") } else { t!("method-off") }, Type::Body, cx.c().text);
     response.on_hover_text(label.help).clicked().then_some(!on)
 }
 
@@ -159,8 +159,8 @@ pub fn integer(low: u64, high: u64) -> impl Fn(&str) -> Result<u64, String> {
         let plain = text.replace([',', '_', ' '], "");
         match plain.parse::<u64>() {
             Ok(value) if (low..=high).contains(&value) => Ok(value),
-            Ok(_) => Err(format!("give {} to {}", format::count(low), format::count(high))),
-            Err(_) => Err("give a whole number".to_owned()),
+            Ok(_) => Err(t!("method-give-range", low = format::count(low), high = format::count(high))),
+            Err(_) => Err(t!("method-give-whole").to_owned()),
         }
     }
 }
@@ -169,8 +169,8 @@ pub fn integer(low: u64, high: u64) -> impl Fn(&str) -> Result<u64, String> {
 pub fn number(low: f64, high: f64) -> impl Fn(&str) -> Result<f64, String> {
     move |text| match text.replace(',', "").parse::<f64>() {
         Ok(value) if (low..=high).contains(&value) => Ok(value),
-        Ok(_) => Err(format!("give {} to {}", format::rate(low), format::rate(high))),
-        Err(_) => Err("give a number such as 2e-4".to_owned()),
+        Ok(_) => Err(t!("method-give-range", low = format::rate(low), high = format::rate(high))),
+        Err(_) => Err(t!("method-give-rate").to_owned()),
     }
 }
 
@@ -182,21 +182,21 @@ pub fn read_setting(card: &SettingCard, text: &str) -> Result<Value, String> {
     let (low, high) = (card.min.unwrap_or(f64::NEG_INFINITY), card.max.unwrap_or(f64::INFINITY));
     let in_range = |value: f64| (low..=high).contains(&value) && value.is_finite();
     let range = || match (card.min, card.max) {
-        (Some(low), Some(high)) => format!("give {} to {}", format::rate(low), format::rate(high)),
-        (Some(low), None) => format!("give {} or more", format::rate(low)),
-        (None, Some(high)) => format!("give {} or less", format::rate(high)),
-        (None, None) => "give a number".to_owned(),
+        (Some(low), Some(high)) => t!("method-give-range", low = format::rate(low), high = format::rate(high)),
+        (Some(low), None) => t!("method-give-least", low = format::rate(low)),
+        (None, Some(high)) => t!("method-give-most", high = format::rate(high)),
+        (None, None) => t!("method-give-number").to_owned(),
     };
     match card.kind {
         SettingType::Integer => match text.replace([',', '_'], "").parse::<i64>() {
             Ok(value) if in_range(value as f64) => Ok(Value::Integer(value)),
             Ok(_) => Err(range()),
-            Err(_) => Err("give a whole number".to_owned()),
+            Err(_) => Err(t!("method-give-whole").to_owned()),
         },
         SettingType::Number => match text.parse::<f64>() {
             Ok(value) if in_range(value) => Ok(Value::Number(value)),
             Ok(_) => Err(range()),
-            Err(_) => Err("give a number such as 0.05".to_owned()),
+            Err(_) => Err(t!("method-give-decimal").to_owned()),
         },
         SettingType::Flag => Ok(Value::Flag(text == "true")),
         SettingType::Choice | SettingType::Text => Ok(Value::Text(text.to_owned())),
@@ -209,7 +209,7 @@ pub fn read_setting(card: &SettingCard, text: &str) -> Result<Value, String> {
             for part in text.split(',').filter(|part| !part.trim().is_empty()) {
                 let pair =
                     part.rsplit_once('=').and_then(|(key, value)| Some((key.trim(), value.trim().parse().ok()?)));
-                let (key, value) = pair.ok_or_else(|| "give pairs such as layers.0.attn.q = 8".to_owned())?;
+                let (key, value) = pair.ok_or_else(|| t!("method-give-pairs").to_owned())?;
                 table.insert(key.to_owned(), value);
             }
             Ok(Value::Table(table))
@@ -235,7 +235,7 @@ pub fn setting(
     value: &Value,
     note: &str,
 ) -> Option<Value> {
-    let default = if card.default.is_empty() { String::new() } else { format!(" (default {})", card.default) };
+    let default = if card.default.is_empty() { String::new() } else { t!("method-default", default = card.default) };
     let help = format!("{}{default}", crate::reader::words::sentence_case(&card.help));
     let note = if note.is_empty() { card.unit.as_str() } else { note };
     let label = Label { name: &card.label, help: &help, note };

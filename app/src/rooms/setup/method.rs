@@ -6,6 +6,7 @@ use crate::commands::UiCommand;
 use crate::format;
 use crate::rooms::{PanelCtx, scrolled};
 use crate::state::setup::Card;
+use crate::texts::Text;
 use crate::theme::{Type, icons};
 use crate::widgets::button::{Weight, focus_ring};
 use crate::widgets::field::{self, Field};
@@ -29,7 +30,7 @@ const OWN_COLUMN: f32 = 212.0;
 pub fn method_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let method = cx.state.method();
     let head = mark(cx, Card::Method, method.is_some(), true);
-    let inside = panel::card(ui, cx.theme, rect, icons::PUZZLE_PIECE, "Method", head);
+    let inside = panel::card(ui, cx.theme, rect, icons::PUZZLE_PIECE, t!("common-method"), head);
     scrolled(ui, inside, "method card", |ui, area| {
         let used = card_problem(cx, ui, area, Card::Method);
         let mut lines = Rows::new(area.with_min_y(area.top() + used + 8.0));
@@ -52,19 +53,16 @@ fn gallery(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows) {
     let c = cx.c();
     let methods = &cx.state.methods;
     if methods.is_empty() {
-        let words = if cx.state.engine.problem.is_some() {
-            "The engine did not say which methods there are."
-        } else {
-            "Asking the engine which methods there are."
-        };
+        let words = if cx.state.engine.problem.is_some() { t!("method-none") } else { t!("method-asking") };
         let top = pos2(lines.area.left(), lines.y);
         lines.y += text::block(ui, top, lines.area.width(), words, Type::Body, c.text2);
         return;
     }
     let query = &cx.state.setup.method_query;
     if methods.len() >= SEARCH_FROM {
-        let hint = format!("Search {} methods", methods.len());
-        let search = Field { hint: &hint, icon: Some(icons::MAGNIFYING_GLASS), ..Field::new("Search methods", query) };
+        let hint = t!("method-search-hint", count = methods.len());
+        let search =
+            Field { hint: &hint, icon: Some(icons::MAGNIFYING_GLASS), ..Field::new(t!("method-search"), query) };
         if let Some(text) = field::show(ui, cx.theme, lines.next(26.0), search).changed {
             cx.send(UiCommand::MethodQuery(text));
         }
@@ -90,16 +88,33 @@ fn gallery(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows) {
     if shown.len() < methods.len() {
         let hidden = methods.len() - shown.len();
         if few {
-            let wanted = link_row(cx, ui, lines, &format!("{hidden} more"), ("Show all", "Lists every method"));
+            let wanted = link_row(
+                cx,
+                ui,
+                lines,
+                &t!("method-more", hidden = hidden),
+                (t!("method-show-all"), t!("method-show-all-tip")),
+            );
             if wanted {
                 cx.send(UiCommand::AllMethods(true));
             }
-        } else if link_row(cx, ui, lines, &format!("{hidden} hidden by the search"), ("Show all", "Clears the search"))
-        {
+        } else if link_row(
+            cx,
+            ui,
+            lines,
+            &t!("method-hidden", hidden = hidden),
+            (t!("method-show-all"), t!("method-clear-tip")),
+        ) {
             cx.send(UiCommand::MethodQuery(String::new()));
         }
     } else if methods.len() >= SEARCH_FROM
-        && link_row(cx, ui, lines, &format!("all {}", shown.len()), ("Show fewer", "Lists the chosen method and a few"))
+        && link_row(
+            cx,
+            ui,
+            lines,
+            &t!("method-all", count = shown.len()),
+            (t!("method-show-few"), t!("method-show-few-tip")),
+        )
     {
         cx.send(UiCommand::AllMethods(false));
     }
@@ -117,7 +132,7 @@ fn link_row(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, remark: &str, (nam
 fn tile(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, card: &MethodCard) {
     let c = cx.c();
     let chosen = card.id == cx.state.draft.project.method.id;
-    let response = choice::radio(ui, rect, &format!("Method {}", card.title), chosen);
+    let response = choice::radio(ui, rect, &t!("method-name", name = card.title), chosen);
     let (fill, border) = if chosen {
         (c.accent_bg, c.accent)
     } else if response.hovered() {
@@ -136,8 +151,8 @@ fn tile(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, card: &MethodCard) {
     let mut title = first;
     if let Some(cost) = cost {
         let figure = format::parameters(cost);
-        let unit = text::width(ui, "parameters", Type::Body);
-        text::line(ui, first, Align::Max, "parameters", Type::Body, c.text2);
+        let unit = text::width(ui, t!("common-parameters"), Type::Body);
+        text::line(ui, first, Align::Max, t!("common-parameters"), Type::Body, c.text2);
         let place = first.with_max_x(first.right() - unit - 5.0);
         text::line(ui, place, Align::Max, &figure, Type::Mono, c.text);
         title.set_right(place.right() - text::width(ui, &figure, Type::Mono) - 8.0);
@@ -149,7 +164,7 @@ fn tile(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, card: &MethodCard) {
     if !card.paper.is_empty() {
         tip.push_str(&format!("\n{}", card.paper));
     }
-    tip.push_str(&format!("\nLeaves as: {}", card.exports_as.join(", ")));
+    tip.push_str(&format!("\n{}", t!("method-leaves-as", forms = card.exports_as.join(", "))));
     if response.on_hover_text(tip).clicked() && !chosen {
         let id = card.id.clone();
         let old = cx.state.method().cloned();
@@ -178,7 +193,8 @@ pub fn rate(project: &Project, card: Option<&MethodCard>) -> f64 {
 }
 
 /// How hard a preset pulls: its name, factor of the rank and of the learning rate.
-const PRESETS: [(&str, f64, f64); 3] = [("gentle", 0.5, 0.5), ("balanced", 1.0, 1.0), ("strong", 2.0, 2.0)];
+const PRESETS: [(Text, f64, f64); 3] =
+    [(k!("method-gentle"), 0.5, 0.5), (k!("method-balanced"), 1.0, 1.0), (k!("method-strong"), 2.0, 2.0)];
 
 /// Sets rank, alpha and learning rate of a preset.
 fn apply_preset(project: &mut Project, card: &MethodCard, index: usize) {
@@ -214,16 +230,18 @@ fn current_preset(project: &Project, card: &MethodCard) -> Option<usize> {
 fn short(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, card: &MethodCard) {
     let project = &cx.state.draft.project;
     let row = lines.next(26.0);
-    let presets: Vec<&str> = PRESETS.iter().map(|preset| preset.0).collect();
+    let presets: Vec<&str> = PRESETS.iter().map(|preset| preset.0.get()).collect();
     let width = choice::segments_width(ui, &presets, Type::Body);
     let place = Rect::from_min_size(pos2(row.right() - width, row.top() + 1.0), vec2(width, 24.0));
-    if let Some(index) = choice::segments(ui, cx.theme, place, "Preset", &presets, current_preset(project, card)) {
+    if let Some(index) =
+        choice::segments(ui, cx.theme, place, t!("method-preset"), &presets, current_preset(project, card))
+    {
         cx.edit("", |project| apply_preset(project, card, index));
     }
     let titles: Vec<String> = cx.state.methods.iter().map(|method| method.title.clone()).collect();
     let chosen = cx.state.methods.iter().position(|method| method.id == card.id);
     let list = Rect::from_min_max(row.min + vec2(0.0, 1.0), pos2(place.left() - 12.0, row.bottom() - 1.0));
-    if let Some(new) = choice::select(ui, cx.theme, list, "Method", &titles, chosen)
+    if let Some(new) = choice::select(ui, cx.theme, list, t!("common-method"), &titles, chosen)
         .filter(|index| Some(*index) != chosen)
         .and_then(|index| cx.state.methods.get(index))
     {
@@ -248,11 +266,13 @@ fn settings(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, card: &MethodCard)
     let c = cx.c();
     let project = &cx.state.draft.project;
     let head = lines.next(26.0);
-    let names: Vec<&str> = PRESETS.iter().map(|preset| preset.0).collect();
+    let names: Vec<&str> = PRESETS.iter().map(|preset| preset.0.get()).collect();
     let width = choice::segments_width(ui, &names, Type::Body);
     let place = Rect::from_min_size(pos2(head.right() - width, head.top() + 1.0), vec2(width, 24.0));
     text::data(ui, head.with_max_x(place.left() - 8.0), Align::Min, &card.title, Type::Strong, c.text);
-    if let Some(index) = choice::segments(ui, cx.theme, place, "Preset", &names, current_preset(project, card)) {
+    if let Some(index) =
+        choice::segments(ui, cx.theme, place, t!("method-preset"), &names, current_preset(project, card))
+    {
         cx.edit("", |project| apply_preset(project, card, index));
     }
     lines.gap(4.0);
@@ -269,11 +289,12 @@ fn more_ui(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, card: &MethodCard) 
     let more = cx.state.setup.more;
     let hidden = card.settings.iter().filter(|setting| setting.advanced).count() + train::MORE_ROWS;
     let row = lines.next(26.0);
-    let button = Button::new(if more { "Less" } else { "Show" }).weight(Weight::Link).name("More settings");
-    let button = button.tooltip("Settings that rarely need a change");
+    let button = Button::new(if more { t!("method-less") } else { t!("common-show") })
+        .weight(Weight::Link)
+        .name(t!("method-more-settings"));
+    let button = button.tooltip(t!("method-more-tip"));
     let width = button.width(ui);
-    let words =
-        if more { "All settings are shown".to_owned() } else { format!("Schedule, seed and {} more", hidden - 2) };
+    let words = if more { t!("method-all-shown").to_owned() } else { t!("method-hidden-rows", more = hidden - 2) };
     text::line(ui, row, Align::Min, &words, Type::Body, c.text2);
     if button.show(ui, cx.theme, row.with_min_x(row.right() - width)).clicked() {
         cx.send(UiCommand::More(!more));
@@ -336,7 +357,7 @@ fn note(cx: &PanelCtx<'_>, card: &MethodCard, key: &str) -> String {
             let rank = number("rank").max(1.0);
             let stabilised = project.method.settings.flag("rslora");
             let scale = number("alpha") / if stabilised { rank.sqrt() } else { rank };
-            format!("scale {}", format::plain((scale * 100.0).round() / 100.0))
+            t!("method-scale", scale = format::plain((scale * 100.0).round() / 100.0))
         }
         _ => String::new(),
     }

@@ -60,12 +60,12 @@ fn head(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let place = Rect::from_min_size(pos2(rect.right() - width - 34.0, rect.top()), vec2(width, 28.0));
     cx.press(ui, Id::Undo, undo, place);
     let entry = crate::commands::entry(Id::Redo);
-    let redo = Button::icon_only(entry.icon, "Redo").weight(Weight::Normal).keys(entry.keys(ui.ctx()));
+    let redo = Button::icon_only(entry.icon, t!("commands-redo")).weight(Weight::Normal).keys(entry.keys(ui.ctx()));
     let second = Rect::from_min_size(pos2(rect.right() - 28.0, rect.top()), vec2(28.0, 28.0));
     cx.press(ui, Id::Redo, redo.enabled(entry.enabled(cx.state)), second);
     let words = rect.with_min_x(rect.left() + 4.0).with_max_x(place.left() - 12.0);
     let note = head_note(cx);
-    let title = [Piece("Setup", Type::Room, c.text), Piece(&note, Type::Body, c.text2)];
+    let title = [Piece(t!("setup-title"), Type::Room, c.text), Piece(&note, Type::Body, c.text2)];
     match &cx.state.setup.dropped {
         None => {
             text::pieces(ui, words, &title);
@@ -84,12 +84,14 @@ fn dropped_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, dropped: &crate::state
     let mut acts: Vec<(&str, &str, UiCommand)> = Vec::new();
     match dropped.other {
         Some(Target::Keep) => {
-            acts.push(("Keep it instead", "Adds it to what must not be forgotten", UiCommand::MoveDropped))
+            acts.push((t!("setup-keep-instead"), t!("setup-keep-instead-tip"), UiCommand::MoveDropped))
         }
-        Some(Target::Data) => acts.push(("Train on it instead", "Makes it the training data", UiCommand::MoveDropped)),
+        Some(Target::Data) => {
+            acts.push((t!("setup-train-instead"), t!("setup-train-instead-tip"), UiCommand::MoveDropped))
+        }
         _ => {}
     }
-    acts.push(("Undo", "What was there before comes back", UiCommand::Undo));
+    acts.push((t!("commands-undo"), t!("setup-undo-tip"), UiCommand::Undo));
     let width: f32 =
         acts.iter().map(|(label, ..)| Button::new(label).weight(Weight::Link).width(ui) + 14.0).sum::<f32>() + 26.0;
     let words = Rect::from_min_max(pos2(rect.left() + 22.0, rect.top()), pos2(rect.right() - width, rect.bottom()));
@@ -104,7 +106,7 @@ fn dropped_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, dropped: &crate::state
         x = place.right() + 14.0;
     }
     let close = Rect::from_min_size(pos2(x - 4.0, rect.center().y - 10.0), vec2(20.0, 20.0));
-    if Button::icon_only(icons::X, "Close this note").show(ui, cx.theme, close).clicked() {
+    if Button::icon_only(icons::X, t!("setup-close-note")).show(ui, cx.theme, close).clicked() {
         cx.send(UiCommand::ForgetDropped);
     }
 }
@@ -112,15 +114,15 @@ fn dropped_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, dropped: &crate::state
 fn head_note(cx: &PanelCtx<'_>) -> String {
     let state = cx.state;
     if !state.draft.open {
-        return "drop a model and data, or choose them in the cards".to_owned();
+        return t!("setup-lead").to_owned();
     }
     let next = state.runs.runs.first().map_or(1, |row| row.run + 1);
     let saved = match &state.draft.folder {
-        _ if !state.draft.is_saved() => ", saving",
-        Some(_) => ", saved in project.toml",
-        None => ", not saved in a folder yet",
+        _ if !state.draft.is_saved() => t!("setup-saving"),
+        Some(_) => t!("setup-saved"),
+        None => t!("setup-unsaved"),
     };
-    format!("next run: {next}{saved}")
+    t!("setup-next-run", next = next, saved = saved)
 }
 
 /// The mark at the right of a card's head.
@@ -128,13 +130,13 @@ fn head_note(cx: &PanelCtx<'_>) -> String {
 pub fn mark(cx: &PanelCtx<'_>, card: Card, ready: bool, reading: bool) -> Option<(Icon, Color32, &'static str)> {
     let c = cx.c();
     if cx.state.setup.problems.contains_key(&card) {
-        Some((icons::X_CIRCLE, c.err, "has a problem"))
+        Some((icons::X_CIRCLE, c.err, t!("setup-mark-problem")))
     } else if ready {
-        Some((icons::CHECK_CIRCLE, c.ok, "ready"))
+        Some((icons::CHECK_CIRCLE, c.ok, t!("setup-mark-ready")))
     } else if reading {
-        Some((icons::DOTS_THREE, c.text2, "being read"))
+        Some((icons::DOTS_THREE, c.text2, t!("setup-mark-reading")))
     } else {
-        Some((icons::CIRCLE, c.text3, "not chosen yet"))
+        Some((icons::CIRCLE, c.text3, t!("setup-mark-missing")))
     }
 }
 

@@ -24,7 +24,7 @@ pub fn model_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let facts = cx.state.model_facts();
     let reading = draft.has_model() && facts.is_none();
     let head = mark(cx, Card::Model, facts.is_some(), reading);
-    let inside = panel::card(ui, cx.theme, rect, icons::CUBE, "Model", head);
+    let inside = panel::card(ui, cx.theme, rect, icons::CUBE, t!("common-model"), head);
     scrolled(ui, inside, "model card", |ui, area| {
         let used = card_problem(cx, ui, area, Card::Model);
         let area = area.with_min_y(area.top() + used);
@@ -38,17 +38,17 @@ pub fn model_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
 
 fn nothing(cx: &PanelCtx<'_>, ui: &mut Ui, area: Rect) {
     let acts = [
-        empty::Act { label: "Choose a GGUF file…", icon: icons::FILE_TEXT, tooltip: "A single model file" },
+        empty::Act { label: t!("model-choose-file"), icon: icons::FILE_TEXT, tooltip: t!("model-choose-file-tip") },
         empty::Act {
-            label: "Choose a model folder…",
+            label: t!("model-choose-folder"),
             icon: icons::FOLDER_OPEN,
-            tooltip: "A folder with config.json and safetensors",
+            tooltip: t!("model-choose-folder-tip"),
         },
-        empty::Act { label: "Use the starter", icon: icons::CUBE, tooltip: "The small bundled model" },
+        empty::Act { label: t!("model-starter"), icon: icons::CUBE, tooltip: t!("model-starter-tip") },
     ];
     let area = area.with_min_y(area.top() + 12.0);
-    let words = "Drop a GGUF file or a Hugging Face folder here. What can be adapted in it is listed then.";
-    match empty::show(ui, cx.theme, area, icons::CUBE, "No model yet", words, &acts) {
+    let words = t!("model-none-lead");
+    match empty::show(ui, cx.theme, area, icons::CUBE, t!("model-none"), words, &acts) {
         Some(0) => cx.send(UiCommand::ChooseFiles),
         Some(1) => cx.send(UiCommand::ChooseFolder),
         Some(_) => cx.edit("model.path", |project| project.model.path = "builtin:starter".to_owned()),
@@ -60,7 +60,7 @@ fn wait(cx: &PanelCtx<'_>, ui: &mut Ui, area: Rect) {
     let name = format::plain_name(&cx.state.draft.project.model.path);
     let mut lines = Rows::new(area.with_min_y(area.top() + 12.0));
     text::data(ui, lines.next(20.0), Align::Min, &name, Type::Panel, cx.c().text);
-    text::line(ui, lines.next(20.0), Align::Min, "Reading its header", Type::Body, cx.c().text2);
+    text::line(ui, lines.next(20.0), Align::Min, t!("model-reading"), Type::Body, cx.c().text2);
 }
 
 fn filled(cx: &PanelCtx<'_>, ui: &mut Ui, area: Rect, facts: Option<&Event>) {
@@ -89,30 +89,34 @@ fn filled(cx: &PanelCtx<'_>, ui: &mut Ui, area: Rect, facts: Option<&Event>) {
     // A bundled model is known by its name, not by where it was unpacked.
     let name = format::plain_name(&cx.state.draft.project.model.path);
     text::data(ui, lines.next(22.0), Align::Min, &name, Type::Panel, c.text);
-    let or_none = |text: &str| if text.is_empty() { "none".to_owned() } else { text.to_owned() };
+    let or_none = |text: &str| if text.is_empty() { t!("common-none").to_owned() } else { text.to_owned() };
     let kind = |text: &str| match text {
-        "gguf" => "GGUF file".to_owned(),
-        "huggingface" => "Hugging Face folder".to_owned(),
-        "builtin" => "bundled".to_owned(),
+        "gguf" => t!("model-gguf").to_owned(),
+        "huggingface" => t!("model-folder").to_owned(),
+        "builtin" => t!("model-bundled").to_owned(),
         other => other.to_owned(),
     };
     let facts: [(&str, String, String); 8] = [
-        ("Family", crate::reader::words::sentence_case(architecture), kind(container)),
-        ("Parameters", format::parameters(*parameters), format!("{layers} layers, width {hidden_size}")),
-        ("Context", format::count(*context), "tokens".to_owned()),
-        ("Storage", storage.clone(), String::new()),
-        ("Tokenizer", or_none(tokenizer), format!("{} entries", format::count(*vocabulary))),
+        (t!("model-family"), crate::reader::words::sentence_case(architecture), kind(container)),
         (
-            "Chat template",
+            t!("model-parameters"),
+            format::parameters(*parameters),
+            t!("model-shape", layers = layers, hidden_size = hidden_size),
+        ),
+        (t!("model-context"), format::count(*context), t!("common-tokens").to_owned()),
+        (t!("model-storage"), storage.clone(), String::new()),
+        (t!("model-tokenizer"), or_none(tokenizer), t!("model-entries", entries = format::count(*vocabulary))),
+        (
+            t!("model-template"),
             or_none(chat_template),
-            if chat_template.is_empty() { "plain text is trained".to_owned() } else { String::new() },
+            if chat_template.is_empty() { t!("model-template-none").to_owned() } else { String::new() },
         ),
         (
-            "Licence",
-            if licence.is_empty() { "not stated".to_owned() } else { licence.clone() },
-            if licence.is_empty() { String::new() } else { "stated in the file".to_owned() },
+            t!("model-licence"),
+            if licence.is_empty() { t!("common-not-stated").to_owned() } else { licence.clone() },
+            if licence.is_empty() { String::new() } else { t!("model-licence-stated").to_owned() },
         ),
-        ("Size", format::bytes(*disk_bytes), format!("disk, {} memory", format::bytes(*memory_bytes))),
+        (t!("model-size"), format::bytes(*disk_bytes), t!("model-memory", memory = format::bytes(*memory_bytes))),
     ];
     for (key, value, note) in &facts {
         rows::key_value(ui, cx.theme, lines.next(22.0), KEY, key, value, note);
@@ -127,16 +131,14 @@ fn filled(cx: &PanelCtx<'_>, ui: &mut Ui, area: Rect, facts: Option<&Event>) {
 
 /// How the frozen weights are held in memory.
 fn held_as(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect) {
-    let help = "auto keeps the storage of the file, and a wider type takes more memory and changes nothing else. int8, \
-                nf4 and int4 to int2 round the linear weights to 8.25, 4.25 and 4.19 to 2.19 bits each while the model is \
-                read: a large base in little memory, for adapters";
-    text::line(ui, row, Align::Min, "Held as", Type::Body, cx.c().text2).on_hover_text(help);
+    let help = t!("model-held-tip");
+    text::line(ui, row, Align::Min, t!("model-held"), Type::Body, cx.c().text2).on_hover_text(help);
     let current = BASES.iter().position(|base| *base == cx.state.draft.project.model.base);
     let place = Rect::from_min_size(pos2(row.left() + KEY, row.top() + 2.0), vec2(row.width() - KEY, 22.0));
     let chosen = if choice::segments_width(ui, &BASES, Type::Body) <= place.width() {
-        choice::segments(ui, cx.theme, place, "Held as", &BASES, current)
+        choice::segments(ui, cx.theme, place, t!("model-held"), &BASES, current)
     } else {
-        choice::select(ui, cx.theme, place, "Held as", &BASES.map(str::to_owned), current)
+        choice::select(ui, cx.theme, place, t!("model-held"), &BASES.map(str::to_owned), current)
     };
     if let Some(chosen) = chosen {
         cx.edit("model.base", |project| BASES[chosen].clone_into(&mut project.model.base));
@@ -194,15 +196,18 @@ fn tree(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, sites: &[SiteInfo]) {
     let c = cx.c();
     let (modules, layers, others) = modules(sites);
     let row = lines.next(24.0);
-    section(cx, ui, row, "What can be adapted", &format!("{} sites", format::count(sites.len() as u64)));
+    section(cx, ui, row, t!("model-sites"), &t!("model-sites-count", count = format::count(sites.len() as u64)));
     if sites.is_empty() {
         return;
     }
     lines.gap(2.0);
     let query = &cx.state.setup.site_query;
     let place = lines.next(26.0);
-    let search =
-        Field { hint: "Search modules", icon: Some(icons::MAGNIFYING_GLASS), ..Field::new("Search modules", query) };
+    let search = Field {
+        hint: t!("model-search"),
+        icon: Some(icons::MAGNIFYING_GLASS),
+        ..Field::new(t!("model-search"), query)
+    };
     if let Some(text) = field::show(ui, cx.theme, place, search).changed {
         cx.send(UiCommand::SiteQuery(text));
     }
@@ -213,16 +218,23 @@ fn tree(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, sites: &[SiteInfo]) {
     let head = lines.next(22.0);
     if targets.is_some() {
         let place = head.with_max_x(head.left() + 100.0);
-        let response = choice::check_mark(ui, cx.theme, place, "Adapt every linear layer", all);
-        if response.on_hover_text("Adapts every linear layer but the output head").clicked() && !all {
+        let response = choice::check_mark(ui, cx.theme, place, t!("model-adapt-all"), all);
+        if response.on_hover_text(t!("model-adapt-all-tip")).clicked() && !all {
             set_targets(cx, vec!["all-linear".to_owned()]);
         }
     } else {
         text::icon(ui.painter(), pos2(head.left() + 7.0, head.center().y), icons::CHECK_BOLD, 12.0, c.text2);
     }
-    text::line(ui, head.with_min_x(head.left() + 22.0), Align::Min, "layers", Type::Mono, c.text);
+    text::line(ui, head.with_min_x(head.left() + 22.0), Align::Min, t!("model-layers"), Type::Mono, c.text);
     let per_layer = sites.len().saturating_sub(others.len()) / layers.max(1);
-    text::line(ui, head, Align::Max, &format!("{layers} × {per_layer} sites"), Type::Body, c.text2);
+    text::line(
+        ui,
+        head,
+        Align::Max,
+        &t!("model-layers-sites", layers = layers, per_layer = per_layer),
+        Type::Body,
+        c.text2,
+    );
     let wanted = query.to_lowercase();
     let shown: Vec<&Module> = modules.iter().filter(|module| module.name.to_lowercase().contains(&wanted)).collect();
     for module in &shown {
@@ -230,8 +242,8 @@ fn tree(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, sites: &[SiteInfo]) {
         let row_in = row.with_min_x(row.left() + 22.0);
         if targets.is_some() {
             let place = row_in.with_max_x(row_in.left() + 120.0);
-            let name = format!("Adapt {}", module.name);
-            let tip = format!("{} layers of {}", module.sites, module.shape);
+            let name = t!("model-adapt", name = module.name);
+            let tip = t!("model-layers-of", sites = module.sites, shape = module.shape);
             if choice::check_mark(ui, cx.theme, place, &name, on(module)).on_hover_text(tip).clicked() {
                 toggle(cx, &modules, module, on(module));
             }
@@ -247,7 +259,7 @@ fn tree(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, sites: &[SiteInfo]) {
         text::line(ui, row, Align::Max, &module.shape, Type::Mono, c.text2);
     }
     if shown.len() < modules.len() {
-        let hidden = format!("{} more hidden by the search", modules.len() - shown.len());
+        let hidden = t!("model-hidden", more = modules.len() - shown.len());
         text::line(ui, lines.next(22.0), Align::Min, &hidden, Type::Body, c.text2);
     }
     for site in others.iter().take(3) {

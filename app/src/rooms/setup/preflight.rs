@@ -48,11 +48,11 @@ fn is_fresh(cx: &PanelCtx<'_>) -> bool {
 fn head_ui(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect) {
     let c = cx.c();
     let measuring = cx.state.jobs.find(|ask| matches!(ask, Ask::Preflight(_))).is_some();
-    let title = [Piece("Pre-flight", Type::Panel, c.text)];
+    let title = [Piece(t!("preflight-title"), Type::Panel, c.text)];
     let end = text::pieces(ui, row, &title);
     let mut words_row = row.with_min_x(end + 10.0);
     let words = match (&cx.state.setup.preflight, measuring) {
-        (_, true) => "measuring one real step".to_owned(),
+        (_, true) => t!("preflight-measuring").to_owned(),
         (Some(answer), false) if is_fresh(cx) => {
             let Event::Preflight { fits, .. } = &answer.event else { return };
             let (icon, colour) = if *fits { (icons::CHECK_CIRCLE, c.ok) } else { (icons::WARNING, c.warn) };
@@ -61,17 +61,17 @@ fn head_ui(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect) {
             let ago = format::ago(answer.at_millis, cx.state.clock.now_millis());
             let train = &cx.state.draft.project.train;
             let tokens = format::count(cx.state.draft.project.data.max_tokens as u64);
-            format!("measured {ago}: one micro-step, {} × {tokens} tokens", train.batch)
+            t!("preflight-measured", ago = ago, batch = train.batch, tokens = tokens)
         }
-        (Some(_), false) => "changed since the last measurement".to_owned(),
-        (None, false) => "not measured yet".to_owned(),
+        (Some(_), false) => t!("preflight-changed").to_owned(),
+        (None, false) => t!("preflight-unmeasured").to_owned(),
     };
     let end = text::pieces(ui, words_row.with_max_x(row.right() - 110.0), &[Piece(&words, Type::Body, c.text2)]);
     if measuring || !cx.state.draft.has_both() {
         return;
     }
     let entry = crate::commands::entry(Id::Measure);
-    let button = Button::new(entry.name).weight(Weight::Link).tooltip(entry.help);
+    let button = Button::new(entry.name.get()).weight(Weight::Link).tooltip(entry.help.get());
     let place = Rect::from_min_size(pos2(end + 12.0, row.center().y - 10.0), vec2(button.width(ui), 20.0));
     cx.press(ui, Id::Measure, button, place);
 }
@@ -79,15 +79,15 @@ fn head_ui(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect) {
 fn waiting(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let c = cx.c();
     let words = if !cx.state.draft.has_model() {
-        "Choose a model and data: then one real step is measured and memory, time and disk are known before you start."
+        t!("preflight-needs-both")
     } else if !cx.state.draft.has_both() {
-        "Choose data: then one real step is measured and memory, time and disk are known before you start."
+        t!("preflight-needs-data")
     } else if cx.state.jobs.find(|ask| matches!(ask, Ask::Preflight(_))).is_some() {
-        "Memory, time and disk stand here in a moment."
+        t!("preflight-moment")
     } else if cx.state.setup.problems.is_empty() {
-        "One real step is measured as soon as the data is read."
+        t!("preflight-soon")
     } else {
-        "A card above has a problem; a step is measured once it is solved."
+        t!("preflight-blocked")
     };
     text::block(ui, rect.min + vec2(0.0, 2.0), rect.width().min(560.0), words, Type::Body, c.text2);
 }
@@ -117,12 +117,12 @@ fn problem_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, problem: &Problem) {
             cx.send(command);
         }
     };
-    act(ui, "Measure again", "Tries the same settings once more", UiCommand::Measure);
+    act(ui, t!("commands-measure"), t!("preflight-again-tip"), UiCommand::Measure);
     act(
         ui,
-        "Copy report",
-        "Copies what happened, where and what to do",
-        UiCommand::Copy(crate::widgets::problem::report(problem), "Report"),
+        t!("common-copy-report"),
+        t!("common-copy-report-tip"),
+        UiCommand::Copy(crate::widgets::problem::report(problem), t!("common-report")),
     );
 }
 
@@ -147,8 +147,9 @@ fn gauges(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let share = |part: f64, whole: f64| (whole > 0.0).then(|| (part / whole) as f32);
     let tone = |share: Option<f32>| if share.is_some_and(|share| share > 0.85) { c.warn } else { c.ok };
     let sized = |value: f64| format::mib_parts(value);
-    let of =
-        |free: f64, what: &str| if free > 0.0 { format!("of {} {what}", format::mib(free)) } else { String::new() };
+    let of = |free: f64, what: &str| {
+        if free > 0.0 { t!("preflight-of-free", free = format::mib(free), what = what) } else { String::new() }
+    };
     let memory = sized(*peak_rss_mib);
     let time = format::duration_parts(*total_secs);
     let checkpoints = sized(*checkpoints_mib);
@@ -163,59 +164,59 @@ fn gauges(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let (trained_figure, trained_unit) = trained.split_once(' ').unwrap_or((&trained, ""));
     let gauges = [
         Gauge {
-            name: "Memory",
+            name: t!("preflight-memory"),
             figure: memory.0,
             unit: memory.1,
-            reference: of(*free_memory_mib, "free"),
+            reference: of(*free_memory_mib, t!("preflight-free")),
             share: memory_share,
             colour: if *fits { tone(memory_share) } else { c.err },
             alarming: !fits,
-            help: "Highest resident memory while training, measured on the longest batch",
+            help: t!("preflight-memory-tip"),
         },
         Gauge {
-            name: "Time",
+            name: t!("preflight-time"),
             figure: time.0,
             unit: time.1,
             reference: if cx.compact {
-                format!("{} a step", format::duration(*step_secs))
+                t!("preflight-a-step", step = format::duration(*step_secs))
             } else {
-                format!("{} a step, {} steps", format::duration(*step_secs), format::count(*max_steps))
+                t!("preflight-a-step-steps", step = format::duration(*step_secs), steps = format::count(*max_steps))
             },
             share: None,
             colour: c.ok,
             alarming: false,
-            help: "Seconds of the measured step times the steps planned",
+            help: t!("preflight-time-tip"),
         },
         Gauge {
-            name: "Checkpoints",
+            name: t!("common-checkpoints"),
             figure: checkpoints.0,
             unit: checkpoints.1,
-            reference: of(*free_disk_mib, "free"),
+            reference: of(*free_disk_mib, t!("preflight-free")),
             share: share(*checkpoints_mib, *free_disk_mib),
             colour: tone(share(*checkpoints_mib, *free_disk_mib)),
             alarming: false,
-            help: "Disk for the checkpoints that are kept",
+            help: t!("preflight-checkpoints-tip"),
         },
         Gauge {
-            name: "Export",
+            name: t!("preflight-export"),
             figure: export.0,
             unit: export.1,
             reference: cx.state.draft.project.export.formats.join(", "),
             share: share(*export_mib, *free_disk_mib),
             colour: tone(share(*export_mib, *free_disk_mib)),
             alarming: false,
-            help: "Disk for the formats named in the project file",
+            help: t!("preflight-export-tip"),
         },
         Gauge {
-            name: "Trained",
+            name: t!("preflight-trained"),
             figure: trained_figure.to_owned(),
-            unit: if trained_unit.is_empty() { "parameters" } else { trained_unit },
+            unit: if trained_unit.is_empty() { t!("common-parameters") } else { trained_unit },
             reference: trained_share
-                .map_or_else(String::new, |share| format!("{} of the model", format::percent(share))),
+                .map_or_else(String::new, |share| t!("preflight-of-model", share = format::percent(share))),
             share: trained_share.map(|share| share as f32),
             colour: c.accent,
             alarming: false,
-            help: "Parameters that change; all others stay as they are",
+            help: t!("preflight-trained-tip"),
         },
     ];
     let width = (rect.width() / gauges.len() as f32).floor();
@@ -250,20 +251,19 @@ fn verdict(cx: &PanelCtx<'_>) -> String {
     }
     if let Some((card, _)) = cx.state.setup.problems.iter().next() {
         let name = match card {
-            Card::Model => "Model",
-            Card::Data => "Data",
-            Card::Method => "Method",
-            Card::Keep => "Keep",
-            Card::Preflight => "Pre-flight",
+            Card::Model => t!("common-model"),
+            Card::Data => t!("common-data"),
+            Card::Method => t!("common-method"),
+            Card::Keep => t!("common-keep"),
+            Card::Preflight => t!("preflight-title"),
         };
-        return format!("{name} has a problem; a run would stop there.");
+        return t!("preflight-problem", name = name);
     }
     let answer = cx.state.setup.preflight.as_ref().filter(|_| is_fresh(cx)).map(|answer| &answer.event);
     match answer {
-        Some(Event::Preflight { fits: false, warnings, .. }) => warnings
-            .first()
-            .cloned()
-            .unwrap_or_else(|| "It does not fit: lower the batch or switch recompute on.".to_owned()),
+        Some(Event::Preflight { fits: false, warnings, .. }) => {
+            warnings.first().cloned().unwrap_or_else(|| t!("preflight-no-fit").to_owned())
+        }
         Some(Event::Preflight { warnings, .. }) if !warnings.is_empty() => {
             let sentences: Vec<String> = warnings
                 .iter()
@@ -273,11 +273,11 @@ fn verdict(cx: &PanelCtx<'_>) -> String {
         }
         Some(_) => match cx.state.setup.preview.as_ref().map(|answer| &answer.event) {
             Some(Event::Preview { bad_rows, .. }) if *bad_rows > 0 => {
-                format!("All checks pass. {} rows stay out of training.", format::count(*bad_rows))
+                t!("preflight-passes-but", rows = format::count(*bad_rows))
             }
-            _ => "All checks pass.".to_owned(),
+            _ => t!("preflight-passes").to_owned(),
         },
-        None if cx.state.draft.folder.is_none() => "The first training asks where the project shall live.".to_owned(),
-        None => "Not measured yet; training measures as it goes.".to_owned(),
+        None if cx.state.draft.folder.is_none() => t!("preflight-asks-place").to_owned(),
+        None => t!("preflight-as-it-goes").to_owned(),
     }
 }

@@ -86,7 +86,7 @@ pub fn legend(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, view: &RunView, 
                 return;
             }
             let swatch = Swatch::Line(colour_of(theme, index, count), Marker::None);
-            readout_row(ui, theme, lines.next(20.0), swatch, &format!("run {}", other.run), &value(&other.points));
+            readout_row(ui, theme, lines.next(20.0), swatch, &t!("watch-run", run = other.run), &value(&other.points));
         }
         return;
     }
@@ -96,16 +96,16 @@ pub fn legend(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, view: &RunView, 
     match known {
         Some(other) => {
             let swatch = Swatch::Line(theme.colours.text2, Marker::None);
-            readout_row(ui, theme, row, swatch, &format!("run {}", other.run), &value(&other.points));
+            readout_row(ui, theme, row, swatch, &t!("watch-run", run = other.run), &value(&other.points));
         }
-        None => readout_row(ui, theme, row, swatch, "other runs", &format::count(count as u64)),
+        None => readout_row(ui, theme, row, swatch, t!("watch-other-runs"), &format::count(count as u64)),
     }
 }
 
 /// The button beside the list of runs, and the list with a check box for each other run.
 pub fn chooser(cx: &PanelCtx<'_>, ui: &mut Ui, place: Rect, view: &RunView) {
     let chosen = &cx.state.watch.beside;
-    let name = "Draw other runs behind the loss";
+    let name = t!("watch-beside-choose");
     let button = Button::icon_only(icons::STACK, name).selected(chosen.iter().any(|run| *run != view.row.run));
     let response = button.show(ui, cx.theme, place);
     let popup = Popup::menu(&response).width(WIDTH).close_behavior(PopupCloseBehavior::CloseOnClickOutside);
@@ -132,11 +132,11 @@ pub fn chooser(cx: &PanelCtx<'_>, ui: &mut Ui, place: Rect, view: &RunView) {
 fn list_head(cx: &PanelCtx<'_>, ui: &mut Ui, head: Rect) {
     let c = cx.c();
     let words = head.with_min_x(head.left() + 8.0);
-    text::line(ui, words, Align::Min, "Behind the loss", Type::Strong, c.text);
+    text::line(ui, words, Align::Min, t!("watch-beside"), Type::Strong, c.text);
     let mut right = head.right() - 8.0;
     for (label, on, tip) in [
-        ("None", false, "Takes the other runs out of the loss plot"),
-        ("All", true, "Draws the smoothed train loss of every other run"),
+        (t!("watch-beside-none"), false, t!("commands-beside-none-help")),
+        (t!("watch-beside-all"), true, t!("watch-beside-all-tip")),
     ] {
         let button = Button::new(label).weight(Weight::Link).small().tooltip(tip);
         let width = button.width(ui);
@@ -150,7 +150,7 @@ fn list_head(cx: &PanelCtx<'_>, ui: &mut Ui, head: Rect) {
 
 fn list_row(cx: &PanelCtx<'_>, ui: &mut Ui, place: Rect, row: &temper_store::RunRow, on: bool) {
     let c = cx.c();
-    let name = format!("Run {}", row.run);
+    let name = t!("common-run", run = row.run);
     if choice::check(ui, cx.theme, place.with_max_x(place.left() + 90.0), &name, on) {
         cx.send(UiCommand::Beside(row.run, !on));
     }
@@ -158,5 +158,5 @@ fn list_row(cx: &PanelCtx<'_>, ui: &mut Ui, place: Rect, row: &temper_store::Run
     text::data(ui, status, Align::Min, word_of(cx.state, row), Type::Body, c.text2);
     let best = if row.best_loss.is_finite() { format::nats(row.best_loss) } else { format::UNKNOWN.to_owned() };
     text::line(ui, place.with_max_x(place.right() - 8.0), Align::Max, &best, Type::Mono, c.text)
-        .on_hover_text("Best validation loss, nats per trained token");
+        .on_hover_text(t!("watch-best-tip"));
 }

@@ -9,6 +9,7 @@ use crate::plots::ticks;
 use crate::reader::snapshot::value_at;
 use crate::reader::{RunView, XAxis};
 use crate::rooms::{PanelCtx, scrolled};
+use crate::texts::Text;
 use crate::theme::{Theme, Type, icons};
 use crate::widgets::rows::{self, Rows};
 use crate::widgets::text;
@@ -16,19 +17,20 @@ use crate::widgets::{Button, bar, choice, panel};
 use egui::{Align, Color32, Rect, Shape, Stroke, Ui, pos2, vec2};
 use egui_plot::PlotPoint;
 
-const X_AXES: [(XAxis, &str); 3] = [(XAxis::Step, "step"), (XAxis::Tokens, "tokens"), (XAxis::Time, "time")];
+const X_AXES: [(XAxis, Text); 3] =
+    [(XAxis::Step, k!("common-step")), (XAxis::Tokens, k!("common-tokens")), (XAxis::Time, k!("watch-x-time"))];
 
 /// A wait with its name, how far it is, and a bar.
 pub fn wait(cx: &PanelCtx<'_>, ui: &mut Ui, area: Rect, stage: &str, done: u64, total: u64, unit: &str) {
     let c = cx.c();
     let mut lines = Rows::new(area);
     let name =
-        if stage.is_empty() { "Preparing the run".to_owned() } else { crate::reader::words::sentence_case(stage) };
+        if stage.is_empty() { t!("watch-preparing").to_owned() } else { crate::reader::words::sentence_case(stage) };
     text::data(ui, lines.next(22.0), Align::Min, &name, Type::Panel, c.text);
     let far = match (done, total) {
-        (0, 0) => "length not known".to_owned(),
+        (0, 0) => t!("common-length-unknown").to_owned(),
         (done, 0) => format!("{} {unit}", format::count(done)),
-        (done, total) => format!("{} of {} {unit}", format::count(done), format::count(total)),
+        (done, total) => t!("frame-done-of", done = format::count(done), total = format::count(total), unit = unit),
     };
     lines.gap(4.0);
     let row = lines.next(8.0);
@@ -41,8 +43,8 @@ pub fn wait(cx: &PanelCtx<'_>, ui: &mut Ui, area: Rect, stage: &str, done: u64, 
 
 /// Shows the loss.
 pub fn loss_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView, axis: &Axis) {
-    let note = if cx.compact { "nats" } else { "nats per trained token" };
-    let (head, inside) = panel::titled(ui, cx.theme, rect, "Loss", note);
+    let note = if cx.compact { t!("common-nats") } else { t!("watch-nats-per-token") };
+    let (head, inside) = panel::titled(ui, cx.theme, rect, t!("watch-loss"), note);
     controls(cx, ui, head);
     if view.train_raw.is_empty() && view.validation.is_empty() {
         let area = Rect::from_min_max(inside.min + vec2(0.0, 12.0), inside.max);
@@ -50,7 +52,7 @@ pub fn loss_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView, axis:
             Some(wait_for) => wait(cx, ui, area, &wait_for.stage, wait_for.done, wait_for.total, &wait_for.unit),
             None if view.row.is_active() => wait(cx, ui, area, "", 0, 0, ""),
             None => {
-                let words = "This run ended before its first step.";
+                let words = t!("watch-ended-early");
                 text::line(ui, area.with_max_y(area.top() + 20.0), Align::Min, words, Type::Body, cx.c().text2);
             }
         }
@@ -78,18 +80,18 @@ fn controls(cx: &PanelCtx<'_>, ui: &mut Ui, head: Rect) {
     let c = cx.c();
     let ids =
         [Id::CopyCurves, Id::SaveCurves, Id::LossPicture, Id::LossVector, Id::BesideAll, Id::BesideNone, Id::ResetZoom];
-    let menu = plot_menu(cx, ui, head, "Loss: copy, save, reset", &ids);
+    let menu = plot_menu(cx, ui, head, t!("watch-loss-menu"), &ids);
     let table = Rect::from_min_size(pos2(menu.right() - 20.0, head.top() + 4.0), vec2(20.0, 20.0));
     let on = cx.state.watch.as_table;
-    let name = if on { "Show the curves" } else { "Show as a table" };
+    let name = if on { t!("watch-show-curves") } else { t!("watch-show-table") };
     if Button::icon_only(icons::TABLE, name).selected(on).show(ui, cx.theme, table).clicked() {
         cx.send(UiCommand::AsTable(!on));
     }
-    let names: Vec<&str> = X_AXES.iter().map(|(_, name)| *name).collect();
+    let names: Vec<&str> = X_AXES.iter().map(|(_, name)| name.get()).collect();
     let width = choice::segments_width(ui, &names, Type::Caption);
     let x_place = Rect::from_min_size(pos2(table.left() - 8.0 - width, table.top()), vec2(width, 20.0));
     let chosen = X_AXES.iter().position(|(axis, _)| *axis == cx.state.watch.x);
-    if let Some(index) = choice::segments(ui, cx.theme, x_place, "Horizontal axis", &names, chosen) {
+    if let Some(index) = choice::segments(ui, cx.theme, x_place, t!("watch-x-axis"), &names, chosen) {
         cx.send(UiCommand::XAxis(X_AXES[index].0));
     }
     text::line(
@@ -100,14 +102,14 @@ fn controls(cx: &PanelCtx<'_>, ui: &mut Ui, head: Rect) {
         Type::Caption,
         c.text2,
     );
-    let names = ["linear", "log"];
+    let names = [t!("watch-linear"), t!("watch-log")];
     let width = choice::segments_width(ui, &names, Type::Caption);
     let y_place = Rect::from_min_size(pos2(x_place.left() - 26.0 - width, table.top()), vec2(width, 20.0));
     if y_place.left() - 14.0 < head.left() {
         return;
     }
     let chosen = usize::from(cx.state.watch.log_y);
-    if let Some(index) = choice::segments(ui, cx.theme, y_place, "Vertical axis", &names, Some(chosen)) {
+    if let Some(index) = choice::segments(ui, cx.theme, y_place, t!("watch-y-axis"), &names, Some(chosen)) {
         cx.send(UiCommand::LogY(index == 1));
     }
     text::line(
@@ -148,17 +150,29 @@ fn plot_loss(cx: &PanelCtx<'_>, ui: &mut Ui, plot: Rect, view: &RunView, axis: &
     let y = (y.0 - (y.1 - y.0) * 0.08, y.1);
     let curves = [
         Curve {
-            name: "raw",
+            name: t!("watch-raw"),
             points: &view.train_raw,
             colour: Theme::fade(theme.series[0], theme.shares.raw_line),
             width: 1.0,
             dashed: false,
         },
-        Curve { name: "train", points: &view.train_smooth, colour: theme.series[0], width: 2.0, dashed: false },
-        Curve { name: "validation", points: &view.validation, colour: theme.series[1], width: 2.0, dashed: false },
+        Curve {
+            name: t!("watch-train"),
+            points: &view.train_smooth,
+            colour: theme.series[0],
+            width: 2.0,
+            dashed: false,
+        },
+        Curve {
+            name: t!("watch-validation"),
+            points: &view.validation,
+            colour: theme.series[1],
+            width: 2.0,
+            dashed: false,
+        },
     ];
     let chart = Chart {
-        name: "Loss",
+        name: t!("watch-loss"),
         sentence: &view.sentence,
         x: axis.range,
         y,
@@ -194,7 +208,7 @@ fn plot_loss(cx: &PanelCtx<'_>, ui: &mut Ui, plot: Rect, view: &RunView, axis: &
     }
     best_mark(cx, ui, view, &mut obstacles, scaled);
     if view.row.base_loss.is_finite() {
-        let words = format!("base model {}", format::nats(view.row.base_loss));
+        let words = t!("watch-base-line", loss = format::nats(view.row.base_loss));
         reference(ui, theme, &mut obstacles, scaled(view.row.base_loss), &words);
     }
     for step in &view.non_finite {
@@ -247,7 +261,7 @@ fn best_mark(
         return;
     }
     ui.painter().circle_stroke(at, 5.0, Stroke::new(2.0, c.ok));
-    let words = format!("best, step {} {}", format::count(step), format::nats(loss));
+    let words = t!("watch-best-label", step = format::count(step), loss = format::nats(loss));
     let size = vec2(text::width(ui, &words, Type::Caption).ceil(), 14.0);
     if let Some(label) = obstacles.place(labels::around(at, size)) {
         labels::leader(ui, at, 5.0, label, c.ok);
@@ -295,7 +309,7 @@ pub fn readout_head(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, view: &RunView, a
     text::pieces(
         ui,
         row,
-        &[text::Piece("at step", Type::Caption, c.text2), text::Piece(&figure, Type::MonoCaption, c.text)],
+        &[text::Piece(t!("watch-at-step"), Type::Caption, c.text2), text::Piece(&figure, Type::MonoCaption, c.text)],
     );
     text::line(ui, row, Align::Max, unit, Type::Caption, c.text2);
 }
@@ -304,7 +318,7 @@ fn readout(cx: &PanelCtx<'_>, ui: &mut Ui, column: Rect, view: &RunView, axis: &
     let theme = cx.theme;
     let c = cx.c();
     let mut lines = Rows::new(column);
-    readout_head(cx, ui, lines.next(18.0), view, axis, "nats");
+    readout_head(cx, ui, lines.next(18.0), view, axis, t!("common-nats"));
     let at = axis.reading();
     let unlog = |value: f64| if view.request.log_y { 10f64.powf(value) } else { value };
     let read = |points: &[PlotPoint]| {
@@ -316,10 +330,10 @@ fn readout(cx: &PanelCtx<'_>, ui: &mut Ui, column: Rect, view: &RunView, axis: &
         theme,
         lines.next(20.0),
         Swatch::Line(theme.series[0], Marker::None),
-        "train",
+        t!("watch-train"),
         &read(&view.train_smooth),
     );
-    readout_row(ui, theme, lines.next(20.0), Swatch::Line(raw, Marker::None), "raw", &read(&view.train_raw));
+    readout_row(ui, theme, lines.next(20.0), Swatch::Line(raw, Marker::None), t!("watch-raw"), &read(&view.train_raw));
     // Until the run was validated itself, the newest value is the base's own, and it is called so.
     let read_at = view.validation.partition_point(|point| point.x <= at + 1e-9).checked_sub(1);
     let of_base = read_at.and_then(|index| view.validation.get(index));
@@ -329,12 +343,12 @@ fn readout(cx: &PanelCtx<'_>, ui: &mut Ui, column: Rect, view: &RunView, axis: &
         theme,
         lines.next(20.0),
         Swatch::Line(theme.series[1], Marker::Ring),
-        if of_base { "base model" } else { "validation" },
+        if of_base { t!("watch-base-model") } else { t!("watch-validation") },
         &read(&view.validation),
     );
     beside::legend(cx, ui, &mut lines, view, at);
     if lines.left() > 40.0 && !view.checkpoints.is_empty() {
-        readout_row(ui, theme, lines.next(20.0), Swatch::Triangle(c.text3), "checkpoint", "");
+        readout_row(ui, theme, lines.next(20.0), Swatch::Triangle(c.text3), t!("watch-checkpoint"), "");
     }
     if lines.left() > 44.0 && !view.sentence.is_empty() {
         lines.gap(4.0);
@@ -359,11 +373,11 @@ fn table(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
     let head = rect.with_max_y(rect.top() + 22.0);
     rows::table_head(ui, cx.theme, head, 12.0);
     let columns = [
-        (0.0, 0.16, "step"),
-        (0.16, 0.36, "train, nats"),
-        (0.36, 0.6, "validation, nats"),
-        (0.6, 0.8, "rate"),
-        (0.8, 1.0, "norm"),
+        (0.0, 0.16, t!("common-step")),
+        (0.16, 0.36, t!("watch-table-train")),
+        (0.36, 0.6, t!("watch-table-validation")),
+        (0.6, 0.8, t!("watch-rate")),
+        (0.8, 1.0, t!("watch-norm")),
     ];
     for (from, to, name) in columns {
         text::line(

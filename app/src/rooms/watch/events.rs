@@ -43,14 +43,15 @@ pub fn events_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
     let filter = cx.state.watch.filter;
     let all = view.events.len();
     let shown: Vec<&EventLine> = view.events.iter().rev().filter(|line| fits(filter, line)).collect();
-    let note = if filter.is_some() { format!("{} of {all}", shown.len()) } else { format::count(all as u64) };
-    let (head, inside) = panel::titled(ui, cx.theme, rect, "Events", &note);
-    let mut names = vec!["all kinds".to_owned()];
+    let note =
+        if filter.is_some() { t!("watch-of-all", shown = shown.len(), all = all) } else { format::count(all as u64) };
+    let (head, inside) = panel::titled(ui, cx.theme, rect, t!("watch-events"), &note);
+    let mut names = vec![t!("watch-all-kinds").to_owned()];
     names.extend(FILTERS.iter().map(|kind| kind.name().to_owned()));
     let chosen =
         filter.map_or(0, |wanted| FILTERS.iter().position(|kind| *kind == wanted).map_or(0, |index| index + 1));
     let place = Rect::from_min_size(pos2(head.right() - 108.0, head.top() + 4.0), vec2(108.0, 20.0));
-    if let Some(index) = choice::select(ui, cx.theme, place, "Kinds of events shown", &names, Some(chosen)) {
+    if let Some(index) = choice::select(ui, cx.theme, place, t!("watch-kinds"), &names, Some(chosen)) {
         cx.send(UiCommand::Filter(index.checked_sub(1).and_then(|index| FILTERS.get(index).copied())));
     }
     if shown.is_empty() {
@@ -83,16 +84,17 @@ fn row_ui(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, line: &EventLine) {
 fn nothing(cx: &PanelCtx<'_>, ui: &mut Ui, inside: Rect, filter: Option<EventKind>, all: usize) {
     match filter {
         Some(kind) => {
-            let acts = [empty::Act { label: "Show all kinds", icon: icons::X, tooltip: "Clears the filter" }];
-            let words = format!("{all} events are hidden by this filter.");
-            let title = format!("No event about {}", kind.name());
+            let acts =
+                [empty::Act { label: t!("watch-show-all-kinds"), icon: icons::X, tooltip: t!("watch-clear-filter") }];
+            let words = t!("watch-events-hidden", all = all);
+            let title = t!("watch-no-event", kind = kind.name());
             if empty::show(ui, cx.theme, inside, icons::FUNNEL, &title, &words, &acts).is_some() {
                 cx.send(UiCommand::Filter(None));
             }
         }
         None => {
-            let words = "Start, checkpoints, validations, warnings: everything that happens is listed here.";
-            empty::show(ui, cx.theme, inside, icons::ROWS, "Nothing happened yet", words, &[]);
+            let words = t!("watch-events-lead");
+            empty::show(ui, cx.theme, inside, icons::ROWS, t!("watch-no-events"), words, &[]);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::commands::{Id, UiCommand};
 use crate::format;
-use crate::reader::RunView;
+use crate::reader::{RunView, words};
 use crate::rooms::PanelCtx;
 use crate::state::{Room, State};
 use crate::theme::{Icon, Type, icons};
@@ -18,34 +18,34 @@ pub fn state_of(cx: &PanelCtx<'_>, view: &RunView) -> (Option<Icon>, String, Col
     let c = cx.c();
     let row = &view.row;
     if cx.state.is_interrupted(row) {
-        return (Some(icons::X_CIRCLE), "interrupted".to_owned(), c.err, c.err_bg);
+        return (Some(icons::X_CIRCLE), t!("words-interrupted").to_owned(), c.err, c.err_bg);
     }
     if let Some(wish) = cx.state.watch.wish.filter(|_| row.is_active()) {
         let word = match wish {
-            Act::Pause => "pausing",
-            Act::Resume => "going on",
-            Act::Stop => "stopping",
-            Act::Cancel => "cancelling",
-            Act::SaveNow => "saving",
-            Act::SampleNow => "asking",
+            Act::Pause => t!("watch-pausing"),
+            Act::Resume => t!("watch-going-on"),
+            Act::Stop => t!("watch-stopping"),
+            Act::Cancel => t!("watch-cancelling"),
+            Act::SaveNow => t!("watch-saving"),
+            Act::SampleNow => t!("watch-asking"),
         };
         return (Some(icons::DOTS_THREE), word.to_owned(), c.info, c.info_bg);
     }
     match row.status.as_str() {
-        "running" => (Some(icons::CIRCLE_FILL), "live".to_owned(), c.accent, c.accent_bg),
-        "queued" | "preparing" => (Some(icons::DOTS_THREE), row.status.clone(), c.info, c.info_bg),
-        "paused" => (Some(icons::PAUSE), "paused".to_owned(), c.warn, c.warn_bg),
-        "finished" => (Some(icons::CHECK_CIRCLE), "finished".to_owned(), c.ok, c.ok_bg),
-        "stopped" => (Some(icons::STOP), format!("stopped at step {}, kept", format::count(row.steps)), c.ok, c.ok_bg),
-        "failed" => (Some(icons::X_CIRCLE), format!("stopped at step {}", format::count(row.steps)), c.err, c.err_bg),
-        other => (Some(icons::PROHIBIT), other.to_owned(), c.text2, c.raised),
+        "running" => (Some(icons::CIRCLE_FILL), t!("watch-live").to_owned(), c.accent, c.accent_bg),
+        "queued" | "preparing" => (Some(icons::DOTS_THREE), words::status(&row.status).to_owned(), c.info, c.info_bg),
+        "paused" => (Some(icons::PAUSE), t!("words-paused").to_owned(), c.warn, c.warn_bg),
+        "finished" => (Some(icons::CHECK_CIRCLE), t!("words-finished").to_owned(), c.ok, c.ok_bg),
+        "stopped" => (Some(icons::STOP), t!("watch-stopped-kept", step = format::count(row.steps)), c.ok, c.ok_bg),
+        "failed" => (Some(icons::X_CIRCLE), t!("watch-stopped-at", step = format::count(row.steps)), c.err, c.err_bg),
+        other => (Some(icons::PROHIBIT), words::status(other).to_owned(), c.text2, c.raised),
     }
 }
 
 /// State of any run in one word.
 #[must_use]
 pub fn word_of<'a>(state: &State, row: &'a RunRow) -> &'a str {
-    if state.is_interrupted(row) { "interrupted" } else { &row.status }
+    if state.is_interrupted(row) { t!("words-interrupted") } else { words::status(&row.status) }
 }
 
 /// Shows the head.
@@ -53,12 +53,12 @@ pub fn head_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
     let c = cx.c();
     let right = controls(cx, ui, rect, view);
     let runs = &cx.state.runs.runs;
-    let names: Vec<String> = runs.iter().map(|row| format!("Run {}", row.run)).collect();
+    let names: Vec<String> = runs.iter().map(|row| t!("common-run", run = row.run)).collect();
     let chosen = runs.iter().position(|row| row.run == view.row.run);
     let mut x = rect.left();
     if names.len() > 1 {
         let place = Rect::from_min_size(pos2(x, rect.top() + 2.0), vec2(88.0, 24.0));
-        if let Some(index) = choice::select(ui, cx.theme, place, "Run", &names, chosen)
+        if let Some(index) = choice::select(ui, cx.theme, place, t!("watch-run-name"), &names, chosen)
             && let Some(row) = runs.get(index)
         {
             cx.send(UiCommand::Watch(row.run));
@@ -68,13 +68,13 @@ pub fn head_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
         x = place.right() + 10.0;
     } else {
         let place = Rect::from_min_max(pos2(x + 4.0, rect.top()), rect.max);
-        x = text::pieces(ui, place, &[Piece(&format!("Run {}", view.row.run), Type::Room, c.text)]) + 10.0;
+        x = text::pieces(ui, place, &[Piece(&t!("common-run", run = view.row.run), Type::Room, c.text)]) + 10.0;
     }
     let (icon, word, colour, area) = state_of(cx, view);
     let chip = bar::chip(ui, pos2(x, rect.center().y), icon, &word, colour, area);
     x += chip + 12.0;
     let (method, settings) = own_settings(cx, view);
-    let lock_words = "as started";
+    let lock_words = t!("watch-as-started");
     let lock = 20.0 + text::width(ui, lock_words, Type::Body);
     let words = Rect::from_min_max(pos2(x, rect.top()), pos2(right - lock - 24.0, rect.bottom()));
     if words.width() < 60.0 {
@@ -83,8 +83,7 @@ pub fn head_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
     let end = text::pieces(ui, words, &[Piece(&method, Type::Strong, c.text), Piece(&settings, Type::Body, c.text2)]);
     let place = Rect::from_min_size(pos2(end + 30.0, rect.top()), vec2(lock, rect.height()));
     text::icon(ui.painter(), pos2(place.left() - 10.0, rect.center().y), icons::LOCK_SIMPLE, 16.0, c.text2);
-    text::line(ui, place, egui::Align::Min, lock_words, Type::Body, c.text2)
-        .on_hover_text("The run's own settings, frozen when it started; the form may differ by now");
+    text::line(ui, place, egui::Align::Min, lock_words, Type::Body, c.text2).on_hover_text(t!("watch-as-started-tip"));
 }
 
 /// The run's own settings in words.
@@ -98,10 +97,10 @@ fn own_settings(cx: &PanelCtx<'_>, view: &RunView) -> (String, String) {
         None => card.and_then(|card| card.settings.iter().find(|s| s.key == "rank")).map(|s| s.default.clone()),
     };
     if let Some(rank) = rank {
-        parts.push(format!("rank {rank}"));
+        parts.push(t!("watch-rank-is", rank = rank));
     }
-    parts.push(format!("rate {}", format::rate(project.train.lr_peak)));
-    parts.push(format!("seed {}", project.train.seed));
+    parts.push(t!("watch-rate-is", rate = format::rate(project.train.lr_peak)));
+    parts.push(t!("watch-seed-is", seed = project.train.seed));
     (method, parts.join(", "))
 }
 
@@ -127,8 +126,7 @@ fn controls(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) -> f32 {
         }
     } else {
         if view.row.adapter.is_some() {
-            let button =
-                Button::new("Export…").icon(icons::EXPORT).tooltip("Files for other programs, with a certificate");
+            let button = Button::new(t!("watch-export")).icon(icons::EXPORT).tooltip(t!("watch-export-tip"));
             if place(ui, button, None) {
                 cx.send(UiCommand::ExportRun(view.row.run));
                 cx.send(UiCommand::Go(Room::Export));
@@ -136,7 +134,7 @@ fn controls(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) -> f32 {
         }
         let entry = crate::commands::entry(Id::Continue);
         if entry.enabled(cx.state) && view.row.status == "stopped" {
-            let button = Button::new("Go on").icon(icons::PLAY).tooltip(entry.help);
+            let button = Button::new(t!("commands-resume")).icon(icons::PLAY).tooltip(entry.help.get());
             place(ui, button, Some(Id::Continue));
         }
     }

@@ -29,15 +29,20 @@ fn plus(value: f64, decimals: usize) -> String {
 
 /// Shows the panel.
 pub fn kept_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView, axis: &Axis) {
-    let note = if cx.compact { "kept minus base, nats" } else { "loss on kept material minus base, nats" };
-    let (head, inside) = panel::titled(ui, cx.theme, rect, "Forgetting", note);
+    let note = if cx.compact { t!("watch-kept-note-short") } else { t!("watch-kept-note") };
+    let (head, inside) = panel::titled(ui, cx.theme, rect, t!("watch-forgetting"), note);
     let budget = view.settings.as_ref().map_or(f64::NAN, |settings| settings.keep.budget_nats);
     if view.kept.iter().all(|set| set.delta.is_empty()) {
         nothing(cx, ui, inside, view);
         return;
     }
-    let head =
-        plot_menu(cx, ui, head, "Forgetting: save", &[Id::SaveForgetting, Id::ForgettingPicture, Id::ForgettingVector]);
+    let head = plot_menu(
+        cx,
+        ui,
+        head,
+        t!("watch-forgetting-menu"),
+        &[Id::SaveForgetting, Id::ForgettingPicture, Id::ForgettingVector],
+    );
     standing(cx, ui, head, view, budget);
     let (plot, column) = plot_places(rect, 32.0, 24.0, cx.compact);
     plot_kept(cx, ui, plot, view, axis, budget);
@@ -53,12 +58,12 @@ fn standing(cx: &PanelCtx<'_>, ui: &mut Ui, head: Rect, view: &RunView, budget: 
     let step = if let Measured::After { step, .. } = measured { step } else { 0 };
     let at = format::count(step);
     let (icon, word, colour, area) = match verdict {
-        Verdict::NotMeasured if ended => (icons::WARNING, "never measured".to_owned(), c.warn, c.warn_bg),
-        Verdict::NotMeasured => (icons::DOTS_THREE, "not measured yet".to_owned(), c.text2, c.raised),
-        Verdict::Within => (icons::CHECK_CIRCLE, format!("within budget at step {at}"), c.ok, c.ok_bg),
-        Verdict::Stale => (icons::WARNING, format!("not measured since step {at}"), c.warn, c.warn_bg),
-        Verdict::Over => (icons::WARNING, format!("over budget at step {at}"), c.err, c.err_bg),
-        Verdict::NoNumber => (icons::X_CIRCLE, format!("no number at step {at}"), c.err, c.err_bg),
+        Verdict::NotMeasured if ended => (icons::WARNING, t!("watch-never-measured").to_owned(), c.warn, c.warn_bg),
+        Verdict::NotMeasured => (icons::DOTS_THREE, t!("frame-not-measured").to_owned(), c.text2, c.raised),
+        Verdict::Within => (icons::CHECK_CIRCLE, t!("watch-within", at = at), c.ok, c.ok_bg),
+        Verdict::Stale => (icons::WARNING, t!("watch-stale", at = at), c.warn, c.warn_bg),
+        Verdict::Over => (icons::WARNING, t!("watch-over", at = at), c.err, c.err_bg),
+        Verdict::NoNumber => (icons::X_CIRCLE, t!("watch-no-number", at = at), c.err, c.err_bg),
     };
     let width = bar::chip_width(ui, Some(icon), &word);
     if head.width() <= width {
@@ -74,33 +79,31 @@ fn standing(cx: &PanelCtx<'_>, ui: &mut Ui, head: Rect, view: &RunView, budget: 
 fn standing_words(view: &RunView, verdict: Verdict, step: u64) -> String {
     let every = view.settings.as_ref().map_or(0, |settings| settings.keep.every_steps);
     let rhythm = match every {
-        0 => "The kept sets are measured again at the end.".to_owned(),
-        every => format!("The kept sets are measured every {} steps and at the end.", format::count(every)),
+        0 => t!("watch-rhythm-end").to_owned(),
+        every => t!("watch-rhythm", every = format::count(every)),
     };
     let (steps, at) = (format::count(view.row.steps), format::count(step));
     match verdict {
         Verdict::NotMeasured if view.row.is_active() => {
-            format!("So far only the base was measured, before step 1. {rhythm}")
+            t!("watch-only-base", rhythm = rhythm)
         }
         Verdict::NotMeasured => {
-            format!("Only the base was measured, before step 1: the run ended at step {steps}. {rhythm}")
+            t!("watch-only-base-ended", steps = steps, rhythm = rhythm)
         }
-        Verdict::Stale => format!(
-            "At step {at} the run was within its budget; it ended at step {steps} without another measurement, so what \
-             the last {} steps forgot is not known.",
-            format::count(view.row.steps.saturating_sub(step))
-        ),
-        Verdict::NoNumber => format!("At step {at} the loss of a kept set was not a number."),
-        Verdict::Within | Verdict::Over => format!("Measured at step {at}. {rhythm}"),
+        Verdict::Stale => {
+            t!("watch-stale-words", at = at, steps = steps, last = format::count(view.row.steps.saturating_sub(step)))
+        }
+        Verdict::NoNumber => t!("watch-no-number-words", at = at),
+        Verdict::Within | Verdict::Over => t!("watch-measured-at", at = at, rhythm = rhythm),
     }
 }
 
 fn nothing(cx: &PanelCtx<'_>, ui: &mut Ui, inside: Rect, view: &RunView) {
     let kept = view.settings.as_ref().is_some_and(|settings| !settings.keep.probes.is_empty());
     let (title, words) = if kept {
-        ("Not measured yet", "The kept sets are measured on the base before the first step, then again and again.")
+        (t!("watch-not-measured"), t!("watch-not-measured-lead"))
     } else {
-        ("Nothing is kept", "This run was started without kept sets, so what it forgets is not known.")
+        (t!("watch-nothing-kept"), t!("watch-nothing-kept-lead"))
     };
     empty::show(ui, cx.theme, inside, icons::SHIELD_CHECK, title, words, &[]);
 }
@@ -128,16 +131,16 @@ fn plot_kept(cx: &PanelCtx<'_>, ui: &mut Ui, plot: Rect, view: &RunView, axis: &
         })
         .collect();
     let sentence = match Measured::of(view) {
-        Measured::After { step, worst_nats } => format!(
-            "worst set {} nats at step {}, budget {}",
-            format::signed_nats(worst_nats),
-            format::count(step),
-            format::signed_nats(budget)
+        Measured::After { step, worst_nats } => t!(
+            "watch-worst-sentence",
+            nats = format::signed_nats(worst_nats),
+            step = format::count(step),
+            budget = format::signed_nats(budget)
         ),
-        Measured::OnBase | Measured::Never => "not measured yet, only on the base".to_owned(),
+        Measured::OnBase | Measured::Never => t!("watch-only-base-sentence").to_owned(),
     };
     let chart = Chart {
-        name: "Forgetting",
+        name: t!("watch-forgetting"),
         sentence: &sentence,
         x: axis.range,
         y,
@@ -178,7 +181,7 @@ fn budget_line(cx: &PanelCtx<'_>, ui: &mut Ui, shown: &chart::Shown, view: &RunV
     ui.painter().rect_filled(zone, 0.0, Theme::fade(c.err, theme.shares.over_budget));
     let line = [pos2(plot.left(), y), pos2(plot.right(), y)];
     ui.painter().extend(Shape::dashed_line(&line, Stroke::new(1.5, c.err), 5.0, 3.0));
-    let words = format!("budget {}", format::signed_nats(budget));
+    let words = t!("watch-budget-line", budget = format::signed_nats(budget));
     let size = vec2(text::width(ui, &words, Type::Caption).ceil(), 14.0);
     let curves: Vec<&[egui_plot::PlotPoint]> = view.kept.iter().map(|set| set.delta.as_slice()).collect();
     let mut obstacles = Obstacles { shown, curves: &curves, taken: axis.kept_clear(shown, view.row.is_active()) };
@@ -211,13 +214,13 @@ fn readout(cx: &PanelCtx<'_>, ui: &mut Ui, column: Rect, view: &RunView, axis: &
     lines.gap(3.0);
     let Some(worst) = worst_set(view, at) else { return };
     let kl = value_at(&worst.kl, at).map_or_else(|| format::UNKNOWN.to_owned(), format::nats);
-    readout_row(ui, theme, lines.next(18.0), Swatch::Nothing, "KL to base", &kl);
+    readout_row(ui, theme, lines.next(18.0), Swatch::Nothing, t!("watch-kl"), &kl);
     let flips = value_at(&worst.flips, at).unwrap_or(f64::NAN);
     let row = lines.next(18.0);
-    readout_row(ui, theme, row, Swatch::Nothing, "newly wrong", &format::percent(flips));
+    readout_row(ui, theme, row, Swatch::Nothing, t!("watch-flips"), &format::percent(flips));
     if worst.positions > 0 && flips.is_finite() {
         let wrong = format::count((flips * worst.positions as f64).round() as u64);
-        let words = format!("{wrong} of {} positions were right in the base", format::count(worst.positions));
+        let words = t!("watch-flips-tip", wrong = wrong, positions = format::count(worst.positions));
         ui.allocate_rect(row, egui::Sense::hover()).on_hover_text(words);
     }
 }
@@ -227,17 +230,18 @@ fn measured_head(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, view: &RunView, at: 
     let c = cx.c();
     let newest = view.kept.iter().filter_map(|set| set.delta.iter().rev().find(|point| point.x <= at + 1e-9));
     let place = newest.map(|point| point.x).fold(f64::NAN, f64::max);
-    text::line(ui, row, Align::Max, "nats", Type::Caption, c.text2);
+    text::line(ui, row, Align::Max, t!("common-nats"), Type::Caption, c.text2);
     if !place.is_finite() {
         return;
     }
     let step = view.map.step(place).round().max(0.0) as u64;
     if step == 0 {
-        text::line(ui, row, Align::Min, "the base", Type::Caption, c.text2);
+        text::line(ui, row, Align::Min, t!("watch-the-base"), Type::Caption, c.text2);
         return;
     }
     let figure = format::count(step);
-    let pieces = [text::Piece("at step", Type::Caption, c.text2), text::Piece(&figure, Type::MonoCaption, c.text)];
+    let pieces =
+        [text::Piece(t!("watch-at-step"), Type::Caption, c.text2), text::Piece(&figure, Type::MonoCaption, c.text)];
     text::pieces(ui, row, &pieces);
 }
 

@@ -61,7 +61,7 @@ pub fn watch_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
 
 fn no_run(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let head = Rect::from_min_size(rect.min + vec2(4.0, 0.0), vec2(rect.width(), 28.0));
-    text::line(ui, head, egui::Align::Min, "Watch", Type::Room, cx.c().text);
+    text::line(ui, head, egui::Align::Min, t!("common-watch"), Type::Room, cx.c().text);
     let rect = rect.with_min_y(rect.top() + 36.0);
     panel::surface(ui, cx.theme, rect);
     let area = Rect::from_min_size(rect.min + vec2(24.0, 24.0), vec2(rect.width().min(620.0) - 48.0, 160.0));
@@ -72,19 +72,18 @@ fn no_run(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     }
     let acts = [
         empty::Act {
-            label: "Go to Setup",
+            label: t!("commands-go-setup"),
             icon: icons::SLIDERS_HORIZONTAL,
-            tooltip: "Choose model, data and method there",
+            tooltip: t!("watch-none-setup-tip"),
         },
         empty::Act {
-            label: "Open the example",
+            label: t!("commands-open-example"),
             icon: icons::FOLDER_OPEN,
-            tooltip: "A small model and data that are part of the program",
+            tooltip: t!("watch-none-example-tip"),
         },
     ];
-    let words =
-        "Once a run starts you see its loss, what it forgets, where the rank goes, and answers before and after.";
-    match empty::show(ui, cx.theme, area, icons::CHART_LINE, "No run yet", words, &acts) {
+    let words = t!("watch-none-lead");
+    match empty::show(ui, cx.theme, area, icons::CHART_LINE, t!("frame-no-run"), words, &acts) {
         Some(0) => cx.send(UiCommand::Go(crate::state::Room::Setup)),
         Some(_) => cx.send(UiCommand::OpenExample { train: false }),
         None => {}
@@ -146,7 +145,7 @@ fn tabs(cx: &PanelCtx<'_>, ui: &mut Ui, right: Rect, view: &RunView) {
     let chosen = SideTab::ALL.iter().position(|tab| *tab == cx.state.watch.tab);
     let bar = right.with_max_y(right.top() + 28.0);
     part(ui, "tabs", bar, |ui, rect| {
-        if let Some(index) = choice::segments(ui, cx.theme, rect, "View", &names, chosen) {
+        if let Some(index) = choice::segments(ui, cx.theme, rect, t!("watch-view"), &names, chosen) {
             cx.send(UiCommand::Tab(SideTab::ALL[index]));
         }
     });

@@ -25,28 +25,25 @@ fn written(measure: Measure, value: f64) -> String {
 /// Shows the panel.
 pub fn ranks_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
     let rank = &view.rank;
-    let note = if rank.steps.is_empty() { String::new() } else { format!("step {}", format::count(rank.step)) };
-    let (head, inside) = panel::titled(ui, cx.theme, rect, "Rank microscope", &note);
+    let note = if rank.steps.is_empty() { String::new() } else { t!("watch-step-is", step = format::count(rank.step)) };
+    let (head, inside) = panel::titled(ui, cx.theme, rect, t!("watch-microscope"), &note);
     if rank.modules.is_empty() {
         let (title, words) = if view.row.is_active() {
-            (
-                "Not measured yet",
-                "Which layers the change goes to, and how many directions it uses, is shown from the first validation \
-                 or measurement of the kept sets on.",
-            )
+            (t!("watch-not-measured"), t!("watch-ranks-lead"))
         } else {
-            ("Never measured", "The run ended before its first validation and its first measurement of the kept sets.")
+            (t!("watch-ranks-never"), t!("watch-ranks-never-lead"))
         };
         empty::show(ui, cx.theme, inside, icons::ROWS, title, words, &[]);
         return;
     }
-    let head = super::plot_menu(cx, ui, head, "Ranks: save", &[Id::SaveRanks, Id::RanksPicture, Id::RanksVector]);
+    let head =
+        super::plot_menu(cx, ui, head, t!("watch-ranks-menu"), &[Id::SaveRanks, Id::RanksPicture, Id::RanksVector]);
     let measure = cx.state.watch.measure;
     let names: Vec<&str> = Measure::ALL.iter().map(|measure| measure.name()).collect();
     let width = choice::segments_width(ui, &names, Type::Caption);
     let place = Rect::from_min_size(pos2(head.right() - width, head.top() + 4.0), vec2(width, 20.0));
     let chosen = Measure::ALL.iter().position(|known| *known == measure);
-    if let Some(index) = choice::segments(ui, cx.theme, place, "Colour shows", &names, chosen) {
+    if let Some(index) = choice::segments(ui, cx.theme, place, t!("watch-colour-shows"), &names, chosen) {
         cx.send(UiCommand::RankMeasure(Measure::ALL[index]));
     }
     let detail_height = 122.0;
@@ -64,21 +61,15 @@ pub fn ranks_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
     let words = |line: usize, column: usize| cell_words(rank, line, column);
     let short: Vec<String> = rank.modules.iter().map(|module| short_module(module).to_owned()).collect();
     let chosen = chosen_cell(cx, rank);
-    let heat = Heat {
-        name: "Rank by module and layer",
-        rows: &short,
-        columns: &rank.layers,
-        share: &share,
-        words: &words,
-        chosen,
-    };
+    let heat =
+        Heat { name: t!("watch-heat"), rows: &short, columns: &rank.layers, share: &share, words: &words, chosen };
     if let Some((line, column)) = heat::show(ui, cx.theme, map, &heat)
         && let Some(row) = rank.cells.get(line).and_then(|cells| cells.get(column)).and_then(Option::as_ref)
     {
         cx.send(UiCommand::Site(Some(row.site.clone())));
     }
     let label = Rect::from_min_size(pos2(inside.left(), map.bottom() + 3.0), vec2(42.0, 14.0));
-    text::line(ui, label, Align::Max, "layer", Type::Caption, cx.c().text3);
+    text::line(ui, label, Align::Max, t!("watch-layer"), Type::Caption, cx.c().text3);
     let side = Rect::from_min_max(pos2(map.right() + 18.0, map.top()), pos2(inside.right(), map.bottom() + 20.0));
     scale_ui(cx, ui, side, rank, measure, low, high);
     let detail = inside.with_min_y(inside.bottom() - detail_height + 2.0);
@@ -91,13 +82,15 @@ fn cell_words(rank: &RankView, line: usize, column: usize) -> String {
     let module = rank.modules.get(line).map_or("", String::as_str);
     let layer = rank.layers.get(column).copied().unwrap_or_default();
     match rank.cells.get(line).and_then(|cells| cells.get(column)).and_then(Option::as_ref) {
-        Some(row) => format!(
-            "{module}, layer {layer}: rank {}, effective rank {:.1}, change {} of the weight norm",
-            row.rank,
-            row.effective_rank,
-            format::percent(row.energy)
+        Some(row) => t!(
+            "watch-cell",
+            module = module,
+            layer = layer,
+            rank = row.rank,
+            effective = format!("{:.1}", row.effective_rank),
+            change = format::percent(row.energy)
         ),
-        None => format!("{module}, layer {layer}: not adapted"),
+        None => t!("watch-cell-not", module = module, layer = layer),
     }
 }
 
@@ -125,12 +118,12 @@ fn scale_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, rank: &RankView, measure
     if bar.height() > 60.0 && high > low {
         label(ui, bar.center().y, &written(measure, (low + high) / 2.0));
     }
-    label(ui, bar.bottom() - 6.0, &format!("{} or less", written(measure, low)));
+    label(ui, bar.bottom() - 6.0, &t!("watch-or-less", value = written(measure, low)));
     let mean = written(measure, rank.mean(measure));
     let row = Rect::from_min_size(pos2(rect.left(), bar.bottom() + 8.0), vec2(rect.width(), 18.0));
-    text::pieces(ui, row, &[Piece("mean", Type::Body, c.text2), Piece(&mean, Type::Mono, c.text)]);
+    text::pieces(ui, row, &[Piece(t!("watch-mean"), Type::Body, c.text2), Piece(&mean, Type::Mono, c.text)]);
     if !rank.others.is_empty() {
-        let words = format!("{} sites more", rank.others.len());
+        let words = t!("watch-sites-more", more = rank.others.len());
         let names: Vec<&str> = rank.others.iter().map(|row| row.site.as_str()).collect();
         text::data(ui, row.translate(vec2(0.0, 17.0)), Align::Min, &words, Type::Caption, c.text3)
             .on_hover_text(names.join(", "));
@@ -150,13 +143,13 @@ fn detail_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView, chosen:
         head,
         &[
             Piece(&row.site, Type::MonoMedium, c.text),
-            Piece("rank", Type::Body, c.text2),
+            Piece(t!("watch-rank"), Type::Body, c.text2),
             Piece(&figure, Type::Mono, c.text),
-            Piece("effective", Type::Body, c.text2),
+            Piece(t!("watch-effective"), Type::Body, c.text2),
             Piece(&effective, Type::Mono, c.text),
-            Piece("change", Type::Body, c.text2),
+            Piece(t!("watch-change"), Type::Body, c.text2),
             Piece(&change, Type::Mono, c.text),
-            Piece(if cx.compact { "" } else { "of weight norm" }, Type::Body, c.text2),
+            Piece(if cx.compact { "" } else { t!("watch-of-norm") }, Type::Body, c.text2),
         ],
     );
     let split = rect.left() + rect.width() * 0.62;
@@ -167,9 +160,9 @@ fn detail_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView, chosen:
         let place = Rect::from_min_size(pos2(plot.left(), plot.top() - 18.0), vec2(plot.width(), 16.0));
         text::line(ui, place, Align::Min, words, Type::Caption, c.text2);
     };
-    title(ui, spectrum, "singular values of the change");
+    title(ui, spectrum, t!("watch-singular"));
     spectrum_ui(cx, ui, spectrum, row);
-    title(ui, history, if history.width() > 150.0 { "effective rank over steps" } else { "effective rank" });
+    title(ui, history, if history.width() > 150.0 { t!("watch-effective-over") } else { t!("help-effective") });
     history_ui(cx, ui, history, rank, view);
 }
 
@@ -182,7 +175,7 @@ fn spectrum_ui(cx: &PanelCtx<'_>, ui: &mut Ui, plot: Rect, row: &RankRow) {
     ui.painter().hline(plot.x_range(), plot.bottom() + 0.5, Stroke::new(1.0, c.line2));
     let (Some(largest), count) = (values.first().copied().filter(|value| *value > 0.0), values.len()) else {
         let place = plot.shrink2(vec2(8.0, 0.0));
-        text::line(ui, place, Align::Min, "no change yet", Type::Caption, c.text2);
+        text::line(ui, place, Align::Min, t!("watch-no-change"), Type::Caption, c.text2);
         return;
     };
     let width = plot.width() / count.max(8) as f32;
@@ -231,7 +224,7 @@ fn spectrum_ui(cx: &PanelCtx<'_>, ui: &mut Ui, plot: Rect, row: &RankRow) {
     let x = (plot.left() + needed as f32 * width - 0.5).round() + 0.5;
     let line = [pos2(x, plot.top()), pos2(x, plot.bottom())];
     ui.painter().extend(Shape::dashed_line(&line, Stroke::new(1.0, c.text2), 3.0, 3.0));
-    let words = format!("90 % of energy in {needed} of {count}");
+    let words = t!("watch-energy", needed = needed, count = count);
     let wide = text::width(ui, &words, Type::Caption);
     let left = if x + 5.0 + wide < plot.right() { x + 5.0 } else { (plot.right() - wide - 2.0).max(plot.left() + 2.0) };
     let place = Rect::from_min_size(pos2(left, plot.top() + 1.0), vec2(wide, 16.0));
@@ -258,9 +251,9 @@ fn history_ui(cx: &PanelCtx<'_>, ui: &mut Ui, plot: Rect, rank: &RankView, view:
     let history = &rank.history;
     let values = history.iter().map(|row| row.effective_rank);
     let Some((low, high)) = ticks::range(values) else {
-        response.widget_info(|| WidgetInfo::labeled(Role::Image, true, "Effective rank over steps: not read yet"));
+        response.widget_info(|| WidgetInfo::labeled(Role::Image, true, t!("watch-history-unread")));
         let place = plot.shrink2(vec2(8.0, 0.0));
-        text::line(ui, place, Align::Min, "click a cell", Type::Caption, c.text2);
+        text::line(ui, place, Align::Min, t!("watch-click-cell"), Type::Caption, c.text2);
         return;
     };
     let last = view.row.steps.max(1) as f32;
@@ -271,7 +264,11 @@ fn history_ui(cx: &PanelCtx<'_>, ui: &mut Ui, plot: Rect, rank: &RankView, view:
     };
     let points: Vec<egui::Pos2> = history.iter().map(place).collect();
     if let (Some(first), Some(end)) = (history.first(), history.last()) {
-        let words = format!("Effective rank over steps: {:.1} to {:.1}", first.effective_rank, end.effective_rank);
+        let words = t!(
+            "watch-history",
+            first = format!("{:.1}", first.effective_rank),
+            end = format!("{:.1}", end.effective_rank)
+        );
         response.widget_info(|| WidgetInfo::labeled(Role::Image, true, &words));
         response.on_hover_text(words);
     }

@@ -16,11 +16,11 @@ use egui::{Align, Rect, Shape, Stroke, Ui, pos2, vec2};
 /// Shows learning rate and gradient norm.
 pub fn rates_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView, axis: &Axis) {
     let theme = cx.theme;
-    let (head, _) = panel::titled(ui, theme, rect, "Learning rate and gradient norm", "");
-    plot_menu(cx, ui, head, "Rates: save", &[Id::SaveCurves, Id::RatesPicture, Id::RatesVector]);
+    let (head, _) = panel::titled(ui, theme, rect, t!("watch-rates"), "");
+    plot_menu(cx, ui, head, t!("watch-rates-menu"), &[Id::SaveCurves, Id::RatesPicture, Id::RatesVector]);
     if view.lr.is_empty() {
         let place = Rect::from_min_size(rect.min + vec2(12.0, 32.0), vec2(rect.width() - 24.0, 20.0));
-        text::line(ui, place, Align::Min, "Shown from the first step on.", Type::Body, cx.c().text2);
+        text::line(ui, place, Align::Min, t!("watch-rates-lead"), Type::Body, cx.c().text2);
         return;
     }
     let (both, column) = plot_places(rect, 31.0, 8.0, cx.compact);
@@ -29,12 +29,18 @@ pub fn rates_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView, axis
     let lower = both.with_min_y(middle + 6.0);
     let peak = view.lr.iter().chain(&view.lr_planned).map(|point| point.y).fold(0.0, f64::max);
     let curves = [
-        Curve { name: "rate", points: &view.lr, colour: theme.series[7], width: 1.5, dashed: false },
-        Curve { name: "planned rate", points: &view.lr_planned, colour: theme.series[7], width: 1.0, dashed: true },
+        Curve { name: t!("watch-rate"), points: &view.lr, colour: theme.series[7], width: 1.5, dashed: false },
+        Curve {
+            name: t!("watch-planned-rate"),
+            points: &view.lr_planned,
+            colour: theme.series[7],
+            width: 1.0,
+            dashed: true,
+        },
     ];
     let marks = [0.0, peak];
     let chart = Chart {
-        name: "Learning rate",
+        name: t!("watch-learning-rate"),
         sentence: "",
         x: axis.range,
         y: (0.0, (peak * 1.12).max(1e-12)),
@@ -66,9 +72,10 @@ fn norm_ui(cx: &PanelCtx<'_>, ui: &mut Ui, plot: Rect, view: &RunView, axis: &Ax
     // A single spike must not flatten the rest: it leaves the plot at the top.
     let usual = norms.get(norms.len() * 98 / 100).copied().unwrap_or(1.0);
     let top = (usual * 1.4).max(clip * 1.3).max(1e-6);
-    let curves = [Curve { name: "norm", points: &view.grad_norm, colour: theme.series[3], width: 1.0, dashed: false }];
+    let curves =
+        [Curve { name: t!("watch-norm"), points: &view.grad_norm, colour: theme.series[3], width: 1.0, dashed: false }];
     let chart = Chart {
-        name: "Gradient norm",
+        name: t!("watch-gradient-norm"),
         sentence: "",
         x: axis.range,
         y: (0.0, top),
@@ -97,27 +104,41 @@ fn rates_readout(cx: &PanelCtx<'_>, ui: &mut Ui, upper: Rect, lower: Rect, colum
     let at = axis.reading();
     let row = |top: f32, height: f32| Rect::from_min_size(pos2(column.left(), top), vec2(column.width(), height));
     let rate = value_at(&view.lr, at).map_or_else(|| format::UNKNOWN.to_owned(), format::rate_wide);
-    readout_row(ui, theme, row(upper.top() - 2.0, 18.0), Swatch::Line(theme.series[7], Marker::None), "rate", &rate);
+    readout_row(
+        ui,
+        theme,
+        row(upper.top() - 2.0, 18.0),
+        Swatch::Line(theme.series[7], Marker::None),
+        t!("watch-rate"),
+        &rate,
+    );
     if !view.lr_planned.is_empty() {
         text::line(
             ui,
             row(upper.top() + 15.0, 16.0).with_min_x(column.left() + 20.0),
             Align::Min,
-            "dashed: planned",
+            t!("watch-dashed"),
             Type::Caption,
             c.text2,
         );
     }
     let norm = value_at(&view.grad_norm, at).map_or_else(|| format::UNKNOWN.to_owned(), |norm| format!("{norm:.2}"));
-    readout_row(ui, theme, row(lower.top() - 2.0, 18.0), Swatch::Line(theme.series[3], Marker::None), "norm", &norm);
+    readout_row(
+        ui,
+        theme,
+        row(lower.top() - 2.0, 18.0),
+        Swatch::Line(theme.series[3], Marker::None),
+        t!("watch-norm"),
+        &norm,
+    );
     let clip = clip_norm(view);
     if clip > 0.0 {
         let above = view.grad_norm.iter().filter(|point| point.y > clip).count();
         let clip = format::plain(clip);
         let words = if above > 0 {
-            format!("clip {clip}; {} above", format::count(above as u64))
+            t!("watch-clip-above", clip = clip, above = format::count(above as u64))
         } else {
-            format!("clip {clip}")
+            t!("watch-clip", clip = clip)
         };
         let place = row(lower.top() + 15.0, 16.0).with_min_x(column.left() + 20.0);
         text::data(ui, place, Align::Min, &words, Type::Caption, c.text2);

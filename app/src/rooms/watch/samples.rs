@@ -17,8 +17,8 @@ pub fn samples_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
     let index = cx.state.watch.prompt.min(count.saturating_sub(1));
     let most = view.settings.as_ref().map_or(0, |settings| settings.samples.max_tokens);
     let note =
-        if count == 0 { String::new() } else { format!("prompt {} of {count}, greedy, {most} tokens", index + 1) };
-    let (head, inside) = panel::titled(ui, cx.theme, rect, "Samples", &note);
+        if count == 0 { String::new() } else { t!("watch-prompt-of", number = index + 1, count = count, most = most) };
+    let (head, inside) = panel::titled(ui, cx.theme, rect, t!("watch-samples"), &note);
     let Some(sample) = view.samples.get(index) else {
         nothing(cx, ui, inside, view);
         return;
@@ -34,7 +34,7 @@ pub fn samples_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
     }
     if count > 1 {
         let next = Rect::from_min_size(pos2(right - 20.0, head.top() + 4.0), vec2(20.0, 20.0));
-        if Button::icon_only(icons::CARET_RIGHT, "Next prompt").show(ui, cx.theme, next).clicked() {
+        if Button::icon_only(icons::CARET_RIGHT, t!("watch-next-prompt")).show(ui, cx.theme, next).clicked() {
             cx.send(UiCommand::Prompt((index + 1) % count));
         }
     }
@@ -46,20 +46,22 @@ pub fn samples_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
     ui.painter().vline(middle + 0.5, top + 8.0..=inside.bottom(), Stroke::new(1.0, c.line));
     let at = cx.state.watch.scrub.unwrap_or(u64::MAX);
     let answer = sample.answers.iter().rev().find(|(step, _)| *step <= at);
-    let answer_title =
-        answer.map_or_else(|| "Adapted".to_owned(), |(step, _)| format!("Step {}", format::count(*step)));
-    let missing = "not answered yet";
+    let answer_title = answer.map_or_else(
+        || t!("watch-adapted").to_owned(),
+        |(step, _)| t!("watch-step-large", step = format::count(*step)),
+    );
+    let missing = t!("watch-not-answered");
     let base = sample.base.as_deref().unwrap_or(missing);
     let adapted = answer.map_or(missing, |(_, text)| text.as_str());
     for (left, right, title, words, colour) in [
-        (inside.left(), middle - 10.0, "Base", base, c.text2),
+        (inside.left(), middle - 10.0, t!("watch-base"), base, c.text2),
         (middle + 10.0, inside.right(), answer_title.as_str(), adapted, c.text),
     ] {
         let head = Rect::from_min_max(pos2(left, top + 6.0), pos2(right, top + 22.0));
         text::line(ui, head, Align::Min, title, Type::Caption, c.text2);
         let room = inside.bottom() - head.bottom() - 2.0;
         let lines = (room / 18.0).floor().max(1.0) as usize;
-        let words = if words.trim().is_empty() { "(empty answer)" } else { words.trim() };
+        let words = if words.trim().is_empty() { t!("watch-empty-answer") } else { words.trim() };
         text::clipped_block(ui, pos2(left, head.bottom() + 1.0), right - left, lines, words, Type::Body, colour);
     }
 }
@@ -67,18 +69,14 @@ pub fn samples_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
 fn nothing(cx: &PanelCtx<'_>, ui: &mut Ui, inside: Rect, view: &RunView) {
     let asked = view.settings.as_ref().is_some_and(|settings| !settings.samples.prompts.is_empty());
     if asked {
-        let words = "The prompts are answered by the base first, then every few steps.";
-        empty::show(ui, cx.theme, inside, icons::CHAT_TEXT, "No answers yet", words, &[]);
+        let words = t!("watch-answers-lead");
+        empty::show(ui, cx.theme, inside, icons::CHAT_TEXT, t!("watch-no-answers"), words, &[]);
         return;
     }
-    let acts = [empty::Act {
-        label: "Write a prompt…",
-        icon: icons::PLUS,
-        tooltip: "In the card Keep of Setup, for the next run",
-    }];
-    let words =
-        "Write up to 8 prompts in Setup. Each is answered while the next run trains, with the base answer beside it.";
-    if empty::show(ui, cx.theme, inside, icons::CHAT_TEXT, "No prompts", words, &acts).is_some() {
+    let acts =
+        [empty::Act { label: t!("watch-write-prompt"), icon: icons::PLUS, tooltip: t!("watch-write-prompt-tip") }];
+    let words = t!("watch-no-prompts-lead");
+    if empty::show(ui, cx.theme, inside, icons::CHAT_TEXT, t!("watch-no-prompts"), words, &acts).is_some() {
         cx.send(UiCommand::Go(Room::Setup));
     }
 }

@@ -23,7 +23,7 @@ pub fn scrub_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView, axis
     let x_of = |place: f64| track.left() + ((place - axis.range.0) / width) as f32 * track.width();
     let response = ui.allocate_rect(track, Sense::click_and_drag());
     let shown_step = cx.state.watch.scrub.unwrap_or(view.row.steps);
-    response.widget_info(|| WidgetInfo::slider(true, shown_step as f64, "Step shown"));
+    response.widget_info(|| WidgetInfo::slider(true, shown_step as f64, t!("watch-step-shown")));
     if (response.dragged() || response.clicked())
         && let Some(pointer) = response.interact_pointer_pos()
     {
@@ -60,7 +60,7 @@ pub fn scrub_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView, axis
         let knob = Rect::from_center_size(pos2(x, y), vec2(10.0, 20.0));
         ui.painter().rect_filled(knob, 3.0, c.text);
     }
-    response.on_hover_text("Drag to an earlier step; arrows move by a hundredth of the run");
+    response.on_hover_text(t!("watch-scrub-tip"));
     labels(cx, ui, rect, track, view, axis, x_of(axis.scrub.unwrap_or(axis.live)));
     let width = if cx.compact { readout } else { super::READOUT };
     let button = Rect::from_min_size(pos2(rect.right() - 12.0 - width, rect.top() + 12.0), vec2(width, 28.0));
@@ -71,18 +71,18 @@ pub fn scrub_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView, axis
 fn labels(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, track: Rect, view: &RunView, axis: &Axis, knob: f32) {
     let c = cx.c();
     let row = Rect::from_min_max(pos2(track.left(), track.bottom()), pos2(track.right() + 20.0, rect.bottom() - 3.0));
-    let live_word = if view.row.is_active() { "live" } else { "end" };
+    let live_word = if view.row.is_active() { t!("watch-live") } else { t!("watch-end") };
     let live = format!("{live_word} {}", format::count(view.row.steps));
     let live_width = text::width(ui, &live, Type::Caption);
     let share = ((axis.live - axis.range.0) / (axis.range.1 - axis.range.0).max(1e-9)) as f32;
     let live_x = (track.left() + share * track.width()).clamp(track.left() + live_width, track.right() + 12.0);
     let mut used = row.left();
     if axis.range.0 <= 0.0 && knob - track.left() > 210.0 {
-        let zero = text::line(ui, row, Align::Min, "0 = base", Type::Caption, c.text2);
+        let zero = text::line(ui, row, Align::Min, t!("watch-zero-base"), Type::Caption, c.text2);
         used = zero.rect.right() + 12.0;
     }
     if let Some(step) = cx.state.watch.scrub {
-        let words = format!("adapter as of step {}", format::count(step));
+        let words = t!("watch-adapter-as-of", step = format::count(step));
         let width = text::width(ui, &words, Type::Caption);
         let right = (knob + 6.0).max(used + width).min(live_x - live_width - 12.0);
         if right - width >= used {

@@ -24,6 +24,22 @@ fn series_of(phase: &str) -> usize {
     }
 }
 
+/// The name of a phase in the window's language; one that is not known stays as it is.
+fn phase_words(phase: &str) -> &str {
+    match phase {
+        "forward" => t!("watch-phase-forward"),
+        "backward" => t!("watch-phase-backward"),
+        "optimiser" => t!("watch-phase-optimiser"),
+        "data" => t!("watch-phase-data"),
+        "prefix" => t!("watch-phase-prefix"),
+        "eval" => t!("watch-phase-eval"),
+        "probes" => t!("watch-phase-probes"),
+        "saves" => t!("watch-phase-saves"),
+        "samples" => t!("watch-phase-samples"),
+        other => other,
+    }
+}
+
 /// Shows the panel.
 pub fn speed_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
     let c = cx.c();
@@ -35,26 +51,38 @@ pub fn speed_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
     let left = if row.is_active() { format::duration_parts(left_secs) } else { format::duration_parts(row.wall_secs) };
     let tokens = trained_tokens(view);
     let gauges = [
-        ("Speed", format::speed(row.tokens_per_sec), "tok/s", format!("{} a step", format::duration(view.step_secs))),
         (
-            "Memory",
+            t!("watch-speed"),
+            format::speed(row.tokens_per_sec),
+            t!("frame-speed-unit"),
+            t!("preflight-a-step", step = format::duration(view.step_secs)),
+        ),
+        (
+            t!("watch-memory"),
             memory.0,
             memory.1,
             match machine_memory(cx).filter(|_| !cx.compact) {
-                _ if row.peak_rss_mib <= 0.0 => "not measured yet".to_owned(),
-                Some(all) => format!("peak {:.1} of {}", row.peak_rss_mib / 1024.0, format::mib(all)),
-                None => format!("peak {}", format::mib(row.peak_rss_mib)),
+                _ if row.peak_rss_mib <= 0.0 => t!("frame-not-measured").to_owned(),
+                Some(all) => {
+                    t!("watch-peak-of", peak = format!("{:.1}", row.peak_rss_mib / 1024.0), all = format::mib(all))
+                }
+                None => t!("watch-peak", peak = format::mib(row.peak_rss_mib)),
             },
         ),
-        ("Trained", tokens.0, tokens.1, if cx.compact { "tokens" } else { "tokens with a loss" }.to_owned()),
         (
-            if row.is_active() { "Left" } else { "Took" },
+            t!("watch-trained"),
+            tokens.0,
+            tokens.1,
+            if cx.compact { t!("common-tokens") } else { t!("watch-tokens-with-loss") }.to_owned(),
+        ),
+        (
+            if row.is_active() { t!("watch-left") } else { t!("watch-took") },
             left.0,
             left.1,
             if row.is_active() {
-                format!("{} steps", format::count(row.max_steps.saturating_sub(row.steps)))
+                t!("watch-steps", steps = format::count(row.max_steps.saturating_sub(row.steps)))
             } else {
-                format!("{} steps", format::count(row.steps))
+                t!("watch-steps", steps = format::count(row.steps))
             },
         ),
     ];
@@ -94,14 +122,7 @@ fn phases(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
     ui.painter().rect_filled(bar, 2.0, c.raised);
     let labels = rect.with_min_y(bar.bottom() + 4.0);
     if total <= 0.0 {
-        text::line(
-            ui,
-            labels,
-            Align::Min,
-            "Where the time goes is measured from the first steps on.",
-            Type::Caption,
-            c.text2,
-        );
+        text::line(ui, labels, Align::Min, t!("watch-phases-lead"), Type::Caption, c.text2);
         return;
     }
     let mut x = bar.left();
@@ -111,15 +132,16 @@ fn phases(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
         let right = x + share as f32 * bar.width();
         let part = Rect::from_min_max(pos2(x, bar.top()), pos2((right - 1.0).max(x), bar.bottom()));
         ui.painter().rect_filled(part, 0.0, cx.theme.series(series_of(name)));
-        words.push(format!("{name} {} ({})", format::percent(share), format::duration(*secs)));
+        words.push(format!("{} {} ({})", phase_words(name), format::percent(share), format::duration(*secs)));
         x = right;
     }
     let response = ui.allocate_rect(bar, Sense::hover());
-    let spoken = format!("Time spent: {}", words.join(", "));
+    let spoken = t!("watch-time-spent", parts = words.join(", "));
     response.widget_info(|| WidgetInfo::labeled(Role::Image, true, &spoken));
     response.on_hover_text(words.join("\n"));
     let mut x = labels.left();
-    for (name, secs) in &view.phases {
+    for (phase, secs) in &view.phases {
+        let name = phase_words(phase);
         let share = format!("{:.0} %", secs / total * 100.0);
         let name_width = text::width(ui, name, Type::Caption);
         let needed = 12.0 + name_width + 4.0 + text::width(ui, &share, Type::MonoCaption);
@@ -127,7 +149,7 @@ fn phases(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
             break;
         }
         let swatch = Rect::from_center_size(pos2(x + 4.0, labels.center().y), vec2(8.0, 8.0));
-        ui.painter().rect_filled(swatch, 0.0, cx.theme.series(series_of(name)));
+        ui.painter().rect_filled(swatch, 0.0, cx.theme.series(series_of(phase)));
         let place = Rect::from_min_max(pos2(x + 12.0, labels.top()), labels.max);
         text::line(ui, place, Align::Min, name, Type::Caption, c.text2);
         let place = place.with_min_x(place.left() + name_width + 4.0);

@@ -16,28 +16,30 @@ fn found(cx: &PanelCtx<'_>, view: &RunView) -> Option<(String, Problem)> {
     if cx.state.is_interrupted(row) {
         let problem = Problem::new(
             Code::Internal,
-            "the engine is gone",
+            t!("problem-engine-gone"),
             row.folder.display().to_string(),
-            "go on from the last checkpoint; the log in the data folder says how the engine ended",
+            t!("problem-engine-gone-do"),
         );
-        return Some((format!("Training stopped: the engine is gone at step {step}"), problem));
+        return Some((t!("watch-engine-gone-at", step = step), problem));
     }
     if row.status != "failed" {
         return None;
     }
     let problem = row.problem.clone().unwrap_or_else(|| {
-        Problem::new(Code::Internal, "the run failed", row.folder.display().to_string(), "look at the events below")
+        Problem::new(
+            Code::Internal,
+            t!("problem-run-failed"),
+            row.folder.display().to_string(),
+            t!("problem-see-events"),
+        )
     });
-    Some((format!("Training stopped: {}", problem.what), problem))
+    Some((t!("watch-training-stopped", what = problem.what), problem))
 }
 
 fn safe_words(view: &RunView) -> String {
     match view.checkpoints.last() {
-        Some(mark) => format!(
-            "Adapter, optimiser and place in the data as of step {}. Plots and events stay.",
-            format::count(mark.step)
-        ),
-        None => "The base model and the data are untouched; no checkpoint was written yet.".to_owned(),
+        Some(mark) => t!("watch-safe", step = format::count(mark.step)),
+        None => t!("watch-safe-base").to_owned(),
     }
 }
 
@@ -45,15 +47,15 @@ fn ways(cx: &PanelCtx<'_>, view: &RunView) -> Vec<Way<'static>> {
     let mut ways = Vec::new();
     if !view.checkpoints.is_empty() && !cx.state.is_training() {
         ways.push(Way {
-            label: "Go on from the last checkpoint",
-            price: "recommended; same settings",
+            label: t!("commands-continue"),
+            price: t!("watch-recommended"),
             primary: true,
             command: UiCommand::Resume(view.row.run),
         });
     }
     ways.push(Way {
-        label: "Change the settings",
-        price: "a new run from the base",
+        label: t!("watch-change-settings"),
+        price: t!("watch-new-run"),
         primary: false,
         command: UiCommand::Go(Room::Setup),
     });

@@ -1,0 +1,28 @@
+# Meldungen in der Statuszeile.
+
+notice-repaired = Die Laufdatenbank ist repariert: { $n ->
+        [one] { $runs } Lauf ist
+       *[other] { $runs } Läufe sind
+    } wieder aufgelistet
+notice-written = Geschrieben: { $path }
+notice-nothing-at = Unter { $path } liegt nichts.
+notice-open-files = Modelle, Daten oder Adapter öffnen
+notice-open-folder = Modellordner oder Projekt öffnen
+notice-open-kept = Texte, die nicht vergessen werden dürfen
+notice-copied = { $what } kopiert
+notice-scale = Maßstab { $percent } %
+notice-no-dialog = Dieses System bietet keinen Dateidialog (kein Desktop-Portal antwortet).
+notice-is-model = { $name } ist jetzt das Modell
+notice-is-data = { $name } ist jetzt das Trainingsmaterial
+notice-is-method = Methode und Rang aus { $name } übernommen
+notice-is-kept = { $name } wird jetzt bewahrt
+notice-opened = { $name } geöffnet
+notice-curves-copied = Kurven als CSV kopiert
+notice-job-data = Liest die Daten
+notice-job-step = Misst einen Schritt
+notice-job-repair = Repariert die Laufdatenbank
+notice-job-example = Kopiert das Beispiel
+notice-job-export = Schreibt: { $what }
+notice-job-verify = Prüft den Export erneut
+notice-job-look = Sieht die Dateien an
+notice-plot-hidden = Dieser Plot ist gerade nicht zu sehen: das Fenster vergrößern und erneut sichern

@@ -1,0 +1,33 @@
+# Der Streifen unter den Karten.
+
+preflight-title = Vorabmessung
+preflight-measuring = misst einen echten Schritt
+preflight-measured = gemessen { $ago }: ein Mikroschritt, { $batch } × { $tokens } Tokens
+preflight-changed = seit der letzten Messung geändert
+preflight-unmeasured = noch nicht gemessen
+preflight-needs-both = Modell und Daten wählen: Dann wird ein echter Schritt gemessen, und Speicher, Zeit und Platz sind vor dem Start bekannt.
+preflight-needs-data = Daten wählen: Dann wird ein echter Schritt gemessen, und Speicher, Zeit und Platz sind vor dem Start bekannt.
+preflight-moment = Speicher, Zeit und Platz stehen gleich hier.
+preflight-soon = Ein echter Schritt wird gemessen, sobald die Daten gelesen sind.
+preflight-blocked = Eine Karte oben hat ein Problem; gemessen wird, sobald es gelöst ist.
+preflight-again-tip = Versucht dieselben Einstellungen noch einmal
+preflight-memory = Speicher
+preflight-of-free = von { $free } { $what }
+preflight-free = frei
+preflight-memory-tip = Höchster belegter Speicher beim Training, gemessen am längsten Batch
+preflight-time = Zeit
+preflight-a-step = { $step } je Schritt
+preflight-a-step-steps = { $step } × { $steps } Schritte
+preflight-time-tip = Sekunden des gemessenen Schritts mal die geplanten Schritte
+preflight-checkpoints-tip = Plattenplatz für die behaltenen Checkpoints
+preflight-export = Export
+preflight-export-tip = Plattenplatz für die Formate, die in der Projektdatei stehen
+preflight-trained = Trainiert
+preflight-of-model = { $share } des Modells
+preflight-trained-tip = Parameter, die sich ändern; alle anderen bleiben, wie sie sind
+preflight-problem = { $name } hat ein Problem; ein Lauf würde dort enden.
+preflight-no-fit = Es passt nicht: den Batch verkleinern oder Neuberechnung einschalten.
+preflight-passes-but = Alles in Ordnung. { $rows } Zeilen bleiben außen vor.
+preflight-passes = Alles in Ordnung.
+preflight-asks-place = Das erste Training fragt, wo das Projekt liegen soll.
+preflight-as-it-goes = Noch nicht gemessen; das Training misst unterwegs.

@@ -1,0 +1,18 @@
+# Der Raum Setup: sein Kopf und was die Karten teilen.
+
+setup-title = Setup
+setup-keep-instead = Stattdessen bewahren
+setup-keep-instead-tip = Fügt es zu dem hinzu, was nicht vergessen werden darf
+setup-train-instead = Stattdessen trainieren
+setup-train-instead-tip = Macht es zu den Trainingsdaten
+setup-undo-tip = Was vorher da war, kommt zurück
+setup-close-note = Diesen Hinweis schließen
+setup-lead = Modell und Daten hierher ziehen, oder in den Karten wählen
+setup-saving = , speichert
+setup-saved = , gespeichert in project.toml
+setup-unsaved = , noch in keinem Ordner gespeichert
+setup-next-run = nächster Lauf: { $next }{ $saved }
+setup-mark-problem = hat ein Problem
+setup-mark-ready = bereit
+setup-mark-reading = wird gelesen
+setup-mark-missing = noch nicht gewählt

@@ -1,0 +1,62 @@
+# Was in einem Lauf geschah, in Worten.
+
+words-queued = wartet
+words-preparing = bereitet vor
+words-running = läuft
+words-paused = pausiert
+words-finished = fertig
+words-stopped = gestoppt
+words-cancelled = abgebrochen
+words-failed = gescheitert
+words-interrupted = unterbrochen
+words-train-fell = Training fiel von { $first } auf { $last }.
+words-train-rose = Training stieg von { $first } auf { $last }.
+words-not-improved = {" "}Validierung seit { $n ->
+        [one] { $steps } Schritt
+       *[other] { $steps } Schritten
+    } nicht besser.
+words-split = { $split } { $loss } Nats
+words-split-validation = Validierung
+words-split-test = Test
+words-waits = Wartet, bis die Engine frei ist
+words-went-on-from = Ab Schritt { $step } weiter: { $method }, { $trained } Parameter trainiert
+words-started = Begonnen: { $method }, { $trained } Parameter trainiert, { $device }, { $threads } Threads
+words-base = Validierung der Basis { $loss } Nats
+words-best = Bisher beste Validierung, { $loss } Nats
+words-checkpoint = Checkpoint geschrieben{ $size }
+words-event-paused = Pausiert
+words-event-resumed = Weiter
+words-event-failed = Gescheitert
+words-event-cancelled = Abgebrochen; nichts Neues wurde behalten
+words-event-finished = Fertig
+words-event-stopped = Gestoppt und behalten
+words-best-at = bester Wert { $loss } Nats bei Schritt { $step }
+words-no-validation = es gab keine Validierung
+words-no-forgetting = Vergessen wurde nicht gemessen
+words-forgetting-at = Vergessen { $nats } bei Schritt { $step }
+words-written = Export geschrieben: { $format }, { $size }
+words-passed = Zertifikat bestanden: { $format }
+words-refused = Zertifikat abgelehnt: { $format }
+words-kept-base = Prüfsets auf der Basis gemessen
+words-kept = Prüfsets gemessen, schlechtestes { $worst } { $delta } von { $budget } Nats
+words-file = Datei
+words-setting = Einstellung
+words-part = Teil
+words-train-stayed = Training blieb bei { $value }.
+words-no-rows = {" "}Es gibt keine Validierungszeilen.
+words-not-validated = {" "}Noch nicht validiert.
+words-ended-unvalidated = {" "}Es endete vor der ersten Validierung.
+words-validation-nan = {" "}Keine Validierung ergab eine Zahl.
+words-validation-best = {" "}Die Validierung ist auf ihrem besten Stand.
+words-kind-run = Lauf
+words-kind-files = Dateien
+words-kind-kept = Prüfsets
+words-kind-validation = Validierung
+words-kind-samples = Proben
+words-kind-warnings = Warnungen
+words-kind-problems = Probleme
+words-samples-base = Antworten der Basis notiert
+words-samples = Probeprompts beantwortet
+words-none-left = nichts
+words-none-survives = Von der Änderung bleibt nichts; die Grenze ist { $limit }.
+words-check = { $name }: { $measured }, die Grenze ist { $limit }.

@@ -1,0 +1,28 @@
+# Messages in the status bar.
+
+notice-repaired = The run database is repaired: { $n ->
+        [one] { $runs } run is
+       *[other] { $runs } runs are
+    } listed again
+notice-written = Written: { $path }
+notice-nothing-at = There is nothing at { $path }.
+notice-open-files = Open models, data or adapters
+notice-open-folder = Open a model folder or a project
+notice-open-kept = Texts that must not be forgotten
+notice-copied = { $what } copied
+notice-scale = Scale { $percent } %
+notice-no-dialog = This system offers no file dialog (no desktop portal answers).
+notice-is-model = { $name } is the model now
+notice-is-data = { $name } is the training data now
+notice-is-method = Method and rank taken from { $name }
+notice-is-kept = { $name } is kept now
+notice-opened = { $name } opened
+notice-curves-copied = Curves copied as CSV
+notice-job-data = Reading the data
+notice-job-step = Measuring one step
+notice-job-repair = Repairing the run database
+notice-job-example = Copying the example
+notice-job-export = Writing { $what }
+notice-job-verify = Checking the export again
+notice-job-look = Looking at the files
+notice-plot-hidden = This plot is not shown now: make the window larger and save it again

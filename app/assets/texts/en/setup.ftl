@@ -1,0 +1,18 @@
+# The room Setup: its head and what the cards share.
+
+setup-title = Setup
+setup-keep-instead = Keep it instead
+setup-keep-instead-tip = Adds it to what must not be forgotten
+setup-train-instead = Train on it instead
+setup-train-instead-tip = Makes it the training data
+setup-undo-tip = What was there before comes back
+setup-close-note = Close this note
+setup-lead = drop a model and data, or choose them in the cards
+setup-saving = , saving
+setup-saved = , saved in project.toml
+setup-unsaved = , not saved in a folder yet
+setup-next-run = next run: { $next }{ $saved }
+setup-mark-problem = has a problem
+setup-mark-ready = ready
+setup-mark-reading = being read
+setup-mark-missing = not chosen yet

@@ -1,0 +1,62 @@
+# What happened in a run, in words.
+
+words-queued = queued
+words-preparing = preparing
+words-running = running
+words-paused = paused
+words-finished = finished
+words-stopped = stopped
+words-cancelled = cancelled
+words-failed = failed
+words-interrupted = interrupted
+words-train-fell = Train fell from { $first } to { $last }.
+words-train-rose = Train rose from { $first } to { $last }.
+words-not-improved = {" "}Validation has not improved for { $n ->
+        [one] { $steps } step
+       *[other] { $steps } steps
+    }.
+words-split = { $split } { $loss } nats
+words-split-validation = Validation
+words-split-test = Test
+words-waits = Waits until the engine is free
+words-went-on-from = Went on from step { $step }: { $method }, { $trained } parameters trained
+words-started = Started: { $method }, { $trained } parameters trained, { $device }, { $threads } threads
+words-base = Base validation { $loss } nats
+words-best = Best validation so far, { $loss } nats
+words-checkpoint = Checkpoint written{ $size }
+words-event-paused = Paused
+words-event-resumed = Went on
+words-event-failed = Failed
+words-event-cancelled = Cancelled; nothing new was kept
+words-event-finished = Finished
+words-event-stopped = Stopped and kept
+words-best-at = best { $loss } nats at step { $step }
+words-no-validation = there was no validation
+words-no-forgetting = forgetting was not measured
+words-forgetting-at = forgetting { $nats } at step { $step }
+words-written = Export written: { $format }, { $size }
+words-passed = Certificate passed: { $format }
+words-refused = Certificate refused: { $format }
+words-kept-base = Kept sets measured on the base
+words-kept = Kept sets measured, worst { $worst } { $delta } of { $budget } nats
+words-file = File
+words-setting = Setting
+words-part = Part
+words-train-stayed = Train stayed at { $value }.
+words-no-rows = {" "}There are no validation rows.
+words-not-validated = {" "}Not validated yet.
+words-ended-unvalidated = {" "}It ended before its first validation.
+words-validation-nan = {" "}No validation gave a number.
+words-validation-best = {" "}Validation is at its best.
+words-kind-run = run
+words-kind-files = files
+words-kind-kept = kept sets
+words-kind-validation = validation
+words-kind-samples = samples
+words-kind-warnings = warnings
+words-kind-problems = problems
+words-samples-base = Base answers written down
+words-samples = Sample prompts answered
+words-none-left = none
+words-none-survives = None of the change survives; the limit is { $limit }.
+words-check = { $name }: { $measured }, the limit is { $limit }.
