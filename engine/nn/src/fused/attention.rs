@@ -151,15 +151,28 @@ impl AttentionHalf {
         }
     }
 
+    /// Gives a layer back what it left out, for its output `y`, which may have been rotated since.
+    fn restore(
+        &self,
+        layer: &FusedLinear,
+        (inner, y): (&mut Inner, &mut [f32]),
+        (positions, heads, rotated): (&[u32], usize, bool),
+    ) -> Result<()> {
+        if rotated && layer.lacks_output(inner) {
+            self.turn(y, positions, heads, -1.0);
+        }
+        layer.restore(inner, y, positions.len())
+    }
+
     pub(crate) fn forward(&self, x: &[f32], positions: &[u32]) -> Result<(Vec<f32>, AttentionKept)> {
         let n = positions.len();
         let sizes = self.sizes(n)?;
         let places = self.positions(positions);
         let positions: &[u32] = &places;
         let normed = self.norm.forward(x)?;
-        let (mut q, inner_q) = self.q.forward_new(&normed, n)?;
-        let (mut k, inner_k) = self.k.forward_new(&normed, n)?;
-        let (v, inner_v) = self.v.forward_new(&normed, n)?;
+        let (mut q, inner_q) = self.q.forward_lent(&normed, n)?;
+        let (mut k, inner_k) = self.k.forward_lent(&normed, n)?;
+        let (v, inner_v) = self.v.forward_lent(&normed, n)?;
         let parallel = FusedInsert::parallel(self.insert.as_ref());
         let normed = if parallel.is_some() { normed } else { Vec::new() };
         if self.q_norm.is_none() {
@@ -212,8 +225,8 @@ impl AttentionHalf {
         let sizes = self.sizes(n)?;
         let places = self.positions(positions);
         let positions: &[u32] = &places;
-        let AttentionKept { q, k, v, out, log_sums, inner, projected, inserted } = kept;
-        let [inner_q, inner_k, inner_v, inner_o] = inner;
+        let AttentionKept { mut q, mut k, v, out, log_sums, inner, projected, inserted } = kept;
+        let [mut inner_q, mut inner_k, mut inner_v, inner_o] = inner;
         let mut d_out = vec![0f32; out.len()];
         let sequential = FusedInsert::sequential(self.insert.as_ref());
         let behind = behind(self.post_norm.as_ref(), sequential, projected, &inserted, gradient, grads)?;
@@ -231,10 +244,13 @@ impl AttentionHalf {
         if let Some(prefix) = &self.prefix {
             prefix.key_values.add(grads, Some(of.ahead))?;
         }
-        drop((normed_q, normed_k, v, out, log_sums, d_out));
+        drop((normed_q, normed_k, out, log_sums, d_out));
         let dq = self.unprepare(self.q_norm.as_ref(), &q, (dq, self.heads), positions, grads)?;
         let dk = self.unprepare(self.k_norm.as_ref(), &k, (dk, self.kv_heads), positions, grads)?;
-        drop((q, k));
+        self.restore(&self.q, (&mut inner_q, &mut q), (positions, self.heads, self.q_norm.is_none()))?;
+        self.restore(&self.k, (&mut inner_k, &mut k), (positions, self.kv_heads, self.k_norm.is_none()))?;
+        self.v.restore(&mut inner_v, &v, n)?;
+        drop((q, k, v));
         let parallel = FusedInsert::parallel(self.insert.as_ref());
         let layers = [&self.q, &self.k, &self.v].into_iter();
         let read = parallel.is_some() || layers.clone().any(|layer| !matches!(layer.need(n), Need::Nothing));

@@ -225,6 +225,61 @@ impl FusedLinear {
         Ok((out, inner))
     }
 
+    /// As [`Self::forward_new`], for a caller that still has the output in the backward pass and gives it to
+    /// [`Self::restore`] first: what can be found in it again is not kept a second time.
+    pub(crate) fn forward_lent(&self, x: &[f32], n: usize) -> Result<(Vec<f32>, Inner)> {
+        let (out, mut inner) = self.forward_new(x, n)?;
+        if self.lies_in_output()? {
+            inner.output = Vec::new();
+        }
+        Ok((out, inner))
+    }
+
+    /// Whether what the backward pass needs of the output before its scale, or before the left change, can be found in
+    /// the output itself: not where digits would be lost.
+    fn lies_in_output(&self) -> Result<bool> {
+        /// Factors below it may have taken digits off.
+        const LEAST_FACTOR: f32 = 1.0 / 64.0;
+        Ok(match (&self.rows, &self.left) {
+            _ if self.shift.is_some() => false,
+            (Some(rows), None) if rows.is_trained() => {
+                Values::of(&rows.value)?.iter().all(|factor| factor.abs() >= LEAST_FACTOR)
+            }
+            // A change in the rows of the weight leaves no inside to take it off again by.
+            (None, Some(_)) => {
+                self.graph.is_none()
+                    && self.residual.is_none()
+                    && self.low_rank.as_ref().is_none_or(|change| change.inputs.is_none())
+            }
+            _ => false,
+        })
+    }
+
+    /// Whether [`Self::restore`] would put anything into `inner`.
+    pub(crate) fn lacks_output(&self, inner: &Inner) -> bool {
+        self.keeps_output() && inner.output.is_empty()
+    }
+
+    /// Puts back what [`Self::forward_lent`] left out, for the output `y` (n, out) that it gave.
+    pub(crate) fn restore(&self, inner: &mut Inner, y: &[f32], n: usize) -> Result<()> {
+        if !self.lacks_output(inner) {
+            return Ok(());
+        }
+        if let Some(rows) = &self.rows {
+            let inverse: Vec<f32> = Values::of(&rows.value)?.iter().map(|factor| 1.0 / factor).collect();
+            inner.output = scale::scaled(y, &inverse);
+            return Ok(());
+        }
+        let mut h = y.to_vec();
+        let changes = [(&self.left, &inner.left), (&self.low_rank, &inner.u)];
+        for (change, u) in changes.into_iter().filter_map(|(change, u)| Some((change.as_ref()?, u))) {
+            let Sizes { rows, rank, .. } = change.sizes(n)?;
+            gemm::gemm_nt(u, &Values::of(&change.b.value)?, &mut h, n, rows, rank, -change.scale, true);
+        }
+        inner.output = h;
+        Ok(())
+    }
+
     /// Writes the output to `out` (n, out), or adds it with `accumulate`.
     pub(crate) fn forward(&self, x: &[f32], n: usize, out: &mut [f32], accumulate: bool) -> Result<Inner> {
         let scaled = self.scaled_input(x)?;

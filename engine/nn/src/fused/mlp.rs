@@ -64,8 +64,8 @@ impl MlpHalf {
 
     fn gates(&self, normed: &[f32]) -> Result<Gates> {
         let n = normed.len() / self.width();
-        let (gate, inner_gate) = self.gate.forward_new(normed, n)?;
-        let (up, inner_up) = self.up.forward_new(normed, n)?;
+        let (gate, inner_gate) = self.gate.forward_lent(normed, n)?;
+        let (up, inner_up) = self.up.forward_lent(normed, n)?;
         let inner_down = Inner::default();
         Ok(Gates { gate, up, inner_gate, inner_up, inner_down, projected: Vec::new(), inserted: Vec::new() })
     }
@@ -151,7 +151,7 @@ impl MlpHalf {
             Some(gates) => gates,
             None => self.gates(&normed)?,
         };
-        let Gates { mut gate, mut up, inner_gate, inner_up, mut inner_down, mut projected, inserted } = gates;
+        let Gates { mut gate, mut up, mut inner_gate, mut inner_up, mut inner_down, mut projected, inserted } = gates;
         let sequential = FusedInsert::sequential(self.insert.as_ref());
         let whole = again && (self.post_norm.is_some() || sequential.is_some() || self.down.keeps_output());
         let gated = self.gated(&gate, &up, n, if whole { Need::Whole } else { self.down.need(n) });
@@ -174,6 +174,8 @@ impl MlpHalf {
                 None => Ok(()),
             };
         }
+        self.gate.restore(&mut inner_gate, &gate, n)?;
+        self.up.restore(&mut inner_up, &up, n)?;
         gate_backward(self.activation, &mut gate, &mut up, &d_gated);
         drop(d_gated);
         let (d_gate, d_up) = (gate, up);

@@ -9,12 +9,13 @@ use crate::slots::{
     Source,
 };
 
-/// Whether the layer is fused; if so, that output, gradient of the input and of every parameter are those of the graph.
-fn is_fused_as_the_graph(name: &str, site: &LinearSite, rows: usize) -> bool {
+/// Whether the layer is fused; if so, that output, gradient of the input and of every parameter are those of the graph, and
+/// whether its output is lent.
+fn is_fused_as_the_graph(name: &str, site: &LinearSite, rows: usize) -> Option<bool> {
     let ctx = ForwardContext { training: true, seed: 1, step: 3, ..ForwardContext::plain(2, rows) };
     let (x, g) = (random("x", &[2 * rows, 6]), random("g", &[2 * rows, 5]));
     let flat = |tensor: &Tensor| values(tensor).unwrap();
-    let Some(layer) = site.fused(&ctx).unwrap() else { return false };
+    let layer = site.fused(&ctx).unwrap()?;
     let (y, inner) = layer.forward_new(&flat(&x), 2 * rows).unwrap();
     let mut added = vec![1f32; y.len()];
     layer.forward(&flat(&x), 2 * rows, &mut added, true).unwrap();
@@ -43,6 +44,18 @@ fn is_fused_as_the_graph(name: &str, site: &LinearSite, rows: usize) -> bool {
         let expected = store.remove(param.var.as_tensor()).unwrap();
         close(&flat(grads.get(&param.name).unwrap()), &expected, &param.name);
     }
+    // With a lent output: the same from a part of it that is found again.
+    let (lent, mut found) = layer.forward_lent(&flat(&x), 2 * rows).unwrap();
+    assert_eq!(lent, y, "{name}");
+    let is_lent = layer.lacks_output(&found);
+    layer.restore(&mut found, &lent, 2 * rows).unwrap();
+    assert!(!layer.lacks_output(&found), "{name}");
+    let (mut dx_of_lent, mut of_lent) = (vec![0f32; 12 * rows], Grads::new());
+    layer.backward(&flat(&x), &found, &flat(&g), 2 * rows, Some(&mut dx_of_lent), false, &mut of_lent).unwrap();
+    assert_eq!(dx_of_lent, dx, "{name}");
+    for (param, gradient) in grads.iter() {
+        close(&flat(of_lent.get(param).unwrap()), gradient, &format!("{param} of a lent output"));
+    }
     // Without the gradient of the input, and with no more of the input than is asked for.
     let read = match layer.need(2 * rows) {
         Need::Nothing => Vec::new(),
@@ -56,7 +69,7 @@ fn is_fused_as_the_graph(name: &str, site: &LinearSite, rows: usize) -> bool {
     for (one, other) in grads.iter().zip(again.iter()) {
         assert!(one.0 == other.0 && flat(one.1) == flat(other.1), "{name}: {}", one.0);
     }
-    true
+    Some(is_lent)
 }
 
 /// Everything that a fused half carries, against the graph: few positions, and so many that changes go into the rows of
@@ -127,10 +140,14 @@ fn fused_layers_compute_what_the_graph_does() {
         ("alone", alone),
         ("every input, scaled", picked(Factor::trained(init))),
     ];
-    for trained_base in [false, true] {
-        let mut left = Vec::new();
+    for (trained_base, bias) in [(false, true), (false, false), (true, true)] {
+        let (mut left, mut lent) = (Vec::new(), Vec::new());
         for (name, slots) in structures().into_iter().chain(other_choices()).chain(more.clone()) {
             let mut site = site(5, 6);
+            if !bias {
+                let weight = Arc::clone(&site.frozen().unwrap().weight);
+                site = LinearSite::new("here", ops::FrozenLinear { weight, bias: None });
+            }
             if trained_base {
                 site.promote().unwrap();
             }
@@ -141,8 +158,10 @@ fn fused_layers_compute_what_the_graph_does() {
             site.attach(&slots, 7).unwrap();
             shake(&site);
             for rows in [4, 40] {
-                if !is_fused_as_the_graph(name, &site, rows) && !left.contains(&name) {
-                    left.push(name);
+                match is_fused_as_the_graph(name, &site, rows) {
+                    None if !left.contains(&name) => left.push(name),
+                    Some(true) if !lent.contains(&name) => lent.push(name),
+                    None | Some(_) => {}
                 }
             }
         }
@@ -154,5 +173,10 @@ fn fused_layers_compute_what_the_graph_does() {
             false => [&["magnitude, dropout"], &entries[..], &["ring"]].concat(),
         };
         assert_eq!(left, expected, "what is left to the graph");
+        let scaled = ["row scale", "row scale, chain", "left"];
+        // A bias behind the magnitudes would take digits with it.
+        let magnitudes = ["magnitude alone", "magnitude", "magnitude, residual"];
+        let expected = if bias { scaled.to_vec() } else { [&magnitudes[..], &scaled].concat() };
+        assert_eq!(lent, expected, "whose output is lent");
     }
 }
