@@ -330,6 +330,41 @@ def disk_full_while_writing_a_checkpoint(bench):
 
 
 @case
+def disk_full_in_a_race(bench):
+    """A method must not drop out of a race because of a disk: the race ends with the disk's own error, and the runs are
+    whole."""
+    model, race = bench.model(), ("--race", "lora,loha,miss,vera")
+    with SmallDisk(bench.work / "small") as disk:
+        project = bench.project(model, where="small/project", train={"steps": 8, "checkpoint_steps": 0, "eval_rows": 8})
+        limit = disk.full(left=60_000)
+        error = bench.refused("train", project, *race, says=["space|full|disk|large"], preexec=limit)
+        assert error["code"] == "io", error
+        assert not half_written(project), half_written(project)[:3]
+        disk.roomy()
+        if disk.mounted:
+            process = bench.temper.start("train", project, *race)
+            seen = []
+            for line in process.stdout:
+                seen.append(json.loads(line))
+                if seen[-1]["event"] == "race":
+                    disk.full(left=0)
+                    break
+            rest, _ = process.communicate(timeout=120)
+            events = seen + temper_cli.events_of(rest)
+            error = temper_cli.last(events, "error")
+            assert process.returncode == 1 and error and error["code"] == "io", (process.returncode, error)
+            assert len([event for event in events if event["event"] == "race"]) == 1, "the second round was judged"
+            disk.roomy()
+            assert not half_written(project), half_written(project)[:3]
+            left = [one for one in temper_cli.last(events, "race")["standings"] if one["stays"]]
+            for one in left:
+                done = temper_cli.last(bench.temper.run("train", project, "--resume", one["run"]), "finished")
+                assert done["status"] == "finished" and done["steps"] == 8, done
+        rounds = [event for event in bench.temper.run("train", project, *race) if event["event"] == "race"]
+        assert len(rounds) == 2 and not any(one["refused"] for one in rounds[0]["standings"]), rounds
+
+
+@case
 def disk_full_while_writing_an_export(bench):
     of_folder = bench.project(bench.model())
     of_gguf = bench.project(tiny_model.write_gguf(bench.work / "tiny.gguf"), where="from-gguf")

@@ -4,7 +4,9 @@
     race_test.py --temper BINARY
 """
 import argparse
+import json
 import pathlib
+import signal
 import tempfile
 
 import temper_cli
@@ -57,12 +59,50 @@ def body(temper, work):
     refused(temper, "too few steps", "too few", project, "--race", "lora,ia3,miss", "--set", "train.steps=1")
 
 
+def final_hash(events):
+    done = temper_cli.last(events, "finished")
+    check("it finishes", done and done["status"] == "finished", finished=done)
+    return temper_cli.sha256_of_folder(done["adapter"])
+
+
+def cancelled(temper, work):
+    """Ctrl-C in the second round: it is said, no run is lost, and each goes on as if it had been alone."""
+    project = project_at(work / "cancelled", steps=24)
+    process = temper.start("train", project, "--race", "lora,vera,miss,ia3")
+    seen, inside = [], None
+    for line in process.stdout:
+        seen.append(json.loads(line))
+        event = seen[-1]
+        if temper_cli.last(seen, "race") and event["event"] == "progress" and event["unit"] == "steps" and event["done"] > 13:
+            inside = event["stage"]
+            break
+    check("the second round was reached", inside is not None)
+    process.send_signal(signal.SIGINT)
+    rest, _ = process.communicate(timeout=120)
+    events = seen + temper_cli.events_of(rest)
+    error = temper_cli.last(events, "error")
+    rounds = [event for event in events if event["event"] == "race"]
+    check("a race that is cancelled in its second round says so", error and error["code"] == "cancelled"
+          and process.returncode not in (0, None) and len(rounds) == 1, error=error, code=process.returncode)
+    standings = {one["method"]: one for one in rounds[0]["standings"]}
+    rows = {event["run"]: event for event in temper.run("runs", project) if event["event"] == "run"}
+    check("no run is lost", len(rows) == 4 and standings[inside]["stays"], rows=len(rows))
+    done = final_hash(temper.run("train", project, "--resume", standings[inside]["run"]))
+    alone = project_at(work / "cancelled-alone", steps=24)
+    usual = [] if inside == "lora" else ["--set", "train.lr_peak=0"]
+    check("the run that was cut off goes on as if nothing had been",
+          done == final_hash(temper.run("train", alone, "--method", inside, *usual)))
+    again = [event for event in temper.run("train", project, "--race", "lora,miss") if event["event"] == "race"]
+    check("the project can race again", len(again) == 1 and not any(one["refused"] for one in again[0]["standings"]))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--temper", type=pathlib.Path, required=True)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
-        temper_cli.main(lambda: body(temper_cli.Temper(args.temper), pathlib.Path(work)))
+        temper = temper_cli.Temper(args.temper)
+        temper_cli.main(lambda: (body(temper, pathlib.Path(work)), cancelled(temper, pathlib.Path(work))))
 
 
 if __name__ == "__main__":

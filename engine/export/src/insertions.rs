@@ -8,11 +8,11 @@
 //! such a folder too (`routed.rs`), and changes of single entries (`sparse.rs`), each kind by itself.
 
 use crate::error::{ExportError, Result};
-use crate::read_peft::PeftSummary;
+use crate::read_peft::{self, PeftSummary};
 use crate::routed::{self, RoutedLayer};
 use crate::sparse::{self, SparseLayer};
 use crate::tensors::LazyTensor;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -227,10 +227,7 @@ pub fn is_native(folder: &Path) -> bool {
 pub fn attach_native(model: &mut Model, folder: &Path) -> Result<usize> {
     let description = describe_native(folder)?;
     let path = folder.join(TENSORS);
-    let loaded: BTreeMap<String, Tensor> = candle_core::safetensors::load(&path, &Device::Cpu)
-        .map_err(|error| ExportError::Adapter { path: path.clone(), what: error.to_string() })?
-        .into_iter()
-        .collect();
+    let loaded = read_peft::load_tensors(&path)?;
     if !description.routed.is_empty() {
         routed::attach(model, &description.routed, &loaded, &path)?;
         return Ok(description.routed.len());
@@ -369,8 +366,39 @@ fn insert(model: &mut Model, insertions: &[Insertion], values: &BTreeMap<String,
             "the model carries insertions already; one adapter of this kind can be used at a time".to_owned(),
         ));
     }
+    check_sizes(insertions, values).map_err(&broken)?;
     model.insert_all(insertions, 0)?;
     fill(model, values, path)
+}
+
+/// What an insertion calls its sizes.
+const SIZES: [&str; 6] = ["width", "length", "rank", "task_width", "copies", "through"];
+
+/// Refuses sizes that are larger than the whole file: memory is asked for before shapes are compared, and a description may
+/// be damaged.
+fn check_sizes(insertions: &[Insertion], values: &BTreeMap<String, Tensor>) -> Result<(), String> {
+    let held = values.values().map(Tensor::elem_count).sum::<usize>() as u64;
+    for insertion in insertions {
+        let written = serde_json::to_value(insertion).map_err(|error| error.to_string())?;
+        let mut open = vec![&written];
+        while let Some(value) = open.pop() {
+            match value {
+                Value::Object(fields) => {
+                    let size = |(key, value): (&String, &Value)| {
+                        let size = value.as_u64().filter(|size| SIZES.contains(&key.as_str()) && *size > held)?;
+                        Some(format!("{}: {key} is {size}, and the file has {held} numbers in all", insertion.stage))
+                    };
+                    if let Some(fault) = fields.iter().find_map(size) {
+                        return Err(fault);
+                    }
+                    open.extend(fields.values());
+                }
+                Value::Array(items) => open.extend(items),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Gives the parameters of what is inserted the values of a file: all of them and no other.

@@ -36,7 +36,7 @@ pub(crate) struct RoutedLayer {
 impl RoutedLayer {
     /// Directions of all experts.
     pub(crate) const fn directions(&self) -> usize {
-        self.experts * self.rank
+        self.experts.saturating_mul(self.rank)
     }
 
     fn slots(&self) -> Slots {
@@ -47,6 +47,38 @@ impl RoutedLayer {
             scale: Scale::Fixed(self.scale),
             ..Slots::default()
         }
+    }
+}
+
+impl RoutedLayer {
+    /// Holds what the description says against the tensors and the layer, before anything of that size is made.
+    fn check(&self, values: &BTreeMap<String, Tensor>, site: &LinearSite) -> Result<(), String> {
+        let name = &self.site;
+        let directions = self.experts.checked_mul(self.rank).filter(|directions| *directions > 0);
+        let Some(directions) = directions.filter(|_| (1..=self.experts).contains(&self.top)) else {
+            let (experts, rank, top) = (self.experts, self.rank, self.top);
+            return Err(format!("{name} cannot have {experts} experts of rank {rank} of which {top} answer"));
+        };
+        let (rows, cols) = (site.out_features(), site.in_features());
+        for (key, wanted) in
+            [("a", [directions, cols]), ("b", [rows, directions]), ("router", [self.experts, cols])]
+        {
+            let key = format!("{name}.{key}");
+            let found = values.get(&key).ok_or_else(|| format!("{key} is missing"))?.dims();
+            if found != wanted {
+                return Err(format!("{key} is {found:?} instead of {wanted:?}"));
+            }
+        }
+        let Some(seen) = values.get(&format!("routed.{name}")) else { return Ok(()) };
+        let numbers: Vec<f32> = seen
+            .to_dtype(DType::F32)
+            .and_then(|seen| seen.flatten_all()?.to_vec1())
+            .map_err(|error| format!("routed.{name}: {error}"))?;
+        let wanted = 1 + 2 * self.experts;
+        if numbers.len() != wanted || !numbers.iter().all(|number| number.is_finite() && *number >= 0.0) {
+            return Err(format!("routed.{name} is not {wanted} numbers of what the router was seen choosing"));
+        }
+        Ok(())
     }
 }
 
@@ -104,6 +136,7 @@ pub(crate) fn attach(
         if site.is_adapted() {
             return Err(broken(format!("{name} carries an adapter already")));
         }
+        layer.check(values, site).map_err(&broken)?;
         site.attach(&layer.slots(), 0)?;
         let found = |name: &str| Ok(values.get(name).cloned());
         site.restore(&found)?;

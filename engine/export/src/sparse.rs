@@ -20,6 +20,9 @@ pub(crate) struct SparseLayer {
     site: String,
     /// How many entries.
     entries: usize,
+    /// Rows and columns of the weight, which no tensor beside it says; folders of before it was written have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    shape: Option<[usize; 2]>,
 }
 
 /// The layers of which single entries are changed, and their tensors by name; none where there are none.
@@ -40,7 +43,11 @@ pub(crate) fn layers(model: &Model) -> Result<(Vec<SparseLayer>, BTreeMap<String
             continue;
         };
         let name = site.name();
-        layers.push(SparseLayer { site: name.to_owned(), entries: entries.values.elem_count() });
+        layers.push(SparseLayer {
+            site: name.to_owned(),
+            entries: entries.values.elem_count(),
+            shape: Some([site.out_features(), site.in_features()]),
+        });
         tensors.insert(format!("rows.{name}"), entries.rows);
         tensors.insert(format!("cols.{name}"), entries.cols);
         tensors.insert(format!("{name}.values"), entries.values);
@@ -75,6 +82,10 @@ pub(crate) fn attach(
     for layer in layers {
         let name = &layer.site;
         let site = model.site_mut(name).ok_or_else(|| broken(format!("the model has no layer {name}")))?;
+        let size = [site.out_features(), site.in_features()];
+        if let Some(shape) = layer.shape.filter(|shape| *shape != size) {
+            return Err(broken(format!("{name} is {size:?} here, and its entries are those of a weight of {shape:?}")));
+        }
         let read = |key: String| -> Result<Tensor> {
             let value = values.get(&key).ok_or_else(|| broken(format!("{key} is missing")))?;
             let value = value.to_dtype(DType::F32)?.contiguous()?;
@@ -88,6 +99,7 @@ pub(crate) fn attach(
         };
         let (rows, cols) = (read(format!("rows.{name}"))?, read(format!("cols.{name}"))?);
         let own = read(format!("{name}.values"))?;
+        check_places(&rows, &cols, size).map_err(|what| broken(format!("{name}: {what}")))?;
         site.attach(&slots, 0)?;
         // Only the one on top takes places: those below keep theirs.
         let mut adapters = site.take_adapters();
@@ -103,6 +115,24 @@ pub(crate) fn attach(
         restored.map_err(|error| broken(format!("{name}: {error}")))?;
         let [param] = params.as_slice() else { return Err(broken(format!("{name} took no values"))) };
         param.var.set(&own)?;
+    }
+    Ok(())
+}
+
+/// Refuses places that are not in the weight, not whole numbers, or not one after the other row by row.
+fn check_places(rows: &Tensor, cols: &Tensor, [most_rows, most_cols]: [usize; 2]) -> Result<(), String> {
+    let list = |tensor: &Tensor| tensor.to_vec1::<f32>().map_err(|error| error.to_string());
+    let within = |value: f32, most: usize| value >= 0.0 && value.fract() == 0.0 && (value as usize) < most;
+    let mut last = None;
+    for (row, col) in list(rows)?.into_iter().zip(list(cols)?) {
+        if !within(row, most_rows) || !within(col, most_cols) {
+            return Err(format!("the place ({row}, {col}) is none of a weight of {most_rows} x {most_cols}"));
+        }
+        let place = (row as usize, col as usize);
+        if last.is_some_and(|last| last >= place) {
+            return Err(format!("the place ({row}, {col}) comes twice or out of order"));
+        }
+        last = Some(place);
     }
     Ok(())
 }

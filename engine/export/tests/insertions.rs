@@ -341,3 +341,124 @@ fn changes_of_entries_leave_in_native_folders_and_add_up_in_any_order() {
     let error = read_peft::attach(&mut load(&base), &second).expect_err("refused").to_string();
     assert!(error.contains("layers.9.attn.q"), "{error}");
 }
+
+/// Changes the tensors of a native folder.
+fn rewrite(folder: &Path, change: impl FnOnce(&mut std::collections::HashMap<String, candle_core::Tensor>)) {
+    let file = folder.join("adapter.safetensors");
+    let mut tensors = candle_core::safetensors::load(&file, &candle_core::Device::Cpu).expect("loads");
+    change(&mut tensors);
+    candle_core::safetensors::save(&tensors, &file).expect("saves");
+}
+
+#[test]
+fn entries_of_another_models_weights_are_refused_by_file_and_layer() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let base = base_folder(dir.path(), 48);
+    let out = dir.path().join("entries");
+    try_write(&with_entries(&base, "entries", 9), ExportFormat::Native, &out).expect("exports");
+    let refused = |base: &Path| {
+        let error = read_peft::attach(&mut load(base), &out).expect_err("refused");
+        let problem = temper_protocol::Problem::from(error);
+        assert!(problem.r#where.ends_with("adapter.safetensors"), "{problem}");
+        problem.what
+    };
+    // A larger model has all of these places, and they mean something else there.
+    for hidden in [32, 64] {
+        let what = refused(&base_folder(dir.path(), hidden));
+        assert!(what.contains("layers.0.attn.q") && what.contains("[48, 48]"), "{what}");
+    }
+    let config = out.join("temper_adapter.json");
+    let text = std::fs::read_to_string(&config).expect("reads");
+    // Folders of before the sizes were written say nothing of them; their places are still held against the weight.
+    let mut old: serde_json::Value = serde_json::from_str(&text).expect("json");
+    for layer in old["sparse"].as_array_mut().expect("layers") {
+        layer.as_object_mut().expect("a layer").remove("shape");
+    }
+    std::fs::write(&config, old.to_string()).expect("writes");
+    assert!(read_peft::attach(&mut load(&base), &out).is_ok());
+    assert!(refused(&base_folder(dir.path(), 32)).contains("is none of a weight"));
+    let change = |key: &str, at: usize, value: f32| {
+        rewrite(&out, |tensors| {
+            let mut values: Vec<f32> = tensors[key].to_vec1().expect("values");
+            values[at] = value;
+            let count = values.len();
+            let tensor = candle_core::Tensor::from_vec(values, count, &candle_core::Device::Cpu).expect("tensor");
+            tensors.insert(key.to_owned(), tensor);
+        });
+    };
+    for (value, reason) in [(48.0, "is none of"), (-1.0, "is none of"), (0.5, "is none of"), (f32::NAN, "not finite")] {
+        change("cols.layers.0.attn.q", 0, value);
+        assert!(refused(&base).contains(reason), "{value}");
+    }
+    change("cols.layers.0.attn.q", 0, 0.0);
+    change("rows.layers.0.attn.q", 1, 0.0);
+    change("cols.layers.0.attn.q", 1, 0.0);
+    assert!(refused(&base).contains("twice or out of order"));
+}
+
+#[test]
+fn a_damaged_folder_with_routers_is_refused_for_what_is_wrong_with_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let base = base_folder(dir.path(), 48);
+    let out = dir.path().join("routed");
+    try_write(&routed(&base), ExportFormat::Native, &out).expect("exports");
+    let (config, file) = (out.join("temper_adapter.json"), out.join("adapter.safetensors"));
+    let (text, bytes) = (std::fs::read_to_string(&config).expect("reads"), std::fs::read(&file).expect("reads"));
+    let refused = |name: &str| {
+        let error = read_peft::attach(&mut load(&base), &out).expect_err(name);
+        let problem = temper_protocol::Problem::from(error);
+        assert_eq!(problem.code, temper_protocol::Code::AdapterInvalid, "{name}: {problem}");
+        std::fs::write(&config, &text).expect("writes");
+        std::fs::write(&file, &bytes).expect("writes");
+        problem.what
+    };
+    for (from, to, reason) in [
+        ("\"experts\": 3", "\"experts\": 0", "cannot have 0 experts"),
+        ("\"experts\": 3", "\"experts\": 1099511627776", "instead of"),
+        ("\"experts\": 3", "\"experts\": 18446744073709551615", "cannot have"),
+        ("\"rank\": 2", "\"rank\": 0", "rank 0"),
+        ("\"rank\": 2", "\"rank\": 1099511627776", "instead of"),
+        ("\"top\": 2", "\"top\": 4", "of which 4 answer"),
+        ("\"site\": \"layers.1.attn.q\"", "\"site\": \"layers.0.attn.q\"", "carries an adapter already"),
+        ("\"scale\"", "\"scales\"", "unknown field"),
+    ] {
+        assert!(text.contains(from), "{text}");
+        std::fs::write(&config, text.replace(from, to)).expect("writes");
+        let what = refused(to);
+        assert!(what.contains(reason), "{to}: {what}");
+    }
+    let key = "layers.0.attn.q.router";
+    let tensor = |values: &[f32]| candle_core::Tensor::new(values, &candle_core::Device::Cpu).expect("tensor");
+    rewrite(&out, |tensors| drop(tensors.remove(key)));
+    assert!(refused("missing").contains("layers.0.attn.q.router is missing"));
+    rewrite(&out, |tensors| {
+        let broken = (&tensors[key] / 0.0).expect("divides");
+        tensors.insert(key.to_owned(), broken);
+    });
+    assert!(refused("not finite").contains("not finite"));
+    rewrite(&out, |tensors| drop(tensors.insert("layers.0.attn.other".to_owned(), tensor(&[1.0]))));
+    assert!(refused("one more").contains("of which"));
+    rewrite(&out, |tensors| drop(tensors.insert("routed.layers.0.attn.q".to_owned(), tensor(&[1.0, 2.0]))));
+    assert!(refused("what was seen").contains("routed.layers.0.attn.q"));
+    rewrite(&out, |tensors| drop(tensors.insert("routed.layers.0.attn.q".to_owned(), tensor(&[f32::NAN; 7]))));
+    assert!(refused("what was seen").contains("routed.layers.0.attn.q"));
+    std::fs::write(&file, &bytes[..bytes.len() / 2]).expect("writes");
+    refused("cut off");
+    std::fs::write(&file, b"").expect("writes");
+    refused("empty");
+    assert!(read_peft::attach(&mut load(&base), &out).is_ok(), "whole again");
+}
+
+#[test]
+fn sizes_that_the_file_cannot_hold_ask_for_no_memory() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let base = base_folder(dir.path(), 48);
+    let adapter = temper_methods::find("adapter").expect("known");
+    let out = dir.path().join("adapter");
+    try_write(&with(&base, adapter, &Values::default()), ExportFormat::Native, &out).expect("exports");
+    let config = out.join("temper_adapter.json");
+    let text = std::fs::read_to_string(&config).expect("reads");
+    std::fs::write(&config, text.replace("\"width\": 64", "\"width\": 70368744177664")).expect("writes");
+    let error = read_peft::attach(&mut load(&base), &out).expect_err("refused").to_string();
+    assert!(error.contains("width is 70368744177664"), "{error}");
+}

@@ -26,8 +26,11 @@ impl Drop for Ended {
     }
 }
 
+/// Where a problem lies that is the process's own and not something that it said.
+pub(super) const PLACE: &str = "a process of this program";
+
 fn failed(what: String) -> Problem {
-    Problem::new(Code::Io, what, "a process of this program", "run the bench from the command line: temper bench")
+    Problem::new(Code::Io, what, PLACE, "run the bench from the command line: temper bench")
 }
 
 /// Runs `arguments` with `--json` and calls `hear` with every event and the seconds since the process was started.

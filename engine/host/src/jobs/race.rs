@@ -50,6 +50,10 @@ pub(super) fn race(order: &Order, context: &JobContext) -> Result<(), Problem> {
             context.check_cancelled()?;
             if let Err(problem) = run_until(racer, step, order, context) {
                 context.check_cancelled()?;
+                // Files that cannot be written are no fault of a method: who drops out must not depend on a disk.
+                if problem.code == Code::Io && problem.r#where != child::PLACE {
+                    return Err(problem);
+                }
                 racer.refused = Some(problem.what);
             }
         }

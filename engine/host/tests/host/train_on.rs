@@ -6,8 +6,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use temper_protocol::{Code, Command, Event, ModelRef, RunStatus, Value};
 
+/// Settings by key.
+type Settings = Vec<(&'static str, Value)>;
+
 /// A type, the method that has its structure, and settings small enough for a tiny model.
-fn types() -> Vec<(&'static str, &'static str, Vec<(&'static str, Value)>)> {
+fn types() -> Vec<(&'static str, &'static str, Settings)> {
     let number = |key: &'static str, value: i64| (key, Value::Integer(value));
     let targets = |names: &str| ("targets", Value::Text(names.to_owned()));
     vec![
