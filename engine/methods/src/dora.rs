@@ -58,9 +58,10 @@ paper proposes: that saves memory.
 
 ## What it costs
 rank · (in + out) + out trained numbers per layer. Beside LoRA's products a step computes the row norms from W Aᵀ and
-A Aᵀ, which costs as much as rank more tokens, and scales the output, which is kept once more than LoRA keeps it. With
-dropout the frozen product runs twice and the block is a graph of single operations, which takes several times as long. The change is not of low rank: measuring its spectrum takes a whole weight, so
-layers are measured in turn.
+A Aᵀ, which costs as much as rank more tokens, and scales the output; of the last layers of the two halves, and of layers
+with a bias, the output is kept once more than LoRA keeps it. With dropout the frozen product runs twice and the block is
+a graph of single operations, which takes several times as long. The change is not of low rank: measuring its spectrum
+takes a whole weight, so layers are measured in turn.
 
 ## When to use it
 Where LoRA at the same rank stays a little behind, mostly at ranks of 4 to 16. Half of LoRA's rank and its learning

@@ -65,8 +65,9 @@ the layer's own output h, bias included, and recombines what the model computes 
 Both outer factors start at zero.
 
 ## What it costs
-parallel rank · (in + out) + sequential rank · 2 · out trained numbers per layer. The output of the frozen layer is kept
-for the second branch: out numbers more per token than LoRA.
+parallel rank · (in + out) + sequential rank · 2 · out trained numbers per layer. The second branch
+needs the output of the frozen layer: of the last layers of the two halves it is kept, out numbers more per token than
+LoRA; of the others it is found in what is kept anyway.
 
 ## When to use it
 When the task needs the model's features in another mixture rather than new ones: with few examples the second branch

@@ -71,11 +71,16 @@ pub struct AttentionKept {
 impl AttentionHalf {
     /// Whether anything of the half is trained.
     pub(super) fn is_trained(&self) -> bool {
-        let norms = [Some(&self.norm), self.q_norm.as_ref(), self.k_norm.as_ref(), self.post_norm.as_ref()];
-        self.insert.is_some()
-            || self.prefix.is_some()
+        let behind = self.post_norm.as_ref().is_some_and(|norm| norm.name.is_some());
+        self.insert.is_some() || behind || self.o.is_trained() || self.is_trained_inside()
+    }
+
+    /// Whether anything before the output projection is trained.
+    fn is_trained_inside(&self) -> bool {
+        let norms = [Some(&self.norm), self.q_norm.as_ref(), self.k_norm.as_ref()];
+        self.prefix.is_some()
             || norms.into_iter().flatten().any(|norm| norm.name.is_some())
-            || [&self.q, &self.k, &self.v, &self.o].into_iter().any(FusedLinear::is_trained)
+            || [&self.q, &self.k, &self.v].into_iter().any(FusedLinear::is_trained)
     }
 
     /// Where the tokens stand for the rotation.
@@ -227,11 +232,20 @@ impl AttentionHalf {
         let positions: &[u32] = &places;
         let AttentionKept { mut q, mut k, v, out, log_sums, inner, projected, inserted } = kept;
         let [mut inner_q, mut inner_k, mut inner_v, inner_o] = inner;
-        let mut d_out = vec![0f32; out.len()];
+        let inside = input || self.is_trained_inside();
+        let mut d_out = if inside { vec![0f32; out.len()] } else { Vec::new() };
         let sequential = FusedInsert::sequential(self.insert.as_ref());
         let behind = behind(self.post_norm.as_ref(), sequential, projected, &inserted, gradient, grads)?;
-        self.o.backward(&out, &inner_o, behind.as_deref().unwrap_or(gradient), n, Some(&mut d_out), false, grads)?;
+        let (g, dx) = (behind.as_deref().unwrap_or(gradient), inside.then_some(d_out.as_mut_slice()));
+        self.o.backward(&out, &inner_o, g, n, dx, false, grads)?;
         drop(behind);
+        let parallel = FusedInsert::parallel(self.insert.as_ref());
+        if !inside {
+            return match parallel {
+                Some(insert) => insert.backward(&self.norm.forward(x)?, &inserted, gradient, None, grads),
+                None => Ok(()),
+            };
+        }
         let normed_q = self.prepared(self.q_norm.as_ref(), &q, positions, self.heads)?;
         let normed_k = self.prepared(self.k_norm.as_ref(), &k, positions, self.kv_heads)?;
         let (turned_q, turned_k) = (normed_q.as_ref().unwrap_or(&q), normed_k.as_ref().unwrap_or(&k));
@@ -251,7 +265,6 @@ impl AttentionHalf {
         self.restore(&self.k, (&mut inner_k, &mut k), (positions, self.kv_heads, self.k_norm.is_none()))?;
         self.v.restore(&mut inner_v, &v, n)?;
         drop((q, k, v));
-        let parallel = FusedInsert::parallel(self.insert.as_ref());
         let layers = [&self.q, &self.k, &self.v].into_iter();
         let read = parallel.is_some() || layers.clone().any(|layer| !matches!(layer.need(n), Need::Nothing));
         let normed = if read { self.norm.forward(x)? } else { Vec::new() };
