@@ -81,9 +81,40 @@ def one(temper, judge, method, model, tokens, work):
         report = judge(str(model), str(adapter), str(work / "ours.safetensors"), merged and str(merged), quiet=True)
     failed = [row for row in report.rows if row["ok"] is False]
     check(f"{name}: PEFT agrees", report.ok, peft_type=config["peft_type"], failed=failed)
-    if config["peft_type"] == "LORA":
-        trained_on(temper, name, project, adapter, config, done)
+    trained_on(temper, name, project, adapter, config, done)
     return report.rows
+
+
+def over_others(temper, model, tokens, work):
+    """An adapter trained on top of two frozen ones: Python PEFT merges those into the base in the order that the file says,
+    loads it over the result, and answers as the run does."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    def trained(name, method, *order):
+        train = {"steps": 8, "lr_peak": 2e-2, "checkpoint_steps": 8, "warmup_steps": 1}
+        project = temper_cli.write_project(work / name, model, "builtin:starter-data", train=train, method={"id": method})
+        done = temper_cli.last(temper.run("train", project, *order), "finished")
+        check(f"{name}: the run finished", done and done["status"] == "finished")
+        return project, temper.export("last", project, "peft", work / f"{name}-peft")
+
+    beneath = [trained("first", "lora")[1], trained("second", "dora")[1]]
+    project, adapter = trained("third", "lora", "--set", f"model.adapters={json.dumps([str(path) for path in beneath])}")
+    card = (adapter / "README.md").read_text()
+    check("the card names what it needs", "needs them" in card and card.index("first-peft") < card.index("second-peft"))
+    ours = temper.logits(model, tokens, work / "over.safetensors", project / "runs/0001")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        merged = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+        for path in beneath:
+            merged = PeftModel.from_pretrained(merged, path).merge_and_unload()
+        peft = PeftModel.from_pretrained(merged, adapter).eval()
+    with torch.no_grad():
+        cases = {key: torch.tensor(value) for key, value in ours.items() if key.endswith(".input_ids")}
+        theirs = {key.replace(".input_ids", ".logits"): peft(input_ids=ids).logits.numpy() for key, ids in cases.items()}
+    off = farthest({key: ours[key] for key in theirs}, theirs)
+    check("PEFT merges what lies beneath and answers alike", off <= 1e-3, off=off)
 
 
 def body(args, work):
@@ -104,6 +135,9 @@ def body(args, work):
             reports[method["id"]] = one(temper, judge, method, model, tokens, folder)
         except Failed as failure:
             failed.append(f"{method['id']}: {failure}")
+    folder = work / "over-others"
+    folder.mkdir()
+    over_others(temper, model, tokens, folder)
     if args.json:
         args.json.write_text(json.dumps(reports, indent=1, default=str))
     check("every method", not failed, failed=failed)

@@ -1,9 +1,9 @@
-//! PaCA: trains a few columns of the weight itself, drawn at random.
+//! PaCA: trains a few columns of the weight itself, drawn at random or those whose inputs are largest.
 //!
 //! Paper: Woo et al. 2025, "PaCA: Partial Connection Adaptation for Efficient Fine-Tuning" (arXiv 2503.01905).
 //!
 //! ```text
-//! W_eff[:, I] = W[:, I] + s · D        I: r columns, drawn per layer, ascending        s = α / r
+//! W_eff[:, I] = W[:, I] + s · D        I: r columns of a layer, ascending              s = α / r
 //! y = x Wᵀ + b + s · x[:, I] Dᵀ        trained: D (out, r), 0 at start                 frozen: W, b
 //! ΔW = s · D P, P (r, in) with a 1 per row: LoRA whose inner factor picks inputs
 //! ```
@@ -11,8 +11,10 @@
 use crate::common;
 use crate::error::MethodError;
 use crate::method::{Method, ModelDims, Plan, SiteDims};
-use crate::settings::{ALPHA, DROPOUT, EFFECTIVE_RANK, ENERGY, EXCLUDE, LAYERS, RANK, TARGETS};
-use temper_nn::slots::{Chain, Core, Delta, Factor, Init, Scale, Slots, Source};
+use crate::settings::{
+    ALPHA, CALIBRATION_ROWS, CHOICE, DROPOUT, EFFECTIVE_RANK, ENERGY, EXCLUDE, LAYERS, RANK, TARGETS,
+};
+use temper_nn::slots::{Calibration, Chain, Core, Delta, Factor, Init, Scale, Slots, Source};
 use temper_protocol::{Declared, Kind, Paper, Setting, Values};
 
 /// The registry entry.
@@ -29,6 +31,17 @@ const SETTINGS: &[Setting] = &[
     EXCLUDE,
     LAYERS,
     DROPOUT,
+    Setting {
+        key: "columns",
+        label: "Which columns",
+        default: "random",
+        choices: &["random", "energy"],
+        help: "random: drawn from the run's seed, as the paper has it; energy: those whose inputs have the largest mean \
+               square over some rows of the data",
+        advanced: true,
+        ..CHOICE
+    },
+    Setting { default: "64", ..CALIBRATION_ROWS },
 ];
 
 const DECLARED: Declared = Declared {
@@ -57,7 +70,8 @@ const DECLARED: Declared = Declared {
 const DOCS: &str = "\
 ## What it does
 Each chosen layer gets a trained change of a few of its columns, W_eff[:, I] = W[:, I] + s · D with s = alpha / columns.
-The columns I are drawn at random per layer from the run's seed. D starts at zero. It is LoRA whose inner factor is
+The columns I are drawn at random per layer from the run's seed, or, as an addition to the paper, are those whose inputs have
+the largest mean square over some rows of the data. D starts at zero. It is LoRA whose inner factor is
 fixed and picks inputs, so adapter files are plain LoRA.
 
 ## What it costs
@@ -69,6 +83,10 @@ beside the weight, as LoRA's is.
 ## When to use it
 When memory and time decide, at equal memory rather than at equal parameters: per trained number random columns fit a
 dense change less well than LoRA's free directions, but more of them fit in.
+
+## Settings worth knowing
+Which columns: energy looks at up to calibration_rows rows before the first step, which costs a pass over them and 8 bytes a
+feature. Checkpoints hold what was found: a resumed run or an export looks at nothing again.
 
 ## Pitfalls
 Alpha multiplies the change itself, so doubling it doubles every step. Which columns are picked depends on the seed: the
@@ -91,6 +109,10 @@ impl Method for Paca {
                 core: Core::None,
                 a: Factor::of(Source::Select),
             }),
+            calibration: match values.text("columns") {
+                "energy" => Calibration::Energy { rows: values.integer("calibration_rows").unsigned_abs() as usize },
+                _ => Calibration::None,
+            },
             scale: Scale::AlphaOverRank(values.number("alpha")),
             dropout: values.number("dropout"),
             ..Slots::default()

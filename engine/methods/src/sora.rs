@@ -93,7 +93,8 @@ The threshold is taken as it is, not times the learning rate: 3e-4 over a thousa
 is no budget of directions; compare two or three thresholds.
 
 ## Pitfalls
-Too large a threshold closes every gate and the model is the base again: the energy of all layers falls to zero. A closed
+Too large a threshold closes every gate and the model is the base again: a warning says so once, and the energy of all layers
+falls to zero. A closed
 gate still gets a gradient and may open again, so the count of directions is not monotone. The authors' program compares a
 value again after it was moved, so that everything below twice the threshold is closed; this is the formula of the paper.";
 

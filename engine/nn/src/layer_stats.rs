@@ -1,4 +1,5 @@
-//! What is seen of a layer's inputs before training: their second moment, or the directions along which they spread.
+//! What is seen of a layer's inputs before training: their second moment, the size of each feature, or the directions along
+//! which they spread.
 //!
 //! Place in the data flow: [`gather`] puts a [`Gathering`] on the sites, forward passes over some batches feed it, and
 //! [`crate::LinearSite::attach_with`] hands what was seen to the calibration. Sites that read the same tensor (q, k and v;
@@ -25,6 +26,8 @@ const ITERATIONS: usize = 4;
 pub enum Gather {
     /// `(1/n) Σ x xᵀ`, not centred.
     SecondMoment,
+    /// The mean square of each feature: the second moment's diagonal.
+    Energy,
     /// The leading principal components of the inputs, centred.
     Components {
         /// How many are kept.
@@ -37,6 +40,8 @@ pub enum Gather {
 pub enum LayerStats {
     /// See [`Gather::SecondMoment`].
     SecondMoment(SecondMoment),
+    /// See [`Gather::Energy`].
+    Energy(Energies),
     /// See [`Gather::Components`].
     Components(StreamingPca),
 }
@@ -47,6 +52,7 @@ impl Gather {
     pub fn bytes(self, features: usize) -> usize {
         match self {
             Self::SecondMoment => 8 * features * features,
+            Self::Energy => 8 * features,
             Self::Components { count } => 8 * (count + 1) * features,
         }
     }
@@ -60,6 +66,7 @@ impl LayerStats {
             Gather::SecondMoment => {
                 Self::SecondMoment(SecondMoment { features, count: 0, sum: vec![0.0; features * features] })
             }
+            Gather::Energy => Self::Energy(Energies { count: 0, sum: vec![0.0; features] }),
             Gather::Components { count } => Self::Components(StreamingPca::new(features, count)),
         }
     }
@@ -71,16 +78,17 @@ impl LayerStats {
     pub fn take_in(&mut self, rows: &[f32]) -> Result<()> {
         match self {
             Self::SecondMoment(moment) => moment.take_in(rows),
+            Self::Energy(energies) => energies.take_in(rows),
             Self::Components(pca) => pca.take_in(rows),
         }
     }
 
-    /// Whether more inputs would hardly change it: every leading component points where it did before the last ones. A second
-    /// moment wants all there are.
+    /// Whether more inputs would hardly change it: every leading component points where it did before the last ones. Moments
+    /// want all there are.
     #[must_use]
     pub fn is_steady(&self) -> bool {
         match self {
-            Self::SecondMoment(_) => false,
+            Self::SecondMoment(_) | Self::Energy(_) => false,
             Self::Components(pca) => pca.steadiness >= STEADY,
         }
     }
@@ -164,14 +172,14 @@ pub fn gather<E>(
 }
 
 /// Cuts what is wanted into portions that take at most `bytes` while they are gathered, a layer at least each; components
-/// are small and in one portion.
+/// and energies are small and in one portion.
 #[must_use]
 pub fn in_portions(wanted: &[(usize, Gather)], bytes: usize) -> Vec<std::ops::Range<usize>> {
     let (mut portions, mut first, mut taken) = (Vec::new(), 0, 0);
     for (at, (features, gather)) in wanted.iter().enumerate() {
         let own = match gather {
             Gather::SecondMoment => gather.bytes(*features),
-            Gather::Components { .. } => 0,
+            Gather::Energy | Gather::Components { .. } => 0,
         };
         if at > first && taken + own > bytes {
             portions.push(first..at);
@@ -212,6 +220,41 @@ impl SecondMoment {
     pub fn mean(&self) -> Vec<f64> {
         let count = self.count.max(1) as f64;
         self.sum.iter().map(|value| value / count).collect()
+    }
+}
+
+/// `Σ x²` of each feature and how many inputs it is of.
+#[derive(Debug, Clone)]
+pub struct Energies {
+    count: u64,
+    sum: Vec<f64>,
+}
+
+impl Energies {
+    fn take_in(&mut self, rows: &[f32]) -> Result<()> {
+        let features = self.sum.len();
+        for row in linalg::rows_of(rows, features)?.chunks_exact(features.max(1)) {
+            self.sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += value * value);
+            self.count += 1;
+        }
+        Ok(())
+    }
+
+    /// How many inputs it is of.
+    #[must_use]
+    pub const fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// The `most` features with the largest mean square, ascending by number; of equal ones the first.
+    #[must_use]
+    pub fn strongest(&self, most: usize) -> Vec<u32> {
+        let mut order: Vec<usize> = (0..self.sum.len()).collect();
+        let of = |at: &usize| self.sum.get(*at).copied().unwrap_or(0.0);
+        order.sort_by(|one, other| of(other).total_cmp(&of(one)).then(one.cmp(other)));
+        order.truncate(most);
+        order.sort_unstable();
+        order.into_iter().map(|at| u32::try_from(at).unwrap_or(u32::MAX)).collect()
     }
 }
 
@@ -378,7 +421,7 @@ mod tests {
     fn components(stats: &LayerStats) -> &StreamingPca {
         match stats {
             LayerStats::Components(pca) => pca,
-            LayerStats::SecondMoment(_) => panic!("no components"),
+            LayerStats::SecondMoment(_) | LayerStats::Energy(_) => panic!("no components"),
         }
     }
 
@@ -426,6 +469,19 @@ mod tests {
             let products = rows.chunks(FEATURES).map(|row| f64::from(row[i]) * f64::from(row[j]));
             assert!((products.sum::<f64>() / 50.0 - found).abs() < 1e-9, "{found} at {at}");
         }
+    }
+
+    #[test]
+    fn the_strongest_features_are_those_of_the_largest_mean_square() {
+        let mut rows = inputs(40);
+        // The last feature swings about zero, further than the others are away from it.
+        rows.chunks_mut(FEATURES).enumerate().for_each(|(at, row)| row[FEATURES - 1] = if at % 2 == 0 { 9.0 } else { -9.0 });
+        rows.chunks_mut(FEATURES).for_each(|row| row[4] *= 2.0);
+        let LayerStats::Energy(energies) = streamed(Gather::Energy, &rows, 7) else { panic!("no energies") };
+        assert_eq!((energies.count(), energies.strongest(2)), (40, vec![4, FEATURES as u32 - 1]));
+        assert_eq!(energies.strongest(100).len(), FEATURES);
+        let LayerStats::Energy(nothing) = LayerStats::new(Gather::Energy, FEATURES) else { panic!("no energies") };
+        assert_eq!(nothing.strongest(3), [0, 1, 2], "of equal ones the first");
     }
 
     #[test]

@@ -155,7 +155,7 @@ fn put_on(model: &mut Model, plan: &mut Vec<(String, Slots)>, seed: u64, batches
         if !stats.is_empty() {
             share_out(plan, |name| match stats.get(name).map(|stats| &**stats) {
                 Some(LayerStats::Components(pca)) => pca.explained(),
-                Some(LayerStats::SecondMoment(_)) | None => Vec::new(),
+                Some(LayerStats::SecondMoment(_) | LayerStats::Energy(_)) | None => Vec::new(),
             })?;
         }
     }

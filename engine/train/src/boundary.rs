@@ -62,6 +62,7 @@ impl Run<'_> {
             let round = step.div_ceil(every.min().unwrap_or(step).max(1));
             let (model, whole) = (&self.model, self.attached.whole_weights);
             self.clock.time(Phase::Probes, || ranks::tell(model, whole, round, step, watch))?;
+            ranks::warn_of_closed(model, &mut self.closed_gates_told, watch)?;
             // Early on a few passes say little.
             if 2 * step >= self.total_steps {
                 ranks::warn_of_dead(model, &mut self.dead_experts_told, watch);

@@ -3,7 +3,9 @@
 use crate::error::Result;
 use crate::watch::Watch;
 use temper_models::Model;
-use temper_nn::{LinearSite, Throttle};
+use temper_nn::ops::with_slice;
+use temper_nn::slots::{Part, Proximal};
+use temper_nn::{LinearSite, Role, Throttle};
 use temper_protocol::Event;
 use temper_protocol::event::ExpertLoad;
 
@@ -58,6 +60,49 @@ pub fn warn_of_dead(model: &Model, told: &mut bool, watch: &Watch<'_>) {
             ),
         );
     }
+}
+
+/// How many layers carry gates that a threshold drives to zero, if every gate of the model has got there.
+///
+/// # Errors
+/// A failing tensor operation.
+pub fn all_closed(model: &Model) -> Result<Option<usize>> {
+    let mut layers = 0;
+    for adapter in model.sites().into_iter().flat_map(|site| site.adapters()) {
+        let threshold = adapter.as_slots().map(|slots| slots.proximal);
+        if !matches!(threshold, Some(Proximal::SoftThreshold { part: Part::Core, .. })) {
+            continue;
+        }
+        layers += 1;
+        for gates in adapter.params().into_iter().filter(|param| param.role == Role::Core) {
+            if !with_slice(gates.var.as_tensor(), |gates| gates.iter().all(|gate| *gate == 0.0))? {
+                return Ok(None);
+            }
+        }
+    }
+    Ok((layers > 0).then_some(layers))
+}
+
+/// Says once, in words, that a threshold has closed every gate, so that the model is its base again; `told` remembers that
+/// it was said.
+///
+/// # Errors
+/// A failing tensor operation.
+pub fn warn_of_closed(model: &Model, told: &mut bool, watch: &Watch<'_>) -> Result<()> {
+    if *told {
+        return Ok(());
+    }
+    if let Some(layers) = all_closed(model)? {
+        *told = true;
+        watch.warn(
+            "gates_closed",
+            format!(
+                "the threshold has closed every gate of all {layers} layers: the model answers as its base again; set \
+                 method.threshold lower, or give gates more to earn with a higher learning rate"
+            ),
+        );
+    }
+    Ok(())
 }
 
 /// Measures and says the sites that rules have just changed, by their names; rank 0 where they took the change off.

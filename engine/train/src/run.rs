@@ -55,6 +55,8 @@ pub(crate) struct Run<'a> {
     pub(crate) sizes: Sizes,
     /// Whether it was said that experts hardly answer for any token.
     pub(crate) dead_experts_told: bool,
+    /// Whether it was said that every gate is closed.
+    pub(crate) closed_gates_told: bool,
     pub(crate) prefix: Option<PrefixCache>,
     pub(crate) optimiser: AdamW,
     pub(crate) schedule: Schedule,

@@ -267,6 +267,7 @@ fn assemble<'a>(
         driver,
         sizes: Sizes::default(),
         dead_experts_told: false,
+        closed_gates_told: false,
         prefix,
         optimiser: AdamW::new(adamw(&project.train)),
         schedule: Schedule::new(&project.train, total_steps),

@@ -1,9 +1,10 @@
 //! PaCA: it is LoRA whose inner factor picks inputs, and what columns can and cannot fit.
 
 use crate::bench::{
-    Outcome, SIDE, best_fit, count, dense_goal, fit, inputs, layer, normal, off, param, sized, slots, weight,
+    Outcome, SIDE, best_fit, count, dense_goal, fit, inputs, layer, normal, off, param, put, sized, slots, tell, weight,
 };
 use candle_core::Tensor;
+use std::collections::BTreeMap;
 use temper_nn::{AdapterExport, ForwardContext};
 use temper_protocol::Value;
 
@@ -101,5 +102,85 @@ fn answers_and_gradients_are_those_of_lora_with_the_selector_to_1e_6() -> Outcom
         let largest = theirs.abs()?.max_all()?.to_scalar::<f32>()?;
         assert!(off(ours, theirs)? <= 1e-6 * largest.max(1.0), "{}", off(ours, theirs)?);
     }
+    Ok(())
+}
+
+/// The settings with columns chosen by the energy of their inputs.
+fn by_energy(columns: i64) -> Vec<(&'static str, Value)> {
+    let mut all = settings(columns).to_vec();
+    all.push(("columns", Value::Text("energy".to_owned())));
+    all
+}
+
+/// The columns that an adapter picks.
+fn picked(site: &temper_nn::LinearSite) -> Outcome<Vec<usize>> {
+    match site.export()?.as_slice() {
+        [AdapterExport::LowRank { a, .. }] => {
+            let rows = a.to_vec2::<f32>()?;
+            Ok(rows.iter().filter_map(|row| row.iter().position(|value| *value == 1.0)).collect())
+        }
+        _ => Err("it leaves in another form".into()),
+    }
+}
+
+#[test]
+fn columns_chosen_by_energy_are_those_of_the_largest_inputs() -> Outcome {
+    let mut site = layer()?;
+    put(&mut site, &slots("paca", &by_energy(8))?, 3)?;
+    let energies = inputs()?.sqr()?.sum(0)?.to_vec1::<f32>()?;
+    let mut order: Vec<usize> = (0..SIDE).collect();
+    order.sort_by(|one, other| energies[*other].total_cmp(&energies[*one]));
+    order.truncate(8);
+    order.sort_unstable();
+    assert_eq!(picked(&site)?, order);
+    // The seed has no part in it.
+    let mut other = layer()?;
+    put(&mut other, &slots("paca", &by_energy(8))?, 4)?;
+    assert_eq!(picked(&other)?, order);
+    assert_eq!(off(&site.merged()?.ok_or("it does not merge")?, &weight()?)?, 0.0, "it starts as the base");
+    Ok(())
+}
+
+#[test]
+fn found_columns_come_back_from_a_checkpoint_without_another_look() -> Outcome {
+    let mut site = layer()?;
+    put(&mut site, &slots("paca", &by_energy(8))?, 3)?;
+    fit(&mut site, &dense_goal()?, 20, 1e-2)?;
+    let saved: BTreeMap<String, Tensor> = site.memory()?.into_iter().collect();
+    let mut back = layer()?;
+    back.attach(&slots("paca", &by_energy(8))?, 3)?;
+    assert!(picked(&back)? != picked(&site)?, "without a look they are drawn");
+    back.restore(&|name| Ok(saved.get(name).cloned()))?;
+    for own in back.params() {
+        own.var.set(&param(&site, &own.name)?.copy()?)?;
+    }
+    assert_eq!(picked(&back)?, picked(&site)?);
+    let merged = |site: &temper_nn::LinearSite| -> Outcome<Tensor> { Ok(site.merged()?.ok_or("it does not merge")?) };
+    assert_eq!(off(&merged(&back)?, &merged(&site)?)?, 0.0);
+    let (x, ctx) = (inputs()?, ForwardContext::plain(1, 2 * SIDE));
+    assert_eq!(off(&back.forward(&x, &ctx)?, &site.forward(&x, &ctx)?)?, 0.0);
+    let broken = BTreeMap::from([("columns.w".to_owned(), Tensor::new(&[1f32, 64.0], &candle_core::Device::Cpu)?)]);
+    assert!(back.restore(&|name| Ok(broken.get(name).cloned())).is_err(), "columns that are not there");
+    Ok(())
+}
+
+/// Mean of five draws at the best of three learning rates each, against the one choice by energy.
+#[test]
+fn columns_chosen_by_energy_beat_random_ones() -> Outcome {
+    let goal = dense_goal()?;
+    let fitted = |slots: &temper_nn::Slots, seed: u64| -> Outcome<f64> {
+        let mut best = f64::INFINITY;
+        for lr in [3e-3, 1e-2, 3e-2] {
+            let mut site = layer()?;
+            put(&mut site, slots, seed)?;
+            best = best.min(fit(&mut site, &goal, 400, lr)?);
+        }
+        Ok(best)
+    };
+    let drawn = slots("paca", &settings(8))?;
+    let random = (1..=5).map(|seed| fitted(&drawn, seed)).sum::<Outcome<f64>>()? / 5.0;
+    let chosen = fitted(&slots("paca", &by_energy(8))?, 1)?;
+    tell(&format!("PaCA with 8 columns: {chosen:.3} by energy, {random:.3} drawn"));
+    assert!(chosen < random, "{chosen} by energy, {random} drawn");
     Ok(())
 }

@@ -29,6 +29,7 @@ impl LinearSite {
             | Calibration::Lu
             | Calibration::Sketch
             | Calibration::Components { .. }
+            | Calibration::Energy { .. }
             | Calibration::Context { .. } => 0,
         };
         let merged = self.below(self.adapters.len()).merged(&self.name)?;

@@ -3,7 +3,7 @@
 use super::held::Subspace;
 use crate::adapter::MergedWeight;
 use crate::frozen::FrozenWeight;
-use crate::layer_stats::{LayerStats, StreamingPca, damped_inverse};
+use crate::layer_stats::{Energies, LayerStats, StreamingPca, damped_inverse};
 use crate::linalg;
 use crate::repair::{self, Rounds, Shape, Weighing};
 use crate::rng::Stream;
@@ -90,23 +90,24 @@ pub(super) fn starts(
     }
     let values: Vec<f64> = weight.weight.iter().copied().map(f64::from).collect();
     Ok(match calibration {
-        // Kronecker products, repairs and sketches have starts of their own.
+        // Kronecker products, repairs, picked inputs and sketches have starts of their own.
         Calibration::None
         | Calibration::Kronecker { .. }
         | Calibration::Repair { .. }
         | Calibration::Compensate { .. }
+        | Calibration::Energy { .. }
         | Calibration::Sketch => Starts::default(),
         Calibration::Components { .. } => match stats {
             Some(LayerStats::Components(pca)) => components(pca, rank, (rows, cols))?,
             // To be filled from a checkpoint.
-            Some(LayerStats::SecondMoment(_)) | None => Starts::default(),
+            Some(LayerStats::SecondMoment(_) | LayerStats::Energy(_)) | None => Starts::default(),
         },
         Calibration::Context { weakest, iterations, .. } => match stats {
             Some(LayerStats::SecondMoment(moment)) => {
                 let choice = Choice { weakest, iterations, rank, scale };
                 in_context(&values, (rows, cols), &moment.mean(), choice, stream)?
             }
-            Some(LayerStats::Components(_)) | None => Starts::default(),
+            Some(LayerStats::Components(_) | LayerStats::Energy(_)) | None => Starts::default(),
         },
         Calibration::Svd { iterations } => {
             let svd = linalg::leading_svd(&values, rows, cols, rank, iterations, stream)?;
@@ -127,6 +128,17 @@ pub(super) fn starts(
             Starts { b: narrow(&lu.l), core: narrow(&lu.d), a: narrow(&lu.u) }
         }
     })
+}
+
+/// A with a 1 in each of the `rank` inputs that are strongest, (rank, in).
+pub(super) fn picked(energies: &Energies, rank: usize, cols: usize) -> Starts {
+    let mut a = vec![0f32; rank * cols];
+    for (row, column) in a.chunks_mut(cols.max(1)).zip(energies.strongest(rank)) {
+        if let Some(value) = row.get_mut(column as usize) {
+            *value = 1.0;
+        }
+    }
+    Starts { a, ..Starts::default() }
 }
 
 /// A of principal components, B of zeros.

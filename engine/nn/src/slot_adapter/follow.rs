@@ -451,6 +451,11 @@ impl SlotAdapter {
                 all.push((format!("mask.{name}"), mask.clone()));
             }
         }
+        // Drawn columns are drawn again, found ones are not found again.
+        if let (true, Some(columns)) = (self.slots.gathers().is_some(), self.part(Part::A).and_then(Held::columns)) {
+            let columns: Vec<f32> = columns.iter().map(|column| *column as f32).collect();
+            all.push((format!("columns.{}", self.name), vector(&columns)?));
+        }
         for (part, key) in SHARED {
             if let Some(whole) = self.part(part).and_then(Held::given) {
                 all.push((key.to_owned(), whole.clone()));
@@ -493,6 +498,12 @@ impl SlotAdapter {
         let mut memory = Memory::default();
         // Of a step that was not taken nothing is left.
         drop(self.seen.as_ref().and_then(|seen| seen.take()));
+        if let Some(columns) = find(&format!("columns.{}", self.name))?
+            && let Some(held) = self.part_mut(Part::A)
+        {
+            let columns: Vec<u32> = values(&columns)?.into_iter().map(|column| column as u32).collect();
+            held.pick(&columns)?;
+        }
         for (part, key) in SHARED {
             if let Some(held) = self.part_mut(part)
                 && let Some(whole) = find(key)?

@@ -103,7 +103,10 @@ impl Held {
             Source::Dense(init) => HeldSource::Trained(leaf(&start(init, &mut stream)?, factor.group)?),
             Source::Frozen(init) => HeldSource::Frozen(start(init, &mut stream)?),
             Source::Select => {
-                let columns = select(shape, &mut stream);
+                let columns = match found {
+                    Some(found) if !found.is_empty() => ones_of(found, shape),
+                    _ => select(shape, &mut stream),
+                };
                 let values = constant(ones_at(&columns, shape))?;
                 inputs = Some(FusedInputs::Picked(columns.into()));
                 HeldSource::Frozen(values)
@@ -144,6 +147,33 @@ impl Held {
     /// What its rows give of an input, where they are no product.
     pub(super) fn inputs(&self) -> Option<FusedInputs> {
         self.inputs.clone()
+    }
+
+    /// The features that its rows pick, ascending; none where they are not picked.
+    pub(super) fn columns(&self) -> Option<&[u32]> {
+        match &self.inputs {
+            Some(FusedInputs::Picked(columns)) => Some(columns),
+            Some(FusedInputs::Summed(_)) | None => None,
+        }
+    }
+
+    /// Picks other features, as many as before; nothing where none are picked.
+    ///
+    /// # Errors
+    /// Another number of features, or one that is not there.
+    pub(super) fn pick(&mut self, columns: &[u32]) -> Result<()> {
+        let (HeldSource::Frozen(values), Some(FusedInputs::Picked(before))) = (&self.source, &self.inputs) else {
+            return Ok(());
+        };
+        let (_, features) = values.dims2()?;
+        if columns.len() != before.len() || columns.iter().any(|column| *column as usize >= features) {
+            let what = format!("{} features of {features} cannot be picked in the place of {}", columns.len(), before.len());
+            return Err(crate::NnError::Shape(what));
+        }
+        let ones = ones_at(columns, values.dims());
+        self.source = HeldSource::Frozen(Tensor::from_vec(ones, values.dims(), &Device::Cpu)?);
+        self.inputs = Some(FusedInputs::Picked(columns.into()));
+        Ok(())
     }
 
     /// Its values; differentiable in everything trained behind them.
@@ -345,6 +375,13 @@ fn select(shape: &[usize], stream: &mut Stream) -> Vec<u32> {
     columns.truncate(rows);
     columns.sort_unstable();
     columns.into_iter().map(|column| u32::try_from(column).unwrap_or(u32::MAX)).collect()
+}
+
+/// The column of the one in each row.
+fn ones_of(values: &[f32], shape: &[usize]) -> Vec<u32> {
+    let cols = shape.last().copied().unwrap_or(1).max(1);
+    let one = |row: &[f32]| row.iter().position(|value| *value != 0.0).unwrap_or(0);
+    values.chunks(cols).map(|row| u32::try_from(one(row)).unwrap_or(u32::MAX)).collect()
 }
 
 /// One row of zeros and a one per picked column.

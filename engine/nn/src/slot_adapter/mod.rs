@@ -116,7 +116,7 @@ impl Found {
         if let Calibration::Compensate { iterations, .. } = slots.calibration {
             let seen = match stats {
                 Some(LayerStats::SecondMoment(moment)) => Some(moment),
-                Some(LayerStats::Components(_)) | None => None,
+                Some(LayerStats::Components(_) | LayerStats::Energy(_)) | None => None,
             };
             let (Some(source), Some(layer), Some(moment)) = (below.source(), below.frozen(), seen) else {
                 return Ok(Self { starts: None, principal: None, base: None });
@@ -127,6 +127,15 @@ impl Found {
             let scale = slots.scale.value(slots.rank());
             let starts = calibrate::compensated((source, &layer.weight), shape, &moment.mean(), scale, &mut stream)?;
             return Ok(Self { starts: Some(starts), principal: None, base: None });
+        }
+        if matches!(slots.calibration, Calibration::Energy { .. }) && energy == 0.0 {
+            let starts = match stats {
+                Some(LayerStats::Energy(energies)) => {
+                    Some(calibrate::picked(energies, slots.rank(), below.in_features()))
+                }
+                Some(LayerStats::SecondMoment(_) | LayerStats::Components(_)) | None => None,
+            };
+            return Ok(Self { starts, principal: None, base: None });
         }
         let weight = below.original(slots.base, name)?;
         let mut stream = Stream::new(seed, &format!("calibration/{name}"));

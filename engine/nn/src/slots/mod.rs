@@ -159,6 +159,12 @@ pub enum Calibration {
         /// Rows of data that are looked at, at most; block by block, each as the ones before it answer by then.
         rows: usize,
     },
+    /// The inputs with the largest mean square, for an inner factor that picks inputs ([`Source::Select`]). From a pass over
+    /// data; drawn where nothing was looked at.
+    Energy {
+        /// Rows of data that are looked at, at most.
+        rows: usize,
+    },
     /// Codes and tables that stand for the weight best ([`crate::sketch`]).
     Sketch,
 }
@@ -303,6 +309,7 @@ impl Slots {
         match self.calibration {
             Calibration::Components { .. } => Some(Gather::Components { count: 2 * self.rank() }),
             Calibration::Context { .. } | Calibration::Compensate { .. } => Some(Gather::SecondMoment),
+            Calibration::Energy { .. } => Some(Gather::Energy),
             Calibration::None
             | Calibration::Svd { .. }
             | Calibration::Qr
@@ -318,6 +325,7 @@ impl Slots {
     pub fn calibration_rows(&self) -> usize {
         match self.calibration {
             Calibration::Components { rows }
+            | Calibration::Energy { rows }
             | Calibration::Context { rows, .. }
             | Calibration::Compensate { rows, .. } => rows,
             Calibration::None
@@ -389,6 +397,7 @@ impl Slots {
             | Calibration::Lu
             | Calibration::Sketch
             | Calibration::Components { .. }
+            | Calibration::Energy { .. }
             | Calibration::Context { .. }
             | Calibration::Compensate { .. }
             | Calibration::Repair { .. } => false,

@@ -2,6 +2,7 @@
 //! runs that imitate.
 
 mod bench;
+mod closed;
 mod driver;
 mod fixture;
 mod images;
