@@ -2,8 +2,8 @@
 
 keep-prose = Prosa
 keep-prose-note = allgemeines Englisch
-keep-instructions = Anweisung
-keep-instructions-note = Frage und Antwort
+keep-instructions = Fragen
+keep-instructions-note = mit Antworten
 keep-code = Code
 keep-code-note = Programme
 keep-arithmetic = Rechnen

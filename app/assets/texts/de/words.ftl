@@ -11,10 +11,10 @@ words-failed = gescheitert
 words-interrupted = unterbrochen
 words-train-fell = Training fiel von { $first } auf { $last }.
 words-train-rose = Training stieg von { $first } auf { $last }.
-words-not-improved = {" "}Validierung seit { $n ->
+words-not-improved = {" "}Validierung steht seit { $n ->
         [one] { $steps } Schritt
        *[other] { $steps } Schritten
-    } nicht besser.
+    }.
 words-split = { $split } { $loss } Nats
 words-split-validation = Validierung
 words-split-test = Test
