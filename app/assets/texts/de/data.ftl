@@ -11,7 +11,10 @@ data-confidence = Sicherheit { $confidence }
 data-read-as = Lesart
 data-file = Datei
 data-columns = Spalten
-data-rows = { $rows } Zeilen
+data-rows = { $n ->
+        [one] { $rows } Zeile
+       *[other] { $rows } Zeilen
+    }
 data-aside = Abgelegt
 data-needs-model = Auch ein Modell wählen: Sein Tokenizer sagt, wie viele Tokens diese Zeilen sind.
 data-waits-model = Wartet auf das Modell.

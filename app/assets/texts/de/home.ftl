@@ -4,7 +4,10 @@ home-machine = Dieser Rechner
 home-selftest-passed = Selbsttest bestanden
 home-selftest-failed = Selbsttest gescheitert
 home-machine-lead = Was dieser Rechner kann, misst der Selbsttest einmal: Er trainiert ein kleines Modell und prüft Lernen, Gradienten, Speichern und Tempo.
-home-threads = { $threads } Threads
+home-threads = { $n ->
+        [one] { $threads } Thread
+       *[other] { $threads } Threads
+    }
 home-ready = bereit
 home-not-used = ungenutzt
 home-processor = Prozessor
