@@ -77,7 +77,8 @@ class Window:
         self.python = python or sys.executable
         self.work = tempfile.mkdtemp()
         os.chmod(self.work, 0o700)
-        self.env = {**os.environ, "DISPLAY": screen.display, "XDG_RUNTIME_DIR": self.work, **(env or {})}
+        # The labels that the steps look for are English, whatever this machine speaks.
+        self.env = {**os.environ, "LC_ALL": "C.UTF-8", "DISPLAY": screen.display, "XDG_RUNTIME_DIR": self.work, **(env or {})}
         self.env.pop("WAYLAND_DISPLAY", None)
         self.log = open(pathlib.Path(self.work) / "log.txt", "w+")
         self.process = subprocess.Popen([str(binary), *map(str, arguments)], env=self.env, stdout=self.log, stderr=self.log)

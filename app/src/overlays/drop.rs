@@ -117,7 +117,14 @@ fn refusal_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, target: Target) {
                 state.method().map_or_else(|| state.draft.project.method.id.clone(), |card| card.title.clone());
             (t!("drop-not-adapter"), t!("drop-stays", name = method))
         }
-        _ => (t!("drop-not-kept"), t!("drop-sets-stay", count = state.draft.project.keep.probes.len())),
+        _ => (
+            t!("drop-not-kept"),
+            t!(
+                "drop-sets-stay",
+                n = state.draft.project.keep.probes.len(),
+                count = state.draft.project.keep.probes.len()
+            ),
+        ),
     };
     if !seen {
         return;
@@ -303,7 +310,12 @@ fn facts(thing: &Event) -> Vec<(&'static str, bool, String)> {
             (
                 t!("drop-shape"),
                 true,
-                t!("drop-shape-words", layers = format::count(*layers), width = format::count(*hidden_size)),
+                t!(
+                    "drop-shape-words",
+                    n = layers,
+                    layers = format::count(*layers),
+                    width = format::count(*hidden_size)
+                ),
             ),
             (
                 t!("model-tokenizer"),
@@ -315,7 +327,11 @@ fn facts(thing: &Event) -> Vec<(&'static str, bool, String)> {
                 true,
                 if chat_template.is_empty() { t!("drop-template-none").to_owned() } else { chat_template.clone() },
             ),
-            (t!("drop-adaptable"), !sites.is_empty(), t!("drop-linear", count = format::count(sites.len() as u64))),
+            (
+                t!("drop-adaptable"),
+                !sites.is_empty(),
+                t!("drop-linear", n = sites.len(), count = format::count(sites.len() as u64)),
+            ),
         ],
         Event::Dataset { confidence, rows, bad_rows, complete, columns, .. } => vec![
             (t!("data-read-as"), *confidence >= 0.8, t!("data-confidence", confidence = format!("{confidence:.2}"))),
@@ -323,9 +339,9 @@ fn facts(thing: &Event) -> Vec<(&'static str, bool, String)> {
                 t!("drop-read-so-far"),
                 true,
                 if *complete {
-                    t!("drop-all-rows", rows = format::count(*rows))
+                    t!("drop-all-rows", n = rows, rows = format::count(*rows))
                 } else {
-                    t!("drop-first-rows", rows = format::count(*rows))
+                    t!("drop-first-rows", n = rows, rows = format::count(*rows))
                 },
             ),
             (t!("data-columns"), true, columns.join(", ")),
@@ -335,7 +351,7 @@ fn facts(thing: &Event) -> Vec<(&'static str, bool, String)> {
                 if *bad_rows == 0 {
                     t!("drop-look-none").to_owned()
                 } else {
-                    t!("data-rows-aside", rows = format::count(*bad_rows))
+                    t!("data-rows-aside", n = bad_rows, rows = format::count(*bad_rows))
                 },
             ),
         ],

@@ -1,13 +1,14 @@
 //! Help: the keys of the table of commands, and the words used here, each defined once.
 
 use super::over;
-use crate::commands::{TABLE, UiCommand};
+use crate::commands::{self, Id, TABLE, UiCommand};
 use crate::rooms::{PanelCtx, scrolled};
+use crate::state::settings::LanguageChoice;
 use crate::texts::Text;
 use crate::theme::{Type, icons};
 use crate::widgets::rows::{self, Rows};
 use crate::widgets::text;
-use crate::widgets::{Button, panel};
+use crate::widgets::{Button, choice, panel};
 use egui::{Align, Rect, Ui, pos2, vec2};
 
 /// Words with their meaning.
@@ -33,12 +34,30 @@ pub fn help_ui(cx: &PanelCtx<'_>, ui: &mut Ui) {
         if Button::icon_only(icons::X, t!("common-close")).show(ui, cx.theme, close).clicked() {
             cx.send(UiCommand::CloseSheet);
         }
+        language(cx, ui, head.with_max_x(close.left() - 12.0));
         let body = Rect::from_min_max(pos2(rect.left() + 16.0, head.bottom() + 4.0), rect.max - vec2(16.0, 12.0));
         let left = body.with_max_x(body.left() + body.width() * 0.54 - 12.0);
         let right = body.with_min_x(left.right() + 24.0);
         keys(cx, ui, left);
         words(cx, ui, right);
     });
+}
+
+/// Languages of the switch, in its order.
+const LANGUAGES: [LanguageChoice; 3] = [LanguageChoice::System, LanguageChoice::English, LanguageChoice::German];
+
+/// The switch between languages, where somebody looks who does not understand the one that is spoken.
+fn language(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect) {
+    let english = commands::entry(Id::English).name.get();
+    let names = [t!("help-language-system"), english, commands::entry(Id::German).name.get()];
+    let width = choice::segments_width(ui, &names, Type::Body);
+    let place = Rect::from_min_size(pos2(row.right() - width, row.top() + 4.0), vec2(width, 24.0));
+    let chosen = LANGUAGES.iter().position(|language| *language == cx.state.settings.language);
+    if let Some(index) = choice::segments(ui, cx.theme, place, t!("help-language"), &names, chosen) {
+        cx.send(UiCommand::Language(LANGUAGES[index]));
+    }
+    let word = row.with_max_x(place.left() - 8.0);
+    text::line(ui, word, Align::Max, t!("help-language"), Type::Body, cx.c().text2);
 }
 
 fn keys(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {

@@ -267,7 +267,11 @@ fn device_words(cx: &PanelCtx<'_>) -> (String, String) {
     match cx.state.device() {
         Some(Event::Device { kind, name, note, threads, .. }) => {
             let kind = format::device_kind(kind);
-            let words = if *threads > 0 { t!("frame-device-threads", kind = kind, threads = threads) } else { kind };
+            let words = if *threads > 0 {
+                t!("frame-device-threads", kind = kind, n = threads, threads = threads)
+            } else {
+                kind
+            };
             (words, format!("{name}. {}", format::figures(note)))
         }
         _ => (t!("frame-device-unknown").to_owned(), t!("frame-device-unknown-tip").to_owned()),

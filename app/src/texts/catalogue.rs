@@ -190,11 +190,16 @@ const fn names(body: &'static str, name: &str) -> bool {
     false
 }
 
+/// The name that begins at `start` of `body`, behind its `$`.
+#[must_use]
+pub fn name_at(body: &'static str, start: usize) -> &'static str {
+    part(body, start, name_end(body.as_bytes(), start))
+}
+
 /// Names of the arguments in `body`, each once, in the order of the alphabet.
 #[must_use]
 pub fn arguments(body: &'static str) -> Vec<&'static str> {
-    let mut found: Vec<&str> =
-        body.match_indices('$').map(|(at, _)| part(body, at + 1, name_end(body.as_bytes(), at + 1))).collect();
+    let mut found: Vec<&str> = body.match_indices('$').map(|(at, _)| name_at(body, at + 1)).collect();
     found.sort_unstable();
     found.dedup();
     found

@@ -5,8 +5,8 @@
 //! argument that is not there does not compile; [`table`] holds the texts as they are handed out.
 //!
 //! A text without arguments is resolved once for each language and handed out as it lies there: no allocation, no lock,
-//! one index into a table. A text with arguments is one `String`, as `format!` would make it; only those that choose
-//! between forms (one row, two rows) go through Fluent each time.
+//! one index into a table. A text with arguments is one `String`, as `format!` would make it, also where it has a form
+//! for one and a form for many: Fluent makes both beforehand.
 //!
 //! The language belongs to a thread: the window's thread speaks the one of the settings, the reader of runs the one of
 //! its request, and everything else (the command line, the log) speaks English.

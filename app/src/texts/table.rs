@@ -7,6 +7,7 @@ use super::catalogue::{self, ENGLISH, GERMAN, TEXTS};
 use super::{Language, Value};
 use fluent_bundle::{FluentArgs, FluentBundle, FluentResource, FluentValue};
 use std::cell::OnceCell;
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use unic_langid::LanguageIdentifier;
 
@@ -20,7 +21,9 @@ enum Form {
     Plain(String),
     /// Words and arguments in turn; nothing to choose.
     Parts(Vec<Part>),
-    /// Chooses between forms by an argument: Fluent says which, each time.
+    /// One form for the number 1 and one for all others, which is all that plurals are in English and German.
+    Counted { one: Vec<Part>, other: Vec<Part> },
+    /// Chooses between forms in another way: Fluent says which, each time.
     Chosen,
 }
 
@@ -82,11 +85,24 @@ fn fluent(bundle: &Bundle, key: &str, arguments: Option<&FluentArgs<'_>>) -> Str
     bundle.format_pattern(pattern, arguments, &mut errors).into_owned()
 }
 
-/// Takes a text apart that has arguments but nothing to choose.
-fn parts(bundle: &Bundle, key: &str, names: &[&'static str]) -> Vec<Part> {
+/// The argument by which texts choose between one and many.
+const COUNT: &str = "n";
+
+/// Whether the only thing that a text chooses is one or many by [`COUNT`], which it does not show itself.
+fn is_counted(body: &'static str) -> bool {
+    let named = body.match_indices('$').filter(|(at, _)| catalogue::name_at(body, at + 1) == COUNT).count();
+    let variants = body.matches('[').count() == 2 && body.contains("[one]") && body.contains("*[other]");
+    named == 1 && variants && body.matches("->").count() == 1 && body.contains("{ $n ->")
+}
+
+/// Takes a text apart that has arguments but nothing to choose once `count` is known.
+fn parts(bundle: &Bundle, key: &str, names: &[&'static str], count: Option<i64>) -> Vec<Part> {
     let mut marked = FluentArgs::new();
     for name in names {
-        marked.set(*name, format!("{MARK}{name}{MARK}"));
+        match count.filter(|_| *name == COUNT) {
+            Some(count) => marked.set(*name, count),
+            None => marked.set(*name, format!("{MARK}{name}{MARK}")),
+        }
     }
     let text = fluent(bundle, key, Some(&marked));
     let mut parts = Vec::new();
@@ -109,16 +125,20 @@ impl Table {
 
     fn resolve(language: Language) -> Self {
         let bundle = bundle(language);
-        let own = catalogue::read(files(language));
+        let own = catalogue::read(files(language)).into_iter().map(|entry| (entry.key, entry.body));
+        let own: BTreeMap<&str, &'static str> = own.collect();
         let form = |entry: &catalogue::Entry| {
-            let body = own.iter().find(|own| own.key == entry.key).map_or(entry.body, |own| own.body);
+            let body = own.get(entry.key).copied().unwrap_or(entry.body);
             let names = catalogue::arguments(body);
-            if body.contains("->") {
+            let parts = |count| parts(&bundle, entry.key, &names, count);
+            if is_counted(body) {
+                Form::Counted { one: parts(Some(1)), other: parts(Some(2)) }
+            } else if body.contains("->") {
                 Form::Chosen
             } else if names.is_empty() {
                 Form::Plain(fluent(&bundle, entry.key, None))
             } else {
-                Form::Parts(parts(&bundle, entry.key, &names))
+                Form::Parts(parts(None))
             }
         };
         Self { language, forms: TEXTS.iter().map(form).collect() }
@@ -137,12 +157,17 @@ impl Table {
         match self.forms.get(place) {
             Some(Form::Plain(words)) => words.clone(),
             Some(Form::Parts(parts)) => written(parts, arguments),
+            Some(Form::Counted { one, other }) => {
+                let is_one = arguments.iter().any(|(name, value)| *name == COUNT && *value == Value::Number(1));
+                written(if is_one { one } else { other }, arguments)
+            }
             Some(Form::Chosen) => self.chosen(TEXTS[place].key, arguments),
             None => String::new(),
         }
     }
 
-    fn chosen(&self, key: &str, arguments: &[(&str, Value<'_>)]) -> String {
+    /// What Fluent makes of a text, whatever its form.
+    pub(super) fn chosen(&self, key: &str, arguments: &[(&str, Value<'_>)]) -> String {
         let mut given = FluentArgs::with_capacity(arguments.len());
         for (name, value) in arguments {
             let value = match value {

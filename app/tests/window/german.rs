@@ -14,7 +14,7 @@ fn a_few_known_words_are_german_and_change_at_once() {
     let mut window = kit::window(&stage, kit::SIZES[0], true);
     window.get_by_label("This machine");
     kit::send(&mut window, UiCommand::Language(LanguageChoice::German));
-    for label in ["Dieser Rechner", "Nützliche Tasten", "Öffnen, trainieren", "Dateien wählen…"] {
+    for label in ["Dieser Rechner", "Nützliche Tasten", "Jetzt trainieren", "Dateien wählen…"] {
         assert!(window.query_all_by_label(label).next().is_some(), "\"{label}\" is on Home");
     }
     assert!(window.query_by_label("This machine").is_none());
@@ -43,13 +43,19 @@ fn the_choice_is_remembered_and_the_system_decides_without_one() {
 }
 
 #[test]
-fn the_palette_finds_commands_by_their_german_and_their_english_name() {
+fn the_palette_finds_both_names_and_help_and_palette_change_the_language() {
     let (_root, stage) = kit::stage();
     let mut window = kit::window_in(&stage, kit::SIZES[0], true, LanguageChoice::German);
     for (query, id) in [("rückg", Id::Undo), ("undo", Id::Undo), ("measure again", Id::Measure)] {
         let first = search(query).first().map(|entry| entry.id);
         assert_eq!(first, Some(id), "{query}");
     }
+    kit::send(&mut window, UiCommand::OpenHelp);
+    window.get_by_role_and_label(Role::RadioButton, "Sprache: English").click();
+    window.run();
+    window.get_by_role_and_label(Role::RadioButton, "Language: Deutsch").click();
+    window.run();
+    kit::send(&mut window, UiCommand::CloseSheet);
     kit::send(&mut window, UiCommand::OpenPalette);
     let name = entry(Id::English).name.get();
     window.get_by_role_and_label(Role::TextInput, "Befehle suchen").type_text(name);

@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 use temper::reader::events::EventKind;
 use temper::reader::{RunSource as _, RunsSnapshot, StoreReader, ViewRequest, XAxis};
+use temper::texts::Language;
 use temper_protocol::{Act, Command, Event, project_file};
 use temper_store::{NewRun, ProjectLock, Store};
 
@@ -101,6 +102,26 @@ fn what_an_engine_writes_arrives_as_snapshots() {
     watcher.reader.nudge();
     let third = watcher.wait(|snapshot| snapshot.holder.is_none());
     assert_eq!(third.runs.len(), 1);
+}
+
+#[test]
+fn events_are_said_again_in_another_language() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let store = Store::open(folder.path()).expect("a store");
+    let run = new_run(&store);
+    let eval = Event::Eval { step: 0, split: "validation".to_owned(), loss: 3.1, best: false };
+    store.push_event(run, &eval).expect("written");
+    train(&store, run, 1..=40);
+    let mut watcher = Watcher::new();
+    let says = |snapshot: &RunsSnapshot, words: &str| {
+        snapshot.view.as_ref().is_some_and(|view| view.events.iter().any(|line| line.text == words))
+    };
+    watcher.reader.look(request(folder.path()));
+    watcher.wait(|snapshot| says(snapshot, "Base validation 3.100 nats"));
+    watcher.reader.look(ViewRequest { language: Language::German, ..request(folder.path()) });
+    let german = watcher.wait(|snapshot| says(snapshot, "Validierung der Basis 3.100 Nats"));
+    let sentence = &german.view.as_ref().expect("a view").sentence;
+    assert!(sentence.starts_with("Training fiel von"), "{sentence}");
 }
 
 #[test]

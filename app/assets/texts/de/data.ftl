@@ -8,10 +8,13 @@ data-none-lead = Zeilen mit Text hierher ziehen: JSON Lines, JSON, CSV, TSV, Par
 data-none = Noch keine Daten
 data-and-more = { $name } und { $more } weitere
 data-confidence = Sicherheit { $confidence }
-data-read-as = Gelesen als
+data-read-as = Lesart
 data-file = Datei
 data-columns = Spalten
-data-rows = { $rows } Zeilen
+data-rows = { $n ->
+        [one] { $rows } Zeile
+       *[other] { $rows } Zeilen
+    }
 data-aside = Abgelegt
 data-needs-model = Auch ein Modell wählen: Sein Tokenizer sagt, wie viele Tokens diese Zeilen sind.
 data-waits-model = Wartet auf das Modell.

@@ -9,11 +9,14 @@ drop-not-data = Keine Daten
 drop-no-data = Noch sind keine Daten gewählt.
 drop-not-adapter = Kein Adapter
 drop-not-kept = Keine Texte zum Bewahren
-drop-sets-stay = { $count } Sets bleiben bewahrt.
+drop-sets-stay = { $n ->
+        [one] { $count } Set bleibt
+       *[other] { $count } Sets bleiben
+    } bewahrt.
 drop-changes = was sich ändert
 drop-now = jetzt
 drop-after = nach dem Ablegen
-drop-takes-place = Ersetzt { $old }. Die alte Datei bleibt, wo sie ist, Strg+Z holt sie zurück.
+drop-takes-place = Ersetzt { $old }. Die alte Datei bleibt, wo sie ist, Ctrl+Z holt sie zurück.
 drop-nothing-chosen = Noch ist nichts gewählt.
 drop-use-model = Als Modell benutzen
 drop-layers = Schichten
@@ -39,14 +42,26 @@ drop-adapter = Ablegen: { $method }-Adapter, Rang { $rank }, { $sites } Stellen
 drop-project = Ablegen: Projekt { $name }, { $runs }; es öffnet sich
 drop-unusable = Nichts, was Temper benutzen kann
 drop-shape = Form
-drop-shape-words = { $layers } Schichten, Breite { $width }
+drop-shape-words = { $n ->
+        [one] { $layers } Schicht
+       *[other] { $layers } Schichten
+    }, Breite { $width }
 drop-none-found = keiner gefunden
 drop-template-none = keine; trainiert wird einfacher Text
 drop-adaptable = Anpassbar
-drop-linear = { $count } lineare Schichten
+drop-linear = { $n ->
+        [one] { $count } lineare Schicht
+       *[other] { $count } lineare Schichten
+    }
 drop-read-so-far = Bisher gelesen
-drop-all-rows = alle { $rows } Zeilen
-drop-first-rows = erste { $rows } Zeilen
+drop-all-rows = { $n ->
+        [one] die einzige Zeile
+       *[other] alle { $rows } Zeilen
+    }
+drop-first-rows = { $n ->
+        [one] erste Zeile
+       *[other] erste { $rows } Zeilen
+    }
 drop-look = Zu prüfen
 drop-look-none = nichts gefunden
 drop-container = Format

@@ -10,7 +10,10 @@ frame-to-light = Zum hellen Design wechseln
 frame-to-dark = Zum dunklen Design wechseln
 frame-offline-tip = Temper baut keine Verbindung auf: Es enthält keinen Netzwerkcode
 frame-offline = Offline
-frame-device-threads = { $kind }, { $threads } Threads
+frame-device-threads = { $kind }, { $n ->
+        [one] { $threads } Thread
+       *[other] { $threads } Threads
+    }
 frame-device-unknown = Gerät nicht getestet
 frame-device-unknown-tip = Der Selbsttest auf der Startseite zeigt, was dieser Rechner kann
 frame-live = . Ein Lauf ist im Gang
@@ -43,7 +46,7 @@ frame-no-project-open = Kein Projekt ist offen
 frame-no-run = Noch kein Lauf
 frame-run-interrupted = Lauf { $run } wurde bei Schritt { $step } unterbrochen; er kann weitergehen
 frame-run-finished = Lauf { $run } wurde { $ago } fertig
-frame-run-stopped = Lauf { $run } hielt bei Schritt { $step } und wurde behalten
+frame-run-stopped = Lauf { $run } wurde bei Schritt { $step } gestoppt und behalten
 frame-run-cancelled = Lauf { $run } wurde abgebrochen
 frame-run-failed = Lauf { $run } scheiterte bei Schritt { $step }; nichts davor ging verloren
 frame-run-other = Lauf { $run }: { $status }

@@ -21,4 +21,6 @@ help-certificate-words = ein Vergleich des Geschriebenen mit dem Trainierten, be
 help-commands = Befehle
 help-by-palette = Palette
 help-words = Wörter
-help-tips = In Plots: Ziehen vergrößert, ein Doppelklick zeigt alles, Strg und das Rad zoomen, ein Klick setzt die Zeitlinie. Tab geht durch alle Bedienelemente; Leertaste und Enter drücken sie.
+help-tips = In Plots: Ziehen vergrößert, ein Doppelklick zeigt alles, Ctrl mit dem Mausrad zoomt, ein Klick setzt die Zeitlinie. Tab geht durch alle Bedienelemente; Leertaste und Enter drücken sie.
+help-language = Sprache
+help-language-system = System

@@ -4,7 +4,10 @@ home-machine = Dieser Rechner
 home-selftest-passed = Selbsttest bestanden
 home-selftest-failed = Selbsttest gescheitert
 home-machine-lead = Was dieser Rechner kann, misst der Selbsttest einmal: Er trainiert ein kleines Modell und prüft Lernen, Gradienten, Speichern und Tempo.
-home-threads = { $threads } Threads
+home-threads = { $n ->
+        [one] { $threads } Thread
+       *[other] { $threads } Threads
+    }
 home-ready = bereit
 home-not-used = ungenutzt
 home-processor = Prozessor
@@ -45,11 +48,11 @@ home-starter-name = Starter
 home-starter-data = Starterdaten
 home-starter-kept = Vier Prüfsets
 home-starter-kept-1 = Prosa, Rechnen,
-home-starter-kept-2 = Anweisungen, Code
+home-starter-kept-2 = Fragen, Code
 home-look-first = Erst ansehen
 home-look-first-tip = Kopiert das Beispiel und öffnet es im Setup, bereit zum Training
 home-start = Hier anfangen: ein kleines Modell anpassen
-home-start-lead = Alles ist dabei: ein kleines Modell, Daten und das, was es nicht vergessen darf. Trainiert wird auf diesem Rechner, nichts wird geladen.
+home-start-lead = Alles ist dabei: kleines Modell, Daten und was es nicht vergessen darf. Trainiert wird hier, nichts wird geladen.
 home-expect = Was zu sehen sein wird
 home-expect-forgetting = { $nats } Nats auf dem schlechtesten Prüfset
 home-expect-unmeasured = wurde nicht gemessen

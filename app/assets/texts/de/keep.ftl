@@ -2,8 +2,8 @@
 
 keep-prose = Prosa
 keep-prose-note = allgemeines Englisch
-keep-instructions = Anweisung
-keep-instructions-note = Frage und Antwort
+keep-instructions = Fragen
+keep-instructions-note = mit Antworten
 keep-code = Code
 keep-code-note = Programme
 keep-arithmetic = Rechnen
@@ -14,7 +14,10 @@ keep-do-replay = wiederholen
 keep-do-back = zurück
 keep-do-stop = Stopp
 keep-measured-ends = Gemessen wird am Anfang und am Ende.
-keep-measured-every = Gemessen wird alle { $steps } Schritte.
+keep-measured-every = Gemessen wird { $n ->
+        [one] bei jedem Schritt
+       *[other] alle { $steps } Schritte
+    }.
 keep-lead = Was das Modell danach noch können muss. { $every }
 keep-material = Prüfset
 keep-base-loss = Basisverlust, Nats

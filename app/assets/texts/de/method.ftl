@@ -33,5 +33,5 @@ method-more-tip = Einstellungen, die selten geändert werden müssen
 method-all-shown = Alle Einstellungen sind zu sehen
 method-hidden-rows = Zeitplan, Seed und { $more } weitere
 method-scale = Faktor { $scale }
-method-leaves-as = Geht hinaus als: { $forms }
+method-leaves-as = Exportierbar als: { $forms }
 method-more-settings = Weitere Einstellungen

@@ -14,7 +14,10 @@ model-folder = Hugging-Face-Ordner
 model-bundled = mitgeliefert
 model-family = Familie
 model-parameters = Parameter
-model-shape = { $layers } Schichten zu { $hidden_size }
+model-shape = { $n ->
+        [one] { $layers } Schicht
+       *[other] { $layers } Schichten
+    } zu { $hidden_size }
 model-context = Kontext
 model-storage = Ablage
 model-tokenizer = Tokenizer
@@ -28,7 +31,10 @@ model-memory = Disk, { $memory } Speicher
 model-held-tip = auto behält die Ablage der Datei; ein breiterer Typ braucht mehr Speicher und ändert sonst nichts. int8, nf4 und int4 bis int2 runden die linearen Gewichte beim Lesen auf 8.25, 4.25 und 4.19 bis 2.19 Bits: eine große Basis in wenig Speicher, für Adapter
 model-held = Gehalten als
 model-sites = Was sich anpassen lässt
-model-sites-count = { $count } Stellen
+model-sites-count = { $n ->
+        [one] { $count } Stelle
+       *[other] { $count } Stellen
+    }
 model-search = Module suchen
 model-adapt-all = Alle linearen Schichten anpassen
 model-adapt-all-tip = Passt alle linearen Schichten bis auf den Ausgabekopf an

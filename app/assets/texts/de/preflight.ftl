@@ -2,7 +2,7 @@
 
 preflight-title = Vorabmessung
 preflight-measuring = misst einen echten Schritt
-preflight-measured = gemessen { $ago }: ein Mikroschritt, { $batch } × { $tokens } Tokens
+preflight-measured = { $ago } gemessen: ein Mikroschritt, { $batch } × { $tokens } Tokens
 preflight-changed = seit der letzten Messung geändert
 preflight-unmeasured = noch nicht gemessen
 preflight-needs-both = Modell und Daten wählen: Dann wird ein echter Schritt gemessen, und Speicher, Zeit und Platz sind vor dem Start bekannt.
@@ -27,7 +27,10 @@ preflight-of-model = { $share } des Modells
 preflight-trained-tip = Parameter, die sich ändern; alle anderen bleiben, wie sie sind
 preflight-problem = { $name } hat ein Problem; ein Lauf würde dort enden.
 preflight-no-fit = Es passt nicht: den Batch verkleinern oder Neuberechnung einschalten.
-preflight-passes-but = Alles in Ordnung. { $rows } Zeilen bleiben außen vor.
+preflight-passes-but = Alles in Ordnung. { $n ->
+        [one] { $rows } Zeile bleibt
+       *[other] { $rows } Zeilen bleiben
+    } außen vor.
 preflight-passes = Alles in Ordnung.
 preflight-asks-place = Das erste Training fragt, wo das Projekt liegen soll.
 preflight-as-it-goes = Noch nicht gemessen; das Training misst unterwegs.

@@ -46,7 +46,10 @@ watch-all-kinds = alle Arten
 watch-kinds = Gezeigte Arten von Ereignissen
 watch-show-all-kinds = Alle Arten zeigen
 watch-clear-filter = Leert den Filter
-watch-events-hidden = Dieser Filter verbirgt { $all } Ereignisse.
+watch-events-hidden = Dieser Filter verbirgt { $n ->
+        [one] { $all } Ereignis
+       *[other] { $all } Ereignisse
+    }.
 watch-no-event = Kein Ereignis: { $kind }
 watch-events-lead = Beginn, Checkpoints, Validierungen, Warnungen: Alles, was geschieht, steht hier.
 watch-no-events = Noch ist nichts geschehen
@@ -76,7 +79,10 @@ watch-stale = nicht gemessen seit Schritt { $at }
 watch-over = über dem Budget bei Schritt { $at }
 watch-no-number = keine Zahl bei Schritt { $at }
 watch-rhythm-end = Die Prüfsets werden am Ende wieder gemessen.
-watch-rhythm = Die Prüfsets werden alle { $every } Schritte und am Ende gemessen.
+watch-rhythm = Die Prüfsets werden { $n ->
+        [one] bei jedem Schritt
+       *[other] alle { $every } Schritte
+    } und am Ende gemessen.
 watch-only-base = Bisher wurde nur die Basis gemessen, vor Schritt 1. { $rhythm }
 watch-only-base-ended = Nur die Basis wurde gemessen, vor Schritt 1: Der Lauf endete bei Schritt { $steps }. { $rhythm }
 watch-stale-words = Bei Schritt { $at } war der Lauf in seinem Budget; er endete bei Schritt { $steps } ohne weitere Messung. Was die letzten { $last } Schritte vergaßen, ist nicht bekannt.
@@ -97,7 +103,7 @@ watch-none-setup-tip = Dort Modell, Daten und Methode wählen
 watch-none-example-tip = Ein kleines Modell und Daten, die Teil des Programms sind
 watch-none-lead = Sobald ein Lauf beginnt, sind hier sein Verlust zu sehen, was er vergisst, wohin der Rang geht, und Antworten vorher und nachher.
 watch-view = Ansicht
-watch-microscope = Rangmikroskop
+watch-microscope = Rangkarte
 watch-ranks-lead = In welche Schichten die Änderung geht und wie viele Richtungen sie nutzt, zeigt sich ab der ersten Validierung oder Messung der Prüfsets.
 watch-ranks-never = Nie gemessen
 watch-ranks-never-lead = Der Lauf endete vor seiner ersten Validierung und seiner ersten Messung der Prüfsets.
@@ -110,7 +116,10 @@ watch-cell = { $module }, Schicht { $layer }: Rang { $rank }, effektiver Rang { 
 watch-cell-not = { $module }, Schicht { $layer }: nicht angepasst
 watch-or-less = bis { $value }
 watch-mean = Mittel
-watch-sites-more = { $more } weitere Stellen
+watch-sites-more = { $n ->
+        [one] { $more } weitere Stelle
+       *[other] { $more } weitere Stellen
+    }
 watch-rank = Rang
 watch-effective = effektiv
 watch-change = Änderung
@@ -158,7 +167,10 @@ watch-trained = Trainiert
 watch-tokens-with-loss = Tokens mit Verlust
 watch-left = Rest
 watch-took = Dauer
-watch-steps = { $steps } Schritte
+watch-steps = { $n ->
+        [one] { $steps } Schritt
+       *[other] { $steps } Schritte
+    }
 watch-phases-lead = Wohin die Zeit geht, wird ab den ersten Schritten gemessen.
 watch-time-spent = Zeit für: { $parts }
 watch-engine-gone-at = Gestoppt: Die Engine ist weg bei Schritt { $step }
@@ -169,4 +181,5 @@ watch-recommended = empfohlen, unverändert
 watch-change-settings = Einstellungen ändern
 watch-new-run = neuer Lauf ab Basis
 watch-export-tip = Dateien für andere Programme, mit Zertifikat
-watch-phase-prefix = Anfang
+watch-phase-prefix = fester Teil
+watch-quoted = „{ $prompt }“

@@ -11,10 +11,10 @@ words-failed = gescheitert
 words-interrupted = unterbrochen
 words-train-fell = Training fiel von { $first } auf { $last }.
 words-train-rose = Training stieg von { $first } auf { $last }.
-words-not-improved = {" "}Validierung seit { $n ->
+words-not-improved = {" "}Validierung steht seit { $n ->
         [one] { $steps } Schritt
        *[other] { $steps } Schritten
-    } nicht besser.
+    }.
 words-split = { $split } { $loss } Nats
 words-split-validation = Validierung
 words-split-test = Test
@@ -45,7 +45,7 @@ words-part = Teil
 words-train-stayed = Training blieb bei { $value }.
 words-no-rows = {" "}Es gibt keine Validierungszeilen.
 words-not-validated = {" "}Noch nicht validiert.
-words-ended-unvalidated = {" "}Es endete vor der ersten Validierung.
+words-ended-unvalidated = {" "}Der Lauf endete vor der ersten Validierung.
 words-validation-nan = {" "}Keine Validierung ergab eine Zahl.
 words-validation-best = {" "}Die Validierung ist auf ihrem besten Stand.
 words-kind-run = Lauf

@@ -11,7 +11,10 @@ data-confidence = confidence { $confidence }
 data-read-as = Read as
 data-file = File
 data-columns = Columns
-data-rows = { $rows } rows
+data-rows = { $n ->
+        [one] { $rows } row
+       *[other] { $rows } rows
+    }
 data-aside = Set aside
 data-needs-model = Choose a model too: its tokenizer says how many tokens these rows are.
 data-waits-model = Waiting for the model.
@@ -23,8 +26,14 @@ data-trained = { $tokens } trained ({ $share })
 data-tokens = Tokens
 data-length = Length in tokens
 data-median = median { $median }  longest { $longest }
-data-rows-aside = { $rows } rows set aside
-data-rows-cut = { $rows } rows cut
+data-rows-aside = { $n ->
+        [one] { $rows } row
+       *[other] { $rows } rows
+    } set aside
+data-rows-cut = { $n ->
+        [one] { $rows } row
+       *[other] { $rows } rows
+    } cut
 data-aside-tip = Lines that do not fit, with the reason
 data-aside-note = never trained, never dropped
 data-line = { $file }, line { $line }

@@ -9,7 +9,10 @@ drop-not-data = Not data
 drop-no-data = No data is chosen yet.
 drop-not-adapter = Not an adapter
 drop-not-kept = Not kept texts
-drop-sets-stay = { $count } sets stay kept.
+drop-sets-stay = { $n ->
+        [one] { $count } set stays
+       *[other] { $count } sets stay
+    } kept.
 drop-changes = what changes
 drop-now = now
 drop-after = after the drop
@@ -39,14 +42,26 @@ drop-adapter = Drop: { $method } adapter, rank { $rank }, { $sites } sites
 drop-project = Drop: project { $name }, { $runs }; it opens
 drop-unusable = Not something Temper can use
 drop-shape = Shape
-drop-shape-words = { $layers } layers, width { $width }
+drop-shape-words = { $n ->
+        [one] { $layers } layer
+       *[other] { $layers } layers
+    }, width { $width }
 drop-none-found = none found
 drop-template-none = none; plain text is trained
 drop-adaptable = Can be adapted
-drop-linear = { $count } linear layers
+drop-linear = { $n ->
+        [one] { $count } linear layer
+       *[other] { $count } linear layers
+    }
 drop-read-so-far = Read so far
-drop-all-rows = all { $rows } rows
-drop-first-rows = first { $rows } rows
+drop-all-rows = { $n ->
+        [one] the only row
+       *[other] all { $rows } rows
+    }
+drop-first-rows = { $n ->
+        [one] first row
+       *[other] first { $rows } rows
+    }
 drop-look = Needs a look
 drop-look-none = nothing found
 drop-container = Container

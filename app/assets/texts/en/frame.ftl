@@ -10,7 +10,10 @@ frame-to-light = Switch to the light theme
 frame-to-dark = Switch to the dark theme
 frame-offline-tip = Temper makes no connection: there is no network code in it
 frame-offline = Offline
-frame-device-threads = { $kind }, { $threads } threads
+frame-device-threads = { $kind }, { $n ->
+        [one] { $threads } thread
+       *[other] { $threads } threads
+    }
 frame-device-unknown = Device not tested
 frame-device-unknown-tip = The self-test on Home says what this machine can do
 frame-live = . A run is going on

@@ -22,3 +22,5 @@ help-commands = Commands
 help-by-palette = palette
 help-words = Words
 help-tips = In plots: drag zooms, a double click shows everything, Ctrl and the wheel zoom, a click sets the scrub line. Tab walks through every control; Space and Enter press it.
+help-language = Language
+help-language-system = System

@@ -4,7 +4,10 @@ home-machine = This machine
 home-selftest-passed = self-test passed
 home-selftest-failed = self-test failed
 home-machine-lead = What this machine can do is measured once by the self-test: it trains a small model and checks learning, gradients, saving and speed.
-home-threads = { $threads } threads
+home-threads = { $n ->
+        [one] { $threads } thread
+       *[other] { $threads } threads
+    }
 home-ready = ready
 home-not-used = not used
 home-processor = Processor

@@ -14,7 +14,10 @@ keep-do-replay = replay
 keep-do-back = back
 keep-do-stop = stop
 keep-measured-ends = Measured at the start and the end.
-keep-measured-every = Measured every { $steps } steps.
+keep-measured-every = Measured every { $n ->
+        [one] step
+       *[other] { $steps } steps
+    }.
 keep-lead = What the model must still know afterwards. { $every }
 keep-material = kept material
 keep-base-loss = base loss, nats

@@ -14,7 +14,10 @@ model-folder = Hugging Face folder
 model-bundled = bundled
 model-family = Family
 model-parameters = Parameters
-model-shape = { $layers } layers, width { $hidden_size }
+model-shape = { $n ->
+        [one] { $layers } layer
+       *[other] { $layers } layers
+    }, width { $hidden_size }
 model-context = Context
 model-storage = Storage
 model-tokenizer = Tokenizer
@@ -28,7 +31,10 @@ model-memory = disk, { $memory } memory
 model-held-tip = auto keeps the storage of the file, and a wider type takes more memory and changes nothing else. int8, nf4 and int4 to int2 round the linear weights to 8.25, 4.25 and 4.19 to 2.19 bits each while the model is read: a large base in little memory, for adapters
 model-held = Held as
 model-sites = What can be adapted
-model-sites-count = { $count } sites
+model-sites-count = { $n ->
+        [one] { $count } site
+       *[other] { $count } sites
+    }
 model-search = Search modules
 model-adapt-all = Adapt every linear layer
 model-adapt-all-tip = Adapts every linear layer but the output head

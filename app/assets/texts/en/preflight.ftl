@@ -27,7 +27,10 @@ preflight-of-model = { $share } of the model
 preflight-trained-tip = Parameters that change; all others stay as they are
 preflight-problem = { $name } has a problem; a run would stop there.
 preflight-no-fit = It does not fit: lower the batch or switch recompute on.
-preflight-passes-but = All checks pass. { $rows } rows stay out of training.
+preflight-passes-but = All checks pass. { $n ->
+        [one] { $rows } row stays
+       *[other] { $rows } rows stay
+    } out of training.
 preflight-passes = All checks pass.
 preflight-asks-place = The first training asks where the project shall live.
 preflight-as-it-goes = Not measured yet; training measures as it goes.

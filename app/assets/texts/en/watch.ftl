@@ -46,7 +46,10 @@ watch-all-kinds = all kinds
 watch-kinds = Kinds of events shown
 watch-show-all-kinds = Show all kinds
 watch-clear-filter = Clears the filter
-watch-events-hidden = { $all } events are hidden by this filter.
+watch-events-hidden = { $n ->
+        [one] { $all } event is
+       *[other] { $all } events are
+    } hidden by this filter.
 watch-no-event = No event about { $kind }
 watch-events-lead = Start, checkpoints, validations, warnings: everything that happens is listed here.
 watch-no-events = Nothing happened yet
@@ -76,7 +79,10 @@ watch-stale = not measured since step { $at }
 watch-over = over budget at step { $at }
 watch-no-number = no number at step { $at }
 watch-rhythm-end = The kept sets are measured again at the end.
-watch-rhythm = The kept sets are measured every { $every } steps and at the end.
+watch-rhythm = The kept sets are measured every { $n ->
+        [one] step
+       *[other] { $every } steps
+    } and at the end.
 watch-only-base = So far only the base was measured, before step 1. { $rhythm }
 watch-only-base-ended = Only the base was measured, before step 1: the run ended at step { $steps }. { $rhythm }
 watch-stale-words = At step { $at } the run was within its budget; it ended at step { $steps } without another measurement, so what the last { $last } steps forgot is not known.
@@ -110,7 +116,10 @@ watch-cell = { $module }, layer { $layer }: rank { $rank }, effective rank { $ef
 watch-cell-not = { $module }, layer { $layer }: not adapted
 watch-or-less = { $value } or less
 watch-mean = mean
-watch-sites-more = { $more } sites more
+watch-sites-more = { $n ->
+        [one] { $more } site
+       *[other] { $more } sites
+    } more
 watch-rank = rank
 watch-effective = effective
 watch-change = change
@@ -158,7 +167,10 @@ watch-trained = Trained
 watch-tokens-with-loss = tokens with a loss
 watch-left = Left
 watch-took = Took
-watch-steps = { $steps } steps
+watch-steps = { $n ->
+        [one] { $steps } step
+       *[other] { $steps } steps
+    }
 watch-phases-lead = Where the time goes is measured from the first steps on.
 watch-time-spent = Time spent: { $parts }
 watch-engine-gone-at = Training stopped: the engine is gone at step { $step }
@@ -170,3 +182,4 @@ watch-change-settings = Change the settings
 watch-new-run = a new run from the base
 watch-export-tip = Files for other programs, with a certificate
 watch-phase-prefix = prefix
+watch-quoted = “{ $prompt }”

@@ -43,7 +43,7 @@ pub(super) fn machine_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
         let Event::Device { kind, name, usable, note, threads, memory_mib } = device else { continue };
         let row = lines.next(22.0);
         let value = if *usable && *threads > 0 {
-            t!("home-threads", threads = threads)
+            t!("home-threads", n = threads, threads = threads)
         } else if *usable {
             t!("home-ready").to_owned()
         } else {

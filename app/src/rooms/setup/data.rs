@@ -70,7 +70,7 @@ fn filled(cx: &PanelCtx<'_>, ui: &mut Ui, area: Rect, facts: Option<&Event>, pre
         _ => None,
     };
     let count_words = count.map_or_else(String::new, |(rows, whole)| {
-        t!("data-rows", rows = format!("{}{}", format::count(rows), if whole { "" } else { "+" }))
+        t!("data-rows", n = rows, rows = format!("{}{}", format::count(rows), if whole { "" } else { "+" }))
     });
     let width = text::width(ui, &count_words, Type::Body);
     text::line(ui, row, Align::Max, &count_words, Type::Body, c.text2);
@@ -92,7 +92,7 @@ fn seen(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, facts: Option<&Event>)
         rows::key_value(ui, cx.theme, lines.next(22.0), KEY, t!("data-file"), container, "");
         rows::key_value(ui, cx.theme, lines.next(22.0), KEY, t!("data-columns"), &columns.join(", "), "");
         if *bad_rows > 0 {
-            let aside = t!("data-rows", rows = format::count(*bad_rows));
+            let aside = t!("data-rows", n = bad_rows, rows = format::count(*bad_rows));
             rows::key_value(ui, cx.theme, lines.next(22.0), KEY, t!("data-aside"), &aside, "");
         }
         lines.gap(6.0);
@@ -177,10 +177,10 @@ fn look(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, bad: u64, cut: u64, can_show:
     text::icon(ui.painter(), pos2(row.left() + 15.0, row.center().y), icons::WARNING, 16.0, c.warn);
     let mut parts = Vec::new();
     if bad > 0 {
-        parts.push(t!("data-rows-aside", rows = format::count(bad)));
+        parts.push(t!("data-rows-aside", n = bad, rows = format::count(bad)));
     }
     if cut > 0 {
-        parts.push(t!("data-rows-cut", rows = format::count(cut)));
+        parts.push(t!("data-rows-cut", n = cut, rows = format::count(cut)));
     }
     let shown = cx.state.setup.show_aside;
     let button = Button::new(if shown { t!("common-hide") } else { t!("common-show") }).weight(Weight::Link);

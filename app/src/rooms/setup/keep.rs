@@ -53,7 +53,7 @@ pub fn keep_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
         let mut lines = Rows::new(area.with_min_y(area.top() + used + 8.0));
         let every = match keep.every_steps {
             0 => t!("keep-measured-ends").to_owned(),
-            steps => t!("keep-measured-every", steps = format::count(steps)),
+            steps => t!("keep-measured-every", n = steps, steps = format::count(steps)),
         };
         let words = t!("keep-lead", every = every);
         let top = pos2(area.left(), lines.y);

@@ -101,7 +101,7 @@ fn filled(cx: &PanelCtx<'_>, ui: &mut Ui, area: Rect, facts: Option<&Event>) {
         (
             t!("model-parameters"),
             format::parameters(*parameters),
-            t!("model-shape", layers = layers, hidden_size = hidden_size),
+            t!("model-shape", n = layers, layers = layers, hidden_size = hidden_size),
         ),
         (t!("model-context"), format::count(*context), t!("common-tokens").to_owned()),
         (t!("model-storage"), storage.clone(), String::new()),
@@ -196,7 +196,13 @@ fn tree(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, sites: &[SiteInfo]) {
     let c = cx.c();
     let (modules, layers, others) = modules(sites);
     let row = lines.next(24.0);
-    section(cx, ui, row, t!("model-sites"), &t!("model-sites-count", count = format::count(sites.len() as u64)));
+    section(
+        cx,
+        ui,
+        row,
+        t!("model-sites"),
+        &t!("model-sites-count", n = sites.len(), count = format::count(sites.len() as u64)),
+    );
     if sites.is_empty() {
         return;
     }

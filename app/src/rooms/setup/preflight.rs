@@ -273,7 +273,7 @@ fn verdict(cx: &PanelCtx<'_>) -> String {
         }
         Some(_) => match cx.state.setup.preview.as_ref().map(|answer| &answer.event) {
             Some(Event::Preview { bad_rows, .. }) if *bad_rows > 0 => {
-                t!("preflight-passes-but", rows = format::count(*bad_rows))
+                t!("preflight-passes-but", n = bad_rows, rows = format::count(*bad_rows))
             }
             _ => t!("preflight-passes").to_owned(),
         },

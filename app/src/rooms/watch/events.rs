@@ -86,7 +86,7 @@ fn nothing(cx: &PanelCtx<'_>, ui: &mut Ui, inside: Rect, filter: Option<EventKin
         Some(kind) => {
             let acts =
                 [empty::Act { label: t!("watch-show-all-kinds"), icon: icons::X, tooltip: t!("watch-clear-filter") }];
-            let words = t!("watch-events-hidden", all = all);
+            let words = t!("watch-events-hidden", n = all, all = all);
             let title = t!("watch-no-event", kind = kind.name());
             if empty::show(ui, cx.theme, inside, icons::FUNNEL, &title, &words, &acts).is_some() {
                 cx.send(UiCommand::Filter(None));

@@ -80,7 +80,7 @@ fn standing_words(view: &RunView, verdict: Verdict, step: u64) -> String {
     let every = view.settings.as_ref().map_or(0, |settings| settings.keep.every_steps);
     let rhythm = match every {
         0 => t!("watch-rhythm-end").to_owned(),
-        every => t!("watch-rhythm", every = format::count(every)),
+        every => t!("watch-rhythm", n = every, every = format::count(every)),
     };
     let (steps, at) = (format::count(view.row.steps), format::count(step));
     match verdict {

@@ -123,7 +123,7 @@ fn scale_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, rank: &RankView, measure
     let row = Rect::from_min_size(pos2(rect.left(), bar.bottom() + 8.0), vec2(rect.width(), 18.0));
     text::pieces(ui, row, &[Piece(t!("watch-mean"), Type::Body, c.text2), Piece(&mean, Type::Mono, c.text)]);
     if !rank.others.is_empty() {
-        let words = t!("watch-sites-more", more = rank.others.len());
+        let words = t!("watch-sites-more", n = rank.others.len(), more = rank.others.len());
         let names: Vec<&str> = rank.others.iter().map(|row| row.site.as_str()).collect();
         text::data(ui, row.translate(vec2(0.0, 17.0)), Align::Min, &words, Type::Caption, c.text3)
             .on_hover_text(names.join(", "));

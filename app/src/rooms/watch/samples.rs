@@ -38,7 +38,7 @@ pub fn samples_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
             cx.send(UiCommand::Prompt((index + 1) % count));
         }
     }
-    let quoted = format!("“{}”", sample.prompt.trim());
+    let quoted = t!("watch-quoted", prompt = sample.prompt.trim());
     text::data(ui, inside.with_max_y(inside.top() + 20.0), Align::Min, &quoted, Type::Strong, c.text);
     let top = inside.top() + 26.0;
     ui.painter().hline(inside.x_range(), top + 0.5, Stroke::new(1.0, c.line));

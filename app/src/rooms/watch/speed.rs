@@ -49,6 +49,7 @@ pub fn speed_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
     let memory = format::mib_parts(view.rss_mib);
     let left_secs = row.max_steps.saturating_sub(row.steps) as f64 * view.step_secs;
     let left = if row.is_active() { format::duration_parts(left_secs) } else { format::duration_parts(row.wall_secs) };
+    let steps = if row.is_active() { row.max_steps.saturating_sub(row.steps) } else { row.steps };
     let tokens = trained_tokens(view);
     let gauges = [
         (
@@ -79,11 +80,7 @@ pub fn speed_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
             if row.is_active() { t!("watch-left") } else { t!("watch-took") },
             left.0,
             left.1,
-            if row.is_active() {
-                t!("watch-steps", steps = format::count(row.max_steps.saturating_sub(row.steps)))
-            } else {
-                t!("watch-steps", steps = format::count(row.steps))
-            },
+            t!("watch-steps", n = steps, steps = format::count(steps)),
         ),
     ];
     let width = inner.width() / gauges.len() as f32;
