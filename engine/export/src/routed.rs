@@ -60,9 +60,7 @@ impl RoutedLayer {
             return Err(format!("{name} cannot have {experts} experts of rank {rank} of which {top} answer"));
         };
         let (rows, cols) = (site.out_features(), site.in_features());
-        for (key, wanted) in
-            [("a", [directions, cols]), ("b", [rows, directions]), ("router", [self.experts, cols])]
-        {
+        for (key, wanted) in [("a", [directions, cols]), ("b", [rows, directions]), ("router", [self.experts, cols])] {
             let key = format!("{name}.{key}");
             let found = values.get(&key).ok_or_else(|| format!("{key} is missing"))?.dims();
             if found != wanted {
