@@ -3,6 +3,7 @@
 //! Place in the data flow: parts of [`crate::Event::Comparison`]; the engine measures and judges, the command line and the
 //! window show.
 
+use crate::event_parts::{nan_if_null, nans_if_null};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -45,6 +46,7 @@ pub struct RowScores {
     #[serde(default)]
     pub step: Option<u64>,
     /// Nats of each row, summed over its trained tokens.
+    #[serde(deserialize_with = "nans_if_null")]
     pub losses: Vec<f64>,
     /// How many of the row's trained tokens are the most likely ones.
     pub right: Vec<u64>,
@@ -100,10 +102,13 @@ pub struct Verdict {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
     /// Measured.
+    #[serde(deserialize_with = "nan_if_null")]
     pub value: f64,
     /// Lower end.
+    #[serde(deserialize_with = "nan_if_null")]
     pub low: f64,
     /// Upper end.
+    #[serde(deserialize_with = "nan_if_null")]
     pub high: f64,
 }
 
@@ -112,5 +117,32 @@ impl Interval {
     #[must_use]
     pub fn is_clear(&self) -> bool {
         self.low > 0.0 || self.high < 0.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Event;
+
+    #[test]
+    fn a_model_that_diverged_survives_the_way_through_json() {
+        let none = Interval { value: f64::NAN, low: f64::NAN, high: f64::NAN };
+        let (a, b) = ("base".to_owned(), "run 1".to_owned());
+        let verdict = Verdict { a, b, rows: 1, loss: none, points: none, only_a: 0, only_b: 0, p_flips: 1.0 };
+        let scores =
+            RowScores { model: "run 1".to_owned(), step: None, losses: vec![f64::NAN, 2.0], right: vec![0, 1] };
+        for part in [Comparison::Verdict(verdict), Comparison::Scores(scores)] {
+            let line = serde_json::to_string(&Event::Comparison(part)).expect("json");
+            match serde_json::from_str(&line).expect("an event") {
+                Event::Comparison(Comparison::Verdict(told)) => {
+                    assert!(told.loss.value.is_nan() && told.points.low.is_nan() && !told.loss.is_clear());
+                }
+                Event::Comparison(Comparison::Scores(told)) => {
+                    assert!(told.losses[0].is_nan() && told.losses[1] == 2.0, "{told:?}");
+                }
+                other => panic!("{other:?}"),
+            }
+        }
     }
 }

@@ -77,6 +77,7 @@ pub struct RowLosses {
     /// Step.
     pub step: u64,
     /// Nats, summed over the trained tokens of each row.
+    #[serde(deserialize_with = "nans_if_null")]
     pub losses: Vec<f64>,
     /// Trained tokens of each row.
     pub tokens: Vec<u64>,
@@ -164,6 +165,12 @@ impl From<String> for Figure {
 /// JSON has no not-a-number: it is written as null and read back as NaN.
 pub(crate) fn nan_if_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     Ok(Option::<f64>::deserialize(deserializer)?.unwrap_or(f64::NAN))
+}
+
+/// JSON has no number for what is none: losses of a model that diverged arrive as `null`.
+pub(crate) fn nans_if_null<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<f64>, D::Error> {
+    let values = Vec::<Option<f64>>::deserialize(from)?;
+    Ok(values.into_iter().map(|value| value.unwrap_or(f64::NAN)).collect())
 }
 
 /// What the router of a layer chose, smoothed over the last passes of training.
