@@ -122,9 +122,9 @@ pub fn claim(verdict: &Verdict) -> String {
     let Verdict { a, b, rows, loss, .. } = verdict;
     let count = crate::format::count(*rows);
     match (loss.is_clear(), loss.value < 0.0) {
-        (true, true) => t!("compare-beats", winner = b, loser = a, rows = count),
-        (true, false) => t!("compare-beats", winner = a, loser = b, rows = count),
-        (false, _) => t!("compare-even", a = a, b = b, rows = count),
+        (true, true) => t!("compare-beats", winner = b, loser = a, n = rows, rows = count),
+        (true, false) => t!("compare-beats", winner = a, loser = b, n = rows, rows = count),
+        (false, _) => t!("compare-even", a = a, b = b, n = rows, rows = count),
     }
 }
 
