@@ -143,9 +143,9 @@ impl Answers {
 
 /// An order that follows from the prompt and the number of votes, and from nothing that can be seen.
 fn shuffle(who: &mut [Who], prompt: &str, votes: u64) {
-    let mut seed = prompt.bytes().fold(votes.wrapping_add(1), |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)
-    });
+    let mut seed = prompt
+        .bytes()
+        .fold(votes.wrapping_add(1), |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3));
     for last in (1..who.len()).rev() {
         // SplitMix64 (Steele, Lea, Flood, 2014).
         seed = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
@@ -214,11 +214,8 @@ fn common(tail: &[(Range<usize>, &str)], other: &[(Range<usize>, &str)]) -> Vec<
     let at = |left: &[u16], i: usize, j: usize| left.get(i * width + j).copied().unwrap_or(0);
     for (i, (_, ours)) in tail.iter().enumerate().rev() {
         for (j, (_, theirs)) in other.iter().enumerate().rev() {
-            let length = if ours == theirs {
-                at(&left, i + 1, j + 1) + 1
-            } else {
-                at(&left, i + 1, j).max(at(&left, i, j + 1))
-            };
+            let length =
+                if ours == theirs { at(&left, i + 1, j + 1) + 1 } else { at(&left, i + 1, j).max(at(&left, i, j + 1)) };
             if let Some(cell) = left.get_mut(i * width + j) {
                 *cell = length;
             }
@@ -283,7 +280,8 @@ mod tests {
         assert!(!answers.hidden && !answers.can_vote(), "one vote for one set of answers");
         answers.vote(place);
         assert_eq!(answers.votes.len(), 1);
-        let pairs: Vec<_> = answers.tallies().iter().map(|tally| (tally.a, tally.b, tally.for_a, tally.for_b)).collect();
+        let pairs: Vec<_> =
+            answers.tallies().iter().map(|tally| (tally.a, tally.b, tally.for_a, tally.for_b)).collect();
         assert_eq!(pairs, [(None, Some(7), 0, 1), (Some(5), Some(7), 0, 1)]);
         let mut none = answered();
         none.vote(None);

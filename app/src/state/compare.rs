@@ -39,16 +39,8 @@ pub enum Column {
 
 impl Column {
     /// All, from the left.
-    pub const ALL: [Self; 8] = [
-        Self::Run,
-        Self::Method,
-        Self::Status,
-        Self::Best,
-        Self::Forgetting,
-        Self::Size,
-        Self::Speed,
-        Self::Time,
-    ];
+    pub const ALL: [Self; 8] =
+        [Self::Run, Self::Method, Self::Status, Self::Best, Self::Forgetting, Self::Size, Self::Speed, Self::Time];
 
     /// Its head.
     #[must_use]

@@ -111,7 +111,9 @@ impl Judged {
             self.scores.iter().map(|scores| (scores.model.as_str(), self.total(scores).0)).collect();
         best.sort_by(|a, b| a.1.total_cmp(&b.1));
         let [(first, _), (second, _), ..] = best.as_slice() else { return None };
-        let both = |verdict: &&Verdict| [*first, *second].iter().all(|name| [&verdict.a, &verdict.b].iter().any(|of| of.as_str() == *name));
+        let both = |verdict: &&Verdict| {
+            [*first, *second].iter().all(|name| [&verdict.a, &verdict.b].iter().any(|of| of.as_str() == *name))
+        };
         self.verdicts.iter().find(both)
     }
 }

@@ -67,7 +67,6 @@ compare-last = last
 
 compare-area = circle area: adapter size
 compare-show-plot = Show as a plot
-compare-show-table = Show as a table
 compare-no-tradeoff = Forgetting is not known
 compare-no-tradeoff-lead = No run in the table has both a validation loss and a measurement of what it keeps. Choose sets under Keep in Setup before the next run.
 compare-forgetting-axis = forgetting, worst set, nats (left is better)

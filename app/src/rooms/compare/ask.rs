@@ -82,8 +82,11 @@ fn prompt_row(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect) {
     };
     let place = row.with_min_x(row.right() - width);
     let prompt = playground_prompt(cx.state);
-    let field =
-        Field { hint: t!("compare-prompt-hint"), tooltip: t!("compare-prompt-tip"), ..Field::new(t!("compare-prompt"), &prompt) };
+    let field = Field {
+        hint: t!("compare-prompt-hint"),
+        tooltip: t!("compare-prompt-tip"),
+        ..Field::new(t!("compare-prompt"), &prompt)
+    };
     let typed = field::show(ui, cx.theme, row.with_max_x(place.left() - GAP), field);
     // While it is typed already, so that the button beside it knows whether there is anything to ask.
     if let Some(text) = typed.changed.or(typed.committed) {
@@ -160,11 +163,9 @@ fn column_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, place: usize, answer: &
         return;
     }
     let mark = if answer.who.is_some() && !answers.hidden { colour } else { c.text2 };
-    ui.push_id(place, |ui| {
-        scrolled(ui, area, "an answer", |ui, area| {
-            let height = text::marked_block(ui, area.min, area.width(), &answer.text, &answer.marks, (c.text, mark));
-            ui.allocate_rect(Rect::from_min_size(area.min, vec2(area.width(), height)), Sense::hover());
-        });
+    scrolled(ui, area, &format!("answer {place}"), |ui, area| {
+        let height = text::marked_block(ui, area.min, area.width(), &answer.text, &answer.marks, (c.text, mark));
+        ui.allocate_rect(Rect::from_min_size(area.min, vec2(area.width(), height)), Sense::hover());
     });
 }
 

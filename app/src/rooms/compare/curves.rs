@@ -47,8 +47,7 @@ pub fn curves_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
         table(cx, ui, inside, &lines);
         return;
     }
-    let (mut plot, column) = plot_places(rect, 32.0, 48.0, cx.compact);
-    plot.set_bottom(rect.bottom() - 48.0);
+    let (plot, column) = plot_places(rect, 32.0, 48.0, cx.compact);
     plot_ui(cx, ui, (plot, column), &lines, &sentence);
     let row = Rect::from_min_max(pos2(inside.left(), rect.bottom() - 26.0), pos2(inside.right(), rect.bottom() - 6.0));
     text::data(ui, row, Align::Min, &sentence, Type::Body, cx.c().text2);
@@ -117,7 +116,13 @@ fn plot_ui(cx: &PanelCtx<'_>, ui: &mut Ui, (plot, column): (Rect, Rect), lines: 
     let curves: Vec<Curve<'_>> = lines
         .iter()
         .zip(&names)
-        .map(|((run, points), name)| Curve { name, points, colour: colour_of(cx.theme, *run), width: 2.0, dashed: false })
+        .map(|((run, points), name)| Curve {
+            name,
+            points,
+            colour: colour_of(cx.theme, *run),
+            width: 2.0,
+            dashed: false,
+        })
         .collect();
     let chart = Chart {
         name: t!("compare-curves-plot"),
@@ -185,7 +190,8 @@ fn table(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, lines: &[Line<'_>]) {
             let place = rows::column(row, 0.0, 0.2);
             text::data(ui, place.with_min_x(place.left() + 22.0), Align::Min, &name, Type::Body, c.text);
             let low = lowest(points);
-            let loss = |point: Option<PlotPoint>| point.map_or_else(|| format::UNKNOWN.to_owned(), |at| format::nats(at.y));
+            let loss =
+                |point: Option<PlotPoint>| point.map_or_else(|| format::UNKNOWN.to_owned(), |at| format::nats(at.y));
             let place = low.map_or_else(|| format::UNKNOWN.to_owned(), |point| x_label(cx.state.compare.x)(point.x));
             let cells = [loss(points.first().copied()), loss(low), place, loss(points.last().copied())];
             for ((from, to), cell) in columns.iter().skip(1).zip(&cells) {

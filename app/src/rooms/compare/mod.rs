@@ -106,11 +106,8 @@ fn head(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
 fn nothing(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     panel::surface(ui, cx.theme, rect);
     let area = Rect::from_min_size(rect.min + vec2(24.0, 24.0), vec2(rect.width().min(620.0) - 48.0, 160.0));
-    let (going, words) = if cx.state.is_training() {
-        (true, t!("compare-empty-running"))
-    } else {
-        (false, t!("compare-empty-lead"))
-    };
+    let (going, words) =
+        if cx.state.is_training() { (true, t!("compare-empty-running")) } else { (false, t!("compare-empty-lead")) };
     let to_setup = empty::Act {
         label: t!("commands-go-setup"),
         icon: icons::SLIDERS_HORIZONTAL,

@@ -26,7 +26,7 @@ impl Line<'_> {
 /// Every setting that one of the runs has, in the order in which they come up.
 fn lines<'a>(state: &'a State, runs: &[u64]) -> Vec<Line<'a>> {
     let settings = |run: &u64| state.runs.settings.get(run).map(|of| of.as_slice()).unwrap_or_default();
-    let mut keys: Vec<&str> = Vec::new();
+    let mut keys: Vec<&'a str> = Vec::new();
     for (key, _) in runs.iter().flat_map(settings) {
         if !keys.contains(&key.as_str()) {
             keys.push(key);

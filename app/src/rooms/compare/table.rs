@@ -105,8 +105,7 @@ fn sort_head(cx: &PanelCtx<'_>, ui: &mut Ui, place: Rect, column: Column) {
     response.widget_info(|| WidgetInfo::selected(Role::Button, true, sorted, &name));
     let colour = if sorted || response.hovered() { c.text } else { c.text2 };
     let align = if column.is_words() { Align::Min } else { Align::Max };
-    let painted =
-        text::paint(ui.painter(), place.with_max_x(place.right() - 6.0), align, words, Type::Caption, colour);
+    let painted = text::paint(ui.painter(), place.with_max_x(place.right() - 6.0), align, words, Type::Caption, colour);
     if sorted {
         let icon = if compare.descending { icons::CARET_DOWN } else { icons::CARET_UP };
         let x = if column.is_words() { painted.right() + 8.0 } else { painted.left() - 8.0 };
@@ -147,7 +146,12 @@ fn run_row(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, run: &RunRow, on: bool) {
     if button.show(ui, cx.theme, place).clicked() {
         cx.send(UiCommand::Watch(run.run));
     }
-    let title = cx.state.methods.iter().find(|card| card.id == run.method).map_or(run.method.as_str(), |card| card.title.as_str());
+    let title = cx
+        .state
+        .methods
+        .iter()
+        .find(|card| card.id == run.method)
+        .map_or(run.method.as_str(), |card| card.title.as_str());
     text::data(ui, cell(row, 1).with_max_x(cell(row, 1).right() - 6.0), Align::Min, title, Type::Body, c.text);
     let status = cell(row, 2);
     text::data(ui, status.with_max_x(status.right() - 6.0), Align::Min, word_of(cx.state, run), Type::Body, c.text2);
@@ -174,11 +178,9 @@ fn foot_ui(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect) {
     let compared = cx.state.compared();
     let known = compared.iter().find(|run| run.base_loss.is_finite());
     let words = match known {
-        Some(run) => t!(
-            "compare-foot",
-            base = format::nats(run.base_loss),
-            budget = format::signed_nats(budget_of(cx, run.run))
-        ),
+        Some(run) => {
+            t!("compare-foot", base = format::nats(run.base_loss), budget = format::signed_nats(budget_of(cx, run.run)))
+        }
         None => t!("compare-foot-none").to_owned(),
     };
     text::data(ui, row, Align::Min, &words, Type::Body, cx.c().text2);

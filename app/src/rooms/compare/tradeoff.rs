@@ -46,19 +46,14 @@ pub fn tradeoff_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let (head, inside) = panel::titled(ui, cx.theme, rect, t!("compare-tradeoff"), t!("compare-area"));
     let on = cx.state.compare.tradeoff_table;
     let place = Rect::from_min_size(pos2(head.right() - 20.0, head.top() + 4.0), vec2(20.0, 20.0));
-    let name = if on { t!("compare-show-plot") } else { t!("compare-show-table") };
+    let name = if on { t!("compare-show-plot") } else { t!("watch-show-table") };
     if Button::icon_only(icons::TABLE, name).selected(on).show(ui, cx.theme, place).clicked() {
         cx.send(UiCommand::Compare(CompareAct::TradeoffTable(!on)));
     }
     let rows = cx.state.compare_table();
     let known = rows.iter().filter(|row| row.best_loss.is_finite() && row.forgetting.is_finite());
     let places: Vec<Place> = known
-        .map(|row| Place {
-            run: row.run,
-            forgetting: row.forgetting,
-            loss: row.best_loss,
-            mib: table::size_mib(row),
-        })
+        .map(|row| Place { run: row.run, forgetting: row.forgetting, loss: row.best_loss, mib: table::size_mib(row) })
         .collect();
     if places.is_empty() {
         explain(cx, ui, inside, icons::SCALES, t!("compare-no-tradeoff"), t!("compare-no-tradeoff-lead"));
@@ -71,8 +66,7 @@ pub fn tradeoff_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
         table_ui(cx, ui, inside, &places, &runs);
         return;
     }
-    let (mut plot, column) = plot_places(rect, 32.0, 64.0, cx.compact);
-    plot.set_bottom(rect.bottom() - 64.0);
+    let (plot, column) = plot_places(rect, 32.0, 64.0, cx.compact);
     plot_ui(cx, ui, plot, (&places, &front), &sentence);
     key(cx, ui, column, &places);
     let axis = Rect::from_min_max(pos2(plot.left(), plot.bottom() + 18.0), pos2(plot.right(), plot.bottom() + 36.0));
@@ -146,7 +140,8 @@ fn steps(shown: &Shown, front: &[Place]) -> Vec<egui::Pos2> {
     let mut points = Vec::new();
     for (index, place) in front.iter().enumerate() {
         let here = shown.at(place.forgetting, place.loss);
-        let above = if index == 0 { shown.rect.top() } else { points.last().map_or(here.y, |last: &egui::Pos2| last.y) };
+        let above =
+            if index == 0 { shown.rect.top() } else { points.last().map_or(here.y, |last: &egui::Pos2| last.y) };
         points.push(pos2(here.x, above));
         points.push(here);
     }
