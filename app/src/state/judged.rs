@@ -4,7 +4,7 @@
 //! [`Judged::take`]; the room shows what is there so far.
 
 use temper_protocol::Problem;
-use temper_protocol::comparison::{ComparedRow, Comparison, RowKind, RowKinds, RowScores, Verdict};
+use temper_protocol::comparison::{ComparedRow, Comparison, Interval, RowKind, RowKinds, RowScores, Verdict};
 
 /// Choices of how many rows are measured; 0 is all.
 pub const ROW_COUNTS: [usize; 4] = [50, 200, 1000, 0];
@@ -118,6 +118,24 @@ impl Judged {
     }
 }
 
+/// The same verdict told from the better model's side, where one is better: then `b` beats `a`.
+#[must_use]
+pub fn oriented(verdict: &Verdict) -> Verdict {
+    if !(verdict.loss.is_clear() && verdict.loss.value > 0.0) {
+        return verdict.clone();
+    }
+    let turned = |of: &Interval| Interval { value: -of.value, low: -of.high, high: -of.low };
+    Verdict {
+        a: verdict.b.clone(),
+        b: verdict.a.clone(),
+        loss: turned(&verdict.loss),
+        points: turned(&verdict.points),
+        only_a: verdict.only_b,
+        only_b: verdict.only_a,
+        ..*verdict
+    }
+}
+
 /// Who is better on the rows, in a sentence.
 #[must_use]
 pub fn claim(verdict: &Verdict) -> String {
@@ -133,7 +151,6 @@ pub fn claim(verdict: &Verdict) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use temper_protocol::comparison::Interval;
 
     fn judged() -> Judged {
         let mut judged = Judged::default();
@@ -180,6 +197,27 @@ mod tests {
         assert_eq!(claim(headline), "run 2 beats run 1 on these 2 rows");
         let even = Verdict { loss: Interval { value: 0.1, low: -0.1, high: 0.3 }, ..headline.clone() };
         assert!(claim(&even).contains("do not tell"), "{}", claim(&even));
+    }
+
+    #[test]
+    fn a_verdict_is_told_from_the_side_of_the_better_one() {
+        let of = |value: f64, low: f64, high: f64| Interval { value, low, high };
+        let verdict = Verdict {
+            a: "run 1".to_owned(),
+            b: "run 2".to_owned(),
+            rows: 200,
+            loss: of(0.2, 0.1, 0.4),
+            points: of(-3.1, -5.4, -0.8),
+            only_a: 24,
+            only_b: 9,
+            p_flips: 0.014,
+        };
+        let turned = oriented(&verdict);
+        assert_eq!((turned.a.as_str(), turned.b.as_str()), ("run 2", "run 1"));
+        assert_eq!((turned.points, turned.only_a, turned.only_b), (of(3.1, 0.8, 5.4), 9, 24));
+        assert_eq!(claim(&turned), claim(&verdict));
+        let even = Verdict { loss: of(0.2, -0.1, 0.5), ..verdict };
+        assert_eq!(oriented(&even), even);
     }
 
     #[test]

@@ -8,6 +8,9 @@ compare-settings = Einstellungen
 compare-rows = Urteil und Zeilen
 compare-ask = Spielwiese
 compare-claim-tip = Zeigt Zeilen, Intervall und Test dahinter
+compare-show-rows = Zeilen zeigen
+compare-strip-points = { $value } Punkte, 95-%-Intervall { $low } bis { $high }
+compare-strip-flips = { $right } Zeilen neu richtig, { $wrong } neu falsch, McNemar p = { $p }
 compare-empty = Noch nichts zu vergleichen
 compare-empty-lead = Nach zwei Läufen mit verschiedenen Einstellungen zeigt sich hier, welcher mehr gelernt und welcher weniger vergessen hat, in welchen Zeilen sie sich unterscheiden und was jeder antwortet.
 compare-empty-running = Ein Lauf ist im Gang. Er steht hier, sobald er begonnen hat; mit einem zweiten lässt er sich vergleichen.

@@ -8,6 +8,9 @@ compare-settings = Settings
 compare-rows = Verdict and rows
 compare-ask = Playground
 compare-claim-tip = Shows the rows, the interval and the test behind this
+compare-show-rows = Show the rows
+compare-strip-points = { $value } points, 95 % interval { $low } to { $high }
+compare-strip-flips = { $right } rows newly right, { $wrong } newly wrong, McNemar p = { $p }
 compare-empty = Nothing to compare yet
 compare-empty-lead = Train two runs with different settings. Here you then see which one learned more, which one forgot less, on which rows they differ, and what each of them answers.
 compare-empty-running = A run is going on. It stands here as soon as it has begun; with a second one you can compare.

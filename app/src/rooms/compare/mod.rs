@@ -12,6 +12,7 @@ pub mod verdict;
 use super::PanelCtx;
 use super::frame::part;
 use crate::commands::UiCommand;
+use crate::format;
 use crate::plots::chart::Marker;
 use crate::state::compare::{CompareAct, Part};
 use crate::state::{Room, judged};
@@ -26,10 +27,15 @@ const GAP: f32 = 8.0;
 /// Shows the room.
 pub fn compare_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     part(ui, "head", Rect::from_min_size(rect.min, vec2(rect.width(), 28.0)), |ui, rect| head(cx, ui, rect));
-    let area = rect.with_min_y(rect.top() + 36.0);
+    let mut area = rect.with_min_y(rect.top() + 36.0);
     if cx.state.runs.runs.is_empty() {
         part(ui, "empty", area, |ui, rect| nothing(cx, ui, rect));
         return;
+    }
+    if let Some(verdict) = cx.state.compare.judged.headline() {
+        let place = area.with_max_y(area.top() + 36.0);
+        part(ui, "strip", place, |ui, rect| strip(cx, ui, rect, &named(verdict)));
+        area.set_top(place.bottom() + GAP);
     }
     let height = table::height(cx);
     let runs = area.with_max_y(area.top() + height);
@@ -91,16 +97,39 @@ fn body_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
 }
 
 fn head(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
-    let c = cx.c();
     let title = Rect::from_min_max(pos2(rect.left() + 4.0, rect.top()), rect.max);
-    let end = text::pieces(ui, title, &[text::Piece(t!("compare-title"), Type::Room, c.text)]);
-    let Some(verdict) = cx.state.compare.judged.headline() else { return };
-    let claim = judged::claim(&named(verdict));
-    let button = Button::new(&claim).icon(icons::SCALES).weight(Weight::Link).tooltip(t!("compare-claim-tip"));
-    let place = Rect::from_min_size(pos2(end + 24.0, rect.top()), vec2(button.width(ui), 28.0));
-    if place.right() <= rect.right() && button.show(ui, cx.theme, place).clicked() {
+    text::line(ui, title, Align::Min, t!("compare-title"), Type::Room, cx.c().text);
+}
+
+/// The verdict that matters most in one line: claim, size, interval, test, and the way to the rows.
+fn strip(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, verdict: &Verdict) {
+    let c = cx.c();
+    let clear = verdict.loss.is_clear();
+    let (icon, colour, fill) =
+        if clear { (icons::CHECK_CIRCLE, c.ok, c.ok_bg) } else { (icons::EQUALS, c.text2, c.card) };
+    panel::bordered(ui, rect, fill, if clear { c.ok } else { c.line });
+    text::icon(ui.painter(), pos2(rect.left() + 22.0, rect.center().y), icon, 18.0, colour);
+    let button = Button::new(t!("compare-show-rows")).weight(Weight::Link).tooltip(t!("compare-claim-tip"));
+    let width = button.width(ui);
+    let link =
+        Rect::from_min_max(pos2(rect.right() - 12.0 - width, rect.top()), pos2(rect.right() - 12.0, rect.bottom()));
+    if button.show(ui, cx.theme, link).clicked() {
         cx.send(UiCommand::Compare(CompareAct::Part(Part::Rows)));
     }
+    let claim = judged::claim(verdict);
+    let [value, low, high] =
+        [verdict.points.value, verdict.points.low, verdict.points.high].map(|of| format!("{of:+.1}"));
+    let points = t!("compare-strip-points", value = value, low = low, high = high);
+    let (right, wrong) = (format::count(verdict.only_b), format::count(verdict.only_a));
+    let p = format!("{:.3}", verdict.p_flips);
+    let flips = if cx.compact { String::new() } else { t!("compare-strip-flips", right = right, wrong = wrong, p = p) };
+    let words = Rect::from_min_max(pos2(rect.left() + 40.0, rect.top()), pos2(link.left() - 12.0, rect.bottom()));
+    let pieces = [
+        text::Piece(&claim, Type::Strong, c.text),
+        text::Piece(&points, Type::Body, c.text),
+        text::Piece(&flips, Type::Body, c.text2),
+    ];
+    text::pieces(ui, words, &pieces);
 }
 
 fn nothing(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
@@ -164,9 +193,10 @@ fn model_name(model: &str) -> String {
     }
 }
 
-/// A verdict with names for a person.
+/// A verdict with names for a person, told from the better one's side.
 fn named(verdict: &Verdict) -> Verdict {
-    Verdict { a: model_name(&verdict.a), b: model_name(&verdict.b), ..verdict.clone() }
+    let verdict = judged::oriented(verdict);
+    Verdict { a: model_name(&verdict.a), b: model_name(&verdict.b), ..verdict }
 }
 
 /// Numbers of runs in a sentence: `3, 6, 7`.

@@ -134,7 +134,7 @@ fn interval(of: &Interval, digits: usize) -> (String, String, String) {
 
 /// What is measured about two models, one sentence each.
 fn details(verdict: &Verdict) -> [String; 3] {
-    let (a, b) = (model_name(&verdict.a), model_name(&verdict.b));
+    let (a, b) = (&verdict.a, &verdict.b);
     let (value, low, high) = interval(&verdict.loss, 3);
     let loss = t!("compare-loss-by", b = b, a = a, value = value, low = low, high = high);
     let (value, low, high) = interval(&verdict.points, 1);
@@ -151,9 +151,10 @@ fn pair(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, verdict: &Verdict) {
     let (icon, colour) = if clear { (icons::CHECK_CIRCLE, c.ok) } else { (icons::EQUALS, c.text2) };
     let left = lines.area.left();
     text::icon(ui.painter(), pos2(left + 8.0, lines.y + 9.0), icon, 16.0, colour);
-    let words = claim(&named(verdict));
+    let verdict = named(verdict);
+    let words = claim(&verdict);
     lines.y += text::block(ui, pos2(left + 22.0, lines.y), width - 22.0, &words, Type::Strong, c.text) + 2.0;
-    for sentence in details(verdict) {
+    for sentence in details(&verdict) {
         lines.y += text::block(ui, pos2(left + 22.0, lines.y), width - 22.0, &sentence, Type::Body, c.text2) + 2.0;
     }
     lines.gap(10.0);
@@ -177,16 +178,16 @@ mod tests {
     fn a_pair_is_told_with_interval_test_and_flips() {
         let of = |value: f64, half: f64| Interval { value, low: value - half, high: value + half };
         let verdict = Verdict {
-            a: "run 5".to_owned(),
-            b: "run 7".to_owned(),
+            a: "run 7".to_owned(),
+            b: "run 5".to_owned(),
             rows: 480,
-            loss: of(-0.2, 0.1),
-            points: of(3.1, 2.3),
-            only_a: 9,
-            only_b: 24,
+            loss: of(0.2, 0.1),
+            points: of(-3.1, 2.3),
+            only_a: 24,
+            only_b: 9,
             p_flips: 0.0135,
         };
-        let [loss, points, flips] = details(&verdict);
+        let [loss, points, flips] = details(&named(&verdict));
         assert_eq!(loss, "Loss of Run 7 less that of Run 5: -0.200 nats a token, 95 % interval -0.300 to -0.100.");
         assert!(points.contains("+3.1 points, 95 % interval +0.8 to +5.4"), "{points}");
         assert!(flips.contains("24 rows newly right, 9 newly wrong") && flips.contains("p = 0.014"), "{flips}");
