@@ -32,7 +32,7 @@ pub fn curves_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     controls(cx, ui, head);
     let chosen: Vec<u64> = cx.state.compared().iter().map(|row| row.run).collect();
     let shown = |run: &&ComparedRun| chosen.contains(&run.run);
-    let points = |run: &'_ ComparedRun| if compare.validation { run.validation.len() } else { run.train.len() };
+    let points = |run: &ComparedRun| if compare.validation { run.validation.len() } else { run.train.len() };
     let runs = cx.state.runs.compared.iter().filter(shown).filter(|run| points(run) > 0);
     let lines: Vec<Line<'_>> = runs
         .map(|run| (run.run, if compare.validation { run.validation.as_slice() } else { run.train.as_slice() }))
@@ -210,7 +210,7 @@ mod tests {
     fn the_sentence_names_the_lowest_loss_and_its_place() {
         let low = [PlotPoint::new(0.0, 2.9), PlotPoint::new(350.0, 1.427), PlotPoint::new(1200.0, 1.474)];
         let high = [PlotPoint::new(0.0, 2.9), PlotPoint::new(600.0, 1.446)];
-        let lines: [Line<'_>; 2] = [(5, &high), (7, &low)];
+        let lines: [Line<'_>; 2] = [(5, high.as_slice()), (7, low.as_slice())];
         let text = sentence(XAxis::Step, &lines);
         assert_eq!(text, "Run 7 is lowest: 1.427 nats at step 350.");
         assert_eq!(sentence(XAxis::Step, &[]), "");
