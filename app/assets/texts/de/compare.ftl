@@ -22,6 +22,7 @@ compare-chosen = { $n ->
         [one] { $count } Lauf
        *[other] { $count } Läufe
     }, { $chosen } von höchstens { $most } gewählt
+compare-copy = Tabelle als CSV kopieren
 compare-filter = Läufe filtern
 compare-filter-hint = Nummer, Methode, Stand
 compare-filter-tip = Zeigt nur Läufe, deren Nummer, Methode und Stand jedes Wort enthalten

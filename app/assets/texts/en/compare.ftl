@@ -22,6 +22,7 @@ compare-chosen = { $n ->
         [one] { $count } run
        *[other] { $count } runs
     }, { $chosen } of at most { $most } chosen
+compare-copy = Copy the table as CSV
 compare-filter = Filter runs
 compare-filter-hint = number, method, status
 compare-filter-tip = Shows only runs whose number, method and status contain every word

@@ -42,7 +42,11 @@ pub fn table_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let shown = cx.state.compare_table();
     let note = t!("compare-chosen", n = all as u64, count = all, chosen = chosen.len(), most = MOST);
     let (head, inside) = panel::titled(ui, cx.theme, rect, t!("compare-runs"), &note);
-    filter(cx, ui, head);
+    let copy = Rect::from_min_size(pos2(head.right() - 20.0, head.top() + 4.0), vec2(20.0, 20.0));
+    if Button::icon_only(icons::COPY, t!("compare-copy")).show(ui, cx.theme, copy).clicked() {
+        cx.send(UiCommand::Copy(csv(&shown), t!("compare-runs")));
+    }
+    filter(cx, ui, head.with_max_x(copy.left() - 8.0));
     let columns = Rect::from_min_size(inside.min, vec2(inside.width(), COLUMNS));
     rows::table_head(ui, cx.theme, columns, 12.0);
     for (index, column) in Column::ALL.into_iter().enumerate() {
@@ -62,6 +66,19 @@ pub fn table_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
         });
     }
     foot_ui(cx, ui, foot);
+}
+
+/// The table as comma-separated values, sorted and filtered as it is shown.
+fn csv(rows: &[&RunRow]) -> String {
+    let mut text = String::from("run,method,status,best_loss,forgetting,adapter_mib,tokens_per_sec,wall_secs\n");
+    for row in rows {
+        let RunRow { run, method, status, best_loss, forgetting, tokens_per_sec, wall_secs, .. } = row;
+        let mib = size_mib(row);
+        text.push_str(&format!(
+            "{run},{method},{status},{best_loss},{forgetting},{mib},{tokens_per_sec},{wall_secs}\n"
+        ));
+    }
+    text
 }
 
 fn filter(cx: &PanelCtx<'_>, ui: &mut Ui, head: Rect) {
@@ -184,4 +201,25 @@ fn foot_ui(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect) {
         None => t!("compare-foot-none").to_owned(),
     };
     text::data(ui, row, Align::Min, &words, Type::Body, cx.c().text2);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_copied_table_has_a_line_a_run() {
+        let row = RunRow {
+            run: 7,
+            method: "lora".to_owned(),
+            status: "finished".to_owned(),
+            best_loss: 1.5,
+            forgetting: 0.25,
+            trained_parameters: 262_144,
+            ..RunRow::default()
+        };
+        let text = csv(&[&row]);
+        assert_eq!(text.lines().nth(1), Some("7,lora,finished,1.5,0.25,1,0,0"));
+        assert_eq!(text.lines().count(), 2);
+    }
 }
