@@ -129,7 +129,7 @@ pub(crate) fn comparison() -> Vec<Event> {
         Comparison::Kinds(kinds("run 5", 9)),
         Comparison::Kinds(kinds("run 3", 0)),
         Comparison::Verdict(verdict("base", "run 7", (-1.487, 0.05), (20.0, 3.0), (2, 96, 1e-6))),
-        Comparison::Verdict(verdict("run 5", "run 7", (-0.019, 0.011), (3.1, 2.3), (9, 24, 0.0135))),
+        Comparison::Verdict(verdict("run 5", "run 7", (-0.019, 0.011), (3.1, 2.3), (9, 24, 0.0136))),
         Comparison::Verdict(verdict("run 7", "run 3", (0.076, 0.02), (-6.0, 2.0), (30, 11, 0.004))),
         Comparison::Verdict(verdict("run 5", "run 3", (0.010, 0.03), (-2.0, 2.4), (20, 14, 0.392))),
     ];

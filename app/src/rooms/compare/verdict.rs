@@ -185,7 +185,7 @@ mod tests {
             points: of(-3.1, 2.3),
             only_a: 24,
             only_b: 9,
-            p_flips: 0.0135,
+            p_flips: 0.0136,
         };
         let [loss, points, flips] = details(&named(&verdict));
         assert_eq!(loss, "Loss of Run 7 less that of Run 5: -0.200 nats a token, 95 % interval -0.300 to -0.100.");
