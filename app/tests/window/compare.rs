@@ -62,6 +62,8 @@ fn runs_are_chosen_sorted_and_filtered() {
     kit::press(&mut window, "Sorted by forgetting, nats, smallest first");
     assert!(window.state().state.compare.descending);
     assert_eq!(window.query_all_by_label("Over its forgetting budget").count(), 2, "runs 5 and 2");
+    window.get_by_role_and_label(Role::TextInput, "Filter runs").focus();
+    window.run();
     window.get_by_role_and_label(Role::TextInput, "Filter runs").type_text("full");
     window.run();
     let shown: Vec<u64> = window.state().state.compare_table().iter().map(|row| row.run).collect();

@@ -149,7 +149,7 @@ fn plot_ui(cx: &PanelCtx<'_>, ui: &mut Ui, (plot, column): (Rect, Rect), lines: 
     if let Some(range) = shown.zoomed {
         cx.send(UiCommand::Compare(CompareAct::Zoom(range)));
     }
-    let reading = shown.hover.unwrap_or(x.1.min(end));
+    let reading = shown.hover.unwrap_or_else(|| x.1.min(end));
     if let Some(hover) = shown.hover {
         let place = shown.x(hover).round() + 0.5;
         ui.painter().vline(place, shown.rect.y_range(), egui::Stroke::new(1.0, c.line2));
