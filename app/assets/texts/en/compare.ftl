@@ -160,7 +160,7 @@ compare-answer-tokens = { $n ->
         [one] { $tokens } token
        *[other] { $tokens } tokens
     }
-compare-answer-speed = , { $speed } tokens/s
+compare-answer-speed = , { $speed }/s
 compare-ended-itself = , stopped by itself
 compare-ended-length = , cut at the limit
 compare-no-answer = No answer: { $why }

@@ -218,7 +218,7 @@ mod tests {
     #[test]
     fn the_speed_of_a_hidden_answer_is_not_told() {
         let answer = Answer { tokens: 24, tokens_per_sec: 61.0, stop_reason: "stop".to_owned(), ..Answer::default() };
-        assert_eq!(facts(&answer, false), "24 tokens, 61 tokens/s, stopped by itself");
+        assert_eq!(facts(&answer, false), "24 tokens, 61/s, stopped by itself");
         assert_eq!(facts(&answer, true), "24 tokens, stopped by itself");
     }
 }

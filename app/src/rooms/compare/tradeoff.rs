@@ -1,6 +1,6 @@
 //! Loss over forgetting, the size of the adapter as area: which runs no other run beats in both.
 
-use super::{colour_of, explain, figure, list, marker_of, table};
+use super::{colour_of, explain, figure, list, table};
 use crate::commands::UiCommand;
 use crate::format;
 use crate::plots::chart::{self, Chart, Shown};
@@ -17,7 +17,7 @@ use egui::{Align, Rect, Sense, Shape, Stroke, Ui, pos2, vec2};
 /// Radius of the largest circle, points.
 const LARGEST: f32 = 12.0;
 /// Radius below which a circle could not be seen.
-const SMALLEST: f32 = 3.0;
+const SMALLEST: f32 = 4.0;
 
 /// A run in the plot.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -116,8 +116,8 @@ fn plot_ui(cx: &PanelCtx<'_>, ui: &mut Ui, plot: Rect, (places, front): (&[Place
     for place in places {
         let centre = shown.at(place.forgetting, place.loss);
         let radius = radius(place.mib, most);
+        // The label beside it names the run: its marker would hide a small circle.
         inside.circle(centre, radius, colour_of(cx.theme, place.run), Stroke::new(1.0, c.plot));
-        chart::marker(ui, centre, marker_of(place.run), c.plot, colour_of(cx.theme, place.run));
         taken.push(Rect::from_center_size(centre, vec2(2.0 * radius, 2.0 * radius)));
     }
     if limit.is_finite() {
