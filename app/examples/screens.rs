@@ -3,6 +3,8 @@
 //! `TEMPER_LANGUAGE=de` renders them in German.
 //! Words behind the command pick the scenes whose name contains one of them.
 
+#[path = "../tests/window/compared.rs"]
+mod compared;
 #[path = "../tests/window/kit.rs"]
 #[expect(dead_code, reason = "shared with the tests, which use the rest")]
 mod kit;

@@ -13,6 +13,7 @@ use crate::reader::events::EventKind;
 use crate::reader::ranks::Measure;
 use crate::screen::{Format, Plot};
 use crate::state::Room;
+use crate::state::compare::CompareAct;
 use crate::state::export::Certificate;
 use crate::state::settings::{LanguageChoice, ThemeChoice};
 use crate::state::watch::SideTab;
@@ -132,6 +133,8 @@ pub enum UiCommand {
     SavePicture(Plot, Format),
     /// The loss series into the clipboard.
     CopyCurves,
+    /// Something in the room Compare.
+    Compare(CompareAct),
     /// The run that is exported.
     ExportRun(u64),
     /// The target.

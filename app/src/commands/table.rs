@@ -2,11 +2,13 @@
 
 use super::{Outbox, UiCommand};
 use crate::screen::{Format, Plot};
+use crate::state::compare::CompareAct;
 use crate::state::settings::{LanguageChoice, ThemeChoice};
 use crate::state::{Ask, Room, State};
 use crate::texts::{Language, Text, spoken};
 use crate::theme::Icon;
 use crate::theme::icons;
+use crate::update::{ask_hindrance, judge_hindrance};
 use egui::{Key, KeyboardShortcut, Modifiers};
 use temper_protocol::Act;
 
@@ -17,6 +19,7 @@ pub enum Id {
     GoHome,
     GoSetup,
     GoWatch,
+    GoCompare,
     GoExport,
     ChooseFiles,
     ChooseFolder,
@@ -51,6 +54,8 @@ pub enum Id {
     ForgettingVector,
     RanksVector,
     Repair,
+    Judge,
+    AskAll,
     Export,
     ShowCommand,
     ShowProjectFile,
@@ -249,7 +254,10 @@ pub static TABLE: &[Entry] = entries![
     (GoWatch, "commands-go-watch", "commands-go-watch-help", CHART_LINE, ctrl(Key::Num3), always, |_| {
         UiCommand::Go(Room::Watch)
     }),
-    (GoExport, "commands-go-export", "commands-go-export-help", EXPORT, ctrl(Key::Num4), always, |_| {
+    (GoCompare, "commands-go-compare", "commands-go-compare-help", SCALES, ctrl(Key::Num4), always, |_| {
+        UiCommand::Go(Room::Compare)
+    }),
+    (GoExport, "commands-go-export", "commands-go-export-help", EXPORT, ctrl(Key::Num5), always, |_| {
         UiCommand::Go(Room::Export)
     }),
     (ChooseFiles, "commands-choose-files", "commands-choose-files-help", FILE_TEXT, ctrl(Key::O), always, |_| {
@@ -365,6 +373,12 @@ pub static TABLE: &[Entry] = entries![
         UiCommand::SavePicture(Plot::Ranks, Format::Svg)
     }),
     (Repair, "commands-repair", "commands-repair-help", SHIELD_CHECK, None, needs_damage, |_| { UiCommand::Repair }),
+    (Judge, "commands-judge", "commands-judge-help", SCALES, None, judge_hindrance, |_| {
+        UiCommand::Compare(CompareAct::Judge)
+    }),
+    (AskAll, "commands-ask-all", "commands-ask-all-help", CHAT_TEXT, None, ask_hindrance, |_| {
+        UiCommand::Compare(CompareAct::AskAll)
+    }),
     (Export, "commands-export", "commands-export-help", EXPORT, ctrl(Key::E), can_export, |_| { UiCommand::Export }),
     (ShowCommand, "commands-show-command", "commands-show-command-help", TERMINAL, None, needs_both, |_| {
         UiCommand::ShowCommand

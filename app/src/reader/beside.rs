@@ -8,7 +8,7 @@ use super::snapshot::{StepMap, ViewRequest, XAxis};
 use super::tracks::{Follower, Smooth};
 use egui_plot::PlotPoint;
 use std::collections::BTreeMap;
-use temper_store::{Reader, RunRow, StoreError};
+use temper_store::{Point, Reader, RunRow, StoreError};
 
 /// Most points kept of each run: 32 Ki points are more than a plot across three screens shows.
 const KEPT_POINTS: usize = 32_768;
@@ -52,18 +52,32 @@ impl Beside {
     ) -> Result<Vec<BesideRun>, StoreError> {
         let wanted = |row: &&RunRow| row.run != open && request.beside.contains(&row.run);
         let rows: Vec<&RunRow> = runs.iter().filter(wanted).collect();
-        self.runs.retain(|run, _| request.beside.contains(run));
+        self.keep_only(|run| request.beside.contains(&run));
         let limit = if rows.len() > FINE_LINES { request.plot_px / 2 } else { request.plot_px } as usize;
         let mut lines = Vec::with_capacity(rows.len());
         for row in rows {
-            self.follow(reader, row)?;
-            let Some(line) = self.runs.get(&row.run) else { continue };
-            let (first, last) = request.steps.unwrap_or((0, u64::MAX));
             let Some(map) = axis(reader, row, request.x)? else { continue };
-            let points = line.curve.points.window(first, last, limit);
+            let points = self.window(reader, row, request.steps.unwrap_or((0, u64::MAX)), limit)?;
             lines.push(BesideRun { run: row.run, points: curves::place(&points, &map, request.log_y) });
         }
         Ok(lines)
+    }
+
+    /// Forgets the runs that are not `wanted` any more.
+    pub(super) fn keep_only(&mut self, wanted: impl Fn(u64) -> bool) {
+        self.runs.retain(|run, _| wanted(*run));
+    }
+
+    /// The smoothed train loss of a run between two steps, in at most `limit` points or so.
+    pub(super) fn window(
+        &mut self,
+        reader: &Reader,
+        row: &RunRow,
+        (first, last): (u64, u64),
+        limit: usize,
+    ) -> Result<Vec<Point>, StoreError> {
+        self.follow(reader, row)?;
+        Ok(self.runs.get(&row.run).map_or_else(Vec::new, |line| line.curve.points.window(first, last, limit)))
     }
 
     fn follow(&mut self, reader: &Reader, row: &RunRow) -> Result<(), StoreError> {
@@ -86,7 +100,7 @@ impl Beside {
 }
 
 /// Places of another run's steps; nothing when they are not known.
-fn axis(reader: &Reader, row: &RunRow, x: XAxis) -> Result<Option<StepMap>, StoreError> {
+pub(super) fn axis(reader: &Reader, row: &RunRow, x: XAxis) -> Result<Option<StepMap>, StoreError> {
     Ok(match x {
         XAxis::Step => Some(StepMap::default()),
         XAxis::Tokens => {

@@ -7,6 +7,7 @@
 
 pub mod beside;
 pub mod checks;
+pub mod compared;
 pub mod curves;
 pub mod events;
 pub mod forgetting;
@@ -19,6 +20,7 @@ pub mod view;
 pub mod words;
 
 pub use beside::BesideRun;
+pub use compared::{CompareRequest, ComparedRun};
 pub use forgetting::{Measured, Verdict};
 pub use snapshot::{RunView, RunsSnapshot, ViewRequest, XAxis};
 pub use thread::StoreReader;

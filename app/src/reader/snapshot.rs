@@ -1,11 +1,12 @@
 //! Plain values that the window draws: runs, curves, kept sets, ranks, samples, events.
 
 use super::beside::BesideRun;
+use super::compared::{CompareRequest, ComparedRun, RunSettings};
 use super::events::EventLine;
 use super::ranks::RankView;
 use crate::texts::Language;
 use egui_plot::PlotPoint;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use temper_protocol::event::Check;
@@ -46,6 +47,8 @@ pub struct ViewRequest {
     pub site: Option<String>,
     /// Other runs whose loss is wanted behind that of the run.
     pub beside: BTreeSet<u64>,
+    /// What the room Compare shows.
+    pub compare: CompareRequest,
     /// Pixels that the plots are wide: curves have at most two points for each.
     pub plot_px: u32,
     /// Language of the words in the view.
@@ -63,6 +66,7 @@ impl Default for ViewRequest {
             rank_step: None,
             site: None,
             beside: BTreeSet::new(),
+            compare: CompareRequest::default(),
             plot_px: PLOT_PX,
             language: Language::English,
         }
@@ -80,6 +84,10 @@ pub struct RunsSnapshot {
     pub holder: Option<u32>,
     /// The run that is looked at.
     pub view: Option<Arc<RunView>>,
+    /// Curves of the runs that are compared, in the order of choosing.
+    pub compared: Vec<ComparedRun>,
+    /// Settings of all runs by number.
+    pub settings: BTreeMap<u64, RunSettings>,
     /// Why the store cannot be read.
     pub problem: Option<Problem>,
 }

@@ -1,6 +1,7 @@
 //! The thread that owns the reading end of the store.
 
 use super::RunSource;
+use super::compared::Compared;
 use super::snapshot::{RunsSnapshot, ViewRequest};
 use super::view::RunCache;
 use crate::client::Wake;
@@ -93,6 +94,7 @@ struct Worker {
     version: i64,
     holder: Option<u32>,
     cache: RunCache,
+    compared: Compared,
     active: bool,
     built_at: Instant,
     /// The wishes changed, so the answer is due whatever the store says.
@@ -110,6 +112,7 @@ impl Worker {
             version: -1,
             holder: None,
             cache: RunCache::default(),
+            compared: Compared::default(),
             active: false,
             built_at: Instant::now(),
             due: false,
@@ -148,6 +151,7 @@ impl Worker {
                 if self.request.project != request.project {
                     self.reader = None;
                     self.cache = RunCache::default();
+                    self.compared = Compared::default();
                     self.version = -1;
                 }
                 if self.request.language != request.language {
@@ -227,12 +231,22 @@ impl Worker {
             Some(row) => Some(Arc::new(self.cache.build(reader, row, &runs, &self.request)?)),
             None => None,
         };
+        let compared = self.compared.curves(reader, &runs, &self.request)?;
+        let settings = self.compared.settings(&runs);
         // A run whose engine is gone changes no more.
         self.active = holder.is_some() && runs.iter().any(temper_store::RunRow::is_active);
         self.version = version;
         self.holder = holder;
         self.due = false;
-        Ok(Some(RunsSnapshot { project: Some(project.to_path_buf()), runs, holder, view, problem: None }))
+        Ok(Some(RunsSnapshot {
+            project: Some(project.to_path_buf()),
+            runs,
+            holder,
+            view,
+            compared,
+            settings,
+            problem: None,
+        }))
     }
 
     fn publish(&mut self, snapshot: RunsSnapshot) {

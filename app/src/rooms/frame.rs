@@ -1,6 +1,6 @@
 //! The frame: top bar, rail, status bar, and the room between them.
 
-use super::{PanelCtx, export, home, setup, status, watch};
+use super::{PanelCtx, compare, export, home, setup, status, watch};
 use crate::commands::{self, Id, UiCommand};
 use crate::format;
 use crate::state::settings::ThemeChoice;
@@ -54,6 +54,7 @@ pub fn window_ui(cx: &PanelCtx<'_>, ui: &mut Ui) {
             Room::Home => home::home_ui(cx, ui, rect),
             Room::Setup => setup::setup_ui(cx, ui, rect),
             Room::Watch => watch::watch_ui(cx, ui, rect),
+            Room::Compare => compare::compare_ui(cx, ui, rect),
             Room::Export => export::export_ui(cx, ui, rect),
         });
     }
@@ -282,8 +283,8 @@ fn rail_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let c = cx.c();
     ui.painter().rect_filled(rect, 0.0, c.panel);
     ui.painter().vline(rect.right() - 0.5, rect.top()..=rect.bottom(), Stroke::new(1.0, c.line));
-    let glyphs = [icons::HOUSE, icons::SLIDERS_HORIZONTAL, icons::CHART_LINE, icons::EXPORT];
-    let ids = [Id::GoHome, Id::GoSetup, Id::GoWatch, Id::GoExport];
+    let glyphs = [icons::HOUSE, icons::SLIDERS_HORIZONTAL, icons::CHART_LINE, icons::SCALES, icons::EXPORT];
+    let ids = [Id::GoHome, Id::GoSetup, Id::GoWatch, Id::GoCompare, Id::GoExport];
     for (index, room) in Room::ALL.into_iter().enumerate() {
         let top = rect.top() + 8.0 + index as f32 * 56.0;
         let place = Rect::from_min_size(pos2(rect.left() + 4.0, top), vec2(rect.width() - 8.0, 52.0));

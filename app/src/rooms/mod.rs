@@ -3,6 +3,7 @@
 //! Place in the data flow: everything here reads a [`PanelCtx`] and sends commands; nothing changes the
 //! state or waits. A panel is a function of the context, the [`egui::Ui`] and the rectangle it fills.
 
+pub mod compare;
 pub mod export;
 pub mod frame;
 pub mod home;

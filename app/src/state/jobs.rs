@@ -39,6 +39,10 @@ pub enum Ask {
     Export(ExportFormat),
     /// A certificate again.
     Verify(PathBuf),
+    /// Runs are compared on the same rows.
+    Judge,
+    /// An answer in the playground, by its place.
+    Answer(usize),
     /// The run database is repaired.
     Repair,
     /// Stopping another request.
@@ -56,6 +60,8 @@ impl Ask {
             Self::Doctor => Some(t!("common-selftest").to_owned()),
             Self::Example { .. } => Some(t!("notice-job-example").to_owned()),
             Self::Export(format) => Some(t!("notice-job-export", what = super::export::format_words(*format))),
+            Self::Judge => Some(t!("notice-job-judge").to_owned()),
+            Self::Answer(_) => Some(t!("notice-job-answer").to_owned()),
             Self::Verify(_) => Some(t!("notice-job-verify").to_owned()),
             Self::Drop(_) | Self::Path(_) => Some(t!("notice-job-look").to_owned()),
             _ => None,

@@ -3,10 +3,13 @@
 //! Place in the data flow: panels read a [`State`] and send [`crate::commands::UiCommand`]s; `update` and
 //! `inbox` change it. No egui types beyond plot points, no files, no threads.
 
+pub mod answers;
+pub mod compare;
 pub mod draft;
 pub mod drop;
 pub mod export;
 pub mod jobs;
+pub mod judged;
 pub mod settings;
 pub mod setup;
 pub mod watch;
@@ -34,13 +37,15 @@ pub enum Room {
     Setup,
     /// A run while it goes on, and after.
     Watch,
+    /// Several runs side by side.
+    Compare,
     /// Files that leave the house, and their certificates.
     Export,
 }
 
 impl Room {
     /// Every room.
-    pub const ALL: [Self; 4] = [Self::Home, Self::Setup, Self::Watch, Self::Export];
+    pub const ALL: [Self; 5] = [Self::Home, Self::Setup, Self::Watch, Self::Compare, Self::Export];
 
     /// Its name.
     #[must_use]
@@ -49,6 +54,7 @@ impl Room {
             Self::Home => t!("common-home"),
             Self::Setup => t!("setup-title"),
             Self::Watch => t!("common-watch"),
+            Self::Compare => t!("compare-title"),
             Self::Export => t!("preflight-export"),
         }
     }
@@ -173,6 +179,8 @@ pub struct State {
     pub runs: Arc<RunsSnapshot>,
     /// The room Watch.
     pub watch: watch::Watch,
+    /// The room Compare.
+    pub compare: compare::Compare,
     /// The room Export.
     pub export: export::Export,
     /// What lies over the room.
@@ -204,6 +212,7 @@ impl State {
             engine: EngineHealth::default(),
             runs: Arc::default(),
             watch: watch::Watch::default(),
+            compare: compare::Compare::default(),
             export: export::Export::default(),
             sheet: None,
             notice: None,

@@ -37,6 +37,7 @@ files![
     "keep",
     "preflight",
     "watch",
+    "compare",
     "export",
     "sheets",
     "drop",

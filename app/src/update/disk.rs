@@ -83,6 +83,7 @@ impl App {
         if !again {
             self.state.runs = std::sync::Arc::default();
             self.state.watch = crate::state::watch::Watch::default();
+            self.state.compare = crate::state::compare::Compare::default();
             self.state.export = crate::state::export::Export::default();
         }
         self.asked.preview.clear();

@@ -33,7 +33,9 @@ impl App {
         let last = event.is_last() || matches!(event, Event::Finished { .. });
         if let Event::Error(problem) = event {
             self.state.jobs.remove(req);
-            if problem.code != Code::Cancelled {
+            if matches!(ask, Ask::Judge | Ask::Answer(_)) {
+                self.compare_failed(&ask, problem);
+            } else if problem.code != Code::Cancelled {
                 self.take_problem(&ask, problem);
             }
             self.collected.remove(&req);
@@ -100,6 +102,7 @@ impl App {
                 self.perform(ctx, UiCommand::OpenProject(path));
             }
             (Ask::Export(_) | Ask::Verify(_), event) => self.take_export_event(req, ask, event),
+            (Ask::Judge | Ask::Answer(_), event) => self.take_compare_event(ask, event),
             _ => {}
         }
     }
@@ -217,7 +220,8 @@ impl App {
     fn take_problem(&mut self, ask: &Ask, problem: Problem) {
         match ask {
             Ask::Hover => self.state.drop.complete = true,
-            Ask::Starter | Ask::Cancel => {}
+            // Those of the room Compare were told to it.
+            Ask::Starter | Ask::Cancel | Ask::Judge | Ask::Answer(_) => {}
             Ask::Drop(_) => {
                 self.state.setup.problems.insert(card_of(&problem), problem);
                 self.state.room = Room::Setup;
@@ -263,6 +267,7 @@ impl App {
                 Ask::Train { run: Some(run) } => self.state.engine.lost_run = Some(run),
                 Ask::Train { run: None } => self.state.room = Room::Setup,
                 Ask::Export(_) => self.state.export.working = None,
+                Ask::Answer(_) => self.state.compare.answers.working = None,
                 // Asked again at once, it would perhaps break the next engine as well.
                 ask @ (Ask::Preview(_) | Ask::Preflight(_) | Ask::Path(_) | Ask::Drop(_)) => {
                     let problem = Problem::new(

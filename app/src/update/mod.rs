@@ -4,6 +4,7 @@
 //! before every frame, drains what has arrived within a budget, saves edits after a moment of quiet and
 //! asks for what the cards still need. Nothing here waits.
 
+mod compare;
 mod disk;
 mod inbox;
 mod project;
@@ -11,6 +12,7 @@ mod run;
 mod tables;
 mod write;
 
+pub use compare::{ask_hindrance, compare_data, judge_hindrance, playground_prompt};
 pub use run::export_run;
 pub use write::{command_line, export_out, target_hindrance};
 
@@ -192,6 +194,7 @@ impl App {
         if let Some(command) = self.perform_project(command)
             && let Some(command) = self.perform_view(ctx, command)
             && let Some(command) = self.perform_run(ctx, command)
+            && let Some(command) = self.perform_compare(command)
         {
             self.perform_export(command);
         }
@@ -291,6 +294,7 @@ impl App {
             rank_step: watch.scrub,
             site: watch.site.clone(),
             beside: watch.beside.clone(),
+            compare: self.compare_request(),
             plot_px: if watch.plot_px > 0 { watch.plot_px } else { PLOT_PX },
             language: self.state.language(),
         };

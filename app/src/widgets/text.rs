@@ -5,7 +5,9 @@
 
 use crate::theme::{Icon, Type};
 use egui::text::{LayoutJob, TextFormat, TextWrapping};
-use egui::{Align, Align2, Color32, Galley, Painter, Pos2, Rect, Response, Role, Sense, Ui, WidgetInfo, pos2, vec2};
+use egui::{
+    Align, Align2, Color32, Galley, Painter, Pos2, Rect, Response, Role, Sense, Stroke, Ui, WidgetInfo, pos2, vec2,
+};
 use std::sync::Arc;
 
 /// Gap between a value and the note behind it.
@@ -139,6 +141,39 @@ pub fn clipped_block(
     if elided {
         response.on_hover_text(text);
     }
+    size.y
+}
+
+/// Wrapped text with parts of it (in bytes) underlined; gives its height.
+pub fn marked_block(
+    ui: &mut Ui,
+    top_left: Pos2,
+    width: f32,
+    text: &str,
+    marks: &[std::ops::Range<usize>],
+    (colour, mark): (Color32, Color32),
+) -> f32 {
+    let kind = Type::Body;
+    let format = |underline: Stroke| TextFormat {
+        font_id: kind.font(),
+        color: colour,
+        line_height: Some(kind.line_height()),
+        underline,
+        ..TextFormat::default()
+    };
+    let mut job = LayoutJob::default();
+    job.wrap.max_width = width;
+    let mut at = 0;
+    for range in marks {
+        job.append(text.get(at..range.start).unwrap_or_default(), 0.0, format(Stroke::NONE));
+        job.append(text.get(range.clone()).unwrap_or_default(), 0.0, format(Stroke::new(1.5, mark)));
+        at = range.end;
+    }
+    job.append(text.get(at..).unwrap_or_default(), 0.0, format(Stroke::NONE));
+    let galley = ui.painter().layout_job(job);
+    let size = galley.size();
+    ui.painter().galley(top_left, galley, colour);
+    announce(ui, Rect::from_min_size(top_left, vec2(size.x.max(1.0), size.y)), text);
     size.y
 }
 

@@ -107,9 +107,13 @@ fn shortcuts_do_what_the_table_says() {
     let (_root, stage) = kit::stage();
     let mut window = kit::window(&stage, kit::SIZES[0], true);
     kit::open(&mut window, &stage);
-    for (key, room) in
-        [(Key::Num1, Room::Home), (Key::Num3, Room::Watch), (Key::Num4, Room::Export), (Key::Num2, Room::Setup)]
-    {
+    for (key, room) in [
+        (Key::Num1, Room::Home),
+        (Key::Num3, Room::Watch),
+        (Key::Num4, Room::Compare),
+        (Key::Num5, Room::Export),
+        (Key::Num2, Room::Setup),
+    ] {
         window.key_press_modifiers(Modifiers::COMMAND, key);
         window.run();
         assert_eq!(window.state().state.room, room);

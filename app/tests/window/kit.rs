@@ -590,7 +590,7 @@ pub(crate) fn snapshot(folder: &std::path::Path, view: RunView, held: bool) -> R
         runs,
         holder: held.then_some(4242),
         view: Some(Arc::new(view)),
-        problem: None,
+        ..RunsSnapshot::default()
     }
 }
 

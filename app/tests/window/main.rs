@@ -3,6 +3,8 @@
 
 mod beside;
 mod cards;
+mod compare;
+mod compared;
 mod drops;
 mod exports;
 mod german;

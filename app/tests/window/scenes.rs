@@ -1,5 +1,9 @@
 //! Every state of every room, as a person meets it: for pictures, and for tests over all of them.
 
+use crate::compared::{
+    compare_curves, compare_empty, compare_no_verdict, compare_rows, compare_settings, compare_tables, comparing,
+    playground, playground_blind, playground_empty,
+};
 use crate::kit;
 use egui_kittest::Harness;
 use egui_plot::PlotPoint;
@@ -60,6 +64,16 @@ scenes![
     failed,
     engine_gone,
     no_samples,
+    compare_empty,
+    compare_curves,
+    compare_tables,
+    compare_settings,
+    compare_no_verdict,
+    comparing,
+    compare_rows,
+    playground_empty,
+    playground,
+    playground_blind,
     export_empty,
     export_ready,
     export_no_gguf,

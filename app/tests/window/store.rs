@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 use temper::reader::events::EventKind;
-use temper::reader::{RunSource as _, RunsSnapshot, StoreReader, ViewRequest, XAxis};
+use temper::reader::{CompareRequest, RunSource as _, RunsSnapshot, StoreReader, ViewRequest, XAxis};
 use temper::texts::Language;
 use temper_protocol::{Act, Command, Event, project_file};
 use temper_store::{NewRun, ProjectLock, Store};
@@ -142,6 +142,32 @@ fn wishes_about_axis_and_range_are_answered() {
     let zoomed = watcher.wait(|snapshot| snapshot.view.as_ref().is_some_and(|view| view.request.steps.is_some()));
     let points = &zoomed.view.as_ref().expect("a view").lr;
     assert!(points.first().is_some_and(|point| point.x >= 59.0) && points.last().is_some_and(|point| point.x <= 81.0));
+}
+
+#[test]
+fn chosen_runs_come_with_their_curves_and_all_runs_with_their_settings() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let store = Store::open(folder.path()).expect("a store");
+    let (first, second) = (new_run(&store), new_run(&store));
+    for (run, steps) in [(first, 20), (second, 40)] {
+        let eval = Event::Eval { step: 0, split: "validation".to_owned(), loss: 3.1, best: false };
+        store.push_event(run, &eval).expect("written");
+        train(&store, run, 1..=steps);
+    }
+    let mut watcher = Watcher::new();
+    let compare = CompareRequest { runs: vec![second, 99, first], x: XAxis::Tokens };
+    watcher.reader.look(ViewRequest { compare, ..request(folder.path()) });
+    let snapshot = watcher.wait(|snapshot| !snapshot.compared.is_empty());
+    let curves: Vec<_> = snapshot.compared.iter().map(|run| (run.run, run.train.len(), run.validation.len())).collect();
+    assert_eq!(curves, [(second, 40, 1), (first, 20, 1)], "in the order of choosing, without what is not there");
+    let last = snapshot.compared[0].train.last().expect("points");
+    assert!((last.x - 12_000.0).abs() < 1e-6, "step 40 is at 12,000 tokens");
+    for run in [first, second] {
+        assert!(snapshot.settings[&run].contains(&("method.id".to_owned(), "lora".to_owned())));
+    }
+    watcher.reader.look(request(folder.path()));
+    let other = watcher.wait(|snapshot| snapshot.compared.is_empty());
+    assert_eq!(other.settings.len(), 2, "settings stay, they cost nothing more");
 }
 
 #[test]

@@ -1,0 +1,218 @@
+//! Losses of the chosen runs over each other, on steps, tokens or time; the same as a table and in a sentence.
+
+use super::{colour_of, explain, figure, marker_of};
+use crate::commands::UiCommand;
+use crate::format;
+use crate::plots::chart::{self, Chart, Curve};
+use crate::plots::ticks;
+use crate::reader::snapshot::value_at;
+use crate::reader::{ComparedRun, XAxis};
+use crate::rooms::watch::curves::{Swatch, readout_row};
+use crate::rooms::watch::{plot_places, x_label};
+use crate::rooms::{PanelCtx, scrolled};
+use crate::state::compare::CompareAct;
+use crate::texts::Text;
+use crate::theme::{Type, icons};
+use crate::widgets::rows::{self, Rows};
+use crate::widgets::{Button, choice, panel, text};
+use egui::{Align, Rect, Sense, Ui, pos2, vec2};
+use egui_plot::PlotPoint;
+
+const X_AXES: [(XAxis, Text); 3] =
+    [(XAxis::Step, k!("common-step")), (XAxis::Tokens, k!("common-tokens")), (XAxis::Time, k!("watch-x-time"))];
+
+/// A run and the curve of it that is shown.
+type Line<'a> = (u64, &'a [PlotPoint]);
+
+/// Shows the panel.
+pub fn curves_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
+    let compare = &cx.state.compare;
+    let title = if compare.validation { t!("compare-validation-loss") } else { t!("compare-train-loss") };
+    let (head, inside) = panel::titled(ui, cx.theme, rect, title, t!("common-nats"));
+    controls(cx, ui, head);
+    let chosen: Vec<u64> = cx.state.compared().iter().map(|row| row.run).collect();
+    let shown = |run: &&ComparedRun| chosen.contains(&run.run);
+    let points = |run: &ComparedRun| if compare.validation { run.validation.len() } else { run.train.len() };
+    let runs = cx.state.runs.compared.iter().filter(shown).filter(|run| points(run) > 0);
+    let lines: Vec<Line<'_>> = runs
+        .map(|run| (run.run, if compare.validation { run.validation.as_slice() } else { run.train.as_slice() }))
+        .collect();
+    if lines.is_empty() {
+        let words = if chosen.is_empty() { t!("compare-choose-lead") } else { t!("compare-no-curves-lead") };
+        explain(cx, ui, inside, icons::CHART_LINE, t!("compare-no-curves"), words);
+        return;
+    }
+    let sentence = sentence(compare.x, &lines);
+    if compare.curves_table {
+        table(cx, ui, inside, &lines);
+        return;
+    }
+    let (plot, column) = plot_places(rect, 32.0, 48.0, cx.compact);
+    plot_ui(cx, ui, (plot, column), &lines, &sentence);
+    let row = Rect::from_min_max(pos2(inside.left(), rect.bottom() - 26.0), pos2(inside.right(), rect.bottom() - 6.0));
+    text::data(ui, row, Align::Min, &sentence, Type::Body, cx.c().text2);
+}
+
+fn controls(cx: &PanelCtx<'_>, ui: &mut Ui, head: Rect) {
+    let compare = &cx.state.compare;
+    let table = Rect::from_min_size(pos2(head.right() - 20.0, head.top() + 4.0), vec2(20.0, 20.0));
+    let on = compare.curves_table;
+    let name = if on { t!("watch-show-curves") } else { t!("watch-show-table") };
+    if Button::icon_only(icons::TABLE, name).selected(on).show(ui, cx.theme, table).clicked() {
+        cx.send(UiCommand::Compare(CompareAct::CurvesTable(!on)));
+    }
+    let names: Vec<&str> = X_AXES.iter().map(|(_, name)| name.get()).collect();
+    let width = choice::segments_width(ui, &names, Type::Caption);
+    let x_place = Rect::from_min_size(pos2(table.left() - 8.0 - width, table.top()), vec2(width, 20.0));
+    let chosen = X_AXES.iter().position(|(axis, _)| *axis == compare.x);
+    let picked = choice::segments(ui, cx.theme, x_place, t!("watch-x-axis"), &names, chosen);
+    if let Some((axis, _)) = picked.and_then(|index| X_AXES.get(index)) {
+        cx.send(UiCommand::Compare(CompareAct::X(*axis)));
+    }
+    let names = [t!("watch-validation"), t!("watch-train")];
+    let width = choice::segments_width(ui, &names, Type::Caption);
+    let place = Rect::from_min_size(pos2(x_place.left() - 8.0 - width, table.top()), vec2(width, 20.0));
+    if place.left() < head.left() {
+        return;
+    }
+    let chosen = Some(usize::from(!compare.validation));
+    if let Some(index) = choice::segments(ui, cx.theme, place, t!("compare-which-loss"), &names, chosen) {
+        cx.send(UiCommand::Compare(CompareAct::Validation(index == 0)));
+    }
+}
+
+fn lowest(points: &[PlotPoint]) -> Option<PlotPoint> {
+    points.iter().filter(|point| point.y.is_finite()).min_by(|a, b| a.y.total_cmp(&b.y)).copied()
+}
+
+/// A place on the axis in words.
+fn at(axis: XAxis, place: f64) -> String {
+    let place = x_label(axis)(place);
+    match axis {
+        XAxis::Step => t!("compare-at-step", place = place),
+        XAxis::Tokens => t!("compare-at-tokens", place = place),
+        XAxis::Time => t!("compare-at-time", place = place),
+    }
+}
+
+/// Whose loss was the lowest, and where.
+fn sentence(axis: XAxis, lines: &[Line<'_>]) -> String {
+    let best = lines.iter().filter_map(|(run, points)| lowest(points).map(|point| (*run, point)));
+    match best.min_by(|a, b| a.1.y.total_cmp(&b.1.y)) {
+        Some((run, point)) => t!("compare-lowest", run = run, loss = format::nats(point.y), place = at(axis, point.x)),
+        None => String::new(),
+    }
+}
+
+fn plot_ui(cx: &PanelCtx<'_>, ui: &mut Ui, (plot, column): (Rect, Rect), lines: &[Line<'_>], sentence: &str) {
+    let c = cx.c();
+    let compare = &cx.state.compare;
+    let end = lines.iter().filter_map(|(_, points)| points.last()).map(|point| point.x).fold(1e-6, f64::max);
+    let x = compare.zoom.unwrap_or((0.0, end * 1.02));
+    let visible = |point: &&PlotPoint| point.x >= x.0 && point.x <= x.1;
+    let values = lines.iter().flat_map(|(_, points)| points.iter().filter(visible)).map(|point| point.y);
+    let y = ticks::range(values).unwrap_or((0.0, 1.0));
+    let names: Vec<String> = lines.iter().map(|(run, _)| t!("common-run", run = run)).collect();
+    let curves: Vec<Curve<'_>> = lines
+        .iter()
+        .zip(&names)
+        .map(|((run, points), name)| Curve {
+            name,
+            points,
+            colour: colour_of(cx.theme, *run),
+            width: 2.0,
+            dashed: false,
+        })
+        .collect();
+    let chart = Chart {
+        name: t!("compare-curves-plot"),
+        sentence,
+        x,
+        y,
+        y_ticks: 5,
+        y_values: &[],
+        log_y: false,
+        y_label: ticks::decimals,
+        x_labels: true,
+        x_label: x_label(compare.x),
+        curves: &curves,
+        behind: &[],
+    };
+    let shown = chart::show(ui, cx.theme, plot, &chart);
+    for (run, points) in lines {
+        if let Some(point) = lowest(points).filter(|point| visible(&point)) {
+            // A ring around the marker says that this is the lowest place.
+            let centre = shown.at(point.x, point.y);
+            ui.painter().circle(centre, 4.5, c.plot, egui::Stroke::new(1.5, colour_of(cx.theme, *run)));
+        }
+    }
+    if let Some(range) = shown.zoomed {
+        cx.send(UiCommand::Compare(CompareAct::Zoom(range)));
+    }
+    let reading = shown.hover.unwrap_or_else(|| x.1.min(end));
+    if let Some(hover) = shown.hover {
+        let place = shown.x(hover).round() + 0.5;
+        ui.painter().vline(place, shown.rect.y_range(), egui::Stroke::new(1.0, c.line2));
+    }
+    let mut readout = Rows::new(column);
+    text::data(ui, readout.next(20.0), Align::Min, &at(compare.x, reading), Type::Body, c.text2);
+    for ((run, points), name) in lines.iter().zip(&names) {
+        let value = value_at(points, reading).map_or_else(|| format::UNKNOWN.to_owned(), format::nats);
+        let swatch = Swatch::Line(colour_of(cx.theme, *run), marker_of(*run));
+        readout_row(ui, cx.theme, readout.next(20.0), swatch, name, &value);
+    }
+    readout.gap(4.0);
+    text::block(ui, pos2(column.left(), readout.y), column.width(), t!("compare-ring"), Type::Caption, c.text2);
+}
+
+fn table(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, lines: &[Line<'_>]) {
+    let c = cx.c();
+    let columns = [(0.0, 0.2), (0.2, 0.4), (0.4, 0.6), (0.6, 0.8), (0.8, 1.0)];
+    let names = [
+        t!("compare-col-run"),
+        t!("compare-first"),
+        t!("compare-lowest-loss"),
+        t!("compare-lowest-at"),
+        t!("compare-last"),
+    ];
+    let head = rect.with_max_y(rect.top() + 22.0);
+    rows::table_head(ui, cx.theme, head, 12.0);
+    for ((from, to), name) in columns.into_iter().zip(names) {
+        super::column_head(cx, ui, rows::column(head, from, to), name, from > 0.0);
+    }
+    scrolled(ui, rect.with_min_y(head.bottom()), "compared losses", |ui, area| {
+        let mut body = Rows::new(area);
+        for (run, points) in lines {
+            let row = body.next(24.0);
+            rows::underline(ui, cx.theme, row);
+            let name = t!("common-run", run = run);
+            super::swatch(ui, cx.theme, pos2(row.left(), row.center().y), *run);
+            let place = rows::column(row, 0.0, 0.2);
+            text::data(ui, place.with_min_x(place.left() + 22.0), Align::Min, &name, Type::Body, c.text);
+            let low = lowest(points);
+            let loss =
+                |point: Option<PlotPoint>| point.map_or_else(|| format::UNKNOWN.to_owned(), |at| format::nats(at.y));
+            let place = low.map_or_else(|| format::UNKNOWN.to_owned(), |point| x_label(cx.state.compare.x)(point.x));
+            let cells = [loss(points.first().copied()), loss(low), place, loss(points.last().copied())];
+            for ((from, to), cell) in columns.iter().skip(1).zip(&cells) {
+                figure(ui, rows::column(row, *from, *to), cell, c.text);
+            }
+        }
+        ui.allocate_rect(Rect::from_min_max(area.min, pos2(area.right(), body.y)), Sense::hover());
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sentence_names_the_lowest_loss_and_its_place() {
+        let low = [PlotPoint::new(0.0, 2.9), PlotPoint::new(350.0, 1.427), PlotPoint::new(1200.0, 1.474)];
+        let high = [PlotPoint::new(0.0, 2.9), PlotPoint::new(600.0, 1.446)];
+        let lines: [Line<'_>; 2] = [(5, high.as_slice()), (7, low.as_slice())];
+        let text = sentence(XAxis::Step, &lines);
+        assert_eq!(text, "Run 7 is lowest: 1.427 nats at step 350.");
+        assert_eq!(sentence(XAxis::Step, &[]), "");
+    }
+}

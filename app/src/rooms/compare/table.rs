@@ -1,0 +1,225 @@
+//! The table of the project's runs: sort by a column's head, filter, choose up to five.
+
+use super::swatch;
+use crate::commands::UiCommand;
+use crate::format;
+use crate::rooms::watch::head::word_of;
+use crate::rooms::{PanelCtx, scrolled};
+use crate::state::compare::{Column, CompareAct, MOST};
+use crate::theme::{Type, icons};
+use crate::widgets::button::{Weight, focus_ring};
+use crate::widgets::field::{self, Field};
+use crate::widgets::rows::{self, Rows};
+use crate::widgets::{Button, choice, panel, text};
+use egui::{Align, Rect, Role, Sense, Ui, WidgetInfo, pos2, vec2};
+use temper_store::RunRow;
+
+const ROW: f32 = 24.0;
+const COLUMNS: f32 = 22.0;
+const FOOT: f32 = 26.0;
+/// Place of check box and swatch.
+const MARKS: f32 = 52.0;
+/// Where each column ends, as a share of what is right of the marks.
+const ENDS: [f32; 8] = [0.10, 0.24, 0.37, 0.51, 0.66, 0.78, 0.89, 1.0];
+
+/// Height of the panel: some rows at once, the others by scrolling.
+pub fn height(cx: &PanelCtx<'_>) -> f32 {
+    let most = if cx.compact { 4 } else { 6 };
+    let shown = cx.state.runs.runs.len().clamp(2, most);
+    panel::HEAD + COLUMNS + shown as f32 * ROW + FOOT
+}
+
+fn cell(row: Rect, column: usize) -> Rect {
+    let right_of_marks = row.with_min_x(row.left() + MARKS);
+    let from = column.checked_sub(1).and_then(|before| ENDS.get(before)).copied().unwrap_or(0.0);
+    rows::column(right_of_marks, from, ENDS.get(column).copied().unwrap_or(1.0))
+}
+
+/// Shows the panel.
+pub fn table_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
+    let all = cx.state.runs.runs.len();
+    let chosen: Vec<u64> = cx.state.compared().iter().map(|row| row.run).collect();
+    let shown = cx.state.compare_table();
+    let note = t!("compare-chosen", n = all as u64, count = all, chosen = chosen.len(), most = MOST);
+    let (head, inside) = panel::titled(ui, cx.theme, rect, t!("compare-runs"), &note);
+    let copy = Rect::from_min_size(pos2(head.right() - 20.0, head.top() + 4.0), vec2(20.0, 20.0));
+    if Button::icon_only(icons::COPY, t!("compare-copy")).show(ui, cx.theme, copy).clicked() {
+        cx.send(UiCommand::Copy(csv(&shown), t!("compare-runs")));
+    }
+    filter(cx, ui, head.with_max_x(copy.left() - 8.0));
+    let columns = Rect::from_min_size(inside.min, vec2(inside.width(), COLUMNS));
+    rows::table_head(ui, cx.theme, columns, 12.0);
+    for (index, column) in Column::ALL.into_iter().enumerate() {
+        sort_head(cx, ui, cell(columns, index), column);
+    }
+    let foot = Rect::from_min_max(pos2(inside.left(), rect.bottom() - FOOT), pos2(inside.right(), rect.bottom()));
+    let body = Rect::from_min_max(pos2(inside.left(), columns.bottom()), pos2(inside.right(), foot.top()));
+    if shown.is_empty() {
+        hidden(cx, ui, body, all);
+    } else {
+        scrolled(ui, body, "compared runs", |ui, area| {
+            let mut lines = Rows::new(area);
+            for row in &shown {
+                run_row(cx, ui, lines.next(ROW), row, chosen.contains(&row.run));
+            }
+            ui.allocate_rect(Rect::from_min_max(area.min, pos2(area.right(), lines.y)), Sense::hover());
+        });
+    }
+    foot_ui(cx, ui, foot);
+}
+
+/// The table as comma-separated values, sorted and filtered as it is shown.
+fn csv(rows: &[&RunRow]) -> String {
+    let mut text = String::from("run,method,status,best_loss,forgetting,adapter_mib,tokens_per_sec,wall_secs\n");
+    for row in rows {
+        let RunRow { run, method, status, best_loss, forgetting, tokens_per_sec, wall_secs, .. } = row;
+        let mib = size_mib(row);
+        text.push_str(&format!(
+            "{run},{method},{status},{best_loss},{forgetting},{mib},{tokens_per_sec},{wall_secs}\n"
+        ));
+    }
+    text
+}
+
+fn filter(cx: &PanelCtx<'_>, ui: &mut Ui, head: Rect) {
+    let width = 220.0_f32.min(head.width());
+    let place = Rect::from_min_size(pos2(head.right() - width, head.top() + 3.0), vec2(width, 22.0));
+    let field = Field {
+        hint: t!("compare-filter-hint"),
+        icon: Some(icons::FUNNEL),
+        tooltip: t!("compare-filter-tip"),
+        ..Field::new(t!("compare-filter"), &cx.state.compare.filter)
+    };
+    if let Some(typed) = field::show(ui, cx.theme, place, field).changed {
+        cx.send(UiCommand::Compare(CompareAct::Filter(typed)));
+    }
+}
+
+/// What stands where the filter hides every run.
+fn hidden(cx: &PanelCtx<'_>, ui: &mut Ui, body: Rect, all: usize) {
+    let words = t!("compare-all-hidden", n = all as u64, count = all);
+    let row = Rect::from_min_size(body.min + vec2(0.0, 6.0), vec2(body.width(), 24.0));
+    let end = text::pieces(ui, row, &[text::Piece(&words, Type::Body, cx.c().text2)]);
+    let button = Button::new(t!("compare-show-all")).weight(Weight::Link).tooltip(t!("compare-show-all-tip"));
+    let place = Rect::from_min_size(pos2(end + 12.0, row.top()), vec2(button.width(ui), 24.0));
+    if button.show(ui, cx.theme, place).clicked() {
+        cx.send(UiCommand::Compare(CompareAct::Filter(String::new())));
+    }
+}
+
+/// The head of a column is the button that sorts by it.
+fn sort_head(cx: &PanelCtx<'_>, ui: &mut Ui, place: Rect, column: Column) {
+    let c = cx.c();
+    let compare = &cx.state.compare;
+    let sorted = compare.sort == column;
+    let words = column.name().get();
+    let response = ui.allocate_rect(place, Sense::click());
+    let name = match (sorted, compare.descending) {
+        (false, _) => t!("compare-sort", column = words),
+        (true, true) => t!("compare-sorted-down", column = words),
+        (true, false) => t!("compare-sorted-up", column = words),
+    };
+    response.widget_info(|| WidgetInfo::selected(Role::Button, true, sorted, &name));
+    let colour = if sorted || response.hovered() { c.text } else { c.text2 };
+    let align = if column.is_words() { Align::Min } else { Align::Max };
+    let painted = text::paint(ui.painter(), place.with_max_x(place.right() - 6.0), align, words, Type::Caption, colour);
+    if sorted {
+        let icon = if compare.descending { icons::CARET_DOWN } else { icons::CARET_UP };
+        let x = if column.is_words() { painted.right() + 8.0 } else { painted.left() - 8.0 };
+        text::icon(ui.painter(), pos2(x, place.center().y), icon, 12.0, c.text);
+    }
+    if response.has_focus() {
+        focus_ring(ui, cx.theme, place.shrink(2.0), 3.0);
+    }
+    if response.on_hover_text(t!("compare-sort-tip")).clicked() {
+        cx.send(UiCommand::Compare(CompareAct::Sort(column)));
+    }
+}
+
+/// The forgetting budget of a run, nats: its own, else that of the project as it is now.
+pub fn budget_of(cx: &PanelCtx<'_>, run: u64) -> f64 {
+    let own = cx.state.run_setting(run, "keep.budget_nats").and_then(|text| text.parse().ok());
+    own.unwrap_or(cx.state.draft.project.keep.budget_nats)
+}
+
+/// Size of a run's adapter, MiB: its numbers in four bytes each.
+pub fn size_mib(row: &RunRow) -> f64 {
+    row.trained_parameters as f64 * 4.0 / (1024.0 * 1024.0)
+}
+
+fn run_row(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, run: &RunRow, on: bool) {
+    let c = cx.c();
+    rows::underline(ui, cx.theme, row);
+    let name = t!("common-run", run = run.run);
+    let mark = row.with_max_x(row.left() + 20.0);
+    let response = choice::check_mark(ui, cx.theme, mark, &t!("compare-choose", run = name), on);
+    if response.on_hover_text(t!("compare-choose-tip", most = MOST)).clicked() {
+        cx.send(UiCommand::Compare(CompareAct::Choose(run.run, !on)));
+    }
+    swatch(ui, cx.theme, pos2(row.left() + 26.0, row.center().y), run.run);
+    let button = Button::new(&name).weight(Weight::Link).tooltip(t!("compare-watch-tip"));
+    let place = cell(row, 0);
+    let place = place.with_max_x(place.left() + button.width(ui));
+    if button.show(ui, cx.theme, place).clicked() {
+        cx.send(UiCommand::Watch(run.run));
+    }
+    let title = cx
+        .state
+        .methods
+        .iter()
+        .find(|card| card.id == run.method)
+        .map_or(run.method.as_str(), |card| card.title.as_str());
+    text::data(ui, cell(row, 1).with_max_x(cell(row, 1).right() - 6.0), Align::Min, title, Type::Body, c.text);
+    let status = cell(row, 2);
+    text::data(ui, status.with_max_x(status.right() - 6.0), Align::Min, word_of(cx.state, run), Type::Body, c.text2);
+    super::figure(ui, cell(row, 3), &format::nats(run.best_loss), c.text);
+    let over = run.forgetting > budget_of(cx, run.run);
+    let forgetting = cell(row, 4);
+    super::figure(ui, forgetting, &format::signed_nats(run.forgetting), if over { c.err } else { c.text });
+    if over {
+        let centre = pos2(forgetting.right() - 6.0 - 58.0, row.center().y);
+        text::icon(ui.painter(), centre, icons::WARNING, 14.0, c.err);
+        let place = Rect::from_center_size(centre, vec2(16.0, 16.0));
+        let response = ui.allocate_rect(place, Sense::hover());
+        response.widget_info(|| WidgetInfo::labeled(Role::Image, true, t!("compare-over-budget")));
+        response.on_hover_text(t!("compare-over-budget"));
+    }
+    let known = |value: f64, words: String| if value > 0.0 { words } else { format::UNKNOWN.to_owned() };
+    super::figure(ui, cell(row, 5), &known(size_mib(run), format!("{:.1}", size_mib(run))), c.text);
+    super::figure(ui, cell(row, 6), &known(run.tokens_per_sec, format::speed(run.tokens_per_sec)), c.text);
+    super::figure(ui, cell(row, 7), &known(run.wall_secs, format::duration(run.wall_secs)), c.text);
+}
+
+/// What the figures above are measured against.
+fn foot_ui(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect) {
+    let compared = cx.state.compared();
+    let known = compared.iter().find(|run| run.base_loss.is_finite());
+    let words = match known {
+        Some(run) => {
+            t!("compare-foot", base = format::nats(run.base_loss), budget = format::signed_nats(budget_of(cx, run.run)))
+        }
+        None => t!("compare-foot-none").to_owned(),
+    };
+    text::data(ui, row, Align::Min, &words, Type::Body, cx.c().text2);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_copied_table_has_a_line_a_run() {
+        let row = RunRow {
+            run: 7,
+            method: "lora".to_owned(),
+            status: "finished".to_owned(),
+            best_loss: 1.5,
+            forgetting: 0.25,
+            trained_parameters: 262_144,
+            ..RunRow::default()
+        };
+        let text = csv(&[&row]);
+        assert_eq!(text.lines().nth(1), Some("7,lora,finished,1.5,0.25,1,0,0"));
+        assert_eq!(text.lines().count(), 2);
+    }
+}

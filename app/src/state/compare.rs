@@ -1,0 +1,345 @@
+//! The room Compare: which runs are looked at and how; what the engine said about them stands in [`super::judged`], what
+//! they answered in [`super::answers`].
+
+use super::State;
+use super::answers::Answers;
+use super::judged::Judged;
+use crate::reader::XAxis;
+use crate::texts::Text;
+use std::cmp::Ordering;
+use temper_protocol::comparison::RowKind;
+use temper_store::RunRow;
+
+/// Most runs side by side.
+pub const MOST: usize = 5;
+/// Runs that are compared before anybody chose.
+const AT_FIRST: usize = 3;
+
+/// A column of the table of runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Column {
+    /// Number.
+    #[default]
+    Run,
+    /// Method.
+    Method,
+    /// How it ended.
+    Status,
+    /// Best validation loss.
+    Best,
+    /// Worst kept set minus base.
+    Forgetting,
+    /// Size of the adapter.
+    Size,
+    /// Tokens a second.
+    Speed,
+    /// Wall time.
+    Time,
+}
+
+impl Column {
+    /// All, from the left.
+    pub const ALL: [Self; 8] =
+        [Self::Run, Self::Method, Self::Status, Self::Best, Self::Forgetting, Self::Size, Self::Speed, Self::Time];
+
+    /// Its head.
+    #[must_use]
+    pub const fn name(self) -> Text {
+        match self {
+            Self::Run => k!("compare-col-run"),
+            Self::Method => k!("compare-col-method"),
+            Self::Status => k!("compare-col-status"),
+            Self::Best => k!("compare-col-best"),
+            Self::Forgetting => k!("compare-col-forgetting"),
+            Self::Size => k!("compare-col-size"),
+            Self::Speed => k!("compare-col-speed"),
+            Self::Time => k!("compare-col-time"),
+        }
+    }
+
+    /// Whether its cells are words, at the left.
+    #[must_use]
+    pub const fn is_words(self) -> bool {
+        matches!(self, Self::Run | Self::Method | Self::Status)
+    }
+
+    fn value(self, row: &RunRow) -> f64 {
+        match self {
+            Self::Run | Self::Method | Self::Status => row.run as f64,
+            Self::Best => row.best_loss,
+            Self::Forgetting => row.forgetting,
+            Self::Size => row.trained_parameters as f64,
+            Self::Speed => row.tokens_per_sec,
+            Self::Time => row.wall_secs,
+        }
+    }
+
+    fn order(self, a: &RunRow, b: &RunRow) -> Ordering {
+        match self {
+            Self::Method => a.method.cmp(&b.method),
+            Self::Status => a.status.cmp(&b.status),
+            _ => self.value(a).total_cmp(&self.value(b)),
+        }
+    }
+}
+
+/// What stands under the table of runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Part {
+    /// Curves of the chosen runs.
+    #[default]
+    Curves,
+    /// Loss over forgetting; beside the curves where there is room.
+    Tradeoff,
+    /// Settings.
+    Settings,
+    /// Verdict and rows.
+    Rows,
+    /// Playground.
+    Ask,
+}
+
+impl Part {
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Curves => t!("compare-curves"),
+            Self::Tradeoff => t!("compare-tradeoff"),
+            Self::Settings => t!("compare-settings"),
+            Self::Rows => t!("compare-rows"),
+            Self::Ask => t!("compare-ask"),
+        }
+    }
+}
+
+/// What a person does in the room.
+#[derive(Debug, Clone, PartialEq)]
+pub enum CompareAct {
+    /// Chooses a run, or not any more.
+    Choose(u64, bool),
+    /// Sorts by a column; once more turns the order round.
+    Sort(Column),
+    /// Text in the filter.
+    Filter(String),
+    /// What stands under the table.
+    Part(Part),
+    /// Horizontal axis of the curves.
+    X(XAxis),
+    /// Visible part of that axis; all when none.
+    Zoom(Option<(f64, f64)>),
+    /// Curves of validation, or of training.
+    Validation(bool),
+    /// The curves as a table.
+    CurvesTable(bool),
+    /// The trade-off as a table.
+    TradeoffTable(bool),
+    /// Only settings that differ.
+    Differences(bool),
+    /// Data file or probe set.
+    Data(String),
+    /// Most rows.
+    RowCount(usize),
+    /// Compares the chosen runs on the data.
+    Judge,
+    /// Rows of a kind, or all.
+    Kind(Option<RowKind>),
+    /// Whose kinds are meant, by place among the runs.
+    KindsOf(usize),
+    /// Prompt.
+    Prompt(String),
+    /// Whether it goes through the chat template.
+    Chat(bool),
+    /// Asks the base and the chosen runs.
+    AskAll,
+    /// Names are hidden until a vote.
+    Blind(bool),
+    /// The answer at this place is the best; nothing when none is.
+    Vote(Option<usize>),
+    /// Forgets all votes.
+    ForgetVotes,
+}
+
+/// The room Compare.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Compare {
+    /// Chosen runs in the order of choosing; the newest few before anybody chose.
+    pub chosen: Option<Vec<u64>>,
+    /// Column that the table is sorted by.
+    pub sort: Column,
+    /// Largest first.
+    pub descending: bool,
+    /// Text in the filter.
+    pub filter: String,
+    /// What stands under the table.
+    pub part: Part,
+    /// Horizontal axis of the curves.
+    pub x: XAxis,
+    /// Visible part of that axis; all when none.
+    pub zoom: Option<(f64, f64)>,
+    /// Curves of validation instead of training.
+    pub validation: bool,
+    /// The curves as a table.
+    pub curves_table: bool,
+    /// The trade-off as a table.
+    pub tradeoff_table: bool,
+    /// Only settings that differ.
+    pub differences: bool,
+    /// Verdict and rows.
+    pub judged: Judged,
+    /// Playground.
+    pub answers: Answers,
+}
+
+impl Default for Compare {
+    fn default() -> Self {
+        Self {
+            chosen: None,
+            sort: Column::Run,
+            descending: true,
+            filter: String::new(),
+            part: Part::default(),
+            x: XAxis::default(),
+            zoom: None,
+            validation: true,
+            curves_table: false,
+            tradeoff_table: false,
+            differences: true,
+            judged: Judged::default(),
+            answers: Answers::default(),
+        }
+    }
+}
+
+impl State {
+    /// The chosen runs that are there, in the order of choosing.
+    #[must_use]
+    pub fn compared(&self) -> Vec<&RunRow> {
+        let runs = &self.runs.runs;
+        match &self.compare.chosen {
+            Some(chosen) => chosen.iter().filter_map(|run| runs.iter().find(|row| row.run == *run)).collect(),
+            None => runs.iter().filter(|row| row.steps > 0).take(AT_FIRST).collect(),
+        }
+    }
+
+    /// The chosen runs that left an adapter.
+    #[must_use]
+    pub fn compared_adapters(&self) -> Vec<&RunRow> {
+        self.compared().into_iter().filter(|row| row.adapter.is_some() && !row.is_active()).collect()
+    }
+
+    /// The table's runs: those that the filter lets through, sorted.
+    #[must_use]
+    pub fn compare_table(&self) -> Vec<&RunRow> {
+        let words: Vec<String> = self.compare.filter.to_lowercase().split_whitespace().map(str::to_owned).collect();
+        let shown = |row: &&RunRow| {
+            let name = t!("common-run", run = row.run).to_lowercase();
+            let all = [name.as_str(), &row.method, crate::reader::words::status(&row.status)].join(" ").to_lowercase();
+            words.iter().all(|word| all.contains(word.as_str()))
+        };
+        let mut rows: Vec<&RunRow> = self.runs.runs.iter().filter(shown).collect();
+        let (column, descending) = (self.compare.sort, self.compare.descending);
+        rows.sort_by(|a, b| {
+            // What is not known stands last in either order.
+            let unknown = |row: &RunRow| column.value(row).is_nan();
+            let order = if descending { column.order(b, a) } else { column.order(a, b) };
+            unknown(a).cmp(&unknown(b)).then(order).then(b.run.cmp(&a.run))
+        });
+        rows
+    }
+
+    /// A setting of a run by its dotted key, as its project file says it.
+    #[must_use]
+    pub fn run_setting(&self, run: u64, key: &str) -> Option<&str> {
+        let settings = self.runs.settings.get(&run)?;
+        settings.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
+    }
+
+    /// The model that the chosen runs were trained from; why they cannot be compared when it is not one.
+    ///
+    /// # Errors
+    /// A sentence for a person.
+    pub fn compared_base(&self) -> Result<String, &'static str> {
+        let rows = self.compared_adapters();
+        let mut bases: Vec<String> = rows
+            .iter()
+            .map(|row| self.run_setting(row.run, "model.path").unwrap_or(&self.draft.project.model.path))
+            .map(|path| self.draft.resolve(path))
+            .collect();
+        bases.dedup();
+        match bases.as_slice() {
+            [] => Err(t!("compare-no-adapter")),
+            [base] => Ok(base.clone()),
+            _ => Err(t!("compare-other-bases")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::Places;
+    use crate::reader::RunsSnapshot;
+    use crate::state::Clock;
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    fn state() -> State {
+        let places = Places { config: PathBuf::new(), data: PathBuf::new(), projects: PathBuf::new() };
+        let mut state = State::new(places, Clock::Fixed(0));
+        let row = |run: u64, method: &str, best_loss: f64| RunRow {
+            run,
+            method: method.to_owned(),
+            status: "finished".to_owned(),
+            steps: 10,
+            best_loss,
+            adapter: (run != 2).then(|| PathBuf::from("a")),
+            ..RunRow::default()
+        };
+        let runs = vec![row(4, "dora", 1.5), row(3, "lora", f64::NAN), row(2, "lora", 1.4), row(1, "ia3", 1.6)];
+        state.runs = Arc::new(RunsSnapshot { runs, ..RunsSnapshot::default() });
+        state
+    }
+
+    fn numbers(rows: &[&RunRow]) -> Vec<u64> {
+        rows.iter().map(|row| row.run).collect()
+    }
+
+    #[test]
+    fn the_table_is_sorted_and_what_is_not_known_stands_last() {
+        let mut state = state();
+        assert_eq!(numbers(&state.compare_table()), [4, 3, 2, 1], "newest first");
+        state.compare.sort = Column::Best;
+        state.compare.descending = false;
+        assert_eq!(numbers(&state.compare_table()), [2, 4, 1, 3]);
+        state.compare.descending = true;
+        assert_eq!(numbers(&state.compare_table()), [1, 4, 2, 3]);
+        state.compare.filter = "LORA run".to_owned();
+        assert_eq!(numbers(&state.compare_table()), [2, 3]);
+    }
+
+    #[test]
+    fn the_newest_runs_are_compared_until_somebody_chooses() {
+        let mut state = state();
+        assert_eq!(numbers(&state.compared()), [4, 3, 2]);
+        assert_eq!(numbers(&state.compared_adapters()), [4, 3]);
+        state.compare.chosen = Some(vec![1, 9, 2]);
+        assert_eq!(numbers(&state.compared()), [1, 2], "in the order of choosing, without what is gone");
+    }
+
+    #[test]
+    fn runs_of_different_bases_are_not_compared() {
+        let mut state = state();
+        state.draft.project.model.path = "/m".to_owned();
+        assert_eq!(state.compared_base(), Ok("/m".to_owned()));
+        let mut runs = (*state.runs).clone();
+        let other = vec![("model.path".to_owned(), "/n".to_owned())];
+        runs.settings.insert(3, Arc::new(other));
+        state.runs = Arc::new(runs);
+        assert!(state.compared_base().is_err());
+        state.compare.chosen = Some(vec![3]);
+        assert_eq!(state.compared_base(), Ok("/n".to_owned()));
+        state.compare.chosen = Some(Vec::new());
+        assert!(state.compared_base().is_err(), "nothing to compare");
+    }
+}
