@@ -1,7 +1,7 @@
 //! Snapshots: what is trained, as of many steps of a run, so that a person can go back and ask the adapter of any of them.
 //!
 //! ```text
-//! <run>/snapshots/step-00000120.snapshot      see [`file`]
+//! <run>/snapshots/step-00000120.snapshot      see file.rs
 //! ```
 //!
 //! Place in the data flow: the run takes one every so many steps; `generate`, `eval` and `compare` read the nearest one at
