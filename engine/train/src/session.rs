@@ -302,8 +302,9 @@ fn open_snapshots(
     let every = snapshots::interval(elements, total_steps, budget_mib);
     if every.is_none() && budget_mib > 0 {
         let text = format!(
-            "no snapshots are taken: two of them would take more than the {budget_mib} MiB that train.snapshot_mib allows; \
-             only checkpoints can be looked at again"
+            "no snapshots are taken: fewer than {} fit into the {budget_mib} MiB that train.snapshot_mib allows; only \
+             checkpoints can be looked at again",
+            snapshots::LEAST
         );
         watch.warn("snapshots", text);
     }

@@ -166,7 +166,7 @@ pub(super) fn decode(path: &Path, file: &Whole, before: Option<&Frame>) -> Resul
     decoder.read_exact(&mut length).map_err(|error| damaged(path, error))?;
     let mut json = Vec::new();
     let length = u64::from_le_bytes(length);
-    decoder.by_ref().take(length).read_to_end(&mut json).map_err(|error| damaged(path, error))?;
+    Read::by_ref(&mut decoder).take(length).read_to_end(&mut json).map_err(|error| damaged(path, error))?;
     let Contents { meta, tensors }: Contents<Meta, Vec<Entry>> =
         serde_json::from_slice(&json).map_err(|error| damaged(path, error))?;
     if meta.state.step != file.head.step {

@@ -33,6 +33,8 @@ use temper_protocol::Problem;
 
 /// Most snapshots that a run aims at: more are hardly told apart along a curve.
 pub const MOST: u64 = 64;
+/// Fewer are not worth the copy of everything trained that a run holds for them.
+pub const LEAST: u64 = 4;
 /// Every so many snapshots one stands alone, so that none is read through a longer chain.
 const ALONE_EVERY: u64 = 16;
 /// What a snapshot takes on disk as a share of its values in f32, as measured on adapters of language models.
@@ -180,11 +182,11 @@ fn expected(elements: usize, budget_mib: u64) -> u64 {
     ((budget_mib as f64 * MIB / one) as u64).min(MOST)
 }
 
-/// Steps between the snapshots of a run; none where not even two fit.
+/// Steps between the snapshots of a run; none where fewer than [`LEAST`] fit.
 #[must_use]
 pub fn interval(elements: usize, total_steps: u64, budget_mib: u64) -> Option<u64> {
     let count = expected(elements, budget_mib);
-    (count >= 2).then(|| total_steps.div_ceil(count).max(1))
+    (count >= LEAST).then(|| total_steps.div_ceil(count).max(1))
 }
 
 /// Disk that the snapshots of a run are expected to take, MiB.

@@ -251,7 +251,8 @@ fn the_interval_follows_from_the_disk() {
     // 4.9 million numbers are 18.7 MiB, a snapshot 14: 36 of them.
     assert_eq!(interval(4_900_000, 1200, 512), Some(34));
     assert_eq!(interval(4_900_000, 1200, 0), None);
-    assert_eq!(interval(4_900_000, 1200, 20), None, "not even two fit");
+    assert_eq!(interval(4_900_000, 1200, 50), None, "three fit");
+    assert_eq!(interval(4_900_000, 1200, 60), Some(300));
     assert_eq!(interval(4_900_000, 10, 512), Some(1));
     assert_eq!(interval(10_000, 1200, 512), Some(19), "never more than is of use");
     assert_eq!(interval(1_000_000_000, 1200, 512), None, "whole models are not copied");

@@ -142,7 +142,7 @@ fn what_was_learnt_before_going_back_is_no_part_of_the_run() {
 }
 
 #[test]
-fn none_are_kept_where_none_are_wanted_or_two_do_not_fit_and_the_run_is_the_same() {
+fn none_are_kept_where_none_are_wanted_or_few_fit_and_the_run_is_the_same() {
     let fixture = Fixture::new();
     let with = fixture.request(fixture.project(), "with");
     run(&with);
