@@ -150,9 +150,8 @@ fn prepared(
     seed: u64,
     stats: &BTreeMap<String, Arc<LayerStats>>,
 ) -> Result<Vec<SlotAdapter>> {
-    let prepare = |(site, slots): &(&LinearSite, &Slots)| {
-        site.prepare(slots, seed, stats.get(site.name()).map(|stats| &**stats))
-    };
+    let prepare =
+        |(site, slots): &(&LinearSite, &Slots)| site.prepare(slots, seed, stats.get(site.name()).map(|stats| &**stats));
     Ok(at_once(wanted, AT_ONCE_BYTES, |(site, _)| bytes_of(site), prepare)?)
 }
 

@@ -6,8 +6,8 @@ use crate::guard::Verdict;
 use crate::keep::MOST_ROLL_BACKS;
 use crate::phases::Phase;
 use crate::run::Run;
-use crate::state::STATE_SCHEMA;
 use crate::snapshots::Frame;
+use crate::state::STATE_SCHEMA;
 use crate::tensor_file::Tensors;
 use candle_core::Tensor;
 use std::collections::BTreeMap;
@@ -83,12 +83,8 @@ impl Run<'_> {
         // Before step 1 nothing is forgotten.
         let within = (step == 0 || keep.measured_step == step).then_some(!keep.exceeded);
         let memory = self.memory(|_| true)?;
-        let parts = Parts {
-            meta: self.meta(within),
-            weights: &self.attached.params,
-            optimiser: &self.optimiser,
-            memory,
-        };
+        let parts =
+            Parts { meta: self.meta(within), weights: &self.attached.params, optimiser: &self.optimiser, memory };
         let (path, bytes) = self.checkpoints.write(parts)?;
         self.saved = Some(step);
         if let Some(within) = within {

@@ -292,12 +292,7 @@ fn assemble<'a>(
 }
 
 /// The snapshots of the run, which goes on behind those that are there.
-fn open_snapshots(
-    request: &TrainRequest,
-    elements: usize,
-    total_steps: u64,
-    watch: &Watch<'_>,
-) -> Result<Snapshots> {
+fn open_snapshots(request: &TrainRequest, elements: usize, total_steps: u64, watch: &Watch<'_>) -> Result<Snapshots> {
     let budget_mib = request.project.train.snapshot_mib;
     let every = snapshots::interval(elements, total_steps, budget_mib);
     if every.is_none() && budget_mib > 0 {

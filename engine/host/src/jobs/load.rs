@@ -148,7 +148,8 @@ fn state_of(run_dir: &Path, step: u64) -> Result<(u64, PathBuf), Problem> {
         return Ok(found);
     }
     let first = Checkpoints::existing(run_dir).steps().into_iter().chain(snapshots::steps(run_dir)).min();
-    let action = first.map_or_else(|| "give a run that has trained".to_owned(), |first| format!("the first is {first}"));
+    let action =
+        first.map_or_else(|| "give a run that has trained".to_owned(), |first| format!("the first is {first}"));
     let what = format!("the run kept nothing of step {step} or before");
     Err(Problem::new(Code::NotFound, what, run_dir.display().to_string(), action))
 }

@@ -204,7 +204,10 @@ fn a_project_goes_from_nothing_to_a_certificate() {
             .ask(Command::Generate { project: Some(project.clone()), model, prompt, chat: true, limits })
             .expect("answers");
         let expected = format!("model + run 1 at step {kept}");
-        assert!(matches!(events.last(), Some(Event::Text { source, .. }) if *source == expected), "{asked}: {events:#?}");
+        assert!(
+            matches!(events.last(), Some(Event::Text { source, .. }) if *source == expected),
+            "{asked}: {events:#?}"
+        );
     }
 
     let events = bench

@@ -136,9 +136,7 @@ fn compress(behind: Vec<u8>, json: &[u8], bits: &[u32], old: Option<&[u32]>) -> 
 /// A file that cannot be read, is no snapshot or does not match its hash.
 pub(super) fn read(path: &Path) -> Result<Whole> {
     let bytes = fs::read(path).map_err(|error| TrainError::io(path, error))?;
-    let number = |at: usize| {
-        bytes.get(at..at + 8).and_then(|part| part.try_into().ok()).map(u64::from_le_bytes)
-    };
+    let number = |at: usize| bytes.get(at..at + 8).and_then(|part| part.try_into().ok()).map(u64::from_le_bytes);
     if bytes.get(..8) != Some(MAGIC.as_slice()) {
         return Err(damaged(path, "it does not begin as one"));
     }

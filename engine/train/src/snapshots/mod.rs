@@ -247,8 +247,13 @@ impl Snapshots {
     /// A folder that cannot be read or written.
     pub fn open(run_dir: &Path, budget_mib: u64, every: u64) -> Result<(Self, Vec<String>)> {
         let folder = run_dir.join(FOLDER);
-        let mut open =
-            Self { folder, budget_bytes: budget_mib.saturating_mul(1 << 20), every, sizes: BTreeMap::new(), last: None };
+        let mut open = Self {
+            folder,
+            budget_bytes: budget_mib.saturating_mul(1 << 20),
+            every,
+            sizes: BTreeMap::new(),
+            last: None,
+        };
         let mut notes = Vec::new();
         if !open.folder.exists() {
             return Ok((open, notes));

@@ -67,9 +67,7 @@ fn opened(run_dir: &Path, budget_bytes: u64) -> (Snapshots, Vec<String>) {
 fn files(run_dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = fs::read_dir(run_dir.join(FOLDER)).expect("lists").flatten();
     entries
-        .map(|entry| {
-            (entry.file_name().to_string_lossy().into_owned(), fs::read(entry.path()).expect("reads"))
-        })
+        .map(|entry| (entry.file_name().to_string_lossy().into_owned(), fs::read(entry.path()).expect("reads")))
         .collect()
 }
 
@@ -104,7 +102,10 @@ fn parts_are_found_by_name_with_their_shapes() {
     let (trained, remembered) = (read.part(true), read.part(false));
     assert_eq!(trained.names().expect("names").len(), 2);
     let b = trained.tensor("layers.0.q.b").expect("there");
-    assert_eq!((b.dims(), b.get(2).and_then(|row| row.to_vec1::<f32>()).expect("row")[9]), (&[3, 10][..], 3.0 * 1e-3 * 29.0));
+    assert_eq!(
+        (b.dims(), b.get(2).and_then(|row| row.to_vec1::<f32>()).expect("row")[9]),
+        (&[3, 10][..], 3.0 * 1e-3 * 29.0)
+    );
     let mask = remembered.tensor("mask.layers.0.q.a").and_then(|mask| Ok(mask.to_vec1::<f32>()?)).expect("mask");
     assert_eq!(mask.iter().map(|value| value.to_bits()).collect::<Vec<_>>(), [1.0f32, 0.0, -0.0].map(f32::to_bits));
     let problem = Problem::from(trained.tensor("mask.layers.0.q.a").expect_err("not trained"));

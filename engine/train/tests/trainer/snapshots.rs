@@ -61,7 +61,10 @@ fn a_snapshot_is_the_state_of_its_step_for_methods_that_move_and_those_that_do_n
     let cases: [(&str, &[(&str, Value)]); 11] = [
         ("lora", &[("rank", Value::Integer(4))]),
         ("pissa", &[("rank", Value::Integer(4))]),
-        ("adalora", &[("init_rank", Value::Integer(6)), ("rank", Value::Integer(3)), ("every_steps", Value::Integer(2))]),
+        (
+            "adalora",
+            &[("init_rank", Value::Integer(6)), ("rank", Value::Integer(3)), ("every_steps", Value::Integer(2))],
+        ),
         ("increlora", &[("rank", Value::Integer(2)), ("top", Value::Integer(3)), ("every_steps", Value::Integer(3))]),
         ("lora-pro", &[]),
         ("diffora", &[("rank", Value::Integer(3)), ("search_share", Value::Number(0.7))]),
@@ -85,7 +88,8 @@ fn a_snapshot_is_the_state_of_its_step_for_methods_that_move_and_those_that_do_n
 fn a_run_with_breaks_or_a_kill_keeps_the_same_bytes() {
     let fixture = Fixture::new();
     let project = || {
-        let settings = [("init_rank", Value::Integer(6)), ("rank", Value::Integer(3)), ("every_steps", Value::Integer(2))];
+        let settings =
+            [("init_rank", Value::Integer(6)), ("rank", Value::Integer(3)), ("every_steps", Value::Integer(2))];
         let mut project = project(&fixture, "adalora", &settings);
         // Less than a snapshot of every step takes.
         project.train.snapshot_mib = 1;
