@@ -88,7 +88,7 @@ pub fn attach_on(model: &mut Model, project: &Project, batches: &mut Batches<'_>
         plan.notes.push(spread);
     }
     let planned_ranks = planned_ranks(&plan.adapters);
-    let spectra = spectra(model, &plan.adapters, seed)?;
+    let spectra = spectra(|name| model.site(name), &plan.adapters, seed)?;
     set_ranks(&mut plan.adapters, |name, _, _| Ok(spectra.get(name).cloned().unwrap_or_default()))?;
     put_on(model, &mut plan.adapters, seed, batches)?;
     model.insert_all(&plan.insertions, seed)?;
@@ -127,12 +127,16 @@ pub fn attach_on(model: &mut Model, project: &Project, batches: &mut Batches<'_>
 }
 
 /// Leading singular values of the weights that rules of the plan look at, and the sum of the squares of all, by site.
-fn spectra(model: &Model, plan: &[(String, Slots)], seed: u64) -> Result<BTreeMap<String, (Vec<f64>, f64)>> {
+pub(crate) fn spectra<'a>(
+    site: impl Fn(&str) -> Option<&'a LinearSite>,
+    plan: &[(String, Slots)],
+    seed: u64,
+) -> Result<BTreeMap<String, (Vec<f64>, f64)>> {
     let wanted: Vec<(&LinearSite, &Slots, usize)> = plan
         .iter()
         .zip(values_wanted(plan))
         .filter(|(_, count)| *count > 0)
-        .filter_map(|((name, slots), count)| Some((model.site(name)?, slots, count)))
+        .filter_map(|((name, slots), count)| Some((site(name)?, slots, count)))
         .collect();
     let bytes = |(site, ..): &(&LinearSite, &Slots, usize)| bytes_of(site);
     let found = at_once(&wanted, AT_ONCE_BYTES, bytes, |(site, slots, count)| site.spectrum(slots, *count, seed))?;
@@ -145,7 +149,7 @@ fn bytes_of(site: &LinearSite) -> usize {
 }
 
 /// The adapters of `wanted`, in their order, each made from what was seen of its layer.
-fn prepared(
+pub(crate) fn prepared(
     wanted: &[(&LinearSite, &Slots)],
     seed: u64,
     stats: &BTreeMap<String, Arc<LayerStats>>,
