@@ -1,6 +1,7 @@
 //! The adapter as of any step: what runs keep of themselves between checkpoints.
 
 use crate::fixture::{Fixture, bytes_at, resumed, run, run_with, steps, warnings};
+use crate::limits::forgetful;
 use std::collections::BTreeMap;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -94,7 +95,6 @@ fn a_run_with_breaks_or_a_kill_keeps_the_same_bytes() {
         // Less than a snapshot of every step takes.
         project.train.snapshot_mib = 1;
         project.train.checkpoint_steps = 3;
-        project.train.eval_steps = 7;
         project
     };
     fixture.configure(&[("hidden_size", 128), ("intermediate_size", 256), ("head_dim", 32)]);
@@ -129,12 +129,7 @@ fn a_run_with_breaks_or_a_kill_keeps_the_same_bytes() {
 #[test]
 fn what_was_learnt_before_going_back_is_no_part_of_the_run() {
     let fixture = Fixture::new();
-    let mut project = fixture.project();
-    project.train.lr_peak = 0.5;
-    project.keep.budget_nats = 1e-3;
-    project.keep.every_steps = 2;
-    project.keep.on_exceed = "roll-back".to_owned();
-    let request = fixture.request(project, "back");
+    let request = fixture.request(forgetful(&fixture, "roll-back"), "back");
     let (outcome, events) = run(&request);
     assert_eq!(outcome.status, RunStatus::Finished, "{:?}", outcome.problem);
     assert!(warnings(&events).contains(&"rolled_back"));
