@@ -2,7 +2,7 @@
 //!
 //! Place in the data flow: `assets/texts/<language>/*.ftl` hold every text under a key; panels ask for one with
 //! [`t!`](crate::t) and get words. [`catalogue`] knows the keys while the program is compiled, so that a key or an
-//! argument that is not there does not compile; [`table`] holds the texts as they are handed out.
+//! argument that is not there does not compile; `table` holds the texts as they are handed out.
 //!
 //! A text without arguments is resolved once for each language and handed out as it lies there: no allocation, no lock,
 //! one index into a table. A text with arguments is one `String`, as `format!` would make it, also where it has a form

@@ -255,8 +255,23 @@ impl File {
         let whole = self.ending(".lokr_w1").into_keys();
         let modules: BTreeSet<String> = whole.chain(self.ending(".lokr_w1_a").into_keys()).collect();
         let modules: Vec<String> = modules.into_iter().collect();
-        let mut values = vec![self.targets(modules.clone())?];
-        values.extend(self.one_rank(&modules)?);
+        // A layer whose sides are both whole has no rank of its own: its entry only makes up the scale.
+        let thin = self.ending(".lokr_w1_b").into_values().chain(self.ending(".lokr_w2_b").into_values());
+        let thin: Vec<f64> = thin.filter_map(|shape| shape.first().map(|rank| *rank as f64)).collect();
+        let ranks = self.patterns("rank_pattern", "r")?;
+        let alphas = self.patterns("alpha_pattern", "alpha")?;
+        let rank = if thin.is_empty() {
+            modules.iter().map(|module| ranks.value(module)).fold(1.0, f64::max)
+        } else {
+            self.same("the rank", thin)?
+        };
+        let scale = |module: &String| (alphas.value(module) / ranks.value(module)) as f32;
+        let scale = self.same("the scale", modules.iter().map(scale))?;
+        let mut values = vec![
+            self.targets(modules)?,
+            ("rank", Value::Integer(rank as i64)),
+            ("alpha", Value::Number(f64::from(scale) * rank)),
+        ];
         values.push(("decompose_factor", Value::Integer(self.number("decompose_factor", -1.0) as i64)));
         values.push(("decompose_both", Value::Flag(self.flag("decompose_both"))));
         Ok(("lokr", values))

@@ -89,7 +89,7 @@ task's folders on the base.
 
 ## What it costs
 Until the choice as much memory as full training of the chosen layers, 12 bytes a number beside the base and 4 more for the
-ranking; afterwards next to nothing. Layers run outside the fused path.
+ranking; afterwards next to nothing.
 
 ## When to use it
 For changes that are to be put together, or that are sparse by nature. Measured on a layer of 64 x 64, means of three seeds:

@@ -92,7 +92,8 @@ grown larger than the largest was at the start stay as they are, and the rest go
 ## What it costs
 share · in · out trained numbers per layer with as many moments, and their places. The pull to low rank decomposes a whole
 weight once a step: a fraction of a second for a model of 135 million parameters, many seconds for layers of several
-thousand, where 0 is the better choice. Layers run outside the fused path.
+thousand, where 0 is the better choice. The entries go into the rows of the weight on their way into the product; each
+one's gradient is a sum over all tokens.
 
 ## When to use it
 When what the model knows should stay: all other entries keep their bits. Measured on a layer of 64 x 64 after 300 steps,

@@ -475,7 +475,9 @@ mod tests {
     fn the_strongest_features_are_those_of_the_largest_mean_square() {
         let mut rows = inputs(40);
         // The last feature swings about zero, further than the others are away from it.
-        rows.chunks_mut(FEATURES).enumerate().for_each(|(at, row)| row[FEATURES - 1] = if at % 2 == 0 { 9.0 } else { -9.0 });
+        rows.chunks_mut(FEATURES)
+            .enumerate()
+            .for_each(|(at, row)| row[FEATURES - 1] = if at % 2 == 0 { 9.0 } else { -9.0 });
         rows.chunks_mut(FEATURES).for_each(|row| row[4] *= 2.0);
         let LayerStats::Energy(energies) = streamed(Gather::Energy, &rows, 7) else { panic!("no energies") };
         assert_eq!((energies.count(), energies.strongest(2)), (40, vec![4, FEATURES as u32 - 1]));

@@ -132,7 +132,8 @@ pub fn prepare(request: &TrainRequest, starts: Starts, watch: &Watch<'_>) -> Res
     let mut warnings = Vec::new();
     warnings.extend(how_held(&model).map(|text| ("base".to_owned(), text)));
     if let Some(beneath) = &request.beneath {
-        let text = format!("frozen on the base: {}; what they do is part of what is measured as the base", beneath.names);
+        let text =
+            format!("frozen on the base: {}; what they do is part of what is measured as the base", beneath.names);
         warnings.push(("adapters".to_owned(), text));
     }
     let context = model.config.context();

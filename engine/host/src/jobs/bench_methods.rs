@@ -309,7 +309,7 @@ fn cell(figure: &Figure) -> String {
         Figure::Text(text) => text.replace('|', "/"),
         Figure::Missing => String::new(),
         Figure::Number(value) if *value != 0.0 && value.abs() < 1e-3 => format!("{value:.1e}"),
-        Figure::Number(value) if value.abs() >= 100.0 => format!("{value:.0}"),
+        Figure::Number(value) if value.abs() >= 100.0 || value.fract() == 0.0 => format!("{value:.0}"),
         Figure::Number(value) if value.abs() >= 1.0 => format!("{value:.2}"),
         Figure::Number(value) => format!("{value:.4}"),
     }

@@ -18,8 +18,6 @@ use candle_core::{Device, Tensor};
 use std::collections::BTreeMap;
 
 const PARTS: [Part; 4] = [Part::A, Part::B, Part::Core, Part::Values];
-/// Parts that all layers may share, and what a matrix of a file is remembered as.
-const SHARED: [(Part, &str); 2] = [(Part::A, "shared.a"), (Part::B, "shared.b")];
 /// A gate at which σ is 1 in f32.
 const OPEN: f64 = 40.0;
 
@@ -65,7 +63,7 @@ impl SlotAdapter {
         }
     }
 
-    fn part_mut(&mut self, part: Part) -> Option<&mut Held> {
+    pub(super) fn part_mut(&mut self, part: Part) -> Option<&mut Held> {
         match &mut self.change {
             Change::LowRank(chain) => chain.single_mut().and_then(|triple| triple.part_mut(part)),
             Change::Scatter(scatter) => (part == Part::Values).then_some(scatter.values_mut()),
@@ -451,16 +449,7 @@ impl SlotAdapter {
                 all.push((format!("mask.{name}"), mask.clone()));
             }
         }
-        // Drawn columns are drawn again, found ones are not found again.
-        if let (true, Some(columns)) = (self.slots.gathers().is_some(), self.part(Part::A).and_then(Held::columns)) {
-            let columns: Vec<f32> = columns.iter().map(|column| *column as f32).collect();
-            all.push((format!("columns.{}", self.name), vector(&columns)?));
-        }
-        for (part, key) in SHARED {
-            if let Some(whole) = self.part(part).and_then(Held::given) {
-                all.push((key.to_owned(), whole.clone()));
-            }
-        }
+        all.extend(self.found()?);
         if let Change::Scatter(scatter) = &self.change
             && let Some((rows, cols)) = scatter.remembered()?
         {
@@ -498,19 +487,7 @@ impl SlotAdapter {
         let mut memory = Memory::default();
         // Of a step that was not taken nothing is left.
         drop(self.seen.as_ref().and_then(|seen| seen.take()));
-        if let Some(columns) = find(&format!("columns.{}", self.name))?
-            && let Some(held) = self.part_mut(Part::A)
-        {
-            let columns: Vec<u32> = values(&columns)?.into_iter().map(|column| column as u32).collect();
-            held.pick(&columns)?;
-        }
-        for (part, key) in SHARED {
-            if let Some(held) = self.part_mut(part)
-                && let Some(whole) = find(key)?
-            {
-                held.give(&whole)?;
-            }
-        }
+        self.take_found(find)?;
         let own = |what: &str| find(&format!("{what}.{}", self.name));
         if let Some(step) = own("step")? {
             memory.step = values(&step)?.first().copied().unwrap_or(0.0) as u64;

@@ -167,7 +167,8 @@ impl Held {
         };
         let (_, features) = values.dims2()?;
         if columns.len() != before.len() || columns.iter().any(|column| *column as usize >= features) {
-            let what = format!("{} features of {features} cannot be picked in the place of {}", columns.len(), before.len());
+            let what =
+                format!("{} features of {features} cannot be picked in the place of {}", columns.len(), before.len());
             return Err(crate::NnError::Shape(what));
         }
         let ones = ones_at(columns, values.dims());

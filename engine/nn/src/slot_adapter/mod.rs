@@ -10,6 +10,7 @@ mod calibrate;
 mod chain;
 mod follow;
 mod forward;
+mod found;
 mod fused;
 mod gradient;
 mod held;

@@ -84,7 +84,9 @@ impl Slots {
             | Calibration::Lu
             | Calibration::Components { .. }
             | Calibration::Context { .. } => matches!(self.delta, Delta::Chain(_)),
-            Calibration::Energy { .. } => matches!(&self.delta, Delta::Chain(chain) if chain.a.source == Source::Select),
+            Calibration::Energy { .. } => {
+                matches!(&self.delta, Delta::Chain(chain) if chain.a.source == Source::Select)
+            }
             Calibration::Repair { .. } | Calibration::Compensate { .. } => match &self.delta {
                 Delta::Chain(chain) => chain.core == Core::None && self.base == Base::Original,
                 _ => false,

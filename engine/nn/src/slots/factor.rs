@@ -207,13 +207,14 @@ impl Factor {
         }
     }
 
-    /// Whether its values are drawn at random.
-    pub(super) fn draws(&self) -> bool {
+    /// Whether its values are drawn at random; `found` says that what it picks follows from the inputs.
+    pub(super) fn draws(&self, found: bool) -> bool {
         let drawn = |init: Init| matches!(init, Init::KaimingUniform | Init::HeUniform | Init::Gaussian { .. });
         let map = matches!(self.map, Map::Rows(init) if drawn(init));
         map || match self.source {
             Source::Dense(init) | Source::Frozen(init) | Source::Shared { init, .. } => drawn(init),
-            Source::Select | Source::Seeded { .. } => true,
+            Source::Select => !found,
+            Source::Seeded { .. } => true,
             Source::TiledIdentity => false,
         }
     }

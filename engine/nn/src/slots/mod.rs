@@ -377,7 +377,9 @@ impl Slots {
     /// fast decomposition draws nothing where it has to find nearly everything and is done exactly.
     #[must_use]
     pub fn draws_on(&self, out_features: usize, in_features: usize) -> bool {
-        self.calibration_draws_on(out_features, in_features) || self.factors().into_iter().any(Factor::draws)
+        let found = matches!(self.calibration, Calibration::Energy { .. });
+        self.calibration_draws_on(out_features, in_features)
+            || self.factors().into_iter().any(|factor| factor.draws(found))
     }
 
     /// The same of the calibration alone: where a repair finds something, factors take nothing that is drawn for them.

@@ -9,7 +9,9 @@ fn closed(threshold: f64) -> (usize, f64, f64) {
     let mut project = fixture.project();
     project.method.id = "sora".to_owned();
     project.method.settings.0.clear();
-    for (key, value) in [("rank", Value::Integer(2)), ("threshold", Value::Number(threshold)), ("l1", Value::Number(0.0))] {
+    for (key, value) in
+        [("rank", Value::Integer(2)), ("threshold", Value::Number(threshold)), ("l1", Value::Number(0.0))]
+    {
         project.method.settings.0.insert(key.to_owned(), value);
     }
     // A gate starts within about four and moves by less than the threshold otherwise.
