@@ -37,7 +37,7 @@ pub const MOST: u64 = 64;
 pub const LEAST: u64 = 4;
 /// Every so many snapshots one stands alone, so that none is read through a longer chain.
 const ALONE_EVERY: u64 = 16;
-/// What a snapshot takes on disk as a share of its values in f32, as measured on adapters of language models.
+/// What a snapshot is expected to take on disk, as a share of its values in f32.
 const EXPECTED_SHARE: f64 = 0.75;
 const MIB: f64 = 1024.0 * 1024.0;
 const FOLDER: &str = "snapshots";
