@@ -392,7 +392,7 @@ pub(crate) struct UiWindowArgs {
 pub(crate) struct ModelArgs {
     /// A folder, a GGUF file or a bundled model
     pub(crate) model: String,
-    /// Adapter folder, run folder, or run:ID of the project; may be repeated
+    /// Adapter folder, run folder, run:ID of the project, or run:ID@STEP for what it was at a step; may be repeated
     #[arg(long)]
     pub(crate) adapter: Vec<String>,
     /// Project folder for run:ID; the current one when absent

@@ -192,6 +192,13 @@ pub trait Adapter: Send + Sync {
     }
 }
 
+/// Whether what an adapter remembers under this name (see [`Adapter::memory`]) matters to its training alone: scores and
+/// moments. Without it the adapter answers the same.
+#[must_use]
+pub fn trains_only(name: &str) -> bool {
+    ["score.", "distance.", "first.", "second.", "steps."].iter().any(|what| name.starts_with(what))
+}
+
 /// Looks a saved tensor up by its name; none when there is no such tensor.
 pub type Find<'a> = dyn Fn(&str) -> Result<Option<Tensor>> + 'a;
 

@@ -9,6 +9,7 @@
 //! measures the operations, [`gradcheck`] proves them.
 
 pub mod adapter;
+pub mod at_once;
 pub mod bench;
 pub mod budget;
 pub mod bytes;

@@ -2,12 +2,16 @@
 //! factors.
 //!
 //! Place in the data flow: initialisers of methods, telemetry of ranks, exporters. All matrices are row-major
-//! slices.
+//! slices. Each is worked on by one thread, so that the bits do not depend on how many there are; who has many of them
+//! shares them out ([`crate::at_once`]).
 
 use crate::rng::Stream;
 use crate::{NnError, Result};
 use faer::linalg::solvers::DenseSolveCore as _;
-use faer::{Mat, MatRef, Side};
+use faer::{Mat, MatRef, Par, Side};
+use rayon::iter::{IndexedParallelIterator as _, ParallelIterator as _};
+use rayon::slice::ParallelSliceMut as _;
+use std::sync::Once;
 
 /// `A = U diag(s) Vᵀ` with k = min(rows, cols).
 #[derive(Clone, Debug)]
@@ -42,13 +46,18 @@ pub fn rows_of(rows: &[f32], features: usize) -> Result<Vec<f64>> {
 
 /// Adds `Xᵀ X` of inputs (n, features) to `sum` (features, features).
 pub fn add_gram(sum: &mut [f64], inputs: &[f64], features: usize) {
-    let inputs = MatRef::from_row_major_slice(inputs, inputs.len() / features.max(1), features);
-    let gram = inputs.transpose() * inputs;
-    for (row, sums) in sum.chunks_mut(features.max(1)).enumerate() {
-        for (col, sum) in sums.iter_mut().enumerate() {
-            *sum += gram[(row, col)];
+    on_one_thread();
+    let width = features.max(1);
+    let inputs = MatRef::from_row_major_slice(inputs, inputs.len() / width, features);
+    sum.par_chunks_mut(GRAM_ROWS * width).enumerate().for_each(|(block, sums)| {
+        let part = inputs.subcols(block * GRAM_ROWS, sums.len() / width);
+        let gram = part.transpose() * inputs;
+        for (row, sums) in sums.chunks_mut(width).enumerate() {
+            for (col, sum) in sums.iter_mut().enumerate() {
+                *sum += gram[(row, col)];
+            }
         }
-    }
+    });
 }
 
 /// Inverse of a symmetric positive definite matrix, and `‖A A⁻¹ − I‖` (Frobenius).
@@ -67,8 +76,18 @@ pub fn inverse(values: &[f64], side: usize) -> Result<(Vec<f64>, f64)> {
 
 /// Directions beyond those asked for that a fast decomposition follows.
 pub(crate) const OVERSAMPLED: usize = 8;
+/// Rows of a Gram matrix that one thread computes at a time.
+const GRAM_ROWS: usize = 64;
+
+/// Lets the library work on the calling thread: a decomposition that it shares out adds in an order that depends on the
+/// number of threads.
+fn on_one_thread() {
+    static SAID: Once = Once::new();
+    SAID.call_once(|| faer::set_global_parallelism(Par::Seq));
+}
 
 fn view(values: &[f64], rows: usize, cols: usize) -> Result<MatRef<'_, f64>> {
+    on_one_thread();
     if rows.checked_mul(cols) != Some(values.len()) {
         return Err(NnError::Shape(format!("{} values are no matrix of {rows} x {cols}", values.len())));
     }

@@ -293,6 +293,19 @@ fn terms_of(values: &[f64], energy: f64, share: f64) -> usize {
     needed.count().min(bend)
 }
 
+/// How many singular values [`set_ranks`] asks of each site of a plan; 0 where it asks for none.
+#[must_use]
+pub fn values_wanted(plan: &[(String, Slots)]) -> Vec<usize> {
+    let rule = |slots: &Slots| slots.rules.iter().find(|rule| rule.when == When::Before).map(|rule| rule.action);
+    let first = plan.iter().find_map(|(_, slots)| rule(slots));
+    let of = |slots: &Slots| match (first, rule(slots)) {
+        (Some(Action::SetRank { .. }), _) => 2 * slots.rank(),
+        (Some(Action::SetTerms { .. }), Some(Action::SetTerms { .. })) => slots.rank(),
+        _ => 0,
+    };
+    plan.iter().map(|(_, slots)| of(slots)).collect()
+}
+
 /// Gives sums of products the numbers of terms that their rules ask for; see [`Action::SetTerms`].
 fn set_terms(
     plan: &mut [(String, Slots)],

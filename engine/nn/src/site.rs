@@ -241,11 +241,26 @@ impl LinearSite {
     /// # Errors
     /// [`NnError`] when the slots cannot be built on this layer.
     pub fn attach_with(&mut self, slots: &Slots, seed: u64, stats: Option<&LayerStats>) -> Result<()> {
+        let adapter = self.prepare(slots, seed, stats)?;
+        self.put(adapter);
+        Ok(())
+    }
+
+    /// Makes the adapter that [`attach_with`](Self::attach_with) would put on top, and changes nothing: layers can be
+    /// prepared at the same time.
+    ///
+    /// # Errors
+    /// [`NnError`] when the slots cannot be built on this layer.
+    pub fn prepare(&self, slots: &Slots, seed: u64, stats: Option<&LayerStats>) -> Result<SlotAdapter> {
         let name = match self.adapters.len() {
             0 => self.name.clone(),
             count => format!("{}+{count}", self.name),
         };
-        let mut adapter = SlotAdapter::build_with(&name, slots, self.below(self.adapters.len()), seed, stats)?;
+        SlotAdapter::build_with(&name, slots, self.below(self.adapters.len()), seed, stats)
+    }
+
+    /// Puts on top what [`prepare`](Self::prepare) made for this layer as it is now.
+    pub fn put(&mut self, mut adapter: SlotAdapter) {
         if let (Some(base), Weight::Frozen(layer)) = (adapter.take_base(), &self.weight) {
             // Off, the layer is still what it was.
             let layer = FrozenLinear { weight: Arc::new(base), bias: layer.bias.clone() };
@@ -253,7 +268,6 @@ impl LinearSite {
             self.origin.get_or_insert(before);
         }
         self.adapters.push(Box::new(adapter));
-        Ok(())
     }
 
     /// Puts any adapter on top of the ones that are there.

@@ -21,7 +21,8 @@ pub enum RunRef {
 pub struct ModelRef {
     /// Model path or builtin name.
     pub model: String,
-    /// Adapter folders (PEFT or native), run folders, or `run:ID` of the project.
+    /// Adapter folders (PEFT or native), run folders, or `run:ID` of the project; `run:ID@STEP` is what the run kept last at
+    /// or before that step.
     #[serde(default)]
     pub adapters: Vec<String>,
     /// How the base is held: `auto` keeps what the file has.

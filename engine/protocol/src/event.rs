@@ -431,7 +431,7 @@ pub enum Event {
         /// Free disk.
         #[serde(default)]
         free_disk_mib: f64,
-        /// Disk for checkpoints.
+        /// Disk for checkpoints and snapshots.
         #[serde(default)]
         checkpoints_mib: f64,
         /// Disk for exports.

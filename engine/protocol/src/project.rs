@@ -209,6 +209,9 @@ pub struct Train {
     pub kept_mib: u64,
     /// Most disk that the outputs of frozen blocks may take between epochs, MiB; 0 computes them every time.
     pub prefix_cache_mib: u64,
+    /// Most disk that snapshots of what is trained may take, MiB: one every so many steps, spread evenly, so that the
+    /// adapter of any step can be asked again; 0 takes none.
+    pub snapshot_mib: u64,
     /// Steps between checkpoints; 0 only at the end.
     pub checkpoint_steps: u64,
     /// Checkpoints kept beside best and last.
@@ -322,6 +325,7 @@ impl Default for Train {
             recompute: "auto".to_owned(),
             kept_mib: 0,
             prefix_cache_mib: 4096,
+            snapshot_mib: 512,
             checkpoint_steps: 50,
             keep_checkpoints: 2,
             eval_steps: 50,

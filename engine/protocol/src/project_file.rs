@@ -42,6 +42,7 @@ const TABLES: &[(&str, &[&str])] = &[
             "recompute",
             "kept_mib",
             "prefix_cache_mib",
+            "snapshot_mib",
             "checkpoint_steps",
             "keep_checkpoints",
             "eval_steps",

@@ -9,10 +9,11 @@ use temper_methods::{Imitation, ModelDims, OwnDims, Promote, SiteDims};
 use temper_models::capability::{DECODER, refusal};
 use temper_models::{Flow, Model, names};
 use temper_nn::ParamSet;
+use temper_nn::at_once::{AT_ONCE_BYTES, at_once, decomposition_bytes};
 use temper_nn::layer_stats::{gather, in_portions};
-use temper_nn::rules::{set_ranks, share_out};
+use temper_nn::rules::{set_ranks, share_out, values_wanted};
 use temper_nn::slots::{Slots, When};
-use temper_nn::{ForwardContext, Gather, LayerStats, LinearSite};
+use temper_nn::{ForwardContext, Gather, LayerStats, LinearSite, SlotAdapter};
 use temper_protocol::{Code, Declared, Problem, Project};
 
 /// Bytes that second moments may take while they are gathered: a model whose layers need more is run over the data once
@@ -87,10 +88,8 @@ pub fn attach_on(model: &mut Model, project: &Project, batches: &mut Batches<'_>
         plan.notes.push(spread);
     }
     let planned_ranks = planned_ranks(&plan.adapters);
-    set_ranks(&mut plan.adapters, |name, slots, count| match model.site(name) {
-        Some(site) => site.spectrum(slots, count, seed),
-        None => Ok((Vec::new(), 0.0)),
-    })?;
+    let spectra = spectra(|name| model.site(name), &plan.adapters, seed)?;
+    set_ranks(&mut plan.adapters, |name, _, _| Ok(spectra.get(name).cloned().unwrap_or_default()))?;
     put_on(model, &mut plan.adapters, seed, batches)?;
     model.insert_all(&plan.insertions, seed)?;
     let selector = plan.promote.selector()?;
@@ -125,6 +124,39 @@ pub fn attach_on(model: &mut Model, project: &Project, batches: &mut Batches<'_>
     let looks_at_data = plan.adapters.iter().any(|(_, slots)| slots.gathers().is_some());
     let whole_weights = plan.promote != Promote::None;
     Ok(Attached { params, whole_weights, imitation, looks_at_data, planned_ranks, notes })
+}
+
+/// Leading singular values of the weights that rules of the plan look at, and the sum of the squares of all, by site.
+pub(crate) fn spectra<'a>(
+    site: impl Fn(&str) -> Option<&'a LinearSite>,
+    plan: &[(String, Slots)],
+    seed: u64,
+) -> Result<BTreeMap<String, (Vec<f64>, f64)>> {
+    let wanted: Vec<(&LinearSite, &Slots, usize)> = plan
+        .iter()
+        .zip(values_wanted(plan))
+        .filter(|(_, count)| *count > 0)
+        .filter_map(|((name, slots), count)| Some((site(name)?, slots, count)))
+        .collect();
+    let bytes = |(site, ..): &(&LinearSite, &Slots, usize)| bytes_of(site);
+    let found = at_once(&wanted, AT_ONCE_BYTES, bytes, |(site, slots, count)| site.spectrum(slots, *count, seed))?;
+    Ok(wanted.iter().map(|(site, ..)| site.name().to_owned()).zip(found).collect())
+}
+
+/// Bytes that a decomposition of the weight of a layer takes.
+fn bytes_of(site: &LinearSite) -> usize {
+    decomposition_bytes(site.out_features(), site.in_features())
+}
+
+/// The adapters of `wanted`, in their order, each made from what was seen of its layer.
+pub(crate) fn prepared(
+    wanted: &[(&LinearSite, &Slots)],
+    seed: u64,
+    stats: &BTreeMap<String, Arc<LayerStats>>,
+) -> Result<Vec<SlotAdapter>> {
+    let prepare =
+        |(site, slots): &(&LinearSite, &Slots)| site.prepare(slots, seed, stats.get(site.name()).map(|stats| &**stats));
+    Ok(at_once(wanted, AT_ONCE_BYTES, |(site, _)| bytes_of(site), prepare)?)
 }
 
 /// The ranks that a plan begins with, if rules choose others before anything is attached.
@@ -166,11 +198,14 @@ fn put_on(model: &mut Model, plan: &mut Vec<(String, Slots)>, seed: u64, batches
         if !whole {
             stats = look(model, part, rows, batches)?;
         }
+        let unknown = |name: &str| Problem::internal(format!("the method plans for a layer {name} that is not there"));
+        let mut wanted: Vec<(&LinearSite, &Slots)> = Vec::with_capacity(part.len());
         for (name, slots) in part {
-            let Some(site) = model.site_mut(name) else {
-                return Err(Problem::internal(format!("the method plans for a layer {name} that is not there")).into());
-            };
-            site.attach_with(slots, seed, stats.get(name).map(|stats| &**stats))?;
+            wanted.push((model.site(name).ok_or_else(|| unknown(name))?, slots));
+        }
+        let adapters = prepared(&wanted, seed, &stats)?;
+        for ((name, _), adapter) in part.iter().zip(adapters) {
+            model.site_mut(name).ok_or_else(|| unknown(name))?.put(adapter);
         }
     }
     Ok(())
@@ -199,12 +234,13 @@ fn put_on_in_order(model: &mut Model, plan: &[(String, Slots)], seed: u64, batch
             block.forward(flow.clone(), ctx)?;
             Ok(true)
         })?;
-        for site in block.sites_mut() {
-            let Some(slots) = planned.get(site.name()) else { continue };
-            let seen = stats.get(site.name()).map(|stats| &**stats);
-            site.attach_with(slots, seed, seen)?;
-            count += 1;
-        }
+        let sites = block.sites().into_iter();
+        let chosen: Vec<(&LinearSite, &Slots)> =
+            sites.filter_map(|site| Some((site, *planned.get(site.name())?))).collect();
+        let adapters = prepared(&chosen, seed, &stats)?;
+        count += adapters.len();
+        let sites = block.sites_mut().into_iter().filter(|site| planned.contains_key(site.name()));
+        sites.zip(adapters).for_each(|(site, adapter)| site.put(adapter));
         for (flow, ctx) in &mut flows {
             *flow = block.forward(flow.clone(), ctx)?.detach();
         }

@@ -1,4 +1,4 @@
-//! What is due after an optimiser step: validation, kept sets and their budget, ranks, samples, checkpoint.
+//! What is due after an optimiser step: validation, kept sets and their budget, ranks, samples, snapshot, checkpoint.
 //!
 //! Everything is triggered by the number of the step alone. A stop in the middle leaves
 //! [`crate::state::State::boundary_done`] unset; the resume repeats what is missing, so that a run with
@@ -87,6 +87,7 @@ impl Run<'_> {
             let (model, codec, prompts) = (&self.model, &self.codec, &self.prompts);
             self.clock.time(Phase::Samples, || prompts.answer(model, codec, step, None, watch))?;
         }
+        self.snapshot()?;
         self.state.boundary_done = true;
         if step >= self.total_steps {
             self.state.ended = Some("all steps done".to_owned());

@@ -14,7 +14,7 @@
 use crate::error::{Result, TrainError};
 use crate::hashes::Hashes;
 use crate::state::{STATE_SCHEMA, State};
-use crate::tensor_file::{FileSum, TensorFile, Values, hash_file, hex, write_file, write_tensors};
+use crate::tensor_file::{FileSum, TensorFile, Tensors, Values, hash_file, hex, write_file, write_tensors};
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -90,34 +90,46 @@ impl Loaded {
     /// # Errors
     /// A damaged file, or memories that do not fit the adapters.
     pub fn remember<'a>(&self, sites: impl IntoIterator<Item = &'a mut LinearSite>) -> Result<()> {
-        let mut known = self.weights.names()?;
-        let remembered = self.memory.as_ref().map(TensorFile::names).transpose()?.unwrap_or_default();
-        known.extend(remembered.iter().cloned());
-        // What layers share is read once, so that they go on sharing it.
-        let shared: RefCell<BTreeMap<String, Tensor>> = RefCell::default();
-        let find = |name: &str| {
-            if !known.contains(name) {
-                return Ok(None);
-            }
-            if let Some(tensor) = shared.borrow().get(name) {
-                return Ok(Some(tensor.clone()));
-            }
-            let file = self.memory.as_ref().filter(|_| remembered.contains(name)).unwrap_or(&self.weights);
-            let tensor = file.tensor(name).map_err(|error| NnError::Value(Problem::from(error).what))?;
-            if name.starts_with("shared.") {
-                shared.borrow_mut().insert(name.to_owned(), tensor.clone());
-            }
-            Ok(Some(tensor))
-        };
-        sites.into_iter().try_for_each(|site| {
-            // A site that was given no direction has nothing saved.
-            let params = site.params();
-            if !params.is_empty() && params.iter().all(|param| !known.contains(&param.name)) {
-                site.detach_all();
-            }
-            Ok(site.restore(&find)?)
-        })
+        remember(&self.weights, self.memory.as_ref().map(|memory| memory as &dyn Tensors), sites)
     }
+}
+
+/// Gives the adapters of a model the shapes of saved parameters and what was remembered beside them.
+///
+/// # Errors
+/// A damaged file, or memories that do not fit the adapters.
+pub(crate) fn remember<'a>(
+    weights: &dyn Tensors,
+    memory: Option<&dyn Tensors>,
+    sites: impl IntoIterator<Item = &'a mut LinearSite>,
+) -> Result<()> {
+    let mut known = weights.names()?;
+    let remembered = memory.map(Tensors::names).transpose()?.unwrap_or_default();
+    known.extend(remembered.iter().cloned());
+    // What layers share is read once, so that they go on sharing it.
+    let shared: RefCell<BTreeMap<String, Tensor>> = RefCell::default();
+    let find = |name: &str| {
+        if !known.contains(name) {
+            return Ok(None);
+        }
+        if let Some(tensor) = shared.borrow().get(name) {
+            return Ok(Some(tensor.clone()));
+        }
+        let holder = memory.filter(|_| remembered.contains(name)).unwrap_or(weights);
+        let tensor = holder.tensor(name).map_err(|error| NnError::Value(Problem::from(error).what))?;
+        if name.starts_with("shared.") {
+            shared.borrow_mut().insert(name.to_owned(), tensor.clone());
+        }
+        Ok(Some(tensor))
+    };
+    sites.into_iter().try_for_each(|site| {
+        // A site that was given no direction has nothing saved.
+        let params = site.params();
+        if !params.is_empty() && params.iter().all(|param| !known.contains(&param.name)) {
+            site.detach_all();
+        }
+        Ok(site.restore(&find)?)
+    })
 }
 
 /// What a checkpoint is made of.
@@ -302,7 +314,8 @@ fn hash_of(value: &serde_json::Value) -> String {
     hex(&Sha256::digest(value.to_string().as_bytes()))
 }
 
-fn sync_folder(folder: &Path) -> Result<()> {
+/// Makes the names in a folder as lasting as its files are.
+pub(crate) fn sync_folder(folder: &Path) -> Result<()> {
     // Windows cannot open a folder as a file; its renames are journalled.
     if cfg!(unix) {
         fs::File::open(folder).and_then(|file| file.sync_all()).map_err(|error| TrainError::io(folder, error))?;

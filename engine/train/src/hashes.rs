@@ -80,7 +80,7 @@ pub fn of_settings(project: &Project) -> Result<String> {
     let unwritten = |error| Problem::internal(format!("the settings cannot be written: {error}"));
     let mut settings = serde_json::to_value(&project).map_err(unwritten)?;
     if let Some(train) = settings.get_mut("train").and_then(serde_json::Value::as_object_mut) {
-        let later = ["device", "kept_mib", "prefix_cache_mib"];
+        let later = ["device", "kept_mib", "prefix_cache_mib", "snapshot_mib"];
         let as_before = (project.train.optim_state == "f32").then_some("optim_state");
         for key in later.into_iter().chain(as_before) {
             // In place: the order of the others is part of the hash.
@@ -175,6 +175,7 @@ mod tests {
         assert_eq!(same, hash(&|p| p.train.threads = 3));
         assert_eq!(same, hash(&|p| p.samples.prompts.push("hello".to_owned())));
         assert_eq!(same, hash(&|p| p.train.prefix_cache_mib = 0));
+        assert_eq!(same, hash(&|p| p.train.snapshot_mib = 0));
         assert_eq!(same, hash(&|p| p.train.kept_mib = 700));
         assert_eq!(same, hash(&|p| p.train.device = "cpu".to_owned()));
         assert_ne!(same, hash(&|p| p.train.lr_peak *= 2.0));
@@ -198,7 +199,7 @@ mod tests {
         project.export = temper_protocol::project::Export::default();
         let settings = serde_json::to_value(&project).expect("settings");
         let mut before = serde_json::to_string(&project).expect("text");
-        for later in ["device", "kept_mib", "prefix_cache_mib", "optim_state"] {
+        for later in ["device", "kept_mib", "prefix_cache_mib", "snapshot_mib", "optim_state"] {
             let entry = format!("\"{later}\":{},", settings["train"][later]);
             assert!(before.contains(&entry), "{entry}");
             before = before.replace(&entry, "");

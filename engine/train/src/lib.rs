@@ -5,8 +5,8 @@
 //! [`temper_protocol::Event`]s and checkpoint folders. `temper-host` calls [`train`] on its engine thread
 //! and steers it through [`RunControl`].
 //!
-//! Where to look: [`session`] puts a run together, [`mod@driver`] runs forward and backward, [`checkpoint`] says
-//! what is on the disk, [`eval`] and [`probes`] measure, [`trained`] loads a result. Classifiers of images are trained by
+//! Where to look: [`session`] puts a run together, [`mod@driver`] runs forward and backward, [`checkpoint`] and
+//! [`snapshots`] say what is on the disk, [`eval`] and [`probes`] measure, [`trained`] loads a result. Classifiers of images are trained by
 //! [`images`], over the same stages, schedule and optimiser.
 
 pub mod attach;
@@ -35,11 +35,13 @@ pub mod ranks;
 pub mod request;
 mod run;
 pub mod samples;
+mod saved;
 mod saving;
 pub mod schedule;
 pub mod scores;
 pub mod session;
 pub mod sizes;
+pub mod snapshots;
 pub mod stamps;
 pub mod start;
 pub mod state;

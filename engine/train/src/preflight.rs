@@ -11,6 +11,7 @@ use crate::prepare::{Prepared, Starts, prepare, tokens_of};
 use crate::request::TrainRequest;
 use crate::saving::{adamw, moment_storage};
 use crate::session::{kept_blocks, kept_windows, layout};
+use crate::snapshots;
 use crate::threads::{on_pool, threads_for};
 use crate::watch::Watch;
 use std::time::Instant;
@@ -82,7 +83,9 @@ fn measure(request: &TrainRequest, watch: &Watch<'_>) -> Result<Event> {
     let trained_parameters = prepared.attached.params.elements() as u64;
     let moment_bytes = moment_storage(&project.train).bytes_per_value();
     let checkpoint_mib = trained_parameters as f64 * (VALUE_BYTES + moment_bytes) / MIB;
-    let checkpoints_mib = checkpoint_mib * (train.keep_checkpoints + 4) as f64;
+    let snapshots_mib =
+        snapshots::expected_mib(prepared.attached.params.elements(), prepared.total_steps, train.snapshot_mib);
+    let checkpoints_mib = checkpoint_mib * (train.keep_checkpoints + 4) as f64 + snapshots_mib;
     let driver = Driver::new(&prepared.model, true);
     let prefix_mib = needed_mib(&prepared.loader, train, prepared.total_steps, &prepared.model, &driver);
     let prefix_mib = if prefix_mib <= train.prefix_cache_mib as f64 { prefix_mib } else { 0.0 };
@@ -106,8 +109,8 @@ fn measure(request: &TrainRequest, watch: &Watch<'_>) -> Result<Event> {
     let fits_disk = disk_mib <= free_disk_mib;
     if !fits_disk {
         warnings.push(format!(
-            "{disk_mib:.0} MiB of disk needed, {free_disk_mib:.0} free: lower train.keep_checkpoints or export fewer \
-             formats"
+            "{disk_mib:.0} MiB of disk needed, {free_disk_mib:.0} free: lower train.keep_checkpoints or \
+             train.snapshot_mib, or export fewer formats"
         ));
     }
     let rows = steps as f64 * (train.batch * train.accumulate) as f64;

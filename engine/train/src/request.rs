@@ -12,7 +12,7 @@ pub type ReadAdapter = Arc<dyn Fn(&mut Model) -> Result<(), Problem> + Send + Sy
 /// An adapter whose values a run starts with.
 #[derive(Clone)]
 pub enum StartFrom {
-    /// A checkpoint of a run with the same method and settings.
+    /// A checkpoint folder or snapshot file of a run with the same method and settings.
     Checkpoint(PathBuf),
     /// An adapter folder of the same structure; its name for people, and how it is read.
     Adapter(String, ReadAdapter),

@@ -20,6 +20,7 @@ use crate::request::TrainRequest;
 use crate::samples::Prompts;
 use crate::schedule::Schedule;
 use crate::sizes::Sizes;
+use crate::snapshots::Snapshots;
 use crate::start::Start;
 use crate::state::State;
 use crate::watch::Watch;
@@ -61,6 +62,7 @@ pub(crate) struct Run<'a> {
     pub(crate) optimiser: AdamW,
     pub(crate) schedule: Schedule,
     pub(crate) checkpoints: Checkpoints,
+    pub(crate) snapshots: Snapshots,
     pub(crate) hashes: Hashes,
     pub(crate) start: Start,
     /// The run after the last whole optimiser step.

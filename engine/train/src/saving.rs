@@ -6,11 +6,14 @@ use crate::guard::Verdict;
 use crate::keep::MOST_ROLL_BACKS;
 use crate::phases::Phase;
 use crate::run::Run;
+use crate::snapshots::Frame;
 use crate::state::STATE_SCHEMA;
-use crate::tensor_file::TensorFile;
+use crate::tensor_file::Tensors;
+use candle_core::Tensor;
 use std::collections::BTreeMap;
 use std::time::Instant;
 use temper_data::Cursor;
+use temper_nn::adapter::trains_only;
 use temper_nn::ops::with_slice;
 use temper_nn::{AdamW, AdamWConfig, MomentStorage, ParamSet};
 use temper_protocol::project::Train;
@@ -37,7 +40,7 @@ pub(crate) fn moment_storage(train: &Train) -> MomentStorage {
 
 /// Puts saved values into parameters; every parameter must be there, and nothing else. Nothing is changed
 /// when a name does not fit.
-pub(crate) fn fill(params: &ParamSet, weights: &TensorFile) -> Result<()> {
+pub(crate) fn fill(params: &ParamSet, weights: &dyn Tensors) -> Result<()> {
     let mut left = weights.names()?;
     let mut problems = Vec::new();
     for param in params {
@@ -79,22 +82,9 @@ impl Run<'_> {
         let keep = &self.state.keep;
         // Before step 1 nothing is forgotten.
         let within = (step == 0 || keep.measured_step == step).then_some(!keep.exceeded);
-        let meta = Meta {
-            schema: STATE_SCHEMA,
-            method: self.request.project.method.id.clone(),
-            whole_weights: self.attached.whole_weights,
-            hashes: self.hashes.clone(),
-            within_budget: within,
-            state: self.state.clone(),
-            files: BTreeMap::new(),
-        };
-        // What layers share is the same in each of them and is there once.
-        let mut memory = BTreeMap::new();
-        for site in self.model.sites() {
-            memory.extend(site.memory()?);
-        }
-        let memory = memory.into_iter().collect();
-        let parts = Parts { meta, weights: &self.attached.params, optimiser: &self.optimiser, memory };
+        let memory = self.memory(|_| true)?;
+        let parts =
+            Parts { meta: self.meta(within), weights: &self.attached.params, optimiser: &self.optimiser, memory };
         let (path, bytes) = self.checkpoints.write(parts)?;
         self.saved = Some(step);
         if let Some(within) = within {
@@ -108,6 +98,47 @@ impl Run<'_> {
         let best = Some(self.state.evals.best_step).filter(|step| *step > 0);
         let keep = survivors(&steps, best, within, keep_checkpoints);
         self.checkpoints.retain(&keep)?;
+        self.clock.add(Phase::Saves, started);
+        Ok(())
+    }
+
+    /// Everything about the run but its tensors.
+    fn meta(&self, within_budget: Option<bool>) -> Meta {
+        Meta {
+            schema: STATE_SCHEMA,
+            method: self.request.project.method.id.clone(),
+            whole_weights: self.attached.whole_weights,
+            hashes: self.hashes.clone(),
+            within_budget,
+            state: self.state.clone(),
+            files: BTreeMap::new(),
+        }
+    }
+
+    /// What adapters remember beside their parameters, by name, as far as `wanted`.
+    fn memory(&self, wanted: impl Fn(&str) -> bool) -> Result<Vec<(String, Tensor)>> {
+        // What layers share is the same in each of them and is there once.
+        let mut memory = BTreeMap::new();
+        for site in self.model.sites() {
+            memory.extend(site.memory()?.into_iter().filter(|(name, _)| wanted(name)));
+        }
+        Ok(memory.into_iter().collect())
+    }
+
+    /// Takes a snapshot of the last whole step, where one is due. What keeps one from being written ends the snapshots and
+    /// not the run. Weights that are not finite are never written.
+    pub(crate) fn snapshot(&mut self) -> Result<()> {
+        if !self.snapshots.wants(self.state.step) || !self.weights_are_finite()? {
+            return Ok(());
+        }
+        let started = Instant::now();
+        let memory = self.memory(|name| !trains_only(name))?;
+        let frame = Frame::of(self.meta(None), &self.attached.params, &memory)?;
+        if let Err(error) = self.snapshots.take(frame) {
+            self.snapshots.stop();
+            let text = format!("no more snapshots are taken, checkpoints alone are kept: {}", Problem::from(error));
+            self.watch.warn("snapshots", text);
+        }
         self.clock.add(Phase::Saves, started);
         Ok(())
     }
@@ -129,6 +160,8 @@ impl Run<'_> {
         fill(&self.attached.params, &weights)?;
         self.optimiser = AdamW::from_safetensors(adamw(&self.request.project.train), optimiser.as_slice())?;
         self.batches.seek(meta.state.cursor)?;
+        // What was learnt after it must not be taken for a part of this run.
+        self.snapshots.back_to(Some(meta.state.step))?;
         self.saved = Some(meta.state.step);
         self.state = meta.state;
         self.watch.set_step(self.state.step);

@@ -14,9 +14,11 @@ use crate::probes::{Probes, windows_for};
 use crate::request::{Outcome, StartFrom, TrainRequest};
 use crate::run::{Run, Totals};
 use crate::samples::Prompts;
+use crate::saved::Saved;
 use crate::saving::adamw;
 use crate::schedule::Schedule;
 use crate::sizes::Sizes;
+use crate::snapshots::{self, Snapshots};
 use crate::start::Start;
 use crate::state::{STATE_SCHEMA, State};
 use crate::tensor_file::write_file;
@@ -120,7 +122,7 @@ fn whole(request: &TrainRequest, threads: usize, watch: &Watch<'_>) -> Result<Ou
     }
     freeze(request, &hashes, &program)?;
     if let (Some(StartFrom::Checkpoint(folder)), None) = (&request.start_from, &request.resume) {
-        let before = read_meta(folder)?.hashes;
+        let before = Saved::meta_of(folder)?.hashes;
         if before.base != hashes.base {
             watch.warn("other_base", "the adapter that this run starts with was trained on another base model");
         } else if before.adapters != hashes.adapters {
@@ -251,6 +253,7 @@ fn assemble<'a>(
     let driver = Driver::keeping(&model, kept_blocks(project, &model, max_tokens));
     let examples = std::sync::Arc::clone(loader.examples());
     let state = State::new(project.train.seed, loader.cursor());
+    let snapshots = open_snapshots(request, attached.params.elements(), total_steps, watch)?;
     let prefix = prefix_cache(request, &loader, (&model, &driver), total_steps, watch);
     Ok(Run {
         request,
@@ -272,6 +275,7 @@ fn assemble<'a>(
         optimiser: AdamW::new(adamw(&project.train)),
         schedule: Schedule::new(&project.train, total_steps),
         checkpoints,
+        snapshots,
         hashes,
         start,
         state,
@@ -285,6 +289,23 @@ fn assemble<'a>(
         totals: Totals::default(),
         diverged: (0.0, 0),
     })
+}
+
+/// The snapshots of the run, which goes on behind those that are there.
+fn open_snapshots(request: &TrainRequest, elements: usize, total_steps: u64, watch: &Watch<'_>) -> Result<Snapshots> {
+    let budget_mib = request.project.train.snapshot_mib;
+    let every = snapshots::interval(elements, total_steps, budget_mib);
+    if every.is_none() && budget_mib > 0 {
+        let text = format!(
+            "no snapshots are taken: fewer than {} fit into the {budget_mib} MiB that train.snapshot_mib allows; only \
+             checkpoints can be looked at again",
+            snapshots::LEAST
+        );
+        watch.warn("snapshots", text);
+    }
+    let (snapshots, notes) = Snapshots::open(&request.run_dir, budget_mib, every.unwrap_or(0))?;
+    notes.into_iter().for_each(|note| watch.warn("snapshot_dropped", note));
+    Ok(snapshots)
 }
 
 /// A place for the outputs of frozen blocks, when the run comes by its examples more than once.
@@ -306,6 +327,8 @@ impl Run<'_> {
     /// Before step 1: measures the base and writes what a roll-back to the start needs.
     fn begin(&mut self) -> Result<()> {
         self.base_line()?;
+        self.snapshots.back_to(None)?;
+        self.snapshot()?;
         self.save()
     }
 

@@ -1,14 +1,13 @@
 //! A run that trains on: it starts with the values of another adapter.
 //!
-//! Place in the data flow: after the method was attached and before anything is measured. A checkpoint of a run is read by
-//! the names of its parameters; an adapter folder is put on the model beside the method, its values are carried over
+//! Place in the data flow: after the method was attached and before anything is measured. A checkpoint or snapshot of a run is
+//! read by the names of its parameters; an adapter folder is put on the model beside the method, its values are carried over
 //! layer by layer, and it is taken off again. Where a method's parts are no adapters on layers, or layers share something,
 //! the folder's values are filled into them where they are.
 
-use crate::checkpoint::load;
 use crate::error::Result;
 use crate::request::StartFrom;
-use crate::saving::fill;
+use crate::saved::Saved;
 use temper_models::Model;
 use temper_nn::adapter::Adapter;
 use temper_nn::{LinearSite, ParamSet};
@@ -21,11 +20,8 @@ use temper_protocol::{Code, Problem};
 pub(crate) fn take_over(model: &mut Model, from: &StartFrom) -> Result<ParamSet> {
     match from {
         StartFrom::Checkpoint(folder) => {
-            let loaded = load(folder)?;
-            loaded.remember(model.sites_mut())?;
-            let params = model.params()?;
-            fill(&params, &loaded.weights)?;
-            Ok(params)
+            Saved::read(folder)?.put_on(model)?;
+            Ok(model.params()?)
         }
         StartFrom::Filled(_, fill) => {
             fill(model)?;

@@ -180,6 +180,24 @@ fn write_f32(writer: &mut dyn Write, values: &[f32]) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Saved tensors by name, however they are kept.
+pub trait Tensors {
+    /// Names of all, sorted.
+    ///
+    /// # Errors
+    /// What holds them is damaged.
+    fn names(&self) -> Result<BTreeSet<String>>;
+
+    /// One of them, f32.
+    ///
+    /// # Errors
+    /// A [`Problem`] that names what holds them when it is damaged, and the tensor when it is absent.
+    fn tensor(&self, name: &str) -> Result<Tensor>;
+
+    /// Where they are kept.
+    fn path(&self) -> &Path;
+}
+
 /// A file of f32 tensors, mapped: each is copied out when it is asked for.
 pub struct TensorFile {
     path: PathBuf,
@@ -231,6 +249,20 @@ impl TensorFile {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+impl Tensors for TensorFile {
+    fn names(&self) -> Result<BTreeSet<String>> {
+        Self::names(self)
+    }
+
+    fn tensor(&self, name: &str) -> Result<Tensor> {
+        Self::tensor(self, name)
+    }
+
+    fn path(&self) -> &Path {
+        Self::path(self)
     }
 }
 

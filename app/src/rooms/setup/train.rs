@@ -170,6 +170,10 @@ fn run_rows(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows) {
     if let Some(count) = form::figure(cx, ui, lines, &row, &train.keep_checkpoints.to_string(), integer(0, 1000)) {
         cx.edit("train.keep_checkpoints", |project| project.train.keep_checkpoints = count as usize);
     }
+    let row = label(t!("train-snapshots"), t!("train-snapshots-tip"), t!("train-mib-off"));
+    if let Some(mib) = form::figure(cx, ui, lines, &row, &train.snapshot_mib.to_string(), integer(0, 1 << 30)) {
+        cx.edit("train.snapshot_mib", |project| project.train.snapshot_mib = mib);
+    }
     let row = label(t!("train-validate"), t!("train-validate-tip"), t!("common-steps-apart"));
     if let Some(steps) = form::figure(cx, ui, lines, &row, &train.eval_steps.to_string(), integer(0, 1_000_000)) {
         cx.edit("train.eval_steps", |project| project.train.eval_steps = steps);

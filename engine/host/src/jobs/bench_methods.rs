@@ -126,6 +126,7 @@ fn project(order: &MethodsBench) -> Result<Project, Problem> {
     plain.train.warmup_steps = (order.steps / 10).max(1);
     plain.train.eval_steps = 0;
     plain.train.checkpoint_steps = 0;
+    plain.train.snapshot_mib = 0;
     plain.keep.every_steps = 0;
     plain.data.max_tokens = order.seq;
     project_file::parse_with(&project_file::to_text(&plain)?, Path::new("--set"), &order.set)

@@ -15,6 +15,7 @@ use temper_models::Model;
 use temper_protocol::{Code, ModelRef, Problem, Project, RunRef, project_file};
 use temper_train::checkpoint::{self, Checkpoints};
 use temper_train::prepare::{load_base, load_codec};
+use temper_train::snapshots;
 
 /// A model that can answer.
 pub(super) struct Loaded {
@@ -79,7 +80,7 @@ impl Kept {
 
 /// An adapter on the disk.
 pub(super) struct AdapterPath {
-    /// PEFT folder, or checkpoint folder of a run.
+    /// PEFT folder, or checkpoint folder or snapshot file of a run.
     pub(super) folder: PathBuf,
     /// Whether it is a run's.
     pub(super) native: bool,
@@ -110,13 +111,20 @@ pub(super) fn short_name(written: &str) -> String {
     Path::new(written).file_stem().map_or_else(|| written.to_owned(), |stem| stem.to_string_lossy().into_owned())
 }
 
-/// `run:ID`, `run:last` with an optional `@step`, a run's or checkpoint's folder, or a PEFT folder.
+/// `run:ID`, `run:last` with an optional `@step`, a run's or checkpoint's folder, or a PEFT folder. With a step it is what
+/// the run kept last at or before that step, and the name says which step that is.
 pub(super) fn adapter_path(written: &str, base_dir: &Path) -> Result<AdapterPath, Problem> {
     if let Some(run) = written.strip_prefix("run:") {
         let (wanted, step) = RunRef::parse(run);
         let found = names::find_run(base_dir, &wanted)?;
-        let folder = checkpoint_of(&found.folder, step)?;
-        return Ok(AdapterPath { folder, native: true, name: format!("run {}", found.run) });
+        let (folder, name) = match step {
+            None => (checkpoint_of(&found.folder, None)?, format!("run {}", found.run)),
+            Some(step) => {
+                let (step, state) = state_of(&found.folder, step)?;
+                (state, format!("run {} at step {step}", found.run))
+            }
+        };
+        return Ok(AdapterPath { folder, native: true, name });
     }
     let folder = names::absolute(Path::new(written), base_dir)?;
     let name = folder.file_name().map_or_else(|| written.to_owned(), |name| name.to_string_lossy().into_owned());
@@ -132,6 +140,18 @@ pub(super) fn adapter_path(written: &str, base_dir: &Path) -> Result<AdapterPath
         folder.display().to_string(),
         "give an adapter folder, a run's folder, or run:NUMBER",
     ))
+}
+
+/// What the run kept last at or before `step`, and of which step that is: a checkpoint or a snapshot.
+fn state_of(run_dir: &Path, step: u64) -> Result<(u64, PathBuf), Problem> {
+    if let Some(found) = snapshots::nearest(run_dir, step) {
+        return Ok(found);
+    }
+    let first = Checkpoints::existing(run_dir).steps().into_iter().chain(snapshots::steps(run_dir)).min();
+    let action =
+        first.map_or_else(|| "give a run that has trained".to_owned(), |first| format!("the first is {first}"));
+    let what = format!("the run kept nothing of step {step} or before");
+    Err(Problem::new(Code::NotFound, what, run_dir.display().to_string(), action))
 }
 
 /// The checkpoint of a run at `step`; the best one when no step is given.

@@ -10,7 +10,7 @@ use crate::names;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use temper_protocol::project::{Method, Validation};
-use temper_protocol::{Code, Problem, Project, project_file};
+use temper_protocol::{Code, Problem, Project, RunRef, project_file};
 use temper_train::{ReadAdapter, StartFrom, TrainRequest};
 
 /// Folder of the token cache inside a project: text that people trained on stays with the project.
@@ -53,6 +53,14 @@ pub(super) fn complete_settings(project: &mut Project, family: &str) -> Result<(
 fn train_on(project: &mut Project, project_dir: &Path) -> Result<Option<StartFrom>, Problem> {
     let Some(name) = project.train.from.clone() else { return Ok(None) };
     let adapter = load::adapter_path(&name, project_dir)?;
+    // A person who tries prompts is told which step answers; a run that starts elsewhere than was asked for is not.
+    if let Some(step) = name.strip_prefix("run:").and_then(|run| RunRef::parse(run).1)
+        && !adapter.name.ends_with(&format!(" at step {step}"))
+    {
+        let what = format!("the run kept nothing of step {step}");
+        let action = format!("the nearest before it is {}", adapter.name);
+        return Err(Problem::new(Code::NotFound, what, format!("train.from = \"{name}\""), action));
+    }
     if adapter.native {
         let run_dir = adapter.folder.parent().and_then(Path::parent).ok_or_else(|| {
             let place = adapter.folder.display().to_string();

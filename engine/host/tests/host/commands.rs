@@ -141,6 +141,22 @@ pub(crate) fn finished(events: &[Event]) -> (RunStatus, u64, f64, f64) {
     }
 }
 
+/// Any step answers, as what was kept last at or before it; the answer says which.
+fn any_step_answers(bench: &mut Bench, project: &Path, model: &str, limits: GenerateLimits) {
+    for (asked, kept) in [(7, 7), (0, 0), (12, 12), (5000, 12)] {
+        let model = ModelRef { model: model.to_owned(), adapters: vec![format!("run:1@{asked}")], base: None };
+        let prompt = "How much is the lantern?".to_owned();
+        let events = bench
+            .ask(Command::Generate { project: Some(project.to_path_buf()), model, prompt, chat: true, limits })
+            .expect("answers");
+        let expected = format!("model + run 1 at step {kept}");
+        assert!(
+            matches!(events.last(), Some(Event::Text { source, .. }) if *source == expected),
+            "{asked}: {events:#?}"
+        );
+    }
+}
+
 #[test]
 fn a_project_goes_from_nothing_to_a_certificate() {
     let mut bench = Bench::new();
@@ -196,6 +212,7 @@ fn a_project_goes_from_nothing_to_a_certificate() {
     }
     assert_eq!(texts[0], texts[1], "greedy answers are the same twice");
     assert_eq!((texts[0].0.as_str(), texts[2].0.as_str()), ("model + run 1", "model"));
+    any_step_answers(&mut bench, &project, &model, limits);
 
     let events = bench
         .ask(Command::Evaluate {

@@ -1,10 +1,13 @@
 //! Puts a method on a vision model.
 
+use crate::attach::{prepared, spectra};
 use crate::error::Result;
+use std::collections::BTreeMap;
 use temper_methods::{ModelDims, OwnDims, SiteDims};
 use temper_models::VisionModel;
-use temper_nn::ParamSet;
 use temper_nn::rules::set_ranks;
+use temper_nn::slots::Slots;
+use temper_nn::{LinearSite, ParamSet};
 use temper_protocol::project::Method;
 use temper_protocol::{Code, Problem};
 
@@ -77,22 +80,22 @@ pub fn attach(model: &mut VisionModel, method: &Method, task: usize, seed: u64) 
         None => return Err(Problem::internal(format!("there is no task {task}")).into()),
     };
     let mut plan = found.plan(&method.settings, &dims_of(model).sites, seed)?;
-    set_ranks(&mut plan.adapters, |name, slots, count| {
-        match model.sites().into_iter().find(|site| site.name() == name) {
-            Some(site) => site.spectrum(slots, count, seed),
-            None => Ok((Vec::new(), 0.0)),
-        }
-    })?;
+    let site = |name: &str| model.sites().into_iter().find(|site| site.name() == name);
+    let spectra = spectra(site, &plan.adapters, seed)?;
+    set_ranks(&mut plan.adapters, |name, _, _| Ok(spectra.get(name).cloned().unwrap_or_default()))?;
     if plan.adapters.iter().any(|(_, slots)| slots.gathers().is_some()) {
         let what =
             format!("{} looks at the inputs of the layers first, which runs on images cannot do yet", declared.title);
         return Err(Problem::new(Code::MethodInvalid, what, "[method]", "choose another method").into());
     }
+    let unknown = |name: &str| Problem::internal(format!("the method plans for a layer {name} that is not there"));
+    let mut wanted: Vec<(&LinearSite, &Slots)> = Vec::with_capacity(plan.adapters.len());
     for (name, slots) in &plan.adapters {
-        let Some(site) = model.site_mut(name) else {
-            return Err(Problem::internal(format!("the method plans for a layer {name} that is not there")).into());
-        };
-        site.attach(slots, seed)?;
+        wanted.push((site(name).ok_or_else(|| unknown(name))?, slots));
+    }
+    let adapters = prepared(&wanted, seed, &BTreeMap::new())?;
+    for ((name, _), adapter) in plan.adapters.iter().zip(adapters) {
+        model.site_mut(name).ok_or_else(|| unknown(name))?.put(adapter);
     }
     model.insert_all(&plan.insertions, seed)?;
     let selector = plan.promote.selector()?;

@@ -5,7 +5,7 @@ use temper_protocol::{Code, Event, Project, RunStatus};
 use temper_train::checkpoint::{Checkpoints, load};
 
 /// A project that forgets quickly: full training at a high rate, measured every 4 steps.
-fn forgetful(fixture: &Fixture, on_exceed: &str) -> Project {
+pub(crate) fn forgetful(fixture: &Fixture, on_exceed: &str) -> Project {
     let mut project = fixture.project();
     project.method.id = "full".to_owned();
     project.method.settings.0.clear();

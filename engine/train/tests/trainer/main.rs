@@ -12,5 +12,7 @@ mod prefix;
 mod remembered;
 mod resume;
 mod session;
+mod snapshots;
+mod starts;
 mod tiny;
 mod train_on;
