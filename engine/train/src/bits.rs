@@ -18,7 +18,8 @@ use temper_protocol::{Code, Problem};
 /// What a layer can be stored as.
 fn storages() -> Vec<StorageKind> {
     let grouped = GroupedInt::ALL.into_iter().map(StorageKind::Grouped);
-    grouped.chain([StorageKind::Nf4, StorageKind::Nf4Double, StorageKind::Int8]).collect()
+    let normal = [StorageKind::Nf2, StorageKind::Nf3, StorageKind::Nf4, StorageKind::Nf4Double];
+    grouped.chain(normal).chain([StorageKind::Int8]).collect()
 }
 
 /// The weight as its file has it.
