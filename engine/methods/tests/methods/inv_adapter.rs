@@ -1,4 +1,8 @@
 //! Invertible language adapters: the map and its inverse, counts, what is trained.
+//!
+//! Acceptance: bullet -> test, where it does not stand in this file.
+//! - goals and comparisons over three seeds -> `tests/examples/method_seeds`, `language.rs`, what begins with
+//!   `inv-adapter:`
 
 use crate::bench::{Outcome, blocks, count_blocks, inserted, moved, normal, off};
 use temper_nn::{Inserts, Point};

@@ -1,5 +1,9 @@
 //! PELA: ranks and counts, what decomposing loses, and which layers stay whole. Healing is tested on a real model in the
 //! trainer's tests.
+//!
+//! Acceptance: bullet -> test, where it does not stand in this file.
+//! - goals and comparisons over three seeds -> `tests/examples/method_seeds`, `language.rs`, what begins with
+//!   `pela:`
 
 use crate::bench::{Outcome, SIDE, count, inputs, layer, off, slots, values, weight};
 use std::sync::Arc;
