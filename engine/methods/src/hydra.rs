@@ -79,7 +79,9 @@ examples leave 0.185, 0.169 and 0.196.
 ## Pitfalls
 Merging changes the bias too: an adapter file holds it as LoRA with a bias on the outer factor, which Python PEFT loads
 but merges only into layers that have a bias. As an adapter file the second branch is multiplied with the weight once:
-the file belongs to this base and no other. Dropout is on the parallel branch.";
+the file belongs to this base and no other. Dropout is on the parallel branch. The four biases that the paper's program can
+put into the branches (both ranks + 2 · out numbers more) are not there: together they are one bias of the layer, as BitFit
+trains it, and most of the paper's runs go without.";
 
 /// Hydra.
 struct Hydra;
