@@ -253,8 +253,8 @@ fn fisher_information_is_the_sum_of_the_squares_of_each_samples_gradient() {
         fisher.weights()
     };
     let close = |found: &(Vec<f32>, Vec<f32>), expected: &(Vec<f32>, Vec<f32>)| {
-        let all = found.0.iter().chain(&found.1).zip(expected.0.iter().chain(&expected.1));
-        all.into_iter().all(|(found, expected)| (found - expected).abs() <= 1e-4 * expected)
+        let mut all = found.0.iter().chain(&found.1).zip(expected.0.iter().chain(&expected.1));
+        all.all(|(found, expected)| (found - expected).abs() <= 1e-4 * expected)
     };
     assert!(close(&fisher.weights(), &alone(0..2)));
     assert!(!close(&fisher.weights(), &alone(0..1)), "one sample is not both");
