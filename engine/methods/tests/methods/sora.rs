@@ -1,9 +1,8 @@
 //! SoRA: gates that close, the adapter without them, and what the threshold decides.
 //!
-//! Acceptance: bullet -> test, where it does not stand in this file.
-//! - the warning when all gates are closed -> `train/tests/trainer/closed.rs`,
-//!   `gates_that_are_all_closed_are_said_once_and_the_model_is_its_base`
-//! - goals and comparisons over three seeds -> `tests/examples/method_seeds`, `spread.rs`, what begins with `sora:`
+//! Acceptance that stands elsewhere: gates that are all closed are said, `train/tests/trainer/closed.rs`; fewer open gates
+//! with a larger threshold, ranks in the order of the true ones and what is left, over seeds,
+//! `tests/examples/method_seeds/spread.rs`.
 
 use crate::alloc::{Bench, plan, uniform};
 use crate::bench::{Outcome, count, dense_goal, fit, inputs, layer, off, param, slots};
