@@ -9,8 +9,8 @@
 //!   `fisher_information_is_the_sum_of_the_squares_of_each_samples_gradient`
 //! - the base of a resumed run -> `train/tests/trainer/resume.rs`,
 //!   `a_base_that_a_method_rounded_itself_is_found_again_by_a_resumed_run`
-//! - goals and comparisons over three seeds -> `tests/examples/method_seeds`, `language.rs`, what begins with
-//!   `lq-lora:`
+//! - goals and comparisons over three seeds -> `tests/examples/method_seeds`, `language.rs` and `small_net.rs`,
+//!   what begins with `lq-lora:`
 
 use crate::bench::{
     Outcome, SIDE, count, fit, layer, low_rank_goal, normal, off, orthogonal, sized, slots, values, weight,
