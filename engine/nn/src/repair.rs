@@ -157,7 +157,7 @@ pub struct Rounds {
 }
 
 /// The squared errors of rounding `original` to each of `storages` where the best product stands beside it: what is left of
-/// the weight without that product is rounded.
+/// the weight without that product is rounded. Rows and columns count as `weighing` says.
 ///
 /// # Errors
 /// Values that are not finite or that a storage cannot state; rows that do not fill its blocks.
@@ -165,17 +165,26 @@ pub fn rounding_costs(
     original: &FrozenWeight,
     shape: Shape,
     storages: &[StorageKind],
+    weighing: Weighing<'_>,
     stream: &mut Stream,
 ) -> Result<Vec<f64>> {
     let (rows, cols) = (shape.out_features, shape.in_features);
     let weight: Vec<f64> = original.to_f32()?.iter().copied().map(f64::from).collect();
     original.bytes().let_go();
-    let found = compensate(&weight, shape, Weighing::Plain, stream)?;
+    let found = compensate(&weight, shape, weighing, stream)?;
     let left = without(&weight, &found, shape)?;
+    let counts = |at: usize| match weighing {
+        Weighing::Separable { rows, cols: columns } => {
+            let of = |weights: &[f64], at: usize| weights.get(at).copied().unwrap_or(1.0);
+            of(rows, at / cols.max(1)) * of(columns, at % cols.max(1))
+        }
+        Weighing::Plain | Weighing::Inputs(_) => 1.0,
+    };
     let cost = |storage: &StorageKind| {
         let rounded = rounded(&original.name, (rows, cols), *storage, &left)?;
         let rounded = rounded.to_f32()?;
-        Ok(left.iter().zip(rounded.iter()).map(|(left, rounded)| f64::from(left - rounded).powi(2)).sum())
+        let off = left.iter().zip(rounded.iter()).map(|(left, rounded)| f64::from(left - rounded));
+        Ok(off.enumerate().map(|(at, off)| (off * counts(at)).powi(2)).sum())
     };
     storages.iter().map(cost).collect()
 }
@@ -393,7 +402,7 @@ mod tests {
         let (original, held) = pair(weight, StorageKind::Nf3);
         let shape = Shape { out_features: side, in_features: side, rank: 16, iterations: 0 };
         let alone: f64 = held.to_f32().unwrap().iter().zip(weight).map(|(q, w)| (f64::from(*q) - w).powi(2)).sum();
-        let once = rounding_costs(&original, shape, &[StorageKind::Nf3], &mut stream()).unwrap();
+        let once = rounding_costs(&original, shape, &[StorageKind::Nf3], Weighing::Plain, &mut stream()).unwrap();
         let rounds = Rounds { most: 10, from_nothing: true, storage: None };
         let ten = alternate(&original, &held, shape, rounds, Weighing::Plain, &mut stream()).unwrap();
         [alone.sqrt(), once[0].sqrt(), ten.compensation.error]
@@ -522,7 +531,8 @@ mod tests {
         let shape = Shape { out_features: side, in_features: side, rank: 16, iterations: 0 };
         let of = |bits, group| StorageKind::Grouped(crate::GroupedInt { bits, group });
         let (two, four) = (of(crate::Bits::Two, crate::Group::G64), of(crate::Bits::Four, crate::Group::G64));
-        let costs = rounding_costs(&original, shape, &[two, four, StorageKind::Int8], &mut stream()).unwrap();
+        let costs =
+            rounding_costs(&original, shape, &[two, four, StorageKind::Int8], Weighing::Plain, &mut stream()).unwrap();
         assert!(costs[0] > 8.0 * costs[1] && costs[1] > 50.0 * costs[2], "{costs:?}");
         let rounds = Rounds { most: 1, from_nothing: false, storage: Some(two) };
         let found = alternate(&original, &original, shape, rounds, Weighing::Plain, &mut stream()).unwrap();

@@ -7,8 +7,8 @@
 //!   `what_came_back_goes_to_the_same_bytes_again`
 //! - the gap of two bits closed, the loss alone beside it -> `train/tests/trainer/imitate.rs`,
 //!   `repair_closes_more_than_half_of_the_gap_of_two_bits_and_the_loss_alone_recovers_less`
-//! - goals and comparisons over three seeds -> `tests/examples/method_seeds`, `language.rs` and `small_net.rs`, what begins with
-//!   `int2.1:`
+//! - goals and comparisons over three seeds -> `tests/examples/method_seeds`, `language.rs` and `small_net.rs`,
+//!   what begins with `int2.1:`
 
 use crate::bench::{Outcome, SIDE, inputs, normal, off, slots, values, weight};
 use candle_core::{Tensor, Var};

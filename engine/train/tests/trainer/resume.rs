@@ -172,22 +172,40 @@ fn rounded_bases_and_moments_in_8_bits_resume_to_the_same_bits() {
 fn a_base_that_a_method_rounded_itself_is_found_again_by_a_resumed_run() {
     let fixture = Fixture::new();
     fixture.configure(&[("hidden_size", 64), ("intermediate_size", 128), ("head_dim", 16)]);
-    let project = || {
-        let mut project = fixture.project();
-        "lq-lora".clone_into(&mut project.method.id);
-        project.method.settings.0.clear();
-        project.method.settings.0.insert("rank".to_owned(), Value::Integer(8));
-        project
-    };
-    let whole = fixture.request(project(), "repaired");
-    let (outcome, _) = run(&whole);
-    assert_eq!(outcome.status, RunStatus::Finished, "{:?}", outcome.problem);
-    let mut parts = fixture.request(project(), "repaired-parts");
-    parts.max_steps = Some(10);
-    let (_, _) = run(&parts);
-    let (second, _) = run(&resumed(&parts));
-    assert_eq!((second.status, second.steps), (RunStatus::Finished, 20), "{:?}", second.problem);
-    assert!(bytes_at(&whole, 20) == bytes_at(&parts, 20), "weights or optimiser differ");
+    let mut starts = Vec::new();
+    for weighing in ["plain", "fisher"] {
+        let project = || {
+            let mut project = fixture.project();
+            "lq-lora".clone_into(&mut project.method.id);
+            project.method.settings.0.clear();
+            project.method.settings.0.insert("rank".to_owned(), Value::Integer(8));
+            project.method.settings.0.insert("weighing".to_owned(), Value::Text(weighing.to_owned()));
+            project
+        };
+        let whole = fixture.request(project(), weighing);
+        let (outcome, _) = run(&whole);
+        assert_eq!(outcome.status, RunStatus::Finished, "{weighing}: {:?}", outcome.problem);
+        let mut parts = fixture.request(project(), &format!("{weighing}-parts"));
+        parts.max_steps = Some(10);
+        let (_, _) = run(&parts);
+        let (second, _) = run(&resumed(&parts));
+        assert_eq!((second.status, second.steps), (RunStatus::Finished, 20), "{weighing}: {:?}", second.problem);
+        assert!(bytes_at(&whole, 20) == bytes_at(&parts, 20), "{weighing}: weights or optimiser differ");
+        // Whoever loads the result has the base that was trained on: rounded, and the same from checkpoint to checkpoint.
+        let loaded = |run_dir: &std::path::Path| {
+            let trained = temper_train::load_trained(run_dir, &whole.model_path, false, None, None, &mut |_, _, _| ());
+            let trained = trained.unwrap_or_else(|error| panic!("{weighing}: {}", Problem::from(error)));
+            let held = |site: &temper_nn::LinearSite| {
+                let weight = &site.frozen().expect("frozen").weight;
+                assert!(weight.kind.is_memory_only(), "{weighing}: {} is held as {}", site.name(), weight.kind.name());
+                weight.bytes().as_slice().to_vec()
+            };
+            trained.model.sites().into_iter().map(held).collect::<Vec<Vec<u8>>>()
+        };
+        assert!(loaded(&whole.run_dir) == loaded(&parts.run_dir), "{weighing}: another base");
+        starts.push(bytes_at(&whole, 0).0);
+    }
+    assert!(starts[0] != starts[1], "the weighing changes the start");
     let mut project = fixture.project();
     "lq-lora".clone_into(&mut project.method.id);
     project.method.settings.0.clear();
