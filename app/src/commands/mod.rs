@@ -16,6 +16,7 @@ use crate::state::Room;
 use crate::state::compare::CompareAct;
 use crate::state::export::Certificate;
 use crate::state::settings::{LanguageChoice, ThemeChoice};
+use crate::state::step_ask::StepAct;
 use crate::state::watch::SideTab;
 use std::cell::RefCell;
 use std::path::PathBuf;
@@ -95,6 +96,16 @@ pub enum UiCommand {
     ConfirmPlace,
     /// Goes on with a run from its last checkpoint.
     Resume(u64),
+    /// Asks how many steps the watched run shall have in all.
+    AskLonger,
+    /// That number, as typed.
+    LongerText(String),
+    /// Goes on with the run up to that step.
+    ConfirmLonger,
+    /// A new run that starts as the watched one was at the step under the scrub line: its settings go into the form.
+    Branch,
+    /// The run that the form starts from is forgotten: it starts from the base.
+    ForgetStart,
     /// Steers the live run.
     Act(Act),
     /// Looks at a run.
@@ -109,6 +120,8 @@ pub enum UiCommand {
     Zoomed(Option<(u64, u64)>),
     /// Step under the scrub line.
     Scrub(Option<u64>),
+    /// Asking a step.
+    StepAsk(StepAct),
     /// What the rank microscope colours.
     RankMeasure(Measure),
     /// The site in the rank microscope.

@@ -4,11 +4,14 @@ use super::{Outbox, UiCommand};
 use crate::screen::{Format, Plot};
 use crate::state::compare::CompareAct;
 use crate::state::settings::{LanguageChoice, ThemeChoice};
+use crate::state::step_ask::StepAct;
 use crate::state::{Ask, Room, State};
 use crate::texts::{Language, Text, spoken};
 use crate::theme::Icon;
 use crate::theme::icons;
-use crate::update::{ask_hindrance, judge_hindrance};
+use crate::update::{
+    ask_hindrance, branch_hindrance, judge_hindrance, longer_hindrance, step_hindrance, to_kept_state,
+};
 use egui::{Key, KeyboardShortcut, Modifiers};
 use temper_protocol::Act;
 
@@ -37,7 +40,14 @@ pub enum Id {
     SaveNow,
     SampleNow,
     Continue,
+    Extend,
+    Branch,
     Live,
+    EarlierState,
+    LaterState,
+    StepAskOpen,
+    StepAskNow,
+    StepAskClose,
     ResetZoom,
     BesideAll,
     BesideNone,
@@ -179,6 +189,18 @@ fn needs_scrub(state: &State) -> Option<&'static str> {
     state.watch.scrub.is_none().then_some(t!("commands-is-live"))
 }
 
+fn needs_earlier(state: &State) -> Option<&'static str> {
+    state.other_kept_state(false).is_none().then_some(t!("commands-no-earlier"))
+}
+
+fn needs_later(state: &State) -> Option<&'static str> {
+    state.other_kept_state(true).is_none().then_some(t!("commands-no-later"))
+}
+
+fn needs_step_ask(state: &State) -> Option<&'static str> {
+    (!state.watch.ask.open).then_some(t!("commands-no-step-ask"))
+}
+
 fn needs_zoom(state: &State) -> Option<&'static str> {
     state.watch.steps.is_none().then_some(t!("commands-is-whole"))
 }
@@ -308,6 +330,43 @@ pub static TABLE: &[Entry] = entries![
     (Continue, "commands-continue", "commands-continue-help", PLAY, None, can_continue, continue_run),
     (Live, "commands-live", "commands-live-help", ARROW_LINE_RIGHT, plain(Key::End), needs_scrub, |_| {
         UiCommand::Scrub(None)
+    }),
+    (Extend, "commands-extend", "commands-extend-help", ARROW_LINE_RIGHT, None, longer_hindrance, |_| {
+        UiCommand::AskLonger
+    }),
+    (Branch, "commands-branch", "commands-branch-help", GIT_BRANCH, None, branch_hindrance, |_| UiCommand::Branch),
+    (
+        EarlierState,
+        "commands-earlier-state",
+        "commands-earlier-state-help",
+        CARET_LEFT,
+        plain(Key::Comma),
+        needs_earlier,
+        |state| to_kept_state(state, false)
+    ),
+    (
+        LaterState,
+        "commands-later-state",
+        "commands-later-state-help",
+        CARET_RIGHT,
+        plain(Key::Period),
+        needs_later,
+        |state| to_kept_state(state, true)
+    ),
+    (
+        StepAskOpen,
+        "commands-step-ask",
+        "commands-step-ask-help",
+        CLOCK_COUNTER_CLOCKWISE,
+        ctrl(Key::T),
+        needs_run,
+        |_| UiCommand::StepAsk(StepAct::Open(true))
+    ),
+    (StepAskNow, "commands-step-ask-now", "commands-step-ask-now-help", CHAT_TEXT, None, step_hindrance, |_| {
+        UiCommand::StepAsk(StepAct::Ask)
+    }),
+    (StepAskClose, "commands-step-samples", "commands-step-samples-help", ROWS, None, needs_step_ask, |_| {
+        UiCommand::StepAsk(StepAct::Open(false))
     }),
     (
         ResetZoom,

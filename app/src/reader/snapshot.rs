@@ -201,6 +201,8 @@ pub struct RunView {
     pub beside: Vec<BesideRun>,
     /// Checkpoints.
     pub checkpoints: Vec<CheckpointMark>,
+    /// Steps of which the run kept a checkpoint or a snapshot, rising: these can be asked.
+    pub kept_states: Vec<u64>,
     /// Kept sets in the project's order.
     pub kept: Vec<KeptSet>,
     /// Step of their newest measurement; 0 is the base, nothing before that.

@@ -12,6 +12,7 @@ pub mod jobs;
 pub mod judged;
 pub mod settings;
 pub mod setup;
+pub mod step_ask;
 pub mod watch;
 
 pub use draft::Draft;
@@ -114,6 +115,13 @@ pub enum Sheet {
         text: String,
         /// Why there is no dialog; empty when the person chose this.
         reason: String,
+    },
+    /// How many steps a run shall have in all.
+    Longer {
+        /// The run.
+        run: u64,
+        /// Steps, as typed.
+        steps: String,
     },
     /// The window shall close while a run goes on.
     Closing {

@@ -33,7 +33,9 @@ impl App {
         let last = event.is_last() || matches!(event, Event::Finished { .. });
         if let Event::Error(problem) = event {
             self.state.jobs.remove(req);
-            if matches!(ask, Ask::Judge | Ask::Answer(_)) {
+            if let Ask::Step { side, run, kept } = ask {
+                self.step_failed((side, run, kept), problem);
+            } else if matches!(ask, Ask::Judge | Ask::Answer(_)) {
                 self.compare_failed(&ask, problem);
             } else if problem.code != Code::Cancelled {
                 self.take_problem(&ask, problem);
@@ -103,6 +105,7 @@ impl App {
             }
             (Ask::Export(_) | Ask::Verify(_), event) => self.take_export_event(req, ask, event),
             (Ask::Judge | Ask::Answer(_), event) => self.take_compare_event(ask, event),
+            (Ask::Step { side, run, kept }, event) => self.take_step_event((*side, *run, *kept), event),
             _ => {}
         }
     }
@@ -220,8 +223,8 @@ impl App {
     fn take_problem(&mut self, ask: &Ask, problem: Problem) {
         match ask {
             Ask::Hover => self.state.drop.complete = true,
-            // Those of the room Compare were told to it.
-            Ask::Starter | Ask::Cancel | Ask::Judge | Ask::Answer(_) => {}
+            // Those of the room Compare and of a step were told to them.
+            Ask::Starter | Ask::Cancel | Ask::Judge | Ask::Answer(_) | Ask::Step { .. } => {}
             Ask::Drop(_) => {
                 self.state.setup.problems.insert(card_of(&problem), problem);
                 self.state.room = Room::Setup;
@@ -268,6 +271,7 @@ impl App {
                 Ask::Train { run: None } => self.state.room = Room::Setup,
                 Ask::Export(_) => self.state.export.working = None,
                 Ask::Answer(_) => self.state.compare.answers.working = None,
+                Ask::Step { .. } => self.state.watch.ask.working = None,
                 // Asked again at once, it would perhaps break the next engine as well.
                 ask @ (Ask::Preview(_) | Ask::Preflight(_) | Ask::Path(_) | Ask::Drop(_)) => {
                     let problem = Problem::new(

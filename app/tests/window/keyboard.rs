@@ -6,6 +6,7 @@ use egui_kittest::kittest::{NodeT as _, Queryable as _};
 use std::collections::BTreeSet;
 use temper::commands::{Id, TABLE, UiCommand};
 use temper::state::settings::ThemeChoice;
+use temper::state::step_ask::StepAct;
 use temper::state::{Room, Sheet};
 
 #[test]
@@ -29,6 +30,7 @@ fn the_palette_finds_and_runs_every_command_by_its_name() {
         kit::send(&mut window, UiCommand::Scrub(Some(100)));
         kit::send(&mut window, UiCommand::Zoomed(Some((10, 200))));
         kit::send(&mut window, UiCommand::Beside(6, true));
+        kit::send(&mut window, UiCommand::StepAsk(StepAct::Open(entry.id == Id::StepAskClose)));
         if entry.id == Id::Repair {
             stage.runs.publish(scenes::unreadable(&folder));
             window.run();

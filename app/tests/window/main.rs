@@ -14,5 +14,7 @@ mod layout;
 mod moves;
 mod runs;
 mod scenes;
+mod step_ask;
+mod step_scenes;
 mod store;
 mod watch;

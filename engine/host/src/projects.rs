@@ -17,6 +17,10 @@ use temper_protocol::{Act, Command, Envelope, Event, Problem};
 use temper_store::{MEMORY_LOW, ProjectLock, Store};
 use temper_train::RunControl;
 
+/// How long the end of a project's last run waits for the writer thread to let its database go, and between two looks.
+const CLOSING_PATIENCE: Duration = Duration::from_secs(2);
+const CLOSING_LOOK: Duration = Duration::from_millis(1);
+
 /// How often the writer thread does what.
 #[derive(Debug, Clone, Copy)]
 pub struct Times {
@@ -121,10 +125,17 @@ impl Projects {
             return;
         };
         open.runs = open.runs.saturating_sub(1);
-        if open.runs == 0 && open.store.flush().is_ok() {
-            book.projects.remove(&key);
-        }
+        let over = open.runs == 0 && open.store.flush().is_ok();
+        let closed = if over { book.projects.remove(&key) } else { None };
         self.changed.notify_all();
+        // The lock is given back before anybody else can enter. The writer thread may still be in a round with the
+        // database; whoever hears that the run has ended finds it closed.
+        let Some(OpenProject { store, _lock: lock, .. }) = closed else { return };
+        drop(lock);
+        let begin = Instant::now();
+        while Arc::strong_count(&store) > 1 && begin.elapsed() < CLOSING_PATIENCE {
+            let _woken = self.changed.wait_for(&mut book, CLOSING_LOOK);
+        }
     }
 
     /// Registers a run so that it can be steered.

@@ -28,3 +28,4 @@ notice-job-answer = Prompt beantworten
 notice-job-verify = Prüft den Export erneut
 notice-job-look = Sieht die Dateien an
 notice-plot-hidden = Dieser Plot ist gerade nicht zu sehen: das Fenster vergrößern und erneut sichern
+notice-branched = Einstellungen von Lauf { $run } sind im Formular; der neue Lauf beginnt bei dessen Schritt { $step }

@@ -28,3 +28,4 @@ notice-job-answer = Answering the prompt
 notice-job-verify = Checking the export again
 notice-job-look = Looking at the files
 notice-plot-hidden = This plot is not shown now: make the window larger and save it again
+notice-branched = Settings of run { $run } are in the form; the new run starts as it was at step { $step }

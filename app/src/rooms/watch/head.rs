@@ -132,6 +132,13 @@ fn controls(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) -> f32 {
                 cx.send(UiCommand::Go(Room::Export));
             }
         }
+        for id in [Id::Extend, Id::Branch] {
+            // In a small window they are in the palette.
+            if !cx.compact && crate::commands::entry(id).enabled(cx.state) {
+                let button = cx.button(ui, id).keys(None);
+                place(ui, button, Some(id));
+            }
+        }
         let entry = crate::commands::entry(Id::Continue);
         if entry.enabled(cx.state) && view.row.status == "stopped" {
             let button = Button::new(t!("commands-resume")).icon(icons::PLAY).tooltip(entry.help.get());
