@@ -106,6 +106,10 @@ pub enum UiCommand {
     Branch,
     /// The run that the form starts from is forgotten: it starts from the base.
     ForgetStart,
+    /// Shows the runs that wait.
+    OpenQueue,
+    /// Moves a run that waits, or takes it out.
+    Tell(u64, Act),
     /// Steers the live run.
     Act(Act),
     /// Looks at a run.

@@ -40,6 +40,7 @@ pub enum Id {
     SaveNow,
     SampleNow,
     Continue,
+    Queue,
     Extend,
     Branch,
     Live,
@@ -138,7 +139,8 @@ fn needs_both(state: &State) -> Option<&'static str> {
 }
 
 fn can_train(state: &State) -> Option<&'static str> {
-    if state.is_training() { Some(t!("commands-run-going")) } else { needs_both(state) }
+    // While our engine trains, the next run waits for its turn.
+    if state.is_training() && !state.can_queue() { Some(t!("commands-run-going")) } else { needs_both(state) }
 }
 
 fn needs_live(state: &State) -> Option<&'static str> {
@@ -187,6 +189,10 @@ fn needs_ranks(state: &State) -> Option<&'static str> {
 
 fn needs_scrub(state: &State) -> Option<&'static str> {
     state.watch.scrub.is_none().then_some(t!("commands-is-live"))
+}
+
+fn needs_waiting(state: &State) -> Option<&'static str> {
+    state.waiting_rows().is_empty().then_some(t!("commands-none-waits"))
 }
 
 fn needs_earlier(state: &State) -> Option<&'static str> {
@@ -331,6 +337,7 @@ pub static TABLE: &[Entry] = entries![
     (Live, "commands-live", "commands-live-help", ARROW_LINE_RIGHT, plain(Key::End), needs_scrub, |_| {
         UiCommand::Scrub(None)
     }),
+    (Queue, "commands-queue", "commands-queue-help", QUEUE, None, needs_waiting, |_| UiCommand::OpenQueue),
     (Extend, "commands-extend", "commands-extend-help", ARROW_LINE_RIGHT, None, longer_hindrance, |_| {
         UiCommand::AskLonger
     }),

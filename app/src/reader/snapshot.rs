@@ -80,6 +80,8 @@ pub struct RunsSnapshot {
     pub project: Option<PathBuf>,
     /// Runs, newest first.
     pub runs: Vec<RunRow>,
+    /// Runs that wait for their turn, the next one first.
+    pub waiting: Vec<u64>,
     /// Process that holds the project, if any.
     pub holder: Option<u32>,
     /// The run that is looked at.

@@ -142,13 +142,20 @@ impl App {
             }
             _ => None,
         };
+        let ahead = self.state.live_run().map(|row| row.run).filter(|ahead| Some(*ahead) != run);
+        let waits = matches!(event, Event::Queued { .. });
         if let Some(run) = run
             && let Some(running) = self.state.jobs.get_mut(req)
         {
             if running.ask != (Ask::Train { run: Some(run) }) {
                 running.ask = Ask::Train { run: Some(run) };
-                self.state.watch.run = Some(run);
+                match ahead.filter(|_| waits) {
+                    // What is looked at stays.
+                    Some(ahead) => self.notice(t!("notice-waits", run = run, ahead = ahead)),
+                    None => self.state.watch.run = Some(run),
+                }
             }
+            let Some(running) = self.state.jobs.get_mut(req) else { return };
             if let Event::Preparing { stage, done, total, unit, .. } = event {
                 (running.done, running.total) = (*done, *total);
                 stage.clone_into(&mut running.stage);

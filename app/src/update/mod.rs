@@ -6,9 +6,11 @@
 
 mod compare;
 mod disk;
+mod ended;
 mod inbox;
 mod longer;
 mod project;
+mod queue;
 mod run;
 mod step_ask;
 mod tables;
@@ -199,6 +201,7 @@ impl App {
             && let Some(command) = self.perform_view(ctx, command)
             && let Some(command) = self.perform_run(ctx, command)
             && let Some(command) = self.perform_longer(command)
+            && let Some(command) = self.perform_queue(command)
             && let Some(command) = self.perform_compare(command)
         {
             self.perform_export(command);
@@ -242,7 +245,9 @@ impl App {
             self.services.files.send(Job::WritePicture(taken));
         }
         if let Some(snapshot) = self.services.runs.latest() {
+            let before = self.state.live_run().map(|row| row.run);
             self.take_snapshot(snapshot);
+            self.tell_ended(ctx, before);
         }
         match self.services.picker.poll() {
             Some(Picked::Paths(paths)) if !paths.is_empty() => self.drop_paths(paths),

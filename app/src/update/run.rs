@@ -127,6 +127,8 @@ impl App {
                 ctx.send_viewport_cmd(egui::ViewportCommand::Close);
             }
             UiCommand::CloseStop => {
+                // Who stops and goes does not want the next one to begin.
+                self.withdraw_waiting();
                 self.steer(Act::Stop);
                 self.state.sheet = Some(Sheet::Closing { waiting: true });
             }
@@ -163,7 +165,7 @@ impl App {
         }
         let Some(project) = draft.folder.clone() else { return };
         self.state.setup.train_wanted = false;
-        if !draft.has_both() || self.state.is_training() {
+        if !draft.has_both() || (self.state.is_training() && !self.state.can_queue()) {
             return;
         }
         // A measurement would only compete with the run for memory.
@@ -174,6 +176,12 @@ impl App {
     }
 
     fn train(&mut self, command: Command) {
+        if self.state.is_training() {
+            // It waits for its turn; what is looked at stays.
+            self.ask(command, Ask::Train { run: None });
+            self.services.runs.nudge();
+            return;
+        }
         self.train_as(command, Ask::Train { run: None });
     }
 
@@ -204,13 +212,19 @@ impl App {
     /// Steers the live run: our own engine by request, another one through the store.
     fn steer(&mut self, act: Act) {
         let Some(run) = self.state.live_run().map(|row| row.run) else { return };
+        self.steer_run(run, act);
+        self.state.watch.wish = Some(act);
+        self.services.runs.nudge();
+    }
+
+    /// Tells a run something: through our engine, or through the store when another one has it.
+    pub(super) fn steer_run(&mut self, run: u64, act: Act) {
         let command = Command::Control { run, act };
         if self.state.jobs.trains(run) {
             self.ask(command, Ask::Control);
         } else {
             self.services.runs.steer(command);
         }
-        self.state.watch.wish = Some(act);
         self.services.runs.nudge();
     }
 

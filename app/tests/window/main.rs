@@ -12,6 +12,7 @@ mod keyboard;
 mod kit;
 mod layout;
 mod moves;
+mod queue;
 mod runs;
 mod scenes;
 mod step_ask;

@@ -5,7 +5,9 @@ use crate::compared::{
     playground, playground_blind, playground_empty,
 };
 use crate::kit;
-use crate::step_scenes::{branched, longer, step_answered, step_ask_busy, step_ask_empty, step_failed, step_loading};
+use crate::step_scenes::{
+    branched, longer, queue, step_answered, step_ask_busy, step_ask_empty, step_failed, step_loading, waiting,
+};
 use egui_kittest::Harness;
 use egui_plot::PlotPoint;
 use std::path::PathBuf;
@@ -62,6 +64,7 @@ scenes![
     step_loading,
     step_failed,
     branched,
+    waiting,
     table,
     few_others,
     many_others,
@@ -92,6 +95,7 @@ scenes![
     help,
     place,
     longer,
+    queue,
     path_entry,
     closing,
     command,

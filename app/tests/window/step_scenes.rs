@@ -2,7 +2,9 @@
 
 use crate::kit::{self, Window};
 use crate::scenes;
+use std::path::Path;
 use temper::commands::UiCommand;
+use temper::reader::snapshot::RunsSnapshot;
 use temper::state::step_ask::StepAct;
 use temper::testing::Stage;
 use temper_protocol::{Code, Command, Event, Problem};
@@ -86,4 +88,27 @@ pub(crate) fn branched(window: &mut Window, stage: &Stage) {
 pub(crate) fn longer(window: &mut Window, stage: &Stage) {
     scenes::run(window, stage, "finished", 1200);
     kit::send(window, UiCommand::AskLonger);
+}
+
+/// Run 7 goes on, these wait.
+pub(crate) fn with_waiting(folder: &Path, waiting: &[u64]) -> RunsSnapshot {
+    let mut snapshot = kit::snapshot(folder, kit::view(7, "running", 412), true);
+    for run in waiting {
+        snapshot.runs.insert(0, kit::row(*run, "queued", 0));
+    }
+    snapshot.runs.sort_by_key(|row| std::cmp::Reverse(row.run));
+    snapshot.waiting = waiting.to_vec();
+    snapshot
+}
+
+pub(crate) fn queue(window: &mut Window, stage: &Stage) {
+    let folder = scenes::run(window, stage, "running", 412);
+    stage.runs.publish(with_waiting(&folder, &[9, 8, 10]));
+    window.run();
+    kit::send(window, UiCommand::OpenQueue);
+}
+
+pub(crate) fn waiting(window: &mut Window, stage: &Stage) {
+    queue(window, stage);
+    kit::send(window, UiCommand::CloseSheet);
 }

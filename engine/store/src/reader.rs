@@ -93,6 +93,16 @@ impl Reader {
         Ok(runs.pop())
     }
 
+    /// Runs that wait for their turn, the next one first: in the order in which they were said to wait last.
+    ///
+    /// # Errors
+    /// As [`Self::runs`].
+    pub fn waiting(&self) -> Result<Vec<u64>, StoreError> {
+        let sql = "SELECT run FROM runs WHERE status = 'queued' ORDER BY \
+                   (SELECT max(id) FROM events WHERE events.run = runs.run AND kind = 'queued'), run";
+        self.rows(sql, [], |row| row.get(0).map(unsigned))
+    }
+
     /// A run whose engine is gone is not going on, whatever its row says.
     fn mark_interrupted(&self, runs: &mut [RunRow]) {
         if runs.iter().any(RunRow::is_active) && ProjectLock::holder(&self.project_dir).is_none() {

@@ -51,3 +51,10 @@ sheets-longer-price = { $n ->
     } mehr
 sheets-longer-go = Weiter trainieren
 sheets-longer-go-tip = Setzt diesen Lauf fort
+sheets-queue = Wartende Läufe
+sheets-queue-lead = Die Engine trainiert einen Lauf nach dem anderen und beginnt den nächsten in dieser Reihenfolge, mit den Einstellungen, die er beim Start hatte. Sie warten auch, wenn das Fenster geschlossen ist.
+sheets-queue-empty = Kein Lauf wartet. Trainieren, während ein Lauf im Gang ist, reiht einen hier ein.
+sheets-queue-place = { $place }.
+sheets-queue-sooner = Lauf { $run } früher
+sheets-queue-later = Lauf { $run } später
+sheets-queue-remove = Lauf { $run } herausnehmen

@@ -197,3 +197,9 @@ watch-ask-none-kept-lead = Der Lauf hat von diesem Schritt und davor weder Snaps
 watch-ask-no-settings = die Einstellungen des Laufs sind nicht lesbar
 watch-ask-from = Lauf { $run } bei Schritt { $step }
 watch-ask-nearest = Lauf { $run } bei Schritt { $step }, vor { $wanted }
+watch-waiting = { $n ->
+        [one] { $count } Lauf wartet
+       *[other] { $count } Läufe warten
+    }
+watch-moving = tauscht die Plätze
+watch-start-again = Neu starten

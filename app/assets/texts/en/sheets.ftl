@@ -51,3 +51,10 @@ sheets-longer-price = { $n ->
     } more
 sheets-longer-go = Train on
 sheets-longer-go-tip = Goes on with this run
+sheets-queue = Waiting runs
+sheets-queue-lead = The engine trains one run at a time and begins the next one in this order, with the settings of the moment when it was started. They wait on while the window is closed.
+sheets-queue-empty = No run waits. Train, pressed while a run goes on, puts one here.
+sheets-queue-place = { $place }.
+sheets-queue-sooner = Run { $run } sooner
+sheets-queue-later = Run { $run } later
+sheets-queue-remove = Take run { $run } out

@@ -197,3 +197,9 @@ watch-ask-none-kept-lead = The run kept neither a snapshot nor a checkpoint of t
 watch-ask-no-settings = the run's settings cannot be read
 watch-ask-from = Run { $run } at step { $step }
 watch-ask-nearest = Run { $run } at step { $step }, before { $wanted }
+watch-waiting = { $n ->
+        [one] { $count } run waits
+       *[other] { $count } runs wait
+    }
+watch-moving = changing places
+watch-start-again = Start it again

@@ -28,6 +28,7 @@ pub fn state_of(cx: &PanelCtx<'_>, view: &RunView) -> (Option<Icon>, String, Col
             Act::Cancel => t!("watch-cancelling"),
             Act::SaveNow => t!("watch-saving"),
             Act::SampleNow => t!("watch-asking"),
+            Act::Sooner | Act::Later => t!("watch-moving"),
         };
         return (Some(icons::DOTS_THREE), word.to_owned(), c.info, c.info_bg);
     }
@@ -118,6 +119,13 @@ fn controls(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) -> f32 {
         }
     };
     let plain = |button: Button<'static>| if cx.compact { button.keys(None) } else { button };
+    let waiting = cx.state.waiting_rows().len();
+    if waiting > 0 {
+        let entry = crate::commands::entry(Id::Queue);
+        let label = t!("watch-waiting", n = waiting as u64, count = waiting);
+        let button = Button::new(&label).icon(entry.icon).tooltip(entry.help.get());
+        place(ui, button, Some(Id::Queue));
+    }
     if live {
         let pause = if view.row.status == "paused" { Id::Resume } else { Id::Pause };
         for id in [Id::SaveNow, Id::Stop, pause] {
