@@ -219,7 +219,7 @@ pub static TABLE: &[Entry] = entries![
         "commands-step-ask",
         "commands-step-ask-help",
         CLOCK_COUNTER_CLOCKWISE,
-        ctrl(Key::T),
+        ctrl_shift(Key::A),
         needs_run,
         |_| UiCommand::StepAsk(StepAct::Open(true))
     ),

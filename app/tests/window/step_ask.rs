@@ -43,7 +43,7 @@ fn state(step: u64) -> Option<String> {
 
 /// Opens the panel, types a prompt and presses Enter, by keyboard alone.
 fn ask(window: &mut Window, prompt: &str) {
-    window.key_press_modifiers(Modifiers::COMMAND, Key::T);
+    window.key_press_modifiers(Modifiers::COMMAND | Modifiers::SHIFT, Key::A);
     window.run();
     window.key_press_modifiers(Modifiers::COMMAND, Key::A);
     window.run();
@@ -142,7 +142,7 @@ fn a_step_before_anything_was_kept_cannot_be_asked_or_branched_from() {
     let mut view = kit::view(7, "finished", 1200);
     view.kept_states.retain(|step| *step >= 100);
     let mut window = watching(&stage, view, 60);
-    window.key_press_modifiers(Modifiers::COMMAND, Key::T);
+    window.key_press_modifiers(Modifiers::COMMAND | Modifiers::SHIFT, Key::A);
     window.run();
     assert!(shows(&window, "The run kept neither a snapshot nor a checkpoint"));
     for id in [Id::StepAskNow, Id::Branch, Id::EarlierState] {

@@ -123,8 +123,9 @@ fn controls(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) -> f32 {
     if waiting > 0 {
         let entry = crate::commands::entry(Id::Queue);
         let label = t!("watch-waiting", n = waiting as u64, count = waiting);
-        let button = Button::new(&label).icon(entry.icon).tooltip(entry.help.get());
-        place(ui, button, Some(Id::Queue));
+        let button =
+            if cx.compact { Button::icon_only(entry.icon, &label) } else { Button::new(&label).icon(entry.icon) };
+        place(ui, button.tooltip(entry.help.get()), Some(Id::Queue));
     }
     if live {
         let pause = if view.row.status == "paused" { Id::Resume } else { Id::Pause };

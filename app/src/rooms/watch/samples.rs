@@ -74,6 +74,10 @@ pub fn samples_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
 
 /// The way to prompts of one's own, at the right end of the head; gives what is left of it.
 fn open_button(cx: &PanelCtx<'_>, ui: &mut Ui, head: Rect) -> Rect {
+    if cx.compact && cx.state.is_training() {
+        // There is no room beside "Ask now", and nothing would answer; the palette has it.
+        return head;
+    }
     let entry = crate::commands::entry(Id::StepAskOpen);
     let button = if cx.compact {
         Button::icon_only(entry.icon, entry.name.get()).tooltip(entry.help.get())
