@@ -127,22 +127,27 @@ impl App {
     /// What a run says that cannot wait for the store: that it exists, and that it ended.
     fn take_run_event(&mut self, ctx: &Context, req: u64, event: &Event) {
         let run = match event {
-            Event::Queued { run } | Event::Preparing { run, .. } | Event::Started { run, .. } => Some(*run),
-            Event::Paused { run, .. } | Event::Resumed { run, .. } => {
-                self.state.watch.wish = None;
-                Some(*run)
-            }
-            Event::Finished { run, .. } => {
+            Event::Queued { run }
+            | Event::Preparing { run, .. }
+            | Event::Started { run, .. }
+            | Event::Paused { run, .. }
+            | Event::Resumed { run, .. }
+            | Event::Finished { run, .. } => Some(*run),
+            _ => None,
+        };
+        // Another run that goes on, when this one only waits or was taken out.
+        let ahead = self.state.live_run().map(|row| row.run).filter(|ahead| Some(*ahead) != run);
+        match event {
+            Event::Paused { .. } | Event::Resumed { .. } => self.state.watch.wish = None,
+            Event::Finished { .. } if ahead.is_none() => {
                 self.state.watch.wish = None;
                 if self.state.sheet == Some(Sheet::Closing { waiting: true }) {
                     self.close_allowed = true;
                     ctx.send_viewport_cmd(egui::ViewportCommand::Close);
                 }
-                Some(*run)
             }
-            _ => None,
-        };
-        let ahead = self.state.live_run().map(|row| row.run).filter(|ahead| Some(*ahead) != run);
+            _ => {}
+        }
         let waits = matches!(event, Event::Queued { .. });
         if let Some(run) = run
             && let Some(running) = self.state.jobs.get_mut(req)
@@ -272,9 +277,13 @@ impl App {
         self.services.client = None;
         self.collected.clear();
         let waiting_to_close = self.state.sheet == Some(Sheet::Closing { waiting: true });
+        // Of several runs it was at work on one; the others waited.
+        let going = self.state.live_run().map(|row| row.run);
         for running in self.state.jobs.take_all() {
             match running.ask {
-                Ask::Train { run: Some(run) } => self.state.engine.lost_run = Some(run),
+                Ask::Train { run: Some(run) } if going.is_none_or(|going| going == run) => {
+                    self.state.engine.lost_run = Some(run);
+                }
                 Ask::Train { run: None } => self.state.room = Room::Setup,
                 Ask::Export(_) => self.state.export.working = None,
                 Ask::Answer(_) => self.state.compare.answers.working = None,

@@ -98,8 +98,9 @@ impl Reader {
     /// # Errors
     /// As [`Self::runs`].
     pub fn waiting(&self) -> Result<Vec<u64>, StoreError> {
-        let sql = "SELECT run FROM runs WHERE status = 'queued' ORDER BY \
-                   (SELECT max(id) FROM events WHERE events.run = runs.run AND kind = 'queued'), run";
+        // A run that was never said to wait is about to begin.
+        let sql = "SELECT runs.run FROM runs JOIN events ON events.run = runs.run AND events.kind = 'queued' \
+                   WHERE runs.status = 'queued' GROUP BY runs.run ORDER BY max(events.id)";
         self.rows(sql, [], |row| row.get(0).map(unsigned))
     }
 
