@@ -57,6 +57,7 @@ fn train_pressed_while_a_run_goes_on_lets_the_next_one_wait() {
     assert_eq!(state.live_run().map(|row| row.run), Some(7), "the newest run is not the one that goes on");
     let notice = state.notice.as_ref().map(|notice| notice.text.as_str());
     assert_eq!(notice, Some("Run 8 waits for run 7; its settings are kept as they are now"));
+    assert!(window.query_all_by_label_contains("Run 8 waits for run 7").next().is_some(), "seen while a run goes on");
     assert!(entry(Id::Train).enabled(state), "another one may wait");
     kit::send(&mut window, UiCommand::Act(Act::Pause));
     assert_eq!(told(&stage), [(7, Act::Pause)], "the one that trains is steered");
