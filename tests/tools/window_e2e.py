@@ -341,7 +341,7 @@ def steps(stage):
     try:
         opened.press("Watch", "page tab")
         opened.wait("finished", "label", 30)
-        opened.keys("comma", "comma")
+        opened.keys("Escape", "comma", "comma")
         opened.wait("adapter as of step [0-9,]+", "label")
         opened.press("Ask a step…", "push button")
         opened.set_field("Prompt for this step", "Are you open on Sundays?")
