@@ -80,6 +80,8 @@ pub struct RunsSnapshot {
     pub project: Option<PathBuf>,
     /// Runs, newest first.
     pub runs: Vec<RunRow>,
+    /// Runs that wait for their turn, the next one first.
+    pub waiting: Vec<u64>,
     /// Process that holds the project, if any.
     pub holder: Option<u32>,
     /// The run that is looked at.
@@ -201,6 +203,8 @@ pub struct RunView {
     pub beside: Vec<BesideRun>,
     /// Checkpoints.
     pub checkpoints: Vec<CheckpointMark>,
+    /// Steps of which the run kept a checkpoint or a snapshot, rising: these can be asked.
+    pub kept_states: Vec<u64>,
     /// Kept sets in the project's order.
     pub kept: Vec<KeptSet>,
     /// Step of their newest measurement; 0 is the base, nothing before that.

@@ -233,6 +233,8 @@ impl Worker {
         };
         let compared = self.compared.curves(reader, &runs, &self.request)?;
         let settings = self.compared.settings(&runs);
+        // Without an engine they wait for nothing.
+        let waiting = if holder.is_some() { reader.waiting()? } else { Vec::new() };
         // A run whose engine is gone changes no more.
         self.active = holder.is_some() && runs.iter().any(temper_store::RunRow::is_active);
         self.version = version;
@@ -241,6 +243,7 @@ impl Worker {
         Ok(Some(RunsSnapshot {
             project: Some(project.to_path_buf()),
             runs,
+            waiting,
             holder,
             view,
             compared,

@@ -5,6 +5,9 @@ use crate::compared::{
     playground, playground_blind, playground_empty,
 };
 use crate::kit;
+use crate::step_scenes::{
+    branched, longer, queue, step_answered, step_ask_busy, step_ask_empty, step_failed, step_loading, waiting,
+};
 use egui_kittest::Harness;
 use egui_plot::PlotPoint;
 use std::path::PathBuf;
@@ -55,6 +58,13 @@ scenes![
     early,
     stopped_early,
     scrubbed,
+    step_ask_empty,
+    step_ask_busy,
+    step_answered,
+    step_loading,
+    step_failed,
+    branched,
+    waiting,
     table,
     few_others,
     many_others,
@@ -84,6 +94,8 @@ scenes![
     palette,
     help,
     place,
+    longer,
+    queue,
     path_entry,
     closing,
     command,
@@ -228,7 +240,7 @@ fn watch_empty(window: &mut Window, _stage: &Stage) {
     kit::send(window, UiCommand::Go(Room::Watch));
 }
 
-fn run(window: &mut Window, stage: &Stage, status: &str, steps: u64) -> PathBuf {
+pub(crate) fn run(window: &mut Window, stage: &Stage, status: &str, steps: u64) -> PathBuf {
     let folder = kit::open(window, stage);
     let held = matches!(status, "running" | "paused" | "preparing");
     stage.runs.publish(kit::snapshot(&folder, kit::view(7, status, steps), held));

@@ -198,3 +198,36 @@ fn a_damaged_store_is_a_problem_not_an_empty_project() {
     let problem = snapshot.problem.as_ref().expect("a problem");
     assert!(problem.r#where.contains("temper.db"), "{problem}");
 }
+
+#[test]
+fn the_order_of_runs_that_wait_and_the_steps_that_can_be_asked_are_read() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let lock = ProjectLock::acquire(folder.path()).expect("the project is free");
+    let store = Store::open(folder.path()).expect("a store");
+    let runs: Vec<u64> = (0..5).map(|_| new_run(&store)).collect();
+    assert_eq!(runs, [1, 2, 3, 4, 5]);
+    train(&store, 1, 1..=60);
+    let wait_in = |order: [u64; 3]| {
+        order.into_iter().for_each(|run| store.push_event(run, &Event::Queued { run }).expect("written"));
+        store.flush().expect("flushed");
+    };
+    wait_in([2, 4, 3]);
+    for name in ["snapshots/step-00000030.snapshot", "checkpoints/step-00000050/state.json", "snapshots/.unfinished-60"]
+    {
+        let path = folder.path().join("runs/0001").join(name);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("folder");
+        std::fs::write(path, "").expect("file");
+    }
+    let mut watcher = Watcher::new();
+    watcher.reader.look(ViewRequest { run: Some(1), ..request(folder.path()) });
+    let seen = watcher.wait(|snapshot| snapshot.view.is_some());
+    assert_eq!(seen.waiting, [2, 4, 3], "run 5 was never said to wait: it is about to begin");
+    assert_eq!(seen.view.as_ref().map(|view| view.kept_states.clone()), Some(vec![30, 50]));
+    wait_in([4, 2, 3]);
+    watcher.reader.nudge();
+    watcher.wait(|snapshot| snapshot.waiting == [4, 2, 3]);
+    drop(lock);
+    watcher.reader.nudge();
+    let left = watcher.wait(|snapshot| snapshot.holder.is_none());
+    assert!(left.waiting.is_empty(), "without an engine they wait for nothing");
+}

@@ -46,6 +46,10 @@ pub enum Act {
     SaveNow,
     /// Answer the sample prompts at the next step boundary.
     SampleNow,
+    /// Of a run that waits: take its turn before the one that waits ahead of it.
+    Sooner,
+    /// Of a run that waits: let the one that waits behind it go first.
+    Later,
 }
 
 /// What an export writes.

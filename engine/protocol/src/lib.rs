@@ -18,6 +18,7 @@ pub mod method;
 pub mod problem;
 pub mod project;
 pub mod project_file;
+pub mod run_folder;
 pub mod setting;
 
 pub use client::{EngineClient, Envelope, Request};

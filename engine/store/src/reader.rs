@@ -93,6 +93,17 @@ impl Reader {
         Ok(runs.pop())
     }
 
+    /// Runs that wait for their turn, the next one first: in the order in which they were said to wait last.
+    ///
+    /// # Errors
+    /// As [`Self::runs`].
+    pub fn waiting(&self) -> Result<Vec<u64>, StoreError> {
+        // A run that was never said to wait is about to begin.
+        let sql = "SELECT runs.run FROM runs JOIN events ON events.run = runs.run AND events.kind = 'queued' \
+                   WHERE runs.status = 'queued' GROUP BY runs.run ORDER BY max(events.id)";
+        self.rows(sql, [], |row| row.get(0).map(unsigned))
+    }
+
     /// A run whose engine is gone is not going on, whatever its row says.
     fn mark_interrupted(&self, runs: &mut [RunRow]) {
         if runs.iter().any(RunRow::is_active) && ProjectLock::holder(&self.project_dir).is_none() {

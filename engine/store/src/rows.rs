@@ -132,6 +132,12 @@ pub struct RunRow {
 }
 
 impl RunRow {
+    /// Whether the run waits for its turn.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.status == "queued"
+    }
+
     /// Whether the run waits, prepares, goes on or is paused.
     #[must_use]
     pub fn is_active(&self) -> bool {

@@ -11,6 +11,7 @@ use crate::phases::Phase;
 use crate::probes::{SetMeasure, forgetting};
 use crate::ranks;
 use crate::run::Run;
+use crate::state::ALL_STEPS;
 use temper_protocol::Event;
 use temper_protocol::event::RowLosses;
 
@@ -87,7 +88,7 @@ impl Run<'_> {
         self.snapshot()?;
         self.state.boundary_done = true;
         if step >= self.total_steps {
-            self.state.ended = Some("all steps done".to_owned());
+            self.state.ended = Some(ALL_STEPS.to_owned());
         }
         self.end_early(reaction);
         let save_due = due(step, project.train.checkpoint_steps, last) || self.state.ended.is_some();

@@ -390,3 +390,52 @@ fn a_new_run_does_not_write_over_an_old_one() {
     let error = temper_train::train(&request, &RunControl::new(), &mut |_| ()).expect_err("refused");
     assert_eq!(Problem::from(error).code, Code::Usage);
 }
+
+#[test]
+fn a_run_that_did_its_steps_is_given_more() {
+    let fixture = Fixture::new();
+    let project = || {
+        let mut project = fixture.project();
+        project.method.id = "lamda".to_owned();
+        project.method.settings.0.clear();
+        project
+    };
+    let given_more = |request: &TrainRequest, steps: u64| {
+        let mut more = resumed(request);
+        more.project.train.steps = steps;
+        more
+    };
+    let whole = fixture.request(project(), "longer");
+    let (outcome, _) = run(&whole);
+    assert_eq!((outcome.status, outcome.steps), (RunStatus::Finished, 20), "{:?}", outcome.problem);
+    let parts = fixture.request(project(), "longer-parts");
+    let (_, _) = run(&parts);
+
+    let more = given_more(&whole, 30);
+    let (outcome, events) = run(&more);
+    assert_eq!((outcome.status, outcome.steps), (RunStatus::Finished, 30), "{:?}", outcome.problem);
+    assert!(warnings(&events).contains(&"extended") && !warnings(&events).contains(&"already_finished"));
+    let frozen = temper_protocol::project_file::load(&whole.run_dir).expect("the frozen project");
+    assert_eq!(frozen.train.steps, 30, "the run's own settings say so from here on");
+    let meta = temper_train::checkpoint::read_meta(&whole.run_dir.join("checkpoints/step-00000030")).expect("meta");
+    assert_eq!(meta.state.planned_steps, 20, "what the method does at set times stays");
+    assert!(evals(&events).iter().any(|(step, ..)| *step == 25));
+
+    // In pieces, one of which ends before it has written anything.
+    for end in [Some(20), Some(25), None] {
+        let (outcome, _) = run(&TrainRequest { max_steps: end, ..given_more(&parts, 30) });
+        assert_eq!((outcome.status, outcome.steps), (RunStatus::Finished, end.unwrap_or(30)), "{:?}", outcome.problem);
+    }
+    assert!(bytes_at(&whole, 30) == bytes_at(&parts, 30), "weights or optimiser differ");
+
+    let refused = |request: &TrainRequest| match temper_train::train(request, &RunControl::new(), &mut |_| ()) {
+        Ok(outcome) => outcome.problem.expect("refused"),
+        Err(error) => Problem::from(error),
+    };
+    let fewer = refused(&given_more(&whole, 25));
+    assert!(fewer.code == Code::Usage && fewer.action.contains("more than 30"), "{fewer}");
+    let mut other = given_more(&whole, 40);
+    other.project.train.lr_peak *= 2.0;
+    assert_eq!(refused(&other).code, Code::ProjectInvalid, "more steps and other settings are another run");
+    assert_eq!(temper_protocol::project_file::load(&whole.run_dir).expect("project").train.steps, 30);
+}
