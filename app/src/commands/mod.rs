@@ -4,9 +4,14 @@
 //! them out. [`TABLE`] gives each command of general use its name, shortcut and condition: palette, menus,
 //! shortcuts and help are built from it and from nothing else.
 
+mod conditions;
+mod keys;
+mod search;
 pub mod table;
 
-pub use table::{Entry, Id, TABLE, entry, pressed, search};
+pub use keys::pressed;
+pub use search::search;
+pub use table::{Entry, Id, TABLE, entry};
 
 use crate::reader::XAxis;
 use crate::reader::events::EventKind;
