@@ -43,6 +43,8 @@ pub enum Ask {
     Judge,
     /// An answer in the playground, by its place.
     Answer(usize),
+    /// Runs are kept in order.
+    Tidy,
     /// The run database is repaired.
     Repair,
     /// Stopping another request.

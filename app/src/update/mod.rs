@@ -14,6 +14,7 @@ mod write;
 
 pub use compare::{ask_hindrance, compare_data, judge_hindrance, playground_prompt};
 pub use run::export_run;
+pub(crate) use tables::folder as plot_folder;
 pub use write::{command_line, export_out, target_hindrance};
 
 use crate::app::App;
