@@ -1,9 +1,11 @@
-//! Why a command of the room Compare cannot be done now, and what those do that depend on the state.
+//! Why a command of the room Compare, or about runs that are over, cannot be done now, and what those do that depend on
+//! the state.
 
 use super::UiCommand;
 use crate::screen::{Format, Plot};
-use crate::state::compare::CompareAct;
+use crate::state::compare::{CompareAct, Part};
 use crate::state::{State, compared};
+use temper_protocol::housekeeping::{Housekeeping, LabelChange};
 
 pub(super) fn needs_compared(state: &State) -> Option<&'static str> {
     state.compared().is_empty().then_some(t!("commands-none-compared"))
@@ -47,4 +49,34 @@ pub(super) fn tradeoff_png(_state: &State) -> UiCommand {
 
 pub(super) fn tradeoff_svg(_state: &State) -> UiCommand {
     UiCommand::SavePicture(Plot::Tradeoff, Format::Svg)
+}
+
+pub(super) fn can_trash(state: &State) -> Option<&'static str> {
+    match state.watched() {
+        None => Some(t!("commands-no-run")),
+        Some(row) => (row.is_active() && state.is_held(row.run)).then(|| t!("commands-run-going")),
+    }
+}
+
+pub(super) fn order_runs(_state: &State) -> UiCommand {
+    UiCommand::Compare(CompareAct::Part(Part::Order))
+}
+
+/// The run that is looked at; 0, which no run is, without one.
+fn watched(state: &State) -> u64 {
+    state.watched().map_or(0, |row| row.run)
+}
+
+pub(super) fn star_run(state: &State) -> UiCommand {
+    let starred = state.watched().is_none_or(|row| !row.labels.starred);
+    let change = LabelChange { starred: Some(starred), ..LabelChange::default() };
+    UiCommand::Compare(CompareAct::Tidy(Housekeeping::Label { run: watched(state), change }))
+}
+
+pub(super) fn trash_run(state: &State) -> UiCommand {
+    UiCommand::Compare(CompareAct::Tidy(Housekeeping::Trash { runs: vec![watched(state)] }))
+}
+
+pub(super) fn prune_all(_state: &State) -> UiCommand {
+    UiCommand::Compare(CompareAct::Tidy(Housekeeping::Prune { runs: Vec::new() }))
 }

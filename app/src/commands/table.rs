@@ -2,8 +2,8 @@
 
 use super::UiCommand;
 use super::compared::{
-    compared_png, compared_svg, needs_compared, needs_compared_zoom, needs_curves, needs_rows, tradeoff_png,
-    tradeoff_svg, turn_log, turn_smooth, whole,
+    can_trash, compared_png, compared_svg, needs_compared, needs_compared_zoom, needs_curves, needs_rows, order_runs,
+    prune_all, star_run, tradeoff_png, tradeoff_svg, trash_run, turn_log, turn_smooth, whole,
 };
 use super::conditions::{
     always, can_continue, can_export, can_pause, can_redo, can_resume, can_train, can_undo, continue_run, needs_beside,
@@ -78,6 +78,10 @@ pub enum Id {
     SaveTradeoff,
     TradeoffPng,
     TradeoffSvg,
+    OrderRuns,
+    StarRun,
+    TrashRun,
+    PruneAll,
     Export,
     ShowCommand,
     ShowProjectFile,
@@ -319,6 +323,10 @@ pub static TABLE: &[Entry] = entries![
         needs_compared,
         tradeoff_svg
     ),
+    (OrderRuns, "commands-order", "commands-order-help", BOOKMARK_SIMPLE, None, needs_run, order_runs),
+    (StarRun, "commands-star", "commands-star-help", STAR, None, needs_run, star_run),
+    (TrashRun, "commands-trash", "commands-trash-help", TRASH, None, can_trash, trash_run),
+    (PruneAll, "commands-prune", "commands-prune-help", ARCHIVE, None, needs_run, prune_all),
     (Export, "commands-export", "commands-export-help", EXPORT, ctrl(Key::E), can_export, |_| { UiCommand::Export }),
     (ShowCommand, "commands-show-command", "commands-show-command-help", TERMINAL, None, needs_both, |_| {
         UiCommand::ShowCommand

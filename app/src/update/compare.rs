@@ -130,6 +130,8 @@ impl App {
             CompareAct::Part(part) => {
                 compare.part = part;
                 compare.emptying = false;
+                // The palette reaches it from every room.
+                self.state.room = Room::Compare;
                 if part == Part::Order {
                     self.tidy(Housekeeping::Disk {});
                 }
