@@ -4,6 +4,7 @@
 //! them out. [`TABLE`] gives each command of general use its name, shortcut and condition: palette, menus,
 //! shortcuts and help are built from it and from nothing else.
 
+mod compared;
 mod conditions;
 mod keys;
 mod moments;
@@ -154,6 +155,8 @@ pub enum UiCommand {
     SaveTable(Plot),
     /// A plot as a picture.
     SavePicture(Plot, Format),
+    /// The series of a plot into the clipboard.
+    CopyTable(Plot),
     /// The loss series into the clipboard.
     CopyCurves,
     /// Something in the room Compare.

@@ -1,6 +1,10 @@
 //! The table of commands: name, help, icon, shortcut, condition, effect.
 
 use super::UiCommand;
+use super::compared::{
+    can_trash, compared_png, compared_svg, needs_compared, needs_compared_zoom, needs_curves, needs_rows, order_runs,
+    prune_all, star_run, tradeoff_png, tradeoff_svg, trash_run, turn_log, turn_smooth, whole,
+};
 use super::conditions::{
     always, can_continue, can_export, can_pause, can_redo, can_resume, can_train, can_undo, continue_run, needs_beside,
     needs_both, needs_damage, needs_folder, needs_kept, needs_live, needs_others, needs_project, needs_ranks,
@@ -74,6 +78,22 @@ pub enum Id {
     Repair,
     Judge,
     AskAll,
+    SaveRows,
+    CopyCompared,
+    SaveCompared,
+    ComparedPng,
+    ComparedSvg,
+    Smooth,
+    LogLosses,
+    ResetCompared,
+    CopyTradeoff,
+    SaveTradeoff,
+    TradeoffPng,
+    TradeoffSvg,
+    OrderRuns,
+    StarRun,
+    TrashRun,
+    PruneAll,
     Export,
     ShowCommand,
     ShowProjectFile,
@@ -299,6 +319,64 @@ pub static TABLE: &[Entry] = entries![
     (AskAll, "commands-ask-all", "commands-ask-all-help", CHAT_TEXT, None, ask_hindrance, |_| {
         UiCommand::Compare(CompareAct::AskAll)
     }),
+    (SaveRows, "commands-save-rows", "commands-save-rows-help", ROWS, None, needs_rows, |_| UiCommand::Compare(
+        CompareAct::SaveRows
+    )),
+    (CopyCompared, "commands-copy-compared", "commands-copy-compared-help", COPY, None, needs_curves, |_| {
+        UiCommand::CopyTable(Plot::Compared)
+    }),
+    (SaveCompared, "commands-save-compared", "commands-save-compared-help", ROWS, None, needs_curves, |_| {
+        UiCommand::SaveTable(Plot::Compared)
+    }),
+    (
+        ComparedPng,
+        "commands-compared-png",
+        "commands-compared-png-help",
+        FLOPPY_DISK,
+        None,
+        needs_compared,
+        compared_png
+    ),
+    (
+        ComparedSvg,
+        "commands-compared-svg",
+        "commands-compared-svg-help",
+        FLOPPY_DISK,
+        None,
+        needs_compared,
+        compared_svg
+    ),
+    (Smooth, "commands-smooth", "commands-smooth-help", CHART_LINE_DOWN, None, needs_compared, turn_smooth),
+    (LogLosses, "commands-log", "commands-log-help", CHART_LINE, None, needs_compared, turn_log),
+    (ResetCompared, "commands-whole", "commands-whole-help", ARROW_COUNTER_CLOCKWISE, None, needs_compared_zoom, whole),
+    (CopyTradeoff, "commands-copy-tradeoff", "commands-copy-tradeoff-help", COPY, None, needs_compared, |_| {
+        UiCommand::CopyTable(Plot::Tradeoff)
+    }),
+    (SaveTradeoff, "commands-save-tradeoff", "commands-save-tradeoff-help", ROWS, None, needs_compared, |_| {
+        UiCommand::SaveTable(Plot::Tradeoff)
+    }),
+    (
+        TradeoffPng,
+        "commands-tradeoff-png",
+        "commands-tradeoff-png-help",
+        FLOPPY_DISK,
+        None,
+        needs_compared,
+        tradeoff_png
+    ),
+    (
+        TradeoffSvg,
+        "commands-tradeoff-svg",
+        "commands-tradeoff-svg-help",
+        FLOPPY_DISK,
+        None,
+        needs_compared,
+        tradeoff_svg
+    ),
+    (OrderRuns, "commands-order", "commands-order-help", BOOKMARK_SIMPLE, None, needs_run, order_runs),
+    (StarRun, "commands-star", "commands-star-help", STAR, None, needs_run, star_run),
+    (TrashRun, "commands-trash", "commands-trash-help", TRASH, None, can_trash, trash_run),
+    (PruneAll, "commands-prune", "commands-prune-help", ARCHIVE, None, needs_run, prune_all),
     (Export, "commands-export", "commands-export-help", EXPORT, ctrl(Key::E), can_export, |_| { UiCommand::Export }),
     (ShowCommand, "commands-show-command", "commands-show-command-help", TERMINAL, None, needs_both, |_| {
         UiCommand::ShowCommand

@@ -53,6 +53,8 @@ pub enum Ask {
         /// The kept state that is asked.
         kept: u64,
     },
+    /// Runs are kept in order.
+    Tidy,
     /// The run database is repaired.
     Repair,
     /// Stopping another request.

@@ -5,11 +5,13 @@
 
 pub mod answers;
 pub mod compare;
+pub mod compared;
 pub mod draft;
 pub mod drop;
 pub mod export;
 pub mod jobs;
 pub mod judged;
+pub mod remembered;
 pub mod settings;
 pub mod setup;
 pub mod step_ask;

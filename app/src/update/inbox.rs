@@ -104,7 +104,7 @@ impl App {
                 self.perform(ctx, UiCommand::OpenProject(path));
             }
             (Ask::Export(_) | Ask::Verify(_), event) => self.take_export_event(req, ask, event),
-            (Ask::Judge | Ask::Answer(_), event) => self.take_compare_event(ask, event),
+            (Ask::Judge | Ask::Answer(_) | Ask::Tidy, event) => self.take_compare_event(ask, event),
             (Ask::Step { side, run, kept }, event) => self.take_step_event((*side, *run, *kept), event),
             _ => {}
         }
@@ -266,7 +266,7 @@ impl App {
                 self.state.export.working = None;
                 self.state.export.problem = Some(problem);
             }
-            Ask::Methods | Ask::Doctor | Ask::Control | Ask::Repair | Ask::Example { .. } => {
+            Ask::Methods | Ask::Doctor | Ask::Control | Ask::Repair | Ask::Tidy | Ask::Example { .. } => {
                 self.state.engine.problem = Some(problem);
             }
         }

@@ -20,6 +20,7 @@ pub use compare::{ask_hindrance, compare_data, judge_hindrance, playground_promp
 pub use longer::{branch_hindrance, longer_hindrance, longer_steps};
 pub use run::export_run;
 pub use step_ask::{step_hindrance, to_kept_state};
+pub(crate) use tables::folder as plot_folder;
 pub use write::{command_line, export_out, target_hindrance};
 
 use crate::app::App;

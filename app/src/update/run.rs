@@ -4,6 +4,7 @@ use crate::app::App;
 use crate::commands::UiCommand;
 use crate::files::Job;
 use crate::reader::RunsSnapshot;
+use crate::screen::Plot;
 use crate::state::settings::{Recent, RecentResult};
 use crate::state::watch::Watch;
 use crate::state::{Ask, Room, Sheet, State};
@@ -77,9 +78,17 @@ impl App {
                 }
             }
             UiCommand::SaveTable(plot) => {
-                if let (Some(text), Some(row)) = (super::tables::csv(&self.state, plot), self.state.watched()) {
-                    let path = row.folder.join(format!("{}.csv", plot.stem()));
+                let text = super::tables::csv(&self.state, plot);
+                if let (Some(text), Some(folder)) = (text, super::tables::folder(&self.state, plot)) {
+                    let path = folder.join(format!("{}.csv", plot.stem()));
                     self.services.files.send(Job::WriteText { path, text });
+                }
+            }
+            UiCommand::CopyTable(plot) => {
+                if let Some(text) = super::tables::csv(&self.state, plot) {
+                    ctx.copy_text(text);
+                    let what = if plot == Plot::Tradeoff { t!("compare-tradeoff") } else { t!("compare-curves") };
+                    self.notice(t!("notice-copied", what = what));
                 }
             }
             UiCommand::SavePicture(plot, format) => {
@@ -87,7 +96,8 @@ impl App {
                     watch.tab = tab;
                 }
                 // The palette reaches it from every room; the plot must be drawn to be taken.
-                self.state.room = Room::Watch;
+                self.state.room = plot.room();
+                self.show_plot(plot);
                 self.state.sheet = None;
                 self.pictures.want(plot, format);
             }

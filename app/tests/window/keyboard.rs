@@ -1,7 +1,7 @@
 //! Everything by keyboard: the palette reaches every command, shortcuts work, Tab reaches every control.
 
 use crate::step_scenes::with_waiting;
-use crate::{kit, scenes};
+use crate::{compared, kit, scenes};
 use egui::{Key, Modifiers};
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 use std::collections::BTreeSet;
@@ -36,6 +36,9 @@ fn the_palette_finds_and_runs_every_command_by_its_name() {
             stage.runs.publish(with_waiting(&folder, &[8]));
             window.run();
         }
+        if in_compare(entry.id) {
+            compared::everything(&mut window, &stage, &folder);
+        }
         if entry.id == Id::Repair {
             stage.runs.publish(scenes::unreadable(&folder));
             window.run();
@@ -51,6 +54,11 @@ fn the_palette_finds_and_runs_every_command_by_its_name() {
         let closed = !matches!(window.state().state.sheet, Some(Sheet::Palette { .. }));
         assert!(closed, "{} was run from the palette", entry.name.get());
     }
+}
+
+/// Whether a command needs curves, a zoom or rows in Compare.
+fn in_compare(id: Id) -> bool {
+    matches!(id, Id::SaveRows | Id::CopyCompared | Id::SaveCompared | Id::ResetCompared)
 }
 
 /// An edit of the project.

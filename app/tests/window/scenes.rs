@@ -1,8 +1,8 @@
 //! Every state of every room, as a person meets it: for pictures, and for tests over all of them.
 
 use crate::compared::{
-    compare_curves, compare_empty, compare_no_verdict, compare_rows, compare_settings, compare_tables, comparing,
-    playground, playground_blind, playground_empty,
+    compare_curves, compare_empty, compare_no_verdict, compare_order, compare_rows, compare_settings, compare_tables,
+    comparing, many_runs, playground, playground_blind, playground_empty, playground_five,
 };
 use crate::kit;
 use crate::step_scenes::{
@@ -81,8 +81,11 @@ scenes![
     compare_no_verdict,
     comparing,
     compare_rows,
+    compare_order,
+    many_runs,
     playground_empty,
     playground,
+    playground_five,
     playground_blind,
     export_empty,
     export_ready,

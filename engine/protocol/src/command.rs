@@ -1,6 +1,7 @@
 //! Everything a person can ask for, as values. Buttons, shortcuts, the palette, the command line and
 //! the tests all build these.
 
+use crate::housekeeping::Housekeeping;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -322,6 +323,13 @@ pub enum Command {
     Repair {
         /// Project folder or file.
         project: PathBuf,
+    },
+    /// Keeps the runs of a project in order: names, notes, tags, stars, the trash, disk. What changed, then `done`.
+    Housekeep {
+        /// Project folder or file.
+        project: PathBuf,
+        /// What to do.
+        order: Housekeeping,
     },
     /// Lists the registry: `method` events, then `done`.
     Methods {},
