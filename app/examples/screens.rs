@@ -10,6 +10,8 @@ mod compared;
 mod kit;
 #[path = "../tests/window/scenes.rs"]
 mod scenes;
+#[path = "../tests/window/step_scenes.rs"]
+mod step_scenes;
 
 use temper::state::settings::LanguageChoice;
 

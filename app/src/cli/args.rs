@@ -1,6 +1,7 @@
 //! The command line's grammar. Names and exit codes are a contract for scripts: fields may be added,
 //! never renamed.
 
+use crate::cli::housekeep::RunsArgs;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -67,14 +68,7 @@ pub(crate) enum Task {
     /// Train a project
     Train(TrainArgs),
     /// The runs of a project
-    Runs {
-        /// Project folder or its project.toml
-        project: PathBuf,
-        /// Replace a damaged run database by a new one: the damaged file is kept, and runs are listed from what can
-        /// be read of it and from their folders
-        #[arg(long)]
-        repair: bool,
-    },
+    Runs(RunsArgs),
     /// One run with its settings and measurements
     Show {
         /// A number, `last`, or the run's folder
@@ -362,16 +356,22 @@ pub(crate) struct UiArgs {
     /// Threads of that training; 0 leaves one processor free, as runs do
     #[arg(long, default_value_t = 0)]
     pub(crate) threads: usize,
-    /// Only these measurements: frames, start, idle, training
-    #[arg(long, value_delimiter = ',', value_parser = ["frames", "start", "idle", "training"])]
+    /// Runs of the project that is opened
+    #[arg(long, default_value_t = 200)]
+    pub(crate) open_runs: u64,
+    /// Steps of each of them, ten series a step
+    #[arg(long, default_value_t = 20_000)]
+    pub(crate) open_points: u64,
+    /// Only these measurements: frames, start, open, idle, training
+    #[arg(long, value_delimiter = ',', value_parser = ["frames", "start", "open", "idle", "training"])]
     pub(crate) only: Vec<String>,
 }
 
 /// What `bench ui` tells the window.
 #[derive(Debug, Args)]
 pub(crate) struct UiWindowArgs {
-    /// start, idle or frames
-    #[arg(long, value_parser = ["start", "idle", "frames"])]
+    /// start, open, idle or frames
+    #[arg(long, value_parser = ["start", "open", "idle", "frames"])]
     pub(crate) plan: String,
     /// Folder for settings and files of the window
     #[arg(long, value_name = "DIR")]

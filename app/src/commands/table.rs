@@ -1,15 +1,29 @@
 //! The table of commands: name, help, icon, shortcut, condition, effect.
 
-use super::{Outbox, UiCommand};
+use super::UiCommand;
+use super::compared::{
+    can_trash, compared_png, compared_svg, needs_compared, needs_compared_zoom, needs_curves, needs_rows, order_runs,
+    prune_all, star_run, tradeoff_png, tradeoff_svg, trash_run, turn_log, turn_smooth, whole,
+};
+use super::conditions::{
+    always, can_continue, can_export, can_pause, can_redo, can_resume, can_train, can_undo, continue_run, needs_beside,
+    needs_both, needs_damage, needs_folder, needs_kept, needs_live, needs_others, needs_project, needs_ranks,
+    needs_run, needs_scrub, needs_zoom, reveal_project,
+};
+use super::keys::{ctrl, ctrl_shift, plain};
+use super::moments::{needs_earlier, needs_later, needs_step_ask, needs_waiting};
 use crate::screen::{Format, Plot};
 use crate::state::compare::CompareAct;
 use crate::state::settings::{LanguageChoice, ThemeChoice};
-use crate::state::{Ask, Room, State};
-use crate::texts::{Language, Text, spoken};
+use crate::state::step_ask::StepAct;
+use crate::state::{Room, State};
+use crate::texts::Text;
 use crate::theme::Icon;
 use crate::theme::icons;
-use crate::update::{ask_hindrance, judge_hindrance};
-use egui::{Key, KeyboardShortcut, Modifiers};
+use crate::update::{
+    ask_hindrance, branch_hindrance, judge_hindrance, longer_hindrance, step_hindrance, to_kept_state,
+};
+use egui::{Key, KeyboardShortcut};
 use temper_protocol::Act;
 
 /// Names a line of [`TABLE`].
@@ -37,7 +51,15 @@ pub enum Id {
     SaveNow,
     SampleNow,
     Continue,
+    Queue,
+    Extend,
+    Branch,
     Live,
+    EarlierState,
+    LaterState,
+    StepAskOpen,
+    StepAskNow,
+    StepAskClose,
     ResetZoom,
     BesideAll,
     BesideNone,
@@ -56,6 +78,22 @@ pub enum Id {
     Repair,
     Judge,
     AskAll,
+    SaveRows,
+    CopyCompared,
+    SaveCompared,
+    ComparedPng,
+    ComparedSvg,
+    Smooth,
+    LogLosses,
+    ResetCompared,
+    CopyTradeoff,
+    SaveTradeoff,
+    TradeoffPng,
+    TradeoffSvg,
+    OrderRuns,
+    StarRun,
+    TrashRun,
+    PruneAll,
     Export,
     ShowCommand,
     ShowProjectFile,
@@ -91,142 +129,6 @@ pub struct Entry {
     pub hindrance: fn(&State) -> Option<&'static str>,
     /// What it does.
     pub make: fn(&State) -> UiCommand,
-}
-
-const fn ctrl(key: Key) -> Option<KeyboardShortcut> {
-    Some(KeyboardShortcut::new(Modifiers::COMMAND, key))
-}
-
-const fn ctrl_shift(key: Key) -> Option<KeyboardShortcut> {
-    Some(KeyboardShortcut::new(Modifiers::COMMAND.plus(Modifiers::SHIFT), key))
-}
-
-const fn plain(key: Key) -> Option<KeyboardShortcut> {
-    Some(KeyboardShortcut::new(Modifiers::NONE, key))
-}
-
-fn always(_state: &State) -> Option<&'static str> {
-    None
-}
-
-fn needs_project(state: &State) -> Option<&'static str> {
-    (!state.draft.open).then_some(t!("commands-no-project"))
-}
-
-fn needs_folder(state: &State) -> Option<&'static str> {
-    state.draft.folder.is_none().then_some(t!("commands-no-folder"))
-}
-
-fn needs_both(state: &State) -> Option<&'static str> {
-    if !state.draft.has_model() {
-        Some(t!("commands-no-model"))
-    } else if state.draft.project.data.train.is_empty() {
-        Some(t!("commands-no-data"))
-    } else {
-        None
-    }
-}
-
-fn can_train(state: &State) -> Option<&'static str> {
-    if state.is_training() { Some(t!("commands-run-going")) } else { needs_both(state) }
-}
-
-fn needs_live(state: &State) -> Option<&'static str> {
-    state.live_run().is_none().then_some(t!("commands-no-run-going"))
-}
-
-fn can_pause(state: &State) -> Option<&'static str> {
-    match state.live_run() {
-        None => Some(t!("commands-no-run-going")),
-        Some(row) if row.status == "paused" => Some(t!("commands-is-paused")),
-        Some(_) => None,
-    }
-}
-
-fn can_resume(state: &State) -> Option<&'static str> {
-    match state.live_run() {
-        Some(row) if row.status == "paused" => None,
-        Some(_) => Some(t!("commands-not-paused")),
-        None => Some(t!("commands-no-run-going")),
-    }
-}
-
-fn can_continue(state: &State) -> Option<&'static str> {
-    match state.watched() {
-        Some(row) if state.is_interrupted(row) || row.status == "stopped" || row.status == "failed" => {
-            if state.is_training() { Some(t!("commands-run-going")) } else { None }
-        }
-        Some(_) => Some(t!("commands-not-interrupted")),
-        None => Some(t!("commands-no-run")),
-    }
-}
-
-fn needs_run(state: &State) -> Option<&'static str> {
-    state.watched().is_none().then_some(t!("commands-no-run"))
-}
-
-fn needs_kept(state: &State) -> Option<&'static str> {
-    let measured = state.runs.view.as_ref().is_some_and(|view| view.kept_step.is_some());
-    if measured { None } else { Some(t!("commands-no-kept")) }
-}
-
-fn needs_ranks(state: &State) -> Option<&'static str> {
-    let measured = state.runs.view.as_ref().is_some_and(|view| !view.rank.steps.is_empty());
-    if measured { None } else { Some(t!("commands-no-rank")) }
-}
-
-fn needs_scrub(state: &State) -> Option<&'static str> {
-    state.watch.scrub.is_none().then_some(t!("commands-is-live"))
-}
-
-fn needs_zoom(state: &State) -> Option<&'static str> {
-    state.watch.steps.is_none().then_some(t!("commands-is-whole"))
-}
-
-fn needs_others(state: &State) -> Option<&'static str> {
-    (state.runs.runs.len() < 2).then_some(t!("commands-no-other"))
-}
-
-fn needs_beside(state: &State) -> Option<&'static str> {
-    state.watch.beside.is_empty().then_some(t!("commands-no-beside"))
-}
-
-fn needs_damage(state: &State) -> Option<&'static str> {
-    if !state.is_database_damaged() {
-        Some(t!("commands-not-damaged"))
-    } else if state.jobs.find(|ask| *ask == Ask::Repair).is_some() {
-        Some(t!("commands-repairing"))
-    } else {
-        None
-    }
-}
-
-fn can_export(state: &State) -> Option<&'static str> {
-    if crate::update::export_run(state).is_none() {
-        Some(t!("commands-no-result"))
-    } else if state.export.working.is_some() {
-        Some(t!("commands-exporting"))
-    } else {
-        let target = crate::state::export::TARGETS.get(state.export.target);
-        let hindered = target.is_some_and(|target| crate::update::target_hindrance(state, target).is_some());
-        hindered.then_some(t!("commands-no-target"))
-    }
-}
-
-fn can_undo(state: &State) -> Option<&'static str> {
-    (!state.draft.can_undo()).then_some(t!("commands-no-undo"))
-}
-
-fn can_redo(state: &State) -> Option<&'static str> {
-    (!state.draft.can_redo()).then_some(t!("commands-no-redo"))
-}
-
-fn continue_run(state: &State) -> UiCommand {
-    UiCommand::Resume(state.watched().map_or(0, |row| row.run))
-}
-
-fn reveal_project(state: &State) -> UiCommand {
-    UiCommand::Reveal(state.draft.folder.clone().unwrap_or_default())
 }
 
 macro_rules! entries {
@@ -309,6 +211,44 @@ pub static TABLE: &[Entry] = entries![
     (Live, "commands-live", "commands-live-help", ARROW_LINE_RIGHT, plain(Key::End), needs_scrub, |_| {
         UiCommand::Scrub(None)
     }),
+    (Queue, "commands-queue", "commands-queue-help", QUEUE, None, needs_waiting, |_| UiCommand::OpenQueue),
+    (Extend, "commands-extend", "commands-extend-help", ARROW_LINE_RIGHT, None, longer_hindrance, |_| {
+        UiCommand::AskLonger
+    }),
+    (Branch, "commands-branch", "commands-branch-help", GIT_BRANCH, None, branch_hindrance, |_| UiCommand::Branch),
+    (
+        EarlierState,
+        "commands-earlier-state",
+        "commands-earlier-state-help",
+        CARET_LEFT,
+        plain(Key::Comma),
+        needs_earlier,
+        |state| to_kept_state(state, false)
+    ),
+    (
+        LaterState,
+        "commands-later-state",
+        "commands-later-state-help",
+        CARET_RIGHT,
+        plain(Key::Period),
+        needs_later,
+        |state| to_kept_state(state, true)
+    ),
+    (
+        StepAskOpen,
+        "commands-step-ask",
+        "commands-step-ask-help",
+        CLOCK_COUNTER_CLOCKWISE,
+        ctrl_shift(Key::A),
+        needs_run,
+        |_| UiCommand::StepAsk(StepAct::Open(true))
+    ),
+    (StepAskNow, "commands-step-ask-now", "commands-step-ask-now-help", CHAT_TEXT, None, step_hindrance, |_| {
+        UiCommand::StepAsk(StepAct::Ask)
+    }),
+    (StepAskClose, "commands-step-samples", "commands-step-samples-help", ROWS, None, needs_step_ask, |_| {
+        UiCommand::StepAsk(StepAct::Open(false))
+    }),
     (
         ResetZoom,
         "commands-reset-zoom",
@@ -379,6 +319,64 @@ pub static TABLE: &[Entry] = entries![
     (AskAll, "commands-ask-all", "commands-ask-all-help", CHAT_TEXT, None, ask_hindrance, |_| {
         UiCommand::Compare(CompareAct::AskAll)
     }),
+    (SaveRows, "commands-save-rows", "commands-save-rows-help", ROWS, None, needs_rows, |_| UiCommand::Compare(
+        CompareAct::SaveRows
+    )),
+    (CopyCompared, "commands-copy-compared", "commands-copy-compared-help", COPY, None, needs_curves, |_| {
+        UiCommand::CopyTable(Plot::Compared)
+    }),
+    (SaveCompared, "commands-save-compared", "commands-save-compared-help", ROWS, None, needs_curves, |_| {
+        UiCommand::SaveTable(Plot::Compared)
+    }),
+    (
+        ComparedPng,
+        "commands-compared-png",
+        "commands-compared-png-help",
+        FLOPPY_DISK,
+        None,
+        needs_compared,
+        compared_png
+    ),
+    (
+        ComparedSvg,
+        "commands-compared-svg",
+        "commands-compared-svg-help",
+        FLOPPY_DISK,
+        None,
+        needs_compared,
+        compared_svg
+    ),
+    (Smooth, "commands-smooth", "commands-smooth-help", CHART_LINE_DOWN, None, needs_compared, turn_smooth),
+    (LogLosses, "commands-log", "commands-log-help", CHART_LINE, None, needs_compared, turn_log),
+    (ResetCompared, "commands-whole", "commands-whole-help", ARROW_COUNTER_CLOCKWISE, None, needs_compared_zoom, whole),
+    (CopyTradeoff, "commands-copy-tradeoff", "commands-copy-tradeoff-help", COPY, None, needs_compared, |_| {
+        UiCommand::CopyTable(Plot::Tradeoff)
+    }),
+    (SaveTradeoff, "commands-save-tradeoff", "commands-save-tradeoff-help", ROWS, None, needs_compared, |_| {
+        UiCommand::SaveTable(Plot::Tradeoff)
+    }),
+    (
+        TradeoffPng,
+        "commands-tradeoff-png",
+        "commands-tradeoff-png-help",
+        FLOPPY_DISK,
+        None,
+        needs_compared,
+        tradeoff_png
+    ),
+    (
+        TradeoffSvg,
+        "commands-tradeoff-svg",
+        "commands-tradeoff-svg-help",
+        FLOPPY_DISK,
+        None,
+        needs_compared,
+        tradeoff_svg
+    ),
+    (OrderRuns, "commands-order", "commands-order-help", BOOKMARK_SIMPLE, None, needs_run, order_runs),
+    (StarRun, "commands-star", "commands-star-help", STAR, None, needs_run, star_run),
+    (TrashRun, "commands-trash", "commands-trash-help", TRASH, None, can_trash, trash_run),
+    (PruneAll, "commands-prune", "commands-prune-help", ARCHIVE, None, needs_run, prune_all),
     (Export, "commands-export", "commands-export-help", EXPORT, ctrl(Key::E), can_export, |_| { UiCommand::Export }),
     (ShowCommand, "commands-show-command", "commands-show-command-help", TERMINAL, None, needs_both, |_| {
         UiCommand::ShowCommand
@@ -445,53 +443,6 @@ impl Entry {
     }
 }
 
-/// The commands whose keys were pressed. Keys without a modifier belong to a focused widget first.
-pub fn pressed(ctx: &egui::Context, state: &State, out: &Outbox) {
-    let typing = ctx.text_edit_focused();
-    let focused = ctx.memory(|memory| memory.focused().is_some());
-    // egui takes Ctrl+Shift+Z for Ctrl+Z as well, so the longer ones come first.
-    let with_shift = |entry: &&Entry| entry.shortcut.is_some_and(|keys| keys.modifiers.shift);
-    let longer_first = TABLE.iter().filter(with_shift).chain(TABLE.iter().filter(|entry| !with_shift(entry)));
-    for entry in longer_first {
-        let Some(shortcut) = &entry.shortcut else { continue };
-        let bare = shortcut.modifiers.is_none() && shortcut.logical_key != Key::F1;
-        if bare && (typing || focused || state.sheet.is_some()) {
-            continue;
-        }
-        if typing && matches!(entry.id, Id::Undo | Id::Redo) {
-            // The text field has an undo of its own.
-            continue;
-        }
-        if entry.enabled(state) && ctx.input_mut(|input| input.consume_shortcut(shortcut)) {
-            out.push((entry.make)(state));
-        }
-    }
-}
-
-/// Entries that match what was typed, best first: all words must occur, earlier is better.
-#[must_use]
-pub fn search(query: &str) -> Vec<&'static Entry> {
-    let words: Vec<String> = query.to_lowercase().split_whitespace().map(str::to_owned).collect();
-    let mut hits: Vec<(usize, usize, &'static Entry)> = Vec::new();
-    for (index, entry) in TABLE.iter().enumerate() {
-        if entry.id == Id::Palette {
-            continue;
-        }
-        let mut full = format!("{} {}", entry.name.get(), entry.help.get()).to_lowercase();
-        if spoken() != Language::English {
-            // What a guide calls a command is found in every language, after what this one calls it.
-            full.push(' ');
-            full.push_str(&entry.name.in_language(Language::English).to_lowercase());
-        }
-        let places: Option<Vec<usize>> = words.iter().map(|word| full.find(word.as_str())).collect();
-        if let Some(places) = places {
-            hits.push((places.iter().sum(), index, entry));
-        }
-    }
-    hits.sort_by_key(|(place, index, _)| (*place, *index));
-    hits.into_iter().map(|(_, _, entry)| entry).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -508,14 +459,6 @@ mod tests {
                 assert!(!shared || toggles, "{} and {}", first.name.get(), second.name.get());
             }
         }
-    }
-
-    #[test]
-    fn the_search_finds_by_any_word_and_prefers_the_name() {
-        assert_eq!(search("pau").first().map(|entry| entry.id), Some(Id::Pause));
-        assert_eq!(search("csv copy").first().map(|entry| entry.id), Some(Id::CopyCurves));
-        assert!(search("xyzzy").is_empty());
-        assert_eq!(search("").len(), TABLE.len() - 1);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! JSON to whoever started the program.
 
 mod cost;
+mod opening;
 mod script;
 
 pub use cost::{Cost, Costs, Report, Share, process_cpu, thread_cpu};
@@ -17,9 +18,11 @@ use crate::files::Places;
 use crate::state::Room;
 use cost::{Captured, Catch};
 use egui::{Context, RawInput, ViewportCommand};
+use opening::Opening;
 use parking_lot::Mutex;
 use script::Script;
 use serde_json::json;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -32,6 +35,12 @@ pub enum Plan {
     Idle {
         /// The run.
         run: Option<u64>,
+    },
+    /// Opens the probe's project and says how long it took until its newest run, then five runs in Compare, then all runs
+    /// behind each other were on the screen.
+    Open {
+        /// The newest run.
+        run: u64,
     },
     /// Opens a run with all others behind its loss and plays the script.
     Frames {
@@ -49,6 +58,8 @@ pub struct Probe {
     pub plan: Plan,
     /// Folders of the window, so that a person's own settings are not touched.
     pub places: Places,
+    /// Project that the plan itself opens.
+    pub project: Option<PathBuf>,
     /// Takes each line of JSON.
     pub say: Arc<dyn Fn(&str) + Send + Sync>,
 }
@@ -66,6 +77,7 @@ pub struct Driven {
     probe: Probe,
     captured: Arc<Mutex<Captured>>,
     script: Script,
+    opening: Opening,
     costs: Costs,
     /// Processor time of the thread when the input of the last frame went in.
     begun: Option<Duration>,
@@ -83,7 +95,7 @@ impl Driven {
     #[must_use]
     pub fn new(ctx: &Context, app: App, probe: Probe) -> Self {
         let captured = Arc::new(Mutex::new(Captured::default()));
-        if matches!(probe.plan, Plan::Frames { .. }) {
+        if matches!(probe.plan, Plan::Frames { .. } | Plan::Open { .. }) {
             ctx.add_plugin(Catch(Arc::clone(&captured)));
         }
         Self {
@@ -91,6 +103,7 @@ impl Driven {
             probe,
             captured,
             script: Script::default(),
+            opening: Opening::default(),
             costs: Costs::default(),
             begun: None,
             frames: 0,
@@ -109,7 +122,7 @@ impl Driven {
         let triangles = ctx.tessellate(shapes, pixels_per_point);
         let Some(tessellated) = thread_cpu() else { return };
         drop(triangles);
-        if self.counted_since.is_some() {
+        if self.counted_since.is_some() || self.opening.counts() {
             self.costs.push(Cost {
                 ui: ended.saturating_sub(begun),
                 tessellation: tessellated.saturating_sub(now),
@@ -121,7 +134,7 @@ impl Driven {
     /// Opens what the plan wants, once it can be opened.
     fn open(&mut self, ctx: &Context) {
         let wanted = match self.probe.plan {
-            Plan::Start | Plan::Idle { run: None } => return,
+            Plan::Start | Plan::Open { .. } | Plan::Idle { run: None } => return,
             Plan::Idle { run: Some(run) } | Plan::Frames { run, .. } => run,
         };
         if self.asked || self.app.state.runs.runs.iter().all(|row| row.run != wanted) {
@@ -138,7 +151,7 @@ impl Driven {
         let state = &self.app.state;
         let view = state.runs.view.as_ref();
         match self.probe.plan {
-            Plan::Start | Plan::Idle { run: None } => true,
+            Plan::Start | Plan::Open { .. } | Plan::Idle { run: None } => true,
             Plan::Idle { run: Some(run) } | Plan::Frames { run, .. } => {
                 let others = state.runs.runs.len().saturating_sub(1);
                 state.room == Room::Watch && view.is_some_and(|view| view.row.run == run && view.beside.len() == others)
@@ -154,6 +167,16 @@ impl Driven {
     fn after_frame(&mut self, ctx: &Context) {
         match self.probe.plan {
             Plan::Start => {}
+            Plan::Open { run } => {
+                ctx.request_repaint_after(FRAME);
+                if let Some(project) = self.probe.project.clone().filter(|_| self.frames > OPENED_FRAMES)
+                    && let Some(secs) = self.opening.step(ctx, &mut self.app, &project, run)
+                    && !std::mem::replace(&mut self.said, true)
+                {
+                    self.say(&json!({"opened": secs, "frames": self.costs.report()}));
+                    self.close(ctx);
+                }
+            }
             Plan::Idle { .. } => {
                 if !self.said && self.frames >= OPENED_FRAMES && self.is_open() {
                     self.said = true;

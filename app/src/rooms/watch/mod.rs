@@ -12,6 +12,7 @@ pub mod rates;
 pub mod samples;
 pub mod scrub;
 pub mod speed;
+pub mod step_ask;
 pub mod trouble;
 
 use super::PanelCtx;
@@ -68,6 +69,10 @@ fn no_run(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let preparing = cx.state.jobs.find(|ask| matches!(ask, crate::state::Ask::Train { .. }));
     if let Some((_, running)) = preparing {
         curves::wait(cx, ui, area, &running.stage, running.done, running.total, &running.unit);
+        return;
+    }
+    if cx.state.runs.problem.is_some() {
+        empty::show(ui, cx.theme, area, icons::WARNING, t!("watch-unread"), t!("watch-unread-lead"), &[]);
         return;
     }
     let acts = [

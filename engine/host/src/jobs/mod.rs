@@ -16,6 +16,7 @@ mod doctor;
 mod evaluate;
 mod export;
 mod generate;
+mod housekeep;
 mod inspect;
 mod load;
 mod logits;
@@ -91,6 +92,9 @@ impl Workshop for Program {
                 self.light(move |builtins, context| preview::preview(builtins, &project, rows, context))
             }
             Command::Repair { project } => self.light(move |_, context| repair::repair(&project, context)),
+            Command::Housekeep { project, order } => {
+                self.light(move |_, context| housekeep::housekeep(&project, &order, context))
+            }
             Command::Methods {} => Ok(Work::Answer(
                 temper_methods::registry().iter().map(|method| Event::Method(temper_methods::card(*method))).collect(),
             )),
