@@ -3,7 +3,8 @@
 
 use super::text;
 use crate::theme::{Icon, Theme, Type};
-use egui::{Align2, Frame, Id, Margin, Rect, Response, Stroke, StrokeKind, TextEdit, Ui, pos2};
+use egui::text::{LayoutJob, TextWrapping};
+use egui::{Align2, Frame, Id, Margin, Rect, Response, Stroke, StrokeKind, TextBuffer, TextEdit, Ui, pos2};
 
 /// A field.
 #[derive(Debug, Clone, Copy)]
@@ -76,7 +77,13 @@ pub fn show(ui: &mut Ui, theme: &Theme, rect: Rect, field: Field<'_>) -> Typed {
     let row = kind.line_height();
     let inner = Rect::from_center_size(inner.center(), egui::vec2(inner.width(), row));
     let align = if field.figure { Align2::RIGHT_CENTER } else { Align2::LEFT_CENTER };
-    let edit = TextEdit::singleline(&mut buffer)
+    // What does not fit ends in an ellipsis until it is edited; what is announced stays whole.
+    let mut shortened = |ui: &Ui, text: &dyn TextBuffer, _room: f32| {
+        let mut job = LayoutJob::simple_singleline(text.as_str().to_owned(), kind.font(), c.text);
+        job.wrap = TextWrapping::truncate_at_width(inner.width());
+        ui.painter().layout_job(job)
+    };
+    let mut edit = TextEdit::singleline(&mut buffer)
         .id(id)
         .frame(Frame::NONE)
         .margin(Margin::ZERO)
@@ -86,6 +93,9 @@ pub fn show(ui: &mut Ui, theme: &Theme, rect: Rect, field: Field<'_>) -> Typed {
         .desired_width(inner.width())
         .align(align)
         .clip_text(true);
+    if !had_focus && !field.figure {
+        edit = edit.layouter(&mut shortened);
+    }
     let response = ui.put(inner, edit).accessible_name(field.name);
     let entered = response.lost_focus() && ui.input(|input| input.key_pressed(egui::Key::Enter));
     let escaped = response.lost_focus() && ui.input(|input| input.key_pressed(egui::Key::Escape));

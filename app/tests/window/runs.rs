@@ -129,7 +129,8 @@ fn when_the_engine_dies_the_window_says_so_and_offers_to_go_on() {
     window.run();
     window.run();
     assert_eq!(window.state().state.engine.lost_run, Some(7));
-    assert!(window.query_all_by_label("Training stopped: the engine is gone at step 412").next().is_some());
+    assert!(window.query_all_by_label_contains("Training stopped at step 412: the engine").next().is_some());
+    assert_eq!(window.query_all_by_label("Dismiss").count(), 0, "the end is told once, beside the run");
     kit::press(&mut window, "Go on from the last checkpoint");
     match stage.engine.newest(is_train) {
         Some(Command::Train { resume, project, .. }) => {

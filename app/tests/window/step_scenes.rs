@@ -32,15 +32,21 @@ pub(crate) fn is_prompt(command: &Command) -> bool {
     matches!(command, Command::Generate { .. })
 }
 
+/// The room to ask in. What is typed fits the field: it has the focus, and a text that is longer scrolls in it.
+fn opened(window: &mut Window) {
+    kit::send(window, UiCommand::StepAsk(StepAct::Open(true)));
+    kit::send(window, UiCommand::StepAsk(StepAct::Prompt("Where is my order?".to_owned())));
+}
+
 pub(crate) fn step_ask_empty(window: &mut Window, stage: &Stage) {
     scenes::run(window, stage, "finished", 1200);
     kit::send(window, UiCommand::Scrub(Some(260)));
-    kit::send(window, UiCommand::StepAsk(StepAct::Open(true)));
+    opened(window);
 }
 
 pub(crate) fn step_ask_busy(window: &mut Window, stage: &Stage) {
     scenes::run(window, stage, "running", 412);
-    kit::send(window, UiCommand::StepAsk(StepAct::Open(true)));
+    opened(window);
 }
 
 pub(crate) fn step_answered(window: &mut Window, stage: &Stage) {

@@ -200,8 +200,8 @@ watch-ask-no-settings = die Einstellungen des Laufs sind nicht lesbar
 watch-ask-from = Lauf { $run } bei Schritt { $step }
 watch-ask-nearest = Lauf { $run } bei Schritt { $step }, vor { $wanted }
 watch-waiting = { $n ->
-        [one] { $count } Lauf wartet
-       *[other] { $count } Läufe warten
+        [one] { $count } wartet
+       *[other] { $count } warten
     }
 watch-moving = tauscht die Plätze
 watch-start-again = Neu starten
