@@ -34,8 +34,8 @@ pub(crate) fn is_prompt(command: &Command) -> bool {
 
 /// The room to ask in. What is typed fits the field: it has the focus, and a text that is longer scrolls in it.
 fn opened(window: &mut Window) {
-    kit::send(window, UiCommand::StepAsk(StepAct::Open(true)));
     kit::send(window, UiCommand::StepAsk(StepAct::Prompt("Where is my order?".to_owned())));
+    kit::send(window, UiCommand::StepAsk(StepAct::Open(true)));
 }
 
 pub(crate) fn step_ask_empty(window: &mut Window, stage: &Stage) {
