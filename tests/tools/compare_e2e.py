@@ -7,18 +7,10 @@ each with another method. `--shots` keeps a screenshot of every room, in both th
 
     python3 tests/tools/compare_e2e.py --temper BINARY --model FOLDER --data FILE --python VENV_PYTHON [--shots DIR]
 """
-import argparse
 import json
-import os
 import re
-import signal
-import sys
-import tempfile
-import time
 
-import window
-from window import Failed
-from window_e2e import Stage, check, engines, runs_of, until
+from window_e2e import check, parser_of, play, runs_of, until
 
 METHODS = ["lora", "dora", "ia3"]
 ROOMS = ["Home", "Setup", "Watch", "Compare", "Export"]
@@ -225,30 +217,9 @@ def compare(stage):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--temper", required=True)
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--python", default=sys.executable, help="a Python with python-xlib, for the drops")
+    parser = parser_of(__doc__)
     parser.add_argument("--steps", type=int, default=10, help="of each run")
-    parser.add_argument("--shots", help="keep screenshots in this folder")
-    arguments = parser.parse_args()
-    window.in_session()
-    begin = time.monotonic()
-    with tempfile.TemporaryDirectory() as work:
-        stage = Stage(arguments, work)
-        try:
-            compare(stage)
-        except Failed as failed:
-            print(f"FAILED: {failed}", file=sys.stderr)
-            if stage.shots:
-                stage.screen.shot(stage.shots / "failed.png")
-            sys.exit(1)
-        finally:
-            for process in engines(stage.binary):
-                os.kill(process, signal.SIGTERM)
-            stage.screen.close()
-    print(f"all scenes passed in {time.monotonic() - begin:.0f} s")
+    play(parser.parse_args(), {"compare": compare})
 
 
 if __name__ == "__main__":

@@ -431,25 +431,27 @@ DEFAULT_SCENES = {"whole": whole, "errors": errors, "killed": killed, "steps": s
 SCENES = {**DEFAULT_SCENES, "showcase": showcase}
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def parser_of(words):
+    """What every script over the real window is told."""
+    parser = argparse.ArgumentParser(description=words.splitlines()[0])
     parser.add_argument("--temper", required=True)
     parser.add_argument("--model", required=True)
     parser.add_argument("--data", required=True)
     parser.add_argument("--python", default=sys.executable, help="a Python with python-xlib, for the drops")
-    parser.add_argument("--steps", type=int, help="of the first scene; 100, with pictures 400")
     parser.add_argument("--shots", help="keep screenshots in this folder")
-    parser.add_argument("--scene", choices=SCENES, action="append", help="only these scenes")
-    arguments = parser.parse_args()
-    arguments.steps = arguments.steps or (400 if arguments.shots else 100)
+    return parser
+
+
+def play(arguments, scenes):
+    """Plays scenes, by name, one after the other on one stage."""
     window.in_session()
     begin = time.monotonic()
     with tempfile.TemporaryDirectory() as work:
         stage = Stage(arguments, work)
         try:
-            for name in arguments.scene or DEFAULT_SCENES:
+            for name, scene in scenes.items():
                 print(f"-- {name}", flush=True)
-                SCENES[name](stage)
+                scene(stage)
         except Failed as failed:
             print(f"FAILED: {failed}", file=sys.stderr)
             if stage.shots:
@@ -460,6 +462,15 @@ def main():
                 os.kill(process, signal.SIGTERM)
             stage.screen.close()
     print(f"all scenes passed in {time.monotonic() - begin:.0f} s")
+
+
+def main():
+    parser = parser_of(__doc__)
+    parser.add_argument("--steps", type=int, help="of the first scene; 100, with pictures 400")
+    parser.add_argument("--scene", choices=SCENES, action="append", help="only these scenes")
+    arguments = parser.parse_args()
+    arguments.steps = arguments.steps or (400 if arguments.shots else 100)
+    play(arguments, {name: SCENES[name] for name in arguments.scene or DEFAULT_SCENES})
 
 
 if __name__ == "__main__":

@@ -7,18 +7,12 @@ window may die under a run is a scene of window_e2e.py, whose stage this uses.
 
     python3 tests/tools/window_kill_test.py --temper BINARY --model FOLDER --data FILE --python VENV_PYTHON [--shots DIR]
 """
-import argparse
 import hashlib
 import os
 import re
 import signal
-import sys
-import tempfile
-import time
 
-import window
-from window import Failed
-from window_e2e import Stage, check, engines, runs_of, until
+from window_e2e import check, engines, parser_of, play, runs_of, until
 
 STEPS = 120
 # Often enough that a kill soon after the start finds one, and rare enough that steps are lost by it.
@@ -107,35 +101,8 @@ def database(stage):
         opened.close()
 
 
-SCENES = {"engine": engine, "database": database}
-
-
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--temper", required=True)
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--python", default=sys.executable, help="a Python with python-xlib, for the drops")
-    parser.add_argument("--shots", help="keep screenshots in this folder")
-    arguments = parser.parse_args()
-    window.in_session()
-    begin = time.monotonic()
-    with tempfile.TemporaryDirectory() as work:
-        stage = Stage(arguments, work)
-        try:
-            for name, scene in SCENES.items():
-                print(f"-- {name}", flush=True)
-                scene(stage)
-        except Failed as failed:
-            print(f"FAILED: {failed}", file=sys.stderr)
-            if stage.shots:
-                stage.screen.shot(stage.shots / "failed.png")
-            sys.exit(1)
-        finally:
-            for process in engines(stage.binary):
-                os.kill(process, signal.SIGTERM)
-            stage.screen.close()
-    print(f"all scenes passed in {time.monotonic() - begin:.0f} s")
+    play(parser_of(__doc__).parse_args(), {"engine": engine, "database": database})
 
 
 if __name__ == "__main__":
