@@ -120,10 +120,12 @@ Kernels of a CNN's blocks are decomposed as matrices, outputs by inputs times wi
 ## Pitfalls
 Before healing the model is clearly worse than it was. Measured on the starter at a ratio of 2, 90 steps of 192 tokens of plain
 text, on text held out: loss 4.65 whole, 4.74 when the first half of the steps heals, 4.87 without healing, 5.91 from random
-factors of the same size. It leaves as a model of the original shape (hf, gguf) with both factors multiplied out, which is
-exact and as large as before; the factors themselves are in the run's checkpoint. The paper's term against the largest drift
-of a single weight is not there (its own default is 0 for its main model); biases, norms and embedding stay frozen, which
-the paper trains too.";
+factors of the same size. On a small ViT for Fashion-MNIST, trained on for 400 steps of 32 pictures at the better of two
+rates (means of three seeds, 2,000 pictures held out): 0.844 of them right whole, 0.837 healed, 0.836 without healing, 0.795
+from random factors; the two in the middle are closer than such means are sure. It leaves as a model of the original shape
+(hf, gguf) with both factors multiplied out, which is exact and as large as before; the factors themselves are in the run's
+checkpoint. The paper's term against the largest drift of a single weight is not there (its own default is 0 for its main
+model); biases, norms and embedding stay frozen, which the paper trains too.";
 
 /// PELA.
 struct Pela;
