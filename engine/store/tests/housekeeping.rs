@@ -102,6 +102,26 @@ fn only_what_lies_in_the_trash_is_deleted_and_its_number_is_not_used_again() {
     assert_eq!(trained(&store), 4);
 }
 
+/// A project may come from somebody else, with a database that says anything.
+#[test]
+fn a_row_in_the_trash_that_names_another_folder_deletes_nothing_there() {
+    for named in ["trash/../kept", "trash/..", "trash", "kept"] {
+        let folder = tempfile::tempdir().expect("folder");
+        let store = Store::open(folder.path()).expect("store");
+        let run = trained(&store);
+        store.trash(run).expect("trashes");
+        let kept = folder.path().join("kept/precious.txt");
+        fs::create_dir_all(folder.path().join("kept")).expect("folder");
+        fs::write(&kept, "precious").expect("file");
+        let database = rusqlite::Connection::open(folder.path().join(DB_NAME)).expect("database");
+        database.execute("UPDATE runs SET folder = ?1", [named]).expect("updates");
+        drop(database);
+        assert_eq!(store.empty_trash().expect("empties"), [run], "{named}");
+        assert!(kept.is_file(), "{named}");
+        assert!(folder.path().join("trash/0001").is_dir(), "{named}");
+    }
+}
+
 #[test]
 fn a_run_that_goes_on_stays_where_it_is() {
     let folder = tempfile::tempdir().expect("folder");

@@ -93,8 +93,7 @@ impl Store {
         for run in &trashed {
             let inner = self.inner.lock();
             let is = self.whereabouts(&inner.connection, *run)?;
-            // Only what lies in the trash is deleted, whatever the row says.
-            if is.folder.starts_with(self.project_dir.join(TRASH)) && is.folder.exists() {
+            if self.lies_in_trash(&is.folder) && is.folder.exists() {
                 std::fs::remove_dir_all(&is.folder).map_err(|error| StoreError::io(&is.folder, error))?;
             }
             // Series, blocks, events, ranks and labels go with their run.
@@ -105,6 +104,13 @@ impl Store {
             self.pending.lock().runs.remove(run);
         }
         Ok(trashed)
+    }
+
+    /// Whether a folder is one of the trash's own. Only such a one is deleted, whatever its row says: a project may come from
+    /// somebody else, with `..` in its paths or a link in the trash's place.
+    fn lies_in_trash(&self, folder: &Path) -> bool {
+        let trash = self.project_dir.join(TRASH);
+        folder.parent() == Some(trash.as_path()) && folder.file_name().is_some() && !trash.is_symlink()
     }
 
     /// A place in the trash: where a kill left the folder, or one that is free.
