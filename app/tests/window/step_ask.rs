@@ -13,12 +13,7 @@ use temper_protocol::{Code, Command, Event, Problem, RunRef};
 
 /// The room Watch with a run in it whose line is at `step`.
 fn watching(stage: &Stage, view: RunView, step: u64) -> Window {
-    let mut window = kit::window(stage, kit::SIZES[0], true);
-    let folder = kit::open(&mut window, stage);
-    let held = view.row.is_active();
-    stage.runs.publish(kit::snapshot(&folder, view, held));
-    window.run();
-    kit::send(&mut window, UiCommand::Go(Room::Watch));
+    let mut window = crate::watch::watching(stage, view);
     kit::send(&mut window, UiCommand::Scrub(Some(step)));
     window
 }

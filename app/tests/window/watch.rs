@@ -15,7 +15,7 @@ use temper::state::Room;
 use temper::testing::{NOW_MILLIS, Stage};
 
 /// The room with this run in it.
-fn watching(stage: &Stage, view: RunView) -> kit::Window {
+pub(crate) fn watching(stage: &Stage, view: RunView) -> kit::Window {
     let mut window = kit::window(stage, kit::SIZES[0], true);
     let folder = kit::open(&mut window, stage);
     let held = view.row.is_active();
