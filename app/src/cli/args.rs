@@ -255,6 +255,9 @@ pub(crate) enum Bench {
         /// Most threads; 0 chooses
         #[arg(long, default_value_t = 0)]
         threads: usize,
+        /// Only what the window waits for: the first look and single rows, whatever the size of the data
+        #[arg(long)]
+        preview: bool,
     },
     /// A model to its first logits, and a project to its first step without and with what was remembered
     Load {

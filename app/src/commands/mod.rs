@@ -5,6 +5,7 @@
 //! shortcuts and help are built from it and from nothing else.
 
 mod conditions;
+pub mod keymap;
 mod keys;
 mod search;
 pub mod table;
@@ -20,8 +21,10 @@ use crate::screen::{Format, Plot};
 use crate::state::Room;
 use crate::state::compare::CompareAct;
 use crate::state::export::Certificate;
+use crate::state::lens::LensAct;
 use crate::state::settings::{LanguageChoice, ThemeChoice};
 use crate::state::watch::SideTab;
+use keymap::KeysAct;
 use std::cell::RefCell;
 use std::path::PathBuf;
 use temper_protocol::{Act, Project};
@@ -140,6 +143,10 @@ pub enum UiCommand {
     CopyCurves,
     /// Something in the room Compare.
     Compare(CompareAct),
+    /// Something in the token lens.
+    Lens(LensAct),
+    /// Something with keys.
+    Keys(KeysAct),
     /// The run that is exported.
     ExportRun(u64),
     /// The target.

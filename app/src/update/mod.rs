@@ -7,6 +7,8 @@
 mod compare;
 mod disk;
 mod inbox;
+mod keys;
+mod lens;
 mod project;
 mod run;
 mod tables;
@@ -28,6 +30,7 @@ use crate::state::drop::Target;
 use crate::state::settings::{ThemeChoice, ZOOM_RANGE};
 use crate::state::{Ask, Notice, Sheet, State};
 use crate::texts;
+use crate::theme;
 use egui::Context;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -105,9 +108,10 @@ impl App {
     pub(crate) fn apply_look(&self, ctx: &Context) {
         ctx.set_theme(match self.state.settings.theme {
             ThemeChoice::System => egui::ThemePreference::System,
-            ThemeChoice::Dark => egui::ThemePreference::Dark,
+            ThemeChoice::Dark | ThemeChoice::Contrast => egui::ThemePreference::Dark,
             ThemeChoice::Light => egui::ThemePreference::Light,
         });
+        theme::install::restyle(ctx, self.state.settings.theme == ThemeChoice::Contrast);
         if (ctx.zoom_factor() - self.state.settings.zoom).abs() > 1e-3 {
             ctx.set_zoom_factor(self.state.settings.zoom);
         }
@@ -144,7 +148,10 @@ impl App {
             UiCommand::ZoomReset => self.zoom(ctx, 1.0),
             UiCommand::OpenPalette => self.state.sheet = Some(Sheet::Palette { query: String::new(), chosen: 0 }),
             UiCommand::Palette(query, chosen) => self.state.sheet = Some(Sheet::Palette { query, chosen }),
-            UiCommand::OpenHelp => self.state.sheet = Some(Sheet::Help),
+            UiCommand::OpenHelp => {
+                self.state.rekey = None;
+                self.state.sheet = Some(Sheet::Help);
+            }
             UiCommand::CloseSheet => self.close_sheet(),
             UiCommand::ChooseFiles => {
                 self.state.drop.meant_for = None;
@@ -195,6 +202,8 @@ impl App {
             && let Some(command) = self.perform_view(ctx, command)
             && let Some(command) = self.perform_run(ctx, command)
             && let Some(command) = self.perform_compare(command)
+            && let Some(command) = self.perform_lens(command)
+            && let Some(command) = self.perform_keys(command)
         {
             self.perform_export(command);
         }
@@ -214,6 +223,7 @@ impl App {
         if self.state.sheet == (Some(Sheet::Closing { waiting: true })) {
             return;
         }
+        self.state.rekey = None;
         self.state.sheet = None;
     }
 
@@ -249,6 +259,7 @@ impl App {
         }
         self.save_edits(ctx);
         self.ask_for_cards(ctx);
+        self.ask_for_rows();
         self.start_wanted_run();
         self.look();
         let now = self.state.now_secs;

@@ -106,19 +106,6 @@ pub(crate) fn dataset(path: &str) -> Event {
     }
 }
 
-/// An adapter, as `inspect` says it.
-pub(crate) fn adapter(path: &str) -> Event {
-    Event::Adapter {
-        path: PathBuf::from(path),
-        format: "peft".to_owned(),
-        method: "lora".to_owned(),
-        base: "HuggingFaceTB/SmolLM2-135M-Instruct".to_owned(),
-        rank: 32,
-        sites: 210,
-        parameters: 9_768_960,
-    }
-}
-
 /// The data as the model sees it.
 pub(crate) fn preview() -> Event {
     let histogram = vec![0, 60, 240, 520, 760, 810, 690, 540, 400, 280, 190, 120, 80, 50, 30, 20, 10, 6, 4, 2];
@@ -153,6 +140,7 @@ pub(crate) fn preview() -> Event {
         schema: "messages".to_owned(),
         confidence: 0.99,
         mapping: BTreeMap::from([("messages".to_owned(), "messages".to_owned())]),
+        estimated: false,
     }
 }
 
@@ -285,7 +273,7 @@ pub(crate) fn answer(command: &Command) -> Vec<Event> {
         }
         // These end with their own events, which a test says when it wants them.
         Command::Train { .. } | Command::Export { .. } | Command::Verify { .. } => return Vec::new(),
-        _ => Vec::new(),
+        other => crate::rows::answer(other),
     };
     events.push(Event::Done {});
     events
@@ -296,7 +284,7 @@ pub(crate) fn inspect(path: &str) -> Event {
     match path {
         "builtin:starter" => starter(),
         _ if path.ends_with(".gguf") => model(path),
-        _ if path.ends_with("adapter") => adapter(path),
+        _ if path.ends_with("adapter") => crate::rows::adapter(path),
         _ if path.contains("-data") || path.ends_with(".jsonl") || path.ends_with(".txt") => dataset(path),
         _ => Event::Unknown {
             path: PathBuf::from(path),

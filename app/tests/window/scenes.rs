@@ -5,6 +5,7 @@ use crate::compared::{
     playground, playground_blind, playground_empty,
 };
 use crate::kit;
+use crate::rows::{help_keys, lens_looking, setup_estimated, token_lens};
 use egui_kittest::Harness;
 use egui_plot::PlotPoint;
 use std::path::PathBuf;
@@ -45,6 +46,9 @@ scenes![
     setup_errors,
     setup_full,
     setup_reading,
+    setup_estimated,
+    token_lens,
+    lens_looking,
     hover_model,
     hover_data,
     hover_adapter,
@@ -83,6 +87,7 @@ scenes![
     export_problem,
     palette,
     help,
+    help_keys,
     place,
     path_entry,
     closing,

@@ -3,8 +3,8 @@
 use crate::comparison::Comparison;
 use crate::event_parts::nan_if_null;
 pub use crate::event_parts::{
-    AttentionSize, Check, ExpertLoad, Figure, Figures, PreviewRow, QuarantineRow, RaceRound, RowLosses, RunStatus,
-    SiteInfo, Standing,
+    AttentionSize, Check, ExpertLoad, Figure, Figures, LensRow, PreviewRow, QuarantineRow, RaceRound, RowLosses,
+    RunStatus, SiteInfo, Standing,
 };
 use crate::{MethodCard, Problem};
 use serde::{Deserialize, Serialize};
@@ -410,6 +410,23 @@ pub enum Event {
         confidence: f64,
         /// Column to role.
         mapping: BTreeMap<String, String>,
+        /// The figures are reckoned from the head and samples; the rows were not all read.
+        #[serde(default)]
+        estimated: bool,
+    },
+    /// Rows of the project's data token by token, and how far rows are known.
+    Rows {
+        /// The first row that was asked for, counted from 0.
+        first: u64,
+        /// Rows that can be asked for now.
+        known: u64,
+        /// Whether these are all that the data has.
+        complete: bool,
+        /// Whether a file has more rows than can be shown.
+        #[serde(default)]
+        shortened: bool,
+        /// The rows; blank lines and rows beyond the known ones are missing.
+        rows: Vec<LensRow>,
     },
     /// What a run would need.
     Preflight {

@@ -60,6 +60,35 @@ pub struct PreviewRow {
     pub trained: u64,
 }
 
+/// A row token by token.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LensRow {
+    /// Its number over all files, counted from 0.
+    pub row: u64,
+    /// File.
+    pub file: PathBuf,
+    /// Line (row for Parquet) in that file, counted from 1.
+    pub line: u64,
+    /// Tokens, also those beyond what was asked for.
+    pub tokens: u64,
+    /// Tokens whose prediction counts.
+    pub trained: u64,
+    /// Tokens beyond the longest row.
+    pub cut: u64,
+    /// Ids, as many as were asked for.
+    pub ids: Vec<u32>,
+    /// The text of each; joined they are the row. Empty where a token ends inside a character.
+    pub pieces: Vec<String>,
+    /// A letter for each: `t` trained, `c` context, `m` written by the template, `x` cut off.
+    pub marks: String,
+    /// Tokens with which another training row begins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub borders: Vec<u64>,
+    /// Why the row is not trained; empty when it is.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub problem: String,
+}
+
 /// A row set aside.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct QuarantineRow {
