@@ -503,6 +503,15 @@ fn findings(figures: &Figures) -> Vec<(&'static str, bool)> {
     ]
 }
 
+/// What the sheets expect and what does not come out here: the methods' pages say so with the numbers.
+fn missed(figures: &Figures) -> Vec<(&'static str, bool)> {
+    let less = |one: &str, other: &str| figures.always(one, other, |one, other| one < other);
+    vec![(
+        "mola: one expert a token is ahead of LoRA",
+        less("four kinds, 4 experts of 2, 1 answers", "four kinds, LoRA 8"),
+    )]
+}
+
 #[expect(clippy::print_stdout, reason = "its result is what it prints")]
 fn main() -> Result<()> {
     let given: Vec<u64> = std::env::args().skip(1).filter_map(|word| word.parse().ok()).collect();
@@ -520,6 +529,10 @@ fn main() -> Result<()> {
     let findings = findings(&figures);
     for (name, holds) in &findings {
         println!("[{}] {name}", if *holds { "PASS" } else { "FAIL" });
+    }
+    for (name, holds) in missed(&figures) {
+        let comes_out = if holds { "comes out now, its page says otherwise" } else { "does not come out here, see its page" };
+        println!("[info] {name}: {comes_out}");
     }
     ensure!(!all || findings.iter().all(|(_, holds)| *holds), "not every finding holds for all seeds");
     Ok(())

@@ -3,14 +3,16 @@
 
 use crate::kit::Kit;
 use anyhow::{Result, anyhow};
+use candle_core::{Device, Tensor};
 use std::path::Path;
 use temper_data::images::{ImageSet, Normalise, Part};
 use temper_models::vision::config::Classes;
 use temper_models::{CnnConfig, VisionConfig, VisionModel, VitConfig};
-use temper_nn::ParamSet;
+use temper_nn::rng::Stream;
+use temper_nn::{Param, Role};
 use temper_protocol::project::{Method, Train};
 use temper_protocol::{Project, Value};
-use temper_train::images::{Images, attach, evaluate, fit};
+use temper_train::images::{Attached, Images, attach, evaluate, fit};
 
 /// Images that training draws from.
 const TRAIN_ROWS: u32 = 20_000;
@@ -57,9 +59,9 @@ impl Fashion {
         Self { train, test, normalise: self.normalise.clone(), train_rows, test_rows }
     }
 
-    fn train(&self, model: &mut VisionModel, params: &ParamSet, task: usize, train: &Train) -> Result<()> {
+    fn train(&self, model: &mut VisionModel, attached: &Attached, task: usize, train: &Train) -> Result<()> {
         let images = Images { set: &self.train, rows: &self.train_rows, normalise: &self.normalise, task };
-        fit(model, params, images, train)?;
+        fit(model, attached, images, train)?;
         Ok(())
     }
 
@@ -91,13 +93,13 @@ impl Fashion {
     /// A training that fails.
     pub fn trained(&self, case: &Case, train: &Train, head_only: bool) -> Result<VisionModel> {
         let mut model = VisionModel::random(&case.config, train.seed)?;
-        let params = if head_only {
+        let attached = if head_only {
             model.promote(&|name| name == "head")?;
-            model.params()?
+            model.params()?.into()
         } else {
             attach(&mut model, &method("full", &[]), 0, train.seed)?
         };
-        self.train(&mut model, &params, 0, train)?;
+        self.train(&mut model, &attached, 0, train)?;
         Ok(model)
     }
 
@@ -118,15 +120,34 @@ impl Fashion {
     pub fn second_task_by(&self, base: &Path, method: Option<&Method>, train: &Train) -> Result<(f64, VisionModel)> {
         let mut model = VisionModel::load(base)?;
         let task = model.add_task("second", self.train.labels.clone(), train.seed)?;
-        let params = match method {
+        let attached = match method {
             Some(method) => attach(&mut model, method, task, train.seed)?,
             None => {
                 model.promote(&|name| name == "head.second")?;
-                model.params()?
+                model.params()?.into()
             }
         };
-        self.train(&mut model, &params, task, train)?;
+        self.train(&mut model, &attached, task, train)?;
         Ok((self.accuracy(&model, task)?, model))
+    }
+
+    /// The model of a folder trained on with a method in its own task, and its accuracy. With `drawn` every trained factor
+    /// of its layers starts from numbers that are drawn anew, as large as it has them.
+    ///
+    /// # Errors
+    /// A folder without such a model, or a training that fails.
+    pub fn trained_on(&self, base: &Path, method: &Method, train: &Train, drawn: bool) -> Result<f64> {
+        let mut model = VisionModel::load(base)?;
+        let attached = attach(&mut model, method, 0, train.seed)?;
+        let is_factor = |param: &&Param| matches!(param.role, Role::FactorA | Role::FactorB);
+        for param in attached.params.iter().filter(is_factor).filter(|_| drawn) {
+            let size = param.var.sqr()?.mean_all()?.to_scalar::<f32>()?.sqrt();
+            let mut values = vec![0f32; param.elements()];
+            Stream::new(train.seed, &format!("drawn/{}", param.name)).fill_normal(&mut values, f64::from(size));
+            param.var.set(&Tensor::from_vec(values, param.var.shape(), &Device::Cpu)?)?;
+        }
+        self.train(&mut model, &attached, 0, train)?;
+        self.accuracy(&model, 0)
     }
 }
 

@@ -43,8 +43,8 @@ pub fn window_ui(cx: &PanelCtx<'_>, ui: &mut Ui) {
     if cx.state.drop.hovering {
         part(ui, "room", room, |ui, rect| crate::overlays::drop::drop_ui(cx, ui, rect));
     } else {
-        let problem = cx.state.engine.problem.as_ref().or(cx.state.runs.problem.as_ref());
-        if let Some(problem) = problem {
+        let of_engine = cx.state.engine.problem.as_ref().filter(|_| !watch::trouble::tells_of_engine(cx.state));
+        if let Some(problem) = of_engine.or(cx.state.runs.problem.as_ref()) {
             let height = problem::wide_height(ui, room.width(), problem, "", ways_out(cx).len());
             let band = Rect::from_min_size(room.min, vec2(room.width(), height));
             part(ui, "problem", band, |ui, rect| engine_problem(cx, ui, rect, problem));

@@ -299,6 +299,9 @@ fn last_words(cx: &PanelCtx<'_>) -> String {
     if !state.draft.open {
         return t!("frame-no-project-open").to_owned();
     }
+    if state.runs.problem.is_some() {
+        return t!("watch-unread").to_owned();
+    }
     let Some(row) = state.runs.runs.first() else { return t!("frame-no-run").to_owned() };
     if state.is_interrupted(row) {
         return t!("frame-run-interrupted", run = row.run, step = format::count(row.steps));

@@ -79,7 +79,9 @@ on two cores, growing with the cube of the width. A step costs four products of 
 
 ## When to use it
 When the model must keep what it can do and the task can live in its weaker directions. At equal fit on the task it
-forgets a fraction of what LoRA does.
+forgets a fraction of what LoRA does. The paper's gain on the task itself from few examples did not come out: a classifier
+of two layers that knows clouds and learns them turned, from four examples a class at rank 2, gets 38 % wrong where LoRA
+gets 35 % (before 52 %; means of three seeds); of the clouds that it knew it then gets 25 % wrong, LoRA 26 %.
 
 ## Pitfalls
 A task that needs the protected directions is fitted worse, and no rank helps: compare at equal fit on the task, not at

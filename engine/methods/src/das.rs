@@ -150,7 +150,8 @@ Share left out: how much is saved. Blocks to leave out: a choice made by hand, w
 
 ## Pitfalls
 A tenth of the images is held out for the comparisons. Rewards are those of single batches and noisy: a short search
-chooses little better than chance. The paper's program defines a rate for the search that it never applies; the step is 1
+chooses little better than chance. On simulated losses, four blocks that cost 0.01 among eight that cost 0.1 to 0.5, a reward
+with noise of 0.1 and 200 comparisons, it finds all four under each of 20 seeds. The paper's program defines a rate for the search that it never applies; the step is 1
 there and here. No merged model can hold it: what leaves is an adapter folder of this program that says which blocks are
 left out.";
 

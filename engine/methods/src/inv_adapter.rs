@@ -87,7 +87,9 @@ top of it afterwards.
 
 ## Pitfalls
 It cannot be merged: what is exported is an adapter folder of this program. The inverse belongs to the head also where
-embedding and head are not tied. The start normal moves answers a little before the first step; the map never does.";
+embedding and head are not tied. The start normal moves answers a little before the first step; the map never does. The
+paper's models fill in masked words and are measured by pseudo-perplexity; there is no such model here, and exp(loss) of the
+next token stands in its place: the number of tokens where all are equally likely.";
 
 /// Language adapters.
 struct InvAdapter;

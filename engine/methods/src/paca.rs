@@ -77,8 +77,8 @@ fixed and picks inputs, so adapter files are plain LoRA.
 ## What it costs
 columns · out trained numbers per layer, half of LoRA's on a square one. The change goes into the weight's columns on
 their way into the product, so neither pass has a product more than the frozen layer, and of the layer's input only the
-picked features are needed for the gradient: one thin product, where LoRA has six. With dropout the change is computed
-beside the weight, as LoRA's is.
+picked features are needed for the gradient, columns numbers a token where LoRA needs in + rank: one thin product, where
+LoRA has six. With dropout the change is computed beside the weight, as LoRA's is.
 
 ## When to use it
 When memory and time decide, at equal memory rather than at equal parameters: per trained number random columns fit a

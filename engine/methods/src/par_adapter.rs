@@ -85,7 +85,7 @@ would be the same without the function in between.
 ## When to use it
 The strongest single placement of the unified view: beside the MLP, wide and scaled. On hard generation tasks it came
 closer to full training than prefixes, sequential adapters and LoRA of the same size. On the bundled model, which had to
-learn texts read backwards (width 32, 120 steps, each at the best of six rates, mean of five seeds), the order is that of
+learn texts read backwards (width 32, 120 steps, each at the best of five rates, mean of five seeds), the order is that of
 the paper: 1.059 nats behind the MLP, 1.049 beside it, 0.951 beside it and scaled by 4. Scaling is what
 counts: unscaled, the two are within 0.01, and after 40 steps the one beside the MLP was behind (2.08 against 2.05).
 

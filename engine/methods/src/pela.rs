@@ -113,8 +113,9 @@ To get a smaller model that is then fine-tuned and served as two thin layers eac
 As a way to adapt with little memory it is none: take LoRA.
 
 ## Settings worth knowing
-Ratio: 768 x 768 becomes rank 256, 192 or 128 at 1.5, 2 or 3; 768 x 3072 409, 307 or 204. Layers with fewer than ten outputs
-stay whole. Below 1 layers would grow: refused.
+Ratio: 768 x 768 becomes rank 256, 192 or 128 at 1.5, 2 or 3; 768 x 3072 409, 307 or 204. Below 1 layers would grow, which
+is refused. Embedding, projection of patches, stem, norms and head stay whole, and so do layers with fewer than ten outputs.
+Kernels of a CNN's blocks are decomposed as matrices, outputs by inputs times window; the paper leaves convolutions alone.
 
 ## Pitfalls
 Before healing the model is clearly worse than it was. Measured on the starter at a ratio of 2, 90 steps of 192 tokens of plain
@@ -134,8 +135,9 @@ fn rank(values: &Values, site: &SiteDims) -> usize {
     rank.clamp(1, site.out_features.min(site.in_features).max(1))
 }
 
-fn is_kept(site: &SiteDims) -> bool {
-    site.out_features >= LEAST_OUTPUTS
+/// Whether a layer becomes two thin ones. The stem of a CNN, which is in no block, is left as a projection of patches is.
+fn becomes_thin(site: &SiteDims) -> bool {
+    site.out_features >= LEAST_OUTPUTS && site.layer.is_some()
 }
 
 impl Method for Pela {
@@ -154,8 +156,8 @@ impl Method for Pela {
                 ..Slots::default()
             }
         })?;
-        let small = |name: &String| sites.iter().any(|site| site.name == *name && !is_kept(site));
-        plan.adapters.retain(|(name, _)| !small(name));
+        let whole = |name: &String| sites.iter().any(|site| site.name == *name && !becomes_thin(site));
+        plan.adapters.retain(|(name, _)| !whole(name));
         Ok(plan)
     }
 
@@ -172,7 +174,7 @@ impl Method for Pela {
 
     fn trained_parameters(&self, values: &Values, dims: &ModelDims) -> Result<u64, MethodError> {
         common::sum(SETTINGS, values, dims, |values, site| {
-            if is_kept(site) { rank(values, site) * (site.in_features + site.out_features) } else { 0 }
+            if becomes_thin(site) { rank(values, site) * (site.in_features + site.out_features) } else { 0 }
         })
     }
 }

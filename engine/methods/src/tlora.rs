@@ -93,7 +93,8 @@ and TLoRA of rank 3 10 %.
 ## Pitfalls
 With more than one link the published start makes all of them equal for ever; here they start apart, with the same
 identity. Sides follow the divisors of the width: layers whose width has only large ones are left out. The change has full
-rank, so that it leaves merged.";
+rank, so that it leaves merged. The paper's other change beside the turned weight, a ring of matrices over both sides of the
+layer (bond² times the sum of their sides in numbers), is not there: the change is LoRA's.";
 
 /// TLoRA.
 struct Tlora;

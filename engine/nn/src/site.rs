@@ -336,6 +336,16 @@ impl LinearSite {
         self.active().0.forward(x)
     }
 
+    /// Bytes of f32 values that the backward pass of this layer reads of what goes through it in the pass `ctx`: of its
+    /// input, of the insides of what is on it, of its output. They are kept from the forward pass or made again from what
+    /// is. `None` for a layer that is run as a graph, which keeps whatever its operations were given.
+    ///
+    /// # Errors
+    /// A failing tensor operation.
+    pub fn kept_bytes(&self, ctx: &ForwardContext) -> Result<Option<usize>> {
+        self.fused(ctx)?.map(|layer| layer.kept_bytes(ctx.batch * ctx.width)).transpose()
+    }
+
     /// The layer as part of a fused half; `None` when something on it needs a graph. Extra losses are no part of it: who
     /// runs the half adds them.
     ///

@@ -90,7 +90,7 @@ pub(crate) struct FlowGradient {
 
 impl FlowGradient {
     /// Adds `factor · more` to the gradient of the hidden states.
-    fn add(&mut self, more: &Tensor, factor: f64) -> Result<()> {
+    pub(crate) fn add(&mut self, more: &Tensor, factor: f64) -> Result<()> {
         let more = more.affine(factor, 0.0)?;
         self.hidden = Some(match self.hidden.take() {
             Some(hidden) => (hidden + more)?,

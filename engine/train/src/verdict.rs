@@ -38,6 +38,29 @@ pub fn verdict((name_a, a): (&str, &[RowScore]), (name_b, b): (&str, &[RowScore]
     Verdict { a, b, rows, loss, points, only_a, only_b, p_flips: mcnemar(only_a, only_b) }
 }
 
+/// What a model of several tasks does in one of them, beside a model of that task alone.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TaskScore {
+    /// What is measured, such as an accuracy or a loss.
+    pub value: f64,
+    /// The same of the reference; not 0.
+    pub reference: f64,
+    /// Whether more is better.
+    pub higher_is_better: bool,
+}
+
+/// Mean over tasks of the relative gain `± (value − reference) / |reference|`, more than 0 where the model of several
+/// tasks is better: Δm of Maninis et al. 2019, "Attentive Single-Tasking of Multiple Tasks", by which such models are
+/// compared. 0 without tasks.
+#[must_use]
+pub fn mean_relative_gain(tasks: &[TaskScore]) -> f64 {
+    let gain = |task: &TaskScore| {
+        let gain = (task.value - task.reference) / task.reference.abs();
+        if task.higher_is_better { gain } else { -gain }
+    };
+    tasks.iter().map(gain).sum::<f64>() / tasks.len().max(1) as f64
+}
+
 /// Sums of the last two columns over the first, of all rows and of rows drawn with replacement.
 fn intervals(rows: &[[f64; 3]]) -> (Interval, Interval) {
     let ratios = |picked: &mut dyn Iterator<Item = &[f64; 3]>| {
@@ -101,6 +124,17 @@ mod tests {
 
     fn rows(of: &[(f64, f64, f64)]) -> Vec<RowScore> {
         of.iter().map(|&(tokens, loss, right)| RowScore { tokens, loss, right, ..RowScore::default() }).collect()
+    }
+
+    #[test]
+    fn the_relative_gain_of_the_reference_is_zero_and_has_the_sign_of_what_is_better() {
+        let score = |value: f64, reference: f64, higher_is_better: bool| TaskScore { value, reference, higher_is_better };
+        assert_eq!(mean_relative_gain(&[score(0.7, 0.7, true), score(1.3, 1.3, false)]), 0.0, "the reference itself");
+        let gained = mean_relative_gain(&[score(0.6, 0.5, true), score(0.4, 0.5, false)]);
+        assert!((gained - 0.2).abs() < 1e-12, "both a fifth better: {gained}");
+        let mixed = mean_relative_gain(&[score(0.6, 0.5, true), score(0.55, 0.5, false)]);
+        assert!((mixed - 0.05).abs() < 1e-12, "a fifth better, a tenth worse: {mixed}");
+        assert_eq!(mean_relative_gain(&[]), 0.0);
     }
 
     #[test]

@@ -3,14 +3,15 @@
 //! A comparison names what is trained on which bench, what was expected of it, and when it holds. It is a gate, a report
 //! where nothing was promised, or one that does not come out here, which the method's page then says with its numbers.
 
-use crate::{forget, language, layer, spread, tasks};
+use crate::{forget, language, layer, small_net, spread, tasks};
 use anyhow::{Result, anyhow};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Instant;
 use temper_methods::{Plan, SiteDims, find};
-use temper_nn::slots::Delta;
+use temper_nn::rng::Stream;
+use temper_nn::slots::{Delta, Scale};
 use temper_protocol::{Value, Values};
 
 /// Seeds of everything that is drawn.
@@ -32,6 +33,10 @@ enum Twist {
     NoRules,
     /// The factors move by their gradients as they are, without Adam.
     PlainSteps,
+    /// What is behind the layer is all there is: no change of the weight beside it.
+    BehindAlone,
+    /// Half of the layers, drawn by the seed, stay as they are.
+    HalfByChance,
 }
 
 impl Method {
@@ -52,6 +57,14 @@ impl Method {
         Self { twist: Twist::PlainSteps, ..self }
     }
 
+    pub(crate) fn behind_alone(self) -> Self {
+        Self { twist: Twist::BehindAlone, ..self }
+    }
+
+    pub(crate) fn on_half_by_chance(self) -> Self {
+        Self { twist: Twist::HalfByChance, ..self }
+    }
+
     pub(crate) fn values(&self) -> Values {
         Values(self.settings.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect())
     }
@@ -59,9 +72,16 @@ impl Method {
     /// What it does to layers.
     pub(crate) fn plan(&self, sites: &[SiteDims], seed: u64) -> Result<Plan> {
         let mut plan = find(self.id)?.plan(&self.values(), sites, seed)?;
+        if self.twist == Twist::HalfByChance {
+            Stream::new(seed, "half").shuffle(&mut plan.adapters);
+            plan.adapters.truncate(sites.len() / 2);
+        }
         for (_, slots) in &mut plan.adapters {
+            // Without a change beside the layer its rank would be none, and with it the strength.
+            let strength = Scale::Fixed(slots.scale.value(slots.rank()));
             match (self.twist, &mut slots.delta) {
-                (Twist::None, _) => {}
+                (Twist::None | Twist::HalfByChance, _) => {}
+                (Twist::BehindAlone, delta) => (*delta, slots.scale) = (Delta::None, strength),
                 (Twist::NoRules, _) => slots.rules.clear(),
                 (Twist::PlainSteps, Delta::Chain(chain)) => {
                     (chain.a, chain.b) = (chain.a.moved_plainly(), chain.b.moved_plainly());
@@ -82,6 +102,7 @@ pub(crate) enum Job {
     Forget(forget::Job),
     Language(language::Job),
     Tasks(tasks::Job),
+    SmallNet(small_net::Job),
 }
 
 impl Job {
@@ -93,6 +114,7 @@ impl Job {
             Self::Forget(job) => job.run(seed),
             Self::Language(job) => job.run(seed),
             Self::Tasks(job) => job.run(seed),
+            Self::SmallNet(job) => job.run(seed),
         }
     }
 }

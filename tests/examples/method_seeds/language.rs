@@ -225,13 +225,15 @@ fn repair() -> Vec<Comparison> {
     let (repaired, fitted) = (int2_1(1.0), int2_1(0.0));
     let rounded = job(Method::lora(8), "int2", Text::Prose, 0, &[1e-3]);
     let whole = job(Method::lora(8), "auto", Text::Prose, 0, &[1e-3]);
-    let at_rank = |id: &'static str, more: &[(&'static str, Value)]| {
+    let at_rank = |base: &'static str, id: &'static str, more: &[(&'static str, Value)]| {
         let settings = [&[integer("rank", 16)][..], more].concat();
-        job(Method::new(id, &settings), "int2", Text::Prose, 0, &[1e-3])
+        job(Method::new(id, &settings), base, Text::Prose, 0, &[1e-3])
     };
     let loftq = ("start", Value::Text("loftq".to_owned()));
-    let plain = at_rank("lora", &[number("alpha", 16.0), loftq, integer("start_rounds", 1)]);
-    let eora = at_rank("eora", &[]);
+    let plain_start = [number("alpha", 16.0), loftq, integer("start_rounds", 1)];
+    let (plain, eora) = (at_rank("int2", "lora", &plain_start), at_rank("int2", "eora", &[]));
+    let (plain_three, eora_three) = (at_rank("int3", "lora", &plain_start), at_rank("int3", "eora", &[]));
+    let three = job(Method::lora(8), "int3", Text::Prose, 0, &[1e-3]);
     let (rank, alpha) = (integer("rank", 16), number("alpha", 16.0));
     let lq = Method::new("lq-lora", &[rank.clone(), alpha.clone(), number("budget", 2.75)]);
     let lq = job(lq, "auto", Text::Prose, 90, &[2e-3, 5e-3]);
@@ -247,13 +249,13 @@ fn repair() -> Vec<Comparison> {
             |loss| loss[0] - loss[2] <= 0.5 * (loss[1] - loss[2]) && loss[1] > loss[2] + 0.05,
         ),
         Comparison::new(
-            "int2.1: the loss alone recovers less of the divergence from the model before rounding",
+            "int2.1: the loss alone drifts away from the model before rounding, repair comes back to it",
             vec![
                 side("repaired", &repaired, DIVERGENCE),
                 side("by the loss alone", &fitted, DIVERGENCE),
                 side("rounded", &rounded, DIVERGENCE),
             ],
-            |apart| apart[0] < apart[1] && apart[0] < apart[2],
+            |apart| apart[0] < apart[2] && apart[2] < apart[1],
         ),
         Comparison::new(
             "eora: without training it repairs more of the divergence than a plain product, and that more than nothing",
@@ -267,6 +269,15 @@ fn repair() -> Vec<Comparison> {
         Comparison::new(
             "eora: the same of the loss",
             vec![side("by inputs", &eora, LOSS), side("plain", &plain, LOSS), side("rounded", &rounded, LOSS)],
+            |loss| loss[0] < loss[1] && loss[1] < loss[2],
+        ),
+        Comparison::new(
+            "eora: the same of the loss at three bits",
+            vec![
+                side("by inputs", &eora_three, LOSS),
+                side("plain", &plain_three, LOSS),
+                side("rounded", &three, LOSS),
+            ],
             |loss| loss[0] < loss[1] && loss[1] < loss[2],
         ),
         Comparison::new(
@@ -308,6 +319,12 @@ fn another_language() -> Vec<Comparison> {
     let miss = backwards(Method::new("miss", &[integer("rank", 16)]));
     let lora = backwards(Method::new("lora", &[integer("rank", 8), number("alpha", 16.0)]));
     let loldu = backwards(Method::new("loldu", &[integer("rank", 64), number("alpha", 64.0)]));
+    let usual = job(Method::lora(16), "auto", Text::Backwards, 0, &[2e-3]);
+    let mola = |experts: &str| {
+        let experts = ("experts", Value::List(experts.split(' ').map(str::to_owned).collect()));
+        backwards(Method::new("mola", &[integer("rank", 2), number("alpha", 4.0), experts]))
+    };
+    let (up, down, flat) = (mola("1 2 3"), mola("3 2 1"), mola("2"));
     let (norms, inverse) = (backwards(Method::new("ln", &[])), backwards(Method::new("inv-adapter", &[])));
     vec![
         Comparison::new(
@@ -316,16 +333,28 @@ fn another_language() -> Vec<Comparison> {
             |loss| loss[0] <= 1.05 * loss[1] && loss[1] < loss[2],
         ),
         Comparison::new(
-            "loldu: it learns more than norms alone do",
+            "loldu: it learns more than norms alone do, from less than a hundredth of LoRA's usual numbers",
             vec![
                 side("64 pivots a layer", &loldu, LOSS),
                 side("norms", &norms, LOSS),
                 side("numbers", &loldu, NUMBERS),
                 side("norms' numbers", &norms, NUMBERS),
-                side("LoRA's numbers", &lora, NUMBERS),
+                side("LoRA's numbers", &usual, NUMBERS),
             ],
-            |found| found[0] < found[1],
+            |found| found[0] < found[1] && found[2] <= 0.01 * found[4],
         ),
+        Comparison::new(
+            "mola: more experts higher up, lower down, or the same everywhere, as many in all",
+            vec![
+                side("more higher up", &up, LOSS),
+                side("more lower down", &down, LOSS),
+                side("the same", &flat, LOSS),
+                side("numbers", &up, NUMBERS),
+                side("the same's numbers", &flat, NUMBERS),
+            ],
+            |found| found[0] <= found[1] && found[0] <= found[2],
+        )
+        .told(),
         Comparison::new(
             "inv-adapter: another language is learned by less than a tenth of the parameters, off it is the base to the bit",
             vec![

@@ -155,8 +155,40 @@ fn loss(site: &LinearSite, x: &Tensor, wanted: &Tensor, step: u64) -> Result<Ten
     Ok((site.forward(x, &ctx)? - wanted)?.sqr()?.mean_all()?)
 }
 
-/// Trains a site on `batch`, its loss times `factor`, `rate` giving the learning rate of a step; `after` is called behind
-/// each one.
+/// Takes `steps` steps on everything that is trained of `sites`: `loss` is that of a step, `rate` gives its learning rate,
+/// `after` is called behind each one.
+pub(crate) fn descend<'a>(
+    sites: &mut [&'a mut LinearSite],
+    loss: impl Fn(&[&'a mut LinearSite], u64) -> Result<Tensor>,
+    steps: usize,
+    rate: impl Fn(usize) -> f64,
+    mut after: impl FnMut(&[&'a mut LinearSite]) -> Result<()>,
+) -> Result<()> {
+    let all = |sites: &[&'a mut LinearSite]| ParamSet::new(sites.iter().flat_map(|site| site.params()).collect());
+    let mut set = all(sites)?;
+    let mut optimiser = AdamW::new(AdamWConfig { weight_decay: 0.0, ..AdamWConfig::default() });
+    for step in 0..steps {
+        let at = At { step: step as u64 + 1, total: steps as u64 };
+        let mut grads = Grads::new();
+        let mut total = loss(sites, at.step)?;
+        for site in sites.iter() {
+            if let Some(extra) = site.extra_loss()? {
+                total = (total + extra)?;
+            }
+        }
+        grads.collect(&set, &mut total.backward()?)?;
+        for site in sites.iter() {
+            site.map_grads(&mut grads)?;
+        }
+        if take_step(sites, &set, &mut optimiser, &mut grads, rate(step), at)?.params {
+            set = all(sites)?;
+        }
+        after(sites)?;
+    }
+    Ok(())
+}
+
+/// Trains a site on (inputs, wanted answers), its loss times `factor`; the rest as in [`descend`].
 pub(crate) fn train(
     site: &mut LinearSite,
     (x, wanted, factor): (&Tensor, &Tensor, f64),
@@ -164,23 +196,11 @@ pub(crate) fn train(
     rate: impl Fn(usize) -> f64,
     mut after: impl FnMut(&LinearSite) -> Result<()>,
 ) -> Result<()> {
-    let mut set = ParamSet::new(site.params())?;
-    let mut optimiser = AdamW::new(AdamWConfig { weight_decay: 0.0, ..AdamWConfig::default() });
-    for step in 0..steps {
-        let at = At { step: step as u64 + 1, total: steps as u64 };
-        let mut grads = Grads::new();
-        let mut total = loss(site, x, wanted, at.step)?.affine(factor, 0.0)?;
-        if let Some(extra) = site.extra_loss()? {
-            total = (total + extra)?;
-        }
-        grads.collect(&set, &mut total.backward()?)?;
-        site.map_grads(&mut grads)?;
-        if take_step(&mut [&mut *site], &set, &mut optimiser, &mut grads, rate(step), at)?.params {
-            set = ParamSet::new(site.params())?;
-        }
-        after(site)?;
-    }
-    Ok(())
+    let of = |sites: &[&mut LinearSite], step| match sites {
+        [site, ..] => Ok(loss(site, x, wanted, step)?.affine(factor, 0.0)?),
+        [] => anyhow::bail!("there is no layer"),
+    };
+    descend(&mut [site], of, steps, rate, |sites| sites.iter().try_for_each(|site| after(site)))
 }
 
 /// A rate that falls as a cosine over `steps`.

@@ -10,6 +10,7 @@ mod forget;
 mod language;
 mod layer;
 mod layer_cases;
+mod small_net;
 mod spread;
 mod tasks;
 
@@ -22,13 +23,14 @@ type Family = (&'static str, fn() -> Vec<Comparison>);
 
 #[expect(clippy::print_stdout, reason = "its result is what it prints")]
 fn main() -> Result<()> {
-    let families: [Family; 6] = [
+    let families: [Family; 7] = [
         ("one layer", layer_cases::comparisons),
         ("one layer from few examples", layer_cases::few_shot_comparisons),
         ("where directions go", spread::comparisons),
         ("what is forgotten", forget::comparisons),
         ("a small language model", language::comparisons),
         ("tasks on a small encoder", tasks::comparisons),
+        ("a small classifier", small_net::comparisons),
     ];
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|word| name.contains(word.as_str()));

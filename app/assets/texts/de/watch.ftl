@@ -102,6 +102,8 @@ watch-the-base = die Basis
 watch-none-setup-tip = Dort Modell, Daten und Methode wählen
 watch-none-example-tip = Ein kleines Modell und Daten, die Teil des Programms sind
 watch-none-lead = Sobald ein Lauf beginnt, zeigen sich hier sein Verlust, was er vergisst, wohin der Rang geht, und Antworten vorher und nachher.
+watch-unread = Die Läufe sind nicht lesbar
+watch-unread-lead = Der Hinweis oben sagt, warum, und was hilft. Was die Läufe gelernt haben, liegt in ihren Ordnern.
 watch-view = Ansicht
 watch-microscope = Rangkarte
 watch-ranks-lead = In welche Schichten die Änderung geht und wie viele Richtungen sie nutzt, zeigt sich ab der ersten Validierung oder Messung der Prüfsets.
@@ -173,7 +175,7 @@ watch-steps = { $n ->
     }
 watch-phases-lead = Wohin die Zeit geht, wird ab den ersten Schritten gemessen.
 watch-time-spent = Zeit für: { $parts }
-watch-engine-gone-at = Gestoppt: Die Engine ist weg bei Schritt { $step }
+watch-engine-gone-at = Training bei Schritt { $step } beendet: { $what }
 watch-training-stopped = Gestoppt: { $what }
 watch-safe = Adapter, Optimierer und Stelle in den Daten von Schritt { $step }. Plots und Ereignisse bleiben.
 watch-safe-base = Basismodell und Daten sind unberührt; ein Checkpoint war noch nicht geschrieben.

@@ -102,6 +102,8 @@ watch-the-base = the base
 watch-none-setup-tip = Choose model, data and method there
 watch-none-example-tip = A small model and data that are part of the program
 watch-none-lead = Once a run starts you see its loss, what it forgets, where the rank goes, and answers before and after.
+watch-unread = The runs cannot be read
+watch-unread-lead = The note above says why, and what helps. What the runs learnt lies in their folders.
 watch-view = View
 watch-microscope = Rank microscope
 watch-ranks-lead = Which layers the change goes to, and how many directions it uses, is shown from the first validation or measurement of the kept sets on.
@@ -173,7 +175,7 @@ watch-steps = { $n ->
     }
 watch-phases-lead = Where the time goes is measured from the first steps on.
 watch-time-spent = Time spent: { $parts }
-watch-engine-gone-at = Training stopped: the engine is gone at step { $step }
+watch-engine-gone-at = Training stopped at step { $step }: { $what }
 watch-training-stopped = Training stopped: { $what }
 watch-safe = Adapter, optimiser and place in the data as of step { $step }. Plots and events stay.
 watch-safe-base = The base model and the data are untouched; no checkpoint was written yet.

@@ -70,6 +70,10 @@ fn no_run(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
         curves::wait(cx, ui, area, &running.stage, running.done, running.total, &running.unit);
         return;
     }
+    if cx.state.runs.problem.is_some() {
+        empty::show(ui, cx.theme, area, icons::WARNING, t!("watch-unread"), t!("watch-unread-lead"), &[]);
+        return;
+    }
     let acts = [
         empty::Act {
             label: t!("commands-go-setup"),

@@ -4,23 +4,28 @@ use crate::commands::UiCommand;
 use crate::format;
 use crate::reader::RunView;
 use crate::rooms::PanelCtx;
-use crate::state::Room;
+use crate::state::{Room, State};
 use crate::widgets::problem::{self, Way};
 use egui::{Rect, Ui};
 use temper_protocol::{Code, Problem};
+
+/// Whether the room tells what happened to the engine: beside the run that lost it, with the ways on.
+#[must_use]
+pub fn tells_of_engine(state: &State) -> bool {
+    state.room == Room::Watch && state.runs.view.as_deref().is_some_and(|view| state.is_interrupted(&view.row))
+}
 
 /// What is wrong with the run, if anything.
 fn found(cx: &PanelCtx<'_>, view: &RunView) -> Option<(String, Problem)> {
     let row = &view.row;
     let step = format::count(row.steps);
     if cx.state.is_interrupted(row) {
-        let problem = Problem::new(
-            Code::Internal,
-            t!("problem-engine-gone"),
-            row.folder.display().to_string(),
-            t!("problem-engine-gone-do"),
-        );
-        return Some((t!("watch-engine-gone-at", step = step), problem));
+        let gone = || {
+            let (what, action) = (t!("problem-engine-gone"), t!("problem-engine-gone-do"));
+            Problem::new(Code::Internal, what, row.folder.display().to_string(), action)
+        };
+        let problem = cx.state.engine.problem.clone().unwrap_or_else(gone);
+        return Some((t!("watch-engine-gone-at", step = step, what = problem.what), problem));
     }
     if row.status != "failed" {
         return None;

@@ -1,5 +1,15 @@
-//! DAS: sizes, what each block gets, which blocks. The search is tested where it is (`train/src/images/skipping.rs`), whole
-//! models in `tests/tests/vision_methods.rs`.
+//! DAS: sizes, what each block gets, which blocks. The search is tested where it is, on whole models further up.
+//!
+//! Acceptance, each with its test:
+//! - equal p draws every block k times of n: `train/src/images/skipping.rs`,
+//!   `draws_without_replacement_have_equal_marginals_for_equal_p`
+//! - equal rewards change nothing, a change has the sign of R − R̄: there,
+//!   `equal_rewards_change_nothing_and_better_subsets_gain`
+//! - toy anchor, four of four under 20 of 20 seeds: there,
+//!   `all_four_planted_blocks_are_found_under_every_one_of_twenty_seeds`
+//! - left-out blocks save the expected operations: `tests/tests/vision_methods.rs`,
+//!   `blocks_that_are_left_out_save_what_they_cost_and_the_net_in_their_place_costs_its_own`
+//! - three of four planted blocks of twelve are left out: there, `the_search_leaves_out_blocks_that_do_nothing`
 
 use crate::bench::{Outcome, blocks, count_blocks, inserted, normal, off, values};
 use temper_methods::find;

@@ -67,10 +67,10 @@ fn merged_weight_and_bias_follow_the_formula() -> Outcome {
 }
 
 /// From 48 noisy examples: where the goal recombines the layer's outputs Hydra leaves less than nine tenths of what LoRA of
-/// equal size does. Where it is unrelated LoRA is ahead over three seeds (`tests/examples/method_seeds`); on these four goals
-/// both come out alike.
+/// equal size does. Where it is unrelated it gains nothing; that LoRA is ahead there is held over three seeds
+/// (`tests/examples/method_seeds`).
 #[test]
-fn few_examples_of_a_recombination_are_for_the_branch_behind_and_an_unrelated_change_is_for_neither() -> Outcome {
+fn few_examples_of_a_recombination_are_for_the_branch_behind_and_an_unrelated_change_is_not() -> Outcome {
     let lora = slots("lora", &[("rank", Value::Integer(4)), ("alpha", Value::Number(4.0))])?;
     let hydra = slots("hydra", &settings(2, 2))?;
     let thin = |draw: u64| -> Outcome<Tensor> {
@@ -82,7 +82,7 @@ fn few_examples_of_a_recombination_are_for_the_branch_behind_and_an_unrelated_ch
     assert!(ours < 0.9 * plain, "recombined: Hydra leaves {ours}, LoRA {plain}");
     let unrelated = |draw: u64| -> Outcome<Tensor> { Ok((weight()? + sized(&thin(draw)?, 4.0)?)?) };
     let (ours, plain) = (few_shot(&hydra, unrelated, 48, 200)?, few_shot(&lora, unrelated, 48, 200)?);
-    assert!((ours / plain - 1.0).abs() < 0.1, "unrelated: Hydra leaves {ours}, LoRA {plain}");
+    assert!(ours >= 0.95 * plain, "unrelated: Hydra leaves {ours}, LoRA {plain}");
     Ok(())
 }
 

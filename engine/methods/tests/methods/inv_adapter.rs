@@ -1,4 +1,8 @@
 //! Invertible language adapters: the map and its inverse, counts, what is trained.
+//!
+//! Acceptance that stands elsewhere: where all tokens are as likely, the exponential of the loss is their number,
+//! `models/tests/all/gradients.rs`, `where_every_token_is_as_likely_the_exponential_of_the_loss_is_their_number`; a second
+//! language, the first intact, `tests/examples/method_seeds/language.rs`.
 
 use crate::bench::{Outcome, blocks, count_blocks, inserted, moved, normal, off};
 use temper_nn::{Inserts, Point};

@@ -1,5 +1,14 @@
-//! MTLoRA: which layers, which parameters, how many. What the tasks make of them is tested on whole models
-//! (`tests/tests/vision_tasks.rs`).
+//! MTLoRA: which layers, which parameters, how many. What the tasks make of them is tested on whole models.
+//!
+//! Acceptance, each with its test; without a file it is in `tests/tests/vision_tasks.rs`:
+//! - zero at the start, every task answers as the base and as the shared path:
+//!   `at_the_start_every_task_answers_as_the_base_and_has_a_path_of_its_own`
+//! - the list of trained names: here, `exactly_these_names_are_trained`
+//! - without changes of their own tasks share their features: `without_changes_of_their_own_tasks_share_their_features`
+//! - the relative gain of the single-task reference is 0: `train/src/verdict.rs`,
+//!   `the_relative_gain_of_the_reference_is_zero_and_has_the_sign_of_what_is_better`
+//! - tasks that disagree gain at equal size: `tasks_that_disagree_gain_by_changes_of_their_own_at_equal_size`, over seeds
+//!   `tests/examples/method_seeds/tasks.rs`
 
 use crate::bench::{Outcome, values};
 use temper_methods::{ModelDims, OwnDims, SiteDims, find};

@@ -1,5 +1,11 @@
-//! p-Adapter: where it works, its size. Its formulas are tested where they are computed (`nn/src/insertion/tests.rs`):
-//! exponent 2 is plain smoothing, message weights sum to 1, gradients of the exponent, the degeneracy of the literal form.
+//! p-Adapter: where it works, its size. Its formulas are tested where they are computed.
+//!
+//! Acceptance, each with its test in `nn/src/insertion/tests_encoder.rs`:
+//! - exponent 2 is plain smoothing, the gradient of the exponent, with edges to oneself and without:
+//!   `a_laplacian_of_exponent_two_is_plain_smoothing_and_its_gradients_are_right`
+//! - rows of α Ã and β sum to 1: `what_a_message_weighs_sums_to_one_at_every_exponent`
+//! - the literal formula degenerates (.9998, .94, .55), ours stays below a half:
+//!   `the_literal_formula_degenerates_and_ours_does_not`
 
 use crate::bench::{Outcome, blocks, count_blocks};
 use temper_methods::find;

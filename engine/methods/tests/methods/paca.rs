@@ -52,6 +52,24 @@ fn untouched_columns_are_the_base_to_the_bit() -> Outcome {
     Ok(())
 }
 
+/// Of what goes through a layer the gradient of its columns asks for rank numbers a token, LoRA's for the whole input and
+/// the inside: with few tokens, which take the change beside the weight, and with many, which take it into its rows.
+#[test]
+fn what_is_kept_of_each_token_is_as_many_numbers_as_columns_and_lora_keeps_the_input_and_its_inside() -> Outcome {
+    for (rows, width) in [(2, 3), (2, 48)] {
+        let ctx = ForwardContext { training: true, ..ForwardContext::plain(rows, width) };
+        let kept = |id: &str| -> Outcome<usize> {
+            let mut site = layer()?;
+            site.attach(&slots(id, &settings(8))?, 3)?;
+            Ok(site.kept_bytes(&ctx)?.ok_or("it runs as a graph")? / size_of::<f32>())
+        };
+        assert_eq!(kept("paca")?, rows * width * 8, "tokens · rank");
+        assert_eq!(kept("lora")?, rows * width * (SIDE + 8), "tokens · (in + rank)");
+        assert_eq!(layer()?.kept_bytes(&ctx)?, Some(0), "a frozen layer keeps nothing");
+    }
+    Ok(())
+}
+
 #[test]
 fn another_seed_picks_other_columns() -> Outcome {
     let picked = |seed: u64| -> Outcome<Tensor> {

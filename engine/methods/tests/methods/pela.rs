@@ -1,5 +1,16 @@
-//! PELA: ranks and counts, what decomposing loses, and which layers stay whole. Healing is tested on a real model in the
-//! trainer's tests.
+//! PELA: ranks and counts, what decomposing loses, and which layers stay whole. Healing is tested on models.
+//!
+//! Acceptance, each with its test; without a file it is here:
+//! - the table of ranks, numbers ≤ in · out / ρ: `ranks_are_those_of_the_table_and_the_layer_has_ratio_times_fewer_numbers`
+//! - the full rank is the layer, a lower one loses the tail:
+//!   `the_full_rank_is_the_layer_as_it_was_and_a_lower_one_loses_the_tail_of_its_singular_values`
+//! - what stays whole: `layers_with_few_outputs_and_the_stem_stay_whole`; `train/tests/trainer/images_imitate.rs`,
+//!   `thin_layers_are_those_of_the_blocks_alone`
+//! - the teacher's bytes after healing: `train/tests/trainer/imitate.rs`,
+//!   `what_is_imitated_has_the_same_bytes_after_training`; of images `images_imitate.rs` beside it,
+//!   `the_first_steps_imitate_the_original_which_stays_what_it_was`
+//! - healed above decomposed above drawn, near the whole: `tests/examples/encoder_seeds.rs` on a ViT,
+//!   `tests/examples/method_seeds/language.rs` on text
 
 use crate::bench::{Outcome, SIDE, count, inputs, layer, off, slots, values, weight};
 use std::sync::Arc;
@@ -42,11 +53,14 @@ fn ranks_are_those_of_the_table_and_the_layer_has_ratio_times_fewer_numbers() ->
 }
 
 #[test]
-fn layers_with_few_outputs_stay_whole() -> Outcome {
+fn layers_with_few_outputs_and_the_stem_stay_whole() -> Outcome {
     let plan =
         find("pela")?.plan(&values(&[]), &[site(9, 64), SiteDims { name: "w2".to_owned(), ..site(10, 64) }], 1)?;
     assert_eq!(plan.adapters.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["w2"]);
     assert_eq!(count("pela", 9, 64, &[])?, 0);
+    let stem = SiteDims { layer: None, name: "stem.conv".to_owned(), ..site(64, 64) };
+    let plan = find("pela")?.plan(&values(&[]), &[site(10, 64), stem], 1)?;
+    assert_eq!(plan.adapters.len(), 1, "the stem of a CNN is in no block");
     Ok(())
 }
 

@@ -1,5 +1,15 @@
-//! Polyhistor: sizes, and what they do not grow with. What a generated matrix is, is tested where it is made
-//! (`nn/src/insertion/tests_task.rs`), whole models in `tests/tests/vision_tasks.rs`.
+//! Polyhistor: sizes, and what they do not grow with. What a generated matrix is, is tested where it is made.
+//!
+//! Acceptance, each with its test; without a file it is in `nn/src/insertion/tests_task.rs`:
+//! - shape and values of the Kronecker product:
+//!   `a_generated_layer_is_a_kronecker_product_of_what_the_vector_of_its_task_makes`
+//! - the sum over q, and a rank of at most q times that of S:
+//!   `a_generated_layer_sums_over_its_rank_and_has_at_most_that_times_the_rank_of_its_scaling`
+//! - the parameter formula: here, `parameter_count_is_vectors_generators_and_a_scaling_for_each_block`
+//! - tasks differ, equal vectors make equal adapters:
+//!   `equal_vectors_make_equal_adapters_and_blocks_share_what_makes_them`
+//! - at equal size no worse than adapters of their own: `tests/examples/method_seeds/tasks.rs` (it does not come out; the
+//!   page has the numbers)
 
 use crate::bench::{Outcome, blocks, count_blocks, values};
 use temper_methods::find;

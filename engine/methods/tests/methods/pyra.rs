@@ -1,5 +1,14 @@
-//! PYRA: schedules, sizes, what each block gets. That sizes sum, the class token stays and b = 0 is plain merging is tested
-//! where tokens merge (`nn/src/insertion/tests_encoder.rs`), whole models in `tests/tests/vision_methods.rs`.
+//! PYRA: schedules, sizes, what each block gets. Merging itself is tested where tokens merge, on whole models further up.
+//!
+//! Acceptance, each with its test:
+//! - 197 − Σ r tokens are left: here, `the_paper_s_schedules_leave_the_tokens_that_it_says`
+//! - sizes sum to the tokens there were: `tests/tests/vision_methods.rs`,
+//!   `merging_shortens_the_sequence_and_counts_every_token`
+//! - the class token stays: `nn/src/insertion/tests_encoder.rs`,
+//!   `tokens_with_like_keys_merge_by_their_sizes_and_the_class_token_stays`
+//! - b = 0 is plain merging, r = 0 the plain model: `tests/tests/vision_methods.rs`,
+//!   `without_pairs_it_is_the_plain_model_and_gates_start_as_plain_merging`
+//! - gates do no worse than merging without them: `tests/examples/encoder_seeds.rs`, five seeds
 
 use crate::bench::{Outcome, values};
 use temper_methods::{SiteDims, find};

@@ -1,4 +1,8 @@
 //! SoRA: gates that close, the adapter without them, and what the threshold decides.
+//!
+//! Acceptance that stands elsewhere: gates that are all closed are said, `train/tests/trainer/closed.rs`; fewer open gates
+//! with a larger threshold, ranks in the order of the true ones and what is left, over seeds,
+//! `tests/examples/method_seeds/spread.rs`.
 
 use crate::alloc::{Bench, plan, uniform};
 use crate::bench::{Outcome, count, dense_goal, fit, inputs, layer, off, param, slots};

@@ -5,7 +5,7 @@ use crate::stage::Flow;
 use crate::{ModelError, Result};
 use candle_core::Tensor;
 use std::sync::Arc;
-use temper_nn::ops::{self, HeadTable};
+use temper_nn::ops::{self, HeadTable, Parent};
 use temper_nn::{ForwardContext, FrozenWeight, LinearSite};
 
 /// How the tokens or maps of an image become one vector.
@@ -109,6 +109,25 @@ impl ClassifierHead {
     pub fn loss_of(&self, logits: &Tensor, labels: &Labels) -> Result<Tensor> {
         let unit = HeadTable::Frozen(Arc::clone(&self.task(labels.task)?.unit));
         Ok(ops::head_cross_entropy(logits, &unit, &labels.classes, None)?)
+    }
+
+    /// What this model says of labelled images by its logits (batch, classes), for another one to imitate.
+    ///
+    /// # Errors
+    /// As [`Self::loss_of`].
+    pub fn parent(&self, logits: &Tensor, labels: &Labels) -> Result<Parent> {
+        let unit = HeadTable::Frozen(Arc::clone(&self.task(labels.task)?.unit));
+        Ok(Parent::of(logits, &unit, &labels.classes)?)
+    }
+
+    /// Sums over labelled images of the divergence of the parent's predictions from those of `logits` (batch, classes), and
+    /// of the cross-entropy: two scalars in nats.
+    ///
+    /// # Errors
+    /// As [`Self::parent`]; another number of images than the parent saw.
+    pub fn divergence(&self, logits: &Tensor, labels: &Labels, parent: &Parent) -> Result<(Tensor, Tensor)> {
+        let unit = HeadTable::Frozen(Arc::clone(&self.task(labels.task)?.unit));
+        Ok(ops::head_divergence(logits, &unit, &labels.classes, parent)?)
     }
 
     /// Names of the tasks; the model's own is the empty name.

@@ -1,6 +1,7 @@
 //! In full training every parameter gets a gradient, and it is the slope of the loss.
 
 use crate::tools::{Golden, flat, golden, load, next_tokens};
+use temper_models::{LlamaConfig, Model};
 use temper_nn::{ForwardContext, Role};
 
 #[test]
@@ -30,6 +31,21 @@ fn every_parameter_gets_the_slope_of_the_loss() {
             assert!(error < 2e-2, "{case}: {} has slope {slope}, gradient {norm}", param.name);
         }
     }
+}
+
+#[test]
+fn where_every_token_is_as_likely_the_exponential_of_the_loss_is_their_number() {
+    let config = LlamaConfig { tied: false, ..LlamaConfig::new(53, 32, 1, 4) };
+    let mut model = Model::random(&config, 5).unwrap();
+    model.promote(&|name| name == "head").unwrap();
+    for param in &model.params().unwrap() {
+        param.var.set(&param.var.zeros_like().unwrap()).unwrap();
+    }
+    let tokens: Vec<u32> = (0..20).map(|at| at * 7 % 53).collect();
+    let targets: Vec<u32> = (0..20).map(|at| at * 11 % 53).collect();
+    let loss = model.loss(&tokens.into(), &targets.into(), &ForwardContext::plain(2, 10)).unwrap();
+    let perplexity = (f64::from(flat(&loss)[0]) / 20.0).exp();
+    assert!((perplexity - 53.0).abs() < 1e-4, "{perplexity}");
 }
 
 #[test]

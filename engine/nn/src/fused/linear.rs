@@ -206,9 +206,39 @@ impl FusedLinear {
             (false, Some((_, FusedInputs::Picked(columns))), _) if self.columns.is_none() => {
                 Need::Columns(Arc::clone(columns))
             }
-            (false, _, Some(change)) if change.is_trained() => Need::Whole,
+            // In the rows of the weight a change has no inside: what its outer factor gets is found in the input.
+            (false, Some((change, _)), _) if change.is_trained() => Need::Whole,
+            // Elsewhere the outer factor asks for the inside alone.
+            (false, None, Some(change)) if change.a.is_trained() => Need::Whole,
             (false, ..) => Need::Nothing,
         }
+    }
+
+    /// The same for a pass that has to compute the inside of the change again.
+    #[must_use]
+    pub(crate) fn need_again(&self, n: usize) -> Need {
+        match &self.low_rank {
+            Some(change) if change.is_trained() && self.woven(n).is_none() => Need::Whole,
+            Some(_) | None => self.need(n),
+        }
+    }
+
+    /// Bytes of f32 values that the backward pass over `n` positions reads of what went through the layer: as much of its
+    /// input as it needs, the insides of its changes, and its output where that is scaled or recombined.
+    pub(crate) fn kept_bytes(&self, n: usize) -> Result<usize> {
+        let (rows, cols) = self.weight.dims()?;
+        let input = match self.need(n) {
+            Need::Nothing => 0,
+            Need::Columns(columns) => columns.len(),
+            Need::Whole => cols,
+        };
+        let inside = match &self.low_rank {
+            Some(change) if change.is_trained() && self.woven(n).is_none() => change.sizes(n)?.rank,
+            Some(_) | None => 0,
+        };
+        let left = self.left.as_ref().map(|left| left.sizes(n)).transpose()?.map_or(0, |sizes| sizes.rank);
+        let output = if self.keeps_output() { rows } else { 0 };
+        Ok(n * (input + inside + left + output) * size_of::<f32>())
     }
 
     /// The change that goes into the rows of the weight.

@@ -154,7 +154,12 @@ impl MlpHalf {
         let Gates { mut gate, mut up, mut inner_gate, mut inner_up, mut inner_down, mut projected, inserted } = gates;
         let sequential = FusedInsert::sequential(self.insert.as_ref());
         let whole = again && (self.post_norm.is_some() || sequential.is_some() || self.down.keeps_output());
-        let gated = self.gated(&gate, &up, n, if whole { Need::Whole } else { self.down.need(n) });
+        let need = match (whole, again) {
+            (true, _) => Need::Whole,
+            (false, true) => self.down.need_again(n),
+            (false, false) => self.down.need(n),
+        };
+        let gated = self.gated(&gate, &up, n, need);
         if whole {
             (projected, inner_down) = self.down.forward_new(&gated, n)?;
         } else if again {

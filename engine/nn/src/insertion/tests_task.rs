@@ -5,8 +5,9 @@ use super::tests::{DIMS, normal, off, values};
 use super::*;
 use crate::Param;
 use crate::gradcheck::{GradCheck, check_parameters};
+use crate::linalg;
 use crate::ops::reference;
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use std::collections::BTreeMap;
 
 /// 8 features in the stream, so that two copies fill them.
@@ -43,6 +44,20 @@ fn branch(share: Share, generated: Option<Generated>) -> Insert {
 
 fn generated() -> Option<Generated> {
     Some(Generated { task_width: 5, rank: 1, copies: 2 })
+}
+
+/// What the vector of task `b` makes of a generator of the first layer.
+fn made(inserts: &Inserts, name: &str) -> Vec<f32> {
+    let vector = values(named(inserts, "shared.block.task_b.vector").var.as_tensor());
+    let map = values(named(inserts, &format!("shared.mlp_out.{name}")).var.as_tensor());
+    map.chunks(vector.len()).map(|row| row.iter().zip(&vector).map(|(a, b)| a * b).sum()).collect()
+}
+
+/// The first layer of task `b` as it leaves for a file, (4, 8).
+fn folded_down(inserts: &Inserts) -> Tensor {
+    let folded = inserts.folded().unwrap();
+    let mut tensors = folded.into_iter().flat_map(|(_, tensors)| tensors);
+    tensors.find(|(name, _)| name == "layers.1.mlp_out.task_b.down").map(|(_, tensor)| tensor).unwrap()
 }
 
 fn named(inserts: &Inserts, name: &str) -> Param {
@@ -87,20 +102,14 @@ fn tasks_share_as_many_numbers_as_they_are_told_to() {
 fn a_generated_layer_is_a_kronecker_product_of_what_the_vector_of_its_task_makes() {
     let inserts = inserted(&[branch(Share::None, generated())]);
     move_all(&inserts);
-    let (k, q) = (5, 1);
-    let vector = values(named(&inserts, "shared.block.task_b.vector").var.as_tensor());
-    let made = |name: &str| -> Vec<f32> {
-        let map = values(named(&inserts, &format!("shared.mlp_out.{name}")).var.as_tensor());
-        map.chunks(k).map(|row| row.iter().zip(&vector).map(|(a, b)| a * b).sum()).collect()
-    };
-    let (left, right) = (made("down_left"), made("down_right"));
-    assert_eq!((left.len(), right.len()), (2 * q, 4 * q));
+    let (left, right) = (made(&inserts, "down_left"), made(&inserts, "down_right"));
+    assert_eq!((left.len(), right.len()), (2, 4), "of rank 1");
     let scale = values(named(&inserts, "layers.1.mlp_out.down_scale").var.as_tensor());
     let folded = inserts.folded().unwrap();
     let (what, tensors) = &folded[0];
-    let (_, found) = tensors.iter().find(|(name, _)| name == "layers.1.mlp_out.task_b.down").unwrap();
+    let found = folded_down(&inserts);
     assert_eq!(found.dims(), [4, 8]);
-    for (at, value) in values(found).into_iter().enumerate() {
+    for (at, value) in values(&found).into_iter().enumerate() {
         let (row, col) = (at / 8, at % 8);
         let wanted = scale[(row / 2) * 2 + col / 4] * left[row % 2] * right[col % 4];
         assert!((value - wanted).abs() < 1e-6, "{row}, {col}: {value} instead of {wanted}");
@@ -118,6 +127,42 @@ fn a_generated_layer_is_a_kronecker_product_of_what_the_vector_of_its_task_makes
     }
     let own: Vec<Param> = inserts.params().into_iter().filter(|param| !param.name.contains(".own.")).collect();
     check_parameters(|| inserts.of_task(Point::MlpOut, x.clone(), "b"), &own, &GradCheck::f32()).unwrap();
+}
+
+#[test]
+fn a_generated_layer_sums_over_its_rank_and_has_at_most_that_times_the_rank_of_its_scaling() {
+    let of = |rank: usize, copies: usize| {
+        let inserts = inserted(&[branch(Share::None, Some(Generated { task_width: 5, rank, copies }))]);
+        move_all(&inserts);
+        inserts
+    };
+    // S is (copies, copies), L (4 / copies, q), R (q, 8 / copies).
+    let q = 2;
+    let inserts = of(q, 2);
+    let (left, right) = (made(&inserts, "down_left"), made(&inserts, "down_right"));
+    assert_eq!((left.len(), right.len()), (2 * q, q * 4));
+    let scale = values(named(&inserts, "layers.1.mlp_out.down_scale").var.as_tensor());
+    for (at, value) in values(&folded_down(&inserts)).into_iter().enumerate() {
+        let (row, col) = (at / 8, at % 8);
+        let sum: f32 = (0..q).map(|term| left[row % 2 * q + term] * right[term * 4 + col % 4]).sum();
+        let wanted = scale[(row / 2) * 2 + col / 4] * sum;
+        assert!((value - wanted).abs() < 1e-6, "{row}, {col}: {value} instead of {wanted}");
+    }
+    let rank = |inserts: &Inserts| {
+        let all: Vec<f64> = values(&folded_down(inserts)).into_iter().map(f64::from).collect();
+        let singular = linalg::singular_values(&all, 4, 8).unwrap();
+        singular.iter().filter(|value| **value > 1e-6 * singular[0]).count()
+    };
+    let scaled = |rank: usize, scale: [[f32; 2]; 2]| {
+        let inserts = of(rank, 2);
+        let scale = Tensor::new(&scale, &Device::Cpu).unwrap();
+        named(&inserts, "layers.1.mlp_out.down_scale").var.set(&scale).unwrap();
+        inserts
+    };
+    assert_eq!((rank(&of(1, 1)), rank(&of(2, 1))), (1, 2), "one copy: q alone");
+    assert_eq!(rank(&scaled(1, [[3.0, 4.0], [6.0, 8.0]])), 1, "a scaling of rank 1");
+    assert_eq!(rank(&scaled(1, [[1.0, 0.0], [0.0, 1.0]])), 2, "a scaling of rank 2");
+    assert_eq!(rank(&scaled(2, [[3.0, 4.0], [6.0, 8.0]])), 2, "two terms under a scaling of rank 1");
 }
 
 #[test]

@@ -3,13 +3,29 @@
 use crate::attach::{prepared, spectra};
 use crate::error::Result;
 use std::collections::BTreeMap;
-use temper_methods::{ModelDims, OwnDims, SiteDims};
+use temper_methods::{Imitation, ModelDims, OwnDims, SiteDims};
 use temper_models::VisionModel;
 use temper_nn::rules::set_ranks;
 use temper_nn::slots::Slots;
 use temper_nn::{LinearSite, ParamSet};
 use temper_protocol::project::Method;
 use temper_protocol::{Code, Problem};
+
+/// A method on a model.
+#[derive(Debug, Clone)]
+pub struct Attached {
+    /// Everything trained, by name.
+    pub params: ParamSet,
+    /// What is learnt from the model as its file has it, in the first part of a training.
+    pub imitation: Option<Imitation>,
+}
+
+impl From<ParamSet> for Attached {
+    /// These parameters, without an imitation.
+    fn from(params: ParamSet) -> Self {
+        Self { params, imitation: None }
+    }
+}
 
 /// The layers and other weights of a model, as methods see them. The projection of a ViT's patches is no layer here but
 /// a weight that can be trained, because it is a convolution in the files and PEFT's `all-linear` leaves it alone; the
@@ -68,7 +84,7 @@ fn head_of(task: &str) -> String {
 ///
 /// # Errors
 /// A method that does not work on vision models of this family, settings that fit nothing, or no such task.
-pub fn attach(model: &mut VisionModel, method: &Method, task: usize, seed: u64) -> Result<ParamSet> {
+pub fn attach(model: &mut VisionModel, method: &Method, task: usize, seed: u64) -> Result<Attached> {
     let found = temper_methods::find(&method.id)?;
     let declared = found.declared();
     if let Some(why) = model.refusal(declared.families) {
@@ -103,5 +119,5 @@ pub fn attach(model: &mut VisionModel, method: &Method, task: usize, seed: u64) 
     let mut heads = vec![head];
     heads.extend(model.branched().into_iter().map(head_of));
     model.promote(&|name| heads.iter().any(|head| head == name) || selector.selects(name))?;
-    Ok(model.params()?)
+    Ok(Attached { params: model.params()?, imitation: found.imitates(&method.settings) })
 }

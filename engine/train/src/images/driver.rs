@@ -2,12 +2,15 @@
 //!
 //! As [`crate::driver`], which says how stages hand gradients to each other: every stage is a graph here, and the first
 //! one takes images, which need no gradient. What norms of channels saw is handed back once a pass, so that a stage that
-//! is run again for its gradient is not counted twice.
+//! is run again for its gradient is not counted twice. A part of a run that imitates the model as its file has it does so
+//! through [`crate::imitate`], as for texts.
 
 use crate::driver::{FlowGradient, Inputs, seed_of};
 use crate::error::Result;
+use crate::imitate::{Away, ParentStates};
 use candle_core::{D, Tensor};
 use std::collections::BTreeMap;
+use temper_methods::Imitation;
 use temper_models::{Flow, Labels, Seen, VisionModel};
 use temper_nn::ops::IGNORE;
 use temper_nn::{ForwardContext, Grads, Param};
@@ -26,10 +29,14 @@ pub struct Pictures {
 /// What a micro-step measured.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ImageLoss {
-    /// Sum over labelled images and tasks, nats.
+    /// Sum of the cross-entropy over labelled images and tasks, nats.
     pub loss_sum: f64,
     /// Sum of the adapters' extra losses.
     pub extra_loss: f64,
+    /// While it imitates: sum over labelled images and tasks of the divergence from its parent, nats; else 0.
+    pub divergence: f64,
+    /// While it imitates features: sum over labelled images of their mean squared distance from its parent's; else 0.
+    pub features: f64,
     /// Labelled images whose class had the largest logit, over all tasks.
     pub correct: usize,
     /// Labelled images, over all tasks.
@@ -46,6 +53,8 @@ pub struct ImageDriver {
     lowest: usize,
     /// Whether activations are computed again in the backward pass.
     recompute: bool,
+    /// What is learnt from the model as its file has it.
+    imitation: Option<Imitation>,
 }
 
 /// What the forward pass keeps of a stage.
@@ -54,13 +63,21 @@ enum Kept {
     Graph { inputs: Inputs, output: Flow },
 }
 
+/// A stage of the backward pass: its number, what is kept of it, how far its output is from a parent's.
+type Visit = (usize, Kept, Option<Away>);
+
 impl ImageDriver {
     /// A driver of `model` as it is now: to be made anew when parameters come or go.
     #[must_use]
     pub fn new(model: &VisionModel, recompute: bool) -> Self {
         let stages: Vec<Vec<Param>> = model.stages.iter().map(|stage| stage.params()).collect();
         let lowest = stages.iter().position(|params| !params.is_empty()).unwrap_or(stages.len());
-        Self { stages, head: model.head_params(), lowest, recompute }
+        Self { stages, head: model.head_params(), lowest, recompute, imitation: None }
+    }
+
+    /// From here on the loss is that of an imitation, or the cross-entropy alone.
+    pub fn imitate(&mut self, imitation: Option<Imitation>) {
+        self.imitation = imitation;
     }
 
     /// Runs one micro-step: adds the gradients of `scale · (sum of losses) + extra_scale · (extra losses)` to `grads`.
@@ -75,16 +92,21 @@ impl ImageDriver {
         grads: &mut Grads,
     ) -> Result<ImageLoss> {
         let mut measured = ImageLoss::default();
-        let (mut kept, last) = self.forward(model, batch, &mut measured)?;
+        let parent = self.imitation.map(|imitation| ParentStates::of_images(model, batch, imitation)).transpose()?;
+        let (mut kept, last) = self.forward(model, batch, parent.as_ref(), &mut measured)?;
         let (inputs, flow) =
             if self.lowest < self.stages.len() { Inputs::track(last)? } else { (Inputs::default(), last) };
-        let loss = self.losses(model, &flow, batch, &mut measured)?;
+        let loss = self.losses(model, &flow, batch, parent.as_ref(), &mut measured)?;
         let mut store = loss.affine(scale, 0.0)?.backward()?;
-        drop((loss, flow));
+        drop((loss, flow, parent));
         grads.collect(&self.head, &mut store)?;
         let mut gradient = inputs.gradients(&mut store);
         drop((store, inputs));
-        while let Some((stage, kept)) = kept.pop() {
+        while let Some((stage, kept, away)) = kept.pop() {
+            if let Some(away) = away {
+                measured.features += away.sum;
+                gradient.add(&away.gradient, scale)?;
+            }
             let (inputs, output) = match kept {
                 Kept::Graph { inputs, output } => (inputs, output),
                 Kept::Input(input) => self.run(model, stage, input, &batch.ctx)?,
@@ -112,10 +134,16 @@ impl ImageDriver {
         &self,
         model: &VisionModel,
         batch: &Pictures,
+        parent: Option<&ParentStates>,
         measured: &mut ImageLoss,
-    ) -> Result<(Vec<(usize, Kept)>, Flow)> {
+    ) -> Result<(Vec<Visit>, Flow)> {
         let mut flow = Flow::new(batch.pixels.clone());
         let mut kept = Vec::with_capacity(self.stages.len());
+        // The stem, number 0, is no block.
+        let away = |number: usize, flow: &Flow| match (parent, number.checked_sub(1)) {
+            (Some(parent), Some(block)) => parent.away(block, &flow.hidden),
+            _ => Ok(None),
+        };
         for (number, stage) in model.stages.iter().enumerate() {
             flow.extra_loss = None;
             if number < self.lowest {
@@ -124,12 +152,13 @@ impl ImageDriver {
                     measured.extra_loss += f64::from(extra.to_scalar::<f32>()?);
                 }
             } else if self.recompute {
-                kept.push((number, Kept::Input(flow.clone())));
+                let input = flow.clone();
                 flow = stage.forward(flow, &batch.ctx)?.detach();
+                kept.push((number, Kept::Input(input), away(number, &flow)?));
             } else {
                 let (inputs, output) = self.run(model, number, flow, &batch.ctx)?;
                 flow = output.detach();
-                kept.push((number, Kept::Graph { inputs, output }));
+                kept.push((number, Kept::Graph { inputs, output }, away(number, &flow)?));
             }
             measured.buffers.append(&mut flow.buffers);
         }
@@ -138,14 +167,30 @@ impl ImageDriver {
     }
 
     /// Sum of the losses of all tasks, a scalar.
-    fn losses(&self, model: &VisionModel, flow: &Flow, batch: &Pictures, measured: &mut ImageLoss) -> Result<Tensor> {
+    fn losses(
+        &self,
+        model: &VisionModel,
+        flow: &Flow,
+        batch: &Pictures,
+        parent: Option<&ParentStates>,
+        measured: &mut ImageLoss,
+    ) -> Result<Tensor> {
         let mut sum: Option<Tensor> = None;
-        for labels in &batch.labels {
+        for (number, labels) in batch.labels.iter().enumerate() {
             let logits = model.head.logits(flow, labels.task, &batch.ctx)?;
             let (correct, labelled) = count_correct(&logits, &labels.classes)?;
             measured.correct += correct;
             measured.labelled += labelled;
-            let loss = model.head.loss_of(&logits, labels)?;
+            let (loss, loss_sum, divergence) = match parent {
+                Some(parent) => parent.loss_of_images(model, &logits, (number, labels))?,
+                None => {
+                    let loss = model.head.loss_of(&logits, labels)?;
+                    let sum = f64::from(loss.to_scalar::<f32>()?);
+                    (loss, sum, 0.0)
+                }
+            };
+            measured.loss_sum += loss_sum;
+            measured.divergence += divergence;
             sum = Some(match sum {
                 Some(sum) => (sum + loss)?,
                 None => loss,
@@ -154,7 +199,6 @@ impl ImageDriver {
         let Some(sum) = sum else {
             return Err(temper_protocol::Problem::internal("a batch of images has no labels".to_owned()).into());
         };
-        measured.loss_sum = f64::from(sum.to_scalar::<f32>()?);
         Ok(sum)
     }
 

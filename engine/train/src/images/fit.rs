@@ -1,5 +1,6 @@
 //! The loop over steps, and the measure of what came out.
 
+use super::attach::Attached;
 use super::driver::{ImageDriver, Pictures, count_correct};
 use super::skipping::{SearchPoint, Skipping};
 use crate::error::Result;
@@ -9,7 +10,7 @@ use candle_core::{Device, Tensor};
 use temper_data::images::{ImageSet, Normalise, order};
 use temper_models::{Labels, VisionModel};
 use temper_nn::rules::{At, take_step};
-use temper_nn::{AdamW, ForwardContext, Grads, ParamSet, device};
+use temper_nn::{AdamW, ForwardContext, Grads, device};
 use temper_protocol::project::Train;
 use temper_protocol::{Code, Problem};
 
@@ -49,10 +50,21 @@ pub struct Fitted {
     pub grad_norms: Vec<f64>,
     /// Share of each step's images that were told right before the step.
     pub accuracies: Vec<f64>,
+    /// How far each step that imitates the original was from it: the first ones, where a method asks for that.
+    pub imitated: Vec<Imitated>,
     /// What a search for blocks to leave out saw.
     pub search: Vec<SearchPoint>,
     /// Names of the blocks that are left out in the end.
     pub left_out: Vec<String>,
+}
+
+/// How far a model is from the one that its file has.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Imitated {
+    /// Mean squared distance of the hidden states behind the blocks, 0 where they are not imitated.
+    pub features: f64,
+    /// Divergence of the original's predictions from the model's, nats an image and task.
+    pub divergence: f64,
 }
 
 impl Images<'_> {
@@ -64,17 +76,18 @@ impl Images<'_> {
     }
 }
 
-/// Trains `params` of a model for `train.steps` steps of `train.batch` times `train.accumulate` images. Every pass goes
-/// over all images in an order of its own; the same seed gives the same bytes. Where a method searches for blocks to leave
-/// out, every tenth image is held out for that and not trained on.
+/// Trains what a method put on a model for `train.steps` steps of `train.batch` times `train.accumulate` images. Every
+/// pass goes over all images in an order of its own; the same seed gives the same bytes. Where a method imitates the model
+/// as its file has it, the first steps do. Where it searches for blocks to leave out, every tenth image is held out for
+/// that and not trained on.
 ///
 /// # Errors
 /// No images, shapes or classes that do not fit the model, or a loss or gradient that is not finite.
-pub fn fit(model: &mut VisionModel, params: &ParamSet, images: Images<'_>, train: &Train) -> Result<Fitted> {
+pub fn fit(model: &mut VisionModel, attached: &Attached, images: Images<'_>, train: &Train) -> Result<Fitted> {
     if images.rows.is_empty() || train.batch == 0 {
         return Err(Problem::new(Code::DataInvalid, "there are no images to train on", "[data]", "add some").into());
     }
-    let mut params = params.clone();
+    let mut params = attached.params.clone();
     let mut driver = ImageDriver::new(model, train.recompute == "on");
     let schedule = Schedule::new(train, train.steps);
     let mut optimiser = AdamW::new(adamw(train));
@@ -87,8 +100,11 @@ pub fn fit(model: &mut VisionModel, params: &ParamSet, images: Images<'_>, train
         if let Some(skipping) = &skipping {
             model.leave_out(&skipping.names(&skipping.for_step(step)));
         }
+        let imitation = attached.imitation.filter(|imitation| imitation.is_at(step, train.steps));
+        driver.imitate(imitation);
         let mut grads = Grads::new();
         let (mut loss_sum, mut correct, mut seen) = (0.0, 0, 0);
+        let mut imitated = Imitated { features: 0.0, divergence: 0.0 };
         let micro_steps = train.accumulate.max(1);
         let scales = (1.0 / (train.batch * micro_steps) as f64, 1.0 / micro_steps as f64);
         for micro in 0..micro_steps {
@@ -102,11 +118,14 @@ pub fn fit(model: &mut VisionModel, params: &ParamSet, images: Images<'_>, train
             loss_sum += measured.loss_sum;
             correct += measured.correct;
             seen += measured.labelled;
+            imitated.features += measured.features;
+            imitated.divergence += measured.divergence;
         }
         for site in model.sites() {
             site.map_grads(&mut grads)?;
         }
-        let loss = loss_sum / seen.max(1) as f64;
+        let of_images = |sum: f64| sum / seen.max(1) as f64;
+        let loss = of_images(loss_sum);
         let norm =
             if train.clip_norm > 0.0 { grads.clip_global_norm(train.clip_norm)? } else { grads.global_norm()? };
         if !loss.is_finite() || !norm.is_finite() {
@@ -123,7 +142,11 @@ pub fn fit(model: &mut VisionModel, params: &ParamSet, images: Images<'_>, train
         }
         fitted.losses.push(loss);
         fitted.grad_norms.push(norm);
-        fitted.accuracies.push(correct as f64 / seen.max(1) as f64);
+        fitted.accuracies.push(of_images(correct as f64));
+        if imitation.is_some() {
+            let Imitated { features, divergence } = imitated;
+            fitted.imitated.push(Imitated { features: of_images(features), divergence: of_images(divergence) });
+        }
         if let Some(skipping) = skipping.as_mut().filter(|skipping| skipping.is_due(step)) {
             let rows = compared.take(train.batch);
             fitted.search.push(skipping.compare(step, |left_out| -> Result<f64> {

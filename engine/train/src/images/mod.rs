@@ -10,7 +10,7 @@ pub mod driver;
 pub mod fit;
 pub mod skipping;
 
-pub use attach::attach;
+pub use attach::{Attached, attach};
 pub use driver::{ImageDriver, Pictures};
-pub use fit::{Accuracy, Fitted, Images, evaluate, fit};
+pub use fit::{Accuracy, Fitted, Images, Imitated, evaluate, fit};
 pub use skipping::{SearchPoint, Skipping};

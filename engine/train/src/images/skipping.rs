@@ -226,8 +226,9 @@ mod tests {
     }
 
     #[test]
-    fn planted_blocks_are_found_where_others_cost_more() {
-        let mut right = 0;
+    fn all_four_planted_blocks_are_found_under_every_one_of_twenty_seeds() {
+        // Four blocks cost .01, eight .1 to .5, the reward's noise is .1, 200 comparisons.
+        let mut missed = Vec::new();
         for seed in 0..20 {
             let (mut search, mut stream) = (search(12, 4, 3), Stream::new(seed, "planted"));
             let cost: Vec<f64> =
@@ -244,9 +245,10 @@ mod tests {
                 };
                 let Ok(_) = search.compare(step, reward);
             }
-            right += search.chosen().into_iter().filter(|block| block % 3 == 1).count();
+            if search.chosen() != [1, 4, 7, 10] {
+                missed.push((seed, search.chosen()));
+            }
         }
-        // 80 are planted; drawn at random 27 would be found.
-        assert!(right >= 72, "{right} of 80");
+        assert!(missed.is_empty(), "all four of every seed are to be found: {missed:?}");
     }
 }

@@ -13,25 +13,25 @@ use temper_train::images::attach::dims_of;
 use temper_train::images::driver::ImageLoss;
 use temper_train::images::{ImageDriver, Images, Pictures, attach, evaluate, fit};
 
-const BATCH: usize = 4;
+pub(crate) const BATCH: usize = 4;
 
-fn vit() -> VisionConfig {
+pub(crate) fn vit() -> VisionConfig {
     VisionConfig::Vit(VitConfig::new(Classes::numbered(8, 1, 3), 4, 24, 2, 3))
 }
 
-fn cnn() -> VisionConfig {
+pub(crate) fn cnn() -> VisionConfig {
     let pooled = CnnConfig { stem_pool: true, ..CnnConfig::new(Classes::numbered(8, 1, 3), 5, &[6, 7]) };
     VisionConfig::Cnn(pooled)
 }
 
-fn lora(dropout: f64) -> Project {
+pub(crate) fn lora(dropout: f64) -> Project {
     project("lora", &[("rank", Value::Integer(2)), ("dropout", Value::Number(dropout))])
 }
 
 /// A model with a method on it whose parameters are all away from 0, so that every gradient matters.
-fn adapted(config: &VisionConfig, project: &Project) -> VisionModel {
+pub(crate) fn adapted(config: &VisionConfig, project: &Project) -> VisionModel {
     let mut model = VisionModel::random(config, 7).expect("a model");
-    let params = attach(&mut model, &project.method, 0, 5).expect("attaches");
+    let params = attach(&mut model, &project.method, 0, 5).expect("attaches").params;
     for param in &params {
         let mut noise = vec![0_f32; param.elements()];
         Stream::new(21, &param.name).fill_normal(&mut noise, 0.1);
@@ -41,7 +41,7 @@ fn adapted(config: &VisionConfig, project: &Project) -> VisionModel {
     model
 }
 
-fn pictures(model: &VisionModel, first: usize, count: usize) -> Pictures {
+pub(crate) fn pictures(model: &VisionModel, first: usize, count: usize) -> Pictures {
     let mut pixels = vec![0_f32; BATCH * 64];
     Stream::new(3, "pixels").fill_normal(&mut pixels, 1.0);
     let pixels = Tensor::from_vec(pixels, (BATCH, 1, 8, 8), &Device::Cpu).expect("pixels");
@@ -61,12 +61,12 @@ fn drive(model: &VisionModel, recompute: bool, parts: &[(usize, usize)]) -> (Vec
     (parts.iter().map(run).collect(), grads)
 }
 
-fn values(tensor: &Tensor) -> Vec<f32> {
+pub(crate) fn values(tensor: &Tensor) -> Vec<f32> {
     tensor.flatten_all().and_then(|flat| flat.to_vec1()).expect("values")
 }
 
 /// Largest difference between two sets of gradients over the largest value of any.
-fn difference(params: &[Param], one: &Grads, other: impl Fn(&Param) -> Vec<f32>) -> f32 {
+pub(crate) fn difference(params: &[Param], one: &Grads, other: impl Fn(&Param) -> Vec<f32>) -> f32 {
     let (mut largest, mut difference) = (0_f32, 0_f32);
     for param in params {
         let gradient = values(one.get(&param.name).unwrap_or_else(|| panic!("{} has no gradient", param.name)));
@@ -170,7 +170,7 @@ fn a_method_sees_layers_and_kernels_and_the_head_is_trained_beside_it() {
 }
 
 /// Three classes of stripes: down, across, and none.
-fn stripes(count: usize) -> ImageSet {
+pub(crate) fn stripes(count: usize) -> ImageSet {
     let dir = tempfile::tempdir().expect("a folder");
     let mut stream = Stream::new(5, "stripes");
     let (mut pixels, mut classes) = (Vec::new(), Vec::new());
@@ -205,10 +205,10 @@ fn stripes_are_learned_and_the_same_seed_gives_the_same_bits() {
     for config in [vit(), cnn()] {
         let run = |accumulate: usize| {
             let mut model = VisionModel::random(&config, 7).expect("a model");
-            let params = attach(&mut model, &project("full", &[]).method, 0, 5).expect("attaches");
+            let attached = attach(&mut model, &project("full", &[]).method, 0, 5).expect("attaches");
             let images = Images { set: &set, rows: &rows, normalise: &normalise, task: 0 };
             let train = Train { batch: train.batch / accumulate, accumulate, ..train.clone() };
-            let fitted = fit(&mut model, &params, images, &train).expect("trains");
+            let fitted = fit(&mut model, &attached, images, &train).expect("trains");
             let measured = evaluate(&model, Images { rows: &held_out, ..images }).expect("measures");
             (fitted, measured)
         };
@@ -220,9 +220,9 @@ fn stripes_are_learned_and_the_same_seed_gives_the_same_bits() {
         assert!((in_pieces.losses[0] - fitted.losses[0]).abs() < if config == vit() { 1e-5 } else { 0.5 });
     }
     let mut model = VisionModel::random(&vit(), 7).expect("a model");
-    let params = attach(&mut model, &project("full", &[]).method, 0, 5).expect("attaches");
+    let attached = attach(&mut model, &project("full", &[]).method, 0, 5).expect("attaches");
     let none = Images { set: &set, rows: &[], normalise: &normalise, task: 0 };
-    assert!(fit(&mut model, &params, none, &train).is_err() && evaluate(&model, none).is_err());
+    assert!(fit(&mut model, &attached, none, &train).is_err() && evaluate(&model, none).is_err());
 }
 
 #[test]
@@ -234,9 +234,9 @@ fn a_search_over_blocks_ends_with_a_choice_and_leaves_its_images_out() {
     let settings = [("every", Value::Integer(3)), ("width", Value::Integer(8)), ("instead_width", Value::Integer(12))];
     let run = || {
         let mut model = VisionModel::random(&vit(), 7).expect("a model");
-        let params = attach(&mut model, &project("das", &settings).method, 0, 5).expect("attaches");
+        let attached = attach(&mut model, &project("das", &settings).method, 0, 5).expect("attaches");
         let images = Images { set: &set, rows: &rows, normalise: &normalise, task: 0 };
-        (fit(&mut model, &params, images, &train).expect("trains"), model)
+        (fit(&mut model, &attached, images, &train).expect("trains"), model)
     };
     let (fitted, model) = run();
     assert_eq!(fitted, run().0);

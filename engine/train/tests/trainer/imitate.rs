@@ -115,6 +115,29 @@ fn the_original_answers_as_the_file_has_it_and_leaves_no_trace() {
 }
 
 #[test]
+fn what_is_imitated_has_the_same_bytes_after_training() {
+    let text = batches(10);
+    let sources = |model: &Model| model.sites().iter().filter(|site| site.source().is_some()).count();
+    let bytes = |model: &Model| -> Vec<Vec<u8>> {
+        let held = |weight: &temper_nn::FrozenWeight| weight.bytes().as_slice().to_vec();
+        let sources: Vec<Vec<u8>> = model.sites().into_iter().filter_map(|site| site.source().map(held)).collect();
+        model.frozen().iter().map(|weight| held(weight)).chain(sources).collect()
+    };
+    for (base, method) in [("auto", "pela"), ("int2", "pela"), ("int2", "int2.1")] {
+        let mut model = starter(base);
+        let whole = logits(&starter("auto"), &text[0]);
+        let params = attach(&mut model, &project(method, &[])).expect("attaches").params;
+        let (before, start) = (bytes(&model), logits(&model, &text[0]));
+        assert_eq!(sources(&model), if base == "auto" { 0 } else { model.sites().len() });
+        train(&model, &params, &text, 2e-3, &|_| Some(imitation(1.0, 1.0, 1.0)));
+        assert_ne!(logits(&model, &text[0]), start, "{method} over {base} learned nothing");
+        assert!(bytes(&model) == before, "{method} over {base} changed a frozen weight or its source");
+        let _original = AsOriginal::of(&model);
+        assert_eq!(logits(&model, &text[0]), whole, "{method} over {base}: the original answers otherwise");
+    }
+}
+
+#[test]
 fn an_imitation_has_the_loss_and_the_gradients_of_the_whole_graph() {
     let batch = batches(1).remove(0);
     // Some positions count, and the mean over them.

@@ -6,6 +6,7 @@ mod closed;
 mod driver;
 mod fixture;
 mod images;
+mod images_imitate;
 mod imitate;
 mod limits;
 mod prefix;
