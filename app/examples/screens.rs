@@ -9,7 +9,6 @@ mod compared;
 #[expect(dead_code, reason = "shared with the tests, which use the rest")]
 mod kit;
 #[path = "../tests/window/rows.rs"]
-#[expect(dead_code, reason = "shared with the tests, which use the rest")]
 mod rows;
 #[path = "../tests/window/scenes.rs"]
 mod scenes;

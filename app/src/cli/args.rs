@@ -365,16 +365,19 @@ pub(crate) struct UiArgs {
     /// Threads of that training; 0 leaves one processor free, as runs do
     #[arg(long, default_value_t = 0)]
     pub(crate) threads: usize,
-    /// Only these measurements: frames, start, idle, training
-    #[arg(long, value_delimiter = ',', value_parser = ["frames", "start", "idle", "training"])]
+    /// Rows of the data that the token lens scrolls through
+    #[arg(long, default_value_t = 1_000_000)]
+    pub(crate) rows: u64,
+    /// Only these measurements: frames, lens, start, idle, training
+    #[arg(long, value_delimiter = ',', value_parser = ["frames", "lens", "start", "idle", "training"])]
     pub(crate) only: Vec<String>,
 }
 
 /// What `bench ui` tells the window.
 #[derive(Debug, Args)]
 pub(crate) struct UiWindowArgs {
-    /// start, idle or frames
-    #[arg(long, value_parser = ["start", "idle", "frames"])]
+    /// start, idle, frames or lens
+    #[arg(long, value_parser = ["start", "idle", "frames", "lens"])]
     pub(crate) plan: String,
     /// Folder for settings and files of the window
     #[arg(long, value_name = "DIR")]

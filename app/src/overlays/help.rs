@@ -113,7 +113,7 @@ fn keys_of(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, entry: &'static Entry) -> 
     let own = entry.keys(ui.ctx());
     let words = match &own {
         _ if waits => t!("help-keys-wait"),
-        Some(keys) => keys,
+        Some(keys) => keys.as_str(),
         None => t!("help-by-palette"),
     };
     let name = t!("help-keys-of", command = entry.name.get(), keys = own.as_deref().unwrap_or(t!("help-by-palette")));

@@ -4,6 +4,7 @@ use crate::app::App;
 use crate::commands::UiCommand;
 use crate::state::lens::{LIST_TOKENS, LensAct, PAGE, WHOLE_TOKENS, row_of};
 use crate::state::{Ask, Sheet};
+use temper_protocol::event::DataRows;
 use temper_protocol::{Command, Event};
 
 /// Pages that may be on their way at once.
@@ -105,7 +106,7 @@ impl App {
 
     /// Takes in rows, or how many there are.
     pub(super) fn take_rows(&mut self, ask: &Ask, event: Event) {
-        let Event::Rows { known, complete, shortened, rows, .. } = event else { return };
+        let Event::Rows(DataRows { known, complete, shortened, rows, .. }) = event else { return };
         let lens = &mut self.state.lens;
         let was_last = lens.known;
         lens.known = if complete { known } else { known.max(lens.known) };

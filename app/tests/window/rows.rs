@@ -6,7 +6,7 @@ use temper::commands::UiCommand;
 use temper::commands::keymap::KeysAct;
 use temper::state::lens::LensAct;
 use temper::testing::Stage;
-use temper_protocol::event::LensRow;
+use temper_protocol::event::{DataRows, LensRow};
 use temper_protocol::{Command, Event};
 
 /// Rows of the scripted data.
@@ -43,7 +43,7 @@ pub(crate) fn answer(command: &Command) -> Vec<Event> {
 }
 
 fn known(first: u64, rows: Vec<LensRow>) -> Event {
-    Event::Rows { first, known: ROWS, complete: true, shortened: false, rows }
+    Event::Rows(DataRows { first, known: ROWS, complete: true, shortened: false, rows })
 }
 
 /// A row, the same whenever it is asked for.
@@ -115,12 +115,12 @@ pub(crate) fn lens_looking(window: &mut Window, stage: &Stage) {
     stage.engine.reply_with(|command| match command {
         Command::IndexRows { .. } => vec![
             Event::Progress { done: 365 << 20, total: 1 << 30, unit: "bytes".to_owned(), stage: "finding rows".to_owned() },
-            Event::Rows { first: 0, known: 356_400, complete: false, shortened: false, rows: Vec::new() },
+            Event::Rows(DataRows { first: 0, known: 356_400, complete: false, shortened: false, rows: Vec::new() }),
         ],
         Command::Rows { first, count, most_tokens, .. } => {
             let rows = (*first..first + *count as u64).map(|row| made(row, *most_tokens)).collect();
             vec![
-                Event::Rows { first: *first, known: 356_400, complete: false, shortened: false, rows },
+                Event::Rows(DataRows { first: *first, known: 356_400, complete: false, shortened: false, rows }),
                 Event::Done {},
             ]
         }

@@ -3,7 +3,7 @@
 use crate::comparison::Comparison;
 use crate::event_parts::nan_if_null;
 pub use crate::event_parts::{
-    AttentionSize, Check, ExpertLoad, Figure, Figures, LensRow, PreviewRow, QuarantineRow, RaceRound, RowLosses,
+    AttentionSize, Check, DataRows, ExpertLoad, Figure, Figures, LensRow, PreviewRow, QuarantineRow, RaceRound, RowLosses,
     RunStatus, SiteInfo, Standing,
 };
 use crate::{MethodCard, Problem};
@@ -415,19 +415,7 @@ pub enum Event {
         estimated: bool,
     },
     /// Rows of the project's data token by token, and how far rows are known.
-    Rows {
-        /// The first row that was asked for, counted from 0.
-        first: u64,
-        /// Rows that can be asked for now.
-        known: u64,
-        /// Whether these are all that the data has.
-        complete: bool,
-        /// Whether a file has more rows than can be shown.
-        #[serde(default)]
-        shortened: bool,
-        /// The rows; blank lines and rows beyond the known ones are missing.
-        rows: Vec<LensRow>,
-    },
+    Rows(DataRows),
     /// What a run would need.
     Preflight {
         /// Whether it fits.

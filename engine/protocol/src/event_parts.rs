@@ -60,6 +60,22 @@ pub struct PreviewRow {
     pub trained: u64,
 }
 
+/// Rows of data token by token, and how far rows are known.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DataRows {
+    /// The first row that was asked for, counted from 0.
+    pub first: u64,
+    /// Rows that can be asked for now.
+    pub known: u64,
+    /// Whether these are all that the data has.
+    pub complete: bool,
+    /// Whether a file has more rows than can be shown.
+    #[serde(default)]
+    pub shortened: bool,
+    /// The rows; blank lines and rows beyond the known ones are missing.
+    pub rows: Vec<LensRow>,
+}
+
 /// A row token by token.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LensRow {

@@ -23,6 +23,7 @@ pub(crate) fn run(arguments: UiWindowArgs) -> Result<bool, Problem> {
     let plan = match (plan.as_str(), run) {
         ("start", _) => Plan::Start,
         ("idle", run) => Plan::Idle { run },
+        ("lens", _) => Plan::Lens { secs: seconds },
         ("frames", Some(run)) => Plan::Frames { run, secs: seconds },
         _ => return Err(Problem::new(Code::Usage, "frames are drawn of a run", "--run", "name a run of the project")),
     };

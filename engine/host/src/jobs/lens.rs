@@ -10,7 +10,9 @@ use crate::job::JobContext;
 use parking_lot::Mutex;
 use std::path::Path;
 use std::sync::Arc;
+use temper_data::lens::Extent;
 use temper_data::{Lens, ValidationSource};
+use temper_protocol::event::{DataRows, LensRow};
 use temper_protocol::{Event, Problem};
 use temper_train::TrainRequest;
 
@@ -137,7 +139,7 @@ pub(super) fn rows(
     Ok(())
 }
 
-fn rows_event(lens: &Lens, first: u64, rows: Vec<temper_protocol::event::LensRow>) -> Event {
-    let extent = lens.extent();
-    Event::Rows { first, known: extent.rows, complete: extent.complete, shortened: extent.shortened, rows }
+fn rows_event(lens: &Lens, first: u64, rows: Vec<LensRow>) -> Event {
+    let Extent { rows: known, complete, shortened, .. } = lens.extent();
+    Event::Rows(DataRows { first, known, complete, shortened, rows })
 }
