@@ -1,6 +1,6 @@
 //! Which keys carry out which command: those of the table, with a person's own on top.
 //!
-//! Place in the data flow: the settings hold a person's keys as words (`Command+Shift+S`; empty for none), by the key of
+//! Place in the data flow: the settings hold a person's keys as words (`command+shift+S`; empty for none), by the key of
 //! the command; every frame [`super::pressed`] makes a [`Keymap`] of them and leaves it with the context, where whoever
 //! shows keys finds it.
 
@@ -114,13 +114,13 @@ pub fn words(keys: &KeyboardShortcut) -> String {
     let with = keys.modifiers;
     let mut words = Vec::new();
     if with.command || with.ctrl || with.mac_cmd {
-        words.push("Command");
+        words.push("command");
     }
     if with.alt {
-        words.push("Alt");
+        words.push("alt");
     }
     if with.shift {
-        words.push("Shift");
+        words.push("shift");
     }
     words.push(keys.logical_key.name());
     words.join("+")
@@ -136,9 +136,9 @@ pub fn parse(words: &str) -> Option<KeyboardShortcut> {
             return Some(KeyboardShortcut::new(modifiers, Key::from_name(part)?));
         }
         modifiers = modifiers.plus(match part {
-            "Command" => Modifiers::COMMAND,
-            "Alt" => Modifiers::ALT,
-            "Shift" => Modifiers::SHIFT,
+            "command" => Modifiers::COMMAND,
+            "alt" => Modifiers::ALT,
+            "shift" => Modifiers::SHIFT,
             _ => return None,
         });
     }
@@ -157,7 +157,7 @@ mod tests {
                 assert_eq!(parse(&words(&keys)), Some(keys), "{}", words(&keys));
             }
         }
-        assert_eq!((parse(""), parse("Hyper+K"), parse("Command+Nokey")), (None, None, None));
+        assert_eq!((parse(""), parse("hyper+K"), parse("command+Nokey")), (None, None, None));
     }
 
     #[test]
@@ -174,15 +174,15 @@ mod tests {
         let plain = Keymap::default();
         let check = |id, words: &str| plain.check(id, &parse(words).expect("keys"));
         assert_eq!(check(Id::Train, "A"), Err(Refusal::Bare));
-        assert_eq!(check(Id::Train, "Shift+Tab"), Err(Refusal::Bare));
-        assert_eq!(check(Id::Train, "Command+C"), Err(Refusal::Editing));
-        assert_eq!(check(Id::Train, "Command+E"), Err(Refusal::Taken(Id::Export)));
+        assert_eq!(check(Id::Train, "shift+Tab"), Err(Refusal::Bare));
+        assert_eq!(check(Id::Train, "command+C"), Err(Refusal::Editing));
+        assert_eq!(check(Id::Train, "command+E"), Err(Refusal::Taken(Id::Export)));
         assert_eq!(check(Id::Train, "Space"), Err(Refusal::Taken(Id::Pause)));
         assert_eq!(check(Id::Resume, "Space"), Ok(()));
-        assert_eq!(check(Id::Train, "Command+Enter"), Ok(()));
+        assert_eq!(check(Id::Train, "command+Enter"), Ok(()));
         assert_eq!(check(Id::Train, "F9"), Ok(()));
         // Keys given away are free.
         let gone = Keymap::of(&BTreeMap::from([(entry(Id::Export).key.to_owned(), String::new())]));
-        assert_eq!(gone.check(Id::Train, &parse("Command+E").expect("keys")), Ok(()));
+        assert_eq!(gone.check(Id::Train, &parse("command+E").expect("keys")), Ok(()));
     }
 }

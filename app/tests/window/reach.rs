@@ -89,7 +89,7 @@ fn keys_of_another_command_are_told_and_taken_only_when_pressed_again() {
     assert_eq!(window.state().state.room, temper::state::Room::Setup, "nothing else heard them");
     press(&mut window, Modifiers::COMMAND, Key::Num3);
     let keys = &window.state().state.settings.keys;
-    assert_eq!(keys.get(entry(Id::Measure).key).map(String::as_str), Some("Command+3"));
+    assert_eq!(keys.get(entry(Id::Measure).key).map(String::as_str), Some("command+3"));
     assert_eq!(keys.get(entry(Id::GoWatch).key).map(String::as_str), Some(""));
     // Letters alone write text.
     kit::send(&mut window, UiCommand::Keys(measure));

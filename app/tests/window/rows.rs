@@ -157,5 +157,5 @@ pub(crate) fn help_keys(window: &mut Window, stage: &Stage) {
     kit::open(window, stage);
     kit::send(window, UiCommand::OpenHelp);
     kit::send(window, UiCommand::Keys(KeysAct::Begin(temper::commands::Id::Measure)));
-    kit::send(window, UiCommand::Keys(KeysAct::Press("Command+E".to_owned())));
+    kit::send(window, UiCommand::Keys(KeysAct::Press("command+E".to_owned())));
 }
