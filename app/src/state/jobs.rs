@@ -25,6 +25,8 @@ pub enum Ask {
     Rows(u64),
     /// A row in full.
     WholeRow(u64),
+    /// A cleaned copy of the data.
+    Clean,
     /// What a run would need.
     Preflight(String),
     /// The registry.
@@ -63,6 +65,7 @@ impl Ask {
     pub fn words(&self) -> Option<String> {
         match self {
             Self::Preview(_) => Some(t!("notice-job-data").to_owned()),
+            Self::Clean => Some(t!("lens-job-copy").to_owned()),
             Self::Index => Some(t!("lens-job").to_owned()),
             Self::Preflight(_) => Some(t!("notice-job-step").to_owned()),
             Self::Repair => Some(t!("notice-job-repair").to_owned()),

@@ -1,6 +1,6 @@
 //! The token lens: rows of the data as the model sees them. What is shown, and the rows that arrived.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use temper_protocol::Problem;
 use temper_protocol::event::LensRow;
 
@@ -26,6 +26,12 @@ pub enum LensAct {
     GoTo(String),
     /// No more rows are looked for.
     StopLooking,
+    /// Leaves a row out of the cleaned copy, or takes it in again.
+    LeaveOut(u64),
+    /// Whether rows that occur before are left out of it, too.
+    Deduplicate(bool),
+    /// Writes the cleaned copy; the project's data is that one from then on.
+    SaveCopy,
 }
 
 /// The token lens.
@@ -51,6 +57,10 @@ pub struct Lens {
     pub pages: BTreeMap<u64, BTreeMap<u64, LensRow>>,
     /// The chosen row in full, once it arrived.
     pub whole: Option<(u64, Option<LensRow>)>,
+    /// Rows that a cleaned copy leaves out.
+    pub left_out: BTreeSet<u64>,
+    /// Whether it leaves out rows that occur before.
+    pub deduplicate: bool,
     /// Why rows cannot be shown.
     pub problem: Option<Problem>,
 }
@@ -65,6 +75,12 @@ impl Lens {
     #[must_use]
     pub fn row(&self, row: u64) -> Option<&LensRow> {
         self.pages.get(&(row / PAGE))?.get(&row)
+    }
+
+    /// Whether a cleaned copy would differ from the data.
+    #[must_use]
+    pub fn is_changed(&self) -> bool {
+        self.deduplicate || !self.left_out.is_empty()
     }
 
     /// Whether a row arrived, also when its line turned out to be blank.

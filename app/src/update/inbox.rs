@@ -95,6 +95,7 @@ impl App {
                     self.state.setup.preview = Some(self.answer(event, fingerprint));
                 }
             }
+            (Ask::Clean, event) => self.take_copy(ctx, event),
             (Ask::Index | Ask::Rows(_) | Ask::WholeRow(_), event) => self.take_rows(ask, event),
             (Ask::Preview(fingerprint), event @ Event::Preview { .. }) => {
                 self.learn_exports(req);
@@ -231,7 +232,7 @@ impl App {
             // Those of the room Compare were told to it.
             // What keeps a first look from the rows keeps the reading of all rows from them, too, which says so.
             Ask::Starter | Ask::Cancel | Ask::Judge | Ask::Answer(_) | Ask::Peek(_) => {}
-            Ask::Index | Ask::Rows(_) | Ask::WholeRow(_) => self.state.lens.problem = Some(problem),
+            Ask::Index | Ask::Rows(_) | Ask::WholeRow(_) | Ask::Clean => self.state.lens.problem = Some(problem),
             Ask::Drop(_) => {
                 self.state.setup.problems.insert(card_of(&problem), problem);
                 self.state.room = Room::Setup;
@@ -285,7 +286,8 @@ impl App {
                 | Ask::Drop(_)
                 | Ask::Index
                 | Ask::Rows(_)
-                | Ask::WholeRow(_)) => {
+                | Ask::WholeRow(_)
+                | Ask::Clean) => {
                     let problem = Problem::new(
                         Code::Internal,
                         t!("problem-engine-stopped-reading"),

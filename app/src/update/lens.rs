@@ -3,8 +3,10 @@
 use crate::app::App;
 use crate::commands::UiCommand;
 use crate::state::lens::{LIST_TOKENS, LensAct, PAGE, WHOLE_TOKENS, row_of};
-use crate::state::{Ask, Sheet};
+use crate::state::{Ask, Sheet, State};
+use egui::Context;
 use temper_protocol::event::DataRows;
+use temper_protocol::project::Source;
 use temper_protocol::{Command, Event};
 
 /// Pages that may be on their way at once.
@@ -37,6 +39,14 @@ impl App {
                     self.notice(t!("lens-no-row", last = last));
                 }
             },
+            LensAct::LeaveOut(row) => {
+                let left_out = &mut self.state.lens.left_out;
+                if !left_out.remove(&row) && row < self.state.lens.known {
+                    left_out.insert(row);
+                }
+            }
+            LensAct::Deduplicate(on) => self.state.lens.deduplicate = on,
+            LensAct::SaveCopy => self.save_copy(),
             LensAct::StopLooking => {
                 if let Some((request, _)) = self.state.jobs.find(|ask| *ask == Ask::Index) {
                     self.ask(Command::CancelRequest { target: request }, Ask::Cancel);
@@ -101,6 +111,43 @@ impl App {
                 Command::Rows { project, first, count: PAGE as usize, most_tokens: LIST_TOKENS },
                 Ask::Rows(page),
             );
+        }
+    }
+
+    /// Why no cleaned copy can be written now; nothing when it can.
+    #[must_use]
+    pub fn copy_hindrance(state: &State) -> Option<&'static str> {
+        if !state.lens.is_changed() {
+            Some(t!("lens-nothing-changed"))
+        } else if state.draft.folder.is_none() {
+            Some(t!("commands-no-folder"))
+        } else {
+            state.jobs.find(|ask| *ask == Ask::Clean).is_some().then_some(t!("lens-job-copy"))
+        }
+    }
+
+    fn save_copy(&mut self) {
+        let Some(project) = self.state.draft.folder.clone() else { return };
+        if Self::copy_hindrance(&self.state).is_none() && self.state.draft.is_saved() {
+            let leave_out = self.state.lens.left_out.iter().copied().collect();
+            let deduplicate = self.state.lens.deduplicate;
+            self.ask(Command::CleanRows { project, leave_out, deduplicate }, Ask::Clean);
+        }
+    }
+
+    /// The cleaned copy is written: the project takes it, which can be undone like any edit.
+    pub(super) fn take_copy(&mut self, ctx: &Context, event: Event) {
+        match event {
+            Event::Written { path, .. } => {
+                let folder = self.state.draft.folder.as_deref();
+                let inside = folder.and_then(|folder| path.strip_prefix(folder).ok());
+                let name = inside.unwrap_or(&path).display().to_string();
+                let mut project = self.state.draft.project.clone();
+                project.data.train = vec![Source::Path(name)];
+                self.perform(ctx, UiCommand::Edit(String::new(), Box::new(project)));
+            }
+            Event::Warning { text, .. } => self.notice(crate::reader::words::sentence_case(&text)),
+            _ => {}
         }
     }
 

@@ -4,6 +4,7 @@ use crate::{kit, rows};
 use egui::accesskit::Role;
 use egui::{Key, Modifiers};
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
+use temper::app::App;
 use temper::commands::UiCommand;
 use temper::state::Sheet;
 use temper::state::lens::{LensAct, PAGE};
@@ -187,4 +188,26 @@ fn a_row_of_the_data_card_opens_in_the_lens() {
     kit::press(&mut window, "Row 3 in the token lens");
     assert_eq!(window.state().state.sheet, Some(Sheet::Lens));
     assert_eq!(window.state().state.lens.chosen, 2);
+}
+
+#[test]
+fn rows_left_out_make_a_cleaned_copy_that_the_project_takes() {
+    let (_root, stage, mut window) = opened();
+    assert!(App::copy_hindrance(&window.state().state).is_some(), "nothing is changed yet");
+    window.key_press(Key::ArrowDown);
+    window.run();
+    window.key_press(Key::Delete);
+    window.run();
+    assert!(said(&window).ends_with("(left out)"), "{}", said(&window));
+    kit::press(&mut window, "Save a cleaned copy");
+    let asked = stage.engine.newest(|command| matches!(command, Command::CleanRows { .. }));
+    let Some(Command::CleanRows { leave_out, deduplicate, .. }) = asked else { panic!("{asked:?}") };
+    assert_eq!((leave_out, deduplicate), (vec![1], false));
+    let path = window.state().state.draft.folder.clone().expect("a folder").join("support-tone-cleaned.jsonl");
+    let written = Event::Written { format: "jsonl".to_owned(), path, bytes: 7, sha256: String::new() };
+    stage.engine.say(|command| matches!(command, Command::CleanRows { .. }), vec![written, Event::Done {}]);
+    window.run();
+    assert_eq!(kit::train_paths(&window.state().state.draft.project), ["support-tone-cleaned.jsonl"]);
+    kit::send(&mut window, UiCommand::Undo);
+    assert_eq!(kit::train_paths(&window.state().state.draft.project), [kit::DATA]);
 }

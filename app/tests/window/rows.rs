@@ -107,6 +107,7 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 pub(crate) fn token_lens(window: &mut Window, stage: &Stage) {
     kit::open(window, stage);
     kit::send(window, UiCommand::Lens(LensAct::Open(Some(LONG))));
+    kit::send(window, UiCommand::Lens(LensAct::LeaveOut(LONG - 1)));
     window.run();
 }
 

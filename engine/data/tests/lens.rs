@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use temper_data::tokens::seen::{Mark, see};
 use temper_data::tokens::{LossOn, tokenise};
-use temper_data::{Dataset, Lens, LoadRequest, ValidationSource, preview_event};
+use temper_data::lens::Cleaning;
+use temper_data::{DataError, Dataset, Lens, LoadRequest, ValidationSource, preview_event};
 use temper_protocol::Event;
 use temper_protocol::event::LensRow;
 
@@ -222,4 +223,41 @@ fn the_first_look_at_a_large_file_reckons_what_it_has_not_read() {
     assert!(near(tokens, all_tokens), "{tokens} tokens instead of {all_tokens}");
     assert!(near(trained, all_trained), "{trained} trained instead of {all_trained}");
     assert!(rows > all_rows / 2 && rows < all_rows * 2, "{rows} rows instead of {all_rows}");
+}
+
+#[test]
+fn a_cleaned_copy_has_every_other_row_as_it_was() {
+    let dir = tempfile::tempdir().expect("folder");
+    let first = chat(0) + &chat(1) + "\n" + &chat(1) + "not json\n";
+    let second = chat(2) + chat(0).trim_end();
+    let paths = [write(dir.path(), "a.jsonl", &first), write(dir.path(), "b.jsonl", &second)];
+    let lens = open(&paths, 64);
+    let clean = |cleaning: &Cleaning| {
+        let cleaned = lens.clean(cleaning, dir.path(), &mut |_| {}, &|| false).expect("a copy");
+        let text = std::fs::read_to_string(&cleaned.path).expect("the copy");
+        assert_eq!(text.len() as u64, cleaned.bytes);
+        (cleaned, text)
+    };
+    let (cleaned, text) = clean(&Cleaning { leave_out: [4, 5].into(), deduplicate: false });
+    assert_eq!((cleaned.rows, cleaned.left_out, cleaned.duplicates), (4, 2, 0));
+    assert_eq!(text, chat(0) + &chat(1) + &chat(1) + &chat(0));
+    assert!(cleaned.path.ends_with("a-cleaned.jsonl"));
+    let (cleaned, text) = clean(&Cleaning { leave_out: [4].into(), deduplicate: true });
+    assert_eq!((cleaned.rows, cleaned.left_out, cleaned.duplicates), (3, 1, 2));
+    assert_eq!(text, chat(0) + &chat(1) + &chat(2));
+    assert!(cleaned.path.ends_with("a-cleaned-2.jsonl"), "nothing is overwritten: {}", cleaned.path.display());
+    assert_eq!(std::fs::read_to_string(&paths[0]).expect("the original"), first);
+}
+
+#[test]
+fn a_copy_that_is_given_up_or_empty_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().expect("folder");
+    let lens = open(&[write(dir.path(), "a.jsonl", &chat(0))], 64);
+    let stopped = lens.clean(&Cleaning::default(), dir.path(), &mut |_| {}, &|| true);
+    assert!(matches!(stopped, Err(DataError::Cancelled)), "{stopped:?}");
+    let none = Cleaning { leave_out: [0].into(), deduplicate: false };
+    let empty = lens.clean(&none, dir.path(), &mut |_| {}, &|| false);
+    assert!(matches!(empty, Err(DataError::Data { .. })), "{empty:?}");
+    let left: Vec<_> = std::fs::read_dir(dir.path()).expect("folder").flatten().map(|entry| entry.file_name()).collect();
+    assert_eq!(left, ["a.jsonl"]);
 }

@@ -281,6 +281,16 @@ pub enum Command {
         /// Most tokens of each.
         most_tokens: usize,
     },
+    /// Writes a copy of the project's data without some of its rows, beside the project's file: `progress`, `written`,
+    /// `warning` with the counts, then `done`. The project still names the original.
+    CleanRows {
+        /// Project folder or file.
+        project: PathBuf,
+        /// Numbers of rows that are left out, counted from 0 over all files.
+        leave_out: Vec<u64>,
+        /// Whether a row that is, byte for byte, as one before is left out.
+        deduplicate: bool,
+    },
     /// Measures one real step: `preflight`, then `done`.
     Preflight {
         /// Project folder or file.

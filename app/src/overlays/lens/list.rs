@@ -51,7 +51,11 @@ pub(super) fn list_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
         let mut info = WidgetInfo::labeled(Role::ListBox, true, t!("lens-rows"));
         let words = lens.row(lens.chosen).map_or_else(|| missing(cx, lens.chosen).to_owned(), said);
         let (row, rows) = (format::count(lens.chosen + 1), format::count(lens.known));
-        info.current_text_value = Some(t!("lens-row-said", row = row, rows = rows, text = words));
+        let mut said = t!("lens-row-said", row = row, rows = rows, text = words);
+        if lens.left_out.contains(&lens.chosen) {
+            said = format!("{said} ({})", t!("lens-left-out"));
+        }
+        info.current_text_value = Some(said);
         info
     });
     if response.has_focus() {
@@ -117,7 +121,7 @@ fn line_ui(cx: &PanelCtx<'_>, ui: &Ui, line: Rect, row: u64) {
         text::paint(painter, trained, Align::Max, &format::count(found.trained), Type::Mono, c.text);
         text::paint(painter, tokens, Align::Max, &format::count(found.tokens), Type::Mono, c.text2);
     }
-    let mut job = marks::line(cx.theme, found);
+    let mut job = marks::line(cx.theme, found, lens.left_out.contains(&row));
     let max_width = words.width();
     job.wrap = TextWrapping { max_width, max_rows: 1, break_anywhere: true, overflow_character: Some('…') };
     let galley = painter.layout_job(job);
@@ -143,6 +147,9 @@ fn keys(cx: &PanelCtx<'_>, ui: &Ui, response: &egui::Response, room: u64) {
     }
     if presses(Key::End) > 0 {
         chosen = lens.known.saturating_sub(1);
+    }
+    if presses(Key::Delete) > 0 {
+        cx.send(UiCommand::Lens(LensAct::LeaveOut(chosen)));
     }
     if chosen != lens.chosen {
         cx.send(UiCommand::Lens(LensAct::Choose(chosen)));

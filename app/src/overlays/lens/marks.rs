@@ -78,9 +78,14 @@ pub(super) fn tokens(row: &LensRow) -> impl Iterator<Item = (&str, Mark)> {
 /// What stands before a token with which another training row begins.
 pub(super) const BORDER: &str = "│";
 
-/// A row as a line: why it is not trained, and its tokens without line breaks.
-pub(super) fn line(theme: &Theme, row: &LensRow) -> LayoutJob {
+/// A row as a line: whether it is left out, why it is not trained, and its tokens without line breaks.
+pub(super) fn line(theme: &Theme, row: &LensRow, left_out: bool) -> LayoutJob {
     let mut job = LayoutJob::default();
+    if left_out {
+        let format = TextFormat { color: theme.colours.warn, ..Mark::Context.format(theme, false) };
+        job.append(t!("lens-left-out"), 0.0, format.clone());
+        job.append("   ", 0.0, format);
+    }
     if !row.problem.is_empty() {
         let why = t!("lens-not-trained", why = row.problem);
         let format = TextFormat { color: theme.colours.warn, ..Mark::Context.format(theme, false) };

@@ -1,10 +1,13 @@
 //! The chosen row in full: where it comes from, what is counted, and every token under the pointer.
 
 use super::marks;
+use crate::app::App;
+use crate::commands::UiCommand;
 use crate::format;
 use crate::rooms::{PanelCtx, scrolled};
+use crate::state::lens::LensAct;
 use crate::theme::{Type, icons};
-use crate::widgets::text;
+use crate::widgets::{Button, choice, text};
 use egui::{Align, Pos2, Rect, Role, Sense, Ui, WidgetInfo, pos2, vec2};
 use std::sync::Arc;
 use temper_protocol::event::LensRow;
@@ -19,7 +22,8 @@ pub(super) fn row_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
         Some((_, row)) => row.as_ref(),
         None => lens.row(lens.chosen),
     };
-    let head = Rect::from_min_size(rect.min, vec2(rect.width(), 22.0));
+    let head = Rect::from_min_size(rect.min, vec2(rect.width(), 24.0));
+    let head = head.with_max_x(acts_ui(cx, ui, head) - 16.0);
     let name = t!("lens-chosen", row = format::count(lens.chosen + 1));
     let Some(row) = found else {
         let why = if whole.is_some() { t!("lens-blank") } else { t!("lens-loading") };
@@ -50,6 +54,37 @@ pub(super) fn row_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
         let height = tokens_ui(cx, ui, area, row);
         ui.allocate_rect(Rect::from_min_size(area.min, vec2(area.width(), height)), Sense::hover());
     });
+}
+
+/// What can be done with rows, from the right; gives the left edge.
+fn acts_ui(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect) -> f32 {
+    let lens = &cx.state.lens;
+    let place = |right: f32, width: f32| Rect::from_min_size(pos2(right - width, row.top()), vec2(width, 24.0));
+    let hindrance = App::copy_hindrance(cx.state);
+    let save = Button::new(t!("lens-save")).icon(icons::FLOPPY_DISK).enabled(hindrance.is_none());
+    let save = save.tooltip(hindrance.unwrap_or(t!("lens-save-tip")));
+    let at = place(row.right() - 8.0, save.width(ui));
+    if save.show(ui, cx.theme, at).clicked() {
+        cx.send(UiCommand::Lens(LensAct::SaveCopy));
+    }
+    let at = place(at.left() - 16.0, text::width(ui, t!("lens-deduplicate"), Type::Body) + 24.0);
+    if choice::check(ui, cx.theme, at, t!("lens-deduplicate"), lens.deduplicate) {
+        cx.send(UiCommand::Lens(LensAct::Deduplicate(!lens.deduplicate)));
+    }
+    let out = lens.left_out.contains(&lens.chosen);
+    let (words, icon) = if out { (t!("lens-take-in"), icons::PLUS) } else { (t!("lens-leave-out"), icons::X) };
+    let button = Button::new(words).icon(icon).tooltip(t!("lens-leave-out-tip"));
+    let at = place(at.left() - 16.0, button.width(ui));
+    if button.show(ui, cx.theme, at).clicked() {
+        cx.send(UiCommand::Lens(LensAct::LeaveOut(lens.chosen)));
+    }
+    if lens.left_out.is_empty() {
+        return at.left();
+    }
+    let words = t!("lens-left-out-count", rows = format::count(lens.left_out.len() as u64));
+    let width = text::width(ui, &words, Type::Body);
+    text::line(ui, place(at.left() - 12.0, width), Align::Min, &words, Type::Body, cx.c().warn);
+    at.left() - 12.0 - width
 }
 
 /// The tokens as wrapped text; gives its height.

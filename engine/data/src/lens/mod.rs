@@ -6,8 +6,11 @@
 //! read already; other files have no lines to find rows by, so the first of their rows are kept in memory. Nothing here
 //! decides what is trained: that is [`crate::Dataset`], whose tokens and marks a test compares with these.
 
+mod clean;
 mod index;
 mod peek;
+
+pub use clean::{Cleaned, Cleaning};
 
 use crate::codec::TextCodec;
 use crate::dataset::{BATCH_ROWS, LoadRequest, plan_of};

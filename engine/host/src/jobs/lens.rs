@@ -1,4 +1,5 @@
-//! `peek`, `index rows` and `rows`: a first look at a project's data, and its rows one by one as the model sees them.
+//! `peek`, `index rows`, `rows` and `clean rows`: a first look at a project's data, its rows one by one as the model sees
+//! them, and a copy without some of them.
 //!
 //! Place in the data flow: the first request opens the data with the model's tokenizer and keeps it; later ones find it
 //! again as long as project, model and files are the same.
@@ -10,8 +11,8 @@ use crate::job::JobContext;
 use parking_lot::Mutex;
 use std::path::Path;
 use std::sync::Arc;
-use temper_data::lens::Extent;
-use temper_data::{Lens, ValidationSource};
+use temper_data::lens::{Cleaned, Cleaning, Extent};
+use temper_data::{DataError, Lens, ValidationSource};
 use temper_protocol::event::{DataRows, LensRow};
 use temper_protocol::{Event, Problem};
 use temper_train::TrainRequest;
@@ -136,6 +137,29 @@ pub(super) fn rows(
     let most_tokens = wanted.most_tokens.min(MOST_TOKENS / count);
     let found = opened.lens.rows(wanted.first, count, most_tokens)?;
     context.emit(rows_event(&opened.lens, wanted.first, found));
+    Ok(())
+}
+
+/// Writes a cleaned copy into the project's folder.
+pub(super) fn clean(
+    builtins: &Builtins,
+    lenses: &Lenses,
+    project: &Path,
+    cleaning: &Cleaning,
+    context: &JobContext,
+) -> Result<(), Problem> {
+    let opened = lenses.open(builtins, project)?;
+    let (_, folder) = read_project(project, &[])?;
+    let total = opened.lens.extent().total;
+    let mut tell = |read: u64| context.progress("copying rows", read, total, "bytes");
+    let cleaned = match opened.lens.clean(cleaning, &folder, &mut tell, &|| context.is_cancelled()) {
+        Err(DataError::Cancelled) => return Err(crate::job::cancelled()),
+        other => other?,
+    };
+    let Cleaned { path, rows, left_out, duplicates, bytes, sha256 } = cleaned;
+    context.emit(Event::Written { format: "jsonl".to_owned(), path, bytes, sha256 });
+    let text = format!("{rows} rows were copied, {left_out} left out by number, {duplicates} because they occur before");
+    context.emit(Event::Warning { code: "cleaned".to_owned(), text, step: 0 });
     Ok(())
 }
 

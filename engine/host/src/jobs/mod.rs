@@ -111,6 +111,11 @@ impl Workshop for Program {
                 let wanted = lens::Wanted { first, count, most_tokens };
                 self.look(move |builtins, lenses, context| lens::rows(builtins, lenses, &project, wanted, context))
             }
+            Command::CleanRows { project, leave_out, deduplicate } => {
+                let cleaning = temper_data::lens::Cleaning { leave_out: leave_out.into_iter().collect(), deduplicate };
+                let lenses = Arc::clone(&self.lenses);
+                self.light(move |builtins, context| lens::clean(builtins, &lenses, &project, &cleaning, context))
+            }
             Command::Repair { project } => self.light(move |_, context| repair::repair(&project, context)),
             Command::Methods {} => Ok(Work::Answer(
                 temper_methods::registry().iter().map(|method| Event::Method(temper_methods::card(*method))).collect(),
