@@ -145,7 +145,7 @@ fn tab_reaches_every_control_of_setup() {
     let mut window = kit::window(&stage, kit::SIZES[0], true);
     kit::open(&mut window, &stage);
     let mut reached = BTreeSet::new();
-    for _ in 0..140 {
+    for _ in 0..160 {
         window.key_press(Key::Tab);
         window.step();
         let focused = window.root().children_recursive().find(|node| node.is_focused());

@@ -26,10 +26,12 @@ fn every_control_has_a_name_and_a_tooltip_in_every_state() {
                     continue;
                 }
                 controls += 1;
+                // A plot's name is its sentence, and its values are read out beside it: a tooltip would cover them.
+                let is_plot = matches!(node.role(), Role::Image | Role::GridCell);
                 let name = node.label().unwrap_or_default();
                 if name.trim().is_empty() {
                     faults.insert(format!("a {:?} without a name", node.role()), scene.name);
-                } else if data.description().is_none_or(|words| words.trim().is_empty()) {
+                } else if !is_plot && data.description().is_none_or(|words| words.trim().is_empty()) {
                     faults.insert(format!("{:?} \"{name}\" without a tooltip", node.role()), scene.name);
                 }
             }

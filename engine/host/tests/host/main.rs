@@ -4,6 +4,7 @@ mod beneath;
 mod commands;
 mod compare;
 mod kit;
+mod lens;
 mod process;
 mod runs;
 mod train_on;
