@@ -21,6 +21,7 @@ data-waits-model = Wartet auf das Modell.
 data-reading = Liest alle Zeilen, wie das Modell sie sieht.
 data-about = etwa { $rows } Zeilen
 data-estimated = Geschätzt aus Anfang und Stichproben; alle Zeilen werden gelesen.
+data-estimated-only = Geschätzt aus Anfang und Stichproben; das Training liest alle Zeilen.
 data-row-lens = Zeile { $row } in der Token-Lupe
 data-row-lens-tip = { $trained } von { $tokens } Tokens werden trainiert. Klick zeigt jedes.
 data-train-rows = { $rows } Training

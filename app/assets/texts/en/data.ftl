@@ -21,6 +21,7 @@ data-waits-model = Waiting for the model.
 data-reading = Reading all rows as the model sees them.
 data-about = about { $rows } rows
 data-estimated = Reckoned from the head and samples; all rows are being read.
+data-estimated-only = Reckoned from the head and samples; training reads all rows.
 data-row-lens = Row { $row } in the token lens
 data-row-lens-tip = { $trained } of { $tokens } tokens are trained. Click to see each.
 data-train-rows = { $rows } train

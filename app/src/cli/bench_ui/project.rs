@@ -109,7 +109,8 @@ pub(super) fn write_rows(folder: &Path, rows: u64, model: &str) -> Result<(), Pr
     out.flush().map_err(failed)?;
     let mut project = project(model);
     project.data.train = vec![Source::Path("rows.jsonl".to_owned())];
-    project_file::save(&project, &folder.join(project_file::FILE_NAME))
+    project_file::save(&project, &folder.join(project_file::FILE_NAME))?;
+    Ok(())
 }
 
 /// The project of the bench: nothing is measured on the way that would disturb a comparison of speeds.

@@ -4,6 +4,7 @@ use super::{card_problem, mark, section};
 use crate::commands::{Id, UiCommand};
 use crate::format;
 use crate::rooms::{PanelCtx, scrolled};
+use crate::state::Ask;
 use crate::state::lens::LensAct;
 use crate::state::setup::Card;
 use crate::theme::{Type, icons};
@@ -158,7 +159,9 @@ fn read(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, preview: &Event) {
     rows::key_value(ui, cx.theme, lines.next(22.0), KEY, t!("data-tokens"), &format::tokens(*tokens), &trained);
     if *estimated {
         let top = pos2(lines.area.left(), lines.y + 2.0);
-        lines.y += text::block(ui, top, lines.area.width(), t!("data-estimated"), Type::Body, c.text2) + 4.0;
+        let reading = cx.state.jobs.find(|ask| matches!(ask, Ask::Preview(_))).is_some();
+        let words = if reading { t!("data-estimated") } else { t!("data-estimated-only") };
+        lines.y += text::block(ui, top, lines.area.width(), words, Type::Body, c.text2) + 4.0;
     }
     if *bad_rows > 0 || *cut_rows > 0 {
         lines.gap(2.0);
