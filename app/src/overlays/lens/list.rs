@@ -28,7 +28,7 @@ fn columns(row: Rect) -> [Rect; 4] {
         place
     };
     let [number, trained, tokens] = [part(84.0, 12.0), part(56.0, 12.0), part(56.0, 16.0)];
-    [number, trained, tokens, Rect::from_min_max(pos2(left, row.top()), row.max)]
+    [number, trained, tokens, Rect::from_min_max(pos2(left, row.top()), row.max - vec2(4.0, 0.0))]
 }
 
 /// Shows the list.

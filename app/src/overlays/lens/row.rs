@@ -99,7 +99,13 @@ fn tokens_ui(cx: &PanelCtx<'_>, ui: &mut Ui, area: Rect, row: &LensRow) -> f32 {
     let response = ui.allocate_rect(place, Sense::hover());
     response.widget_info(|| WidgetInfo::labeled(Role::Label, true, marks::spoken(row)));
     let pointer = response.hover_pos().map(|at: Pos2| at - area.min);
-    if let Some(token) = pointer.and_then(|at| token_at(row, galley.cursor_from_pos(at).index.0)) {
+    let under = pointer.and_then(|at| {
+        // The nearest edge between two letters: the letter under the pointer is on one of its sides.
+        let edge = galley.cursor_from_pos(at);
+        let before = at.x < galley.pos_from_cursor(edge).left();
+        token_at(row, edge.index.0.saturating_sub(usize::from(before)))
+    });
+    if let Some(token) = under {
         response.on_hover_text_at_pointer(token_words(row, token));
     }
     let shown = row.pieces.len() as u64;
