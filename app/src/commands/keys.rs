@@ -2,7 +2,7 @@
 
 use super::keymap::{self, Keymap, KeysAct};
 use super::{Entry, Id, Outbox, TABLE, UiCommand};
-use crate::state::State;
+use crate::state::{Sheet, State};
 use egui::{Event, Key, KeyboardShortcut, Modifiers};
 
 pub(super) const fn ctrl(key: Key) -> Option<KeyboardShortcut> {
@@ -21,7 +21,7 @@ pub(super) const fn plain(key: Key) -> Option<KeyboardShortcut> {
 pub fn pressed(ctx: &egui::Context, state: &State, out: &Outbox) {
     let keymap = Keymap::of(&state.settings.keys);
     keymap.clone().leave(ctx);
-    if state.rekey.is_some() {
+    if state.rekey.is_some() && state.sheet == Some(Sheet::Help) {
         capture(ctx, out);
         return;
     }
