@@ -79,6 +79,8 @@ if [[ $mode == all ]]; then
     # the window as a person uses it, on a virtual screen, seen as a screen reader sees it
     stage "window" /usr/bin/python3 tests/tools/window_e2e.py --temper "$BIN/temper" --model assets/starter \
         --data assets/starter/data.jsonl --python "$python"
+    stage "comparing in the window" /usr/bin/python3 tests/tools/compare_e2e.py --temper "$BIN/temper" \
+        --model assets/starter --data assets/starter/data.jsonl --python "$python"
     stage "real model" "$python" tests/tools/e2e_model.py --temper "$BIN/temper" --kit "$CACHE/kit/kit.json" \
         --source gguf --steps 12
     stage "Gemma 3" "$python" tests/tools/gemma_test.py --temper "$BIN/temper" --kit "$CACHE/kit/kit.json" \

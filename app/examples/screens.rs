@@ -12,6 +12,8 @@ mod kit;
 mod rows;
 #[path = "../tests/window/scenes.rs"]
 mod scenes;
+#[path = "../tests/window/step_scenes.rs"]
+mod step_scenes;
 
 use temper::commands::UiCommand;
 use temper::state::settings::{LanguageChoice, ThemeChoice};

@@ -169,7 +169,7 @@ impl App {
         }
         self.pictures.wanted = None;
         svg::want(ctx, false);
-        let folder = self.state.watched().map(|row| row.folder.clone());
+        let folder = crate::update::plot_folder(&self.state, plot);
         match (plot.place(ctx), folder) {
             (Some(part), Some(folder)) if format == Format::Svg => {
                 let ground = Theme::of(self.state.look()).colours.window;

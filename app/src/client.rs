@@ -69,6 +69,10 @@ struct Inbox {
     wake: Mutex<Option<Wake>>,
 }
 
+/// How far the engine steps back for other programs: noticeable for them, nothing for it on an idle machine.
+#[cfg(unix)]
+const NICENESS: &str = "5";
+
 /// Numbers of a run: the store has them, the window reads them there at its own pace.
 fn is_measurement(event: &Event) -> bool {
     matches!(event, Event::Step { .. } | Event::Phases { .. } | Event::Rank { .. } | Event::Probe { .. })
@@ -115,7 +119,7 @@ impl ChildClient {
             )
         };
         let errors = log.and_then(|path| File::options().create(true).append(true).open(path).ok());
-        let mut command = std::process::Command::new(program);
+        let mut command = humbly(program);
         command.arg("engine").stdin(Stdio::piped()).stdout(Stdio::piped());
         command.stderr(errors.map_or_else(Stdio::null, Stdio::from));
         own_process_group(&mut command);
@@ -143,6 +147,26 @@ impl ChildClient {
     }
 }
 
+/// The program at a low priority, so that the machine can be used while it trains: by the system's own `nice`, which
+/// becomes the program.
+#[cfg(unix)]
+fn humbly(program: &std::path::Path) -> std::process::Command {
+    let nice = std::path::Path::new("/usr/bin/nice");
+    // A program that is not there is missed by name, not by what `nice` says.
+    if !nice.is_file() || !program.is_file() {
+        return std::process::Command::new(program);
+    }
+    let mut command = std::process::Command::new(nice);
+    command.args(["-n", NICENESS]).arg(program);
+    command
+}
+
+/// On Windows the flags of the process say so.
+#[cfg(not(unix))]
+fn humbly(program: &std::path::Path) -> std::process::Command {
+    std::process::Command::new(program)
+}
+
 #[cfg(unix)]
 fn own_process_group(command: &mut std::process::Command) {
     use std::os::unix::process::CommandExt as _;
@@ -154,7 +178,8 @@ fn own_process_group(command: &mut std::process::Command) {
     use std::os::windows::process::CommandExt as _;
     const CREATE_NEW_PROCESS_GROUP: u32 = 0x0000_0200;
     const CREATE_NO_WINDOW: u32 = 0x0800_0000;
-    command.creation_flags(CREATE_NEW_PROCESS_GROUP | CREATE_NO_WINDOW);
+    const BELOW_NORMAL_PRIORITY_CLASS: u32 = 0x0000_4000;
+    command.creation_flags(CREATE_NEW_PROCESS_GROUP | CREATE_NO_WINDOW | BELOW_NORMAL_PRIORITY_CLASS);
 }
 
 #[cfg(not(any(unix, windows)))]

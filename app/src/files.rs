@@ -5,6 +5,7 @@
 
 use crate::client::Wake;
 use crate::screen::{self, Taken};
+use crate::state::remembered::{self, Remembered};
 use crate::state::settings::Settings;
 use crate::texts::{Language, speak};
 use std::path::{Path, PathBuf};
@@ -93,6 +94,15 @@ pub enum Job {
         /// What.
         text: String,
     },
+    /// Reads what the room Compare remembers with a project.
+    LoadCompare(PathBuf),
+    /// Writes it.
+    SaveCompare {
+        /// Where.
+        path: PathBuf,
+        /// What.
+        text: String,
+    },
     /// Cuts a plot out of a frame and writes it as PNG.
     WritePicture(Taken),
     /// Reads the start of dropped or typed paths: only whether they exist.
@@ -152,6 +162,13 @@ pub enum Done {
     Written {
         /// Where.
         path: PathBuf,
+    },
+    /// What the room Compare remembers with the project in this folder.
+    Compare {
+        /// Project folder.
+        folder: PathBuf,
+        /// What was read.
+        remembered: Box<Remembered>,
     },
     /// Something else went wrong.
     Failed(Problem),
@@ -298,6 +315,11 @@ fn perform(places: &Places, job: Job) -> Option<Done> {
             Ok(()) => Done::Written { path },
             Err(error) => Done::Failed(io_problem(t!("problem-file"), &path, &error)),
         }),
+        Job::LoadCompare(folder) => load_compare(folder),
+        Job::SaveCompare { path, text } => {
+            let written = write_whole(&path, &text).err();
+            written.map(|error| Done::Failed(io_problem(t!("problem-file"), &path, &error)))
+        }
         Job::WritePicture(Taken { frame, part, path }) => Some(match screen::png(&frame, part) {
             Ok(bytes) => match write_whole(&path, &bytes) {
                 Ok(()) => Done::Written { path },
@@ -310,6 +332,25 @@ fn perform(places: &Places, job: Job) -> Option<Done> {
             Some(Done::Exists { path, exists })
         }
     }
+}
+
+/// What the room Compare remembers; nothing when there is no file. One that cannot be read is set aside.
+fn load_compare(folder: PathBuf) -> Option<Done> {
+    let path = folder.join(remembered::FILE_NAME);
+    let text = std::fs::read_to_string(&path).ok()?;
+    if let Some(remembered) = Remembered::read(&text) {
+        return Some(Done::Compare { folder, remembered: Box::new(remembered) });
+    }
+    let aside = path.with_extension("unreadable.json");
+    let moved = std::fs::rename(&path, &aside);
+    let problem = match moved {
+        Ok(()) => {
+            let place = aside.display().to_string();
+            Problem::new(Code::DataInvalid, t!("problem-compare"), place, t!("problem-compare-aside"))
+        }
+        Err(error) => io_problem(t!("problem-compare"), &path, &error),
+    };
+    Some(Done::Failed(problem))
 }
 
 fn absolute(path: &Path) -> PathBuf {
@@ -361,6 +402,26 @@ mod tests {
         let saved = one(&mut backstage, Job::Save { folder: folder.clone(), project: project.clone(), revision: 3 });
         assert_eq!(saved, Done::Saved { folder: folder.clone(), revision: 3 });
         assert_eq!(one(&mut backstage, Job::Load(folder.clone())), Done::Loaded { folder, project });
+    }
+
+    #[test]
+    fn what_compare_remembers_is_read_back_and_an_unreadable_file_is_kept_aside() {
+        let root = tempfile::tempdir().expect("temporary folder");
+        let mut backstage = Inline::new(places(root.path()));
+        let folder = root.path().to_path_buf();
+        let mut remembered = Remembered { chosen: Some(vec![3, 1]), ..Remembered::default() };
+        remembered.sampling.temperature = 0.5;
+        let path = folder.join("compare.json");
+        backstage.send(Job::LoadCompare(folder.clone()));
+        backstage.send(Job::SaveCompare { path: path.clone(), text: remembered.text() });
+        let mut done = Vec::new();
+        backstage.drain(&mut done);
+        assert!(done.is_empty(), "nothing to say about a file that is not there yet, nor about one written: {done:?}");
+        let read = one(&mut backstage, Job::LoadCompare(folder.clone()));
+        assert_eq!(read, Done::Compare { folder: folder.clone(), remembered: Box::new(remembered) });
+        std::fs::write(&path, "half a fi").expect("file");
+        assert!(matches!(one(&mut backstage, Job::LoadCompare(folder.clone())), Done::Failed(_)));
+        assert!(folder.join("compare.unreadable.json").is_file() && !path.exists());
     }
 
     #[test]

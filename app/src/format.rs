@@ -54,10 +54,16 @@ pub fn nats(value: f64) -> String {
     if value.is_finite() { format!("{value:.3}") } else { UNKNOWN.to_owned() }
 }
 
-/// A difference of losses: `+0.041`
+/// A difference of losses: `+0.041`; one too small to be told from none has no sign.
 #[must_use]
 pub fn signed_nats(value: f64) -> String {
-    if value.is_finite() { format!("{value:+.3}") } else { UNKNOWN.to_owned() }
+    if !value.is_finite() {
+        UNKNOWN.to_owned()
+    } else if value.abs() < 0.0005 {
+        "0.000".to_owned()
+    } else {
+        format!("{value:+.3}")
+    }
 }
 
 /// A size: `412 KiB`, `93 MiB`, `1.6 GiB`
@@ -88,6 +94,17 @@ pub fn mib_parts(value: f64) -> (String, &'static str) {
         (format!("{:.1}", value / 1024.0), "GiB")
     } else {
         (format!("{:.0}", value / 1024.0), "GiB")
+    }
+}
+
+/// A size in a column of MiB, with as many decimals as a small adapter needs to differ from nothing: `0.009`, `9.3`, `97`
+#[must_use]
+pub fn mib_figure(mib: f64) -> String {
+    match mib {
+        10.0.. => count(mib.round() as u64),
+        1.0.. => format!("{mib:.1}"),
+        0.1.. => format!("{mib:.2}"),
+        _ => format!("{mib:.3}"),
     }
 }
 
@@ -281,6 +298,12 @@ pub fn plain_name(path: &str) -> String {
     }
 }
 
+/// A cell of comma-separated values: what would end or split it is quoted.
+#[must_use]
+pub fn csv_cell(text: &str) -> String {
+    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -294,6 +317,9 @@ mod tests {
         assert_eq!(tokens(388_123), "388 k");
         assert_eq!(signed_nats(0.0412), "+0.041");
         assert_eq!(signed_nats(-0.007), "-0.007");
+        assert_eq!(signed_nats(-0.0003), "0.000");
+        let sizes = [0.0088, 0.66, 9.31, 75.2, 1234.0].map(mib_figure);
+        assert_eq!(sizes, ["0.009", "0.66", "9.3", "75", "1,234"]);
         assert_eq!(nats(f64::NAN), UNKNOWN);
         assert_eq!(bytes(97_517_568), "93 MiB");
         assert_eq!(mib(1638.4), "1.6 GiB");

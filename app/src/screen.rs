@@ -4,6 +4,7 @@
 //! pixels of the whole frame, and the thread for files cuts the plot out, encodes and writes it. An SVG is made of the
 //! shapes of the frame (see [`crate::plots::svg`]). No frame waits for a disk.
 
+use crate::state::Room;
 use crate::state::watch::SideTab;
 use egui::{ColorImage, Context, Id, Rect};
 use parking_lot::Mutex;
@@ -21,6 +22,10 @@ pub enum Plot {
     Forgetting,
     /// Ranks.
     Ranks,
+    /// Losses of several runs.
+    Compared,
+    /// Loss over forgetting.
+    Tradeoff,
 }
 
 impl Plot {
@@ -32,6 +37,17 @@ impl Plot {
             Self::Rates => "rates",
             Self::Forgetting => "forgetting",
             Self::Ranks => "ranks",
+            Self::Compared => "compared-losses",
+            Self::Tradeoff => "loss-over-forgetting",
+        }
+    }
+
+    /// The room that it is drawn in.
+    #[must_use]
+    pub fn room(self) -> Room {
+        match self {
+            Self::Loss | Self::Rates | Self::Forgetting | Self::Ranks => Room::Watch,
+            Self::Compared | Self::Tradeoff => Room::Compare,
         }
     }
 

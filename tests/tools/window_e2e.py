@@ -3,7 +3,8 @@
 The program runs on a virtual screen with its real engine behind it; nothing in it knows that it is tested. Files come by
 real drops from another program, everything else by accessible names and by keys. Scenes: `whole` (an empty start to an
 exported model, and the same model refused after it was damaged), `errors` (what cannot be used is said in its card),
-`killed` (the window dies, the run goes on, a new window shows and stops it). `--shots` keeps the screenshots.
+`killed` (the window dies, the run goes on, a new window shows and stops it), `steps` (a step is asked, a run is given
+more steps, the next one waits). `--shots` keeps the screenshots.
 
     python3 tests/tools/window_e2e.py --temper BINARY --model FOLDER --data FILE --python VENV_PYTHON [--shots DIR]
 """
@@ -327,6 +328,48 @@ def killed(stage):
     check("no engine is left", True)
 
 
+def steps(stage):
+    """A finished run answers as of a step, beside its base; it is given more steps; the next run waits for it."""
+    project = stage.work / "third"
+    stage.cli("new", project, "--model", stage.model, "--data", stage.data)
+    text = (project / "project.toml").read_text()
+    lines = [f"steps = {STEPS_FIRST}" if line.startswith("steps = ") else line for line in text.splitlines()]
+    (project / "project.toml").write_text("\n".join(lines) + "\n")
+    stage.cli("train", project)
+    kept = {int(path.stem.split("-")[1]) for path in project.glob("runs/*/snapshots/*.snapshot")}
+    opened = stage.open(project)
+    try:
+        opened.press("Watch", "page tab")
+        opened.wait("finished", "label", 30)
+        opened.keys("Escape", "comma", "comma")
+        opened.wait("adapter as of step [0-9,]+", "label")
+        opened.press("Ask a step…", "push button")
+        opened.set_field("Prompt for this step", "Are you open on Sundays?")
+        opened.wait("Base: [0-9,]+ tokens?, .*", seconds=60)
+        answered = opened.wait(r"Run 1 at step [0-9,]+: [0-9,]+ tokens?, .*", seconds=60).get_name()
+        step = int(answered.split("step ")[1].split(":")[0].replace(",", ""))
+        check("a kept step has answered", step in kept and step < STEPS_FIRST, step=step, kept=len(kept))
+        stage.shot(opened, "28-step-asked")
+        opened.press("Show the samples", "push button")
+        opened.press("More steps…", "push button")
+        opened.set_field("Steps in all", STEPS_MORE, enter=False)
+        opened.press("Train on", "push button")
+        until("it goes on", lambda: runs_of(project)[0][2] > STEPS_FIRST, 120)
+        opened.keys("ctrl+Return")
+        opened.wait("1 run waits", "push button", 30)
+        check("the next run waits", runs_of(project)[1][1] == "queued", status=runs_of(project)[1][1])
+        stage.shot(opened, "29-run-waits")
+        ended = [(1, "finished", STEPS_MORE), (2, "finished", STEPS_FIRST)]
+        until("both have finished", lambda: runs_of(project) == ended, 300)
+        check("more steps, then the run that waited", True, runs=runs_of(project))
+    finally:
+        opened.close()
+
+
+STEPS_FIRST = 24
+STEPS_MORE = 150
+
+
 def showcase(stage):
     """The bundled example with more measurements, for pictures; only on request."""
     project = stage.work / "shop-assistant"
@@ -384,7 +427,7 @@ every_steps = 30
 max_tokens = 40
 """
 
-DEFAULT_SCENES = {"whole": whole, "errors": errors, "killed": killed}
+DEFAULT_SCENES = {"whole": whole, "errors": errors, "killed": killed, "steps": steps}
 SCENES = {**DEFAULT_SCENES, "showcase": showcase}
 
 

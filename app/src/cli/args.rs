@@ -1,6 +1,7 @@
 //! The command line's grammar. Names and exit codes are a contract for scripts: fields may be added,
 //! never renamed.
 
+use crate::cli::housekeep::RunsArgs;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -67,14 +68,7 @@ pub(crate) enum Task {
     /// Train a project
     Train(TrainArgs),
     /// The runs of a project
-    Runs {
-        /// Project folder or its project.toml
-        project: PathBuf,
-        /// Replace a damaged run database by a new one: the damaged file is kept, and runs are listed from what can
-        /// be read of it and from their folders
-        #[arg(long)]
-        repair: bool,
-    },
+    Runs(RunsArgs),
     /// One run with its settings and measurements
     Show {
         /// A number, `last`, or the run's folder
@@ -368,16 +362,22 @@ pub(crate) struct UiArgs {
     /// Rows of the data that the token lens scrolls through
     #[arg(long, default_value_t = 1_000_000)]
     pub(crate) rows: u64,
-    /// Only these measurements: frames, lens, start, idle, training
-    #[arg(long, value_delimiter = ',', value_parser = ["frames", "lens", "start", "idle", "training"])]
+    /// Runs of the project that is opened
+    #[arg(long, default_value_t = 200)]
+    pub(crate) open_runs: u64,
+    /// Steps of each of them, ten series a step
+    #[arg(long, default_value_t = 20_000)]
+    pub(crate) open_points: u64,
+    /// Only these measurements: frames, lens, start, open, idle, training
+    #[arg(long, value_delimiter = ',', value_parser = ["frames", "lens", "start", "open", "idle", "training"])]
     pub(crate) only: Vec<String>,
 }
 
 /// What `bench ui` tells the window.
 #[derive(Debug, Args)]
 pub(crate) struct UiWindowArgs {
-    /// start, idle, frames or lens
-    #[arg(long, value_parser = ["start", "idle", "frames", "lens"])]
+    /// start, open, idle, frames or lens
+    #[arg(long, value_parser = ["start", "open", "idle", "frames", "lens"])]
     pub(crate) plan: String,
     /// Folder for settings and files of the window
     #[arg(long, value_name = "DIR")]

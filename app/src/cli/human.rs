@@ -3,8 +3,8 @@
 
 use crate::cli::compared::Compared;
 use crate::cli::drive::print_line;
-use crate::cli::figures;
 use crate::cli::runs::{duration, nats, signed};
+use crate::cli::{figures, housekeep};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
@@ -80,6 +80,10 @@ impl Human {
             Event::Figures(table) => {
                 self.finish();
                 figures::table(table);
+            }
+            Event::Disk(disk) => {
+                self.finish();
+                print_line(&housekeep::disk_line(disk));
             }
             _ => self.answer(event),
         }

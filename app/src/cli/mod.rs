@@ -5,6 +5,7 @@ mod bench_ui;
 mod compared;
 mod drive;
 mod figures;
+mod housekeep;
 mod human;
 mod quickstart;
 mod runs;
@@ -82,13 +83,7 @@ fn run(cli: Cli) -> Result<bool, Problem> {
                 quickstart::run(cli.json, dir)
             }
         }
-        Some(Task::Runs { project, repair: true }) => {
-            let command = translate::command(Task::Runs { project: project.clone(), repair: true })?;
-            let repaired = drive::Session::open(cli.json)?.carry_out(command)?;
-            // As JSON the answer holds the runs already.
-            Ok(repaired && (cli.json || runs::list(false, &project)?))
-        }
-        Some(Task::Runs { project, repair: false }) => runs::list(cli.json, &project),
+        Some(Task::Runs(arguments)) => runs::runs(cli.json, arguments),
         Some(Task::Show { run, project }) => show::show(cli.json, &run, project.as_deref()),
         Some(Task::Methods { id, family }) => drive::Session::open(cli.json)?.methods(id.as_deref(), family.as_deref()),
         Some(Task::Bench { what: Bench::Ui(arguments) }) => bench_ui::run(cli.json, &arguments),

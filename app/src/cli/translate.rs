@@ -64,7 +64,13 @@ pub(crate) fn command(task: Task) -> Result<Command, Problem> {
             let (project, model) = model_ref(model)?;
             Command::Logits { project, model, tokens: absolute(&tokens)?, out: absolute(&out)? }
         }
-        Task::Runs { project, .. } => Command::Repair { project: absolute(&project)? },
+        Task::Runs(runs) => {
+            let project = absolute(&runs.project)?;
+            match runs.order() {
+                Some(order) => Command::Housekeep { project, order },
+                None => Command::Repair { project },
+            }
+        }
         Task::Bench { what } => bench(what)?,
         Task::Doctor => Command::Doctor {},
         other => return Err(Problem::internal(format!("{other:?} is not a single command"))),

@@ -26,7 +26,8 @@ pub(super) fn needs_both(state: &State) -> Option<&'static str> {
 }
 
 pub(super) fn can_train(state: &State) -> Option<&'static str> {
-    if state.is_training() { Some(t!("commands-run-going")) } else { needs_both(state) }
+    // While our engine trains, the next run waits for its turn.
+    if state.is_training() && !state.can_queue() { Some(t!("commands-run-going")) } else { needs_both(state) }
 }
 
 pub(super) fn needs_live(state: &State) -> Option<&'static str> {

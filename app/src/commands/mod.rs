@@ -4,9 +4,11 @@
 //! them out. [`TABLE`] gives each command of general use its name, shortcut and condition: palette, menus,
 //! shortcuts and help are built from it and from nothing else.
 
+mod compared;
 mod conditions;
 pub mod keymap;
 mod keys;
+mod moments;
 mod search;
 pub mod table;
 
@@ -23,6 +25,7 @@ use crate::state::compare::CompareAct;
 use crate::state::export::Certificate;
 use crate::state::lens::LensAct;
 use crate::state::settings::{LanguageChoice, ThemeChoice};
+use crate::state::step_ask::StepAct;
 use crate::state::watch::SideTab;
 use keymap::KeysAct;
 use std::cell::RefCell;
@@ -103,6 +106,20 @@ pub enum UiCommand {
     ConfirmPlace,
     /// Goes on with a run from its last checkpoint.
     Resume(u64),
+    /// Asks how many steps the watched run shall have in all.
+    AskLonger,
+    /// That number, as typed.
+    LongerText(String),
+    /// Goes on with the run up to that step.
+    ConfirmLonger,
+    /// A new run that starts as the watched one was at the step under the scrub line: its settings go into the form.
+    Branch,
+    /// The run that the form starts from is forgotten: it starts from the base.
+    ForgetStart,
+    /// Shows the runs that wait.
+    OpenQueue,
+    /// Moves a run that waits, or takes it out.
+    Tell(u64, Act),
     /// Steers the live run.
     Act(Act),
     /// Looks at a run.
@@ -117,6 +134,8 @@ pub enum UiCommand {
     Zoomed(Option<(u64, u64)>),
     /// Step under the scrub line.
     Scrub(Option<u64>),
+    /// Asking a step.
+    StepAsk(StepAct),
     /// What the rank microscope colours.
     RankMeasure(Measure),
     /// The site in the rank microscope.
@@ -139,6 +158,8 @@ pub enum UiCommand {
     SaveTable(Plot),
     /// A plot as a picture.
     SavePicture(Plot, Format),
+    /// The series of a plot into the clipboard.
+    CopyTable(Plot),
     /// The loss series into the clipboard.
     CopyCurves,
     /// Something in the room Compare.

@@ -1,6 +1,10 @@
 //! The table of commands: name, help, icon, shortcut, condition, effect.
 
 use super::UiCommand;
+use super::compared::{
+    can_trash, compared_png, compared_svg, needs_compared, needs_compared_zoom, needs_curves, needs_rows, order_runs,
+    prune_all, star_run, tradeoff_png, tradeoff_svg, trash_run, turn_log, turn_smooth, whole,
+};
 use super::conditions::{
     always, can_continue, can_export, can_pause, can_redo, can_resume, can_train, can_undo, continue_run, needs_beside,
     needs_both, needs_damage, needs_folder, needs_kept, needs_live, needs_others, needs_own_keys, needs_project, needs_ranks,
@@ -8,15 +12,19 @@ use super::conditions::{
 };
 use super::keymap::{Keymap, KeysAct};
 use super::keys::{ctrl, ctrl_shift, plain};
+use super::moments::{needs_earlier, needs_later, needs_step_ask, needs_waiting};
 use crate::screen::{Format, Plot};
 use crate::state::compare::CompareAct;
 use crate::state::lens::LensAct;
 use crate::state::settings::{LanguageChoice, ThemeChoice};
+use crate::state::step_ask::StepAct;
 use crate::state::{Room, State};
 use crate::texts::Text;
 use crate::theme::Icon;
 use crate::theme::icons;
-use crate::update::{ask_hindrance, judge_hindrance};
+use crate::update::{
+    ask_hindrance, branch_hindrance, judge_hindrance, longer_hindrance, step_hindrance, to_kept_state,
+};
 use egui::{Key, KeyboardShortcut};
 use temper_protocol::Act;
 
@@ -46,7 +54,15 @@ pub enum Id {
     SaveNow,
     SampleNow,
     Continue,
+    Queue,
+    Extend,
+    Branch,
     Live,
+    EarlierState,
+    LaterState,
+    StepAskOpen,
+    StepAskNow,
+    StepAskClose,
     ResetZoom,
     BesideAll,
     BesideNone,
@@ -65,6 +81,22 @@ pub enum Id {
     Repair,
     Judge,
     AskAll,
+    SaveRows,
+    CopyCompared,
+    SaveCompared,
+    ComparedPng,
+    ComparedSvg,
+    Smooth,
+    LogLosses,
+    ResetCompared,
+    CopyTradeoff,
+    SaveTradeoff,
+    TradeoffPng,
+    TradeoffSvg,
+    OrderRuns,
+    StarRun,
+    TrashRun,
+    PruneAll,
     Export,
     ShowCommand,
     ShowProjectFile,
@@ -190,6 +222,44 @@ pub static TABLE: &[Entry] = entries![
     (Live, "commands-live", "commands-live-help", ARROW_LINE_RIGHT, plain(Key::End), needs_scrub, |_| {
         UiCommand::Scrub(None)
     }),
+    (Queue, "commands-queue", "commands-queue-help", QUEUE, None, needs_waiting, |_| UiCommand::OpenQueue),
+    (Extend, "commands-extend", "commands-extend-help", ARROW_LINE_RIGHT, None, longer_hindrance, |_| {
+        UiCommand::AskLonger
+    }),
+    (Branch, "commands-branch", "commands-branch-help", GIT_BRANCH, None, branch_hindrance, |_| UiCommand::Branch),
+    (
+        EarlierState,
+        "commands-earlier-state",
+        "commands-earlier-state-help",
+        CARET_LEFT,
+        plain(Key::Comma),
+        needs_earlier,
+        |state| to_kept_state(state, false)
+    ),
+    (
+        LaterState,
+        "commands-later-state",
+        "commands-later-state-help",
+        CARET_RIGHT,
+        plain(Key::Period),
+        needs_later,
+        |state| to_kept_state(state, true)
+    ),
+    (
+        StepAskOpen,
+        "commands-step-ask",
+        "commands-step-ask-help",
+        CLOCK_COUNTER_CLOCKWISE,
+        ctrl_shift(Key::A),
+        needs_run,
+        |_| UiCommand::StepAsk(StepAct::Open(true))
+    ),
+    (StepAskNow, "commands-step-ask-now", "commands-step-ask-now-help", CHAT_TEXT, None, step_hindrance, |_| {
+        UiCommand::StepAsk(StepAct::Ask)
+    }),
+    (StepAskClose, "commands-step-samples", "commands-step-samples-help", ROWS, None, needs_step_ask, |_| {
+        UiCommand::StepAsk(StepAct::Open(false))
+    }),
     (
         ResetZoom,
         "commands-reset-zoom",
@@ -260,6 +330,64 @@ pub static TABLE: &[Entry] = entries![
     (AskAll, "commands-ask-all", "commands-ask-all-help", CHAT_TEXT, None, ask_hindrance, |_| {
         UiCommand::Compare(CompareAct::AskAll)
     }),
+    (SaveRows, "commands-save-rows", "commands-save-rows-help", ROWS, None, needs_rows, |_| UiCommand::Compare(
+        CompareAct::SaveRows
+    )),
+    (CopyCompared, "commands-copy-compared", "commands-copy-compared-help", COPY, None, needs_curves, |_| {
+        UiCommand::CopyTable(Plot::Compared)
+    }),
+    (SaveCompared, "commands-save-compared", "commands-save-compared-help", ROWS, None, needs_curves, |_| {
+        UiCommand::SaveTable(Plot::Compared)
+    }),
+    (
+        ComparedPng,
+        "commands-compared-png",
+        "commands-compared-png-help",
+        FLOPPY_DISK,
+        None,
+        needs_compared,
+        compared_png
+    ),
+    (
+        ComparedSvg,
+        "commands-compared-svg",
+        "commands-compared-svg-help",
+        FLOPPY_DISK,
+        None,
+        needs_compared,
+        compared_svg
+    ),
+    (Smooth, "commands-smooth", "commands-smooth-help", CHART_LINE_DOWN, None, needs_compared, turn_smooth),
+    (LogLosses, "commands-log", "commands-log-help", CHART_LINE, None, needs_compared, turn_log),
+    (ResetCompared, "commands-whole", "commands-whole-help", ARROW_COUNTER_CLOCKWISE, None, needs_compared_zoom, whole),
+    (CopyTradeoff, "commands-copy-tradeoff", "commands-copy-tradeoff-help", COPY, None, needs_compared, |_| {
+        UiCommand::CopyTable(Plot::Tradeoff)
+    }),
+    (SaveTradeoff, "commands-save-tradeoff", "commands-save-tradeoff-help", ROWS, None, needs_compared, |_| {
+        UiCommand::SaveTable(Plot::Tradeoff)
+    }),
+    (
+        TradeoffPng,
+        "commands-tradeoff-png",
+        "commands-tradeoff-png-help",
+        FLOPPY_DISK,
+        None,
+        needs_compared,
+        tradeoff_png
+    ),
+    (
+        TradeoffSvg,
+        "commands-tradeoff-svg",
+        "commands-tradeoff-svg-help",
+        FLOPPY_DISK,
+        None,
+        needs_compared,
+        tradeoff_svg
+    ),
+    (OrderRuns, "commands-order", "commands-order-help", BOOKMARK_SIMPLE, None, needs_run, order_runs),
+    (StarRun, "commands-star", "commands-star-help", STAR, None, needs_run, star_run),
+    (TrashRun, "commands-trash", "commands-trash-help", TRASH, None, can_trash, trash_run),
+    (PruneAll, "commands-prune", "commands-prune-help", ARCHIVE, None, needs_run, prune_all),
     (Export, "commands-export", "commands-export-help", EXPORT, ctrl(Key::E), can_export, |_| { UiCommand::Export }),
     (ShowCommand, "commands-show-command", "commands-show-command-help", TERMINAL, None, needs_both, |_| {
         UiCommand::ShowCommand

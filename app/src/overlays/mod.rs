@@ -3,7 +3,9 @@
 pub mod drop;
 pub mod help;
 pub mod lens;
+pub mod longer;
 pub mod palette;
+pub mod queue;
 pub mod sheets;
 
 use crate::rooms::PanelCtx;
@@ -22,6 +24,8 @@ pub fn sheet_ui(cx: &PanelCtx<'_>, ui: &mut Ui) {
         Some(Sheet::Text { title, note, text }) => sheets::text_ui(cx, ui, title, note, text),
         Some(Sheet::Place { folder }) => sheets::place_ui(cx, ui, folder),
         Some(Sheet::PathEntry { text, reason }) => sheets::path_ui(cx, ui, text, reason),
+        Some(Sheet::Longer { run, steps }) => longer::longer_ui(cx, ui, *run, steps),
+        Some(Sheet::Queue) => queue::queue_ui(cx, ui),
         Some(Sheet::Closing { waiting }) => sheets::closing_ui(cx, ui, *waiting),
     }
 }

@@ -10,7 +10,7 @@ use crate::widgets::{Button, bar, text};
 use egui::{Align, Rect, Ui, pos2, vec2};
 use std::path::PathBuf;
 
-fn head(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, title: &str) -> Rect {
+pub(super) fn head(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, title: &str) -> Rect {
     let row = Rect::from_min_size(rect.min + vec2(20.0, 12.0), vec2(rect.width() - 40.0, 28.0));
     text::line(ui, row, Align::Min, title, Type::Room, cx.c().text);
     let close = Rect::from_min_size(pos2(row.right() - 24.0, row.top()), vec2(28.0, 28.0));
@@ -21,7 +21,7 @@ fn head(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, title: &str) -> Rect {
 }
 
 /// Buttons from the right; gives the one clicked.
-fn acts(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, buttons: &[(&str, &str, bool, bool)]) -> Option<usize> {
+pub(super) fn acts(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, buttons: &[(&str, &str, bool, bool)]) -> Option<usize> {
     let mut right = rect.right();
     let mut clicked = None;
     for (index, (label, tip, primary, enabled)) in buttons.iter().enumerate() {

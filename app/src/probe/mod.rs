@@ -7,6 +7,7 @@
 //! JSON to whoever started the program.
 
 mod cost;
+mod opening;
 mod script;
 
 pub use cost::{Cost, Costs, Report, Share, process_cpu, thread_cpu};
@@ -18,9 +19,11 @@ use crate::state::Room;
 use crate::state::lens::LensAct;
 use cost::{Captured, Catch};
 use egui::{Context, RawInput, ViewportCommand};
+use opening::Opening;
 use parking_lot::Mutex;
 use script::Script;
 use serde_json::json;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -33,6 +36,12 @@ pub enum Plan {
     Idle {
         /// The run.
         run: Option<u64>,
+    },
+    /// Opens the probe's project and says how long it took until its newest run, then five runs in Compare, then all runs
+    /// behind each other were on the screen.
+    Open {
+        /// The newest run.
+        run: u64,
     },
     /// Opens a run with all others behind its loss and plays the script.
     Frames {
@@ -55,6 +64,8 @@ pub struct Probe {
     pub plan: Plan,
     /// Folders of the window, so that a person's own settings are not touched.
     pub places: Places,
+    /// Project that the plan itself opens.
+    pub project: Option<PathBuf>,
     /// Takes each line of JSON.
     pub say: Arc<dyn Fn(&str) + Send + Sync>,
 }
@@ -72,6 +83,7 @@ pub struct Driven {
     probe: Probe,
     captured: Arc<Mutex<Captured>>,
     script: Script,
+    opening: Opening,
     costs: Costs,
     /// Processor time of the thread when the input of the last frame went in.
     begun: Option<Duration>,
@@ -91,7 +103,7 @@ impl Driven {
     #[must_use]
     pub fn new(ctx: &Context, app: App, probe: Probe) -> Self {
         let captured = Arc::new(Mutex::new(Captured::default()));
-        if matches!(probe.plan, Plan::Frames { .. } | Plan::Lens { .. }) {
+        if matches!(probe.plan, Plan::Frames { .. } | Plan::Lens { .. } | Plan::Open { .. }) {
             ctx.add_plugin(Catch(Arc::clone(&captured)));
         }
         Self {
@@ -99,6 +111,7 @@ impl Driven {
             probe,
             captured,
             script: Script::default(),
+            opening: Opening::default(),
             costs: Costs::default(),
             begun: None,
             frames: 0,
@@ -118,7 +131,7 @@ impl Driven {
         let triangles = ctx.tessellate(shapes, pixels_per_point);
         let Some(tessellated) = thread_cpu() else { return };
         drop(triangles);
-        if self.counted_since.is_some() {
+        if self.counted_since.is_some() || self.opening.counts() {
             self.costs.push(Cost {
                 ui: ended.saturating_sub(begun),
                 tessellation: tessellated.saturating_sub(now),
@@ -130,7 +143,7 @@ impl Driven {
     /// Opens what the plan wants, once it can be opened.
     fn open(&mut self, ctx: &Context) {
         let wanted = match self.probe.plan {
-            Plan::Start | Plan::Idle { run: None } => return,
+            Plan::Start | Plan::Open { .. } | Plan::Idle { run: None } => return,
             Plan::Lens { .. } => {
                 let draft = &self.app.state.draft;
                 if !self.asked && draft.has_both() && draft.is_saved() {
@@ -156,7 +169,7 @@ impl Driven {
         let state = &self.app.state;
         let view = state.runs.view.as_ref();
         match self.probe.plan {
-            Plan::Start | Plan::Idle { run: None } => true,
+            Plan::Start | Plan::Open { .. } | Plan::Idle { run: None } => true,
             Plan::Lens { .. } => state.lens.complete && state.lens.has(state.lens.top),
             Plan::Idle { run: Some(run) } | Plan::Frames { run, .. } => {
                 let others = state.runs.runs.len().saturating_sub(1);
@@ -173,6 +186,16 @@ impl Driven {
     fn after_frame(&mut self, ctx: &Context) {
         match self.probe.plan {
             Plan::Start => {}
+            Plan::Open { run } => {
+                ctx.request_repaint_after(FRAME);
+                if let Some(project) = self.probe.project.clone().filter(|_| self.frames > OPENED_FRAMES)
+                    && let Some(secs) = self.opening.step(ctx, &mut self.app, &project, run)
+                    && !std::mem::replace(&mut self.said, true)
+                {
+                    self.say(&json!({"opened": secs, "frames": self.costs.report()}));
+                    self.close(ctx);
+                }
+            }
             Plan::Idle { .. } => {
                 if !self.said && self.frames >= OPENED_FRAMES && self.is_open() {
                     self.said = true;

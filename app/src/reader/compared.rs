@@ -21,6 +21,8 @@ pub struct CompareRequest {
     pub runs: Vec<u64>,
     /// Horizontal axis.
     pub x: XAxis,
+    /// Train losses as they were measured instead of smoothed.
+    pub raw: bool,
 }
 
 /// Curves of a chosen run.
@@ -28,7 +30,7 @@ pub struct CompareRequest {
 pub struct ComparedRun {
     /// Its number.
     pub run: u64,
-    /// Smoothed train loss by place on the axis, nats.
+    /// Train loss by place on the axis, nats; smoothed unless the raw one was asked for.
     pub train: Vec<PlotPoint>,
     /// Validation loss by place on the axis, nats.
     pub validation: Vec<PlotPoint>,
@@ -55,12 +57,17 @@ impl Compared {
         runs: &[RunRow],
         request: &ViewRequest,
     ) -> Result<Vec<ComparedRun>, StoreError> {
-        let CompareRequest { runs: wanted, x } = &request.compare;
+        let CompareRequest { runs: wanted, x, raw } = &request.compare;
         self.lines.keep_only(|run| wanted.contains(&run));
         let mut curves = Vec::with_capacity(wanted.len());
         for row in wanted.iter().filter_map(|run| runs.iter().find(|row| row.run == *run)) {
             let Some(map) = axis(reader, row, *x)? else { continue };
-            let train = self.lines.window(reader, row, (0, u64::MAX), request.plot_px as usize)?;
+            let most = request.plot_px as usize;
+            let train = if *raw {
+                reader.points(row.run, "train_loss", 0, u64::MAX, most)?
+            } else {
+                self.lines.window(reader, row, (0, u64::MAX), most)?
+            };
             let validation = reader.points(row.run, "loss/validation", 0, u64::MAX, VALIDATION_POINTS)?;
             curves.push(ComparedRun {
                 run: row.run,
@@ -83,6 +90,40 @@ impl Compared {
         }
         self.settings.iter().map(|(run, (_, flat))| (*run, Arc::clone(flat))).collect()
     }
+}
+
+/// Settings that people ask about first, in the order of their columns.
+const ASKED_FIRST: [&str; 8] = [
+    "method.rank",
+    "train.lr_peak",
+    "train.steps",
+    "keep.on_exceed",
+    "method.alpha",
+    "method.targets",
+    "train.batch",
+    "model.base",
+];
+/// Settings that a column of their own says, or that are no choice.
+const SAID_ELSEWHERE: [&str; 2] = ["method.id", "name"];
+
+/// Settings that two runs have with different values: those that people ask about first, then in the order of the files.
+#[must_use]
+pub fn differing(settings: &BTreeMap<u64, RunSettings>) -> Vec<String> {
+    let mut first: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut found: Vec<&str> = Vec::new();
+    for (key, value) in settings.values().flat_map(|of| of.iter()) {
+        match first.get(key.as_str()) {
+            None => {
+                first.insert(key, value);
+            }
+            Some(before) if *before != value.as_str() && !found.contains(&key.as_str()) => found.push(key),
+            Some(_) => {}
+        }
+    }
+    found.retain(|key| !SAID_ELSEWHERE.contains(key));
+    let place = |key: &&str| ASKED_FIRST.iter().position(|asked| asked == key).unwrap_or(ASKED_FIRST.len());
+    found.sort_by_key(place);
+    found.into_iter().map(str::to_owned).collect()
 }
 
 /// A project file as dotted keys and values, in the order of the file; nothing when it cannot be read.
@@ -119,6 +160,18 @@ mod tests {
         assert_eq!(value("method.rank"), Some("16"));
         assert_eq!(value("data.train"), Some("[\"a\", \"b\"]"));
         assert!(flatten("no table").is_empty());
+    }
+
+    #[test]
+    fn what_differs_stands_in_the_order_in_which_people_ask() {
+        let of = |text: &str| Arc::new(flatten(text));
+        let settings = BTreeMap::from([
+            (1, of("name = \"a\"\n[method]\nid = \"lora\"\nrank = 8\n[train]\nseed = 1\nsteps = 9")),
+            (2, of("name = \"b\"\n[method]\nid = \"ia3\"\n[train]\nseed = 2\nsteps = 9")),
+            (3, of("name = \"b\"\n[method]\nid = \"lora\"\nrank = 16\n[train]\nseed = 2\nsteps = 9")),
+        ]);
+        assert_eq!(differing(&settings), ["method.rank", "train.seed"], "not what a run does not have");
+        assert!(differing(&BTreeMap::new()).is_empty());
     }
 
     #[test]

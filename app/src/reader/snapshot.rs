@@ -78,8 +78,12 @@ impl Default for ViewRequest {
 pub struct RunsSnapshot {
     /// Project folder.
     pub project: Option<PathBuf>,
-    /// Runs, newest first.
+    /// Runs, newest first, without those in the trash.
     pub runs: Vec<RunRow>,
+    /// Runs that wait for their turn, the next one first.
+    pub waiting: Vec<u64>,
+    /// Runs in the trash.
+    pub trashed: Vec<RunRow>,
     /// Process that holds the project, if any.
     pub holder: Option<u32>,
     /// The run that is looked at.
@@ -88,6 +92,8 @@ pub struct RunsSnapshot {
     pub compared: Vec<ComparedRun>,
     /// Settings of all runs by number.
     pub settings: BTreeMap<u64, RunSettings>,
+    /// Settings that two of them have with different values, those that people ask about first in front.
+    pub differing: Vec<String>,
     /// Why the store cannot be read.
     pub problem: Option<Problem>,
 }
@@ -201,6 +207,8 @@ pub struct RunView {
     pub beside: Vec<BesideRun>,
     /// Checkpoints.
     pub checkpoints: Vec<CheckpointMark>,
+    /// Steps of which the run kept a checkpoint or a snapshot, rising: these can be asked.
+    pub kept_states: Vec<u64>,
     /// Kept sets in the project's order.
     pub kept: Vec<KeptSet>,
     /// Step of their newest measurement; 0 is the base, nothing before that.

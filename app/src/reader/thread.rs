@@ -1,7 +1,7 @@
 //! The thread that owns the reading end of the store.
 
 use super::RunSource;
-use super::compared::Compared;
+use super::compared::{Compared, differing};
 use super::snapshot::{RunsSnapshot, ViewRequest};
 use super::view::RunCache;
 use crate::client::Wake;
@@ -233,6 +233,9 @@ impl Worker {
         };
         let compared = self.compared.curves(reader, &runs, &self.request)?;
         let settings = self.compared.settings(&runs);
+        // Without an engine they wait for nothing.
+        let waiting = if holder.is_some() { reader.waiting()? } else { Vec::new() };
+        let trashed = reader.trashed()?;
         // A run whose engine is gone changes no more.
         self.active = holder.is_some() && runs.iter().any(temper_store::RunRow::is_active);
         self.version = version;
@@ -241,9 +244,12 @@ impl Worker {
         Ok(Some(RunsSnapshot {
             project: Some(project.to_path_buf()),
             runs,
+            waiting,
+            trashed,
             holder,
             view,
             compared,
+            differing: differing(&settings),
             settings,
             problem: None,
         }))

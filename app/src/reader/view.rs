@@ -10,7 +10,7 @@ use egui_plot::PlotPoint;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use temper_protocol::{Project, project_file};
+use temper_protocol::{Project, project_file, run_folder};
 use temper_store::{Point, Reader, RunRow, SeriesMeta, StoreError};
 
 /// Points read of a series that is measured now and then, such as validation.
@@ -126,6 +126,7 @@ impl RunCache {
             settings: self.settings.clone(),
             request: request.clone(),
             checkpoints: self.log.checkpoints.clone(),
+            kept_states: run_folder::kept_steps(&row.folder).into_iter().collect(),
             samples: self.log.samples.clone(),
             events: Arc::clone(&self.log.lines),
             exports: self.log.exports.clone(),

@@ -66,6 +66,13 @@ fn live(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, row: &RunRow) {
         None => t!("frame-length-unknown").to_owned(),
     });
     let mut x = bar_rect.right() + 24.0;
+    if let Some(notice) = &cx.state.notice {
+        // For a moment it takes the place of the figures.
+        text::icon(ui.painter(), pos2(x + 8.0, y), icons::INFO, 16.0, c.info);
+        let place = Rect::from_min_max(pos2(x + 22.0, rect.top()), pos2(right - 8.0, rect.bottom()));
+        text::data(ui, place, Align::Min, &notice.text, Type::Body, c.text);
+        return;
+    }
     if row.steps == 0 {
         let place = Rect::from_min_max(pos2(x, rect.top()), pos2(right - 8.0, rect.bottom()));
         text::data(ui, place, Align::Min, &preparing_words(cx, row), Type::Body, c.text2);

@@ -3,10 +3,14 @@
 //! Place in the data flow: `update` asks one model after the other (they share one kept base) and writes what comes into
 //! [`Answers::columns`]; differences from the first answer are found here, once for each new text.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
+use temper_protocol::GenerateLimits;
 
-/// Most runs that answer beside the base.
-pub const MOST_RUNS: usize = 4;
+/// Most answers side by side, the base's among them.
+pub const MOST_ANSWERS: usize = 5;
+/// Highest temperature that can be chosen.
+pub const HOTTEST: f64 = 2.0;
 /// Most words that are compared one by one; what is longer differs from the first unlike word on.
 const MOST_WORDS: usize = 400;
 
@@ -56,9 +60,37 @@ pub struct Tally {
     pub p: f64,
 }
 
+/// How the next token is chosen, the same for everyone who answers.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sampling {
+    /// Seed of the sampler.
+    pub seed: u64,
+    /// 0 always takes the likeliest token.
+    pub temperature: f64,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        let GenerateLimits { seed, temperature, .. } = GenerateLimits::default();
+        Self { seed, temperature }
+    }
+}
+
+impl Sampling {
+    /// As the engine is told.
+    #[must_use]
+    pub fn limits(self) -> GenerateLimits {
+        GenerateLimits { seed: self.seed, temperature: self.temperature, ..GenerateLimits::default() }
+    }
+}
+
 /// The playground.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Answers {
+    /// Who is not asked although chosen.
+    pub left_out: BTreeSet<Who>,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
     /// Prompt, as typed; the project's first sample prompt when nothing was.
     pub prompt: Option<String>,
     /// Not through the chat template, where the model has one.
@@ -119,11 +151,15 @@ impl Answers {
         self.hidden = false;
     }
 
-    /// How each pair of those who answer now stands by all votes.
+    /// How each pair of those who answer now stands by all votes; of everyone who ever did while nobody does.
     #[must_use]
     pub fn tallies(&self) -> Vec<Tally> {
         let mut who: Vec<Who> = self.columns.iter().map(|answer| answer.who).collect();
+        if who.is_empty() {
+            who = self.votes.iter().flat_map(|vote| vote.shown.iter().copied()).collect();
+        }
         who.sort_unstable();
+        who.dedup();
         let count = |winner: Who, other: Who| {
             let counts = |vote: &&Vote| vote.winner == Some(winner) && vote.shown.contains(&other);
             self.votes.iter().filter(counts).count() as u64
@@ -283,6 +319,8 @@ mod tests {
         let pairs: Vec<_> =
             answers.tallies().iter().map(|tally| (tally.a, tally.b, tally.for_a, tally.for_b)).collect();
         assert_eq!(pairs, [(None, Some(7), 0, 1), (Some(5), Some(7), 0, 1)]);
+        answers.columns.clear();
+        assert_eq!(answers.tallies().len(), 2, "votes of a project that was just opened");
         let mut none = answered();
         none.vote(None);
         assert!(none.tallies().is_empty() && none.votes.len() == 1 && !none.hidden);

@@ -2,12 +2,14 @@
 //! they answered in [`super::answers`].
 
 use super::State;
-use super::answers::Answers;
-use super::judged::Judged;
+use super::answers::{Answers, MOST_ANSWERS, Who};
+use super::judged::{Judged, RowSort};
 use crate::reader::XAxis;
 use crate::texts::Text;
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use temper_protocol::comparison::RowKind;
+use temper_protocol::housekeeping::{DiskUse, Housekeeping};
 use temper_store::RunRow;
 
 /// Most runs side by side.
@@ -97,6 +99,8 @@ pub enum Part {
     Rows,
     /// Playground.
     Ask,
+    /// Names, notes, disk and trash.
+    Order,
 }
 
 impl Part {
@@ -109,8 +113,54 @@ impl Part {
             Self::Settings => t!("compare-settings"),
             Self::Rows => t!("compare-rows"),
             Self::Ask => t!("compare-ask"),
+            Self::Order => t!("compare-order"),
         }
     }
+}
+
+/// What the runs of the table are put together by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Grouping {
+    /// Nothing.
+    #[default]
+    None,
+    /// Method.
+    Method,
+    /// How it ended.
+    Status,
+    /// Base model.
+    Model,
+    /// Tags.
+    Tags,
+    /// Whether it is marked.
+    Star,
+}
+
+impl Grouping {
+    /// All, as the list offers them.
+    pub const ALL: [Self; 6] = [Self::None, Self::Method, Self::Status, Self::Model, Self::Tags, Self::Star];
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => t!("compare-group-none"),
+            Self::Method => t!("compare-group-method"),
+            Self::Status => t!("compare-group-status"),
+            Self::Model => t!("compare-group-model"),
+            Self::Tags => t!("compare-group-tags"),
+            Self::Star => t!("compare-group-star"),
+        }
+    }
+}
+
+/// A row of the table of runs.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TableRow<'a> {
+    /// A group begins: its name, and how many runs it has.
+    Group(String, usize),
+    /// A run.
+    Run(&'a RunRow),
 }
 
 /// What a person does in the room.
@@ -122,6 +172,8 @@ pub enum CompareAct {
     Sort(Column),
     /// Text in the filter.
     Filter(String),
+    /// What the runs are put together by.
+    Group(Grouping),
     /// What stands under the table.
     Part(Part),
     /// Horizontal axis of the curves.
@@ -130,6 +182,10 @@ pub enum CompareAct {
     Zoom(Option<(f64, f64)>),
     /// Curves of validation, or of training.
     Validation(bool),
+    /// Curves of training are smoothed.
+    Smooth(bool),
+    /// A logarithmic axis of losses.
+    LogY(bool),
     /// The curves as a table.
     CurvesTable(bool),
     /// The trade-off as a table.
@@ -146,18 +202,34 @@ pub enum CompareAct {
     Kind(Option<RowKind>),
     /// Whose kinds are meant, by place among the runs.
     KindsOf(usize),
+    /// Which model the difference is taken from, by place among the models.
+    Against(usize),
+    /// Sorts the rows; once more turns the order round.
+    SortRows(RowSort),
+    /// Writes the rows as a table.
+    SaveRows,
     /// Prompt.
     Prompt(String),
     /// Whether it goes through the chat template.
     Chat(bool),
     /// Asks the base and the chosen runs.
     AskAll,
+    /// Asks one of them too, or not any more.
+    Answering(Who, bool),
+    /// Seed of all answers.
+    Seed(u64),
+    /// Temperature of all answers.
+    Temperature(f64),
     /// Names are hidden until a vote.
     Blind(bool),
     /// The answer at this place is the best; nothing when none is.
     Vote(Option<usize>),
     /// Forgets all votes.
     ForgetVotes,
+    /// Keeps runs in order.
+    Tidy(Housekeeping),
+    /// Whether the trash shall be emptied, which is asked once more.
+    Emptying(bool),
 }
 
 /// The room Compare.
@@ -171,6 +243,8 @@ pub struct Compare {
     pub descending: bool,
     /// Text in the filter.
     pub filter: String,
+    /// What the runs are put together by.
+    pub grouping: Grouping,
     /// What stands under the table.
     pub part: Part,
     /// Horizontal axis of the curves.
@@ -179,6 +253,10 @@ pub struct Compare {
     pub zoom: Option<(f64, f64)>,
     /// Curves of validation instead of training.
     pub validation: bool,
+    /// Curves of training are smoothed.
+    pub smooth: bool,
+    /// A logarithmic axis of losses.
+    pub log_y: bool,
     /// The curves as a table.
     pub curves_table: bool,
     /// The trade-off as a table.
@@ -189,6 +267,10 @@ pub struct Compare {
     pub judged: Judged,
     /// Playground.
     pub answers: Answers,
+    /// What runs take on the disk, as far as it was measured.
+    pub disk: BTreeMap<u64, DiskUse>,
+    /// Whether the trash shall really be emptied is being asked.
+    pub emptying: bool,
 }
 
 impl Default for Compare {
@@ -198,15 +280,20 @@ impl Default for Compare {
             sort: Column::Run,
             descending: true,
             filter: String::new(),
+            grouping: Grouping::default(),
             part: Part::default(),
             x: XAxis::default(),
             zoom: None,
             validation: true,
+            smooth: true,
+            log_y: false,
             curves_table: false,
             tradeoff_table: false,
             differences: true,
             judged: Judged::default(),
             answers: Answers::default(),
+            disk: BTreeMap::new(),
+            emptying: false,
         }
     }
 }
@@ -233,8 +320,15 @@ impl State {
     pub fn compare_table(&self) -> Vec<&RunRow> {
         let words: Vec<String> = self.compare.filter.to_lowercase().split_whitespace().map(str::to_owned).collect();
         let shown = |row: &&RunRow| {
+            // With hundreds of runs the words are made only for somebody who looks for some.
+            if words.is_empty() {
+                return true;
+            }
             let name = t!("common-run", run = row.run).to_lowercase();
-            let all = [name.as_str(), &row.method, crate::reader::words::status(&row.status)].join(" ").to_lowercase();
+            let labels = &row.labels;
+            let status = crate::reader::words::status(&row.status);
+            let all =
+                [name.as_str(), &row.method, status, &labels.name, &labels.tags.join(" ")].join(" ").to_lowercase();
             words.iter().all(|word| all.contains(word.as_str()))
         };
         let mut rows: Vec<&RunRow> = self.runs.runs.iter().filter(shown).collect();
@@ -246,6 +340,62 @@ impl State {
             unknown(a).cmp(&unknown(b)).then(order).then(b.run.cmp(&a.run))
         });
         rows
+    }
+
+    /// The table's rows from the top: runs in their order, under the head of their group where there are groups. Groups
+    /// stand in the order of their first run.
+    #[must_use]
+    pub fn compare_rows(&self) -> Vec<TableRow<'_>> {
+        let runs = self.compare_table();
+        if self.compare.grouping == Grouping::None {
+            return runs.into_iter().map(TableRow::Run).collect();
+        }
+        let mut groups: Vec<(String, Vec<&RunRow>)> = Vec::new();
+        for row in runs {
+            let name = self.group_of(row);
+            match groups.iter_mut().find(|(group, _)| *group == name) {
+                Some((_, members)) => members.push(row),
+                None => groups.push((name, vec![row])),
+            }
+        }
+        let rows = groups.into_iter().flat_map(|(name, members)| {
+            let head = TableRow::Group(name, members.len());
+            std::iter::once(head).chain(members.into_iter().map(TableRow::Run))
+        });
+        rows.collect()
+    }
+
+    fn group_of(&self, row: &RunRow) -> String {
+        match self.compare.grouping {
+            Grouping::None => String::new(),
+            Grouping::Method => self.method_title(&row.method).to_owned(),
+            Grouping::Status => crate::reader::words::status(&row.status).to_owned(),
+            Grouping::Tags if row.labels.tags.is_empty() => t!("compare-no-tags").to_owned(),
+            Grouping::Tags => row.labels.tags.join(", "),
+            Grouping::Star if row.labels.starred => t!("compare-starred").to_owned(),
+            Grouping::Star => t!("compare-not-starred").to_owned(),
+            Grouping::Model => crate::format::plain_name(self.run_setting(row.run, "model.path").unwrap_or_default()),
+        }
+    }
+
+    /// What a method is called.
+    #[must_use]
+    pub fn method_title<'a>(&'a self, id: &'a str) -> &'a str {
+        self.methods.iter().find(|card| card.id == id).map_or(id, |card| card.title.as_str())
+    }
+
+    /// Everyone who could answer a prompt: the base, and the chosen runs that left an adapter.
+    #[must_use]
+    pub fn could_answer(&self) -> Vec<Who> {
+        let runs = self.compared_adapters().into_iter().map(|row| Some(row.run));
+        std::iter::once(None).chain(runs).collect()
+    }
+
+    /// Those of them who are asked: as many as there is room for, without those that were left out.
+    #[must_use]
+    pub fn answering(&self) -> Vec<Who> {
+        let asked = |who: &Who| !self.compare.answers.left_out.contains(who);
+        self.could_answer().into_iter().filter(asked).take(MOST_ANSWERS).collect()
     }
 
     /// A setting of a run by its dotted key, as its project file says it.

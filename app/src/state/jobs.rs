@@ -1,5 +1,6 @@
 //! Requests to the engine that are not done, and how far they are.
 
+use super::step_ask::Side;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use temper_protocol::ExportFormat;
@@ -53,6 +54,17 @@ pub enum Ask {
     Judge,
     /// An answer in the playground, by its place.
     Answer(usize),
+    /// An answer of a run as of a step, or of its base.
+    Step {
+        /// Who answers.
+        side: Side,
+        /// The run.
+        run: u64,
+        /// The kept state that is asked.
+        kept: u64,
+    },
+    /// Runs are kept in order.
+    Tidy,
     /// The run database is repaired.
     Repair,
     /// Stopping another request.
@@ -73,7 +85,7 @@ impl Ask {
             Self::Example { .. } => Some(t!("notice-job-example").to_owned()),
             Self::Export(format) => Some(t!("notice-job-export", what = super::export::format_words(*format))),
             Self::Judge => Some(t!("notice-job-judge").to_owned()),
-            Self::Answer(_) => Some(t!("notice-job-answer").to_owned()),
+            Self::Answer(_) | Self::Step { .. } => Some(t!("notice-job-answer").to_owned()),
             Self::Verify(_) => Some(t!("notice-job-verify").to_owned()),
             Self::Drop(_) | Self::Path(_) => Some(t!("notice-job-look").to_owned()),
             _ => None,

@@ -11,6 +11,18 @@ pub const ROW_COUNTS: [usize; 4] = [50, 200, 1000, 0];
 /// Chosen at first.
 const USUAL_ROWS: usize = 200;
 
+/// What the rows are sorted by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RowSort {
+    /// Their place in the data.
+    #[default]
+    Place,
+    /// The loss of the model at this place among the models.
+    Loss(usize),
+    /// The difference of two losses.
+    Difference,
+}
+
 /// Verdict and rows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Judged {
@@ -32,6 +44,12 @@ pub struct Judged {
     pub kind: Option<RowKind>,
     /// Whose kinds are meant, by place in `kinds`.
     pub kinds_of: usize,
+    /// Whose loss is taken off for the difference, by place in `scores`; 0 is the base.
+    pub against: usize,
+    /// What the rows are sorted by.
+    pub sort: RowSort,
+    /// Largest first.
+    pub descending: bool,
     /// Why the last comparison failed.
     pub problem: Option<Problem>,
 }
@@ -48,6 +66,9 @@ impl Default for Judged {
             verdicts: Vec::new(),
             kind: None,
             kinds_of: 0,
+            against: 0,
+            sort: RowSort::Place,
+            descending: false,
             problem: None,
         }
     }
@@ -58,6 +79,12 @@ impl Judged {
     pub fn begin(&mut self, data: String) {
         let (typed, row_count) = (self.data.take(), self.row_count);
         *self = Self { data: typed, row_count, measured: Some(data), ..Self::default() };
+    }
+
+    /// Sorts the rows by something else, or the other way round. What is worst stands on top at first.
+    pub fn sort_by(&mut self, sort: RowSort) {
+        self.descending = if self.sort == sort { !self.descending } else { sort != RowSort::Place };
+        self.sort = sort;
     }
 
     /// Takes a part of the answer in.
@@ -97,11 +124,65 @@ impl Judged {
         self.kinds.get(self.kinds_of).map_or(0, |run| run.kinds.iter().filter(|of_row| **of_row == kind).count())
     }
 
-    /// Places of the rows that are shown.
+    /// Loss of a model on a row, nats a trained token; no number where it was not measured.
+    #[must_use]
+    pub fn loss(&self, model: usize, row: usize) -> f64 {
+        let sum = self.scores.get(model).and_then(|scores| scores.losses.get(row));
+        let tokens = self.rows.get(row).map_or(0, |row| row.tokens);
+        sum.map_or(f64::NAN, |sum| sum / tokens as f64)
+    }
+
+    /// Place among the models of the run whose kinds are meant.
+    #[must_use]
+    pub fn looked_at(&self) -> Option<usize> {
+        let model = &self.kinds.get(self.kinds_of)?.model;
+        self.scores.iter().position(|scores| scores.model == *model)
+    }
+
+    /// Loss of the run that is looked at less that of the other model, nats a trained token.
+    #[must_use]
+    pub fn difference(&self, row: usize) -> f64 {
+        self.looked_at().map_or(f64::NAN, |model| self.loss(model, row) - self.loss(self.against, row))
+    }
+
+    /// Places of the rows that are shown, in their order; what has no value stands last.
     #[must_use]
     pub fn shown(&self) -> Vec<usize> {
         let shown = |row: &usize| self.kind.is_none_or(|kind| self.kind_of(*row) == Some(kind));
-        (0..self.rows.len()).filter(shown).collect()
+        let mut rows: Vec<(f64, usize)> = (0..self.rows.len()).filter(shown).map(|row| (self.key(row), row)).collect();
+        rows.sort_by(|(a, first), (b, second)| {
+            let order = if self.descending { b.total_cmp(a) } else { a.total_cmp(b) };
+            a.is_nan().cmp(&b.is_nan()).then(order).then(first.cmp(second))
+        });
+        rows.into_iter().map(|(_, row)| row).collect()
+    }
+
+    fn key(&self, row: usize) -> f64 {
+        match self.sort {
+            RowSort::Place => row as f64,
+            RowSort::Loss(model) => self.loss(model, row),
+            RowSort::Difference => self.difference(row),
+        }
+    }
+
+    /// All rows with the losses of all models as comma-separated values.
+    #[must_use]
+    pub fn csv(&self) -> String {
+        let models: Vec<String> = self.scores.iter().map(|scores| format!("loss {}", scores.model)).collect();
+        let mut text = ["file", "line", "tokens"].join(",");
+        for model in &models {
+            text.push_str(&format!(",{}", crate::format::csv_cell(model)));
+        }
+        text.push_str(",text\n");
+        for (place, row) in self.rows.iter().enumerate() {
+            let file = crate::format::csv_cell(&row.file.display().to_string());
+            text.push_str(&format!("{file},{},{}", row.line, row.tokens));
+            for model in 0..models.len() {
+                text.push_str(&format!(",{}", self.loss(model, place)));
+            }
+            text.push_str(&format!(",{}\n", crate::format::csv_cell(&row.text)));
+        }
+        text
     }
 
     /// The verdict that matters most: over the two models with the lowest losses.
@@ -229,5 +310,24 @@ mod tests {
         assert_eq!((judged.count(RowKind::Never), judged.count(RowKind::Easy)), (1, 0));
         judged.kinds_of = 3;
         assert!(judged.shown().is_empty(), "a run without kinds has no row of one");
+    }
+
+    #[test]
+    fn rows_are_sorted_by_a_loss_and_by_a_difference() {
+        let mut judged = judged();
+        judged.sort = RowSort::Loss(1);
+        assert_eq!(judged.shown(), [1, 0], "1.0 and 2.0 nats");
+        judged.descending = true;
+        assert_eq!(judged.shown(), [0, 1]);
+        judged.sort = RowSort::Difference;
+        assert!((judged.difference(0) + 2.0).abs() < 1e-12 && (judged.difference(1) + 1.0).abs() < 1e-12);
+        assert_eq!(judged.shown(), [1, 0], "run 1 less base: the smallest gain first");
+        judged.against = 2;
+        assert!((judged.difference(0) - 1.0).abs() < 1e-12, "run 1 less run 2");
+        judged.sort = RowSort::Loss(9);
+        assert_eq!(judged.shown(), [0, 1], "no such model: in their order");
+        let csv = judged.csv();
+        assert_eq!(csv.lines().nth(1), Some("d.jsonl,1,10,4,2,1,"));
+        assert_eq!(csv.lines().next(), Some("file,line,tokens,loss base,loss run 1,loss run 2,text"));
     }
 }

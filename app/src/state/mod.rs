@@ -5,14 +5,17 @@
 
 pub mod answers;
 pub mod compare;
+pub mod compared;
 pub mod draft;
 pub mod drop;
 pub mod export;
 pub mod jobs;
 pub mod judged;
 pub mod lens;
+pub mod remembered;
 pub mod settings;
 pub mod setup;
+pub mod step_ask;
 pub mod watch;
 
 pub use draft::Draft;
@@ -119,6 +122,15 @@ pub enum Sheet {
         /// Why there is no dialog; empty when the person chose this.
         reason: String,
     },
+    /// How many steps a run shall have in all.
+    Longer {
+        /// The run.
+        run: u64,
+        /// Steps, as typed.
+        steps: String,
+    },
+    /// The runs that wait.
+    Queue,
     /// The window shall close while a run goes on.
     Closing {
         /// The person chose to stop and keep; the window closes when the run has ended.
@@ -271,7 +283,23 @@ impl State {
     /// The run that goes on, and whether an engine is at it.
     #[must_use]
     pub fn live_run(&self) -> Option<&RunRow> {
-        self.runs.runs.iter().find(|row| row.is_active() && self.is_held(row.run))
+        let held = |row: &&RunRow| row.is_active() && self.is_held(row.run);
+        let going = self.runs.runs.iter().find(|row| held(row) && !row.is_waiting());
+        going.or_else(|| self.waiting_rows().into_iter().find(held)).or_else(|| self.runs.runs.iter().find(held))
+    }
+
+    /// Runs that wait for their turn, the next one first.
+    #[must_use]
+    pub fn waiting_rows(&self) -> Vec<&RunRow> {
+        let row = |run: &u64| self.runs.runs.iter().find(|row| row.run == *run && row.is_waiting());
+        self.runs.waiting.iter().filter_map(row).collect()
+    }
+
+    /// Whether a run that is started now waits for its turn: our engine trains another one.
+    #[must_use]
+    pub fn can_queue(&self) -> bool {
+        let starting = self.jobs.find(|ask| *ask == Ask::Train { run: None }).is_some();
+        !starting && self.live_run().is_none_or(|row| self.jobs.trains(row.run))
     }
 
     /// Whether an engine is at work on `run`: ours, or one that holds the project.

@@ -1,5 +1,6 @@
 //! The room Watch: what is looked at, not what happened (that is in the store).
 
+use super::step_ask::StepAsk;
 use crate::reader::XAxis;
 use crate::reader::events::EventKind;
 use crate::reader::ranks::Measure;
@@ -64,6 +65,10 @@ pub struct Watch {
     pub wish: Option<Act>,
     /// Other runs whose loss is drawn behind that of the run.
     pub beside: BTreeSet<u64>,
+    /// Asking a step.
+    pub ask: StepAsk,
+    /// When the scrub line was moved last, seconds of the window's clock.
+    pub moved_secs: f64,
     /// Pixels that the plots are wide; 0 before one was drawn.
     pub plot_px: u32,
 }

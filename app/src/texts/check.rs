@@ -309,6 +309,7 @@ fn is_inner(literal: &Literal) -> bool {
     calls.iter().any(|call| before.ends_with(call.trim_end()))
         || before.trim_start().starts_with("#[")
         || before.contains("scrolled(ui")
+        || before.contains("rows_in_view(ui")
         || literal.after.trim_start().starts_with("=>")
 }
 

@@ -122,6 +122,8 @@ pub const DOTS_THREE: Icon = Icon::regular("\u{e1fe}");
 pub const CARET_DOWN: Icon = Icon::regular("\u{e136}");
 /// Caret up.
 pub const CARET_UP: Icon = Icon::regular("\u{e13c}");
+/// Caret left.
+pub const CARET_LEFT: Icon = Icon::regular("\u{e138}");
 /// Caret right.
 pub const CARET_RIGHT: Icon = Icon::regular("\u{e13a}");
 /// Arrow right.

@@ -5,12 +5,16 @@
 
 use crate::app::App;
 use crate::commands::UiCommand;
+use crate::files::Job;
 use crate::reader::CompareRequest;
-use crate::state::answers::{MOST_RUNS, Who};
+use crate::screen::Plot;
+use crate::state::answers::{HOTTEST, MOST_ANSWERS, Who};
 use crate::state::compare::{Column, CompareAct, MOST, Part};
+use crate::state::remembered::{self, Remembered};
 use crate::state::{Ask, Room, State};
+use temper_protocol::housekeeping::Housekeeping;
 use temper_protocol::project::Validation;
-use temper_protocol::{Code, Command, Event, GenerateLimits, ModelRef, Problem};
+use temper_protocol::{Code, Command, Event, ModelRef, Problem};
 
 /// The data that the chosen runs are compared on: as typed, else the project's validation file, its first kept set, or
 /// its training data.
@@ -55,7 +59,7 @@ pub fn ask_hindrance(state: &State) -> Option<&'static str> {
     if playground_prompt(state).trim().is_empty() {
         return Some(t!("compare-no-prompt"));
     }
-    engine_hindrance(state)
+    engine_hindrance(state).or_else(|| state.answering().is_empty().then(|| t!("compare-nobody")))
 }
 
 fn engine_hindrance(state: &State) -> Option<&'static str> {
@@ -71,12 +75,44 @@ impl App {
             return CompareRequest::default();
         }
         let runs = self.state.compared().iter().map(|row| row.run).collect();
-        CompareRequest { runs, x: self.state.compare.x }
+        let compare = &self.state.compare;
+        CompareRequest { runs, x: compare.x, raw: !compare.validation && !compare.smooth }
     }
 
     /// Carries out what concerns the room Compare; gives back what does not.
     pub(super) fn perform_compare(&mut self, command: UiCommand) -> Option<UiCommand> {
         let UiCommand::Compare(act) = command else { return Some(command) };
+        let before = Remembered::of(&self.state.compare);
+        self.do_compare(act);
+        self.keep_compare(&before);
+        None
+    }
+
+    /// Writes what is remembered with the project, when that has changed.
+    fn keep_compare(&mut self, before: &Remembered) {
+        let now = Remembered::of(&self.state.compare);
+        if let Some(folder) = self.state.draft.folder.as_ref().filter(|_| now != *before) {
+            self.services.files.send(Job::SaveCompare { path: folder.join(remembered::FILE_NAME), text: now.text() });
+        }
+    }
+
+    /// Shows a plot of the room Compare as a plot.
+    pub(super) fn show_plot(&mut self, plot: Plot) {
+        let compare = &mut self.state.compare;
+        match plot {
+            Plot::Compared => {
+                compare.part = Part::Curves;
+                compare.curves_table = false;
+            }
+            Plot::Tradeoff => {
+                compare.part = Part::Tradeoff;
+                compare.tradeoff_table = false;
+            }
+            Plot::Loss | Plot::Rates | Plot::Forgetting | Plot::Ranks => {}
+        }
+    }
+
+    fn do_compare(&mut self, act: CompareAct) {
         let compare = &mut self.state.compare;
         match act {
             CompareAct::Choose(run, on) => self.choose(run, on),
@@ -90,13 +126,29 @@ impl App {
                 }
             }
             CompareAct::Filter(text) => compare.filter = text,
-            CompareAct::Part(part) => compare.part = part,
+            CompareAct::Group(grouping) => compare.grouping = grouping,
+            CompareAct::Part(part) => {
+                compare.part = part;
+                compare.emptying = false;
+                // The palette reaches it from every room.
+                self.state.room = Room::Compare;
+                if part == Part::Order {
+                    self.tidy(Housekeeping::Disk {});
+                }
+            }
+            CompareAct::Tidy(order) => self.tidy(order),
+            CompareAct::Emptying(on) => compare.emptying = on,
             CompareAct::X(axis) => {
                 compare.x = axis;
                 compare.zoom = None;
             }
             CompareAct::Zoom(range) => compare.zoom = range,
             CompareAct::Validation(on) => compare.validation = on,
+            CompareAct::Smooth(on) => {
+                compare.smooth = on;
+                compare.validation = false;
+            }
+            CompareAct::LogY(on) => compare.log_y = on,
             CompareAct::CurvesTable(on) => compare.curves_table = on,
             CompareAct::TradeoffTable(on) => compare.tradeoff_table = on,
             CompareAct::Differences(on) => compare.differences = on,
@@ -104,6 +156,9 @@ impl App {
             CompareAct::RowCount(count) => compare.judged.row_count = count,
             CompareAct::Kind(kind) => compare.judged.kind = kind,
             CompareAct::KindsOf(place) => compare.judged.kinds_of = place,
+            CompareAct::Against(place) => compare.judged.against = place,
+            CompareAct::SortRows(sort) => compare.judged.sort_by(sort),
+            CompareAct::SaveRows => self.save_rows(),
             CompareAct::Prompt(text) => compare.answers.prompt = Some(text),
             CompareAct::Chat(on) => compare.answers.plain = !on,
             CompareAct::Blind(on) => compare.answers.blind = on,
@@ -111,8 +166,45 @@ impl App {
             CompareAct::ForgetVotes => compare.answers.votes.clear(),
             CompareAct::Judge => self.judge(),
             CompareAct::AskAll => self.ask_all(),
+            CompareAct::Answering(who, on) => self.answering(who, on),
+            CompareAct::Seed(seed) => compare.answers.sampling.seed = seed,
+            CompareAct::Temperature(of) if of.is_finite() => {
+                compare.answers.sampling.temperature = of.clamp(0.0, HOTTEST);
+            }
+            CompareAct::Temperature(_) => {}
         }
-        None
+    }
+
+    fn tidy(&mut self, order: Housekeeping) {
+        let compare = &mut self.state.compare;
+        compare.emptying = false;
+        if matches!(order, Housekeeping::Disk {}) {
+            compare.disk.clear();
+        }
+        if let Some(project) = self.state.draft.folder.clone() {
+            self.ask(Command::Housekeep { project, order }, Ask::Tidy);
+        }
+    }
+
+    fn save_rows(&mut self) {
+        let judged = &self.state.compare.judged;
+        if let Some(folder) = self.state.draft.folder.as_ref().filter(|_| !judged.rows.is_empty()) {
+            let path = folder.join("compared-rows.csv");
+            self.services.files.send(Job::WriteText { path, text: judged.csv() });
+        }
+    }
+
+    /// Asks somebody too, or not any more. There is room for five.
+    fn answering(&mut self, who: Who, on: bool) {
+        let asked = self.state.answering();
+        let left_out = &mut self.state.compare.answers.left_out;
+        if !on {
+            left_out.insert(who);
+        } else if asked.len() >= MOST_ANSWERS {
+            self.notice(t!("compare-most-answers", most = MOST_ANSWERS));
+        } else {
+            left_out.remove(&who);
+        }
     }
 
     fn choose(&mut self, run: u64, on: bool) {
@@ -158,8 +250,7 @@ impl App {
         }
         let Ok(base) = self.state.compared_base() else { return };
         let prompt = playground_prompt(&self.state);
-        let runs = self.state.compared_adapters().into_iter().take(MOST_RUNS).map(|row| Some(row.run));
-        let who: Vec<Who> = std::iter::once(None).chain(runs).collect();
+        let who = self.state.answering();
         self.state.compare.answers.begin(prompt, base, who);
         self.state.compare.part = Part::Ask;
         self.state.room = Room::Compare;
@@ -183,7 +274,7 @@ impl App {
             },
             prompt: answers.asked.clone(),
             chat: !answers.plain,
-            limits: GenerateLimits::default(),
+            limits: answers.sampling.limits(),
         };
         let sent = self.ask(command, Ask::Answer(index)).is_some();
         self.state.compare.answers.working = sent.then_some(index);
@@ -197,6 +288,17 @@ impl App {
                 self.state.compare.answers.take(*index, text, tokens, stop_reason, tokens_per_sec);
             }
             (Ask::Answer(index), Event::Done {}) => self.ask_next(index + 1),
+            (Ask::Tidy, Event::Disk(disk)) => {
+                if disk.freed_bytes > 0 {
+                    self.notice(t!("compare-freed", size = crate::format::bytes(disk.freed_bytes)));
+                }
+                if disk.bytes > 0 {
+                    self.state.compare.disk.insert(disk.run, disk);
+                } else {
+                    self.state.compare.disk.remove(&disk.run);
+                }
+            }
+            (Ask::Tidy, Event::Done {}) => self.services.runs.nudge(),
             _ => {}
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::app::App;
 use crate::commands::UiCommand;
-use crate::files::Done;
+use crate::files::{Done, Job};
 use crate::state::setup::{Answer, Card, Setup};
 use crate::state::{Ask, Draft, Room};
 use egui::Context;
@@ -64,6 +64,11 @@ impl App {
             }
             Done::ProjectPlace { folder } => self.ask_place(&folder),
             Done::Written { path } => self.notice(t!("notice-written", path = path.display().to_string())),
+            Done::Compare { folder, remembered } => {
+                if self.state.draft.folder.as_ref() == Some(&folder) {
+                    remembered.restore(&mut self.state.compare);
+                }
+            }
             Done::Failed(problem) => self.state.engine.problem = Some(problem),
             Done::Exists { path, exists } => {
                 if exists {
@@ -85,6 +90,7 @@ impl App {
             self.state.watch = crate::state::watch::Watch::default();
             self.state.compare = crate::state::compare::Compare::default();
             self.state.export = crate::state::export::Export::default();
+            self.services.files.send(Job::LoadCompare(folder.clone()));
         }
         self.asked.preview.clear();
         self.asked.preflight.clear();

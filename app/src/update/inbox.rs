@@ -33,7 +33,9 @@ impl App {
         let last = event.is_last() || matches!(event, Event::Finished { .. });
         if let Event::Error(problem) = event {
             self.state.jobs.remove(req);
-            if matches!(ask, Ask::Judge | Ask::Answer(_)) {
+            if let Ask::Step { side, run, kept } = ask {
+                self.step_failed((side, run, kept), problem);
+            } else if matches!(ask, Ask::Judge | Ask::Answer(_)) {
                 self.compare_failed(&ask, problem);
             } else if problem.code != Code::Cancelled {
                 self.take_problem(&ask, problem);
@@ -111,7 +113,8 @@ impl App {
                 self.perform(ctx, UiCommand::OpenProject(path));
             }
             (Ask::Export(_) | Ask::Verify(_), event) => self.take_export_event(req, ask, event),
-            (Ask::Judge | Ask::Answer(_), event) => self.take_compare_event(ask, event),
+            (Ask::Judge | Ask::Answer(_) | Ask::Tidy, event) => self.take_compare_event(ask, event),
+            (Ask::Step { side, run, kept }, event) => self.take_step_event((*side, *run, *kept), event),
             _ => {}
         }
     }
@@ -133,28 +136,40 @@ impl App {
     /// What a run says that cannot wait for the store: that it exists, and that it ended.
     fn take_run_event(&mut self, ctx: &Context, req: u64, event: &Event) {
         let run = match event {
-            Event::Queued { run } | Event::Preparing { run, .. } | Event::Started { run, .. } => Some(*run),
-            Event::Paused { run, .. } | Event::Resumed { run, .. } => {
-                self.state.watch.wish = None;
-                Some(*run)
-            }
-            Event::Finished { run, .. } => {
+            Event::Queued { run }
+            | Event::Preparing { run, .. }
+            | Event::Started { run, .. }
+            | Event::Paused { run, .. }
+            | Event::Resumed { run, .. }
+            | Event::Finished { run, .. } => Some(*run),
+            _ => None,
+        };
+        // Another run that goes on, when this one only waits or was taken out.
+        let ahead = self.state.live_run().map(|row| row.run).filter(|ahead| Some(*ahead) != run);
+        match event {
+            Event::Paused { .. } | Event::Resumed { .. } => self.state.watch.wish = None,
+            Event::Finished { .. } if ahead.is_none() => {
                 self.state.watch.wish = None;
                 if self.state.sheet == Some(Sheet::Closing { waiting: true }) {
                     self.close_allowed = true;
                     ctx.send_viewport_cmd(egui::ViewportCommand::Close);
                 }
-                Some(*run)
             }
-            _ => None,
-        };
+            _ => {}
+        }
+        let waits = matches!(event, Event::Queued { .. });
         if let Some(run) = run
             && let Some(running) = self.state.jobs.get_mut(req)
         {
             if running.ask != (Ask::Train { run: Some(run) }) {
                 running.ask = Ask::Train { run: Some(run) };
-                self.state.watch.run = Some(run);
+                match ahead.filter(|_| waits) {
+                    // What is looked at stays.
+                    Some(ahead) => self.notice(t!("notice-waits", run = run, ahead = ahead)),
+                    None => self.state.watch.run = Some(run),
+                }
             }
+            let Some(running) = self.state.jobs.get_mut(req) else { return };
             if let Event::Preparing { stage, done, total, unit, .. } = event {
                 (running.done, running.total) = (*done, *total);
                 stage.clone_into(&mut running.stage);
@@ -229,9 +244,9 @@ impl App {
     fn take_problem(&mut self, ask: &Ask, problem: Problem) {
         match ask {
             Ask::Hover => self.state.drop.complete = true,
-            // Those of the room Compare were told to it.
+            // Those of the room Compare and of a step were told to them.
             // What keeps a first look from the rows keeps the reading of all rows from them, too, which says so.
-            Ask::Starter | Ask::Cancel | Ask::Judge | Ask::Answer(_) | Ask::Peek(_) => {}
+            Ask::Starter | Ask::Cancel | Ask::Judge | Ask::Answer(_) | Ask::Step { .. } | Ask::Peek(_) => {}
             Ask::Index | Ask::Rows(_) | Ask::WholeRow(_) | Ask::Clean => self.state.lens.problem = Some(problem),
             Ask::Drop(_) => {
                 self.state.setup.problems.insert(card_of(&problem), problem);
@@ -262,7 +277,7 @@ impl App {
                 self.state.export.working = None;
                 self.state.export.problem = Some(problem);
             }
-            Ask::Methods | Ask::Doctor | Ask::Control | Ask::Repair | Ask::Example { .. } => {
+            Ask::Methods | Ask::Doctor | Ask::Control | Ask::Repair | Ask::Tidy | Ask::Example { .. } => {
                 self.state.engine.problem = Some(problem);
             }
         }
@@ -273,12 +288,17 @@ impl App {
         self.services.client = None;
         self.collected.clear();
         let waiting_to_close = self.state.sheet == Some(Sheet::Closing { waiting: true });
+        // Of several runs it was at work on one; the others waited.
+        let going = self.state.live_run().map(|row| row.run);
         for running in self.state.jobs.take_all() {
             match running.ask {
-                Ask::Train { run: Some(run) } => self.state.engine.lost_run = Some(run),
+                Ask::Train { run: Some(run) } if going.is_none_or(|going| going == run) => {
+                    self.state.engine.lost_run = Some(run);
+                }
                 Ask::Train { run: None } => self.state.room = Room::Setup,
                 Ask::Export(_) => self.state.export.working = None,
                 Ask::Answer(_) => self.state.compare.answers.working = None,
+                Ask::Step { .. } => self.state.watch.ask.working = None,
                 // Asked again at once, it would perhaps break the next engine as well.
                 ask @ (Ask::Preview(_)
                 | Ask::Preflight(_)

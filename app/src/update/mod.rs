@@ -6,16 +6,23 @@
 
 mod compare;
 mod disk;
+mod ended;
 mod inbox;
 mod keys;
 mod lens;
+mod longer;
 mod project;
+mod queue;
 mod run;
+mod step_ask;
 mod tables;
 mod write;
 
 pub use compare::{ask_hindrance, compare_data, judge_hindrance, playground_prompt};
+pub use longer::{branch_hindrance, longer_hindrance, longer_steps};
 pub use run::export_run;
+pub use step_ask::{step_hindrance, to_kept_state};
+pub(crate) use tables::folder as plot_folder;
 pub use write::{command_line, export_out, target_hindrance};
 
 use crate::app::App;
@@ -201,6 +208,8 @@ impl App {
         if let Some(command) = self.perform_project(command)
             && let Some(command) = self.perform_view(ctx, command)
             && let Some(command) = self.perform_run(ctx, command)
+            && let Some(command) = self.perform_longer(command)
+            && let Some(command) = self.perform_queue(command)
             && let Some(command) = self.perform_compare(command)
             && let Some(command) = self.perform_lens(command)
             && let Some(command) = self.perform_keys(command)
@@ -247,7 +256,9 @@ impl App {
             self.services.files.send(Job::WritePicture(taken));
         }
         if let Some(snapshot) = self.services.runs.latest() {
+            let before = self.state.live_run().map(|row| row.run);
             self.take_snapshot(snapshot);
+            self.tell_ended(ctx, before);
         }
         match self.services.picker.poll() {
             Some(Picked::Paths(paths)) if !paths.is_empty() => self.drop_paths(paths),
@@ -261,6 +272,7 @@ impl App {
         self.ask_for_cards(ctx);
         self.ask_for_rows();
         self.start_wanted_run();
+        self.follow_scrub(ctx);
         self.look();
         let now = self.state.now_secs;
         if let Some(notice) = &self.state.notice {

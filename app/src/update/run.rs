@@ -4,6 +4,7 @@ use crate::app::App;
 use crate::commands::UiCommand;
 use crate::files::Job;
 use crate::reader::RunsSnapshot;
+use crate::screen::Plot;
 use crate::state::settings::{Recent, RecentResult};
 use crate::state::watch::Watch;
 use crate::state::{Ask, Room, Sheet, State};
@@ -27,14 +28,20 @@ pub fn export_run(state: &State) -> Option<&RunRow> {
 /// What stays when another run is looked at: how it is looked at, not where.
 fn kept(watch: &mut Watch) -> Watch {
     let beside = std::mem::take(&mut watch.beside);
-    Watch { x: watch.x, tab: watch.tab, beside, plot_px: watch.plot_px, ..Watch::default() }
+    let ask = watch.ask.for_another_run();
+    Watch { x: watch.x, tab: watch.tab, beside, ask, plot_px: watch.plot_px, ..Watch::default() }
 }
 
 impl App {
     /// Carries out what concerns the view of a run; gives back what does not.
     pub(super) fn perform_view(&mut self, ctx: &Context, command: UiCommand) -> Option<UiCommand> {
+        if matches!(command, UiCommand::Watch(_)) {
+            self.stop_step_answer();
+        }
+        let now = self.state.now_secs;
         let watch = &mut self.state.watch;
         match command {
+            UiCommand::StepAsk(act) => self.step_act(act),
             UiCommand::Watch(run) => {
                 *watch = Watch { run: Some(run), log_y: watch.log_y, ..kept(watch) };
                 self.state.room = Room::Watch;
@@ -46,7 +53,7 @@ impl App {
             UiCommand::LogY(log) => watch.log_y = log,
             UiCommand::AsTable(table) => watch.as_table = table,
             UiCommand::Zoomed(steps) => watch.steps = steps,
-            UiCommand::Scrub(step) => watch.scrub = step,
+            UiCommand::Scrub(step) => (watch.scrub, watch.moved_secs) = (step, now),
             UiCommand::RankMeasure(measure) => watch.measure = measure,
             UiCommand::Site(site) => watch.site = site,
             UiCommand::Prompt(prompt) => watch.prompt = prompt,
@@ -71,9 +78,17 @@ impl App {
                 }
             }
             UiCommand::SaveTable(plot) => {
-                if let (Some(text), Some(row)) = (super::tables::csv(&self.state, plot), self.state.watched()) {
-                    let path = row.folder.join(format!("{}.csv", plot.stem()));
+                let text = super::tables::csv(&self.state, plot);
+                if let (Some(text), Some(folder)) = (text, super::tables::folder(&self.state, plot)) {
+                    let path = folder.join(format!("{}.csv", plot.stem()));
                     self.services.files.send(Job::WriteText { path, text });
+                }
+            }
+            UiCommand::CopyTable(plot) => {
+                if let Some(text) = super::tables::csv(&self.state, plot) {
+                    ctx.copy_text(text);
+                    let what = if plot == Plot::Tradeoff { t!("compare-tradeoff") } else { t!("compare-curves") };
+                    self.notice(t!("notice-copied", what = what));
                 }
             }
             UiCommand::SavePicture(plot, format) => {
@@ -81,7 +96,8 @@ impl App {
                     watch.tab = tab;
                 }
                 // The palette reaches it from every room; the plot must be drawn to be taken.
-                self.state.room = Room::Watch;
+                self.state.room = plot.room();
+                self.show_plot(plot);
                 self.state.sheet = None;
                 self.pictures.want(plot, format);
             }
@@ -121,6 +137,8 @@ impl App {
                 ctx.send_viewport_cmd(egui::ViewportCommand::Close);
             }
             UiCommand::CloseStop => {
+                // Who stops and goes does not want the next one to begin.
+                self.withdraw_waiting();
                 self.steer(Act::Stop);
                 self.state.sheet = Some(Sheet::Closing { waiting: true });
             }
@@ -157,7 +175,7 @@ impl App {
         }
         let Some(project) = draft.folder.clone() else { return };
         self.state.setup.train_wanted = false;
-        if !draft.has_both() || self.state.is_training() {
+        if !draft.has_both() || (self.state.is_training() && !self.state.can_queue()) {
             return;
         }
         // A measurement would only compete with the run for memory.
@@ -168,9 +186,20 @@ impl App {
     }
 
     fn train(&mut self, command: Command) {
+        if self.state.is_training() {
+            // It waits for its turn; what is looked at stays.
+            self.ask(command, Ask::Train { run: None });
+            self.services.runs.nudge();
+            return;
+        }
+        self.train_as(command, Ask::Train { run: None });
+    }
+
+    /// Trains; the number of the run may be known.
+    pub(super) fn train_as(&mut self, command: Command, ask: Ask) {
         self.state.engine.problem = None;
         self.state.engine.lost_run = None;
-        if self.ask(command, Ask::Train { run: None }).is_some() {
+        if self.ask(command, ask).is_some() {
             self.state.watch = kept(&mut self.state.watch);
             self.state.room = Room::Watch;
             self.services.runs.nudge();
@@ -193,13 +222,19 @@ impl App {
     /// Steers the live run: our own engine by request, another one through the store.
     fn steer(&mut self, act: Act) {
         let Some(run) = self.state.live_run().map(|row| row.run) else { return };
+        self.steer_run(run, act);
+        self.state.watch.wish = Some(act);
+        self.services.runs.nudge();
+    }
+
+    /// Tells a run something: through our engine, or through the store when another one has it.
+    pub(super) fn steer_run(&mut self, run: u64, act: Act) {
         let command = Command::Control { run, act };
         if self.state.jobs.trains(run) {
             self.ask(command, Ask::Control);
         } else {
             self.services.runs.steer(command);
         }
-        self.state.watch.wish = Some(act);
         self.services.runs.nudge();
     }
 

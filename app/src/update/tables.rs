@@ -1,8 +1,12 @@
-//! The plots of a run as comma-separated values.
+//! The plots of a run, and those of several, as comma-separated values.
 
+use crate::format::csv_cell;
+use crate::reader::XAxis;
 use crate::reader::snapshot::value_at;
 use crate::screen::Plot;
-use crate::state::State;
+use crate::state::compared::{self, Place};
+use crate::state::{Room, State};
+use std::path::PathBuf;
 
 /// The series of `plot`; nothing when there is no run or nothing was measured.
 pub(super) fn csv(state: &State, plot: Plot) -> Option<String> {
@@ -10,12 +14,55 @@ pub(super) fn csv(state: &State, plot: Plot) -> Option<String> {
         Plot::Loss | Plot::Rates => curves_csv(state),
         Plot::Forgetting => forgetting_csv(state),
         Plot::Ranks => ranks_csv(state),
+        Plot::Compared => compared_csv(state),
+        Plot::Tradeoff => tradeoff_csv(state),
     }
 }
 
-/// A cell; names with a comma or a quote are quoted.
-fn quoted(text: &str) -> String {
-    if text.contains([',', '"', '\n']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
+/// Where files about `plot` go: to the run that is looked at, or to the project.
+pub(crate) fn folder(state: &State, plot: Plot) -> Option<PathBuf> {
+    match plot.room() {
+        Room::Compare => state.draft.folder.clone(),
+        _ => state.watched().map(|row| row.folder.clone()),
+    }
+}
+
+/// The curves of the chosen runs, a line for each point.
+fn compared_csv(state: &State) -> Option<String> {
+    let lines = compared::lines(state);
+    if lines.is_empty() {
+        return None;
+    }
+    let place = match state.compare.x {
+        XAxis::Step => "step",
+        XAxis::Tokens => "tokens",
+        XAxis::Time => "secs",
+    };
+    let loss = if state.compare.validation { "validation_loss" } else { "train_loss" };
+    let mut text = format!("run,{place},{loss}\n");
+    for (run, points) in lines {
+        for point in points {
+            text.push_str(&format!("{run},{},{}\n", point.x, point.y));
+        }
+    }
+    Some(text)
+}
+
+/// Loss, forgetting and size of every run of the table that has them.
+fn tradeoff_csv(state: &State) -> Option<String> {
+    let places = compared::places(state);
+    if places.is_empty() {
+        return None;
+    }
+    let front = compared::front(&places);
+    let mut text = String::from("run,best_loss,forgetting,adapter_mib,budget,unbeaten\n");
+    for place in &places {
+        let unbeaten = front.iter().any(|other| other.run == place.run);
+        let Place { run, forgetting, loss, mib } = place;
+        let budget = compared::budget_of(state, *run);
+        text.push_str(&format!("{run},{loss},{forgetting},{mib},{budget},{unbeaten}\n"));
+    }
+    Some(text)
 }
 
 fn forgetting_csv(state: &State) -> Option<String> {
@@ -27,7 +74,7 @@ fn forgetting_csv(state: &State) -> Option<String> {
         for point in &set.delta {
             let step = view.map.step(point.x).round();
             let (kl, flips) = (value_at(&set.kl, point.x), value_at(&set.flips, point.x));
-            text.push_str(&format!("{},{step},{},{},{}\n", quoted(&set.name), point.y, cell(kl), cell(flips)));
+            text.push_str(&format!("{},{step},{},{},{}\n", csv_cell(&set.name), point.y, cell(kl), cell(flips)));
         }
     }
     Some(text)
@@ -40,7 +87,7 @@ fn ranks_csv(state: &State) -> Option<String> {
     }
     let mut text = String::from("site,step,rank,effective_rank,change_share\n");
     for row in rank.rows().chain(&rank.others) {
-        let site = quoted(&row.site);
+        let site = csv_cell(&row.site);
         text.push_str(&format!("{site},{},{},{},{}\n", row.step, row.rank, row.effective_rank, row.energy));
     }
     Some(text)

@@ -9,9 +9,10 @@ use temper::commands::UiCommand;
 use temper::reader::snapshot::RunsSnapshot;
 use temper::reader::{ComparedRun, compared};
 use temper::state::Room;
-use temper::state::compare::{Column, CompareAct, Part};
+use temper::state::compare::{Column, CompareAct, Grouping, Part};
 use temper::testing::Stage;
 use temper_protocol::comparison::{ComparedRow, Comparison, Interval, RowKind, RowKinds, RowScores, Verdict};
+use temper_protocol::housekeeping::{DiskUse, Housekeeping};
 use temper_protocol::{Command, Event, project_file};
 use temper_store::RunRow;
 
@@ -66,9 +67,11 @@ pub(crate) fn six_runs(folder: &Path) -> RunsSnapshot {
         train: curve(kind.4 - 0.05, 1200),
         validation: curve(kind.4, kind.5),
     });
+    let settings = runs.iter().map(|row| (row.run, Arc::new(compared::flatten(&row.settings_toml)))).collect();
     RunsSnapshot {
         compared: curves.collect(),
-        settings: runs.iter().map(|row| (row.run, Arc::new(compared::flatten(&row.settings_toml)))).collect(),
+        differing: compared::differing(&settings),
+        settings,
         runs,
         ..kit::snapshot(folder, kit::view(7, "finished", 1200), false)
     }
@@ -219,6 +222,61 @@ pub(crate) fn compare_rows(window: &mut Window, stage: &Stage) {
     window.run();
 }
 
+/// Curves that are zoomed, and a comparison on rows.
+pub(crate) fn everything(window: &mut Window, stage: &Stage, folder: &Path) {
+    stage.engine.reply_with(answer_but_not_compared);
+    stage.runs.publish(six_runs(folder));
+    window.run();
+    compare_act(window, CompareAct::Judge);
+    stage.engine.say(is_comparison, comparison());
+    compare_act(window, CompareAct::Zoom(Some((100.0, 900.0))));
+    window.run();
+}
+
+/// A project with so many runs that most of them are out of view.
+pub(crate) fn many_runs(window: &mut Window, stage: &Stage) {
+    let folder = kit::open(window, stage);
+    let mut snapshot = six_runs(&folder);
+    let rows = (1..=200).rev().map(|run| {
+        let kind = RUNS[run as usize % RUNS.len()];
+        let spread = 0.001 * run as f64;
+        run_row(&(run, kind.1, kind.2, kind.3, kind.4 + spread, kind.5, kind.6 - 0.1 * spread, kind.7, kind.8))
+    });
+    snapshot.runs = rows.collect();
+    snapshot.settings =
+        snapshot.runs.iter().map(|row| (row.run, Arc::new(compared::flatten(&row.settings_toml)))).collect();
+    stage.runs.publish(snapshot);
+    window.run();
+    kit::send(window, UiCommand::Go(Room::Compare));
+    compare_act(window, CompareAct::Group(Grouping::Method));
+}
+
+/// What is said about three runs, one more in the trash, and what they take on the disk.
+pub(crate) fn compare_order(window: &mut Window, stage: &Stage) {
+    stage.engine.reply_with(answer_order);
+    let folder = compared(window, stage);
+    let mut snapshot = six_runs(&folder);
+    let mut put_aside = snapshot.runs.remove(5);
+    put_aside.labels.trashed_millis = 1;
+    snapshot.trashed = vec![put_aside];
+    let labels = &mut snapshot.runs[0].labels;
+    (labels.name, labels.starred) = ("warm and short answers".to_owned(), true);
+    labels.tags = vec!["tone".to_owned(), "release".to_owned()];
+    snapshot.runs[2].labels.note = "forgets arithmetic".to_owned();
+    stage.runs.publish(snapshot);
+    window.run();
+    compare_act(window, CompareAct::Part(Part::Order));
+    window.run();
+}
+
+/// As [`kit::answer`], and what runs take on the disk.
+pub(crate) fn answer_order(command: &Command) -> Vec<Event> {
+    let Command::Housekeep { order: Housekeeping::Disk {}, .. } = command else { return kit::answer(command) };
+    let disk =
+        |run: u64| DiskUse { run, bytes: run << 23, checkpoints: run - 1, checkpoint_bytes: run << 22, freed_bytes: 0 };
+    (2..=7).map(|run| Event::Disk(disk(run))).chain([Event::Done {}]).collect()
+}
+
 pub(crate) fn playground_empty(window: &mut Window, stage: &Stage) {
     compared(window, stage);
     compare_act(window, CompareAct::Part(Part::Ask));
@@ -227,6 +285,17 @@ pub(crate) fn playground_empty(window: &mut Window, stage: &Stage) {
 pub(crate) fn playground(window: &mut Window, stage: &Stage) {
     stage.engine.reply_with(answer_prompts);
     compared(window, stage);
+    compare_act(window, CompareAct::AskAll);
+    window.run_steps(8);
+}
+
+/// Five runs are chosen: with the base one more than there is room for.
+pub(crate) fn playground_five(window: &mut Window, stage: &Stage) {
+    stage.engine.reply_with(answer_prompts);
+    compared(window, stage);
+    compare_act(window, CompareAct::Choose(6, true));
+    compare_act(window, CompareAct::Choose(2, true));
+    compare_act(window, CompareAct::Temperature(0.7));
     compare_act(window, CompareAct::AskAll);
     window.run_steps(8);
 }

@@ -1,11 +1,13 @@
 //! Everything by keyboard: the palette reaches every command, shortcuts work, Tab reaches every control.
 
-use crate::{kit, scenes};
+use crate::step_scenes::with_waiting;
+use crate::{compared, kit, scenes};
 use egui::{Key, Modifiers};
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 use std::collections::BTreeSet;
 use temper::commands::{Id, TABLE, UiCommand};
 use temper::state::settings::ThemeChoice;
+use temper::state::step_ask::StepAct;
 use temper::state::{Room, Sheet};
 
 #[test]
@@ -18,7 +20,7 @@ fn the_palette_finds_and_runs_every_command_by_its_name() {
         let status = match entry.id {
             Id::Resume => "paused",
             Id::Continue => "stopped",
-            _ if live => "running",
+            _ if live || entry.id == Id::Queue => "running",
             _ => "finished",
         };
         stage.runs.publish(kit::snapshot(&folder, kit::view(7, status, 412), live));
@@ -29,6 +31,14 @@ fn the_palette_finds_and_runs_every_command_by_its_name() {
         kit::send(&mut window, UiCommand::Scrub(Some(100)));
         kit::send(&mut window, UiCommand::Zoomed(Some((10, 200))));
         kit::send(&mut window, UiCommand::Beside(6, true));
+        kit::send(&mut window, UiCommand::StepAsk(StepAct::Open(entry.id == Id::StepAskClose)));
+        if entry.id == Id::Queue {
+            stage.runs.publish(with_waiting(&folder, &[8]));
+            window.run();
+        }
+        if in_compare(entry.id) {
+            compared::everything(&mut window, &stage, &folder);
+        }
         if entry.id == Id::Repair {
             stage.runs.publish(scenes::unreadable(&folder));
             window.run();
@@ -48,6 +58,11 @@ fn the_palette_finds_and_runs_every_command_by_its_name() {
         let closed = !matches!(window.state().state.sheet, Some(Sheet::Palette { .. }));
         assert!(closed, "{} was run from the palette", entry.name.get());
     }
+}
+
+/// Whether a command needs curves, a zoom or rows in Compare.
+fn in_compare(id: Id) -> bool {
+    matches!(id, Id::SaveRows | Id::CopyCompared | Id::SaveCompared | Id::ResetCompared)
 }
 
 /// An edit of the project.

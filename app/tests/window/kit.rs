@@ -465,6 +465,7 @@ pub(crate) fn view(run: u64, status: &str, steps: u64) -> RunView {
             path: PathBuf::from(format!("runs/0007/checkpoints/{step}")),
         })
         .collect();
+    view.kept_states = every(25).collect();
     view.kept = kept(steps);
     view.kept_step = Some(steps / 50 * 50);
     view.phases =
@@ -572,9 +573,7 @@ fn events(steps: u64) -> Vec<EventLine> {
 /// A snapshot with this run in front.
 pub(crate) fn snapshot(folder: &std::path::Path, view: RunView, held: bool) -> RunsSnapshot {
     let mut runs = vec![view.row.clone()];
-    for earlier in (1..view.row.run).rev().take(2) {
-        runs.push(row(earlier, "finished", 1200));
-    }
+    runs.extend((1..view.row.run).rev().take(2).map(|earlier| row(earlier, "finished", 1200)));
     RunsSnapshot {
         project: Some(folder.to_path_buf()),
         runs,

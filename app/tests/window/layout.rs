@@ -40,7 +40,22 @@ fn words(shapes: &[ClippedShape]) -> Vec<Words> {
 
 /// A sheet or a list lies over the room on purpose.
 fn has_sheet(name: &str) -> bool {
-    ["palette", "help", "help_keys", "token_lens", "lens_looking", "place", "path_entry", "closing", "command", "project_file", "choosing_others"].contains(&name)
+    [
+        "palette",
+        "help",
+        "help_keys",
+        "token_lens",
+        "lens_looking",
+        "place",
+        "path_entry",
+        "longer",
+        "queue",
+        "closing",
+        "command",
+        "project_file",
+        "choosing_others",
+    ]
+    .contains(&name)
 }
 
 /// Letters of a private use area are icons; they may touch what they belong to.

@@ -1,11 +1,14 @@
 //! Every state of every room, as a person meets it: for pictures, and for tests over all of them.
 
 use crate::compared::{
-    compare_curves, compare_empty, compare_no_verdict, compare_rows, compare_settings, compare_tables, comparing,
-    playground, playground_blind, playground_empty,
+    compare_curves, compare_empty, compare_no_verdict, compare_order, compare_rows, compare_settings, compare_tables,
+    comparing, many_runs, playground, playground_blind, playground_empty, playground_five,
 };
 use crate::kit;
 use crate::rows::{help_keys, lens_looking, setup_estimated, token_lens};
+use crate::step_scenes::{
+    branched, longer, queue, step_answered, step_ask_busy, step_ask_empty, step_failed, step_loading, waiting,
+};
 use egui_kittest::Harness;
 use egui_plot::PlotPoint;
 use std::path::PathBuf;
@@ -59,6 +62,13 @@ scenes![
     early,
     stopped_early,
     scrubbed,
+    step_ask_empty,
+    step_ask_busy,
+    step_answered,
+    step_loading,
+    step_failed,
+    branched,
+    waiting,
     table,
     few_others,
     many_others,
@@ -75,8 +85,11 @@ scenes![
     compare_no_verdict,
     comparing,
     compare_rows,
+    compare_order,
+    many_runs,
     playground_empty,
     playground,
+    playground_five,
     playground_blind,
     export_empty,
     export_ready,
@@ -89,6 +102,8 @@ scenes![
     help,
     help_keys,
     place,
+    longer,
+    queue,
     path_entry,
     closing,
     command,
@@ -233,7 +248,7 @@ fn watch_empty(window: &mut Window, _stage: &Stage) {
     kit::send(window, UiCommand::Go(Room::Watch));
 }
 
-fn run(window: &mut Window, stage: &Stage, status: &str, steps: u64) -> PathBuf {
+pub(crate) fn run(window: &mut Window, stage: &Stage, status: &str, steps: u64) -> PathBuf {
     let folder = kit::open(window, stage);
     let held = matches!(status, "running" | "paused" | "preparing");
     stage.runs.publish(kit::snapshot(&folder, kit::view(7, status, steps), held));

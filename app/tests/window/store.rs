@@ -9,8 +9,9 @@ use std::time::Duration;
 use temper::reader::events::EventKind;
 use temper::reader::{CompareRequest, RunSource as _, RunsSnapshot, StoreReader, ViewRequest, XAxis};
 use temper::texts::Language;
+use temper_protocol::housekeeping::LabelChange;
 use temper_protocol::{Act, Command, Event, project_file};
-use temper_store::{NewRun, ProjectLock, Store};
+use temper_store::{NewRun, ProjectLock, RunRow, Store};
 
 /// The reader and its wake-ups.
 pub(crate) struct Watcher {
@@ -155,19 +156,47 @@ fn chosen_runs_come_with_their_curves_and_all_runs_with_their_settings() {
         train(&store, run, 1..=steps);
     }
     let mut watcher = Watcher::new();
-    let compare = CompareRequest { runs: vec![second, 99, first], x: XAxis::Tokens };
-    watcher.reader.look(ViewRequest { compare, ..request(folder.path()) });
+    let compare = CompareRequest { runs: vec![second, 99, first], x: XAxis::Tokens, raw: false };
+    watcher.reader.look(ViewRequest { compare: compare.clone(), ..request(folder.path()) });
     let snapshot = watcher.wait(|snapshot| !snapshot.compared.is_empty());
     let curves: Vec<_> = snapshot.compared.iter().map(|run| (run.run, run.train.len(), run.validation.len())).collect();
     assert_eq!(curves, [(second, 40, 1), (first, 20, 1)], "in the order of choosing, without what is not there");
     let last = snapshot.compared[0].train.last().expect("points");
     assert!((last.x - 12_000.0).abs() < 1e-6, "step 40 is at 12,000 tokens");
+    assert!(last.y > 2.6 + 1e-6, "smoothed, so behind a loss that falls");
+    watcher.reader.look(ViewRequest { compare: CompareRequest { raw: true, ..compare }, ..request(folder.path()) });
+    let measured = |snapshot: &RunsSnapshot| {
+        let last = snapshot.compared.first().and_then(|run| run.train.last());
+        last.is_some_and(|point| (point.y - 2.6).abs() < 1e-9)
+    };
+    let raw = watcher.wait(measured);
+    assert_eq!(raw.compared[0].train.len(), 40, "every measured loss of a short run");
     for run in [first, second] {
         assert!(snapshot.settings[&run].contains(&("method.id".to_owned(), "lora".to_owned())));
     }
     watcher.reader.look(request(folder.path()));
     let other = watcher.wait(|snapshot| snapshot.compared.is_empty());
     assert_eq!(other.settings.len(), 2, "settings stay, they cost nothing more");
+}
+
+#[test]
+fn labels_come_with_the_runs_and_what_lies_in_the_trash_stands_apart() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let store = Store::open(folder.path()).expect("a store");
+    let (first, second) = (new_run(&store), new_run(&store));
+    let name = Some("short answers".to_owned());
+    store.label(second, &LabelChange { name, ..LabelChange::default() }).expect("labelled");
+    store.trash(first).expect("put aside");
+    let mut watcher = Watcher::new();
+    watcher.reader.look(request(folder.path()));
+    let snapshot = watcher.wait(|snapshot| !snapshot.runs.is_empty());
+    let numbers = |rows: &[RunRow]| rows.iter().map(|row| row.run).collect::<Vec<_>>();
+    assert_eq!((numbers(&snapshot.runs), numbers(&snapshot.trashed)), (vec![second], vec![first]));
+    assert_eq!(snapshot.runs[0].labels.name, "short answers");
+    store.restore(first).expect("brought back");
+    watcher.reader.nudge();
+    let snapshot = watcher.wait(|snapshot| snapshot.trashed.is_empty());
+    assert_eq!(numbers(&snapshot.runs), [second, first]);
 }
 
 #[test]
@@ -197,4 +226,37 @@ fn a_damaged_store_is_a_problem_not_an_empty_project() {
     let snapshot = watcher.wait(|_| true);
     let problem = snapshot.problem.as_ref().expect("a problem");
     assert!(problem.r#where.contains("temper.db"), "{problem}");
+}
+
+#[test]
+fn the_order_of_runs_that_wait_and_the_steps_that_can_be_asked_are_read() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let lock = ProjectLock::acquire(folder.path()).expect("the project is free");
+    let store = Store::open(folder.path()).expect("a store");
+    let runs: Vec<u64> = (0..5).map(|_| new_run(&store)).collect();
+    assert_eq!(runs, [1, 2, 3, 4, 5]);
+    train(&store, 1, 1..=60);
+    let wait_in = |order: [u64; 3]| {
+        order.into_iter().for_each(|run| store.push_event(run, &Event::Queued { run }).expect("written"));
+        store.flush().expect("flushed");
+    };
+    wait_in([2, 4, 3]);
+    for name in ["snapshots/step-00000030.snapshot", "checkpoints/step-00000050/state.json", "snapshots/.unfinished-60"]
+    {
+        let path = folder.path().join("runs/0001").join(name);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("folder");
+        std::fs::write(path, "").expect("file");
+    }
+    let mut watcher = Watcher::new();
+    watcher.reader.look(ViewRequest { run: Some(1), ..request(folder.path()) });
+    let seen = watcher.wait(|snapshot| snapshot.view.is_some());
+    assert_eq!(seen.waiting, [2, 4, 3], "run 5 was never said to wait: it is about to begin");
+    assert_eq!(seen.view.as_ref().map(|view| view.kept_states.clone()), Some(vec![30, 50]));
+    wait_in([4, 2, 3]);
+    watcher.reader.nudge();
+    watcher.wait(|snapshot| snapshot.waiting == [4, 2, 3]);
+    drop(lock);
+    watcher.reader.nudge();
+    let left = watcher.wait(|snapshot| snapshot.holder.is_none());
+    assert!(left.waiting.is_empty(), "without an engine they wait for nothing");
 }

@@ -223,9 +223,13 @@ fn file_type(kind: StorageKind) -> Option<u32> {
         StorageKind::Q5K => 17,
         StorageKind::Q6K => 18,
         StorageKind::Bf16 => 32,
-        StorageKind::Q8K | StorageKind::Nf4 | StorageKind::Nf4Double | StorageKind::Int8 | StorageKind::Grouped(_) => {
-            return None;
-        }
+        StorageKind::Q8K
+        | StorageKind::Nf4
+        | StorageKind::Nf3
+        | StorageKind::Nf2
+        | StorageKind::Nf4Double
+        | StorageKind::Int8
+        | StorageKind::Grouped(_) => return None,
     })
 }
 

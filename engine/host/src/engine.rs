@@ -29,6 +29,7 @@ const LINES_AHEAD: usize = 64;
 /// A problem when the engine cannot start.
 pub fn engine_main() -> Result<(), Problem> {
     let host = Arc::new(Host::start(Box::new(crate::jobs::Program::new()?), Times::default())?);
+    host.keep_awake();
     let stopped = Arc::downgrade(&host);
     // The system asks programs to end before it shuts down: runs are stopped and kept.
     let handler = ctrlc::set_handler(move || {

@@ -11,10 +11,11 @@
 //!
 //! No thread waits for a listener; a panic in a job ends that job and nothing else.
 
+use crate::awake::Awake;
 use crate::job::{Job, JobContext, PlannedRun, RunAgain, RunPlace, Work, Workshop, cancelled, guarded};
 use crate::memory;
 use crate::outbox::{Outbox, Waker};
-use crate::projects::{Projects, Times};
+use crate::projects::{LiveRun, Projects, Times};
 use crate::queue::Queue;
 use crate::run::{Figures, RunItem};
 use parking_lot::Mutex;
@@ -57,6 +58,8 @@ struct Shared {
     /// Heavy work that waits or goes on.
     heavy_work: AtomicUsize,
     shutdown: AtomicBool,
+    /// Whether the machine is kept awake while a run goes on.
+    awake: AtomicBool,
     /// Whether the thread that waits for a shortage of memory is to end.
     closed: AtomicBool,
     times: Times,
@@ -100,6 +103,7 @@ impl Host {
             open: Mutex::new(BTreeMap::new()),
             heavy_work: AtomicUsize::new(0),
             shutdown: AtomicBool::new(false),
+            awake: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             times,
         });
@@ -112,7 +116,9 @@ impl Host {
         // Two: rows are shown while the places of the others are still being found.
         host.spawn("looks-1", ENGINE_STACK, Shared::do_looks)?;
         host.spawn("looks-2", ENGINE_STACK, Shared::do_looks)?;
-        host.spawn("store-writer", 2 << 20, |shared| shared.projects.write_until_closed(shared.times))?;
+        host.spawn("store-writer", 2 << 20, |shared| {
+            shared.projects.write_until_closed(shared.times, &|live, act| shared.after_steering(live, act));
+        })?;
         Ok(host)
     }
 
@@ -178,6 +184,11 @@ impl Host {
         self.shared.shutdown.store(true, Ordering::Release);
         self.shared.projects.steer_all(Act::Stop);
         self.shared.end_withdrawn();
+    }
+
+    /// Keeps the machine awake while runs go on, from the next one on.
+    pub fn keep_awake(&self) {
+        self.shared.awake.store(true, Ordering::Release);
     }
 
     /// How often things happen.
@@ -278,8 +289,8 @@ impl Shared {
         let req = request.req;
         match request.command {
             Command::Control { run, act } => {
-                let result = if self.projects.steer(run, act) { Ok(()) } else { Err(no_such_run(run)) };
-                self.end_withdrawn();
+                let found = self.projects.steer(run, act);
+                let result = found.map(|live| self.after_steering(&live, act)).ok_or_else(|| no_such_run(run));
                 self.end(req, result);
                 Ok(())
             }
@@ -306,6 +317,43 @@ impl Shared {
                     busy()
                 })
             }
+        }
+    }
+
+    /// What follows for the queue when a run was told something.
+    fn after_steering(&self, live: &LiveRun, act: Act) {
+        match act {
+            Act::Sooner | Act::Later => self.change_places(live, act == Act::Sooner),
+            Act::Stop | Act::Cancel => self.end_withdrawn(),
+            Act::Pause | Act::Resume | Act::SaveNow | Act::SampleNow => {}
+        }
+    }
+
+    /// A run that waits changes places with the next one of its project. The order is on record as that in which each was
+    /// said to wait last.
+    fn change_places(&self, live: &LiveRun, ahead: bool) {
+        let of_project = |item: &HeavyItem| matches!(item, HeavyItem::Run(item) if item.live.project == live.project);
+        let chosen =
+            |item: &HeavyItem| of_project(item) && matches!(item, HeavyItem::Run(item) if item.live.run == live.run);
+        if !self.heavy.change_places(chosen, of_project, ahead) {
+            return;
+        }
+        let mut written = None;
+        // Under the lock of the queue: a run that begins meanwhile must not be called waiting afterwards.
+        self.heavy.look(|item| {
+            if let HeavyItem::Run(item) = item
+                && item.live.project == live.project
+            {
+                let (run, store) = (item.place.run, &item.place.store);
+                if let Err(error) = store.push_event(run, &Event::Queued { run }) {
+                    tracing::warn!(%error, run, "the order of the waiting runs is not on record");
+                }
+                self.say(item.req, Event::Queued { run });
+                written = Some(Arc::clone(store));
+            }
+        });
+        if let Some(Err(error)) = written.map(|store| store.flush()) {
+            tracing::warn!(%error, "the order of the waiting runs is not on record yet");
         }
     }
 
@@ -464,6 +512,7 @@ impl Shared {
             match item {
                 HeavyItem::Job(item) => self.do_job(item),
                 HeavyItem::Run(item) => {
+                    let _awake = self.awake.load(Ordering::Acquire).then(Awake::hold);
                     item.carry_out(&self.outbox, &self.projects);
                     self.open.lock().remove(&req);
                 }

@@ -9,6 +9,7 @@
 //! written down before it is spoken of in `run`; locks, heartbeat and commands through the database in
 //! `projects`.
 
+mod awake;
 pub mod builtin;
 mod embedded;
 pub mod engine;

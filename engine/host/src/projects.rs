@@ -17,6 +17,10 @@ use temper_protocol::{Act, Command, Envelope, Event, Problem};
 use temper_store::{MEMORY_LOW, ProjectLock, Store};
 use temper_train::RunControl;
 
+/// How long the end of a project's last run waits for the writer thread to let its database go, and between two looks.
+const CLOSING_PATIENCE: Duration = Duration::from_secs(2);
+const CLOSING_LOOK: Duration = Duration::from_millis(1);
+
 /// How often the writer thread does what.
 #[derive(Debug, Clone, Copy)]
 pub struct Times {
@@ -121,10 +125,17 @@ impl Projects {
             return;
         };
         open.runs = open.runs.saturating_sub(1);
-        if open.runs == 0 && open.store.flush().is_ok() {
-            book.projects.remove(&key);
-        }
+        let over = open.runs == 0 && open.store.flush().is_ok();
+        let closed = if over { book.projects.remove(&key) } else { None };
         self.changed.notify_all();
+        // The lock is given back before anybody else can enter. The writer thread may still be in a round with the
+        // database; whoever hears that the run has ended finds it closed.
+        let Some(OpenProject { store, _lock: lock, .. }) = closed else { return };
+        drop(lock);
+        let begin = Instant::now();
+        while Arc::strong_count(&store) > 1 && begin.elapsed() < CLOSING_PATIENCE {
+            let _woken = self.changed.wait_for(&mut book, CLOSING_LOOK);
+        }
     }
 
     /// Registers a run so that it can be steered.
@@ -155,10 +166,10 @@ impl Projects {
     }
 
     /// Steers run `run`: the one that was accepted first, should two projects have one of that number.
-    /// Returns whether there is one.
-    pub(crate) fn steer(&self, run: u64, act: Act) -> bool {
+    /// Returns it.
+    pub(crate) fn steer(&self, run: u64, act: Act) -> Option<Arc<LiveRun>> {
         let found = self.book.lock().runs.iter().find(|live| live.run == run).cloned();
-        found.inspect(|live| live.control.request(act)).is_some()
+        found.inspect(|live| live.control.request(act))
     }
 
     /// Steers the run that request `req` asked for. Returns whether there is one.
@@ -190,8 +201,9 @@ impl Projects {
         self.changed.notify_all();
     }
 
-    /// The writer thread: until [`Self::close`], and never between two steps of anybody.
-    pub(crate) fn write_until_closed(&self, times: Times) {
+    /// The writer thread: until [`Self::close`], and never between two steps of anybody. `told` hears of each run that was
+    /// told something through its database.
+    pub(crate) fn write_until_closed(&self, times: Times, told: &dyn Fn(&LiveRun, Act)) {
         let pid = std::process::id();
         let now = Instant::now();
         let (mut flush_at, mut heartbeat_at) = (now, now);
@@ -213,8 +225,9 @@ impl Projects {
             let now = Instant::now();
             let flush = now >= flush_at;
             let heartbeat = now >= heartbeat_at;
+            let mut acts = Vec::new();
             for (key, store) in &stores {
-                obey(key, store, &runs);
+                obey(key, store, &runs, &mut acts);
                 if flush && let Err(error) = store.flush() {
                     tracing::warn!(%error, project = %key.display(), "flush failed; tried again later");
                 }
@@ -225,6 +238,9 @@ impl Projects {
             if heartbeat {
                 self.warn_of_memory(&stores, &runs);
             }
+            // What follows may close a project, which waits until nobody holds its database.
+            drop((stores, runs));
+            acts.iter().for_each(|(live, act)| told(live, *act));
             if flush {
                 flush_at = now + times.flush;
                 self.close_written();
@@ -269,7 +285,7 @@ impl Projects {
 }
 
 /// Passes on what a window without a pipe to this engine left in the database.
-fn obey(key: &Path, store: &Store, runs: &[Arc<LiveRun>]) {
+fn obey(key: &Path, store: &Store, runs: &[Arc<LiveRun>], acts: &mut Vec<(Arc<LiveRun>, Act)>) {
     let commands = match store.take_commands() {
         Ok(commands) => commands,
         Err(error) => {
@@ -280,7 +296,10 @@ fn obey(key: &Path, store: &Store, runs: &[Arc<LiveRun>]) {
     for (id, command) in commands {
         match command {
             Command::Control { run, act } => match runs.iter().find(|live| live.run == run && live.project == key) {
-                Some(live) => live.control.request(act),
+                Some(live) => {
+                    live.control.request(act);
+                    acts.push((Arc::clone(live), act));
+                }
                 None => tracing::warn!(id, run, "a command for a run that is not live"),
             },
             other => tracing::warn!(id, ?other, "only runs can be steered through the database"),

@@ -53,6 +53,21 @@ impl<T> Queue<T> {
         Vec::from_iter::<VecDeque<T>>(taken)
     }
 
+    /// The item that `chosen` picks changes places with the next one that `may` picks: the one ahead of it, or the one
+    /// behind. Returns whether there is one.
+    pub(crate) fn change_places(&self, chosen: impl Fn(&T) -> bool, may: impl Fn(&T) -> bool, ahead: bool) -> bool {
+        let items = &mut self.state.lock().items;
+        let Some(at) = items.iter().position(chosen) else { return false };
+        let allowed = |place: &usize| items.get(*place).is_some_and(&may);
+        let other = if ahead { (0..at).rev().find(allowed) } else { (at + 1..items.len()).find(allowed) };
+        other.inspect(|other| items.swap(at, *other)).is_some()
+    }
+
+    /// Looks at what waits, in order. Nothing is taken meanwhile.
+    pub(crate) fn look(&self, mut each: impl FnMut(&T)) {
+        self.state.lock().items.iter().for_each(&mut each);
+    }
+
     /// Takes no more items; those that wait are still given out.
     pub(crate) fn close(&self) {
         self.state.lock().closed = true;

@@ -90,7 +90,8 @@ Over a base that was not rounded in memory there is nothing to give back, and th
 The error of the weights themselves becomes larger than that of a plain decomposition: only what the rows feel becomes smaller.
 Measured on the starter at two bits, rank 16, 64 rows of 48 tokens looked at, on text held out, means of three seeds:
 divergence from the model before rounding 0.109 as rounded, 0.074 with a plain decomposition of the same rank, 0.062 with this
-one; loss 4.855, 4.842 and 4.818, before rounding 4.775.
+one; loss 4.855, 4.842 and 4.818, before rounding 4.775. On a classifier of two layers (32-96-8, two bits in groups of 32,
+rank 4): divergence 0.150, 0.090 and 0.070.
 What is found fits this very base: it leaves merged into it (hf, gguf), not as an adapter for the original weights. The paper's
 rounding of the product itself is not there.";
 

@@ -141,7 +141,8 @@ directions at a time) choices are needed.
 
 ## Pitfalls
 The authors' program divides by the number of directions, so that each growth shrinks what was learnt before; here the scale
-stays, and growing changes the layer by less than 1e-6. New
+stays, and growing changes the layer by less than 1e-6; what is still ahead when the last ones have grown is dropped, which
+changes it by less than 1e-5. New
 directions share the optimiser's count of steps and have no warm-up of their own. No layer ever has less than one direction.
 Until the last growth a layer's rank counts those that are trained ahead.";
 

@@ -107,7 +107,9 @@ and weighs 1 to 200, which at its 2048 tokens is 1 to 0.1.
 ## Pitfalls
 The usual loss alone recovers less and drifts away from the model that was. Measured on the starter at two bits, rank 8, 90
 steps of 192 tokens of plain text, on text held out: loss 4.647 before rounding, 4.743 rounded, 4.672 repaired, 4.694 by the
-usual loss alone; divergence from the model before rounding 0.110 rounded, 0.064 repaired, 0.155 by the usual loss. Over a base that was not
+usual loss alone; divergence from the model before rounding 0.110 rounded, 0.064 repaired, 0.155 by the usual loss. On a classifier of two
+layers (32-96-8, two bits in groups of 32, rank 4, 400 steps, three seeds): divergence 0.150 rounded, 0.031 repaired, 0.217
+by its labels alone; loss 0.975 before rounding, 1.107, 0.980 and 1.024. Over a base that was not
 rounded in memory there is nothing to repair. What is repaired fits this very base: it leaves merged into it (hf, gguf), not
 as an adapter for the original weights; with a repair of 0 it is LoRA and leaves as such. Validation loss before and after the
 repair says what it was worth: a base of two bits may stay clearly worse than its original.";

@@ -263,6 +263,7 @@ impl Method for Lora {
                         from_nothing: false,
                         iterations: 4,
                         storage: None,
+                        fisher_rows: 0,
                     },
                     _ => Calibration::None,
                 },

@@ -86,11 +86,12 @@ for its models; keep weight decay at 0, the numbers are the weights (it does not
 Groups: 4 holds a base at 4 bits nearly as it was; 1 is the least. Fewer bits: fewer numbers to train, and a coarser start.
 
 ## Pitfalls
-The start is the sketched model, not the base: its first validation loss shows the distance. On one layer of 64 x 64 whose goal
-was a curve through its weights, 1024 trained numbers left 0.02 of the loss where LoRA of as many left 0.26, 512 left 0.18 and
-0.41; of a goal of rank 4, which LoRA solved, they left 0.56, of a dense one 0.52 and LoRA 0.39. The sketch here looks at no data: the paper weighs values by their inputs and passes a
-column's rounding on to the next ones, which holds more at few bits. Codes are made again from the weights when a run is
-resumed or exported. It leaves merged (hf, gguf); PEFT has no such type.";
+The start is the sketched model, not the base: its first validation loss shows the distance, and the kept texts are
+measured at step 0 beside the base itself. On one layer of 64 x 64 whose goal was a curve through its weights, 1024
+trained numbers left 0.02 of the loss where LoRA of as many left 0.26, 512 left 0.18 and 0.41; of a goal of rank 4,
+which LoRA solved, they left 0.56, of a dense one 0.52 and LoRA 0.39. The sketch here looks at no data: the paper
+weighs values by their inputs and passes a column's rounding on to the next ones, which holds more at few bits. Codes
+are made again from the weights when a run is resumed or exported. It leaves merged (hf, gguf); PEFT has no such type.";
 
 /// SketchTune.
 struct SketchTune;

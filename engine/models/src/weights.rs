@@ -34,7 +34,11 @@ pub enum BaseKind {
     Int8,
     /// Linear weights rounded to QLoRA's 4-bit NormalFloat blocks, 4.25 bits a value.
     Nf4,
-    /// The same with QLoRA's second quantisation of the blocks' magnitudes, 4.13 bits a value.
+    /// The same with eight levels, 3.25 bits a value.
+    Nf3,
+    /// The same with four levels, 2.25 bits a value.
+    Nf2,
+    /// As NF4, with QLoRA's second quantisation of the blocks' magnitudes, 4.13 bits a value.
     Nf4Double,
     /// Linear weights rounded to whole numbers of 2 to 4 bits in groups of this size at most: of a matrix whose rows it
     /// does not divide the groups are half or a quarter of it.
@@ -61,8 +65,9 @@ impl fmt::Display for BaseKind {
 impl BaseKind {
     /// All of them; the most bits first.
     fn all() -> impl Iterator<Item = Self> {
-        let plain = [Self::Auto, Self::F32, Self::F16, Self::Bf16, Self::Int8, Self::Nf4, Self::Nf4Double];
-        plain.into_iter().chain(GroupedInt::ALL.into_iter().rev().map(Self::Grouped))
+        let plain = [Self::Auto, Self::F32, Self::F16, Self::Bf16, Self::Int8];
+        let normal = [Self::Nf4, Self::Nf4Double, Self::Nf3, Self::Nf2];
+        plain.into_iter().chain(normal).chain(GroupedInt::ALL.into_iter().rev().map(Self::Grouped))
     }
 
     /// As project files write it.
@@ -75,6 +80,8 @@ impl BaseKind {
             Self::Bf16 => "bf16",
             Self::Int8 => "int8",
             Self::Nf4 => "nf4",
+            Self::Nf3 => "nf3",
+            Self::Nf2 => "nf2",
             Self::Nf4Double => "nf4-double",
             Self::Grouped(kind) => kind.name(),
         }
@@ -88,9 +95,11 @@ impl BaseKind {
             Self::F32 => StorageKind::F32,
             Self::F16 => StorageKind::F16,
             Self::Bf16 => StorageKind::Bf16,
-            Self::Int8 | Self::Nf4 | Self::Nf4Double | Self::Grouped(_) if part != PartKind::Linear => of_table,
+            _ if self.is_memory_only() && part != PartKind::Linear => of_table,
             Self::Int8 => StorageKind::Int8,
             Self::Nf4 => StorageKind::Nf4,
+            Self::Nf3 => StorageKind::Nf3,
+            Self::Nf2 => StorageKind::Nf2,
             Self::Nf4Double => StorageKind::Nf4Double,
             Self::Grouped(kind) => StorageKind::Grouped(GroupedInt { group: kind.group.dividing(cols), ..kind }),
         }
@@ -99,7 +108,7 @@ impl BaseKind {
     /// Whether linear weights are rounded to blocks that no file has.
     #[must_use]
     pub const fn is_memory_only(self) -> bool {
-        matches!(self, Self::Int8 | Self::Nf4 | Self::Nf4Double | Self::Grouped(_))
+        !matches!(self, Self::Auto | Self::F32 | Self::F16 | Self::Bf16)
     }
 }
 

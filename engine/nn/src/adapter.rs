@@ -7,6 +7,7 @@
 //! [`crate::SlotAdapter`].
 
 use crate::context::ForwardContext;
+use crate::frozen::FrozenWeight;
 use crate::fused::{FusedFactor, FusedGraph, FusedLowRank, FusedWeight};
 use crate::ops::Seen;
 use crate::optim::OptimiserEdit;
@@ -181,6 +182,15 @@ pub trait Adapter: Send + Sync {
     /// What `find` says; shapes that fit nothing.
     fn restore(&mut self, _find: &Find<'_>) -> Result<()> {
         Ok(())
+    }
+
+    /// The weight that the layer is to hold beneath it, where that was rounded by what was seen of the data and what
+    /// [`Self::restore`] has found says so; none where it holds the right one.
+    ///
+    /// # Errors
+    /// A weight whose original is not known.
+    fn base_again(&self, _below: Layer<'_>) -> Result<Option<FrozenWeight>> {
+        Ok(None)
     }
 
     /// Changes its own parameters after optimiser step `step`, counted from 1.

@@ -1,5 +1,5 @@
-//! What is seen of a layer's inputs before training: their second moment, the size of each feature, or the directions along
-//! which they spread.
+//! What is seen of a layer before training: of its inputs their second moment, the size of each feature, or the directions
+//! along which they spread; of its weight the gradients of single samples.
 //!
 //! Place in the data flow: [`gather`] puts a [`Gathering`] on the sites, forward passes over some batches feed it, and
 //! [`crate::LinearSite::attach_with`] hands what was seen to the calibration. Sites that read the same tensor (q, k and v;
@@ -15,6 +15,10 @@ use candle_core::TensorId;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+pub use fisher::Fisher;
+
+mod fisher;
 
 /// Cosine above which a component counts as where it was before.
 const STEADY: f64 = 0.99;
@@ -33,6 +37,9 @@ pub enum Gather {
         /// How many are kept.
         count: usize,
     },
+    /// The squares of the weight's gradient, sample by sample, summed up by row and by column: the margins of the diagonal
+    /// Fisher information. It is seen in backward passes, where the loss is a sum over the rows of a batch.
+    Fisher,
 }
 
 /// What was gathered.
@@ -44,6 +51,8 @@ pub enum LayerStats {
     Energy(Energies),
     /// See [`Gather::Components`].
     Components(StreamingPca),
+    /// See [`Gather::Fisher`].
+    Fisher(Fisher),
 }
 
 impl Gather {
@@ -52,7 +61,7 @@ impl Gather {
     pub fn bytes(self, features: usize) -> usize {
         match self {
             Self::SecondMoment => 8 * features * features,
-            Self::Energy => 8 * features,
+            Self::Energy | Self::Fisher => 8 * features,
             Self::Components { count } => 8 * (count + 1) * features,
         }
     }
@@ -68,10 +77,11 @@ impl LayerStats {
             }
             Gather::Energy => Self::Energy(Energies { count: 0, sum: vec![0.0; features] }),
             Gather::Components { count } => Self::Components(StreamingPca::new(features, count)),
+            Gather::Fisher => Self::Fisher(Fisher::new(features)),
         }
     }
 
-    /// Takes in inputs, row by row.
+    /// Takes in inputs, row by row; of gradients the rows of one sample's.
     ///
     /// # Errors
     /// Values that are not finite, or that fill no rows.
@@ -80,6 +90,7 @@ impl LayerStats {
             Self::SecondMoment(moment) => moment.take_in(rows),
             Self::Energy(energies) => energies.take_in(rows),
             Self::Components(pca) => pca.take_in(rows),
+            Self::Fisher(fisher) => fisher.take_in(rows),
         }
     }
 
@@ -88,7 +99,7 @@ impl LayerStats {
     #[must_use]
     pub fn is_steady(&self) -> bool {
         match self {
-            Self::SecondMoment(_) | Self::Energy(_) => false,
+            Self::SecondMoment(_) | Self::Energy(_) | Self::Fisher(_) => false,
             Self::Components(pca) => pca.steadiness >= STEADY,
         }
     }
@@ -109,13 +120,15 @@ struct Groups {
 
 impl Gathering {
     /// Whether the inputs of the site called `name` are wanted in this pass: a site that reads what another one has read
-    /// already shares what that one sees.
+    /// already shares what that one sees. Gradients no two sites share.
     pub(crate) fn wants(&self, name: &str, gather: Gather, tensor: TensorId, features: usize) -> bool {
         let mut groups = self.0.lock();
         if let Some((_, feeds)) = groups.of_site.get(name) {
             return *feeds;
         }
-        let known = groups.seen.iter().find(|(id, what, _)| (*id, *what) == (tensor, gather)).map(|(.., group)| *group);
+        let shared =
+            |(id, what, _): &&(TensorId, Gather, usize)| (*id, *what) == (tensor, gather) && gather != Gather::Fisher;
+        let known = groups.seen.iter().find(shared).map(|(.., group)| *group);
         let group = known.unwrap_or(groups.stats.len());
         groups.of_site.insert(name.to_owned(), (group, known.is_none()));
         if known.is_none() {
@@ -125,7 +138,7 @@ impl Gathering {
         known.is_none()
     }
 
-    /// Takes in the inputs of a site.
+    /// Takes in the inputs of a site, or one sample's gradient.
     pub(crate) fn take_in(&self, name: &str, rows: &[f32]) -> Result<()> {
         let mut groups = self.0.lock();
         let Some((group, _)) = groups.of_site.get(name).copied() else { return Ok(()) };
@@ -179,7 +192,7 @@ pub fn in_portions(wanted: &[(usize, Gather)], bytes: usize) -> Vec<std::ops::Ra
     for (at, (features, gather)) in wanted.iter().enumerate() {
         let own = match gather {
             Gather::SecondMoment => gather.bytes(*features),
-            Gather::Energy | Gather::Components { .. } => 0,
+            Gather::Energy | Gather::Components { .. } | Gather::Fisher => 0,
         };
         if at > first && taken + own > bytes {
             portions.push(first..at);
@@ -421,7 +434,7 @@ mod tests {
     fn components(stats: &LayerStats) -> &StreamingPca {
         match stats {
             LayerStats::Components(pca) => pca,
-            LayerStats::SecondMoment(_) | LayerStats::Energy(_) => panic!("no components"),
+            LayerStats::SecondMoment(_) | LayerStats::Energy(_) | LayerStats::Fisher(_) => panic!("no components"),
         }
     }
 

@@ -9,7 +9,7 @@ use crate::context::ForwardContext;
 use crate::frozen::FrozenWeight;
 use crate::fused::{FusedFactor, FusedLinear, FusedWeight};
 use crate::layer_stats::{Gather, Gathering, LayerStats};
-use crate::ops::{FrozenLinear, linear, linear_trained, with_slice};
+use crate::ops::{FrozenLinear, linear, linear_trained, tap_each, with_slice};
 use crate::param::{Param, Role};
 use crate::slot_adapter::SlotAdapter;
 use crate::slots::Slots;
@@ -140,7 +140,9 @@ impl LinearSite {
     /// Shows the inputs (.., in) of a pass to whoever wants to see them, padding left out.
     pub(crate) fn look_at(&self, x: &Tensor, ctx: &ForwardContext) -> Result<()> {
         let watched = self.watched.lock();
-        let Some((gathering, gather)) = watched.as_ref() else { return Ok(()) };
+        let Some((gathering, gather)) = watched.as_ref().filter(|(_, gather)| *gather != Gather::Fisher) else {
+            return Ok(());
+        };
         let features = self.in_features();
         if !gathering.wants(&self.name, *gather, x.id(), features) {
             return Ok(());
@@ -153,6 +155,16 @@ impl LinearSite {
             }
             gathering.take_in(&self.name, &rows)
         })?
+    }
+
+    /// Shows the gradient of each sample, in the backward pass of an output `y` (.., out) made of `x` (.., in), to whoever
+    /// wants to see it.
+    fn look_back(&self, y: Tensor, x: &Tensor, ctx: &ForwardContext) -> Result<Tensor> {
+        let watched = self.watched.lock();
+        let Some((gathering, Gather::Fisher)) = watched.as_ref() else { return Ok(y) };
+        gathering.wants(&self.name, Gather::Fisher, x.id(), self.in_features());
+        let (gathering, name) = (Arc::clone(gathering), self.name.clone());
+        tap_each(&y, x, ctx.width, move |gradient| gathering.take_in(&name, gradient))
     }
 
     /// The same site, which knows the weight of its file beside the one that was rounded from it: starts that repair what
@@ -261,13 +273,20 @@ impl LinearSite {
 
     /// Puts on top what [`prepare`](Self::prepare) made for this layer as it is now.
     pub fn put(&mut self, mut adapter: SlotAdapter) {
-        if let (Some(base), Weight::Frozen(layer)) = (adapter.take_base(), &self.weight) {
+        if let Some(base) = adapter.take_base() {
+            self.hold(base);
+        }
+        self.adapters.push(Box::new(adapter));
+    }
+
+    /// Holds another frozen weight in the place of its own.
+    fn hold(&mut self, base: FrozenWeight) {
+        if let Weight::Frozen(layer) = &self.weight {
             // Off, the layer is still what it was.
             let layer = FrozenLinear { weight: Arc::new(base), bias: layer.bias.clone() };
             let before = std::mem::replace(&mut self.weight, Weight::Frozen(layer));
             self.origin.get_or_insert(before);
         }
-        self.adapters.push(Box::new(adapter));
     }
 
     /// Puts any adapter on top of the ones that are there.
@@ -313,11 +332,12 @@ impl LinearSite {
     /// Shapes that do not fit.
     pub fn forward(&self, x: &Tensor, ctx: &ForwardContext) -> Result<Tensor> {
         self.look_at(x, ctx)?;
-        if self.enabled.load(Ordering::Relaxed) {
-            self.below(self.adapters.len()).forward(x, ctx)
+        let y = if self.enabled.load(Ordering::Relaxed) {
+            self.below(self.adapters.len()).forward(x, ctx)?
         } else {
-            self.forward_base(x)
-        }
+            self.forward_base(x)?
+        };
+        self.look_back(y, x, ctx)
     }
 
     /// Output of the layer as it came, without anything on it.

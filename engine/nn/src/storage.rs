@@ -5,13 +5,13 @@
 //! rows to f32 through [`dequantise`]; writers shrink through [`quantise`].
 //!
 //! The block layouts of files are those of ggml; candle's `k_quants` holds the slow and certain conversions, the
-//! common formats have vectorised ones in [`crate::kernels`] that give the same bits. NF4, int8 and whole numbers of 2
-//! to 4 bits are our own layouts of known formats (`kernels/{base_blocks,nf4_double,grouped}.rs`): a person chooses them for a frozen base, which is narrowed while it is
-//! read, and no writer takes them. What each kind costs and changes is measured in
+//! common formats have vectorised ones in [`crate::kernels`] that give the same bits. NF4 to NF2, int8 and whole numbers
+//! of 2 to 4 bits are our own layouts of known formats (`kernels/{base_blocks,few_levels,nf4_double,grouped}.rs`): a person
+//! chooses them for a frozen base, which is narrowed while it is read, and no writer takes them. What each kind costs and changes is measured in
 //! `engine/decisions/007-storage-and-optimiser-state.md`.
 
 use crate::kernels::grouped::{self, GroupedInt};
-use crate::kernels::{base_blocks, blocks, nf4_double, super_blocks};
+use crate::kernels::{base_blocks, blocks, few_levels, nf4_double, super_blocks};
 use crate::{NnError, Result};
 use candle_core::quantized::k_quants::{
     BlockQ2K, BlockQ3K, BlockQ4_0, BlockQ4_1, BlockQ4K, BlockQ5_0, BlockQ5_1, BlockQ5K, BlockQ6K, BlockQ8_0, BlockQ8K,
@@ -53,6 +53,10 @@ pub enum StorageKind {
     Q8K,
     /// QLoRA's NormalFloat: 4 bits, largest magnitude per 64; in memory only.
     Nf4,
+    /// NormalFloat of 3 bits, largest magnitude per 64; in memory only.
+    Nf3,
+    /// NormalFloat of 2 bits, largest magnitude per 64; in memory only.
+    Nf2,
     /// 8 bits, largest magnitude per 64; in memory only.
     Int8,
     /// NF4 whose magnitudes are quantised a second time; in memory only, and only as a whole weight
@@ -64,21 +68,21 @@ pub enum StorageKind {
 
 impl StorageKind {
     /// All whose blocks can be read without the rest of their weight: every one but [`Self::Nf4Double`].
-    pub const ALL: [Self; 25] = {
-        let mut all = [Self::F32; 25];
+    pub const ALL: [Self; 27] = {
+        let mut all = [Self::F32; 27];
         let mut at = 0;
-        while at < 16 {
+        while at < 18 {
             all[at] = Self::PLAIN[at];
             at += 1;
         }
-        while at < 25 {
-            all[at] = Self::Grouped(GroupedInt::ALL[at - 16]);
+        while at < 27 {
+            all[at] = Self::Grouped(GroupedInt::ALL[at - 18]);
             at += 1;
         }
         all
     };
 
-    const PLAIN: [Self; 16] = [
+    const PLAIN: [Self; 18] = [
         Self::F32,
         Self::F16,
         Self::Bf16,
@@ -94,6 +98,8 @@ impl StorageKind {
         Self::Q6K,
         Self::Q8K,
         Self::Nf4,
+        Self::Nf3,
+        Self::Nf2,
         Self::Int8,
     ];
 
@@ -104,7 +110,7 @@ impl StorageKind {
             Self::F32 | Self::F16 | Self::Bf16 => 1,
             Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::Q8_0 => 32,
             Self::Q2K | Self::Q3K | Self::Q4K | Self::Q5K | Self::Q6K | Self::Q8K => 256,
-            Self::Nf4 | Self::Nf4Double | Self::Int8 => base_blocks::BLOCK,
+            Self::Nf4 | Self::Nf3 | Self::Nf2 | Self::Nf4Double | Self::Int8 => base_blocks::BLOCK,
             Self::Grouped(kind) => kind.block_len(),
         }
     }
@@ -127,6 +133,8 @@ impl StorageKind {
             Self::Q6K => 210,
             Self::Q8K => 292,
             Self::Nf4 => base_blocks::NF4_BYTES,
+            Self::Nf3 => few_levels::NF3_BYTES,
+            Self::Nf2 => few_levels::NF2_BYTES,
             Self::Int8 => base_blocks::INT8_BYTES,
             Self::Nf4Double => nf4_double::BYTES,
             Self::Grouped(kind) => kind.block_bytes(),
@@ -152,6 +160,8 @@ impl StorageKind {
             Self::Q6K => "Q6_K",
             Self::Q8K => "Q8_K",
             Self::Nf4 => "nf4",
+            Self::Nf3 => "nf3",
+            Self::Nf2 => "nf2",
             Self::Int8 => "int8",
             Self::Nf4Double => "nf4-double",
             Self::Grouped(kind) => kind.name(),
@@ -182,7 +192,7 @@ impl StorageKind {
             Self::Q6K => 14,
             Self::Q8K => 15,
             Self::Bf16 => 30,
-            Self::Nf4 | Self::Int8 | Self::Nf4Double | Self::Grouped(_) => return None,
+            Self::Nf4 | Self::Nf3 | Self::Nf2 | Self::Int8 | Self::Nf4Double | Self::Grouped(_) => return None,
         })
     }
 
@@ -240,6 +250,8 @@ pub fn dequantise(kind: StorageKind, bytes: &[u8], out: &mut [f32]) -> Result<()
         StorageKind::Q3K => widen_blocks::<BlockQ3K>(bytes, out),
         StorageKind::Q8K => widen_blocks::<BlockQ8K>(bytes, out),
         StorageKind::Nf4 => base_blocks::widen_nf4(bytes, out),
+        StorageKind::Nf3 => few_levels::widen_nf3(bytes, out),
+        StorageKind::Nf2 => few_levels::widen_nf2(bytes, out),
         StorageKind::Int8 => base_blocks::widen_int8(bytes, out),
         StorageKind::Grouped(kind) => grouped::widen(kind, bytes, out),
         StorageKind::Nf4Double => return Err(only_whole()),
@@ -270,6 +282,8 @@ pub fn dequantise_reference(kind: StorageKind, bytes: &[u8], out: &mut [f32]) ->
         StorageKind::Q6K => widen_blocks::<BlockQ6K>(bytes, out),
         StorageKind::Q8K => widen_blocks::<BlockQ8K>(bytes, out),
         StorageKind::Nf4 => base_blocks::widen_nf4_reference(bytes, out),
+        StorageKind::Nf3 => few_levels::widen_nf3_reference(bytes, out),
+        StorageKind::Nf2 => few_levels::widen_nf2_reference(bytes, out),
         StorageKind::Int8 => base_blocks::widen_int8_reference(bytes, out),
         StorageKind::Grouped(kind) => grouped::widen_reference(kind, bytes, out),
         StorageKind::Nf4Double => return Err(only_whole()),
@@ -330,6 +344,8 @@ pub fn quantise(kind: StorageKind, values: &[f32]) -> Result<Vec<u8>> {
         StorageKind::Q6K => shrink_blocks::<BlockQ6K>(values),
         StorageKind::Q8K => shrink_blocks::<BlockQ8K>(values),
         StorageKind::Nf4 => base_blocks::shrink_nf4(values),
+        StorageKind::Nf3 => few_levels::shrink_nf3(values),
+        StorageKind::Nf2 => few_levels::shrink_nf2(values),
         StorageKind::Int8 => base_blocks::shrink_int8(values),
         StorageKind::Grouped(kind) => grouped::shrink(kind, values),
         StorageKind::Nf4Double => return Err(only_whole()),
@@ -409,7 +425,7 @@ mod tests {
         for kind in StorageKind::ALL {
             match kind.ggml() {
                 Some(number) => assert_eq!(StorageKind::from_ggml(number), Some(kind)),
-                None => assert!(matches!(kind, StorageKind::Nf4 | StorageKind::Int8 | StorageKind::Grouped(_))),
+                None => assert!(kind.is_memory_only(), "{}", kind.name()),
             }
             let bytes = quantise(kind, &values(512)).unwrap();
             assert_eq!(Some(bytes.len()), kind.bytes_for(512), "{}", kind.name());
@@ -417,6 +433,8 @@ mod tests {
         assert_eq!(StorageKind::from_ggml(9), None);
         assert_eq!(StorageKind::Q4_1.bytes_for(33), None);
         assert!((StorageKind::Nf4.bits_per_value() - 4.25).abs() < 1e-9);
+        assert!((StorageKind::Nf3.bits_per_value() - 3.25).abs() < 1e-9);
+        assert!((StorageKind::Nf2.bits_per_value() - 2.25).abs() < 1e-9);
         assert!((StorageKind::Int8.bits_per_value() - 8.25).abs() < 1e-9);
         assert_eq!(StorageKind::Q8K.bytes_for(usize::MAX / 256 * 256), None, "an overflow is no size");
     }
@@ -424,11 +442,13 @@ mod tests {
     #[test]
     fn every_kind_comes_back_close_to_what_went_in() {
         let original = values(1024);
-        let files = [0.0, 1e-3, 1e-2, 0.2, 0.16, 0.1, 0.08, 0.02, 0.6, 0.35, 0.15, 0.08, 0.04, 0.02, 0.32, 0.01];
+        let files = [0.0, 1e-3, 1e-2, 0.2, 0.16, 0.1, 0.08, 0.02, 0.6, 0.35, 0.15, 0.08, 0.04, 0.02];
+        let blocks = [0.32, 0.5, 1.0, 0.01];
         // What lies beyond the range that is covered is cut: that is the worst error with few bits.
         let grouped = [1.3, 1.3, 1.3, 0.8, 0.8, 0.8, 0.4, 0.4, 0.4];
-        assert_eq!(StorageKind::ALL.len(), files.len() + grouped.len());
-        for (kind, tolerance) in StorageKind::ALL.into_iter().zip(files.into_iter().chain(grouped)) {
+        let tolerances: Vec<f32> = files.into_iter().chain(blocks).chain(grouped).collect();
+        assert_eq!(StorageKind::ALL.len(), tolerances.len());
+        for (kind, tolerance) in StorageKind::ALL.into_iter().zip(tolerances) {
             let mut back = vec![0f32; original.len()];
             dequantise(kind, &quantise(kind, &original).unwrap(), &mut back).unwrap();
             let worst = original.iter().zip(&back).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
@@ -466,7 +486,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn any_bytes_can_be_widened(seed: u64, which in 0usize..25) {
+        fn any_bytes_can_be_widened(seed: u64, which in 0usize..27) {
             let kind = StorageKind::ALL[which];
             let mut stream = Stream::new(seed, "bytes");
             let bytes = (0..kind.bytes_for(512).unwrap()).map(|_| stream.next_u64() as u8).collect::<Vec<_>>();

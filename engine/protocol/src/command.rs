@@ -1,6 +1,7 @@
 //! Everything a person can ask for, as values. Buttons, shortcuts, the palette, the command line and
 //! the tests all build these.
 
+use crate::housekeeping::Housekeeping;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -46,6 +47,10 @@ pub enum Act {
     SaveNow,
     /// Answer the sample prompts at the next step boundary.
     SampleNow,
+    /// Of a run that waits: take its turn before the one that waits ahead of it.
+    Sooner,
+    /// Of a run that waits: let the one that waits behind it go first.
+    Later,
 }
 
 /// What an export writes.
@@ -356,6 +361,13 @@ pub enum Command {
     Repair {
         /// Project folder or file.
         project: PathBuf,
+    },
+    /// Keeps the runs of a project in order: names, notes, tags, stars, the trash, disk. What changed, then `done`.
+    Housekeep {
+        /// Project folder or file.
+        project: PathBuf,
+        /// What to do.
+        order: Housekeeping,
     },
     /// Lists the registry: `method` events, then `done`.
     Methods {},

@@ -6,6 +6,7 @@ pub use crate::event_parts::{
     AttentionSize, Check, DataRows, ExpertLoad, Figure, Figures, LensRow, PreviewRow, QuarantineRow, RaceRound, RowLosses,
     RunStatus, SiteInfo, Standing,
 };
+use crate::housekeeping::{DiskUse, RunLabels};
 use crate::{MethodCard, Problem};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -563,7 +564,12 @@ pub enum Event {
         /// Why it failed or was interrupted.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         problem: Option<Problem>,
+        /// What a person said about it.
+        #[serde(default)]
+        labels: RunLabels,
     },
+    /// What a run takes on the disk.
+    Disk(DiskUse),
     /// A device.
     Device {
         /// `cpu`, `cuda`, `metal`.

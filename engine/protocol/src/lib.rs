@@ -14,10 +14,12 @@ pub mod comparison;
 pub mod event;
 pub mod event_parts;
 pub mod gguf_tokenizer;
+pub mod housekeeping;
 pub mod method;
 pub mod problem;
 pub mod project;
 pub mod project_file;
+pub mod run_folder;
 pub mod setting;
 
 pub use client::{EngineClient, Envelope, Request};
@@ -29,5 +31,5 @@ pub use problem::{Code, Problem};
 pub use project::Project;
 pub use setting::{Setting, SettingType, Value, Values};
 
-/// Version of `project.toml` and of the run store that this program writes.
+/// Version of `project.toml` that this program writes.
 pub const SCHEMA_VERSION: u32 = 1;

@@ -37,7 +37,7 @@ pub struct Project {
 }
 
 /// What [`Model::base`] can be.
-pub const BASES: [&str; 16] = [
+pub const BASES: [&str; 18] = [
     "auto",
     "f32",
     "f16",
@@ -45,6 +45,8 @@ pub const BASES: [&str; 16] = [
     "int8",
     "nf4",
     "nf4-double",
+    "nf3",
+    "nf2",
     "int4",
     "int4-g64",
     "int4-g32",
@@ -62,8 +64,8 @@ pub struct Model {
     /// A folder, a GGUF file, `builtin:NAME`, or `random:CONFIG.json` for a new model.
     pub path: String,
     /// How the frozen weights are held, one of [`BASES`]: `auto` (as the file has them), `f32`, `f16`, `bf16`; the others
-    /// round the linear weights while the model is read, to blocks of 8.25 bits a value (`int8`), 4.25 (`nf4`), 4.13
-    /// (`nf4-double`), 4.19, 3.19 and 2.19 (`int4`, `int3`, `int2`: groups of 128, or with `-g64` and `-g32` of 64 and 32).
+    /// round the linear weights while the model is read, inputs stay f32: to blocks of 8.25 bits a value (`int8`), 4.25
+    /// (`nf4`), 4.13 (`nf4-double`), 3.25 (`nf3`), 2.25 (`nf2`), 4.19, 3.19 and 2.19 (`int4`, `int3`, `int2`: groups of 128, or with `-g64` and `-g32` of 64 and 32).
     #[serde(default = "auto")]
     pub base: String,
     /// Finished adapters that lie frozen on it, beneath what is trained, the first one lowest: adapter folders, each with

@@ -375,7 +375,7 @@ mod tests {
         let project = parse(&format!("{text}[train]\noptim_state = \"int8\"\n"), Path::new("p.toml")).expect("both");
         assert_eq!((project.model.base.as_str(), project.train.optim_state.as_str()), ("nf4", "int8"));
         assert!(to_text(&project).expect("text").contains("optim_state = \"int8\""));
-        let problem = parse(&text.replace("nf4", "nf3"), Path::new("p.toml")).expect_err("no such base");
+        let problem = parse(&text.replace("nf4", "nf5"), Path::new("p.toml")).expect_err("no such base");
         assert!(["nf4", "int8", "int4-g64", "int2"].iter().all(|base| problem.action.contains(base)), "{problem}");
         let fp8 = format!("{SMALL}[train]\noptim_state = \"fp8\"\n");
         assert!(parse(&fp8, Path::new("p.toml")).expect_err("no such state").what.contains("train.optim_state"));

@@ -46,6 +46,12 @@ pub enum StoreError {
         /// The project.
         project: PathBuf,
     },
+    /// An engine works on the run.
+    #[error("run {run} goes on")]
+    GoesOn {
+        /// The run.
+        run: u64,
+    },
     /// The database is locked for longer than is reasonable.
     #[error("the run database stayed locked by another program")]
     Locked {
@@ -175,6 +181,9 @@ impl From<StoreError> for Problem {
                 at(project),
                 "wait until it is done, or steer its run from the runs room; only one engine writes a project at a time",
             ),
+            StoreError::GoesOn { run } => {
+                Self::new(Code::Busy, what, format!("run {run}"), "wait for its end, or stop it first")
+            }
             StoreError::Locked { file } => {
                 Self::new(Code::Busy, what, at(file), "close the program that holds it open and try again")
             }

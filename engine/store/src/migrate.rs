@@ -1,17 +1,34 @@
 //! The schema and the way from older ones to it.
 //!
 //! The version is kept in `PRAGMA user_version`. Version 0 kept a row for every point; version 1 keeps
-//! blocks. A migration runs in one transaction: it happens wholly or not at all.
+//! blocks; version 2 knows what a person says about a run. A migration runs in one transaction: it happens wholly or
+//! not at all.
 
 use crate::error::StoreError;
 use crate::rows::Point;
 use crate::series::SeriesCache;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use std::path::Path;
-use temper_protocol::SCHEMA_VERSION;
 
-/// The schema of version 1. REAL columns that are NULL read as not-a-number, because SQLite stores
-/// not-a-number as NULL.
+/// Version of the database that this program writes. Project files have a version of their own.
+const DB_VERSION: u32 = 2;
+
+/// What version 2 has more than version 1: names, notes and tags of runs, and which lie in the trash since when and came
+/// from which folder.
+const LABELS: &str = "
+CREATE TABLE labels (
+    run INTEGER PRIMARY KEY REFERENCES runs(run) ON DELETE CASCADE,
+    name TEXT NOT NULL DEFAULT '',
+    note TEXT NOT NULL DEFAULT '',
+    tags TEXT NOT NULL DEFAULT '[]',
+    starred INTEGER NOT NULL DEFAULT 0,
+    trashed_millis INTEGER NOT NULL DEFAULT 0,
+    origin TEXT NOT NULL DEFAULT ''
+);
+";
+
+/// The schema of version 1, which [`LABELS`] completes. REAL columns that are NULL read as not-a-number, because
+/// SQLite stores not-a-number as NULL.
 const SCHEMA: &str = "
 CREATE TABLE runs (
     run INTEGER PRIMARY KEY,
@@ -108,8 +125,8 @@ fn version(connection: &Connection, file: &Path) -> Result<(u32, bool), StoreErr
         file: file.to_path_buf(),
         what: format!("its schema version is {found}"),
     })?;
-    if found > SCHEMA_VERSION {
-        return Err(StoreError::Newer { file: file.to_path_buf(), found, known: SCHEMA_VERSION });
+    if found > DB_VERSION {
+        return Err(StoreError::Newer { file: file.to_path_buf(), found, known: DB_VERSION });
     }
     Ok((found, tables > 0))
 }
@@ -118,14 +135,14 @@ fn version(connection: &Connection, file: &Path) -> Result<(u32, bool), StoreErr
 pub(crate) fn check_version(connection: &Connection, file: &Path) -> Result<(), StoreError> {
     match version(connection, file)? {
         (_, false) => Err(StoreError::Missing { file: file.to_path_buf() }),
-        (SCHEMA_VERSION, true) => Ok(()),
+        (DB_VERSION, true) => Ok(()),
         (found, true) => Err(StoreError::Older { file: file.to_path_buf(), found }),
     }
 }
 
 /// Creates the schema in an empty database, or migrates an older one.
 pub(crate) fn bring_up_to_date(connection: &mut Connection, file: &Path) -> Result<(), StoreError> {
-    if version(connection, file)? == (SCHEMA_VERSION, true) {
+    if version(connection, file)? == (DB_VERSION, true) {
         return Ok(());
     }
     // Two programs may open a new project at once: who comes second finds the work done.
@@ -133,12 +150,14 @@ pub(crate) fn bring_up_to_date(connection: &mut Connection, file: &Path) -> Resu
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(|error| StoreError::sql(file, error))?;
     match version(&transaction, file)? {
-        (SCHEMA_VERSION, true) => return Ok(()),
+        (DB_VERSION, true) => return Ok(()),
         (_, false) => transaction.execute_batch(SCHEMA).map_err(|error| StoreError::sql(file, error))?,
-        (_, true) => rows_to_blocks(&transaction, file)?,
+        (0, true) => rows_to_blocks(&transaction, file)?,
+        (_, true) => {}
     }
+    transaction.execute_batch(LABELS).map_err(|error| StoreError::sql(file, error))?;
     transaction
-        .pragma_update(None, "user_version", SCHEMA_VERSION)
+        .pragma_update(None, "user_version", DB_VERSION)
         .and_then(|()| transaction.commit())
         .map_err(|error| StoreError::sql(file, error))
 }

@@ -14,6 +14,7 @@ use crate::store::{absolute, full_path, problem_from};
 use rusqlite::{Connection, OptionalExtension as _, Params, Row, params};
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
+use temper_protocol::housekeeping::RunLabels;
 
 /// A read-only view of a project's database. Can be sent to another thread, not shared.
 #[derive(Debug)]
@@ -26,9 +27,13 @@ pub struct Reader {
 }
 
 /// Columns of [`RunRow`], in the order of [`Reader::run_row`].
-const RUN_COLUMNS: &str = "run, folder, method, status, settings_toml, created_millis, seed, steps, max_steps, \
+const RUN_COLUMNS: &str = "runs.run, folder, method, status, settings_toml, created_millis, seed, steps, max_steps, \
      best_step, base_loss, final_loss, best_loss, forgetting, tokens_per_sec, peak_rss_mib, wall_secs, \
-     trained_parameters, model_parameters, adapter, colour, problem, hashes, heartbeat_millis, pid";
+     trained_parameters, model_parameters, adapter, colour, problem, hashes, heartbeat_millis, pid, \
+     name, note, tags, starred, trashed_millis";
+
+/// Where they come from; what nobody said is NULL.
+const RUN_TABLES: &str = "runs LEFT JOIN labels ON labels.run = runs.run";
 
 impl Reader {
     /// Opens the database in `project_dir`. A folder that cannot be written is opened immutable; an older
@@ -70,27 +75,50 @@ impl Reader {
         self.connection.pragma_query_value(None, "data_version", |row| row.get(0)).map_err(|error| self.sql(error))
     }
 
-    /// All runs, newest first. A run that counts as going on, while no engine holds the project, is
-    /// `interrupted`.
+    /// All runs but those in the trash, newest first. A run that counts as going on, while no engine holds the
+    /// project, is `interrupted`.
     ///
     /// # Errors
     /// Those of the disk; [`StoreError::Damaged`].
     pub fn runs(&self) -> Result<Vec<RunRow>, StoreError> {
-        let sql = format!("SELECT {RUN_COLUMNS} FROM runs ORDER BY run DESC");
+        let shown = "coalesce(trashed_millis, 0) = 0";
+        let sql = format!("SELECT {RUN_COLUMNS} FROM {RUN_TABLES} WHERE {shown} ORDER BY runs.run DESC");
         let mut runs = self.rows(&sql, [], |row| self.run_row(row))?;
         self.mark_interrupted(&mut runs);
         Ok(runs)
     }
 
-    /// One run.
+    /// Runs in the trash, those that went there last first.
+    ///
+    /// # Errors
+    /// As [`Self::runs`].
+    pub fn trashed(&self) -> Result<Vec<RunRow>, StoreError> {
+        let sql = format!(
+            "SELECT {RUN_COLUMNS} FROM {RUN_TABLES} WHERE trashed_millis > 0 ORDER BY trashed_millis DESC, runs.run DESC"
+        );
+        self.rows(&sql, [], |row| self.run_row(row))
+    }
+
+    /// One run, also one in the trash.
     ///
     /// # Errors
     /// As [`Self::runs`].
     pub fn run(&self, run: u64) -> Result<Option<RunRow>, StoreError> {
-        let sql = format!("SELECT {RUN_COLUMNS} FROM runs WHERE run = ?1");
+        let sql = format!("SELECT {RUN_COLUMNS} FROM {RUN_TABLES} WHERE runs.run = ?1");
         let mut runs = self.rows(&sql, [signed(run)], |row| self.run_row(row))?;
         self.mark_interrupted(&mut runs);
         Ok(runs.pop())
+    }
+
+    /// Runs that wait for their turn, the next one first: in the order in which they were said to wait last.
+    ///
+    /// # Errors
+    /// As [`Self::runs`].
+    pub fn waiting(&self) -> Result<Vec<u64>, StoreError> {
+        // A run that was never said to wait is about to begin.
+        let sql = "SELECT runs.run FROM runs JOIN events ON events.run = runs.run AND events.kind = 'queued' \
+                   WHERE runs.status = 'queued' GROUP BY runs.run ORDER BY max(events.id)";
+        self.rows(sql, [], |row| row.get(0).map(unsigned))
     }
 
     /// A run whose engine is gone is not going on, whatever its row says.
@@ -133,6 +161,13 @@ impl Reader {
             hashes: serde_json::from_str(&hashes).unwrap_or_default(),
             heartbeat_millis: row.get(23)?,
             pid: u32::try_from(row.get::<_, i64>(24)?).unwrap_or(0),
+            labels: RunLabels {
+                name: row.get::<_, Option<String>>(25)?.unwrap_or_default(),
+                note: row.get::<_, Option<String>>(26)?.unwrap_or_default(),
+                tags: serde_json::from_str(&row.get::<_, Option<String>>(27)?.unwrap_or_default()).unwrap_or_default(),
+                starred: row.get::<_, Option<bool>>(28)?.unwrap_or(false),
+                trashed_millis: row.get::<_, Option<i64>>(29)?.unwrap_or(0),
+            },
         })
     }
 

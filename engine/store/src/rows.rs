@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use temper_protocol::housekeeping::RunLabels;
 use temper_protocol::{Event, Problem};
 
 /// Statuses of a run that is not over.
@@ -129,9 +130,17 @@ pub struct RunRow {
     pub heartbeat_millis: i64,
     /// Process number of its engine; 0 when it never started.
     pub pid: u32,
+    /// What a person said about it, and whether it lies in the trash.
+    pub labels: RunLabels,
 }
 
 impl RunRow {
+    /// Whether the run waits for its turn.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.status == "queued"
+    }
+
     /// Whether the run waits, prepares, goes on or is paused.
     #[must_use]
     pub fn is_active(&self) -> bool {
@@ -159,6 +168,7 @@ impl RunRow {
             adapter: self.adapter.clone(),
             settings: self.settings_toml.clone(),
             problem: self.problem.clone(),
+            labels: self.labels.clone(),
         }
     }
 }
@@ -191,6 +201,7 @@ impl Default for RunRow {
             hashes: BTreeMap::new(),
             heartbeat_millis: 0,
             pid: 0,
+            labels: RunLabels::default(),
         }
     }
 }

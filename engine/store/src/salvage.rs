@@ -59,6 +59,7 @@ pub(crate) fn copy(old_file: &Path, new: &mut Connection, file: &Path) -> Result
     let events = copy_table(&reading, &transaction, file, "events", "id", readable_event)?;
     copy_table(&reading, &transaction, file, "ranks", "run, step, site", |_, _| true)?;
     copy_table(&reading, &transaction, file, "files", "rowid", |_, _| true)?;
+    copy_table(&reading, &transaction, file, "labels", "run", readable_label)?;
     let points = copy_points(&reading, &transaction, file)?;
     transaction.commit().map_err(sql)?;
     Ok(Salvaged { runs, events, points })
@@ -70,6 +71,13 @@ fn readable_run(columns: &[Column], values: &[Value]) -> bool {
         ("problem", Value::Text(text)) => serde_json::from_str::<Problem>(text).is_ok(),
         ("hashes", Value::Text(text)) => serde_json::from_str::<BTreeMap<String, String>>(text).is_ok(),
         ("run", Value::Integer(run)) => *run > 0,
+        _ => true,
+    })
+}
+
+fn readable_label(columns: &[Column], values: &[Value]) -> bool {
+    columns.iter().zip(values).all(|(column, value)| match (column.name.as_str(), value) {
+        ("tags", Value::Text(text)) => serde_json::from_str::<Vec<String>>(text).is_ok(),
         _ => true,
     })
 }

@@ -3,6 +3,7 @@
 //! Place in the data flow: the host's jobs push events from the engine thread, the host's writer thread
 //! flushes. Pushing only takes a short lock on a list, so that training never waits for a disk.
 
+mod housekeeping;
 mod repair;
 pub(crate) mod runs;
 

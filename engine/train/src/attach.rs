@@ -3,6 +3,8 @@
 use crate::bits;
 use crate::driver::Tokens;
 use crate::error::Result;
+use candle_core::Var;
+use candle_core::backprop::GradStore;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use temper_methods::{Imitation, ModelDims, OwnDims, Promote, SiteDims};
@@ -13,7 +15,7 @@ use temper_nn::at_once::{AT_ONCE_BYTES, at_once, decomposition_bytes};
 use temper_nn::layer_stats::{gather, in_portions};
 use temper_nn::rules::{set_ranks, share_out, values_wanted};
 use temper_nn::slots::{Slots, When};
-use temper_nn::{ForwardContext, Gather, LayerStats, LinearSite, SlotAdapter};
+use temper_nn::{ForwardContext, Gather, LayerStats, LinearSite, SlotAdapter, ops};
 use temper_protocol::{Code, Declared, Problem, Project};
 
 /// Bytes that second moments may take while they are gathered: a model whose layers need more is run over the data once
@@ -83,14 +85,21 @@ pub fn attach_on(model: &mut Model, project: &Project, batches: &mut Batches<'_>
     check_fits(method.declared(), model)?;
     let seed = project.train.method_seed.unwrap_or(project.train.seed);
     let mut plan = method.plan(&project.method.settings, &dims_of(model).sites, seed)?;
-    if let Some(bits_per_value) = method.bits_per_value(&project.method.settings) {
-        let spread = bits::spread(model, &mut plan, bits_per_value, seed)?;
+    // Bits may be spread by what the layers see: then they are looked at first, and a run that has no data reads from its
+    // checkpoint what came of it.
+    let weighs = plan.adapters.iter().any(|(_, slots)| slots.gathers() == Some(Gather::Fisher));
+    let rows = plan.adapters.iter().map(|(_, slots)| slots.calibration_rows()).max().unwrap_or(0);
+    let seen = if weighs { look(model, &plan.adapters, rows, batches)? } else { BTreeMap::new() };
+    if let Some(bits_per_value) = method.bits_per_value(&project.method.settings)
+        && (!weighs || !seen.is_empty())
+    {
+        let spread = bits::spread(model, &mut plan, bits_per_value, seed, &seen)?;
         plan.notes.push(spread);
     }
     let planned_ranks = planned_ranks(&plan.adapters);
     let spectra = spectra(|name| model.site(name), &plan.adapters, seed)?;
     set_ranks(&mut plan.adapters, |name, _, _| Ok(spectra.get(name).cloned().unwrap_or_default()))?;
-    put_on(model, &mut plan.adapters, seed, batches)?;
+    put_on(model, &mut plan.adapters, seed, seen, batches)?;
     model.insert_all(&plan.insertions, seed)?;
     let selector = plan.promote.selector()?;
     let mut notes = plan.notes;
@@ -169,8 +178,15 @@ fn planned_ranks(plan: &[(String, Slots)]) -> Vec<(String, u64)> {
 }
 
 /// Puts a plan on the sites, a portion of them at a time: the base is run over the batches until each has seen what its
-/// calibration wants, as it is without what other portions have on them by then.
-fn put_on(model: &mut Model, plan: &mut Vec<(String, Slots)>, seed: u64, batches: &mut Batches<'_>) -> Result<()> {
+/// calibration wants, as it is without what other portions have on them by then. What is `seen` already is not looked at
+/// again.
+fn put_on(
+    model: &mut Model,
+    plan: &mut Vec<(String, Slots)>,
+    seed: u64,
+    seen: BTreeMap<String, Arc<LayerStats>>,
+    batches: &mut Batches<'_>,
+) -> Result<()> {
     if plan.iter().any(|(_, slots)| slots.calibrates_in_order()) {
         return put_on_in_order(model, plan, seed, batches);
     }
@@ -180,14 +196,14 @@ fn put_on(model: &mut Model, plan: &mut Vec<(String, Slots)>, seed: u64, batches
     let rows = plan.iter().map(|(_, slots)| slots.calibration_rows()).max().unwrap_or(0);
     // All sites of a plan look at their inputs or none does.
     let portions = if wanted.len() == plan.len() { in_portions(&wanted, GATHERED_BYTES) } else { Vec::new() };
-    let mut stats = BTreeMap::new();
+    let mut stats = seen;
     let whole = portions.len() == 1;
-    if whole {
+    if whole && stats.is_empty() {
         stats = look(model, plan, rows, batches)?;
         if !stats.is_empty() {
             share_out(plan, |name| match stats.get(name).map(|stats| &**stats) {
                 Some(LayerStats::Components(pca)) => pca.explained(),
-                Some(LayerStats::SecondMoment(_) | LayerStats::Energy(_)) | None => Vec::new(),
+                Some(LayerStats::SecondMoment(_) | LayerStats::Energy(_) | LayerStats::Fisher(_)) | None => Vec::new(),
             })?;
         }
     }
@@ -260,16 +276,43 @@ fn look(
 ) -> Result<BTreeMap<String, Arc<LayerStats>>> {
     let wanted: Vec<(&LinearSite, Gather)> =
         plan.iter().filter_map(|(name, slots)| Some((model.site(name)?, slots.gathers()?))).collect();
+    let back = wanted.iter().any(|(_, gather)| *gather == Gather::Fisher);
     let mut number = 0;
     model.set_enabled(false);
     let stats = gather(&wanted, || -> Result<bool> {
         let Some(tokens) = batches(number, rows)? else { return Ok(false) };
         number += 1;
-        model.forward_hidden(&tokens.ids, &tokens.ctx)?;
+        if back {
+            there_and_back(model, &tokens)?;
+        } else {
+            model.forward_hidden(&tokens.ids, &tokens.ctx)?;
+        }
         Ok(true)
     });
     model.set_enabled(true);
     stats
+}
+
+/// A forward pass and, block by block, the backward pass of the loss, which is a sum over rows: each layer sees the gradient
+/// of every row. Nothing is trained.
+fn there_and_back(model: &Model, tokens: &Tokens) -> Result<()> {
+    let mut flow = model.embed.forward(&tokens.ids, &tokens.ctx)?.detach();
+    let mut inputs = Vec::with_capacity(model.blocks.len());
+    for block in &model.blocks {
+        inputs.push(flow.clone());
+        flow = block.forward(flow, &tokens.ctx)?.detach();
+    }
+    let gradient_of = |input: &Var, mut store: GradStore| {
+        store.remove(input.as_tensor()).ok_or_else(|| Problem::internal("a loss that does not depend on a block"))
+    };
+    let top = Var::from_tensor(&flow.hidden)?;
+    let mut gradient = gradient_of(&top, model.head.loss(top.as_tensor(), &tokens.targets)?.backward()?)?;
+    for (block, input) in model.blocks.iter().zip(inputs).rev() {
+        let hidden = Var::from_tensor(&input.hidden)?;
+        let output = block.forward(Flow { hidden: hidden.as_tensor().clone(), ..input }, &tokens.ctx)?;
+        gradient = gradient_of(&hidden, ops::seed_gradient(&output.hidden, &gradient)?.backward()?)?;
+    }
+    Ok(())
 }
 
 /// Refuses model families and bases that the method's declaration does not list.

@@ -6,19 +6,21 @@
 use crate::error::Result;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use temper_methods::Plan;
 use temper_models::Model;
 use temper_nn::budget::{Candidate, allocate, total};
-use temper_nn::repair::{Shape, rounding_costs};
+use temper_nn::repair::{Shape, Weighing, rounding_costs};
 use temper_nn::rng::Stream;
 use temper_nn::slots::{Calibration, Slots};
-use temper_nn::{FrozenWeight, GroupedInt, LinearSite, NnError, StorageKind};
+use temper_nn::{FrozenWeight, GroupedInt, LayerStats, LinearSite, NnError, StorageKind};
 use temper_protocol::{Code, Problem};
 
 /// What a layer can be stored as.
 fn storages() -> Vec<StorageKind> {
     let grouped = GroupedInt::ALL.into_iter().map(StorageKind::Grouped);
-    grouped.chain([StorageKind::Nf4, StorageKind::Nf4Double, StorageKind::Int8]).collect()
+    let normal = [StorageKind::Nf2, StorageKind::Nf3, StorageKind::Nf4, StorageKind::Nf4Double];
+    grouped.chain(normal).chain([StorageKind::Int8]).collect()
 }
 
 /// The weight as its file has it.
@@ -28,11 +30,17 @@ fn original(site: &LinearSite) -> Option<&FrozenWeight> {
 }
 
 /// Fills a storage into the calibration of every layer of `plan`, `bits_per_value` for all together, and says in a
-/// sentence which.
+/// sentence which. `seen` has what was gathered for those whose errors are weighed.
 ///
 /// # Errors
 /// A budget that not even the smallest storages keep, a weight that cannot be read or has no original.
-pub(crate) fn spread(model: &Model, plan: &mut Plan, bits_per_value: f64, seed: u64) -> Result<String> {
+pub(crate) fn spread(
+    model: &Model,
+    plan: &mut Plan,
+    bits_per_value: f64,
+    seed: u64,
+    seen: &BTreeMap<String, Arc<LayerStats>>,
+) -> Result<String> {
     let storages = storages();
     let mut work = Vec::new();
     for (name, slots) in &plan.adapters {
@@ -51,7 +59,17 @@ pub(crate) fn spread(model: &Model, plan: &mut Plan, bits_per_value: f64, seed: 
         let fits = |storage: &StorageKind| weight.cols.is_multiple_of(storage.block_len());
         let fitting: Vec<StorageKind> = storages.iter().copied().filter(fits).collect();
         let mut stream = Stream::new(seed, &format!("bits/{name}"));
-        let costs = rounding_costs(weight, shape, &fitting, &mut stream)?;
+        let sides = match seen.get(*name).map(|stats| &**stats) {
+            Some(LayerStats::Fisher(fisher)) => Some(fisher.weights()),
+            Some(_) | None => None,
+        };
+        let wide = |weights: Vec<f32>| weights.into_iter().map(f64::from).collect::<Vec<f64>>();
+        let sides = sides.map(|(rows, cols)| (wide(rows), wide(cols)));
+        let weighing = match &sides {
+            Some((rows, cols)) => Weighing::Separable { rows, cols },
+            None => Weighing::Plain,
+        };
+        let costs = rounding_costs(weight, shape, &fitting, weighing, &mut stream)?;
         let mut by_storage: BTreeMap<StorageKind, f64> = fitting.into_iter().zip(costs).collect();
         // Every list has the same storages: one that does not fit is never chosen.
         let of = |storage: &StorageKind| Candidate {

@@ -11,6 +11,7 @@ use crate::phases::Phase;
 use crate::probes::{SetMeasure, forgetting};
 use crate::ranks;
 use crate::run::Run;
+use crate::state::ALL_STEPS;
 use temper_protocol::Event;
 use temper_protocol::event::RowLosses;
 
@@ -20,7 +21,7 @@ fn due(step: u64, every: u64, last: bool) -> bool {
 }
 
 impl Run<'_> {
-    /// Measures the base before step 1: validation, kept sets, sample answers.
+    /// Measures the base before step 1: validation, kept sets, what attention compares, sample answers.
     pub(crate) fn base_line(&mut self) -> Result<()> {
         let watch = self.watch;
         if let Some(validation) = &self.validation {
@@ -39,6 +40,7 @@ impl Run<'_> {
         self.record(0, &measures);
         self.state.keep.forgetting = Exact(forgetting(&measures));
         ranks::tell_planned(&self.attached.planned_ranks, watch);
+        self.attention_sizes(0)?;
         self.prompts.answer(&self.model, &self.codec, 0, Some(&self.start), watch)
     }
 
@@ -67,11 +69,7 @@ impl Run<'_> {
             if 2 * step >= self.total_steps {
                 ranks::warn_of_dead(model, &mut self.dead_experts_told, watch);
             }
-            let validation = self.validation.as_ref().and_then(|validation| validation.batches().first());
-            if let Some(tokens) = validation.or_else(|| self.probes.batches().next()) {
-                let (sizes, driver) = (&mut self.sizes, &self.driver);
-                self.clock.time(Phase::Probes, || sizes.tell(driver, model, tokens, step, watch))?;
-            }
+            self.attention_sizes(step)?;
         }
         if last
             && project.train.row_losses
@@ -90,7 +88,7 @@ impl Run<'_> {
         self.snapshot()?;
         self.state.boundary_done = true;
         if step >= self.total_steps {
-            self.state.ended = Some("all steps done".to_owned());
+            self.state.ended = Some(ALL_STEPS.to_owned());
         }
         self.end_early(reaction);
         let save_due = due(step, project.train.checkpoint_steps, last) || self.state.ended.is_some();
@@ -115,6 +113,15 @@ impl Run<'_> {
         let best = self.state.evals.record(step, loss);
         watch.say(Event::Eval { step, split: "validation".to_owned(), loss, best });
         Ok(best)
+    }
+
+    /// Says how large queries and keys are on the first batch that is measured: at the start and with each measurement, at
+    /// no step between.
+    fn attention_sizes(&mut self, step: u64) -> Result<()> {
+        let validation = self.validation.as_ref().and_then(|validation| validation.batches().first());
+        let Some(tokens) = validation.or_else(|| self.probes.batches().next()) else { return Ok(()) };
+        let (sizes, driver, model, watch) = (&mut self.sizes, &self.driver, &self.model, self.watch);
+        self.clock.time(Phase::Probes, || sizes.tell(driver, model, tokens, step, watch))
     }
 
     fn record(&mut self, step: u64, measures: &[SetMeasure]) {

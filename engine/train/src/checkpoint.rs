@@ -24,6 +24,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use temper_nn::{AdamW, Bytes, LinearSite, Map, NnError, ParamSet, StateTensor, StateValues};
+use temper_protocol::run_folder::{self, CHECKPOINTS};
 use temper_protocol::{Code, Problem};
 
 /// Trained parameters of adapters.
@@ -36,8 +37,6 @@ pub const OPTIMISER_FILE: &str = "optimiser.safetensors";
 pub const MEMORY_FILE: &str = "memory.safetensors";
 /// Everything else.
 pub const STATE_FILE: &str = "state.json";
-const FOLDER: &str = "checkpoints";
-const STEP_PREFIX: &str = "step-";
 /// Folders under other names: being written, or being removed.
 const TEMPORARY_PREFIX: &str = ".unfinished-";
 /// Folders that make room for another checkpoint of the same step.
@@ -157,7 +156,7 @@ impl Checkpoints {
     /// # Errors
     /// The folder cannot be written.
     pub fn open(run_dir: &Path) -> Result<Self> {
-        let folder = run_dir.join(FOLDER);
+        let folder = run_dir.join(CHECKPOINTS);
         fs::create_dir_all(&folder).map_err(|error| TrainError::io(&folder, error))?;
         let checkpoints = Self { folder };
         let folder = &checkpoints.folder;
@@ -177,22 +176,20 @@ impl Checkpoints {
     /// The checkpoints of a run that nobody writes to now. Changes nothing on the disk.
     #[must_use]
     pub fn existing(run_dir: &Path) -> Self {
-        Self { folder: run_dir.join(FOLDER) }
+        Self { folder: run_dir.join(CHECKPOINTS) }
     }
 
     /// Folder of the checkpoint of `step`, whether it exists or not.
     #[must_use]
     pub fn path(&self, step: u64) -> PathBuf {
-        self.folder.join(format!("{STEP_PREFIX}{step:08}"))
+        self.folder.join(run_folder::step_name(step))
     }
 
     /// Steps of the checkpoints, in rising order. Not checked for damage.
     #[must_use]
     pub fn steps(&self) -> BTreeSet<u64> {
         let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
-        entries
-            .filter_map(|entry| entry.file_name().to_string_lossy().strip_prefix(STEP_PREFIX)?.parse().ok())
-            .collect()
+        entries.filter_map(|entry| run_folder::checkpoint_step(&entry.path())).collect()
     }
 
     /// Writes the checkpoint of `parts.meta.state.step`, in place of one that is there, and returns its
@@ -407,7 +404,7 @@ mod tests {
     #[test]
     fn what_a_kill_left_unfinished_is_removed_and_nothing_else() {
         let folder = tempfile::tempdir().expect("temp");
-        let place = folder.path().join(FOLDER);
+        let place = folder.path().join(CHECKPOINTS);
         let left = [".unfinished-00000010", ".unfinished-gone-00000001", ".replaced-00000005", ".replaced-00000008"];
         for name in left.into_iter().chain(["step-00000005", "notes"]) {
             fs::create_dir_all(place.join(name)).expect("folder");

@@ -69,6 +69,8 @@ impl RunControl {
                 self.sample_now.store(true, Ordering::Release);
                 return;
             }
+            // A matter of the queue.
+            Act::Sooner | Act::Later => return,
             Act::Resume => Want::Run,
             Act::Pause => Want::Pause,
             Act::Stop => Want::Stop,

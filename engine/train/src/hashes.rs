@@ -23,6 +23,10 @@ pub struct Hashes {
     pub probes: String,
     /// Settings that decide the weights.
     pub settings: String,
+    /// The same whatever the number of steps: a run that has done its steps can be given more. Absent in checkpoints of
+    /// before that.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub settings_any_length: String,
 }
 
 impl Hashes {
@@ -48,11 +52,28 @@ impl Hashes {
         if self.probes != saved.probes {
             return differs("with other kept sets", "restore the probe files as they were, or start a new run");
         }
-        if self.settings != saved.settings {
+        if self.settings != saved.settings && !self.is_other_length(saved) {
             return differs("with other settings", "restore the settings of the run, or start a new run");
         }
         Ok(())
     }
+
+    /// Whether the settings are those of `saved` but for the number of steps.
+    #[must_use]
+    pub fn is_other_length(&self, saved: &Self) -> bool {
+        let known = !self.settings_any_length.is_empty();
+        known && self.settings != saved.settings && self.settings_any_length == saved.settings_any_length
+    }
+}
+
+/// As [`of_settings`], whatever the number of steps.
+///
+/// # Errors
+/// Settings that cannot be written as JSON.
+pub fn of_settings_any_length(project: &Project) -> Result<String> {
+    let mut project = project.clone();
+    (project.train.steps, project.train.epochs) = (0, None);
+    of_settings(&project)
 }
 
 /// Hash over the settings that decide the weights. Names, paths (their contents have hashes of their own),
@@ -188,6 +209,15 @@ mod tests {
         let beneath = hash(&|p| p.model.adapters = adapter("here", 1.0));
         assert_eq!(beneath, hash(&|p| p.model.adapters = adapter("there", 1.0)));
         assert!(beneath != same && beneath != hash(&|p| p.model.adapters = adapter("here", 0.5)));
+        let any_length = |change: &dyn Fn(&mut Project)| {
+            let mut project = project.clone();
+            change(&mut project);
+            of_settings_any_length(&project).expect("hash")
+        };
+        assert_ne!(same, hash(&|p| p.train.steps += 1));
+        assert_eq!(any_length(&|_| ()), any_length(&|p| p.train.steps += 1));
+        assert_eq!(any_length(&|_| ()), any_length(&|p| p.train.epochs = Some(2.0)));
+        assert_ne!(any_length(&|_| ()), any_length(&|p| p.train.lr_peak *= 2.0));
     }
 
     #[test]
@@ -215,10 +245,19 @@ mod tests {
             data: "b".into(),
             probes: "c".into(),
             settings: "d".into(),
+            settings_any_length: "e".into(),
         };
         assert!(hashes.check_same(&hashes.clone(), Path::new("x")).is_ok());
         let other = Hashes { data: "z".into(), ..hashes.clone() };
         let problem = Problem::from(hashes.check_same(&other, Path::new("step-00000050")).expect_err("differs"));
         assert!(problem.what.contains("data") && problem.r#where.contains("step-00000050"), "{problem}");
+        // Another number of steps is the same run; checkpoints that do not tell are refused.
+        let longer = Hashes { settings: "z".into(), ..hashes.clone() };
+        assert!(longer.is_other_length(&hashes) && longer.check_same(&hashes, Path::new("x")).is_ok());
+        assert!(!hashes.is_other_length(&hashes), "nothing differs");
+        let before = Hashes { settings_any_length: String::new(), ..hashes.clone() };
+        for (one, other) in [(&longer, &before), (&before, &longer)] {
+            assert!(one.check_same(other, Path::new("x")).is_err());
+        }
     }
 }

@@ -336,6 +336,8 @@ impl Hashing {
         let (base, program) = self.worker.join().map_err(failed)??;
         self.stamps.save();
         let adapters = hashes::of_beneath(request.beneath.as_ref())?;
-        Ok((Hashes { base, adapters, data, probes, settings: hashes::of_settings(&request.project)? }, program))
+        let settings = hashes::of_settings(&request.project)?;
+        let settings_any_length = hashes::of_settings_any_length(&request.project)?;
+        Ok((Hashes { base, adapters, data, probes, settings, settings_any_length }, program))
     }
 }

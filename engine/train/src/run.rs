@@ -135,6 +135,11 @@ impl Run<'_> {
         }
     }
 
+    /// Steps that the method counts with.
+    fn planned_steps(&self) -> u64 {
+        if self.state.planned_steps == 0 { self.total_steps } else { self.state.planned_steps }
+    }
+
     fn window(&mut self, step: u64) -> Result<Window> {
         let train = &self.request.project.train;
         let mut window = Window {
@@ -177,7 +182,7 @@ impl Run<'_> {
         let normaliser = (window.trained + window.replayed) as f64;
         let micro_steps = window.batches.len() as f64;
         let (mut grads, mut loss_sum) = (Grads::new(), 0.0);
-        let imitation = self.attached.imitation.filter(|imitation| imitation.is_at(step, self.total_steps));
+        let imitation = self.attached.imitation.filter(|imitation| imitation.is_at(step, self.planned_steps()));
         self.driver.imitate(imitation);
         for (tokens, trained) in &window.batches {
             self.watch.check()?;
@@ -209,7 +214,7 @@ impl Run<'_> {
             return self.spike(step, verdict, &rows, window.cursor);
         }
         let lr = self.schedule.lr(step) * self.state.lr_factor.0;
-        let at = At { step, total: self.total_steps };
+        let at = At { step, total: self.planned_steps() };
         let mut sites = self.model.sites_mut();
         let moved = take_step(&mut sites, &self.attached.params, &mut self.optimiser, &mut grads, lr, at)?;
         drop((grads, sites));
@@ -259,7 +264,7 @@ impl Run<'_> {
     /// Where validation is due or the imitation ends: how far the model was from its original since it was last told.
     fn tell_divergence(&mut self, step: u64) {
         let every = self.request.project.train.eval_steps;
-        let ends = self.attached.imitation.is_none_or(|imitation| !imitation.is_at(step + 1, self.total_steps));
+        let ends = self.attached.imitation.is_none_or(|imitation| !imitation.is_at(step + 1, self.planned_steps()));
         if ends || step == self.end_step || every > 0 && step.is_multiple_of(every) {
             let (sum, tokens) = std::mem::take(&mut self.diverged);
             let loss = sum / tokens.max(1) as f64;

@@ -20,7 +20,7 @@ use crate::schedule::Schedule;
 use crate::sizes::Sizes;
 use crate::snapshots::{self, Snapshots};
 use crate::start::Start;
-use crate::state::{STATE_SCHEMA, State};
+use crate::state::{ALL_STEPS, STATE_SCHEMA, State};
 use crate::tensor_file::write_file;
 use crate::threads::{on_pool, threads_for};
 use crate::watch::Watch;
@@ -117,10 +117,15 @@ fn whole(request: &TrainRequest, threads: usize, watch: &Watch<'_>) -> Result<Ou
         resumed_from,
     });
     let (hashes, program) = hashing.finish(request, &prepared.files, watch)?;
+    let mut longer = false;
     if let Some(loaded) = &resumed {
         hashes.check_same(&loaded.meta.hashes, &loaded.path)?;
+        if hashes.is_other_length(&loaded.meta.hashes) {
+            check_longer(&loaded.meta.state, total_steps, watch)?;
+            longer = true;
+        }
     }
-    freeze(request, &hashes, &program)?;
+    freeze(request, &hashes, &program, longer)?;
     if let (Some(StartFrom::Checkpoint(folder)), None) = (&request.start_from, &request.resume) {
         let before = Saved::meta_of(folder)?.hashes;
         if before.base != hashes.base {
@@ -129,7 +134,8 @@ fn whole(request: &TrainRequest, threads: usize, watch: &Watch<'_>) -> Result<Ou
             watch.warn("other_base", "the adapter that this run starts with was trained on top of other adapters");
         }
     }
-    if let Some(ended) = resumed.as_ref().and_then(|loaded| loaded.meta.state.ended.clone()) {
+    let over = |state: &State| state.ended.clone().filter(|why| why != ALL_STEPS || state.step >= total_steps);
+    if let Some(ended) = resumed.as_ref().and_then(|loaded| over(&loaded.meta.state)) {
         watch.warn("already_finished", format!("the run has ended already: {ended}"));
     }
     let mut start = Start::new(request, &hashes, &program, prepared.model.source.format());
@@ -168,6 +174,22 @@ fn find_resume(from: &Path, run_dir: &Path, watch: &Watch<'_>) -> Result<Option<
     Ok(newest)
 }
 
+/// Says that a run goes on beyond the steps that it was planned for.
+fn check_longer(state: &State, total_steps: u64, watch: &Watch<'_>) -> Result<()> {
+    let planned = state.planned_steps;
+    if total_steps <= planned.max(state.step) {
+        let what = format!("the run was planned for {planned} steps and cannot be given fewer");
+        let action = format!("give more than {} steps, or start a new run", planned.max(state.step));
+        return Err(Problem::new(Code::Usage, what, "train.steps", action).into());
+    }
+    let text = format!(
+        "the run goes on to step {total_steps}; it was planned for {planned}. The learning rate follows its schedule over all \
+         {total_steps} steps; what the method does at set times stays where it was planned"
+    );
+    watch.warn("extended", text);
+    Ok(())
+}
+
 /// What `run.json` says.
 #[derive(Serialize)]
 struct RunFile<'a> {
@@ -177,10 +199,10 @@ struct RunFile<'a> {
     program: &'a str,
 }
 
-/// Freezes project and hashes in the run's folder, once.
-fn freeze(request: &TrainRequest, hashes: &Hashes, program: &str) -> Result<()> {
+/// Freezes project and hashes in the run's folder, once; the project anew when the run has become `longer`.
+fn freeze(request: &TrainRequest, hashes: &Hashes, program: &str, longer: bool) -> Result<()> {
     let project = request.run_dir.join(project_file::FILE_NAME);
-    if !project.exists() {
+    if longer || !project.exists() {
         project_file::save(&request.project, &project)?;
     }
     let file = request.run_dir.join(RUN_FILE);
@@ -252,7 +274,8 @@ fn assemble<'a>(
     }
     let driver = Driver::keeping(&model, kept_blocks(project, &model, max_tokens));
     let examples = std::sync::Arc::clone(loader.examples());
-    let state = State::new(project.train.seed, loader.cursor());
+    let mut state = State::new(project.train.seed, loader.cursor());
+    state.planned_steps = total_steps;
     let snapshots = open_snapshots(request, attached.params.elements(), total_steps, watch)?;
     let prefix = prefix_cache(request, &loader, (&model, &driver), total_steps, watch);
     Ok(Run {
@@ -335,6 +358,10 @@ impl Run<'_> {
     /// Goes on from a checkpoint.
     fn resume(&mut self, loaded: Loaded) -> Result<()> {
         self.restore(loaded)?;
+        if self.state.step < self.total_steps {
+            // It has been given more.
+            self.state.ended.take_if(|why| why == ALL_STEPS);
+        }
         // Later checkpoints belong to a part of the run that this one repeats.
         let keep = self.checkpoints.steps().into_iter().filter(|step| *step <= self.state.step).collect();
         self.checkpoints.retain(&keep)?;

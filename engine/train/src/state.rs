@@ -10,6 +10,9 @@ use std::collections::BTreeMap;
 /// Version of `state.json` and `run.json`.
 pub const STATE_SCHEMA: u32 = 1;
 
+/// Why a run that did all its steps has ended.
+pub const ALL_STEPS: &str = "all steps done";
+
 /// The run after an optimiser step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct State {
@@ -40,6 +43,10 @@ pub struct State {
     pub boundary_done: bool,
     /// Why no step follows, when none does: all steps done, early stop, budget.
     pub ended: Option<String>,
+    /// Steps that the run was planned for when it began: what its method does at set times counts with these, also when the
+    /// run is given more. 0 in checkpoints of before that: as many as the run has.
+    #[serde(default)]
+    pub planned_steps: u64,
 }
 
 /// Bookkeeping of validations.
@@ -117,6 +124,7 @@ impl State {
             spike_roll_backs: 0,
             boundary_done: true,
             ended: None,
+            planned_steps: 0,
         }
     }
 }

@@ -24,8 +24,24 @@ compare-chosen = { $n ->
     }, { $chosen } von höchstens { $most } gewählt
 compare-copy = Tabelle als CSV kopieren
 compare-filter = Läufe filtern
-compare-filter-hint = Nummer, Methode, Stand
-compare-filter-tip = Zeigt nur Läufe, deren Nummer, Methode und Stand jedes Wort enthalten
+compare-grouping = Läufe gruppieren
+compare-group-none = keine Gruppen
+compare-group-method = nach Methode
+compare-group-status = nach Stand
+compare-group-model = nach Basismodell
+compare-group-tags = nach Schlagworten
+compare-group-star = nach Stern
+compare-no-tags = ohne Schlagwort
+compare-starred = mit Stern
+compare-not-starred = andere
+compare-star = { $run } einen Stern geben
+compare-unstar = { $run } den Stern nehmen
+compare-group-count = { $n ->
+        [one] { $count } Lauf
+       *[other] { $count } Läufe
+    }
+compare-filter-hint = Nummer, Name, Methode, Wort
+compare-filter-tip = Zeigt nur Läufe, deren Nummer, Name, Methode, Stand und Schlagworte jedes Wort enthalten
 compare-all-hidden = { $n ->
         [one] Der Filter verbirgt den einzigen Lauf
        *[other] Der Filter verbirgt alle { $count } Läufe
@@ -55,7 +71,9 @@ compare-choose-lead = In der Tabelle oben bis zu fünf Läufe wählen.
 
 compare-validation-loss = Validierungsverlust
 compare-train-loss = Trainingsverlust
+compare-raw-loss = Trainingsverlust, roh
 compare-which-loss = Verlust
+compare-curves-menu = Sichern, Kopieren, Glättung und Achse dieser Kurven
 compare-curves-plot = Verluste der gewählten Läufe
 compare-no-curves = Keine Kurven zu zeichnen
 compare-no-curves-lead = Die gewählten Läufe haben diesen Verlust noch nicht, oder ihre Lage auf dieser Achse ist nicht bekannt. Eine andere Achse oder der Trainingsverlust kann sie haben.
@@ -74,6 +92,7 @@ compare-show-plot = Als Bild zeigen
 compare-no-tradeoff = Vergessen ist nicht bekannt
 compare-no-tradeoff-lead = Kein Lauf in der Tabelle hat sowohl einen Validierungsverlust als auch eine Messung dessen, was er behält. Prüfsets lassen sich vor dem nächsten Lauf unter „Bewahren“ wählen.
 compare-forgetting-axis = Vergessen, schlechtestes Prüfset, Nats (links ist besser)
+compare-place = Lauf { $run }: { $loss } Nats, Vergessen { $forgetting }, Adapter { $size }
 compare-front = { $n ->
         [one] Lauf { $runs }: Kein anderer ist in Verlust oder Vergessen besser.
        *[other] Läufe { $runs }: Kein anderer ist in beidem besser.
@@ -81,6 +100,7 @@ compare-front = { $n ->
 compare-adapter = Adapter
 compare-key = Gestrichelt: beste Wahl. Getönt: über dem Budget.
 compare-unbeaten = unübertroffen
+compare-tradeoff-menu = Diesen Plot sichern oder kopieren
 compare-yes = ja
 compare-no = nein
 
@@ -130,6 +150,14 @@ compare-no-rows = Noch keine Zeilen
 compare-no-rows-lead = Mit dem Urteil kommen die Zeilen: der Verlust jedes Modells auf jeder von ihnen, und welche nie gelernt, gelernt und vergessen oder schon vorher gekonnt waren.
 compare-kinds = Gezeigte Zeilen
 compare-kinds-of = Lauf, dessen Zeilen gemeint sind
+compare-against = Modell, das abgezogen wird
+compare-less = minus
+compare-difference = Differenz
+compare-save-rows = Zeilen mit allen Verlusten als CSV sichern
+compare-sort-rows = Zeilen sortieren nach { $column }
+compare-rows-down = Zeilen sortiert nach { $column }, Größtes zuerst
+compare-rows-up = Zeilen sortiert nach { $column }, Kleinstes zuerst
+compare-row-place = { $file }, Zeile { $line }
 compare-every-row = alle { $count }
 compare-kind-never = nie gelernt
 compare-kind-forgotten = wieder vergessen
@@ -143,12 +171,21 @@ compare-no-such-row = { $n ->
 compare-line = Zeile
 compare-row-text = Text
 
-compare-same-seed = gleicher Prompt, gleicher Seed 42, greedy; unterstrichen: nicht in der ersten Antwort
+compare-same-greedy = gleicher Prompt, immer das wahrscheinlichste Token; unterstrichen: nicht in der ersten Antwort
+compare-same-warm = gleicher Prompt, Seed { $seed }, Temperatur { $temperature }; unterstrichen: nicht in der ersten Antwort
+compare-seed = Seed
+compare-seed-tip = Seed jeder Antwort; bei Temperatur 0 ändert er nichts
+compare-temperature = Temperatur
+compare-temperature-tip = 0 nimmt immer das wahrscheinlichste Token; bis 2, höher ist vielfältiger
+compare-asked = { $name } fragen
+compare-asked-tip = Bis zu { $most } Antworten stehen nebeneinander: eine weglassen macht Platz für eine andere
+compare-most-answers = Höchstens { $most } Antworten stehen nebeneinander: erst eine andere weglassen
+compare-nobody = Niemand wird gefragt: wählen, wer antwortet
 compare-blind = Blind, mit Stimmen
 compare-template = Chat-Vorlage
 compare-prompt = Prompt für alle
 compare-prompt-hint = etwas fragen
-compare-prompt-tip = Die Basis und bis zu vier gewählte Läufe antworten nacheinander
+compare-prompt-tip = Wer unten angehakt ist, antwortet, einer nach dem anderen
 compare-no-prompt = Erst einen Prompt schreiben
 compare-answering = Die Antworten entstehen gerade
 compare-stop = Anhalten
@@ -173,7 +210,45 @@ compare-vote-lead = Welche Antwort ist die beste? Die Namen erscheinen nach der 
 compare-votes = { $n ->
         [one] { $count } Stimme
        *[other] { $count } Stimmen
-    } in diesem Projekt, seit es offen ist
+    } in diesem Projekt
 compare-forget-votes = Stimmen vergessen
-compare-forget-votes-tip = Beginnt neu zu zählen
+compare-forget-votes-tip = Zählt neu, auch auf der Platte
 compare-tally = { $b } vor { $a } { $forb } zu { $fora } (Vorzeichentest p = { $p })
+
+compare-order = Notizen und Platz
+compare-nothing-chosen = Kein Lauf ist gewählt
+compare-col-name = Name
+compare-col-tags = Schlagworte
+compare-col-note = Notiz
+compare-col-disk = Platz
+compare-disk-measuring = der Platz der Läufe wird gemessen
+compare-disk-all = { $size } insgesamt
+compare-disk = { $n ->
+        [one] { $size }, { $count } Checkpoint
+       *[other] { $size }, { $count } Checkpoints
+    }
+compare-freed = { $size } frei geworden
+compare-name-of = Name von { $run }
+compare-name-tip = Wie dieser Lauf in Tabellen heißt
+compare-tags-of = Schlagworte von { $run }
+compare-tags-tip = Worte mit Kommas dazwischen; Läufe werden danach gefiltert und gruppiert
+compare-note-of = Notiz zu { $run }
+compare-note-tip = Was später über diesen Lauf zu wissen lohnt
+compare-act-on = { $act }: { $run }
+compare-prune = Ausdünnen
+compare-prune-tip = Löscht alle Checkpoints außer dem besten und dem neuesten; das Gelernte bleibt
+compare-trash = Papierkorb
+compare-trash-tip = Legt den Lauf in den Papierkorb des Projekts; gelöscht wird nichts
+compare-only-trash = Jeder Lauf liegt im Papierkorb; unter Notizen und Platz lässt er sich zurückholen
+compare-in-trash = { $n ->
+        [one] { $count } Lauf im Papierkorb
+       *[other] { $count } Läufe im Papierkorb
+    }
+compare-restore = Zurückholen
+compare-restore-tip = Legt den Lauf mit allen Dateien dorthin zurück, wo er war
+compare-empty-trash = Endgültig löschen
+compare-empty-trash-tip = Fragt noch einmal, dann werden die Läufe im Papierkorb mit Checkpoints und Kurven gelöscht
+compare-really-delete = Ja, löschen
+compare-really-delete-tip = Löscht die Läufe im Papierkorb; danach sind sie nicht mehr zurückzuholen
+compare-keep-trash = Behalten
+compare-keep-trash-tip = Löscht nichts

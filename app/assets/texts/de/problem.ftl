@@ -39,3 +39,5 @@ problem-engine-busy-do = auf das Laufende warten oder es anhalten
 problem-engine-gone-again = neu versuchen: Eine neue wird gestartet
 problem-report-what = Was
 problem-report-code = Code
+problem-compare = Was der Vergleich von diesem Projekt wusste, ist nicht lesbar
+problem-compare-aside = Es liegt unter diesem Namen; Stimmen und Auswahl beginnen neu

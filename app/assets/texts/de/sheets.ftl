@@ -36,3 +36,25 @@ sheets-command = Die gleichwertige Befehlszeile
 sheets-command-note = Sie tut dasselbe wie der Knopf Trainieren; die Projektdatei enthält jede Einstellung.
 sheets-file-unsaved = noch nicht gespeichert: Das erste Training fragt, wohin
 sheets-file = Projektdatei
+sheets-longer = Mehr Schritte für Lauf { $run }
+sheets-longer-lead = Er hat { $n ->
+        [one] { $done } Schritt
+       *[other] { $done } Schritte
+    } getan und geht vom letzten Checkpoint weiter: gleiche Einstellungen, die Daten von ihrer Stelle an, mit dem Gedächtnis des Optimierers.
+sheets-longer-rate = Die Lernrate folgt ihrem Plan über alle Schritte; wo der alte Plan zu Ende war, steigt sie also wieder. Was die Methode zu festen Zeiten tut, bleibt, wo es geplant war.
+sheets-longer-steps = Schritte gesamt
+sheets-longer-tip = Vom ersten Schritt des Laufs an gezählt
+sheets-longer-more = mindestens { $least }
+sheets-longer-price = { $n ->
+        [one] { $more } Schritt
+       *[other] { $more } Schritte
+    } mehr
+sheets-longer-go = Weiter trainieren
+sheets-longer-go-tip = Setzt diesen Lauf fort
+sheets-queue = Wartende Läufe
+sheets-queue-lead = Die Engine trainiert einen Lauf nach dem anderen und beginnt den nächsten in dieser Reihenfolge, mit den Einstellungen, die er beim Start hatte. Sie warten auch, wenn das Fenster geschlossen ist.
+sheets-queue-empty = Kein Lauf wartet. Trainieren, während ein Lauf im Gang ist, reiht einen hier ein.
+sheets-queue-place = { $place }.
+sheets-queue-sooner = Lauf { $run } früher
+sheets-queue-later = Lauf { $run } später
+sheets-queue-remove = Lauf { $run } herausnehmen

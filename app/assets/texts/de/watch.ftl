@@ -185,3 +185,23 @@ watch-new-run = neuer Lauf ab Basis
 watch-export-tip = Dateien für andere Programme, mit Zertifikat
 watch-phase-prefix = fester Teil
 watch-quoted = „{ $prompt }“
+watch-adapter-nearest = Schritt { $step }: Adapter von { $kept }, zuletzt behalten
+watch-ask = Einen Schritt fragen
+watch-ask-note = Basis und Adapter, gleicher Seed, greedy
+watch-ask-prompt = Prompt für diesen Schritt
+watch-ask-prompt-tip = Erst antwortet die Basis, dann der Adapter des Schritts unter der Linie
+watch-ask-stop-tip = Hört auf zu antworten; was da ist, bleibt
+watch-ask-lead = Die Basis und Lauf { $run } bei Schritt { $step } beantworten den Prompt nebeneinander. Dann die Linie unten ziehen: Wo sie ruht, antwortet dieser Schritt.
+watch-ask-busy = die Engine trainiert; sie antwortet nach dem Lauf
+watch-ask-busy-lead = Die Engine trainiert und tut eines nach dem anderen. Sie antwortet, sobald der Lauf beendet oder gestoppt ist. Solange beantwortet „Jetzt fragen“ bei den Proben die Prompts des Laufs.
+watch-ask-none-kept = von diesem Schritt oder davor wurde nichts behalten
+watch-ask-none-kept-lead = Der Lauf hat von diesem Schritt und davor weder Snapshot noch Checkpoint behalten, also kann nichts antworten. Die Linie zu einem späteren Schritt ziehen.
+watch-ask-no-settings = die Einstellungen des Laufs sind nicht lesbar
+watch-ask-from = Lauf { $run } bei Schritt { $step }
+watch-ask-nearest = Lauf { $run } bei Schritt { $step }, vor { $wanted }
+watch-waiting = { $n ->
+        [one] { $count } Lauf wartet
+       *[other] { $count } Läufe warten
+    }
+watch-moving = tauscht die Plätze
+watch-start-again = Neu starten

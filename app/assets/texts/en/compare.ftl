@@ -24,8 +24,24 @@ compare-chosen = { $n ->
     }, { $chosen } of at most { $most } chosen
 compare-copy = Copy the table as CSV
 compare-filter = Filter runs
-compare-filter-hint = number, method, status
-compare-filter-tip = Shows only runs whose number, method and status contain every word
+compare-grouping = Group runs
+compare-group-none = not grouped
+compare-group-method = by method
+compare-group-status = by status
+compare-group-model = by base model
+compare-group-tags = by tags
+compare-group-star = by star
+compare-no-tags = no tags
+compare-starred = starred
+compare-not-starred = others
+compare-star = Star { $run }
+compare-unstar = Take the star off { $run }
+compare-group-count = { $n ->
+        [one] { $count } run
+       *[other] { $count } runs
+    }
+compare-filter-hint = number, name, method, tag
+compare-filter-tip = Shows only runs whose number, name, method, status and tags contain every word
 compare-all-hidden = { $n ->
         [one] The filter hides the only run
        *[other] The filter hides all { $count } runs
@@ -55,7 +71,9 @@ compare-choose-lead = Choose up to five runs in the table above.
 
 compare-validation-loss = Validation loss
 compare-train-loss = Train loss, smoothed
+compare-raw-loss = Train loss, as measured
 compare-which-loss = Loss
+compare-curves-menu = Save, copy, smoothing and axis of these curves
 compare-curves-plot = Losses of the chosen runs
 compare-no-curves = No curves to draw
 compare-no-curves-lead = The chosen runs have no such loss yet, or their places on this axis are not known. Another axis, or the train loss, may have them.
@@ -74,6 +92,7 @@ compare-show-plot = Show as a plot
 compare-no-tradeoff = Forgetting is not known
 compare-no-tradeoff-lead = No run in the table has both a validation loss and a measurement of what it keeps. Choose sets under Keep in Setup before the next run.
 compare-forgetting-axis = forgetting, worst set, nats (left is better)
+compare-place = Run { $run }: { $loss } nats, forgetting { $forgetting }, adapter { $size }
 compare-front = { $n ->
         [one] Run { $runs }: no other run is better in loss or in forgetting.
        *[other] Runs { $runs }: no other run is better in both.
@@ -81,6 +100,7 @@ compare-front = { $n ->
 compare-adapter = adapter
 compare-key = Dashed: best choices. Shaded: over the budget.
 compare-unbeaten = unbeaten
+compare-tradeoff-menu = Save or copy this plot
 compare-yes = yes
 compare-no = no
 
@@ -130,6 +150,14 @@ compare-no-rows = No rows yet
 compare-no-rows-lead = With the verdict come the rows: the loss of each model on each of them, and which were never learned, learned and then forgotten, or known before training.
 compare-kinds = Rows shown
 compare-kinds-of = Run whose rows are meant
+compare-against = Model that the difference is taken from
+compare-less = less
+compare-difference = difference
+compare-save-rows = Save the rows with all losses as CSV
+compare-sort-rows = Sort the rows by { $column }
+compare-rows-down = Rows sorted by { $column }, largest first
+compare-rows-up = Rows sorted by { $column }, smallest first
+compare-row-place = { $file }, line { $line }
 compare-every-row = all { $count }
 compare-kind-never = never learned
 compare-kind-forgotten = learned, then forgotten
@@ -143,12 +171,21 @@ compare-no-such-row = { $n ->
 compare-line = line
 compare-row-text = text
 
-compare-same-seed = same prompt, same seed 42, greedy; underlined: not in the first answer
+compare-same-greedy = same prompt, always the likeliest token; underlined: not in the first answer
+compare-same-warm = same prompt, seed { $seed }, temperature { $temperature }; underlined: not in the first answer
+compare-seed = Seed
+compare-seed-tip = Seed of every answer; with temperature 0 it changes nothing
+compare-temperature = Temperature
+compare-temperature-tip = 0 always takes the likeliest token; up to 2, higher is more varied
+compare-asked = Ask { $name }
+compare-asked-tip = Up to { $most } answers stand side by side: leave one out to make room for another
+compare-most-answers = At most { $most } answers stand side by side: leave another one out first
+compare-nobody = Nobody is asked: choose who answers
 compare-blind = Blind, with votes
 compare-template = Chat template
 compare-prompt = Prompt for all
 compare-prompt-hint = ask something
-compare-prompt-tip = The base and up to four chosen runs answer it, one after the other
+compare-prompt-tip = Those who are ticked below answer it, one after the other
 compare-no-prompt = Type a prompt first
 compare-answering = The answers are being made
 compare-stop = Stop
@@ -176,7 +213,45 @@ compare-vote-lead = Which answer is best? The names are shown after your vote.
 compare-votes = { $n ->
         [one] { $count } vote
        *[other] { $count } votes
-    } in this project since it was opened
+    } in this project
 compare-forget-votes = Forget votes
-compare-forget-votes-tip = Begins counting anew
+compare-forget-votes-tip = Begins counting anew, also on disk
 compare-tally = { $b } over { $a } { $forb } to { $fora } (sign test p = { $p })
+
+compare-order = Notes and disk
+compare-nothing-chosen = No run is chosen
+compare-col-name = name
+compare-col-tags = tags
+compare-col-note = note
+compare-col-disk = on disk
+compare-disk-measuring = what runs take on the disk is being measured
+compare-disk-all = { $size } on disk in all
+compare-disk = { $n ->
+        [one] { $size }, { $count } checkpoint
+       *[other] { $size }, { $count } checkpoints
+    }
+compare-freed = { $size } made free
+compare-name-of = Name of { $run }
+compare-name-tip = What this run is called in tables
+compare-tags-of = Tags of { $run }
+compare-tags-tip = Words with commas between them; runs are filtered and grouped by them
+compare-note-of = Note on { $run }
+compare-note-tip = Anything worth knowing about this run later
+compare-act-on = { $act }: { $run }
+compare-prune = Prune
+compare-prune-tip = Deletes all its checkpoints but the best and the newest; what it learned stays
+compare-trash = To trash
+compare-trash-tip = Moves the run to the trash of the project; nothing is deleted
+compare-only-trash = Every run lies in the trash; under Notes and disk it can be brought back
+compare-in-trash = { $n ->
+        [one] { $count } run in the trash
+       *[other] { $count } runs in the trash
+    }
+compare-restore = Bring back
+compare-restore-tip = Puts the run back where it was, with all its files
+compare-empty-trash = Delete for good
+compare-empty-trash-tip = Asks once more, then deletes the runs in the trash with their checkpoints and curves
+compare-really-delete = Yes, delete
+compare-really-delete-tip = Deletes the runs in the trash; they cannot be brought back after that
+compare-keep-trash = Keep
+compare-keep-trash-tip = Deletes nothing

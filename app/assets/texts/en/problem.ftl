@@ -39,3 +39,5 @@ problem-engine-busy-do = wait for what is running, or stop it
 problem-engine-gone-again = try again: a new one is started
 problem-report-what = What
 problem-report-code = Code
+problem-compare = What Compare remembered of this project cannot be read
+problem-compare-aside = It was set aside under this name; votes and chosen runs begin anew

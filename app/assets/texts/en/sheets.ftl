@@ -36,3 +36,25 @@ sheets-command = The equal command line
 sheets-command-note = It does the same as the Train button; the project file holds every setting.
 sheets-file-unsaved = not saved yet: the first training asks where
 sheets-file = Project file
+sheets-longer = More steps for run { $run }
+sheets-longer-lead = It has done { $n ->
+        [one] { $done } step
+       *[other] { $done } steps
+    } and goes on from its last checkpoint: same settings, same data from where it stood, the optimiser's memory kept.
+sheets-longer-rate = The learning rate follows its schedule over all steps, so where the old schedule had come to its end it rises again. What the method does at set times stays where it was planned.
+sheets-longer-steps = Steps in all
+sheets-longer-tip = Counted from the run's first step
+sheets-longer-more = at least { $least }
+sheets-longer-price = { $n ->
+        [one] { $more } step
+       *[other] { $more } steps
+    } more
+sheets-longer-go = Train on
+sheets-longer-go-tip = Goes on with this run
+sheets-queue = Waiting runs
+sheets-queue-lead = The engine trains one run at a time and begins the next one in this order, with the settings of the moment when it was started. They wait on while the window is closed.
+sheets-queue-empty = No run waits. Train, pressed while a run goes on, puts one here.
+sheets-queue-place = { $place }.
+sheets-queue-sooner = Run { $run } sooner
+sheets-queue-later = Run { $run } later
+sheets-queue-remove = Take run { $run } out

@@ -185,3 +185,23 @@ watch-new-run = a new run from the base
 watch-export-tip = Files for other programs, with a certificate
 watch-phase-prefix = prefix
 watch-quoted = “{ $prompt }”
+watch-adapter-nearest = step { $step }: adapter as of { $kept }, kept last
+watch-ask = Ask a step
+watch-ask-note = base and adapter, same seed, greedy
+watch-ask-prompt = Prompt for this step
+watch-ask-prompt-tip = The base answers, then the adapter as of the step under the scrub line
+watch-ask-stop-tip = Stops answering; what was answered stays
+watch-ask-lead = The base and run { $run } as of step { $step } answer your prompt side by side. Then drag the line below: wherever it rests, that step answers.
+watch-ask-busy = the engine trains; it answers when the run has ended
+watch-ask-busy-lead = The engine trains and does one thing at a time. It answers when the run has ended or was stopped. Ask now, in the samples, answers the run's own prompts meanwhile.
+watch-ask-none-kept = the run kept nothing of this step or before
+watch-ask-none-kept-lead = The run kept neither a snapshot nor a checkpoint of this step or one before it, so nothing can answer. Drag the line to a later step.
+watch-ask-no-settings = the run's settings cannot be read
+watch-ask-from = Run { $run } at step { $step }
+watch-ask-nearest = Run { $run } at step { $step }, before { $wanted }
+watch-waiting = { $n ->
+        [one] { $count } run waits
+       *[other] { $count } runs wait
+    }
+watch-moving = changing places
+watch-start-again = Start it again

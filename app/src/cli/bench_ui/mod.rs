@@ -21,9 +21,10 @@ use temper::state::settings::{MachineReport, Settings};
 use temper_protocol::event::{Figure, Figures};
 use temper_protocol::{Code, Event, Problem};
 
-/// Limits of the product: milliseconds a frame, seconds to the first frame, per cent of one processor when idle, per
-/// cent of a training run's speed.
+/// Limits of the product: milliseconds a frame, seconds to open many runs and to the first frame, per cent of one
+/// processor when idle, per cent of a training run's speed.
 const FRAME_MS: f64 = 4.0;
+const OPEN_SECS: f64 = 2.0;
 const START_SECS: f64 = 1.5;
 const IDLE_PERCENT: f64 = 1.0;
 const TRAINING_PERCENT: f64 = 5.0;
@@ -56,10 +57,14 @@ pub(crate) fn run(json: bool, arguments: &UiArgs) -> Result<bool, Problem> {
     bench.settings()?;
     if wants("frames") || wants("idle") || wants("training") {
         bench.note(&format!("writing {} runs of {} steps", arguments.runs, arguments.points));
-        project::write(&bench.project, arguments.runs.max(2), arguments.points, "builtin:starter")?;
+        let shape = project::Shape { runs: arguments.runs.max(2), points: arguments.points, phases: false };
+        project::write(&bench.project, &shape, "builtin:starter")?;
     }
     if wants("start") {
         bench.start(&mut rows)?;
+    }
+    if wants("open") {
+        bench.open(&mut rows)?;
     }
     if wants("frames") {
         bench.frames(&mut rows)?;
@@ -144,6 +149,39 @@ impl Bench<'_> {
         rows.limit("start to the first frame, median", median(&mut secs), START_SECS, "s");
         rows.plain("the same, slowest", secs.last().copied().unwrap_or(f64::NAN), "s");
         Ok(())
+    }
+
+    /// From the command that opens a project with many long runs to what it wants to see on the screen.
+    fn open(&self, rows: &mut Rows) -> Result<(), Problem> {
+        let shape = project::Shape {
+            runs: self.arguments.open_runs.max(2),
+            points: self.arguments.open_points.max(2),
+            phases: true,
+        };
+        let project::Shape { runs, points, .. } = shape;
+        self.note(&format!("writing {runs} runs of {points} steps with ten series"));
+        let folder = self.home.with_file_name("many");
+        let failed = |error: std::io::Error| {
+            Problem::new(Code::Io, error.to_string(), folder.display().to_string(), "make room there or set TMPDIR")
+        };
+        std::fs::create_dir_all(&folder).map_err(failed)?;
+        project::write(&folder, &shape, "builtin:starter")?;
+        self.note("opening them");
+        let mut window = self.window("open", Some(&folder), Some(runs))?;
+        let (_, said) = window.wait(|line| {
+            let value: serde_json::Value = serde_json::from_str(line).ok()?;
+            value.get("opened").is_some().then_some(value)
+        })?;
+        window.finish();
+        let opened = said.get("opened").cloned().unwrap_or_default();
+        let secs = |name: &str| opened.get(name).and_then(serde_json::Value::as_f64).unwrap_or(f64::NAN);
+        let report: Report = serde_json::from_value(said.get("frames").cloned().unwrap_or_default())
+            .map_err(|error| Problem::internal(format!("the window's figures cannot be read: {error}")))?;
+        rows.limit("many long runs opened, the newest on the screen", secs("newest_secs"), OPEN_SECS, "s");
+        rows.limit("five of its runs over each other in Compare", secs("compared_secs"), OPEN_SECS, "s");
+        rows.limit("all of them behind the loss of the newest in Watch", secs("all_secs"), OPEN_SECS, "s");
+        rows.limit("a frame of Compare over all of them, 99 of 100 below", report.drawing.p99_ms, FRAME_MS, "ms");
+        std::fs::remove_dir_all(&folder).map_err(failed)
     }
 
     /// Frames of the script over all runs, while the newest goes on.
@@ -251,11 +289,13 @@ impl Rows {
             text: format!(
                 "The real window over {} runs of {} steps. A frame is the processor time of the window's thread from its \
                  input to its shapes, and the tessellation of those shapes, while a script moves, zooms and scrolls and \
-                 the newest run goes on; idle use is that of window and engine, per cent of one processor. Training is \
-                 one run in the same project, watched with all others behind it, in {} pairs of spans of {:.1} s: in one \
-                 the window runs, in the other it is held.",
+                 the newest run goes on; many long runs are {} of {} steps with ten series each; idle use is that of \
+                 window and engine, per cent of one processor. Training is one run in the same project, watched with all \
+                 others behind it, in {} pairs of spans of {:.1} s: in one the window runs, in the other it is held.",
                 arguments.runs,
                 arguments.points,
+                arguments.open_runs,
+                arguments.open_points,
                 arguments.pairs,
                 training::SPAN.as_secs_f64()
             ),

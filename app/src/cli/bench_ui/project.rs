@@ -50,11 +50,30 @@ fn step_event(run: u64, step: u64, points: u64) -> Event {
     }
 }
 
+/// How much a project holds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shape {
+    /// Runs.
+    pub(super) runs: u64,
+    /// Steps of each.
+    pub(super) points: u64,
+    /// Whether each step has the times of its four phases too: ten series then.
+    pub(super) phases: bool,
+}
+
+fn phases_event(run: u64, step: u64) -> Event {
+    let part = |share: f64, salt: u64| share * (1.0 + 0.1 * noise(run + salt, step));
+    let phases = [("forward", 0.16), ("backward", 0.28), ("optimiser", 0.04), ("data", 0.01)];
+    let secs = phases.iter().zip(0..).map(|((name, share), salt)| ((*name).to_owned(), part(*share, 3000 + salt)));
+    Event::Phases { step, secs: secs.collect() }
+}
+
 /// Writes the project with its runs into `folder`; the newest run has all that the room Watch shows.
 ///
 /// # Errors
 /// Those of the disk.
-pub(super) fn write(folder: &Path, runs: u64, points: u64, model: &str) -> Result<(), Problem> {
+pub(super) fn write(folder: &Path, shape: &Shape, model: &str) -> Result<(), Problem> {
+    let Shape { runs, points, phases } = *shape;
     let project = project(model);
     project_file::save(&project, &folder.join(project_file::FILE_NAME))?;
     let settings_toml = project_file::to_text(&project)?;
@@ -71,6 +90,9 @@ pub(super) fn write(folder: &Path, runs: u64, points: u64, model: &str) -> Resul
         store.push_event(run, &Event::Eval { step: 0, split: "validation".to_owned(), loss: 3.0, best: true })?;
         for step in 1..=points {
             store.push_event(run, &step_event(run, step, points))?;
+            if phases {
+                store.push_event(run, &phases_event(run, step))?;
+            }
             if step % BATCH == 0 {
                 store.flush()?;
             }
@@ -256,7 +278,8 @@ mod tests {
     #[test]
     fn the_database_holds_every_run_with_every_point() {
         let folder = tempfile::tempdir().expect("temporary folder");
-        write(folder.path(), 3, 2_000, "builtin:starter").expect("written");
+        let shape = Shape { runs: 3, points: 2_000, phases: true };
+        write(folder.path(), &shape, "builtin:starter").expect("written");
         let live = Live::start(folder.path(), 3, 2_000).expect("a run");
         drop(live);
         let reader = Reader::open(folder.path()).expect("a reader");
@@ -266,6 +289,7 @@ mod tests {
             let series = reader.series_names(row.run).expect("series");
             let train = series.iter().find(|meta| meta.name == "train_loss").expect("a loss");
             assert!(train.count >= 2_000, "{}", train.count);
+            assert_eq!(series.iter().filter(|meta| meta.count >= 2_000).count(), 10, "series with a point a step");
             assert_eq!(row.status == "finished", row.run < 3);
         }
         assert_eq!(reader.rank_at(3, u64::MAX).expect("ranks").len(), 210);

@@ -22,12 +22,15 @@ pub(crate) fn run(arguments: UiWindowArgs) -> Result<bool, Problem> {
     let UiWindowArgs { plan, home, project, run, seconds } = arguments;
     let plan = match (plan.as_str(), run) {
         ("start", _) => Plan::Start,
+        ("open", Some(run)) => Plan::Open { run },
         ("idle", run) => Plan::Idle { run },
         ("lens", _) => Plan::Lens { secs: seconds },
         ("frames", Some(run)) => Plan::Frames { run, secs: seconds },
-        _ => return Err(Problem::new(Code::Usage, "frames are drawn of a run", "--run", "name a run of the project")),
+        _ => return Err(Problem::new(Code::Usage, "this is measured on a run", "--run", "name a run of the project")),
     };
-    let probe = Probe { plan, places: places(&home), say: Arc::new(print_line) };
+    // What is timed is opened by the plan, when the window stands.
+    let (project, later) = if matches!(plan, Plan::Open { .. }) { (None, project) } else { (project, None) };
+    let probe = Probe { plan, places: places(&home), project: later, say: Arc::new(print_line) };
     let engine = temper::client::EngineLauncher::child(own_program()?, log_file());
     let options =
         temper::window::WindowOptions { project, drops: Vec::new(), autostart: false, engine, probe: Some(probe) };

@@ -6,7 +6,7 @@ use crate::commands::{Id, UiCommand};
 use crate::format;
 use crate::rooms::{PanelCtx, scrolled};
 use crate::state::Ask;
-use crate::state::answers::{Answer, Tally, Who};
+use crate::state::answers::{Answer, MOST_ANSWERS, Tally, Who};
 use crate::state::compare::CompareAct;
 use crate::theme::{Type, icons};
 use crate::update::{ask_hindrance, playground_prompt};
@@ -14,7 +14,7 @@ use crate::widgets::button::Weight;
 use crate::widgets::field::{self, Field};
 use crate::widgets::rows::Rows;
 use crate::widgets::{Button, choice, panel, text};
-use egui::{Align, Rect, Sense, Ui, pos2, vec2};
+use egui::{Align, Rect, Response, Sense, Ui, pos2, vec2};
 
 const GAP: f32 = 8.0;
 /// Height of the row of votes.
@@ -33,18 +33,20 @@ fn letter(place: usize) -> String {
 /// Shows the panel.
 pub fn ask_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let answers = &cx.state.compare.answers;
-    let note = if cx.compact { "" } else { t!("compare-same-seed") };
-    let (head, inside) = panel::titled(ui, cx.theme, rect, t!("compare-ask"), note);
+    let note = if cx.compact { String::new() } else { sampled(cx) };
+    let (head, inside) = panel::titled(ui, cx.theme, rect, t!("compare-ask"), &note);
     switches(cx, ui, head);
     let row = Rect::from_min_size(inside.min + vec2(0.0, 2.0), vec2(inside.width(), 28.0));
     prompt_row(cx, ui, row);
-    let body = inside.with_min_y(row.bottom() + GAP);
-    if answers.columns.is_empty() {
-        explain(cx, ui, body, icons::CHAT_TEXT, t!("compare-no-answers"), t!("compare-no-answers-lead"));
-        return;
-    }
+    let row = Rect::from_min_size(pos2(row.left(), row.bottom() + 4.0), vec2(row.width(), 24.0));
+    let left = sampling(cx, ui, row);
+    who(cx, ui, left);
+    let body = inside.with_min_y(row.bottom() + 6.0);
     let voting = answers.hidden || !answers.votes.is_empty();
     let columns = if voting { body.with_max_y(body.bottom() - VOTES) } else { body };
+    if answers.columns.is_empty() {
+        explain(cx, ui, columns, icons::CHAT_TEXT, t!("compare-no-answers"), t!("compare-no-answers-lead"));
+    }
     let count = answers.columns.len() as f32;
     let width = ((columns.width() - GAP * (count - 1.0)) / count).floor();
     for (place, answer) in answers.columns.iter().enumerate() {
@@ -54,6 +56,70 @@ pub fn ask_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     }
     if voting {
         votes(cx, ui, body.with_min_y(columns.bottom() + 4.0));
+    }
+}
+
+/// What is the same for all answers.
+fn sampled(cx: &PanelCtx<'_>) -> String {
+    let sampling = cx.state.compare.answers.sampling;
+    let seed = sampling.seed.to_string();
+    if sampling.temperature > 0.0 {
+        t!("compare-same-warm", seed = seed, temperature = format!("{:.2}", sampling.temperature))
+    } else {
+        t!("compare-same-greedy").to_owned()
+    }
+}
+
+/// Seed and temperature at the right; gives what is left of the row.
+fn sampling(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect) -> Rect {
+    let sampling = cx.state.compare.answers.sampling;
+    let mut right = row.right();
+    let mut place = |ui: &mut Ui, words: &str, width: f32| {
+        let field = Rect::from_min_size(pos2(right - width, row.top() + 1.0), vec2(width, 22.0));
+        let size = text::width(ui, words, Type::Body);
+        let label = Rect::from_min_max(pos2(field.left() - 6.0 - size, row.top()), pos2(field.left(), row.bottom()));
+        text::paint(ui.painter(), label, Align::Min, words, Type::Body, cx.c().text2);
+        right = label.left() - 12.0;
+        field
+    };
+    let value = format!("{:.2}", sampling.temperature);
+    let field =
+        Field { figure: true, tooltip: t!("compare-temperature-tip"), ..Field::new(t!("compare-temperature"), &value) };
+    let rect = place(ui, t!("compare-temperature"), 52.0);
+    let typed = field::show(ui, cx.theme, rect, field).committed.and_then(|text| text.trim().parse().ok());
+    if let Some(temperature) = typed {
+        cx.send(UiCommand::Compare(CompareAct::Temperature(temperature)));
+    }
+    let value = sampling.seed.to_string();
+    let field = Field { figure: true, tooltip: t!("compare-seed-tip"), ..Field::new(t!("compare-seed"), &value) };
+    let rect = place(ui, t!("compare-seed"), 64.0);
+    let typed = field::show(ui, cx.theme, rect, field).committed.and_then(|text| text.trim().parse().ok());
+    if let Some(seed) = typed {
+        cx.send(UiCommand::Compare(CompareAct::Seed(seed)));
+    }
+    row.with_max_x(right)
+}
+
+/// Who answers: the base and each chosen run can be left out, so that another one has its place.
+fn who(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect) {
+    let asked = cx.state.answering();
+    let mut x = row.left();
+    for who in cx.state.could_answer() {
+        let name = name_of(who);
+        let width = text::width(ui, &name, Type::Body) + 24.0;
+        let place = Rect::from_min_size(pos2(x, row.top()), vec2(width, row.height()));
+        if place.right() > row.right() {
+            return;
+        }
+        let on = asked.contains(&who);
+        let label = t!("compare-asked", name = name);
+        let response: Response = choice::check_mark(ui, cx.theme, place, &label, on);
+        let words = place.with_min_x(place.left() + 20.0);
+        text::paint(ui.painter(), words, Align::Min, &name, Type::Body, if on { cx.c().text } else { cx.c().text2 });
+        if response.on_hover_text(t!("compare-asked-tip", most = MOST_ANSWERS)).clicked() {
+            cx.send(UiCommand::Compare(CompareAct::Answering(who, !on)));
+        }
+        x = place.right() + 14.0;
     }
 }
 

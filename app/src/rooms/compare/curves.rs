@@ -1,16 +1,17 @@
 //! Losses of the chosen runs over each other, on steps, tokens or time; the same as a table and in a sentence.
 
 use super::{colour_of, explain, figure, marker_of};
-use crate::commands::UiCommand;
+use crate::commands::{Id, UiCommand};
 use crate::format;
 use crate::plots::chart::{self, Chart, Curve};
 use crate::plots::ticks;
+use crate::reader::XAxis;
 use crate::reader::snapshot::value_at;
-use crate::reader::{ComparedRun, XAxis};
 use crate::rooms::watch::curves::{Swatch, readout_row};
-use crate::rooms::watch::{plot_places, x_label};
+use crate::rooms::watch::{plot_menu, plot_places, x_label};
 use crate::rooms::{PanelCtx, scrolled};
 use crate::state::compare::CompareAct;
+use crate::state::compared::{self, Line, lowest};
 use crate::texts::Text;
 use crate::theme::{Type, icons};
 use crate::widgets::rows::{self, Rows};
@@ -21,24 +22,20 @@ use egui_plot::PlotPoint;
 const X_AXES: [(XAxis, Text); 3] =
     [(XAxis::Step, k!("common-step")), (XAxis::Tokens, k!("common-tokens")), (XAxis::Time, k!("watch-x-time"))];
 
-/// A run and the curve of it that is shown.
-type Line<'a> = (u64, &'a [PlotPoint]);
-
 /// Shows the panel.
 pub fn curves_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let compare = &cx.state.compare;
-    let title = if compare.validation { t!("compare-validation-loss") } else { t!("compare-train-loss") };
+    let title = match (compare.validation, compare.smooth) {
+        (true, _) => t!("compare-validation-loss"),
+        (false, true) => t!("compare-train-loss"),
+        (false, false) => t!("compare-raw-loss"),
+    };
     let (head, inside) = panel::titled(ui, cx.theme, rect, title, t!("common-nats"));
     controls(cx, ui, head);
-    let chosen: Vec<u64> = cx.state.compared().iter().map(|row| row.run).collect();
-    let shown = |run: &&ComparedRun| chosen.contains(&run.run);
-    let points = |run: &ComparedRun| if compare.validation { run.validation.len() } else { run.train.len() };
-    let runs = cx.state.runs.compared.iter().filter(shown).filter(|run| points(run) > 0);
-    let lines: Vec<Line<'_>> = runs
-        .map(|run| (run.run, if compare.validation { run.validation.as_slice() } else { run.train.as_slice() }))
-        .collect();
+    let lines = compared::lines(cx.state);
     if lines.is_empty() {
-        let words = if chosen.is_empty() { t!("compare-choose-lead") } else { t!("compare-no-curves-lead") };
+        let words =
+            if cx.state.compared().is_empty() { t!("compare-choose-lead") } else { t!("compare-no-curves-lead") };
         explain(cx, ui, inside, icons::CHART_LINE, t!("compare-no-curves"), words);
         return;
     }
@@ -55,6 +52,16 @@ pub fn curves_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
 
 fn controls(cx: &PanelCtx<'_>, ui: &mut Ui, head: Rect) {
     let compare = &cx.state.compare;
+    let ids = [
+        Id::CopyCompared,
+        Id::SaveCompared,
+        Id::ComparedPng,
+        Id::ComparedSvg,
+        Id::Smooth,
+        Id::LogLosses,
+        Id::ResetCompared,
+    ];
+    let head = plot_menu(cx, ui, head, t!("compare-curves-menu"), &ids);
     let table = Rect::from_min_size(pos2(head.right() - 20.0, head.top() + 4.0), vec2(20.0, 20.0));
     let on = compare.curves_table;
     let name = if on { t!("watch-show-curves") } else { t!("watch-show-table") };
@@ -79,10 +86,24 @@ fn controls(cx: &PanelCtx<'_>, ui: &mut Ui, head: Rect) {
     if let Some(index) = choice::segments(ui, cx.theme, place, t!("compare-which-loss"), &names, chosen) {
         cx.send(UiCommand::Compare(CompareAct::Validation(index == 0)));
     }
+    let names = [t!("watch-linear"), t!("watch-log")];
+    let width = choice::segments_width(ui, &names, Type::Caption);
+    let place = Rect::from_min_size(pos2(place.left() - 8.0 - width, table.top()), vec2(width, 20.0));
+    // Where there is no room for it, the menu has it.
+    if place.left() < head.left() {
+        return;
+    }
+    let chosen = Some(usize::from(compare.log_y));
+    if let Some(index) = choice::segments(ui, cx.theme, place, t!("watch-y-axis"), &names, chosen) {
+        cx.send(UiCommand::Compare(CompareAct::LogY(index == 1)));
+    }
 }
 
-fn lowest(points: &[PlotPoint]) -> Option<PlotPoint> {
-    points.iter().filter(|point| point.y.is_finite()).min_by(|a, b| a.y.total_cmp(&b.y)).copied()
+/// The lines as they are drawn: on a logarithmic axis the logarithms, without what has none.
+fn scaled(lines: &[Line<'_>]) -> Vec<Vec<PlotPoint>> {
+    let place = |point: &PlotPoint| PlotPoint::new(point.x, point.y.log10());
+    let scale = |points: &[PlotPoint]| points.iter().map(place).filter(|point| point.y.is_finite()).collect();
+    lines.iter().map(|(_, points)| scale(points)).collect()
 }
 
 /// A place on the axis in words.
@@ -109,14 +130,21 @@ fn plot_ui(cx: &PanelCtx<'_>, ui: &mut Ui, (plot, column): (Rect, Rect), lines: 
     let compare = &cx.state.compare;
     let end = lines.iter().filter_map(|(_, points)| points.last()).map(|point| point.x).fold(1e-6, f64::max);
     let x = compare.zoom.unwrap_or((0.0, end * 1.02));
+    let logarithms = if compare.log_y { scaled(lines) } else { Vec::new() };
+    let drawn: Vec<&[PlotPoint]> = if compare.log_y {
+        logarithms.iter().map(Vec::as_slice).collect()
+    } else {
+        lines.iter().map(|(_, points)| *points).collect()
+    };
     let visible = |point: &&PlotPoint| point.x >= x.0 && point.x <= x.1;
-    let values = lines.iter().flat_map(|(_, points)| points.iter().filter(visible)).map(|point| point.y);
+    let values = drawn.iter().flat_map(|points| points.iter().filter(visible)).map(|point| point.y);
     let y = ticks::range(values).unwrap_or((0.0, 1.0));
     let names: Vec<String> = lines.iter().map(|(run, _)| t!("common-run", run = run)).collect();
     let curves: Vec<Curve<'_>> = lines
         .iter()
+        .zip(drawn.iter().copied())
         .zip(&names)
-        .map(|((run, points), name)| Curve {
+        .map(|(((run, _), points), name)| Curve {
             name,
             points,
             colour: colour_of(cx.theme, *run),
@@ -131,7 +159,7 @@ fn plot_ui(cx: &PanelCtx<'_>, ui: &mut Ui, (plot, column): (Rect, Rect), lines: 
         y,
         y_ticks: 5,
         y_values: &[],
-        log_y: false,
+        log_y: compare.log_y,
         y_label: ticks::decimals,
         x_labels: true,
         x_label: x_label(compare.x),
@@ -139,7 +167,7 @@ fn plot_ui(cx: &PanelCtx<'_>, ui: &mut Ui, (plot, column): (Rect, Rect), lines: 
         behind: &[],
     };
     let shown = chart::show(ui, cx.theme, plot, &chart);
-    for (run, points) in lines {
+    for ((run, _), points) in lines.iter().zip(drawn.iter().copied()) {
         if let Some(point) = lowest(points).filter(|point| visible(&point)) {
             // A ring around the marker says that this is the lowest place.
             let centre = shown.at(point.x, point.y);
@@ -205,6 +233,14 @@ fn table(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, lines: &[Line<'_>]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_logarithmic_axis_leaves_out_what_has_no_logarithm() {
+        let points = [PlotPoint::new(1.0, 100.0), PlotPoint::new(2.0, 0.0), PlotPoint::new(3.0, 0.1)];
+        let lines: [Line<'_>; 1] = [(5, points.as_slice())];
+        let drawn: Vec<(f64, f64)> = scaled(&lines)[0].iter().map(|point| (point.x, point.y)).collect();
+        assert_eq!(drawn, [(1.0, 2.0), (3.0, -1.0)]);
+    }
 
     #[test]
     fn the_sentence_names_the_lowest_loss_and_its_place() {

@@ -3,6 +3,7 @@
 
 pub mod ask;
 pub mod curves;
+pub mod order;
 pub mod rows;
 pub mod settings;
 pub mod table;
@@ -14,12 +15,13 @@ use super::frame::part;
 use crate::commands::UiCommand;
 use crate::format;
 use crate::plots::chart::Marker;
+use crate::screen::Plot;
 use crate::state::compare::{CompareAct, Part};
 use crate::state::{Room, judged};
 use crate::theme::{Theme, Type, icons};
 use crate::widgets::button::Weight;
 use crate::widgets::{Button, choice, empty, panel, text};
-use egui::{Align, Color32, Rect, Ui, pos2, vec2};
+use egui::{Align, Color32, Rect, ScrollArea, Sense, Ui, UiBuilder, pos2, vec2};
 use temper_protocol::comparison::Verdict;
 
 const GAP: f32 = 8.0;
@@ -28,7 +30,7 @@ const GAP: f32 = 8.0;
 pub fn compare_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     part(ui, "head", Rect::from_min_size(rect.min, vec2(rect.width(), 28.0)), |ui, rect| head(cx, ui, rect));
     let mut area = rect.with_min_y(rect.top() + 36.0);
-    if cx.state.runs.runs.is_empty() {
+    if cx.state.runs.runs.is_empty() && cx.state.runs.trashed.is_empty() {
         part(ui, "empty", area, |ui, rect| nothing(cx, ui, rect));
         return;
     }
@@ -48,7 +50,7 @@ pub fn compare_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
 
 /// Parts that have a place of their own in this window.
 fn parts(cx: &PanelCtx<'_>) -> Vec<Part> {
-    let all = [Part::Curves, Part::Tradeoff, Part::Settings, Part::Rows, Part::Ask];
+    let all = [Part::Curves, Part::Tradeoff, Part::Settings, Part::Rows, Part::Ask, Part::Order];
     all.into_iter().filter(|part| cx.compact || *part != Part::Tradeoff).collect()
 }
 
@@ -73,17 +75,26 @@ fn shown_part(cx: &PanelCtx<'_>) -> Part {
     }
 }
 
+fn curves_panel(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
+    Plot::Compared.leave_place(ui.ctx(), rect);
+    part(ui, "curves", rect, |ui, rect| curves::curves_ui(cx, ui, rect));
+}
+
+fn tradeoff_panel(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
+    Plot::Tradeoff.leave_place(ui.ctx(), rect);
+    part(ui, "tradeoff", rect, |ui, rect| tradeoff::tradeoff_ui(cx, ui, rect));
+}
+
 fn body_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     match shown_part(cx) {
-        Part::Curves if cx.compact => part(ui, "curves", rect, |ui, rect| curves::curves_ui(cx, ui, rect)),
+        Part::Curves if cx.compact => curves_panel(cx, ui, rect),
         Part::Curves => {
             let width = ((rect.width() - GAP) / 2.0).round();
             let left = rect.with_max_x(rect.left() + width);
-            part(ui, "curves", left, |ui, rect| curves::curves_ui(cx, ui, rect));
-            let right = rect.with_min_x(left.right() + GAP);
-            part(ui, "tradeoff", right, |ui, rect| tradeoff::tradeoff_ui(cx, ui, rect));
+            curves_panel(cx, ui, left);
+            tradeoff_panel(cx, ui, rect.with_min_x(left.right() + GAP));
         }
-        Part::Tradeoff => part(ui, "tradeoff", rect, |ui, rect| tradeoff::tradeoff_ui(cx, ui, rect)),
+        Part::Tradeoff => tradeoff_panel(cx, ui, rect),
         Part::Settings => part(ui, "settings", rect, |ui, rect| settings::settings_ui(cx, ui, rect)),
         Part::Rows => {
             let width = (rect.width() * 0.42).round();
@@ -93,6 +104,7 @@ fn body_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
             part(ui, "rows", right, |ui, rect| rows::rows_ui(cx, ui, rect));
         }
         Part::Ask => part(ui, "playground", rect, |ui, rect| ask::ask_ui(cx, ui, rect)),
+        Part::Order => part(ui, "order", rect, |ui, rect| order::order_ui(cx, ui, rect)),
     }
 }
 
@@ -155,6 +167,31 @@ fn explain(cx: &PanelCtx<'_>, ui: &mut Ui, area: Rect, icon: crate::theme::Icon,
     let place = Rect::from_min_max(area.min + vec2(0.0, 12.0), area.max);
     let place = place.with_max_x(place.left() + place.width().min(560.0));
     empty::show(ui, cx.theme, place, icon, title, words, &[]);
+}
+
+/// The rows of a table that are in view, and no others: a project may have hundreds of runs, a comparison thousands of
+/// rows. `show` gets the place and the number of each.
+fn rows_in_view(
+    ui: &mut Ui,
+    body: Rect,
+    salt: &str,
+    height: f32,
+    count: usize,
+    mut show: impl FnMut(&mut Ui, Rect, usize),
+) {
+    // The scroll bar has its place in the margin of the card.
+    let outer = body.with_max_x(body.right() + 7.0);
+    let mut child = ui.new_child(UiBuilder::new().id_salt(salt).max_rect(outer));
+    child.set_clip_rect(body.expand2(vec2(7.0, 0.0)).intersect(ui.clip_rect()));
+    child.spacing_mut().item_spacing = vec2(0.0, 0.0);
+    let area = ScrollArea::vertical().id_salt(salt).auto_shrink(false);
+    area.show_rows(&mut child, height, count, |ui, range| {
+        for index in range {
+            let (row, _) = ui.allocate_exact_size(vec2(body.width(), height), Sense::hover());
+            show(ui, row, index);
+        }
+    });
+    ui.advance_cursor_after_rect(body);
 }
 
 /// The colour of a run, the same in each plot and for its whole life.

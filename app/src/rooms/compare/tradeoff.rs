@@ -1,66 +1,48 @@
 //! Loss over forgetting, the size of the adapter as area: which runs no other run beats in both.
 
-use super::{colour_of, explain, figure, list, table};
-use crate::commands::UiCommand;
+use super::{colour_of, explain, figure, list};
+use crate::commands::{Id, UiCommand};
 use crate::format;
 use crate::plots::chart::{self, Chart, Shown};
 use crate::plots::labels::{self, Obstacles};
 use crate::plots::ticks;
-use crate::rooms::watch::plot_places;
-use crate::rooms::{PanelCtx, scrolled};
+use crate::rooms::PanelCtx;
+use crate::rooms::watch::{plot_menu, plot_places};
 use crate::state::compare::CompareAct;
+use crate::state::compared::{self, Place};
 use crate::theme::{Theme, Type, icons};
 use crate::widgets::rows::{self, Rows};
 use crate::widgets::{Button, panel, text};
-use egui::{Align, Rect, Sense, Shape, Stroke, Ui, pos2, vec2};
+use egui::{Align, Rect, Shape, Stroke, Ui, pos2, vec2};
 
 /// Radius of the largest circle, points.
 const LARGEST: f32 = 12.0;
 /// Radius below which a circle could not be seen.
 const SMALLEST: f32 = 4.0;
-
-/// A run in the plot.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Place {
-    run: u64,
-    forgetting: f64,
-    loss: f64,
-    mib: f64,
-}
-
-/// Runs that no other run is better than in both, by forgetting.
-fn front(places: &[Place]) -> Vec<Place> {
-    let mut sorted = places.to_vec();
-    sorted.sort_by(|a, b| a.forgetting.total_cmp(&b.forgetting).then(a.loss.total_cmp(&b.loss)));
-    let mut best = f64::INFINITY;
-    sorted.retain(|place| {
-        let better = place.loss < best;
-        best = best.min(place.loss);
-        better
-    });
-    sorted
-}
+/// Up to so many runs each has its name beside it.
+const MOST_NAMES: usize = 24;
+/// Height of a row of the table.
+const ROW: f32 = 24.0;
 
 /// Shows the panel.
 pub fn tradeoff_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let (head, inside) = panel::titled(ui, cx.theme, rect, t!("compare-tradeoff"), t!("compare-area"));
     let on = cx.state.compare.tradeoff_table;
+    let ids = [Id::CopyTradeoff, Id::SaveTradeoff, Id::TradeoffPng, Id::TradeoffSvg];
+    let head = plot_menu(cx, ui, head, t!("compare-tradeoff-menu"), &ids);
     let place = Rect::from_min_size(pos2(head.right() - 20.0, head.top() + 4.0), vec2(20.0, 20.0));
     let name = if on { t!("compare-show-plot") } else { t!("watch-show-table") };
     if Button::icon_only(icons::TABLE, name).selected(on).show(ui, cx.theme, place).clicked() {
         cx.send(UiCommand::Compare(CompareAct::TradeoffTable(!on)));
     }
-    let rows = cx.state.compare_table();
-    let known = rows.iter().filter(|row| row.best_loss.is_finite() && row.forgetting.is_finite());
-    let places: Vec<Place> = known
-        .map(|row| Place { run: row.run, forgetting: row.forgetting, loss: row.best_loss, mib: table::size_mib(row) })
-        .collect();
+    let places = compared::places(cx.state);
     if places.is_empty() {
         explain(cx, ui, inside, icons::SCALES, t!("compare-no-tradeoff"), t!("compare-no-tradeoff-lead"));
         return;
     }
-    let front = front(&places);
-    let runs: Vec<u64> = front.iter().map(|place| place.run).collect();
+    let front = compared::front(&places);
+    let mut runs: Vec<u64> = front.iter().map(|place| place.run).collect();
+    runs.sort_unstable();
     let sentence = t!("compare-front", n = runs.len() as u64, runs = list(&runs));
     if on {
         table_ui(cx, ui, inside, &places, &runs);
@@ -81,7 +63,7 @@ fn radius(mib: f64, most: f64) -> f32 {
 
 fn plot_ui(cx: &PanelCtx<'_>, ui: &mut Ui, plot: Rect, (places, front): (&[Place], &[Place]), sentence: &str) {
     let c = cx.c();
-    let budget = cx.state.compared().first().map_or(f64::NAN, |row| table::budget_of(cx, row.run));
+    let budget = cx.state.compared().first().map_or(f64::NAN, |row| compared::budget_of(cx.state, row.run));
     let forgetting = places.iter().map(|place| place.forgetting);
     let x = ticks::range(forgetting.chain([0.0, budget])).unwrap_or((0.0, 1.0));
     let y = ticks::range(places.iter().map(|place| place.loss)).unwrap_or((0.0, 1.0));
@@ -113,7 +95,10 @@ fn plot_ui(cx: &PanelCtx<'_>, ui: &mut Ui, plot: Rect, (places, front): (&[Place
     inside.extend(Shape::dashed_line(&steps(&shown, front), Stroke::new(1.0, c.text2), 4.0, 3.0));
     let most = places.iter().map(|place| place.mib).fold(0.0, f64::max);
     let mut taken = Vec::new();
-    for place in places {
+    // A small circle lies on a large one, never under it.
+    let mut sorted = places.to_vec();
+    sorted.sort_by(|a, b| b.mib.total_cmp(&a.mib));
+    for place in &sorted {
         let centre = shown.at(place.forgetting, place.loss);
         let radius = radius(place.mib, most);
         // The label beside it names the run: its marker would hide a small circle.
@@ -124,7 +109,11 @@ fn plot_ui(cx: &PanelCtx<'_>, ui: &mut Ui, plot: Rect, (places, front): (&[Place
         taken.push(Rect::from_min_max(pos2(limit - 1.0, plot.top()), pos2(limit + 1.0, plot.bottom())));
     }
     let mut obstacles = Obstacles { shown: &shown, curves: &[], taken };
-    for place in places {
+    // Hundreds of names would hide the plot, and cost more than all of it: then only those that matter have one.
+    let chosen: Vec<u64> = cx.state.compared().iter().map(|row| row.run).collect();
+    let matters = |run: u64| chosen.contains(&run) || front.iter().any(|place| place.run == run);
+    let named = |place: &&Place| places.len() <= MOST_NAMES || matters(place.run);
+    for place in places.iter().filter(named) {
         let name = t!("common-run", run = place.run);
         let size = vec2(text::width(ui, &name, Type::Caption), 14.0);
         let centre = shown.at(place.forgetting, place.loss);
@@ -132,6 +121,25 @@ fn plot_ui(cx: &PanelCtx<'_>, ui: &mut Ui, plot: Rect, (places, front): (&[Place
             labels::leader(ui, centre, radius(place.mib, most), label, c.text3);
             text::paint(ui.painter(), label, Align::Min, &name, Type::Caption, c.text);
         }
+    }
+    under_pointer(shown, places);
+}
+
+/// The run whose circle is under the pointer, in words.
+fn under_pointer(shown: Shown, places: &[Place]) {
+    let Some(pointer) = shown.response.hover_pos() else { return };
+    let away = |place: &Place| shown.at(place.forgetting, place.loss).distance(pointer);
+    let nearest = places.iter().min_by(|a, b| away(a).total_cmp(&away(b)));
+    if let Some(place) = nearest.filter(|place| away(place) <= LARGEST) {
+        let (loss, forgetting) = (format::nats(place.loss), format::signed_nats(place.forgetting));
+        let size = format::mib(place.mib);
+        shown.response.on_hover_text_at_pointer(t!(
+            "compare-place",
+            run = place.run,
+            loss = loss,
+            forgetting = forgetting,
+            size = size
+        ));
     }
 }
 
@@ -184,10 +192,9 @@ fn table_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, places: &[Place], front:
     for ((from, to), name) in columns.into_iter().zip(names) {
         super::column_head(cx, ui, rows::column(head, from, to), name, from > 0.0);
     }
-    scrolled(ui, rect.with_min_y(head.bottom()), "compared trade-offs", |ui, area| {
-        let mut body = Rows::new(area);
-        for place in places {
-            let row = body.next(24.0);
+    let body = rect.with_min_y(head.bottom());
+    super::rows_in_view(ui, body, "compared trade-offs", ROW, places.len(), |ui, row, index| {
+        if let Some(place) = places.get(index) {
             rows::underline(ui, cx.theme, row);
             super::swatch(ui, cx.theme, pos2(row.left(), row.center().y), place.run);
             let first = rows::column(row, 0.0, 0.2);
@@ -197,14 +204,13 @@ fn table_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, places: &[Place], front:
             let cells = [
                 format::nats(place.loss),
                 format::signed_nats(place.forgetting),
-                format!("{:.1}", place.mib),
+                format::mib_figure(place.mib),
                 unbeaten.to_owned(),
             ];
             for ((from, to), cell) in columns.iter().skip(1).zip(&cells) {
                 figure(ui, rows::column(row, *from, *to), cell, c.text);
             }
         }
-        ui.allocate_rect(Rect::from_min_max(area.min, pos2(area.right(), body.y)), Sense::hover());
     });
 }
 
@@ -213,19 +219,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_front_has_those_that_nobody_beats_in_both() {
-        let place = |run: u64, forgetting: f64, loss: f64| Place { run, forgetting, loss, mib: 1.0 };
-        let places = [
-            place(7, 0.043, 1.427),
-            place(5, 0.068, 1.446),
-            place(6, 0.031, 1.452),
-            place(4, 0.047, 1.471),
-            place(3, 0.019, 1.503),
-        ];
-        let runs: Vec<u64> = front(&places).iter().map(|place| place.run).collect();
-        assert_eq!(runs, [3, 6, 7]);
-        let same = [place(1, 0.02, 1.5), place(2, 0.02, 1.4)];
-        assert_eq!(front(&same).len(), 1, "of two that forget the same the better one");
+    fn the_area_of_a_circle_is_the_size() {
         assert!((radius(25.0, 100.0) - LARGEST / 2.0).abs() < 1e-6, "a quarter of the area is half of the radius");
+        assert!((radius(0.0, 0.0) - SMALLEST).abs() < 1e-6);
     }
 }

@@ -111,7 +111,7 @@ pub fn targets_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
         text::data(ui, opens, Align::Min, target.opens_in, Type::Body, opens_colour);
         if let Some(run) = run {
             let mib = target.bytes(run.model_parameters, run.trained_parameters) as f64 / 1_048_576.0;
-            let figure = if mib < 10.0 { format!("{mib:.1}") } else { crate::format::count(mib.round() as u64) };
+            let figure = crate::format::mib_figure(mib);
             text::line(ui, size, Align::Max, &figure, Type::Mono, name_colour);
         }
         let width = text::width(ui, word, Type::Body);

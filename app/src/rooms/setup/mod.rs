@@ -1,5 +1,6 @@
 //! Setup: four cards from left to right, the pre-flight below, and the Train button where the eye ends.
 
+pub mod begun;
 pub mod data;
 pub mod form;
 pub mod keep;
@@ -68,7 +69,8 @@ fn head(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let title = [Piece(t!("setup-title"), Type::Room, c.text), Piece(&note, Type::Body, c.text2)];
     match &cx.state.setup.dropped {
         None => {
-            text::pieces(ui, words, &title);
+            let end = text::pieces(ui, words, &title);
+            begun::begun_ui(cx, ui, words.with_min_x(end + 16.0));
         }
         Some(dropped) => {
             let end = text::pieces(ui, words, &title[..1]);

@@ -28,6 +28,7 @@ pub fn state_of(cx: &PanelCtx<'_>, view: &RunView) -> (Option<Icon>, String, Col
             Act::Cancel => t!("watch-cancelling"),
             Act::SaveNow => t!("watch-saving"),
             Act::SampleNow => t!("watch-asking"),
+            Act::Sooner | Act::Later => t!("watch-moving"),
         };
         return (Some(icons::DOTS_THREE), word.to_owned(), c.info, c.info_bg);
     }
@@ -118,6 +119,14 @@ fn controls(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) -> f32 {
         }
     };
     let plain = |button: Button<'static>| if cx.compact { button.keys(None) } else { button };
+    let waiting = cx.state.waiting_rows().len();
+    if waiting > 0 {
+        let entry = crate::commands::entry(Id::Queue);
+        let label = t!("watch-waiting", n = waiting as u64, count = waiting);
+        let button =
+            if cx.compact { Button::icon_only(entry.icon, &label) } else { Button::new(&label).icon(entry.icon) };
+        place(ui, button.tooltip(entry.help.get()), Some(Id::Queue));
+    }
     if live {
         let pause = if view.row.status == "paused" { Id::Resume } else { Id::Pause };
         for id in [Id::SaveNow, Id::Stop, pause] {
@@ -130,6 +139,13 @@ fn controls(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) -> f32 {
             if place(ui, button, None) {
                 cx.send(UiCommand::ExportRun(view.row.run));
                 cx.send(UiCommand::Go(Room::Export));
+            }
+        }
+        for id in [Id::Extend, Id::Branch] {
+            // In a small window they are in the palette.
+            if !cx.compact && crate::commands::entry(id).enabled(cx.state) {
+                let button = cx.button(ui, id).keys(None);
+                place(ui, button, Some(id));
             }
         }
         let entry = crate::commands::entry(Id::Continue);

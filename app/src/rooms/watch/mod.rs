@@ -12,6 +12,7 @@ pub mod rates;
 pub mod samples;
 pub mod scrub;
 pub mod speed;
+pub mod step_ask;
 pub mod trouble;
 
 use super::PanelCtx;

@@ -1,5 +1,6 @@
 //! Sample answers: the base's beside the adapted model's, one prompt at a time.
 
+use super::step_ask;
 use crate::commands::{Id, UiCommand};
 use crate::format;
 use crate::reader::RunView;
@@ -12,6 +13,10 @@ use egui::{Align, Rect, Stroke, Ui, pos2, vec2};
 
 /// Shows the panel.
 pub fn samples_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
+    if cx.state.watch.ask.open {
+        step_ask::step_ask_ui(cx, ui, rect, view);
+        return;
+    }
     let c = cx.c();
     let count = view.samples.len();
     let index = cx.state.watch.prompt.min(count.saturating_sub(1));
@@ -19,6 +24,7 @@ pub fn samples_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
     let note =
         if count == 0 { String::new() } else { t!("watch-prompt-of", number = index + 1, count = count, most = most) };
     let (head, inside) = panel::titled(ui, cx.theme, rect, t!("watch-samples"), &note);
+    let head = open_button(cx, ui, head);
     let Some(sample) = view.samples.get(index) else {
         nothing(cx, ui, inside, view);
         return;
@@ -64,6 +70,24 @@ pub fn samples_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
         let words = if words.trim().is_empty() { t!("watch-empty-answer") } else { words.trim() };
         text::clipped_block(ui, pos2(left, head.bottom() + 1.0), right - left, lines, words, Type::Body, colour);
     }
+}
+
+/// The way to prompts of one's own, at the right end of the head; gives what is left of it.
+fn open_button(cx: &PanelCtx<'_>, ui: &mut Ui, head: Rect) -> Rect {
+    if cx.compact && cx.state.is_training() {
+        // There is no room beside "Ask now", and nothing would answer; the palette has it.
+        return head;
+    }
+    let entry = crate::commands::entry(Id::StepAskOpen);
+    let button = if cx.compact {
+        Button::icon_only(entry.icon, entry.name.get()).tooltip(entry.help.get())
+    } else {
+        cx.button(ui, Id::StepAskOpen).small().keys(None)
+    };
+    let width = if cx.compact { 20.0 } else { button.width(ui) };
+    let place = Rect::from_min_size(pos2(head.right() - width, head.top() + 4.0), vec2(width, 20.0));
+    cx.press(ui, Id::StepAskOpen, button, place);
+    head.with_max_x(place.left() - 6.0)
 }
 
 fn nothing(cx: &PanelCtx<'_>, ui: &mut Ui, inside: Rect, view: &RunView) {

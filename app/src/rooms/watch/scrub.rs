@@ -48,6 +48,12 @@ pub fn scrub_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView, axis
     ui.painter().rect_filled(bar, 3.0, c.raised);
     let live = x_of(axis.live).clamp(track.left(), track.right());
     ui.painter().rect_filled(bar.with_max_x(live), 3.0, c.line2);
+    for step in &view.kept_states {
+        let x = x_of(view.map.place(*step as f64)).round() + 0.5;
+        if (track.left()..=track.right()).contains(&x) {
+            ui.painter().vline(x, y - 5.0..=y + 5.0, Stroke::new(1.0, c.line2));
+        }
+    }
     for mark in &view.checkpoints {
         let x = x_of(view.map.place(mark.step as f64)).round() + 0.5;
         if (track.left()..=track.right()).contains(&x) {
@@ -82,7 +88,12 @@ fn labels(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, track: Rect, view: &RunVie
         used = zero.rect.right() + 12.0;
     }
     if let Some(step) = cx.state.watch.scrub {
-        let words = t!("watch-adapter-as-of", step = format::count(step));
+        let words = match cx.state.kept_state() {
+            Some(kept) if kept != step => {
+                t!("watch-adapter-nearest", step = format::count(step), kept = format::count(kept))
+            }
+            _ => t!("watch-adapter-as-of", step = format::count(step)),
+        };
         let width = text::width(ui, &words, Type::Caption);
         let right = (knob + 6.0).max(used + width).min(live_x - live_width - 12.0);
         if right - width >= used {

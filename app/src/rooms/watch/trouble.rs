@@ -48,11 +48,24 @@ fn safe_words(view: &RunView) -> String {
     }
 }
 
+/// Whether the run was ended before its first checkpoint, such as one that waited for its turn.
+fn row_never_began(view: &RunView) -> bool {
+    view.row.steps == 0 && view.checkpoints.is_empty() && view.row.status != "failed"
+}
+
 fn ways(cx: &PanelCtx<'_>, view: &RunView) -> Vec<Way<'static>> {
     let mut ways = Vec::new();
     if !view.checkpoints.is_empty() && !cx.state.is_training() {
         ways.push(Way {
             label: t!("commands-continue"),
+            price: t!("watch-recommended"),
+            primary: true,
+            command: UiCommand::Resume(view.row.run),
+        });
+    }
+    if row_never_began(view) && !cx.state.is_training() {
+        ways.push(Way {
+            label: t!("watch-start-again"),
             price: t!("watch-recommended"),
             primary: true,
             command: UiCommand::Resume(view.row.run),

@@ -57,8 +57,10 @@ pub(super) fn methods(builtins: &Builtins, order: &MethodsBench, context: &JobCo
     let files = Files { scratch: scratch.path(), gguf_base: order.model.ends_with(".gguf") };
     let mut times: Vec<Timing> = known(&order.out.join(TIMES))?;
     let mut outcomes: Vec<Outcome> = known(&order.out.join(TRIALS))?;
-    // What gave nothing is tried again: the reason may be gone.
-    outcomes.retain(|outcome| trials.contains(&outcome.trial) && outcome.refused.is_none());
+    // What gave nothing is tried again: the reason may be gone. What trained and only has no file stays.
+    outcomes.retain(|outcome| {
+        trials.contains(&outcome.trial) && (outcome.refused.is_none() || outcome.final_loss.is_some())
+    });
     for (done, trial) in (0_u64..).zip(&trials) {
         let stage = format!("{} at {}", trial.method, trial.lr_peak);
         context.progress(&stage, done, trials.len() as u64, "trainings");

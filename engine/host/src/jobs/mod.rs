@@ -16,6 +16,7 @@ mod doctor;
 mod evaluate;
 mod export;
 mod generate;
+mod housekeep;
 mod inspect;
 mod lens;
 mod load;
@@ -117,6 +118,9 @@ impl Workshop for Program {
                 self.light(move |builtins, context| lens::clean(builtins, &lenses, &project, &cleaning, context))
             }
             Command::Repair { project } => self.light(move |_, context| repair::repair(&project, context)),
+            Command::Housekeep { project, order } => {
+                self.light(move |_, context| housekeep::housekeep(&project, &order, context))
+            }
             Command::Methods {} => Ok(Work::Answer(
                 temper_methods::registry().iter().map(|method| Event::Method(temper_methods::card(*method))).collect(),
             )),

@@ -37,6 +37,14 @@ pub(super) fn read_project(project: &Path, set: &[(String, String)]) -> Result<(
     Ok((project, names::folder_of(&file)))
 }
 
+/// A number of steps that is set on top of a project takes the place of its passes over the data.
+pub(super) fn mean_steps(project: &mut Project, set: &[(String, String)]) {
+    let sets = |key: &str| set.iter().any(|(name, _)| name == key);
+    if sets("train.steps") && !sets("train.epochs") {
+        project.train.epochs = None;
+    }
+}
+
 /// Fills in the defaults of the method's settings, checks those that are given, and chooses the learning rate that the
 /// method usually takes on models of `family` where the project leaves it open.
 pub(super) fn complete_settings(project: &mut Project, family: &str) -> Result<(), Problem> {

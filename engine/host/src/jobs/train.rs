@@ -3,7 +3,7 @@
 //! Place in the data flow: planned on the intake thread, so that a mistake in the project is answered at
 //! once and leaves nothing behind; carried out by the trainer on the engine thread.
 
-use super::request::{build, build_new, read_project};
+use super::request::{build, build_new, mean_steps, read_project};
 use crate::builtin::Builtins;
 use crate::job::{PlannedRun, RunAgain, RunPlace, Work};
 use crate::names;
@@ -36,6 +36,7 @@ pub(super) fn plan(builtins: &Builtins, order: Order) -> Result<Work, Problem> {
 
 fn new_run(builtins: &Builtins, order: Order) -> Result<Work, Problem> {
     let (mut project, project_dir) = read_project(&order.project, &order.set)?;
+    mean_steps(&mut project, &order.set);
     if let Some(id) = order.method {
         let rate_is_meant = order.set.iter().any(|(key, _)| key == "train.lr_peak");
         change_method(&mut project, id, rate_is_meant)?;
@@ -90,7 +91,8 @@ fn resumed_run(builtins: &Builtins, order: Order, wanted: &RunRef) -> Result<Wor
     let project_dir = names::folder_of(&file);
     let found = names::find_run(&project_dir, wanted)?;
     let text = names::frozen_text(&found)?;
-    let project = project_file::parse_with(&text, &file, &order.set)?;
+    let mut project = project_file::parse_with(&text, &file, &order.set)?;
+    mean_steps(&mut project, &order.set);
     if order.method.as_ref().is_some_and(|id| *id != project.method.id) {
         return Err(usage(
             "a resumed run keeps its method",

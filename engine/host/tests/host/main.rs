@@ -3,6 +3,7 @@
 mod beneath;
 mod commands;
 mod compare;
+mod housekeep;
 mod kit;
 mod lens;
 mod process;

@@ -146,6 +146,56 @@ fn a_second_run_waits_and_can_be_withdrawn() {
     client.until_idle();
 }
 
+/// Waits until the runs of a project wait in this order.
+fn until_waiting(project: &std::path::Path, order: &[u64]) {
+    let begin = std::time::Instant::now();
+    let waiting = || Reader::open(project).expect("reader").waiting().expect("reads");
+    while waiting() != order {
+        assert!(begin.elapsed() < crate::kit::PATIENCE, "{:?} instead of {order:?}", waiting());
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn runs_that_wait_change_places_and_are_withdrawn_also_from_another_window() {
+    let project = folder();
+    let mut client = Client::new(Box::new(|command| Ok(planned(&project_of(&command), None, endless))));
+    let first = client.send(train(project.path()));
+    client.until(first, is_started);
+    let waiting: Vec<u64> = (0..3).map(|_| client.send(train(project.path()))).collect();
+    for req in &waiting {
+        client.until(*req, |event| matches!(event, Event::Queued { .. }));
+    }
+    until_waiting(project.path(), &[2, 3, 4]);
+    for (run, act, order) in [
+        (4, Act::Sooner, [2, 4, 3]),
+        (2, Act::Later, [4, 2, 3]),
+        (4, Act::Sooner, [4, 2, 3]),
+        (3, Act::Later, [4, 2, 3]),
+        (1, Act::Later, [4, 2, 3]),
+    ] {
+        assert_eq!(client.control(run, act), Event::Done {}, "run {run}");
+        until_waiting(project.path(), &order);
+    }
+    // A window without a pipe to this engine does the same through the database.
+    push_command(project.path(), &Command::Control { run: 2, act: Act::Sooner }).expect("left");
+    until_waiting(project.path(), &[2, 4, 3]);
+    push_command(project.path(), &Command::Control { run: 3, act: Act::Cancel }).expect("left");
+    assert_eq!(status_of(&client.end_of(waiting[1])), RunStatus::Cancelled, "at once, not when its turn comes");
+    until_waiting(project.path(), &[2, 4]);
+    assert_eq!(row(project.path(), 1).status, "running", "the first was not disturbed");
+    client.control(1, Act::Stop);
+    client.until(waiting[0], is_started);
+    assert!(!client.of(waiting[2]).iter().any(is_started), "run 4 waits for run 2");
+    client.control(2, Act::Stop);
+    client.until(waiting[2], is_started);
+    assert_eq!(row(project.path(), 4).status, "running");
+    until_waiting(project.path(), &[]);
+    client.control(4, Act::Stop);
+    client.end_of(waiting[2]);
+    assert_eq!(ProjectLock::holder(project.path()), None, "the project is free again");
+}
+
 #[test]
 fn a_project_of_another_engine_is_busy_and_stays_untouched() {
     let project = folder();

@@ -58,12 +58,14 @@ const ROUNDED_LAYERS: [Layer; 3] = [
 ];
 
 /// The bases that are rounded in memory, of the grouped ones one per width.
-pub(crate) fn rounded_bases() -> [StorageKind; 6] {
+pub(crate) fn rounded_bases() -> [StorageKind; 8] {
     let grouped = |bits, group| StorageKind::Grouped(GroupedInt { bits, group });
     [
         StorageKind::Int8,
         StorageKind::Nf4,
         StorageKind::Nf4Double,
+        StorageKind::Nf3,
+        StorageKind::Nf2,
         grouped(Bits::Four, Group::G64),
         grouped(Bits::Three, Group::G32),
         grouped(Bits::Two, Group::G32),

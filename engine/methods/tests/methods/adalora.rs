@@ -1,4 +1,8 @@
 //! AdaLoRA: the budget, who keeps its directions, and what survives a break.
+//!
+//! Acceptance: bullet -> test, where it does not stand in this file.
+//! - goals and comparisons over three seeds -> `tests/examples/method_seeds`, `spread.rs`, what begins with
+//!   `adalora:`
 
 use crate::alloc::{Bench, STEPS, WANTED, plan, uniform};
 use crate::bench::{Outcome, count};

@@ -1,4 +1,8 @@
 //! Bat: blocks of the weight through one trained block per row group.
+//!
+//! Acceptance: bullet -> test, where it does not stand in this file.
+//! - goals and comparisons over three seeds -> `tests/examples/method_seeds`, `layer_cases.rs`, what begins with
+//!   `bat:`
 
 use crate::bench::{Outcome, SIDE, best_fit, count, dense_goal, layer, normal, off, param, slots, weight};
 use candle_core::Tensor;

@@ -163,14 +163,14 @@ pub(crate) fn put_after(site: &mut LinearSite, slots: &Slots, seed: u64, x: &Ten
 }
 
 /// Mean square difference of a layer's answers from `wanted`.
-fn loss(site: &LinearSite, x: &Tensor, wanted: &Tensor) -> Outcome<Tensor> {
+pub(crate) fn loss(site: &LinearSite, x: &Tensor, wanted: &Tensor) -> Outcome<Tensor> {
     let ctx = ForwardContext::plain(1, x.dim(0)?);
     Ok((site.forward(x, &ctx)? - wanted)?.sqr()?.mean_all()?)
 }
 
 /// Trains `site` to answer `x` with `wanted`, the learning rate falling as a cosine; the gradient is that of the loss over
 /// the loss of the untouched weight.
-fn train(site: &mut LinearSite, x: &Tensor, wanted: &Tensor, steps: usize, lr: f64) -> Outcome {
+pub(crate) fn train(site: &mut LinearSite, x: &Tensor, wanted: &Tensor, steps: usize, lr: f64) -> Outcome {
     let before = f64::from(loss(&layer()?, x, wanted)?.to_scalar::<f32>()?);
     let mut set = ParamSet::new(site.params())?;
     let mut optimiser = AdamW::new(AdamWConfig { weight_decay: 0.0, ..AdamWConfig::default() });

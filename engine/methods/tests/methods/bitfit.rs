@@ -1,4 +1,8 @@
 //! BitFit: which layers it can train, and what a shift alone can and cannot fit.
+//!
+//! Acceptance: bullet -> test, where it does not stand in this file.
+//! - goals and comparisons over three seeds -> `tests/examples/method_seeds`, `layer_cases.rs`, what begins with
+//!   `bitfit:`
 
 use crate::bench::{Outcome, SIDE, best_fit, count, dense_goal, dims, inputs, layer, off, slots, values, weight};
 use candle_core::{Device, Tensor};

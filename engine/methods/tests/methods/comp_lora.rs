@@ -1,4 +1,8 @@
 //! Comp-LoRA: protected directions stay untouched, and what that costs.
+//!
+//! Acceptance: bullet -> test, where it does not stand in this file.
+//! - goals and comparisons over three seeds -> `tests/examples/method_seeds`, `forget.rs` and `small_net.rs`,
+//!   what begins with `comp-lora:`
 
 use crate::bench::{Outcome, SIDE, best_fit, count, dense_goal, fit, layer, off, orthogonal, slots, tell, weight};
 use crate::forget::{Forget, forgotten_at};

@@ -1,4 +1,7 @@
 //! CorDA: the split of the weight as its inputs see it, fast first steps in one mode and little forgetting in the other.
+//!
+//! Acceptance: bullet -> test, where it does not stand in this file.
+//! - goals and comparisons over three seeds -> `tests/examples/method_seeds`, `forget.rs`, what begins with `corda:`
 
 use crate::bench::{
     Outcome, SIDE, count, dense_goal, fit, inputs, layer, off, param, put, put_after, slots, tell, weight,

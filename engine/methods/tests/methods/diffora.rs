@@ -1,4 +1,8 @@
 //! DiffoRA: which layers gates choose, and that what is left is LoRA on them.
+//!
+//! Acceptance: bullet -> test, where it does not stand in this file.
+//! - goals and comparisons over three seeds -> `tests/examples/method_seeds`, `spread.rs`, what begins with
+//!   `diffora:`
 
 use crate::alloc::{Bench, STEPS, plan, uniform};
 use crate::bench::{Outcome, SIDE, count, inputs, layer, normal, off, slots, tell};

@@ -1,4 +1,8 @@
 //! DoRA: magnitudes, the detached norm, its dropout, and how it fits beside LoRA.
+//!
+//! Acceptance: bullet -> test, where it does not stand in this file.
+//! - goals and comparisons over three seeds -> `tests/examples/method_seeds`, `layer_cases.rs`, what begins with
+//!   `dora:`
 
 use crate::bench::{
     Outcome, best_fit, count, dense_goal, inputs, layer, low_rank_goal, normal, off, param, slots, weight,

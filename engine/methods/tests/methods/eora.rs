@@ -1,5 +1,11 @@
 //! EoRA: what it gives back at the outputs and at the weights, and what it is where there is nothing to give back. The
 //! decomposition is tested in `temper_nn::repair`, the order of the blocks and a real model in the trainer's tests.
+//!
+//! Acceptance: bullet -> test, where it does not stand in this file.
+//! - errors of 64 x 64 in three bits -> `nn/src/repair.rs`,
+//!   `errors_of_three_bits_at_outputs_fall_from_nothing_over_plain_to_eora_and_at_weights_the_other_way_round`
+//! - goals and comparisons over three seeds -> `tests/examples/method_seeds`, `language.rs` and `small_net.rs`,
+//!   what begins with `eora:`
 
 use crate::bench::{Outcome, SIDE, count, inputs, off, param, slots, values, weight};
 use candle_core::Tensor;

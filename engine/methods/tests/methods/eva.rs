@@ -1,4 +1,8 @@
 //! EVA: directions along the inputs' spread, fast first steps, and where the directions of a model go.
+//!
+//! Acceptance: bullet -> test, where it does not stand in this file.
+//! - goals and comparisons over three seeds -> `tests/examples/method_seeds`, `layer_cases.rs`, what begins with
+//!   `eva:`
 
 use crate::bench::{Outcome, SIDE, count, dense_goal, fit, inputs, layer, off, param, put, slots, tell};
 use candle_core::{DType, Device, Tensor};

@@ -1,5 +1,8 @@
 //! FLoRA: counts, the product of its factors, and kernels of convolutions with their four dimensions (goals of Tucker form
 //! over seeds: `tests/examples`).
+//!
+//! Acceptance: bullet -> test, where it does not stand in this file.
+//! - goals and comparisons over three seeds -> `tests/examples/structure_seeds.rs`, tucker
 
 use crate::bench::{
     Outcome, best_fit, count, dims, layer, low_rank_goal, normal, off, param, slots, tell, values, weight,

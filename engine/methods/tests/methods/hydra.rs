@@ -1,4 +1,8 @@
 //! Hydra: both branches, the bias, and which goals which branch is for.
+//!
+//! Acceptance: bullet -> test, where it does not stand in this file.
+//! - goals and comparisons over three seeds -> `tests/examples/method_seeds`, `layer_cases.rs`, what begins with
+//!   `hydra:`
 
 use crate::bench::{Outcome, SIDE, count, few_shot, inputs, layer, normal, off, param, sized, slots, weight};
 use candle_core::{Device, Tensor};

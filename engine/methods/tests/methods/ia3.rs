@@ -1,4 +1,8 @@
 //! IA3: which side is scaled, what happens to the bias, and what scales alone can and cannot fit.
+//!
+//! Acceptance: bullet -> test, where it does not stand in this file.
+//! - goals and comparisons over three seeds -> `tests/examples/method_seeds`, `layer_cases.rs`, what begins with
+//!   `ia3:`
 
 use crate::bench::{Outcome, SIDE, best_fit, count, dense_goal, diagonal, dims, off, slots, slots_on, values, weight};
 use candle_core::{Device, Tensor};

@@ -1,4 +1,10 @@
 //! IncreLoRA: growth that changes nothing at once, the budget to the direction, and who grows.
+//!
+//! Acceptance: bullet -> test, where it does not stand in this file.
+//! - growth leaves the function -> also `nn/src/slot_adapter/tests.rs`,
+//!   `every_edit_but_a_choice_leaves_the_function_unchanged`
+//! - goals and comparisons over three seeds -> `tests/examples/method_seeds`, `spread.rs`, what begins with
+//!   `increlora:`
 
 use crate::alloc::{Bench, STEPS, plan, uniform};
 use crate::bench::{Outcome, count, off};

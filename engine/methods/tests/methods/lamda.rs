@@ -1,4 +1,8 @@
 //! LaMDA: columns that freeze, what is trained then, and where it is ahead of LoRA.
+//!
+//! Acceptance: bullet -> test, where it does not stand in this file.
+//! - goals and comparisons over three seeds -> `tests/examples/method_seeds`, `layer_cases.rs`, what begins with
+//!   `lamda:`
 
 use crate::bench::{Outcome, best_fit, count, dense_goal, inputs, layer, param, slots};
 use temper_nn::optim::{AdamW, AdamWConfig};

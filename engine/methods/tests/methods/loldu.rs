@@ -1,4 +1,8 @@
 //! LoLDU: the decomposition, the pivots, and how little they reach outside their coordinates.
+//!
+//! Acceptance: bullet -> test, where it does not stand in this file.
+//! - goals and comparisons over three seeds -> `tests/examples/method_seeds`, `language.rs` and `layer_cases.rs`,
+//!   what begins with `loldu:`
 
 use crate::bench::{Outcome, SIDE, best_fit, count, dense_goal, layer, normal, off, param, slots, weight};
 use candle_core::{Device, Tensor};

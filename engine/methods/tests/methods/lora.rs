@@ -1,4 +1,11 @@
 //! LoRA beyond the contract: its formulas, its settings, and what rank-stabilised scaling and LoRA+ promise.
+//!
+//! Acceptance: bullet -> test, where it does not stand in this file.
+//! - limits of the attention update: entries of hand-made queries and keys, scaling, the share at B = 0 ->
+//!   `models/tests/all/attention_sizes.rs`; what a run says -> `train/tests/trainer/attention_sizes.rs`; the ratio
+//!   by length -> `train/src/sizes.rs`
+//! - goals and comparisons over three seeds -> `tests/examples/method_seeds`, `language.rs` and `layer_cases.rs`,
+//!   what begins with `lora:`
 
 use crate::bench::{Outcome, best_fit, count, count_blocks, dense_goal, low_rank_goal, slots};
 use std::collections::BTreeMap;

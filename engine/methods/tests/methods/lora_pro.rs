@@ -1,4 +1,10 @@
 //! LoRA-Pro: its pair on a layer, its memory, and when it is ahead of LoRA. In f64 the pair is tested where it is computed.
+//!
+//! Acceptance: bullet -> test, where it does not stand in this file.
+//! - the induced gradient in f64 -> `nn/src/slot_adapter/gradient.rs`,
+//!   `induced_gradient_is_independent_of_x_and_equals_the_projection`
+//! - goals and comparisons over three seeds -> `tests/examples/method_seeds`, `layer_cases.rs`, what begins with
+//!   `lora-pro:`
 
 use crate::bench::{Outcome, SIDE, count, dense_goal, fit, layer, low_rank_goal, normal, param, sized, slots, weight};
 use candle_core::Tensor;

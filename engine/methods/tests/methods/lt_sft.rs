@@ -1,5 +1,10 @@
 //! LT-SFT: how many entries are left, that the others keep their bits, and that changes of two tasks add up.
 //! Masks found otherwise, dense goals and the composition of languages and tasks over seeds: `tests/examples`.
+//!
+//! Acceptance: bullet -> test, where it does not stand in this file.
+//! - changes of two tasks add up as files -> `export/tests/insertions.rs`,
+//!   `changes_of_entries_leave_in_native_folders_and_add_up_in_any_order`
+//! - goals and comparisons over three seeds -> `tests/examples/structure_seeds.rs`, entries and composition
 
 use crate::bench::{Outcome, SIDE, best_fit, count, fit, layer, off, slots, tell, weight};
 use candle_core::{Device, Tensor};

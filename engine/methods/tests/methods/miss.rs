@@ -1,4 +1,8 @@
 //! MiSS: it is LoRA with a tiled identity, and what the fixed tiling costs.
+//!
+//! Acceptance: bullet -> test, where it does not stand in this file.
+//! - goals and comparisons over three seeds -> `tests/examples/method_seeds`, `language.rs`, what begins with
+//!   `miss:`
 
 use crate::bench::{Outcome, SIDE, best_fit, count, dense_goal, fit, inputs, layer, off, param, slots, weight};
 use candle_core::Tensor;

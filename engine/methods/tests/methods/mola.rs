@@ -1,5 +1,10 @@
 //! MoLA: counts by bands, one expert as LoRA, experts in another order, weights of the chosen, the sheet's mixture of four
 //! kinds of inputs, and what its mean loses as a file.
+//!
+//! Acceptance: bullet -> test, where it does not stand in this file.
+//! - one expert of one is LoRA to 1e-6, permuted experts -> `nn/src/slot_adapter/tests/router.rs`,
+//!   `one_expert_is_its_chain_and_permuted_experts_are_the_same`
+//! - goals and comparisons over three seeds -> `tests/examples/structure_seeds.rs`, mixture
 
 use crate::bench::{Outcome, count, dims, layer, normal, off, orthogonal, param, slots, tell, values};
 use candle_core::{DType, Device, Tensor};

@@ -1,4 +1,10 @@
 //! NOLA: drawn matrices are the same for everyone, and what few coefficients reach.
+//!
+//! Acceptance: bullet -> test, where it does not stand in this file.
+//! - drawn in any order and in any pieces -> `nn/tests/ops/adapters.rs`,
+//!   `drawn_matrices_are_the_same_in_any_order_and_in_any_pieces`
+//! - goals and comparisons over three seeds -> `tests/examples/method_seeds`, `layer_cases.rs`, what begins with
+//!   `nola:`
 
 use crate::bench::{Outcome, best_fit, count, dense_goal, fit, layer, low_rank_goal, off, param, slots};
 use temper_nn::LinearSite;

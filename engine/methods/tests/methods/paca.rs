@@ -1,4 +1,8 @@
 //! PaCA: it is LoRA whose inner factor picks inputs, and what columns can and cannot fit.
+//!
+//! Acceptance: bullet -> test, where it does not stand in this file.
+//! - goals and comparisons over three seeds -> `tests/examples/method_seeds`, `layer_cases.rs`, what begins with
+//!   `paca:`
 
 use crate::bench::{
     Outcome, SIDE, best_fit, count, dense_goal, fit, inputs, layer, normal, off, param, put, sized, slots, tell, weight,

@@ -1,4 +1,8 @@
 //! PiSSA: the split of the weight, its export over the untouched weight, and when it is faster or worse than LoRA.
+//!
+//! Acceptance: bullet -> test, where it does not stand in this file.
+//! - goals and comparisons over three seeds -> `tests/examples/method_seeds`, `layer_cases.rs`, what begins with
+//!   `pissa:`
 
 use crate::bench::{
     Outcome, SIDE, best_fit, count, dense_goal, fit, layer, normal, off, orthogonal, sized, slots, weight,

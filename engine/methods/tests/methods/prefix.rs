@@ -1,4 +1,8 @@
 //! Prefix tuning: counts, the identity of the mix, the cache, what leaves for a file.
+//!
+//! Acceptance: bullet -> test, where it does not stand in this file.
+//! - the cache with a prefix on a whole model -> `models/tests/all/generation.rs`,
+//!   `the_cache_works_with_what_is_inserted`
 
 use crate::bench::{Outcome, blocks, count_blocks, inserted, moved, normal, off};
 use candle_core::Tensor;

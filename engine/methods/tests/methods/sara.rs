@@ -1,5 +1,8 @@
 //! SaRA: which entries are trained, that the others keep their bits, the loss over singular values, and forgetting (over
 //! seeds and beside a random choice of entries: `tests/examples`).
+//!
+//! Acceptance: bullet -> test, where it does not stand in this file.
+//! - goals and comparisons over three seeds -> `tests/examples/structure_seeds.rs`, forgetting
 
 use crate::bench::{Outcome, count, dense_goal, fit, layer, normal, slots, tell, weight};
 use crate::forget::Forget;

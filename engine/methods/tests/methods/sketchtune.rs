@@ -1,4 +1,14 @@
 //! SketchTune: counts, what it starts as, and which goals it meets. Clustering and packing are tested in `temper_nn`.
+//!
+//! Acceptance: bullet -> test, where it does not stand in this file.
+//! - codes packed and unpacked to the bit -> `nn/src/sketch.rs`,
+//!   `codes_survive_packing_and_the_even_column_is_in_the_high_half`
+//! - gradients scattered to the tables -> `nn/tests/ops/adapters.rs`,
+//!   `tables_give_the_gradients_of_the_weight_that_is_gathered_from_them`
+//! - the gap to the base is shown -> `train/tests/trainer/session.rs`,
+//!   `how_far_a_sketch_is_from_its_base_is_said_before_the_first_step`
+//! - goals and comparisons over three seeds -> `tests/examples/method_seeds`, `layer_cases.rs`, what begins with
+//!   `sketchtune:`
 
 use crate::bench::{
     Outcome, SIDE, best_fit, dense_goal, inputs, layer, low_rank_goal, off, sized, slots, values, weight,

@@ -1,4 +1,8 @@
 //! SoKA: the split of the weight into Kronecker products, and which goals few of them fit.
+//!
+//! Acceptance: bullet -> test, where it does not stand in this file.
+//! - goals and comparisons over three seeds -> `tests/examples/method_seeds`, `layer_cases.rs`, what begins with
+//!   `soka:`
 
 use crate::bench::{
     Outcome, SIDE, best_fit, count, inputs, layer, low_rank_goal, normal, off, param, sized, slots, tell, values,

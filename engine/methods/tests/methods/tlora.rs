@@ -1,5 +1,8 @@
 //! TLoRA: the identity at the start, links that come apart, and what a turned weight can fit (over seeds:
 //! `tests/examples`).
+//!
+//! Acceptance: bullet -> test, where it does not stand in this file.
+//! - goals and comparisons over three seeds -> `tests/examples/structure_seeds.rs`, turned
 
 use crate::bench::{
     Outcome, SIDE, best_fit, count, layer, low_rank_goal, normal, off, param, slots, tell, values, weight,

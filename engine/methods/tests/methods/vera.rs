@@ -1,4 +1,10 @@
 //! VeRA: shared matrices cut to each layer, and what two vectors reach.
+//!
+//! Acceptance: bullet -> test, where it does not stand in this file.
+//! - projections leave and are read again -> `export/tests/types.rs`,
+//!   `shared_matrices_leave_as_vera_with_their_projections`
+//! - goals and comparisons over three seeds -> `tests/examples/method_seeds`, `layer_cases.rs`, what begins with
+//!   `vera:`
 
 use crate::bench::{Outcome, best_fit, count, dense_goal, dims, layer, off, param, slots, values};
 use temper_methods::{SiteDims, find};

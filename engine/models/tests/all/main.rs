@@ -1,6 +1,8 @@
 //! Tests of the crate as its users see it, in one program so that it links once.
 
 #[cfg(test)]
+mod attention_sizes;
+#[cfg(test)]
 mod describe;
 #[cfg(test)]
 mod generation;

@@ -178,7 +178,7 @@ fn widen_groups<const BITS: usize, const GROUP: usize>(bytes: &[u8], out: &mut [
 
 /// The codes of a group, a byte each.
 #[inline(always)]
-fn unpack<const BITS: usize, const GROUP: usize>(packed: &[u8]) -> [u8; GROUP] {
+pub(super) fn unpack<const BITS: usize, const GROUP: usize>(packed: &[u8]) -> [u8; GROUP] {
     let mut codes = [0u8; GROUP];
     let parts = if BITS == 4 { 2 } else { 4 };
     let (low, high) = packed.split_at(GROUP / parts);
@@ -201,7 +201,7 @@ fn unpack<const BITS: usize, const GROUP: usize>(packed: &[u8]) -> [u8; GROUP] {
 
 /// The other way round; `packed` is all zeros.
 #[inline(always)]
-fn pack<const BITS: usize, const GROUP: usize>(codes: &[u8; GROUP], packed: &mut [u8]) {
+pub(super) fn pack<const BITS: usize, const GROUP: usize>(codes: &[u8; GROUP], packed: &mut [u8]) {
     let parts = if BITS == 4 { 2 } else { 4 };
     let (low, high) = packed.split_at_mut(GROUP / parts);
     let mask = if BITS == 4 { 0x0F } else { 3 };
@@ -227,15 +227,20 @@ pub(crate) fn widen_reference(kind: GroupedInt, bytes: &[u8], out: &mut [f32]) {
         let [low, high, zero, codes @ ..] = block else { continue };
         let step = f16::from_le_bytes([*low, *high]).to_f32();
         for (at, place) in out.iter_mut().enumerate() {
-            let byte = |index: usize| i32::from(codes.get(index).copied().unwrap_or(0));
-            let code = match bits {
-                4 => byte(at % (group / 2)) >> (4 * (at / (group / 2))) & 0x0F,
-                _ => byte(at % (group / 4)) >> (2 * (at / (group / 4))) & 3,
-            };
-            let top = if bits == 3 { byte(group / 4 + at % (group / 8)) >> (at / (group / 8)) & 1 } else { 0 };
-            *place = (code + 4 * top - i32::from(*zero)) as f32 * step;
+            *place = (i32::from(code_at(codes, bits, group, at)) - i32::from(*zero)) as f32 * step;
         }
     }
+}
+
+/// Code number `at` of a group, by the description of the layout.
+pub(super) fn code_at(packed: &[u8], bits: usize, group: usize, at: usize) -> u8 {
+    let byte = |index: usize| packed.get(index).copied().unwrap_or(0);
+    let code = match bits {
+        4 => byte(at % (group / 2)) >> (4 * (at / (group / 2))) & 0x0F,
+        _ => byte(at % (group / 4)) >> (2 * (at / (group / 4))) & 3,
+    };
+    let top = if bits == 3 { byte(group / 4 + at % (group / 8)) >> (at / (group / 8)) & 1 } else { 0 };
+    code + 4 * top
 }
 
 /// f32 → codes; the values fill whole blocks.

@@ -12,6 +12,7 @@ pub(crate) mod blocks;
 pub(crate) mod channels;
 pub(crate) mod conv;
 pub(crate) mod dynamic_map;
+pub(crate) mod few_levels;
 pub(crate) mod frozen;
 pub mod grouped;
 pub(crate) mod head;

@@ -60,6 +60,7 @@ pub use rows::{Pick, pick_rows};
 pub use seed::seed_gradient;
 pub use seeded::{Seeded, seeded_sum};
 pub use softmax::softmax;
+pub(crate) use tap::tap_each;
 pub use tap::{Seen, tap};
 
 use crate::error::shape_error;

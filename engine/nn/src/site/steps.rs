@@ -108,11 +108,19 @@ impl LinearSite {
         Ok(all)
     }
 
-    /// Gives the adapters saved shapes and memories; see [`Adapter::restore`].
+    /// Gives the adapters saved shapes and memories; see [`Adapter::restore`]. What is held beneath them becomes what
+    /// belongs to these; see [`Adapter::base_again`].
     ///
     /// # Errors
     /// What `find` says; shapes that fit nothing.
     pub fn restore(&mut self, find: &Find<'_>) -> Result<()> {
-        self.adapters.iter_mut().try_for_each(|adapter| adapter.restore(find))
+        self.adapters.iter_mut().try_for_each(|adapter| adapter.restore(find))?;
+        for at in 0..self.adapters.len() {
+            let Some(adapter) = self.adapters.get(at) else { continue };
+            if let Some(base) = adapter.base_again(self.below(at))? {
+                self.hold(base);
+            }
+        }
+        Ok(())
     }
 }

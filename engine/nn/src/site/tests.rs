@@ -225,3 +225,39 @@ fn a_rounded_layer_keeps_its_rounding_error_when_something_settles() {
         assert!(off < 1e-6, "{off}");
     }
 }
+
+#[test]
+fn fisher_information_is_the_sum_of_the_squares_of_each_samples_gradient() {
+    let (site, ctx) = (site(), ForwardContext::plain(2, 3));
+    let (x, factor) = (random("x", &[2, 3, 64], 1.0), random("factor", &[2, 3, 40], 1.0));
+    let mut passes = 0;
+    let seen = crate::layer_stats::gather(&[(&site, Gather::Fisher)], || -> Result<bool> {
+        passes += 1;
+        // The input is tracked, nothing is trained: the second sample's gradient is not the first's.
+        let input = Var::from_tensor(&x)?;
+        let y = site.forward(input.as_tensor(), &ctx)?;
+        (y * &factor)?.sum_all()?.backward()?;
+        Ok(passes < 1)
+    });
+    let seen = seen.unwrap();
+    let Some(LayerStats::Fisher(fisher)) = seen.get("here").map(|stats| &**stats) else { panic!("nothing was seen") };
+    assert_eq!(fisher.samples(), 2);
+    let alone = |samples: std::ops::Range<usize>| {
+        let mut stats = LayerStats::new(Gather::Fisher, 64);
+        for sample in samples {
+            let rows = |tensor: &Tensor| tensor.get(sample).unwrap();
+            let gradient = rows(&factor).t().unwrap().matmul(&rows(&x)).unwrap();
+            stats.take_in(&gradient.flatten_all().unwrap().to_vec1::<f32>().unwrap()).unwrap();
+        }
+        let LayerStats::Fisher(fisher) = stats else { panic!("no Fisher information") };
+        fisher.weights()
+    };
+    let close = |found: &(Vec<f32>, Vec<f32>), expected: &(Vec<f32>, Vec<f32>)| {
+        let mut all = found.0.iter().chain(&found.1).zip(expected.0.iter().chain(&expected.1));
+        all.all(|(found, expected)| (found - expected).abs() <= 1e-4 * expected)
+    };
+    assert!(close(&fisher.weights(), &alone(0..2)));
+    assert!(!close(&fisher.weights(), &alone(0..1)), "one sample is not both");
+    // Off, nothing is seen any more.
+    assert!(!site.is_watched());
+}

@@ -100,14 +100,16 @@ pub(super) fn starts(
         Calibration::Components { .. } => match stats {
             Some(LayerStats::Components(pca)) => components(pca, rank, (rows, cols))?,
             // To be filled from a checkpoint.
-            Some(LayerStats::SecondMoment(_) | LayerStats::Energy(_)) | None => Starts::default(),
+            Some(LayerStats::SecondMoment(_) | LayerStats::Energy(_) | LayerStats::Fisher(_)) | None => {
+                Starts::default()
+            }
         },
         Calibration::Context { weakest, iterations, .. } => match stats {
             Some(LayerStats::SecondMoment(moment)) => {
                 let choice = Choice { weakest, iterations, rank, scale };
                 in_context(&values, (rows, cols), &moment.mean(), choice, stream)?
             }
-            Some(LayerStats::Components(_) | LayerStats::Energy(_)) | None => Starts::default(),
+            Some(LayerStats::Components(_) | LayerStats::Energy(_) | LayerStats::Fisher(_)) | None => Starts::default(),
         },
         Calibration::Svd { iterations } => {
             let svd = linalg::leading_svd(&values, rows, cols, rank, iterations, stream)?;
@@ -197,7 +199,7 @@ pub(super) fn repaired(
     (original, held): (&FrozenWeight, &FrozenWeight),
     shape: Shape,
     rounds: Rounds,
-    scale: f64,
+    (scale, weighing): (f64, Weighing<'_>),
     stream: &mut Stream,
 ) -> Result<(Starts, Option<FrozenWeight>)> {
     let side = shape.out_features.min(shape.in_features);
@@ -205,7 +207,7 @@ pub(super) fn repaired(
         let what = format!("a start that repairs needs a rank of at most {side} here, not {}", shape.rank);
         return Err(NnError::Weight { name: held.name.clone(), what });
     }
-    let found = repair::alternate(original, held, shape, rounds, Weighing::Plain, stream)?;
+    let found = repair::alternate(original, held, shape, rounds, weighing, stream)?;
     let root = scale.sqrt();
     let scaled = |values: &[f64]| values.iter().map(|value| (value / root) as f32).collect();
     let starts = Starts { b: scaled(&found.compensation.b), core: Vec::new(), a: scaled(&found.compensation.a) };

@@ -26,6 +26,9 @@ impl SlotAdapter {
                 all.push((key.to_owned(), whole.clone()));
             }
         }
+        if let Some(weighed) = &self.weighed {
+            all.extend(weighed.remembered(&self.name)?);
+        }
         Ok(all)
     }
 
@@ -44,6 +47,6 @@ impl SlotAdapter {
                 held.give(&whole)?;
             }
         }
-        Ok(())
+        self.take_weighed(find)
     }
 }

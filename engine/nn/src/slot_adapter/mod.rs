@@ -24,6 +24,7 @@ mod ring;
 mod scatter;
 mod transform;
 mod tucker;
+mod weighed;
 
 use crate::adapter::{Adapter, AdapterExport, Edit, Edited, Entries, Find, FusedChange, MergedWeight, PeftLayer};
 use crate::context::ForwardContext;
@@ -31,7 +32,7 @@ use crate::frozen::FrozenWeight;
 use crate::layer_stats::LayerStats;
 use crate::ops::{self, Seen, scale_features};
 use crate::param::{Grads, Param, Role};
-use crate::repair::{Rounds, Shape};
+use crate::repair::Shape;
 use crate::rng::Stream;
 use crate::rules::At;
 use crate::site::Layer;
@@ -52,6 +53,7 @@ use normalise::HeldNormaliser;
 use scatter::HeldScatter;
 use std::sync::Arc;
 use transform::HeldTransform;
+use weighed::Weighed;
 
 /// An adapter made of [`Slots`].
 pub struct SlotAdapter {
@@ -65,6 +67,8 @@ pub struct SlotAdapter {
     bias: Option<Held>,
     /// The weight that the layer is to hold from now on, where the start asks for another one.
     new_base: Option<FrozenWeight>,
+    /// What the weight that is held was rounded by, where that was seen in data.
+    weighed: Option<Weighed>,
     /// Seed of the run: what grows later is drawn with it.
     seed: u64,
     memory: Memory,
@@ -86,57 +90,59 @@ enum Change {
 }
 
 /// What is found in the weight before anything is built.
+#[derive(Default)]
 struct Found {
     starts: Option<Starts>,
     principal: Option<(Subspace, Subspace)>,
     /// Another weight to hold.
     base: Option<FrozenWeight>,
+    /// What that was rounded by.
+    weighed: Option<Weighed>,
 }
 
 impl Found {
     fn of(name: &str, slots: &Slots, below: Layer<'_>, seed: u64, stats: Option<&LayerStats>) -> Result<Self> {
         let energy = slots.complement();
         if matches!(slots.calibration, Calibration::None | Calibration::Sketch) && energy == 0.0 {
-            return Ok(Self { starts: None, principal: None, base: None });
+            return Ok(Self::default());
         }
-        if let Calibration::Repair { rounds, from_nothing, iterations, storage } = slots.calibration {
-            let own = below.frozen().filter(|layer| storage.is_some() && !layer.weight.kind.is_memory_only());
-            let source = below.source().or_else(|| own.map(|layer| &*layer.weight));
-            let (Some(source), Some(layer)) = (source, below.frozen()) else {
-                return Ok(Self { starts: None, principal: None, base: None });
+        if let Calibration::Repair { storage, fisher_rows, .. } = slots.calibration {
+            let weighed = match stats {
+                Some(LayerStats::Fisher(fisher)) => Some(Weighed::of(fisher, storage)),
+                Some(LayerStats::Components(_) | LayerStats::Energy(_) | LayerStats::SecondMoment(_)) | None => None,
             };
-            let mut stream = Stream::new(seed, &format!("calibration/{name}"));
-            let (out_features, in_features) = (below.out_features(), below.in_features());
-            let shape = Shape { out_features, in_features, rank: slots.rank(), iterations };
-            let rounds = Rounds { most: rounds, from_nothing, storage };
-            let scale = slots.scale.value(slots.rank());
-            let pair = (source, &*layer.weight);
-            let (starts, base) = calibrate::repaired(pair, shape, rounds, scale, &mut stream)?;
-            return Ok(Self { starts: Some(starts), principal: None, base });
+            // Nothing was looked at: it is made again from a checkpoint.
+            if fisher_rows > 0 && weighed.is_none() {
+                return Ok(Self::default());
+            }
+            let Some((starts, base)) = weighed::repaired(name, slots, below, seed, weighed.as_ref())? else {
+                return Ok(Self::default());
+            };
+            return Ok(Self { starts: Some(starts), base, weighed, ..Self::default() });
         }
         if let Calibration::Compensate { iterations, .. } = slots.calibration {
             let seen = match stats {
                 Some(LayerStats::SecondMoment(moment)) => Some(moment),
-                Some(LayerStats::Components(_) | LayerStats::Energy(_)) | None => None,
+                Some(LayerStats::Components(_) | LayerStats::Energy(_) | LayerStats::Fisher(_)) | None => None,
             };
             let (Some(source), Some(layer), Some(moment)) = (below.source(), below.frozen(), seen) else {
-                return Ok(Self { starts: None, principal: None, base: None });
+                return Ok(Self::default());
             };
             let mut stream = Stream::new(seed, &format!("calibration/{name}"));
             let (out_features, in_features) = (below.out_features(), below.in_features());
             let shape = Shape { out_features, in_features, rank: slots.rank(), iterations };
             let scale = slots.scale.value(slots.rank());
             let starts = calibrate::compensated((source, &layer.weight), shape, &moment.mean(), scale, &mut stream)?;
-            return Ok(Self { starts: Some(starts), principal: None, base: None });
+            return Ok(Self { starts: Some(starts), ..Self::default() });
         }
         if matches!(slots.calibration, Calibration::Energy { .. }) && energy == 0.0 {
             let starts = match stats {
                 Some(LayerStats::Energy(energies)) => {
                     Some(calibrate::picked(energies, slots.rank(), below.in_features()))
                 }
-                Some(LayerStats::SecondMoment(_) | LayerStats::Components(_)) | None => None,
+                Some(LayerStats::SecondMoment(_) | LayerStats::Components(_) | LayerStats::Fisher(_)) | None => None,
             };
-            return Ok(Self { starts, principal: None, base: None });
+            return Ok(Self { starts, ..Self::default() });
         }
         let weight = below.original(slots.base, name)?;
         let mut stream = Stream::new(seed, &format!("calibration/{name}"));
@@ -148,7 +154,7 @@ impl Found {
             }
             (calibration, _) => Some(calibrate::starts(calibration, &weight, slots.rank(), scale, &mut stream, stats)?),
         };
-        Ok(Self { starts, principal: calibrate::principal(&weight, energy)?, base: None })
+        Ok(Self { starts, principal: calibrate::principal(&weight, energy)?, ..Self::default() })
     }
 }
 
@@ -231,8 +237,9 @@ impl SlotAdapter {
         };
         let (name, slots, memory) = (name.to_owned(), slots.clone(), Memory::default());
         let seen = slots.rules.iter().any(Rule::sees_weight).then(Arc::default);
-        let new_base = found.base;
-        let mut adapter = Self { name, slots, change, mix, transform, normaliser, bias, new_base, seed, memory, seen };
+        let (new_base, weighed) = (found.base, found.weighed);
+        let mut adapter =
+            Self { name, slots, change, mix, transform, normaliser, bias, new_base, weighed, seed, memory, seen };
         adapter.hold_back()?;
         Ok(adapter)
     }
@@ -456,6 +463,10 @@ impl Adapter for SlotAdapter {
 
     fn restore(&mut self, find: &Find<'_>) -> Result<()> {
         self.recalled(find)
+    }
+
+    fn base_again(&self, below: Layer<'_>) -> Result<Option<FrozenWeight>> {
+        self.weighed_base(below)
     }
 }
 

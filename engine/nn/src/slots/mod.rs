@@ -149,6 +149,9 @@ pub enum Calibration {
         iterations: usize,
         /// What to round to instead of what the base is held as; then any base is rounded.
         storage: Option<StorageKind>,
+        /// Rows of data whose gradients say how much the errors of rows and columns count; 0: all alike. Where nothing was
+        /// looked at, base and factors start as without a calibration, to be made again from a checkpoint.
+        fisher_rows: usize,
     },
     /// What rounding the base took from it, as far as a product of the rank gives it back where the layer's inputs feel it
     /// most (EoRA): [`crate::repair::compensate`] by the second moment of the inputs. The base stays; where it was not
@@ -310,6 +313,7 @@ impl Slots {
             Calibration::Components { .. } => Some(Gather::Components { count: 2 * self.rank() }),
             Calibration::Context { .. } | Calibration::Compensate { .. } => Some(Gather::SecondMoment),
             Calibration::Energy { .. } => Some(Gather::Energy),
+            Calibration::Repair { fisher_rows, .. } if fisher_rows > 0 => Some(Gather::Fisher),
             Calibration::None
             | Calibration::Svd { .. }
             | Calibration::Qr
@@ -327,14 +331,14 @@ impl Slots {
             Calibration::Components { rows }
             | Calibration::Energy { rows }
             | Calibration::Context { rows, .. }
-            | Calibration::Compensate { rows, .. } => rows,
+            | Calibration::Compensate { rows, .. }
+            | Calibration::Repair { fisher_rows: rows, .. } => rows,
             Calibration::None
             | Calibration::Svd { .. }
             | Calibration::Qr
             | Calibration::Lu
             | Calibration::Sketch
-            | Calibration::Kronecker { .. }
-            | Calibration::Repair { .. } => 0,
+            | Calibration::Kronecker { .. } => 0,
         }
     }
 

@@ -306,7 +306,7 @@ fn run_folder(project_dir: &Path, run: u64) -> PathBuf {
 }
 
 /// A path as the database keeps it.
-fn stored_path(project_dir: &Path, path: &Path) -> String {
+pub(crate) fn stored_path(project_dir: &Path, path: &Path) -> String {
     let Ok(inside) = path.strip_prefix(project_dir) else {
         return path.display().to_string();
     };

@@ -115,11 +115,11 @@ fn compress(behind: Vec<u8>, json: &[u8], bits: &[u32], old: Option<&[u32]>) -> 
     let mut codes: Vec<u32> = Vec::with_capacity(CHUNK);
     let mut planes: Vec<u8> = Vec::with_capacity(4 * CHUNK);
     let mut old = old.map(|old| old.chunks(CHUNK));
-    for now in bits.chunks(CHUNK) {
+    for chunk in bits.chunks(CHUNK) {
         codes.clear();
         match old.as_mut().and_then(Iterator::next) {
-            Some(old) => codes.extend(now.iter().zip(old).map(|(now, old)| folded(now.wrapping_sub(*old)))),
-            None => codes.extend_from_slice(now),
+            Some(old) => codes.extend(chunk.iter().zip(old).map(|(new, old)| folded(new.wrapping_sub(*old)))),
+            None => codes.extend_from_slice(chunk),
         }
         planes.clear();
         for shift in [24, 16, 8, 0] {

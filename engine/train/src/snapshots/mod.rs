@@ -30,6 +30,7 @@ use std::sync::Arc;
 use temper_nn::ParamSet;
 use temper_nn::ops::with_slice;
 use temper_protocol::Problem;
+use temper_protocol::run_folder::{self, SNAPSHOT_ENDING, SNAPSHOTS};
 
 /// Most snapshots that a run aims at: more are hardly told apart along a curve.
 pub const MOST: u64 = 64;
@@ -40,9 +41,6 @@ const ALONE_EVERY: u64 = 16;
 /// What a snapshot is expected to take on disk, as a share of its values in f32.
 const EXPECTED_SHARE: f64 = 0.75;
 const MIB: f64 = 1024.0 * 1024.0;
-const FOLDER: &str = "snapshots";
-const STEP_PREFIX: &str = "step-";
-const ENDING: &str = "snapshot";
 /// Files under other names: being written.
 const TEMPORARY_PREFIX: &str = ".unfinished-";
 
@@ -96,7 +94,7 @@ impl Snapshot {
     /// # Errors
     /// A damaged or missing file, by its name.
     pub fn read(path: &Path) -> Result<Self> {
-        let (Some(step), Some(folder)) = (step_of(path), path.parent()) else {
+        let (Some(step), Some(folder)) = (run_folder::snapshot_step(path), path.parent()) else {
             return Err(file::damaged(path, "its name has no step"));
         };
         Ok(Self { path: path.to_path_buf(), frame: read_with(folder, step, &[])? })
@@ -143,23 +141,18 @@ impl Tensors for Part<'_> {
 /// Whether a path is that of a snapshot.
 #[must_use]
 pub fn is_snapshot(path: &Path) -> bool {
-    path.extension().is_some_and(|ending| ending == ENDING)
-}
-
-fn step_of(path: &Path) -> Option<u64> {
-    is_snapshot(path).then_some(())?;
-    path.file_stem()?.to_str()?.strip_prefix(STEP_PREFIX)?.parse().ok()
+    path.extension().is_some_and(|ending| ending == SNAPSHOT_ENDING)
 }
 
 fn path_in(folder: &Path, step: u64) -> PathBuf {
-    folder.join(format!("{STEP_PREFIX}{step:08}.{ENDING}"))
+    folder.join(run_folder::step_name(step)).with_extension(SNAPSHOT_ENDING)
 }
 
 /// Steps of the snapshots of a run, whole or not.
 #[must_use]
 pub fn steps(run_dir: &Path) -> BTreeSet<u64> {
-    let entries = fs::read_dir(run_dir.join(FOLDER)).into_iter().flatten().flatten();
-    entries.filter_map(|entry| step_of(&entry.path())).collect()
+    let entries = fs::read_dir(run_dir.join(SNAPSHOTS)).into_iter().flatten().flatten();
+    entries.filter_map(|entry| run_folder::snapshot_step(&entry.path())).collect()
 }
 
 /// What a run was nearest before or at `step`: the step, and its checkpoint or snapshot.
@@ -168,7 +161,7 @@ pub fn nearest(run_dir: &Path, step: u64) -> Option<(u64, PathBuf)> {
     let checkpoints = Checkpoints::existing(run_dir);
     let newest = |steps: BTreeSet<u64>| steps.range(..=step).next_back().copied();
     let checkpoint = newest(checkpoints.steps()).map(|step| (step, checkpoints.path(step)));
-    let snapshot = newest(steps(run_dir)).map(|step| (step, path_in(&run_dir.join(FOLDER), step)));
+    let snapshot = newest(steps(run_dir)).map(|step| (step, path_in(&run_dir.join(SNAPSHOTS), step)));
     match (checkpoint, snapshot) {
         (Some(checkpoint), Some(snapshot)) if snapshot.0 > checkpoint.0 => Some(snapshot),
         (Some(checkpoint), _) => Some(checkpoint),
@@ -246,7 +239,7 @@ impl Snapshots {
     /// # Errors
     /// A folder that cannot be read or written.
     pub fn open(run_dir: &Path, budget_mib: u64, every: u64) -> Result<(Self, Vec<String>)> {
-        let folder = run_dir.join(FOLDER);
+        let folder = run_dir.join(SNAPSHOTS);
         let mut open = Self {
             folder,
             budget_bytes: budget_mib.saturating_mul(1 << 20),

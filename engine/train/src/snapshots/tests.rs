@@ -65,7 +65,7 @@ fn opened(run_dir: &Path, budget_bytes: u64) -> (Snapshots, Vec<String>) {
 }
 
 fn files(run_dir: &Path) -> BTreeMap<String, Vec<u8>> {
-    let entries = fs::read_dir(run_dir.join(FOLDER)).expect("lists").flatten();
+    let entries = fs::read_dir(run_dir.join(SNAPSHOTS)).expect("lists").flatten();
     entries
         .map(|entry| (entry.file_name().to_string_lossy().into_owned(), fs::read(entry.path()).expect("reads")))
         .collect()
@@ -73,7 +73,7 @@ fn files(run_dir: &Path) -> BTreeMap<String, Vec<u8>> {
 
 fn read_all(run_dir: &Path, moved: u64) {
     for step in steps(run_dir) {
-        let read = Snapshot::read(&path_in(&run_dir.join(FOLDER), step)).expect("reads");
+        let read = Snapshot::read(&path_in(&run_dir.join(SNAPSHOTS), step)).expect("reads");
         assert!(same(&read.frame, &frame(step, moved)), "step {step} is another state");
     }
 }
@@ -85,7 +85,7 @@ fn every_step_comes_back_bit_for_bit_also_where_shapes_moved() {
     walk(&mut open, 0..=40, 21);
     assert_eq!(steps(folder.path()).len(), 41);
     read_all(folder.path(), 21);
-    let head = |step: u64| file::read(&path_in(&folder.path().join(FOLDER), step)).expect("reads").head;
+    let head = |step: u64| file::read(&path_in(&folder.path().join(SNAPSHOTS), step)).expect("reads").head;
     let alone: Vec<u64> = (0..=40).filter(|step| head(*step).before.is_none()).collect();
     assert_eq!(alone, [0, 16, 21, 32], "every sixteenth, and the first of another shape");
     // What changes slowly takes less than what stands alone.
@@ -98,7 +98,7 @@ fn parts_are_found_by_name_with_their_shapes() {
     let folder = tempfile::tempdir().expect("temp");
     let (mut open, _) = opened(folder.path(), u64::MAX);
     walk(&mut open, 0..=3, 2);
-    let read = Snapshot::read(&path_in(&folder.path().join(FOLDER), 3)).expect("reads");
+    let read = Snapshot::read(&path_in(&folder.path().join(SNAPSHOTS), 3)).expect("reads");
     let (trained, remembered) = (read.part(true), read.part(false));
     assert_eq!(trained.names().expect("names").len(), 2);
     let b = trained.tensor("layers.0.q.b").expect("there");
@@ -169,7 +169,7 @@ fn a_kill_in_the_middle_of_thinning_leaves_files_that_can_all_be_read() {
     let gone: Vec<&String> = before.keys().filter(|name| !after.contains_key(*name)).rev().collect();
     for done in 0..=after.len() + gone.len() {
         let killed = tempfile::tempdir().expect("temp");
-        let place = killed.path().join(FOLDER);
+        let place = killed.path().join(SNAPSHOTS);
         fs::create_dir_all(&place).expect("folder");
         for (name, bytes) in &before {
             let written = after.keys().take(done).any(|rewritten| rewritten == name);
@@ -196,7 +196,7 @@ fn what_was_being_written_is_dropped_and_said() {
     walk(&mut open, 0..=5, 99);
     let whole = files(folder.path());
     for length in [0, 10, 500] {
-        let torn = folder.path().join(FOLDER).join(".unfinished-00000006");
+        let torn = folder.path().join(SNAPSHOTS).join(".unfinished-00000006");
         fs::write(&torn, &whole["step-00000005.snapshot"][..length]).expect("writes");
         let (_, notes) = opened(folder.path(), u64::MAX);
         assert!(notes.len() == 1 && notes[0].contains("step 6 was not finished"), "{notes:?}");
@@ -210,7 +210,7 @@ fn a_damaged_file_is_refused_by_name_and_dropped_with_those_that_build_on_it() {
     let (mut open, _) = opened(folder.path(), u64::MAX);
     walk(&mut open, 0..=20, 99);
     let name = "step-00000003.snapshot";
-    let (path, whole) = (folder.path().join(FOLDER).join(name), files(folder.path()));
+    let (path, whole) = (folder.path().join(SNAPSHOTS).join(name), files(folder.path()));
     let bytes = &whole[name];
     for place in [0, 9, 17, 25, 33, 70, bytes.len() / 2, bytes.len() - 1] {
         let mut other = bytes.clone();
@@ -218,7 +218,7 @@ fn a_damaged_file_is_refused_by_name_and_dropped_with_those_that_build_on_it() {
         fs::write(&path, other).expect("damages");
         // The file itself, and one that is read through it.
         for step in [3, 7] {
-            let read = Snapshot::read(&path_in(&folder.path().join(FOLDER), step));
+            let read = Snapshot::read(&path_in(&folder.path().join(SNAPSHOTS), step));
             let problem = Problem::from(read.map(|_| ()).expect_err("damaged"));
             assert!(problem.code == Code::Io && problem.r#where.contains(name), "byte {place}: {problem}");
         }
@@ -241,7 +241,7 @@ fn a_snapshot_under_the_name_of_another_step_is_refused() {
     let folder = tempfile::tempdir().expect("temp");
     let (mut open, _) = opened(folder.path(), u64::MAX);
     walk(&mut open, 0..=2, 99);
-    let place = folder.path().join(FOLDER);
+    let place = folder.path().join(SNAPSHOTS);
     fs::copy(path_in(&place, 0), path_in(&place, 4)).expect("copies");
     let problem = Problem::from(Snapshot::read(&path_in(&place, 4)).map(|_| ()).expect_err("another step"));
     assert!(problem.what.contains("step 0") && problem.r#where.contains("step-00000004"), "{problem}");

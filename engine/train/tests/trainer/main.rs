@@ -1,6 +1,7 @@
 //! Tests of the trainer on tiny models: the stage driver, whole runs, resumes, runs that go wrong,
 //! runs that imitate.
 
+mod attention_sizes;
 mod bench;
 mod closed;
 mod driver;

@@ -172,22 +172,40 @@ fn rounded_bases_and_moments_in_8_bits_resume_to_the_same_bits() {
 fn a_base_that_a_method_rounded_itself_is_found_again_by_a_resumed_run() {
     let fixture = Fixture::new();
     fixture.configure(&[("hidden_size", 64), ("intermediate_size", 128), ("head_dim", 16)]);
-    let project = || {
-        let mut project = fixture.project();
-        "lq-lora".clone_into(&mut project.method.id);
-        project.method.settings.0.clear();
-        project.method.settings.0.insert("rank".to_owned(), Value::Integer(8));
-        project
-    };
-    let whole = fixture.request(project(), "repaired");
-    let (outcome, _) = run(&whole);
-    assert_eq!(outcome.status, RunStatus::Finished, "{:?}", outcome.problem);
-    let mut parts = fixture.request(project(), "repaired-parts");
-    parts.max_steps = Some(10);
-    let (_, _) = run(&parts);
-    let (second, _) = run(&resumed(&parts));
-    assert_eq!((second.status, second.steps), (RunStatus::Finished, 20), "{:?}", second.problem);
-    assert!(bytes_at(&whole, 20) == bytes_at(&parts, 20), "weights or optimiser differ");
+    let mut starts = Vec::new();
+    for weighing in ["plain", "fisher"] {
+        let project = || {
+            let mut project = fixture.project();
+            "lq-lora".clone_into(&mut project.method.id);
+            project.method.settings.0.clear();
+            project.method.settings.0.insert("rank".to_owned(), Value::Integer(8));
+            project.method.settings.0.insert("weighing".to_owned(), Value::Text(weighing.to_owned()));
+            project
+        };
+        let whole = fixture.request(project(), weighing);
+        let (outcome, _) = run(&whole);
+        assert_eq!(outcome.status, RunStatus::Finished, "{weighing}: {:?}", outcome.problem);
+        let mut parts = fixture.request(project(), &format!("{weighing}-parts"));
+        parts.max_steps = Some(10);
+        let (_, _) = run(&parts);
+        let (second, _) = run(&resumed(&parts));
+        assert_eq!((second.status, second.steps), (RunStatus::Finished, 20), "{weighing}: {:?}", second.problem);
+        assert!(bytes_at(&whole, 20) == bytes_at(&parts, 20), "{weighing}: weights or optimiser differ");
+        // Whoever loads the result has the base that was trained on: rounded, and the same from checkpoint to checkpoint.
+        let loaded = |run_dir: &std::path::Path| {
+            let trained = temper_train::load_trained(run_dir, &whole.model_path, false, None, None, &mut |_, _, _| ());
+            let trained = trained.unwrap_or_else(|error| panic!("{weighing}: {}", Problem::from(error)));
+            let held = |site: &temper_nn::LinearSite| {
+                let weight = &site.frozen().expect("frozen").weight;
+                assert!(weight.kind.is_memory_only(), "{weighing}: {} is held as {}", site.name(), weight.kind.name());
+                weight.bytes().as_slice().to_vec()
+            };
+            trained.model.sites().into_iter().map(held).collect::<Vec<Vec<u8>>>()
+        };
+        assert!(loaded(&whole.run_dir) == loaded(&parts.run_dir), "{weighing}: another base");
+        starts.push(bytes_at(&whole, 0).0);
+    }
+    assert!(starts[0] != starts[1], "the weighing changes the start");
     let mut project = fixture.project();
     "lq-lora".clone_into(&mut project.method.id);
     project.method.settings.0.clear();
@@ -196,7 +214,7 @@ fn a_base_that_a_method_rounded_itself_is_found_again_by_a_resumed_run() {
         Ok(outcome) => outcome.problem.expect("refused"),
         Err(error) => Problem::from(error),
     };
-    assert!(problem.what.contains("1.5") && problem.what.contains("2.33"), "{problem}");
+    assert!(problem.what.contains("1.5") && problem.what.contains("2.24"), "{problem}");
 }
 
 #[test]
@@ -371,4 +389,53 @@ fn a_new_run_does_not_write_over_an_old_one() {
     run(&request);
     let error = temper_train::train(&request, &RunControl::new(), &mut |_| ()).expect_err("refused");
     assert_eq!(Problem::from(error).code, Code::Usage);
+}
+
+#[test]
+fn a_run_that_did_its_steps_is_given_more() {
+    let fixture = Fixture::new();
+    let project = || {
+        let mut project = fixture.project();
+        project.method.id = "lamda".to_owned();
+        project.method.settings.0.clear();
+        project
+    };
+    let given_more = |request: &TrainRequest, steps: u64| {
+        let mut more = resumed(request);
+        more.project.train.steps = steps;
+        more
+    };
+    let whole = fixture.request(project(), "longer");
+    let (outcome, _) = run(&whole);
+    assert_eq!((outcome.status, outcome.steps), (RunStatus::Finished, 20), "{:?}", outcome.problem);
+    let parts = fixture.request(project(), "longer-parts");
+    let (_, _) = run(&parts);
+
+    let more = given_more(&whole, 30);
+    let (outcome, events) = run(&more);
+    assert_eq!((outcome.status, outcome.steps), (RunStatus::Finished, 30), "{:?}", outcome.problem);
+    assert!(warnings(&events).contains(&"extended") && !warnings(&events).contains(&"already_finished"));
+    let frozen = temper_protocol::project_file::load(&whole.run_dir).expect("the frozen project");
+    assert_eq!(frozen.train.steps, 30, "the run's own settings say so from here on");
+    let meta = temper_train::checkpoint::read_meta(&whole.run_dir.join("checkpoints/step-00000030")).expect("meta");
+    assert_eq!(meta.state.planned_steps, 20, "what the method does at set times stays");
+    assert!(evals(&events).iter().any(|(step, ..)| *step == 25));
+
+    // In pieces, one of which ends before it has written anything.
+    for end in [Some(20), Some(25), None] {
+        let (outcome, _) = run(&TrainRequest { max_steps: end, ..given_more(&parts, 30) });
+        assert_eq!((outcome.status, outcome.steps), (RunStatus::Finished, end.unwrap_or(30)), "{:?}", outcome.problem);
+    }
+    assert!(bytes_at(&whole, 30) == bytes_at(&parts, 30), "weights or optimiser differ");
+
+    let refused = |request: &TrainRequest| match temper_train::train(request, &RunControl::new(), &mut |_| ()) {
+        Ok(outcome) => outcome.problem.expect("refused"),
+        Err(error) => Problem::from(error),
+    };
+    let fewer = refused(&given_more(&whole, 25));
+    assert!(fewer.code == Code::Usage && fewer.action.contains("more than 30"), "{fewer}");
+    let mut other = given_more(&whole, 40);
+    other.project.train.lr_peak *= 2.0;
+    assert_eq!(refused(&other).code, Code::ProjectInvalid, "more steps and other settings are another run");
+    assert_eq!(temper_protocol::project_file::load(&whole.run_dir).expect("project").train.steps, 30);
 }

@@ -72,6 +72,36 @@ fn a_run_learns_and_says_everything_in_order() {
     }
 }
 
+/// A method that puts something rougher in the weights' place does not start as the base: how far off it is is said before
+/// the first step, beside what the base itself answers.
+#[test]
+fn how_far_a_sketch_is_from_its_base_is_said_before_the_first_step() {
+    let fixture = Fixture::new();
+    let start = |method: &str, settings: &[(&str, &str)]| {
+        let mut project = fixture.project();
+        project.method.id = method.to_owned();
+        project.method.settings.0.clear();
+        for (key, value) in settings {
+            project.method.settings.0.insert((*key).to_owned(), temper_protocol::Value::Text((*value).to_owned()));
+        }
+        project.train.steps = 1;
+        let (outcome, events) = run(&fixture.request(project, &format!("{method}-{}", settings.len())));
+        assert_eq!(outcome.status, RunStatus::Finished, "{method}: {:?}", outcome.problem);
+        let first = events.iter().find_map(|event| match event {
+            Event::Probe { step: 0, loss, loss_delta, kl, .. } => Some((*loss, *loss_delta, *kl)),
+            _ => None,
+        });
+        let (loss, delta, kl) = first.expect("the kept text is measured");
+        (outcome.base_loss, loss - delta, delta, kl)
+    };
+    let (sketched, base, delta, kl) = start("sketchtune", &[("bits", "2"), ("groups", "1")]);
+    assert!(delta.abs() > 1e-6 && kl > 1e-6, "{delta} {kl}");
+    let (plain, same_base, delta, kl) = start("lora", &[]);
+    assert!(delta.abs() < 1e-9 && kl.abs() < 1e-9, "{delta} {kl}");
+    assert!((base - same_base).abs() < 1e-9, "the base beside it is the model as its file has it: {base} {same_base}");
+    assert!((sketched - plain).abs() > 1e-6, "the first validation loss is the sketch's: {sketched} {plain}");
+}
+
 #[test]
 fn the_loaded_result_is_the_trained_model() {
     let fixture = Fixture::new();

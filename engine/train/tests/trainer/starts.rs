@@ -21,6 +21,11 @@ fn starts_are_the_same_bytes_for_any_number_of_threads() {
         ("soka", "auto", vec![number("max_terms", 3)]),
         ("eora", "int3-g32", vec![number("rank", 8), number("calibration_rows", 8)]),
         ("lq-lora", "auto", vec![number("rank", 8)]),
+        (
+            "lq-lora",
+            "auto",
+            vec![number("rank", 8), number("calibration_rows", 8), ("weighing", Value::Text("fisher".to_owned()))],
+        ),
     ];
     for (index, (method, base, settings)) in cases.into_iter().enumerate() {
         let bytes = |threads: usize| -> BTreeMap<String, Vec<u8>> {

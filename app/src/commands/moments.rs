@@ -1,0 +1,19 @@
+//! Why a command about a moment of a run, or about runs that wait, cannot be done now.
+
+use crate::state::State;
+
+pub(super) fn needs_waiting(state: &State) -> Option<&'static str> {
+    state.waiting_rows().is_empty().then_some(t!("commands-none-waits"))
+}
+
+pub(super) fn needs_earlier(state: &State) -> Option<&'static str> {
+    state.other_kept_state(false).is_none().then_some(t!("commands-no-earlier"))
+}
+
+pub(super) fn needs_later(state: &State) -> Option<&'static str> {
+    state.other_kept_state(true).is_none().then_some(t!("commands-no-later"))
+}
+
+pub(super) fn needs_step_ask(state: &State) -> Option<&'static str> {
+    (!state.watch.ask.open).then_some(t!("commands-no-step-ask"))
+}

@@ -1,0 +1,99 @@
+//! Figures of several runs, ready to draw and to write: their curves, and what each learned, forgot and weighs.
+//!
+//! Place in the data flow: made of a [`State`] in each frame; the room Compare draws them, `update` writes them as tables.
+
+use super::State;
+use crate::reader::ComparedRun;
+use egui_plot::PlotPoint;
+use temper_store::RunRow;
+
+/// A run and the curve of it that is shown.
+pub type Line<'a> = (u64, &'a [PlotPoint]);
+
+/// A run by what it learned and forgot.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Place {
+    /// Its number.
+    pub run: u64,
+    /// Worst kept set minus base, nats.
+    pub forgetting: f64,
+    /// Best validation loss, nats.
+    pub loss: f64,
+    /// Size of its adapter, MiB.
+    pub mib: f64,
+}
+
+/// The curves that are shown, of those chosen runs that have points.
+#[must_use]
+pub fn lines(state: &State) -> Vec<Line<'_>> {
+    let compare = &state.compare;
+    let chosen: Vec<u64> = state.compared().iter().map(|row| row.run).collect();
+    let points = |run: &'_ ComparedRun| if compare.validation { run.validation.len() } else { run.train.len() };
+    let runs = state.runs.compared.iter().filter(|run| chosen.contains(&run.run) && points(run) > 0);
+    runs.map(|run| (run.run, if compare.validation { run.validation.as_slice() } else { run.train.as_slice() }))
+        .collect()
+}
+
+/// The lowest point of a curve.
+#[must_use]
+pub fn lowest(points: &[PlotPoint]) -> Option<PlotPoint> {
+    points.iter().filter(|point| point.y.is_finite()).min_by(|a, b| a.y.total_cmp(&b.y)).copied()
+}
+
+/// The runs of the table that have both a loss and a forgetting, in the table's order.
+#[must_use]
+pub fn places(state: &State) -> Vec<Place> {
+    let rows = state.compare_table();
+    let known = rows.iter().filter(|row| row.best_loss.is_finite() && row.forgetting.is_finite());
+    known
+        .map(|row| Place { run: row.run, forgetting: row.forgetting, loss: row.best_loss, mib: size_mib(row) })
+        .collect()
+}
+
+/// Runs that no other run is better than in both, by forgetting.
+#[must_use]
+pub fn front(places: &[Place]) -> Vec<Place> {
+    let mut sorted = places.to_vec();
+    sorted.sort_by(|a, b| a.forgetting.total_cmp(&b.forgetting).then(a.loss.total_cmp(&b.loss)));
+    let mut best = f64::INFINITY;
+    sorted.retain(|place| {
+        let better = place.loss < best;
+        best = best.min(place.loss);
+        better
+    });
+    sorted
+}
+
+/// Size of a run's adapter, MiB: its numbers in four bytes each.
+#[must_use]
+pub fn size_mib(row: &RunRow) -> f64 {
+    row.trained_parameters as f64 * 4.0 / (1024.0 * 1024.0)
+}
+
+/// The forgetting budget of a run, nats: its own, else that of the project as it is now.
+#[must_use]
+pub fn budget_of(state: &State, run: u64) -> f64 {
+    let own = state.run_setting(run, "keep.budget_nats").and_then(|text| text.parse().ok());
+    own.unwrap_or(state.draft.project.keep.budget_nats)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_front_has_those_that_nobody_beats_in_both() {
+        let place = |run: u64, forgetting: f64, loss: f64| Place { run, forgetting, loss, mib: 1.0 };
+        let places = [
+            place(7, 0.043, 1.427),
+            place(5, 0.068, 1.446),
+            place(6, 0.031, 1.452),
+            place(4, 0.047, 1.471),
+            place(3, 0.019, 1.503),
+        ];
+        let runs: Vec<u64> = front(&places).iter().map(|place| place.run).collect();
+        assert_eq!(runs, [3, 6, 7]);
+        let same = [place(1, 0.02, 1.5), place(2, 0.02, 1.4)];
+        assert_eq!(front(&same).len(), 1, "of two that forget the same the better one");
+    }
+}

@@ -1,0 +1,230 @@
+//! What a person says about runs, and the project's trash.
+//!
+//! Place in the data flow: the host's job and the command line call this for runs that are over. A run's folder moves
+//! first, its row follows in one transaction: what a kill leaves between the two is found again by the next call.
+
+use super::{Store, immediate, now_millis};
+use crate::error::StoreError;
+use crate::lock::ProjectLock;
+use crate::rows::ACTIVE_STATUSES;
+use crate::series::{signed, unsigned};
+use crate::store::full_path;
+use crate::store::runs::stored_path;
+use rusqlite::{Connection, OptionalExtension as _, params};
+use std::path::{Path, PathBuf};
+use temper_protocol::housekeeping::{LabelChange, RunLabels};
+
+/// Folder of runs that were put aside.
+const TRASH: &str = "trash";
+
+/// Where a run is and what became of it.
+struct Whereabouts {
+    folder: PathBuf,
+    adapter: Option<PathBuf>,
+    labels: RunLabels,
+    origin: String,
+}
+
+impl Store {
+    /// Changes what is said about a run; returns all that is said then.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when there is no such run; those of the disk.
+    pub fn label(&self, run: u64, change: &LabelChange) -> Result<RunLabels, StoreError> {
+        let mut inner = self.inner.lock();
+        let transaction = immediate(&mut inner.connection).map_err(|error| self.sql(error))?;
+        let Whereabouts { labels, origin, .. } = self.whereabouts(&transaction, run)?;
+        let after = change.applied(&labels);
+        self.write_labels(&transaction, run, &after, &origin)?;
+        transaction.commit().map_err(|error| self.sql(error))?;
+        Ok(after)
+    }
+
+    /// Moves a run to the trash of the project; it is in no list of runs then. Nothing is deleted.
+    ///
+    /// # Errors
+    /// [`StoreError::GoesOn`] when an engine works on it, [`StoreError::NotFound`] when there is no such run; those of
+    /// the disk.
+    pub fn trash(&self, run: u64) -> Result<(), StoreError> {
+        let now = now_millis();
+        self.move_run(run, |store, is| {
+            if is.labels.trashed_millis > 0 {
+                return Ok(None);
+            }
+            let target = store.free_in_trash(run, &is.folder);
+            let origin = stored_path(&store.project_dir, &is.folder);
+            Ok(Some((target, RunLabels { trashed_millis: now, ..is.labels.clone() }, origin)))
+        })
+    }
+
+    /// Moves a run out of the trash, to where it was.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] when something else is at its place; as [`Self::trash`] otherwise.
+    pub fn restore(&self, run: u64) -> Result<(), StoreError> {
+        self.move_run(run, |store, is| {
+            if is.labels.trashed_millis == 0 {
+                return Ok(None);
+            }
+            let target = full_path(&store.project_dir, &is.origin);
+            if is.folder.exists() && target.exists() {
+                let taken = std::io::Error::new(std::io::ErrorKind::AlreadyExists, "something else is there");
+                return Err(StoreError::io(&target, taken));
+            }
+            Ok(Some((target, RunLabels { trashed_millis: 0, ..is.labels.clone() }, String::new())))
+        })
+    }
+
+    /// Deletes for good every run in the trash; returns their numbers.
+    ///
+    /// # Errors
+    /// Those of the disk; what was deleted before the error is gone.
+    pub fn empty_trash(&self) -> Result<Vec<u64>, StoreError> {
+        let trashed: Vec<u64> = {
+            let inner = self.inner.lock();
+            inner
+                .connection
+                .prepare("SELECT run FROM labels WHERE trashed_millis > 0 ORDER BY run")
+                .and_then(|mut statement| {
+                    statement.query_map([], |row| row.get(0).map(unsigned)).and_then(Iterator::collect)
+                })
+                .map_err(|error| self.sql(error))?
+        };
+        for run in &trashed {
+            let inner = self.inner.lock();
+            let is = self.whereabouts(&inner.connection, *run)?;
+            // Only what lies in the trash is deleted, whatever the row says.
+            if is.folder.starts_with(self.project_dir.join(TRASH)) && is.folder.exists() {
+                std::fs::remove_dir_all(&is.folder).map_err(|error| StoreError::io(&is.folder, error))?;
+            }
+            // Series, blocks, events, ranks and labels go with their run.
+            inner
+                .connection
+                .execute("DELETE FROM runs WHERE run = ?1", [signed(*run)])
+                .map_err(|error| self.sql(error))?;
+            self.pending.lock().runs.remove(run);
+        }
+        Ok(trashed)
+    }
+
+    /// A place in the trash: where a kill left the folder, or one that is free.
+    fn free_in_trash(&self, run: u64, folder: &Path) -> PathBuf {
+        let trash = self.project_dir.join(TRASH);
+        let first = trash.join(format!("{run:04}"));
+        if !folder.exists() || !first.exists() {
+            return first;
+        }
+        (2..).map(|number| trash.join(format!("{run:04}-{number}"))).find(|path| !path.exists()).unwrap_or(first)
+    }
+
+    /// Moves a run's folder to where `plan` says, and tells the database; nothing when it has no plan.
+    fn move_run(
+        &self,
+        run: u64,
+        plan: impl FnOnce(&Self, &Whereabouts) -> Result<Option<(PathBuf, RunLabels, String)>, StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut inner = self.inner.lock();
+        let transaction = immediate(&mut inner.connection).map_err(|error| self.sql(error))?;
+        let is = self.whereabouts(&transaction, run)?;
+        let status: String = transaction
+            .query_row("SELECT status FROM runs WHERE run = ?1", [signed(run)], |row| row.get(0))
+            .map_err(|error| self.sql(error))?;
+        if ACTIVE_STATUSES.contains(&status.as_str()) && ProjectLock::holder(&self.project_dir).is_some() {
+            return Err(StoreError::GoesOn { run });
+        }
+        let Some((target, labels, origin)) = plan(self, &is)? else { return Ok(()) };
+        let moves = is.folder.exists();
+        if moves {
+            let parent = target.parent().unwrap_or(&self.project_dir);
+            std::fs::create_dir_all(parent).map_err(|error| StoreError::io(parent, error))?;
+            std::fs::rename(&is.folder, &target).map_err(|error| StoreError::io(&is.folder, error))?;
+        }
+        let written = self
+            .write_place(&transaction, run, &is, &target)
+            .and_then(|()| self.write_labels(&transaction, run, &labels, &origin))
+            .and_then(|()| transaction.commit().map_err(|error| self.sql(error)));
+        if written.is_err() && moves && std::fs::rename(&target, &is.folder).is_err() {
+            tracing::error!(run, folder = %target.display(), "the run's folder cannot be put back");
+        }
+        written
+    }
+
+    fn whereabouts(&self, connection: &Connection, run: u64) -> Result<Whereabouts, StoreError> {
+        let found = connection
+            .query_row(
+                "SELECT folder, adapter, name, note, tags, starred, trashed_millis, origin
+                 FROM runs LEFT JOIN labels ON labels.run = runs.run WHERE runs.run = ?1",
+                [signed(run)],
+                |row| {
+                    let text = |index: usize| Ok(row.get::<_, Option<String>>(index)?.unwrap_or_default());
+                    let labels = RunLabels {
+                        name: text(2)?,
+                        note: text(3)?,
+                        tags: serde_json::from_str(&text(4)?).unwrap_or_default(),
+                        starred: row.get::<_, Option<bool>>(5)?.unwrap_or(false),
+                        trashed_millis: row.get::<_, Option<i64>>(6)?.unwrap_or(0),
+                    };
+                    let adapter: Option<String> = row.get(1)?;
+                    Ok(Whereabouts {
+                        folder: full_path(&self.project_dir, &text(0)?),
+                        adapter: adapter.map(|stored| full_path(&self.project_dir, &stored)),
+                        labels,
+                        origin: text(7)?,
+                    })
+                },
+            )
+            .optional()
+            .map_err(|error| self.sql(error))?;
+        found.ok_or_else(|| StoreError::NotFound { what: format!("run {run}") })
+    }
+
+    fn write_labels(
+        &self,
+        connection: &Connection,
+        run: u64,
+        labels: &RunLabels,
+        origin: &str,
+    ) -> Result<(), StoreError> {
+        let RunLabels { name, note, tags, starred, trashed_millis } = labels;
+        let tags = serde_json::to_string(tags).unwrap_or_else(|_error| "[]".to_owned());
+        connection
+            .execute(
+                "INSERT OR REPLACE INTO labels(run, name, note, tags, starred, trashed_millis, origin)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                params![signed(run), name, note, tags, starred, trashed_millis, origin],
+            )
+            .map(|_rows| ())
+            .map_err(|error| self.sql(error))
+    }
+
+    /// The run's folder, its adapter and its files are below `target` from here on.
+    fn write_place(
+        &self,
+        connection: &Connection,
+        run: u64,
+        is: &Whereabouts,
+        target: &Path,
+    ) -> Result<(), StoreError> {
+        let moved = |path: &Path| match path.strip_prefix(&is.folder) {
+            Ok(inside) => stored_path(&self.project_dir, &target.join(inside)),
+            Err(_) => stored_path(&self.project_dir, path),
+        };
+        connection
+            .execute(
+                "UPDATE runs SET folder = ?2, adapter = ?3 WHERE run = ?1",
+                params![signed(run), moved(&is.folder), is.adapter.as_deref().map(moved)],
+            )
+            .map_err(|error| self.sql(error))?;
+        let files: Vec<String> = connection
+            .prepare("SELECT path FROM files WHERE run = ?1")
+            .and_then(|mut statement| statement.query_map([signed(run)], |row| row.get(0)).and_then(Iterator::collect))
+            .map_err(|error| self.sql(error))?;
+        for stored in files {
+            let now = moved(&full_path(&self.project_dir, &stored));
+            connection
+                .execute("UPDATE files SET path = ?3 WHERE run = ?1 AND path = ?2", params![signed(run), stored, now])
+                .map_err(|error| self.sql(error))?;
+        }
+        Ok(())
+    }
+}
