@@ -233,7 +233,7 @@ impl App {
         for event in self.collected.remove(&req).unwrap_or_default() {
             match event {
                 Event::Device { .. } => report.devices.push(event),
-                Event::Selftest { .. } => report.selftest = Some(event),
+                Event::Selftest(_) => report.selftest = Some(event),
                 _ => {}
             }
         }

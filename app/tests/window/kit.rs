@@ -16,7 +16,7 @@ use temper::reader::{ViewRequest, curves};
 use temper::state::settings::{LanguageChoice, ThemeChoice};
 use temper::testing::{NOW_MILLIS, Stage};
 use temper::texts::{Language, Text};
-use temper_protocol::event::{PreviewRow, QuarantineRow, SiteInfo};
+use temper_protocol::event::{PreviewRow, QuarantineRow, SelfTest, SiteInfo};
 use temper_protocol::method::{Kind, MethodCard, SettingCard};
 use temper_protocol::project::Source;
 use temper_protocol::{Command, Event, Project, SettingType};
@@ -239,7 +239,7 @@ pub(crate) fn devices() -> Vec<Event> {
     vec![
         device("cpu", "8-core processor", true, "AVX2, FMA", 8, 23_552.0),
         device("cuda", "", false, "no NVIDIA driver was found; the processor is used", 0, 0.0),
-        Event::Selftest {
+        Event::Selftest(SelfTest {
             pass: true,
             text: "A model of 1.0 M parameters learnt from 5.02 to 3.87 nats in 60 steps; gradients, saving and \
                    repeating agree."
@@ -247,7 +247,7 @@ pub(crate) fn devices() -> Vec<Event> {
             secs: 6.2,
             tokens_per_sec: 38_412.0,
             gemm_gflops: 212.0,
-        },
+        }),
     ]
 }
 

@@ -4,7 +4,7 @@ use crate::comparison::Comparison;
 use crate::event_parts::nan_if_null;
 pub use crate::event_parts::{
     AttentionSize, Check, DataRows, ExpertLoad, Figure, Figures, LensRow, PreviewRow, QuarantineRow, RaceRound, RowLosses,
-    RunStatus, SiteInfo, Standing,
+    RunStatus, SelfTest, SiteInfo, Standing,
 };
 use crate::housekeeping::{DiskUse, RunLabels};
 use crate::{MethodCard, Problem};
@@ -586,18 +586,7 @@ pub enum Event {
         memory_mib: f64,
     },
     /// The self-test.
-    Selftest {
-        /// Whether it passed.
-        pass: bool,
-        /// What was done.
-        text: String,
-        /// Seconds.
-        secs: f64,
-        /// Speed.
-        tokens_per_sec: f64,
-        /// Rate of the matrix product.
-        gemm_gflops: f64,
-    },
+    Selftest(SelfTest),
     /// A request was refused or failed.
     Error(Problem),
     /// The request is done; nothing more comes for it.

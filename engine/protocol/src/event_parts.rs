@@ -60,6 +60,21 @@ pub struct PreviewRow {
     pub trained: u64,
 }
 
+/// What the self-test found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SelfTest {
+    /// Whether it passed.
+    pub pass: bool,
+    /// What was done.
+    pub text: String,
+    /// Seconds.
+    pub secs: f64,
+    /// Speed.
+    pub tokens_per_sec: f64,
+    /// Rate of the matrix product.
+    pub gemm_gflops: f64,
+}
+
 /// Rows of data token by token, and how far rows are known.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DataRows {
