@@ -132,7 +132,7 @@ impl Lens {
             let Some(begin) = line_at(file, at)? else { continue };
             let mut source = lines_from(&file.file.path, begin, 1, 0)?;
             let (items, _) = next(source.as_mut(), PLACE_ROWS)?;
-            let weight = (part / source.bytes_read().max(1) as f64).max(1.0);
+            let weight = part / source.bytes_read().max(1) as f64;
             let place = Place { weight, numbered: false, ..head };
             items.into_iter().for_each(|item| self.take(place, item, sums));
         }
