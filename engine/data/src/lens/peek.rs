@@ -223,7 +223,7 @@ fn median(made: &[Made]) -> u64 {
         passed += made.weight;
         passed > half
     });
-    middle.or(made.last()).map_or(0, |made| made.tokens)
+    middle.or_else(|| made.last()).map_or(0, |made| made.tokens)
 }
 
 /// The byte behind the next line end from `at` on; none when the file ends first, or the line is very long.

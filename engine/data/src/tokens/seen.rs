@@ -73,8 +73,9 @@ pub fn see(sample: &Sample, codec: &TextCodec, loss_on: LossOn, max_tokens: usiz
             .and_then(|(text, spans)| {
                 let contents = content_spans(codec, turns, tools.as_ref(), &text);
                 // Where the template hides the contents, nothing is claimed to be its own.
-                let contents = if contents.is_empty() { vec![0..text.len()] } else { contents };
-                let mut seen = marked(codec, &text, &spans, &contents)?;
+                let whole = 0..text.len();
+                let contents = if contents.is_empty() { std::slice::from_ref(&whole) } else { contents.as_slice() };
+                let mut seen = marked(codec, &text, &spans, contents)?;
                 seen.cut(max_tokens);
                 Ok(seen)
             }),
