@@ -531,7 +531,8 @@ fn main() -> Result<()> {
         println!("[{}] {name}", if *holds { "PASS" } else { "FAIL" });
     }
     for (name, holds) in missed(&figures) {
-        let comes_out = if holds { "comes out now, its page says otherwise" } else { "does not come out here, see its page" };
+        let comes_out =
+            if holds { "comes out now, its page says otherwise" } else { "does not come out here, see its page" };
         println!("[info] {name}: {comes_out}");
     }
     ensure!(!all || findings.iter().all(|(_, holds)| *holds), "not every finding holds for all seeds");

@@ -110,7 +110,8 @@ fn without_changes_of_their_own_tasks_share_their_features() -> Result<()> {
         ensure!(own == 12, "{mode}: {own} factors of tasks");
         let sides = |model: &VisionModel| -> Result<[Tensor; 3]> {
             let flow = model.forward(&images, &model.context(3))?;
-            let side = |name: &str| flow.side.get(name).cloned().with_context(|| format!("{mode}: no path of {name:?}"));
+            let side =
+                |name: &str| flow.side.get(name).cloned().with_context(|| format!("{mode}: no path of {name:?}"));
             Ok([side("")?, side("b")?, flow.hidden.clone()])
         };
         let [first, second, _] = sides(&model)?;

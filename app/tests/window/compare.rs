@@ -2,6 +2,7 @@
 
 use crate::compared::{
     self, answer_but_not_compared, answer_order, answer_prompts, compare_order, comparison, is_comparison, many_runs,
+    six_runs,
 };
 use crate::kit;
 use egui::accesskit::Role;
@@ -25,6 +26,17 @@ fn ready(stage: &Stage) -> kit::Window {
 
 fn act(window: &mut kit::Window, act: CompareAct) {
     kit::send(window, UiCommand::Compare(act));
+}
+
+/// Curves that are zoomed, and a comparison on rows.
+pub(crate) fn everything(window: &mut kit::Window, stage: &Stage, folder: &std::path::Path) {
+    stage.engine.reply_with(answer_but_not_compared);
+    stage.runs.publish(six_runs(folder));
+    window.run();
+    act(window, CompareAct::Judge);
+    stage.engine.say(is_comparison, comparison());
+    act(window, CompareAct::Zoom(Some((100.0, 900.0))));
+    window.run();
 }
 
 fn chosen(window: &kit::Window) -> Vec<u64> {

@@ -222,17 +222,6 @@ pub(crate) fn compare_rows(window: &mut Window, stage: &Stage) {
     window.run();
 }
 
-/// Curves that are zoomed, and a comparison on rows.
-pub(crate) fn everything(window: &mut Window, stage: &Stage, folder: &Path) {
-    stage.engine.reply_with(answer_but_not_compared);
-    stage.runs.publish(six_runs(folder));
-    window.run();
-    compare_act(window, CompareAct::Judge);
-    stage.engine.say(is_comparison, comparison());
-    compare_act(window, CompareAct::Zoom(Some((100.0, 900.0))));
-    window.run();
-}
-
 /// A project with so many runs that most of them are out of view.
 pub(crate) fn many_runs(window: &mut Window, stage: &Stage) {
     let folder = kit::open(window, stage);

@@ -1,7 +1,7 @@
 //! Everything by keyboard: the palette reaches every command, shortcuts work, Tab reaches every control.
 
 use crate::step_scenes::with_waiting;
-use crate::{compared, kit, scenes};
+use crate::{compare, kit, scenes};
 use egui::{Key, Modifiers};
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 use std::collections::BTreeSet;
@@ -37,7 +37,7 @@ fn the_palette_finds_and_runs_every_command_by_its_name() {
             window.run();
         }
         if in_compare(entry.id) {
-            compared::everything(&mut window, &stage, &folder);
+            compare::everything(&mut window, &stage, &folder);
         }
         if entry.id == Id::Repair {
             stage.runs.publish(scenes::unreadable(&folder));

@@ -93,7 +93,8 @@ little of the usual loss; afterwards the usual loss alone. The series loss/diver
 rank · (in + out) trained numbers per layer, as LoRA. In 16 bits they add 16 · rank · Σ(in + out) / Σ(in · out) bits to each
 value of the base: for the seven layers of a 7B LLaMA 0.049 at rank 8, 0.099 at 16, 0.198 at 32. A base of int2 takes 2.19
 bits itself with its scales. A repairing step also runs the model before rounding forward once, from the mapped file: nothing
-of it stays in memory, but each step reads it.
+of it stays in memory, but each step reads it. Its usual dropout of 0.05 takes a fifth of a step's time, in LoRA as here: on
+SmolLM2 1.26 times LoRA without one, 0.98 times at a dropout of 0.
 
 ## When to use it
 At two and three bits, where rounding alone makes a model unusable and a rank is not enough to take up the error in closed

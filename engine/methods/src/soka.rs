@@ -112,7 +112,8 @@ decides by its own spectrum how many it gets. With the start at zero the terms a
 ## What it costs
 terms · (a · c + b · d) trained numbers per layer, as much again for the start that is taken off. The count that is shown
 before a run is for the most terms. Before training one decomposition per layer. The rows of the weight take the terms up on
-their way into the product, so a step costs one product a layer more than the frozen one, whatever their number.
+their way into the product, so a step costs one product a layer more than the frozen one, whatever their number: on
+SmolLM2 1.5 times the time of LoRA with as many numbers, which has nearly none.
 
 ## When to use it
 For changes that repeat over the weight in blocks. On a small layer two terms solve a goal of two products with 256 numbers

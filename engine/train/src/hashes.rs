@@ -255,7 +255,7 @@ mod tests {
         let longer = Hashes { settings: "z".into(), ..hashes.clone() };
         assert!(longer.is_other_length(&hashes) && longer.check_same(&hashes, Path::new("x")).is_ok());
         assert!(!hashes.is_other_length(&hashes), "nothing differs");
-        let before = Hashes { settings_any_length: String::new(), ..hashes.clone() };
+        let before = Hashes { settings_any_length: String::new(), ..hashes };
         for (one, other) in [(&longer, &before), (&before, &longer)] {
             assert!(one.check_same(other, Path::new("x")).is_err());
         }

@@ -128,7 +128,8 @@ mod tests {
 
     #[test]
     fn the_relative_gain_of_the_reference_is_zero_and_has_the_sign_of_what_is_better() {
-        let score = |value: f64, reference: f64, higher_is_better: bool| TaskScore { value, reference, higher_is_better };
+        let score =
+            |value: f64, reference: f64, higher_is_better: bool| TaskScore { value, reference, higher_is_better };
         assert_eq!(mean_relative_gain(&[score(0.7, 0.7, true), score(1.3, 1.3, false)]), 0.0, "the reference itself");
         let gained = mean_relative_gain(&[score(0.6, 0.5, true), score(0.4, 0.5, false)]);
         assert!((gained - 0.2).abs() < 1e-12, "both a fifth better: {gained}");

@@ -15,9 +15,7 @@ use temper_methods::SiteDims;
 use temper_nn::layer_stats::gather;
 use temper_nn::rng::Stream;
 use temper_nn::slots::Calibration;
-use temper_nn::{
-    Bits, ForwardContext, FrozenLinear, FrozenWeight, Group, GroupedInt, LinearSite, StorageKind, linalg,
-};
+use temper_nn::{Bits, ForwardContext, FrozenLinear, FrozenWeight, Group, GroupedInt, LinearSite, StorageKind, linalg};
 use temper_protocol::Value;
 
 const WIDTHS: [usize; 3] = [32, 96, 8];
@@ -155,7 +153,12 @@ fn attach(sites: &mut [LinearSite], method: &Method, seed: u64, x: &Tensor) -> R
 }
 
 /// Trains what is trained of the layers.
-fn train(sites: &mut [LinearSite], loss: impl Fn(&Tensor) -> Result<Tensor>, x: &Tensor, of: (usize, f64)) -> Result<()> {
+fn train(
+    sites: &mut [LinearSite],
+    loss: impl Fn(&Tensor) -> Result<Tensor>,
+    x: &Tensor,
+    of: (usize, f64),
+) -> Result<()> {
     let (steps, lr) = of;
     let mut every: Vec<&mut LinearSite> = sites.iter_mut().collect();
     let of_step = |sites: &[&mut LinearSite], step| loss(&logits(sites.iter().map(|site| &**site), x, step)?);

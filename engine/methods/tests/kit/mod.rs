@@ -13,7 +13,8 @@ use temper_nn::layer_stats::gather;
 use temper_nn::rng::Stream;
 use temper_nn::slots::Slots;
 use temper_nn::{
-    Bits, ForwardContext, FrozenLinear, FrozenWeight, Group, GroupedInt, LayerStats, LinearSite, Param, StorageKind,
+    Bits, ForwardContext, FrozenLinear, FrozenWeight, Gather, Group, GroupedInt, LayerStats, LinearSite, Param,
+    StorageKind,
 };
 use temper_protocol::{Setting, SettingType, Value, Values};
 
@@ -133,7 +134,7 @@ pub(crate) fn apply(plan: &Plan, sites: &mut [LinearSite], seed: u64) -> Outcome
     Ok(())
 }
 
-/// What the calibration of a site's slots wants to have seen of its inputs.
+/// What the calibration of a site's slots wants to have seen of its inputs, or of its gradients.
 fn looked_at(site: &LinearSite, slots: &Slots) -> Outcome<Option<Arc<LayerStats>>> {
     let Some(wanted) = slots.gathers() else { return Ok(None) };
     let (rows, width) = (4, 16);
@@ -141,7 +142,11 @@ fn looked_at(site: &LinearSite, slots: &Slots) -> Outcome<Option<Arc<LayerStats>
     let mut passes = 0;
     let mut stats = gather(&[(site, wanted)], || -> Outcome<bool> {
         passes += 1;
-        site.forward(&x, &ForwardContext::plain(rows, width))?;
+        let seen = Var::from_tensor(&x)?;
+        let y = site.forward(seen.as_tensor(), &ForwardContext::plain(rows, width))?;
+        if wanted == Gather::Fisher {
+            y.sqr()?.sum_all()?.backward()?;
+        }
         Ok(passes < 1)
     })?;
     Ok(stats.remove(site.name()))

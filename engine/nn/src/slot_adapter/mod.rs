@@ -108,9 +108,10 @@ impl Found {
         }
         if let Calibration::Repair { storage, fisher_rows, .. } = slots.calibration {
             let weighed = match stats {
-                Some(LayerStats::Fisher(fisher)) => Some(Weighed::of(fisher, storage)),
+                Some(LayerStats::Fisher(fisher)) => Some(fisher).filter(|fisher| fisher.samples() > 0),
                 Some(LayerStats::Components(_) | LayerStats::Energy(_) | LayerStats::SecondMoment(_)) | None => None,
             };
+            let weighed = weighed.map(|fisher| Weighed::of(fisher, storage));
             // Nothing was looked at: it is made again from a checkpoint.
             if fisher_rows > 0 && weighed.is_none() {
                 return Ok(Self::default());

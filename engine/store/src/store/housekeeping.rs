@@ -156,7 +156,9 @@ impl Store {
                  FROM runs LEFT JOIN labels ON labels.run = runs.run WHERE runs.run = ?1",
                 [signed(run)],
                 |row| {
-                    let text = |index: usize| Ok(row.get::<_, Option<String>>(index)?.unwrap_or_default());
+                    let text = |index: usize| {
+                        Ok::<String, rusqlite::Error>(row.get::<_, Option<String>>(index)?.unwrap_or_default())
+                    };
                     let labels = RunLabels {
                         name: text(2)?,
                         note: text(3)?,

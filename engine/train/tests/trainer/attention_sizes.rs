@@ -15,6 +15,7 @@ fn sizes_are_said_at_the_start_and_at_each_measurement_and_at_no_step_between() 
     let fixture = Fixture::new();
     let mut project = fixture.project();
     project.train.steps = 5;
+    project.train.lr_peak = 1e-4;
     project.train.eval_steps = 2;
     project.keep.probes.clear();
     let (outcome, events) = run(&fixture.request(project, "run"));

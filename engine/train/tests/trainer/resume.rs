@@ -172,7 +172,7 @@ fn rounded_bases_and_moments_in_8_bits_resume_to_the_same_bits() {
 fn a_base_that_a_method_rounded_itself_is_found_again_by_a_resumed_run() {
     let fixture = Fixture::new();
     fixture.configure(&[("hidden_size", 64), ("intermediate_size", 128), ("head_dim", 16)]);
-    let mut starts = Vec::new();
+    let mut bases = Vec::new();
     for weighing in ["plain", "fisher"] {
         let project = || {
             let mut project = fixture.project();
@@ -202,10 +202,11 @@ fn a_base_that_a_method_rounded_itself_is_found_again_by_a_resumed_run() {
             };
             trained.model.sites().into_iter().map(held).collect::<Vec<Vec<u8>>>()
         };
-        assert!(loaded(&whole.run_dir) == loaded(&parts.run_dir), "{weighing}: another base");
-        starts.push(bytes_at(&whole, 0).0);
+        let base = loaded(&whole.run_dir);
+        assert!(base == loaded(&parts.run_dir), "{weighing}: another base");
+        bases.push(base);
     }
-    assert!(starts[0] != starts[1], "the weighing changes the start");
+    assert!(bases[0] != bases[1], "the weighing changes the base");
     let mut project = fixture.project();
     "lq-lora".clone_into(&mut project.method.id);
     project.method.settings.0.clear();
