@@ -1,5 +1,5 @@
-//! Renders every state of the window in both themes and both sizes into the folder given by
-//! `TEMPER_SCREENS`, for looking at them: `cargo run --release --no-default-features --example screens`.
+//! Renders every state of the window in every theme and both sizes into the folder given by `TEMPER_SCREENS`:
+//! `cargo xtask screens --out DIR` runs it. Not a command of the program, which would carry the test harness then.
 //! `TEMPER_LANGUAGE=de` renders them in German.
 //! Words behind the command pick the scenes whose name contains one of them.
 
@@ -8,12 +8,16 @@ mod compared;
 #[path = "../tests/window/kit.rs"]
 #[expect(dead_code, reason = "shared with the tests, which use the rest")]
 mod kit;
+#[path = "../tests/window/rows.rs"]
+mod rows;
 #[path = "../tests/window/scenes.rs"]
 mod scenes;
 #[path = "../tests/window/step_scenes.rs"]
 mod step_scenes;
 
-use temper::state::settings::LanguageChoice;
+use temper::commands::UiCommand;
+use temper::state::settings::{LanguageChoice, ThemeChoice};
+use temper::theme::Look;
 
 fn main() {
     let Some(folder) = std::env::var_os("TEMPER_SCREENS").map(std::path::PathBuf::from) else { return };
@@ -26,9 +30,13 @@ fn main() {
             continue;
         }
         for (size, name) in kit::SIZES.iter().zip(["1280", "1024"]) {
-            for (dark, theme) in [(true, "dark"), (false, "light")] {
+            for look in Look::ALL {
                 let (_root, stage) = kit::stage();
-                let mut window = kit::window_in(&stage, *size, dark, language);
+                let mut window = kit::window_in(&stage, *size, look != Look::Light, language);
+                if look == Look::Contrast {
+                    kit::send(&mut window, UiCommand::Theme(ThemeChoice::Contrast));
+                }
+                let theme = look.name();
                 (scene.make)(&mut window, &stage);
                 window.set_render_cursor(false);
                 let picture = window.render().expect("rendered");

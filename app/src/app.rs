@@ -129,7 +129,7 @@ impl App {
         self.state.dark = ctx.theme() == egui::Theme::Dark;
         let cx = PanelCtx {
             state: &self.state,
-            theme: Theme::bundled(self.state.dark),
+            theme: Theme::of(self.state.look()),
             out: &self.outbox,
             compact: ui.max_rect().width() < frame::COMPACT_WIDTH,
         };
@@ -172,7 +172,7 @@ impl App {
         let folder = crate::update::plot_folder(&self.state, plot);
         match (plot.place(ctx), folder) {
             (Some(part), Some(folder)) if format == Format::Svg => {
-                let ground = Theme::bundled(self.state.dark).colours.window;
+                let ground = Theme::of(self.state.look()).colours.window;
                 let text = ctx.graphics(|layers| {
                     let shapes =
                         layers.get(egui::LayerId::background()).into_iter().flat_map(|list| list.all_entries());
@@ -208,6 +208,6 @@ impl eframe::App for App {
     }
 
     fn clear_color(&self, _visuals: &egui::Visuals) -> [f32; 4] {
-        Theme::bundled(self.state.dark).colours.window.to_normalized_gamma_f32()
+        Theme::of(self.state.look()).colours.window.to_normalized_gamma_f32()
     }
 }

@@ -249,6 +249,9 @@ pub(crate) enum Bench {
         /// Most threads; 0 chooses
         #[arg(long, default_value_t = 0)]
         threads: usize,
+        /// Only what the window waits for: the first look and single rows, whatever the size of the data
+        #[arg(long)]
+        preview: bool,
     },
     /// A model to its first logits, and a project to its first step without and with what was remembered
     Load {
@@ -356,22 +359,25 @@ pub(crate) struct UiArgs {
     /// Threads of that training; 0 leaves one processor free, as runs do
     #[arg(long, default_value_t = 0)]
     pub(crate) threads: usize,
+    /// Rows of the data that the token lens scrolls through
+    #[arg(long, default_value_t = 1_000_000)]
+    pub(crate) rows: u64,
     /// Runs of the project that is opened
     #[arg(long, default_value_t = 200)]
     pub(crate) open_runs: u64,
     /// Steps of each of them, ten series a step
     #[arg(long, default_value_t = 20_000)]
     pub(crate) open_points: u64,
-    /// Only these measurements: frames, start, open, idle, training
-    #[arg(long, value_delimiter = ',', value_parser = ["frames", "start", "open", "idle", "training"])]
+    /// Only these measurements: frames, lens, start, open, idle, training
+    #[arg(long, value_delimiter = ',', value_parser = ["frames", "lens", "start", "open", "idle", "training"])]
     pub(crate) only: Vec<String>,
 }
 
 /// What `bench ui` tells the window.
 #[derive(Debug, Args)]
 pub(crate) struct UiWindowArgs {
-    /// start, open, idle or frames
-    #[arg(long, value_parser = ["start", "open", "idle", "frames"])]
+    /// start, open, idle, frames or lens
+    #[arg(long, value_parser = ["start", "open", "idle", "frames", "lens"])]
     pub(crate) plan: String,
     /// Folder for settings and files of the window
     #[arg(long, value_name = "DIR")]

@@ -84,7 +84,7 @@ impl Session {
             match event {
                 Event::Finished { status, .. } => success &= *status != RunStatus::Failed,
                 Event::Certificate { pass, .. } => success &= *pass,
-                Event::Selftest { pass, .. } => success &= *pass,
+                Event::Selftest(test) => success &= test.pass,
                 _ => {}
             }
         })?;

@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 use std::time::Instant;
+use temper_protocol::event::SelfTest;
 use temper_protocol::{Event, MethodCard, RunStatus};
 
 /// Without a terminal a run prints about this many step lines.
@@ -376,7 +377,7 @@ impl Human {
                 "{kind}: {name}, {threads} threads, {memory_mib:.0} MiB: {}{note}",
                 if *usable { "" } else { "not usable: " }
             )),
-            Event::Selftest { pass, text, secs, tokens_per_sec, gemm_gflops } => print_line(&format!(
+            Event::Selftest(SelfTest { pass, text, secs, tokens_per_sec, gemm_gflops }) => print_line(&format!(
                 "self-test {}: {text} ({secs:.1} s, {tokens_per_sec:.0} tokens/s, matrix product {gemm_gflops:.0} GFLOP/s)",
                 if *pass { "passed" } else { "FAILED" }
             )),

@@ -136,8 +136,9 @@ fn bench(what: Bench) -> Result<Command, Problem> {
                 rows,
             })
         }
-        Bench::Data { model, data, batch, seq, threads } => {
-            Command::BenchData { model: absolute_name(&model)?, data: absolute_name(&data)?, batch, seq, threads }
+        Bench::Data { model, data, batch, seq, threads, preview } => {
+            let (model, data) = (absolute_name(&model)?, absolute_name(&data)?);
+            Command::BenchData { model, data, batch, seq, threads, preview }
         }
         Bench::Load { model, project, threads } => Command::BenchLoad {
             models: names(model)?,

@@ -127,3 +127,7 @@ pub(super) fn continue_run(state: &State) -> UiCommand {
 pub(super) fn reveal_project(state: &State) -> UiCommand {
     UiCommand::Reveal(state.draft.folder.clone().unwrap_or_default())
 }
+
+pub(super) fn needs_own_keys(state: &State) -> Option<&'static str> {
+    state.settings.keys.is_empty().then_some(t!("commands-no-own-keys"))
+}

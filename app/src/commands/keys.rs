@@ -1,8 +1,9 @@
 //! From pressed keys to commands.
 
-use super::{Entry, Id, Outbox, TABLE};
-use crate::state::State;
-use egui::{Key, KeyboardShortcut, Modifiers};
+use super::keymap::{self, Keymap, KeysAct};
+use super::{Entry, Id, Outbox, TABLE, UiCommand};
+use crate::state::{Sheet, State};
+use egui::{Event, Key, KeyboardShortcut, Modifiers};
 
 pub(super) const fn ctrl(key: Key) -> Option<KeyboardShortcut> {
     Some(KeyboardShortcut::new(Modifiers::COMMAND, key))
@@ -18,14 +19,20 @@ pub(super) const fn plain(key: Key) -> Option<KeyboardShortcut> {
 
 /// The commands whose keys were pressed. Keys without a modifier belong to a focused widget first.
 pub fn pressed(ctx: &egui::Context, state: &State, out: &Outbox) {
+    let keymap = Keymap::of(&state.settings.keys);
+    keymap.clone().leave(ctx);
+    if state.rekey.is_some() && state.sheet == Some(Sheet::Help) {
+        capture(ctx, out);
+        return;
+    }
     let typing = ctx.text_edit_focused();
     let focused = ctx.memory(|memory| memory.focused().is_some());
-    // egui takes Ctrl+Shift+Z for Ctrl+Z as well, so the longer ones come first.
-    let with_shift = |entry: &&Entry| entry.shortcut.is_some_and(|keys| keys.modifiers.shift);
-    let longer_first = TABLE.iter().filter(with_shift).chain(TABLE.iter().filter(|entry| !with_shift(entry)));
-    for entry in longer_first {
-        let Some(shortcut) = &entry.shortcut else { continue };
-        let bare = shortcut.modifiers.is_none() && shortcut.logical_key != Key::F1;
+    let mut keyed: Vec<(KeyboardShortcut, &Entry)> =
+        TABLE.iter().filter_map(|entry| Some((keymap.shortcut(entry)?, entry))).collect();
+    // egui takes Ctrl+Shift+Z for Ctrl+Z as well, so those with more modifiers come first.
+    keyed.sort_by_key(|(keys, _)| !(keys.modifiers.shift || keys.modifiers.alt));
+    for (shortcut, entry) in keyed {
+        let bare = shortcut.modifiers.is_none() && !keymap::is_function(shortcut.logical_key);
         if bare && (typing || focused || state.sheet.is_some()) {
             continue;
         }
@@ -33,8 +40,26 @@ pub fn pressed(ctx: &egui::Context, state: &State, out: &Outbox) {
             // The text field has an undo of its own.
             continue;
         }
-        if entry.enabled(state) && ctx.input_mut(|input| input.consume_shortcut(shortcut)) {
+        if entry.enabled(state) && ctx.input_mut(|input| input.consume_shortcut(&shortcut)) {
             out.push((entry.make)(state));
         }
     }
+}
+
+/// Takes the next keys for the command that waits for them: Escape for none of it, Backspace for no keys.
+fn capture(ctx: &egui::Context, out: &Outbox) {
+    let pressed = ctx.input_mut(|input| {
+        let first = input.events.iter().find_map(|event| match event {
+            Event::Key { key, pressed: true, repeat: false, modifiers, .. } => Some((*key, *modifiers)),
+            _ => None,
+        });
+        input.events.retain(|event| !matches!(event, Event::Key { .. } | Event::Text(_)));
+        first
+    });
+    let Some((key, modifiers)) = pressed else { return };
+    out.push(UiCommand::Keys(match key {
+        Key::Escape if modifiers.is_none() => KeysAct::Cancel,
+        Key::Backspace if modifiers.is_none() => KeysAct::Press(String::new()),
+        _ => KeysAct::Press(keymap::words(&KeyboardShortcut::new(modifiers, key))),
+    }));
 }

@@ -6,6 +6,7 @@
 
 mod compared;
 mod conditions;
+pub mod keymap;
 mod keys;
 mod moments;
 mod search;
@@ -22,9 +23,11 @@ use crate::screen::{Format, Plot};
 use crate::state::Room;
 use crate::state::compare::CompareAct;
 use crate::state::export::Certificate;
+use crate::state::lens::LensAct;
 use crate::state::settings::{LanguageChoice, ThemeChoice};
 use crate::state::step_ask::StepAct;
 use crate::state::watch::SideTab;
+use keymap::KeysAct;
 use std::cell::RefCell;
 use std::path::PathBuf;
 use temper_protocol::{Act, Project};
@@ -161,6 +164,10 @@ pub enum UiCommand {
     CopyCurves,
     /// Something in the room Compare.
     Compare(CompareAct),
+    /// Something in the token lens.
+    Lens(LensAct),
+    /// Something with keys.
+    Keys(KeysAct),
     /// The run that is exported.
     ExportRun(u64),
     /// The target.

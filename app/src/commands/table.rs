@@ -7,13 +7,15 @@ use super::compared::{
 };
 use super::conditions::{
     always, can_continue, can_export, can_pause, can_redo, can_resume, can_train, can_undo, continue_run, needs_beside,
-    needs_both, needs_damage, needs_folder, needs_kept, needs_live, needs_others, needs_project, needs_ranks,
+    needs_both, needs_damage, needs_folder, needs_kept, needs_live, needs_others, needs_own_keys, needs_project, needs_ranks,
     needs_run, needs_scrub, needs_zoom, reveal_project,
 };
+use super::keymap::{Keymap, KeysAct};
 use super::keys::{ctrl, ctrl_shift, plain};
 use super::moments::{needs_earlier, needs_later, needs_step_ask, needs_waiting};
 use crate::screen::{Format, Plot};
 use crate::state::compare::CompareAct;
+use crate::state::lens::LensAct;
 use crate::state::settings::{LanguageChoice, ThemeChoice};
 use crate::state::step_ask::StepAct;
 use crate::state::{Room, State};
@@ -43,6 +45,7 @@ pub enum Id {
     TrainExample,
     Undo,
     Redo,
+    TokenLens,
     Measure,
     Train,
     Pause,
@@ -101,6 +104,7 @@ pub enum Id {
     Doctor,
     Dark,
     Light,
+    Contrast,
     SystemTheme,
     SystemLanguage,
     English,
@@ -110,6 +114,7 @@ pub enum Id {
     ZoomReset,
     Palette,
     Help,
+    ResetKeys,
     Quit,
 }
 
@@ -117,13 +122,15 @@ pub enum Id {
 pub struct Entry {
     /// Its key.
     pub id: Id,
+    /// Its name in the settings.
+    pub key: &'static str,
     /// Its name, as buttons, menus and the palette show it.
     pub name: Text,
     /// One sentence for tooltips and the help.
     pub help: Text,
     /// Its icon.
     pub icon: Icon,
-    /// Its keys.
+    /// Its keys, unless a person has others.
     pub shortcut: Option<KeyboardShortcut>,
     /// Why it cannot be done now; nothing when it can.
     pub hindrance: fn(&State) -> Option<&'static str>,
@@ -135,6 +142,7 @@ macro_rules! entries {
     ($(($id:ident, $name:literal, $help:literal, $icon:ident, $shortcut:expr, $hindrance:expr, $make:expr)),* $(,)?) => {
         &[$(Entry {
             id: Id::$id,
+            key: $name,
             name: k!($name),
             help: k!($help),
             icon: icons::$icon,
@@ -190,6 +198,9 @@ pub static TABLE: &[Entry] = entries![
         UiCommand::Undo
     }),
     (Redo, "commands-redo", "commands-redo-help", ARROW_CLOCKWISE, ctrl_shift(Key::Z), can_redo, |_| UiCommand::Redo),
+    (TokenLens, "commands-token-lens", "commands-token-lens-help", EYE, ctrl(Key::T), needs_both, |_| {
+        UiCommand::Lens(LensAct::Open(None))
+    }),
     (Measure, "commands-measure", "commands-measure-help", CPU, ctrl(Key::M), needs_both, |_| { UiCommand::Measure }),
     (Train, "commands-train", "commands-train-help", PLAY, ctrl(Key::Enter), can_train, |_| UiCommand::Train),
     (Pause, "commands-pause", "commands-pause-help", PAUSE, plain(Key::Space), can_pause, |_| UiCommand::Act(
@@ -394,6 +405,9 @@ pub static TABLE: &[Entry] = entries![
     (Doctor, "commands-doctor", "commands-doctor-help", CPU, None, always, |_| { UiCommand::Doctor }),
     (Dark, "commands-dark", "commands-dark-help", MOON, None, always, |_| UiCommand::Theme(ThemeChoice::Dark)),
     (Light, "commands-light", "commands-light-help", SUN, None, always, |_| UiCommand::Theme(ThemeChoice::Light)),
+    (Contrast, "commands-contrast", "commands-contrast-help", EYE, None, always, |_| UiCommand::Theme(
+        ThemeChoice::Contrast
+    )),
     (SystemTheme, "commands-system-theme", "commands-system-theme-help", CIRCLE, None, always, |_| UiCommand::Theme(
         ThemeChoice::System
     )),
@@ -417,6 +431,15 @@ pub static TABLE: &[Entry] = entries![
         UiCommand::OpenPalette
     }),
     (Help, "commands-help", "commands-help-help", QUESTION, plain(Key::F1), always, |_| UiCommand::OpenHelp),
+    (
+        ResetKeys,
+        "commands-reset-keys",
+        "commands-reset-keys-help",
+        ARROW_COUNTER_CLOCKWISE,
+        None,
+        needs_own_keys,
+        |_| UiCommand::Keys(KeysAct::Reset)
+    ),
     (Quit, "commands-quit", "commands-quit-help", X, ctrl(Key::Q), always, |_| UiCommand::Quit),
 ];
 
@@ -437,9 +460,10 @@ impl Entry {
     /// Its keys in words, for the system at hand.
     #[must_use]
     pub fn keys(&self, ctx: &egui::Context) -> Option<String> {
-        let shortcut = self.shortcut.as_ref()?;
+        let own = Keymap::here(ctx);
+        let shortcut = own.map_or(self.shortcut, |keymap| keymap.shortcut(self))?;
         // "Ctrl+1", not "Ctrl+Num1": egui's names of keys are good enough otherwise.
-        Some(ctx.format_shortcut(shortcut))
+        Some(ctx.format_shortcut(&shortcut))
     }
 }
 

@@ -1,11 +1,13 @@
 //! Help: the keys of the table of commands, and the words used here, each defined once.
 
 use super::over;
-use crate::commands::{self, Id, TABLE, UiCommand};
+use crate::commands::keymap::KeysAct;
+use crate::commands::{self, Entry, Id, TABLE, UiCommand};
 use crate::rooms::{PanelCtx, scrolled};
 use crate::state::settings::LanguageChoice;
 use crate::texts::Text;
 use crate::theme::{Type, icons};
+use crate::widgets::button::Weight;
 use crate::widgets::rows::{self, Rows};
 use crate::widgets::text;
 use crate::widgets::{Button, choice, panel};
@@ -34,7 +36,11 @@ pub fn help_ui(cx: &PanelCtx<'_>, ui: &mut Ui) {
         if Button::icon_only(icons::X, t!("common-close")).show(ui, cx.theme, close).clicked() {
             cx.send(UiCommand::CloseSheet);
         }
-        language(cx, ui, head.with_max_x(close.left() - 12.0));
+        let left = language(cx, ui, head.with_max_x(close.left() - 12.0));
+        let reset = cx.button(ui, Id::ResetKeys).weight(Weight::Link);
+        let width = reset.width(ui);
+        let place = Rect::from_min_size(pos2(left - 20.0 - width, head.top() + 6.0), vec2(width, 20.0));
+        cx.press(ui, Id::ResetKeys, reset, place);
         let body = Rect::from_min_max(pos2(rect.left() + 16.0, head.bottom() + 4.0), rect.max - vec2(16.0, 12.0));
         let left = body.with_max_x(body.left() + body.width() * 0.54 - 12.0);
         let right = body.with_min_x(left.right() + 24.0);
@@ -46,8 +52,8 @@ pub fn help_ui(cx: &PanelCtx<'_>, ui: &mut Ui) {
 /// Languages of the switch, in its order.
 const LANGUAGES: [LanguageChoice; 3] = [LanguageChoice::System, LanguageChoice::English, LanguageChoice::German];
 
-/// The switch between languages, where somebody looks who does not understand the one that is spoken.
-fn language(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect) {
+/// The switch between languages, where somebody looks who does not understand the one that is spoken; gives its left edge.
+fn language(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect) -> f32 {
     let english = commands::entry(Id::English).name.get();
     let names = [t!("help-language-system"), english, commands::entry(Id::German).name.get()];
     let width = choice::segments_width(ui, &names, Type::Body);
@@ -57,22 +63,40 @@ fn language(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect) {
         cx.send(UiCommand::Language(LANGUAGES[index]));
     }
     let word = row.with_max_x(place.left() - 8.0);
-    text::line(ui, word, Align::Max, t!("help-language"), Type::Body, cx.c().text2);
+    text::line(ui, word, Align::Max, t!("help-language"), Type::Body, cx.c().text2).rect.left()
 }
 
 fn keys(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let c = cx.c();
-    text::line(ui, rect.with_max_y(rect.top() + 22.0), Align::Min, t!("help-commands"), Type::Panel, c.text);
-    scrolled(ui, rect.with_min_y(rect.top() + 24.0), "help keys", |ui, area| {
+    let head = rect.with_max_y(rect.top() + 22.0);
+    let title = text::line(ui, head, Align::Min, t!("help-commands"), Type::Panel, c.text).rect;
+    let mut top = head.bottom() + 2.0;
+    match &cx.state.rekey {
+        None => {
+            let note = head.with_min_x(title.right() + 12.0);
+            text::line(ui, note, Align::Max, t!("help-keys-change"), Type::Body, c.text2);
+        }
+        Some(rekey) => {
+            // What is said here is why the keys just pressed do nothing.
+            let command = commands::entry(rekey.command).name.get();
+            let lead = t!("help-keys-lead", command = command);
+            let (words, ground) = if rekey.why.is_empty() { (lead.as_str(), c.info_bg) } else { (rekey.why.as_str(), c.warn_bg) };
+            let width = rect.width() - 28.0;
+            let height = text::block_height(ui, width - 20.0, words, Type::Body) + 10.0;
+            let place = Rect::from_min_size(pos2(rect.left(), top), vec2(width + 8.0, height));
+            ui.painter().rect_filled(place, 4.0, ground);
+            text::block(ui, place.min + vec2(10.0, 5.0), width - 20.0, words, Type::Body, c.text);
+            top = place.bottom() + 4.0;
+        }
+    }
+    scrolled(ui, rect.with_min_y(top), "help keys", |ui, area| {
         let mut lines = Rows::new(area.with_max_x(area.right() - 12.0));
         for entry in TABLE {
             let row = lines.next(24.0);
             rows::underline(ui, cx.theme, row);
             text::icon(ui.painter(), pos2(row.left() + 9.0, row.center().y), entry.icon, 15.0, c.text2);
-            let keys = entry.keys(ui.ctx()).unwrap_or_else(|| t!("help-by-palette").to_owned());
-            let kind = if entry.shortcut.is_some() { Type::MonoCaption } else { Type::Caption };
-            text::line(ui, row, Align::Max, &keys, kind, if entry.shortcut.is_some() { c.text } else { c.text3 });
-            let place = Rect::from_min_max(pos2(row.left() + 24.0, row.top()), pos2(row.right() - 90.0, row.bottom()));
+            let left = keys_of(cx, ui, row, entry);
+            let place = Rect::from_min_max(pos2(row.left() + 24.0, row.top()), pos2(left - 8.0, row.bottom()));
             let pieces = [
                 text::Piece(entry.name.get(), Type::Medium, c.text),
                 text::Piece(entry.help.get(), Type::Body, c.text2),
@@ -81,6 +105,25 @@ fn keys(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
         }
         ui.allocate_rect(Rect::from_min_max(area.min, pos2(area.right(), lines.y)), egui::Sense::hover());
     });
+}
+
+/// The keys of a command as a button that asks for others; gives its left edge.
+fn keys_of(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, entry: &'static Entry) -> f32 {
+    let waits = cx.state.rekey.as_ref().is_some_and(|rekey| rekey.command == entry.id);
+    let own = entry.keys(ui.ctx());
+    let words = match &own {
+        _ if waits => t!("help-keys-wait"),
+        Some(keys) => keys.as_str(),
+        None => t!("help-by-palette"),
+    };
+    let name = t!("help-keys-of", command = entry.name.get(), keys = own.as_deref().unwrap_or(t!("help-by-palette")));
+    let button = Button::new(words).small().weight(Weight::Quiet).name(&name).tooltip(t!("help-keys-tip")).selected(waits);
+    let width = button.width(ui);
+    let place = Rect::from_min_size(pos2(row.right() - width + 4.0, row.top() + 2.0), vec2(width, 20.0));
+    if button.show(ui, cx.theme, place).clicked() {
+        cx.send(UiCommand::Keys(KeysAct::Begin(entry.id)));
+    }
+    place.left()
 }
 
 fn words(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {

@@ -2,6 +2,7 @@
 
 pub mod drop;
 pub mod help;
+pub mod lens;
 pub mod longer;
 pub mod palette;
 pub mod queue;
@@ -19,6 +20,7 @@ pub fn sheet_ui(cx: &PanelCtx<'_>, ui: &mut Ui) {
         None => {}
         Some(Sheet::Palette { query, chosen }) => palette::palette_ui(cx, ui, query, *chosen),
         Some(Sheet::Help) => help::help_ui(cx, ui),
+        Some(Sheet::Lens) => lens::lens_ui(cx, ui),
         Some(Sheet::Text { title, note, text }) => sheets::text_ui(cx, ui, title, note, text),
         Some(Sheet::Place { folder }) => sheets::place_ui(cx, ui, folder),
         Some(Sheet::PathEntry { text, reason }) => sheets::path_ui(cx, ui, text, reason),
@@ -48,7 +50,8 @@ pub(crate) fn over(
         .fade_in(false)
         .accessible_name(name);
     let response = area.show(ui.ctx(), |ui| {
-        let scrim = ui.allocate_rect(window, Sense::click());
+        // Not a stop for the keyboard: Escape does the same.
+        let scrim = ui.allocate_rect(window, Sense::CLICK);
         ui.painter().rect_filled(window, 0.0, Theme::fade(c.window, cx.theme.shares.scrim));
         let mut rect = Rect::from_center_size(window.center(), size);
         if let Some(top) = top {

@@ -97,7 +97,9 @@ fn list_ui(
                 response.scroll_to_me(None);
             }
             row_ui(cx, ui, row, entry, index == chosen, &response);
-            if response.clicked() {
+            let entry = hits[index];
+            let help = (entry.hindrance)(cx.state).unwrap_or_else(|| entry.help.get());
+            if response.on_hover_text(help).clicked() {
                 clicked = Some(index);
             }
         }

@@ -16,6 +16,7 @@ use crate::app::App;
 use crate::commands::UiCommand;
 use crate::files::Places;
 use crate::state::Room;
+use crate::state::lens::LensAct;
 use cost::{Captured, Catch};
 use egui::{Context, RawInput, ViewportCommand};
 use opening::Opening;
@@ -47,6 +48,11 @@ pub enum Plan {
         /// The run.
         run: u64,
         /// For so long, seconds, after everything is on the screen.
+        secs: f64,
+    },
+    /// Opens the token lens over the project's data and scrolls through it.
+    Lens {
+        /// For so long, seconds, after the places of all rows are known.
         secs: f64,
     },
 }
@@ -88,6 +94,8 @@ pub struct Driven {
     counted_since: Option<Instant>,
     /// Processor time of the whole program at that moment.
     process_before: Option<Duration>,
+    /// Counted frames in which every row in view was there.
+    filled: u64,
 }
 
 impl Driven {
@@ -95,7 +103,7 @@ impl Driven {
     #[must_use]
     pub fn new(ctx: &Context, app: App, probe: Probe) -> Self {
         let captured = Arc::new(Mutex::new(Captured::default()));
-        if matches!(probe.plan, Plan::Frames { .. } | Plan::Open { .. }) {
+        if matches!(probe.plan, Plan::Frames { .. } | Plan::Lens { .. } | Plan::Open { .. }) {
             ctx.add_plugin(Catch(Arc::clone(&captured)));
         }
         Self {
@@ -112,6 +120,7 @@ impl Driven {
             warm: 0,
             counted_since: None,
             process_before: None,
+            filled: 0,
         }
     }
 
@@ -135,6 +144,15 @@ impl Driven {
     fn open(&mut self, ctx: &Context) {
         let wanted = match self.probe.plan {
             Plan::Start | Plan::Open { .. } | Plan::Idle { run: None } => return,
+            Plan::Lens { .. } => {
+                let draft = &self.app.state.draft;
+                if !self.asked && draft.has_both() && draft.is_saved() {
+                    self.asked = true;
+                    self.app.send(ctx, UiCommand::Lens(LensAct::Open(None)));
+                    ctx.request_repaint();
+                }
+                return;
+            }
             Plan::Idle { run: Some(run) } | Plan::Frames { run, .. } => run,
         };
         if self.asked || self.app.state.runs.runs.iter().all(|row| row.run != wanted) {
@@ -152,6 +170,7 @@ impl Driven {
         let view = state.runs.view.as_ref();
         match self.probe.plan {
             Plan::Start | Plan::Open { .. } | Plan::Idle { run: None } => true,
+            Plan::Lens { .. } => state.lens.complete && state.lens.has(state.lens.top),
             Plan::Idle { run: Some(run) } | Plan::Frames { run, .. } => {
                 let others = state.runs.runs.len().saturating_sub(1);
                 state.room == Room::Watch && view.is_some_and(|view| view.row.run == run && view.beside.len() == others)
@@ -185,8 +204,12 @@ impl Driven {
                     ctx.request_repaint_after(Duration::from_millis(100));
                 }
             }
-            Plan::Frames { secs, .. } => {
+            Plan::Frames { secs, .. } | Plan::Lens { secs } => {
                 ctx.request_repaint_after(FRAME);
+                if self.counted_since.is_some() {
+                    let lens = &self.app.state.lens;
+                    self.filled += u64::from(lens.shown().all(|page| lens.pages.contains_key(&page)));
+                }
                 if self.counted_since.is_none() && self.is_open() {
                     self.warm += 1;
                     if self.warm > WARM_FRAMES {
@@ -198,10 +221,13 @@ impl Driven {
                     self.said = true;
                     let (threads, points) = self.drawn();
                     let report = self.costs.report();
+                    let report_frames = report.frames;
                     let program = process_cpu().zip(self.process_before).map(|(now, before)| now - before);
                     let program_ms = program.map(|spent| spent.as_secs_f64() * 1e3 / report.frames.max(1) as f64);
                     self.say(&json!({
                         "frames": report, "other_runs": threads, "points": points, "program_ms": program_ms,
+                        "rows": self.app.state.lens.known,
+                        "filled": self.filled as f64 / report_frames.max(1) as f64,
                     }));
                     self.close(ctx);
                 }
@@ -232,7 +258,10 @@ impl eframe::App for Driven {
             self.close(ctx);
         }
         if self.counted_since.is_some() {
-            self.script.input(ctx, raw_input);
+            match self.probe.plan {
+                Plan::Lens { .. } => self.script.lens_input(ctx, raw_input),
+                _ => self.script.input(ctx, raw_input),
+            }
         }
         self.begun = thread_cpu();
     }

@@ -5,7 +5,7 @@
 
 use crate::screen::Plot;
 use egui::{
-    Context, Event, Modifiers, MouseWheelSource, MouseWheelUnit, PointerButton, Pos2, RawInput, Rect, TouchPhase, pos2,
+    Context, Event, Key, Modifiers, MouseWheelSource, MouseWheelUnit, PointerButton, Pos2, RawInput, Rect, TouchPhase, pos2,
     vec2,
 };
 
@@ -72,6 +72,48 @@ impl Script {
             _ => moved(sweep(loss, frame - 550, ROUND - 550)),
         }
     }
+}
+
+/// Frames of one round through the token lens: slowly, fast, page by page, to the other end, back.
+const LENS_ROUND: u32 = 420;
+
+impl Script {
+    /// The same for the token lens, whose list lies in the upper half of the window.
+    pub(super) fn lens_input(&mut self, ctx: &Context, raw: &mut RawInput) {
+        let window = raw.screen_rect.unwrap_or_else(|| ctx.content_rect());
+        let list = within(window, 0.5, 0.35);
+        let frame = self.frame % LENS_ROUND;
+        self.frame += 1;
+        raw.events.push(Event::PointerMoved(list));
+        let mut wheel = |points: f32| {
+            raw.events.push(Event::MouseWheel {
+                unit: MouseWheelUnit::Point,
+                delta: vec2(0.0, points),
+                phase: TouchPhase::Move,
+                source: MouseWheelSource::Wheel,
+                modifiers: Modifiers::NONE,
+            });
+        };
+        match frame {
+            0..120 => wheel(-9.0),
+            120..240 => wheel(-120.0),
+            240..330 if frame.is_multiple_of(3) => raw.events.extend(key(Key::PageDown)),
+            330 => raw.events.extend(key(Key::End)),
+            331..390 => wheel(60.0),
+            390 => raw.events.extend(key(Key::Home)),
+            _ => {}
+        }
+    }
+}
+
+fn key(key: Key) -> [Event; 2] {
+    [true, false].map(|pressed| Event::Key {
+        key,
+        physical_key: None,
+        pressed,
+        repeat: false,
+        modifiers: Modifiers::NONE,
+    })
 }
 
 fn button(pos: Pos2, pressed: bool) -> Event {

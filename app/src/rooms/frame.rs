@@ -5,7 +5,7 @@ use crate::commands::{self, Id, UiCommand};
 use crate::format;
 use crate::state::settings::ThemeChoice;
 use crate::state::{Room, Sheet};
-use crate::theme::{Icon, Type, icons};
+use crate::theme::{Icon, Look, Type, icons};
 use crate::widgets::button::{Button, Weight, focus_ring};
 use crate::widgets::problem::{self, Way};
 use crate::widgets::text;
@@ -160,7 +160,8 @@ fn project_menu(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
             menu_line(cx, ui);
         }
         for recent in others {
-            if menu_row(cx, ui, icons::CLOCK_COUNTER_CLOCKWISE, &recent.name, None, true) {
+            let path = recent.path.display().to_string();
+            if menu_row(cx, ui, icons::CLOCK_COUNTER_CLOCKWISE, (&recent.name, &path), None, true) {
                 cx.send(UiCommand::OpenProject(recent.path.clone()));
             }
         }
@@ -176,12 +177,23 @@ fn menu_line(cx: &PanelCtx<'_>, ui: &mut Ui) {
 
 fn menu_entry(cx: &PanelCtx<'_>, ui: &mut Ui, id: Id) {
     let entry = commands::entry(id);
-    if menu_row(cx, ui, entry.icon, entry.name.get(), entry.keys(ui.ctx()), entry.enabled(cx.state)) {
+    let hindrance = (entry.hindrance)(cx.state);
+    let tip = hindrance.unwrap_or_else(|| entry.help.get());
+    let words = (entry.name.get(), tip);
+    if menu_row(cx, ui, entry.icon, words, entry.keys(ui.ctx()), hindrance.is_none()) {
         cx.send((entry.make)(cx.state));
     }
 }
 
-fn menu_row(cx: &PanelCtx<'_>, ui: &mut Ui, icon: Icon, name: &str, keys: Option<String>, enabled: bool) -> bool {
+/// A row of a menu: its icon, its words and their explanation, its keys; gives whether it was chosen.
+fn menu_row(
+    cx: &PanelCtx<'_>,
+    ui: &mut Ui,
+    icon: Icon,
+    (name, tip): (&str, &str),
+    keys: Option<String>,
+    enabled: bool,
+) -> bool {
     let c = cx.c();
     let sense = if enabled { Sense::click() } else { Sense::hover() };
     let (row, response) = ui.allocate_exact_size(vec2(280.0, 28.0), sense);
@@ -204,10 +216,11 @@ fn menu_row(cx: &PanelCtx<'_>, ui: &mut Ui, icon: Icon, name: &str, keys: Option
         let place = row.with_max_x(row.right() - 12.0);
         text::paint(ui.painter(), place, Align::Max, &keys, Type::MonoCaption, c.text3);
     }
-    if response.clicked() {
+    let clicked = response.on_hover_text(tip).clicked();
+    if clicked {
         ui.close();
     }
-    response.clicked()
+    clicked
 }
 
 fn search(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
@@ -238,10 +251,10 @@ fn search(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
 /// Offline, device and theme, from the right.
 fn machine(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let theme = Rect::from_min_size(pos2(rect.right() - 40.0, rect.top() + 6.0), vec2(28.0, 28.0));
-    let (icon, name, next) = if cx.theme.dark {
-        (icons::MOON, t!("frame-to-light"), ThemeChoice::Light)
-    } else {
-        (icons::SUN, t!("frame-to-dark"), ThemeChoice::Dark)
+    let (icon, name, next) = match cx.state.look() {
+        Look::Dark => (icons::MOON, t!("frame-to-light"), ThemeChoice::Light),
+        Look::Light => (icons::SUN, t!("frame-to-contrast"), ThemeChoice::Contrast),
+        Look::Contrast => (icons::EYE, t!("frame-to-dark"), ThemeChoice::Dark),
     };
     if Button::icon_only(icon, name).show(ui, cx.theme, theme).clicked() {
         cx.send(UiCommand::Theme(next));

@@ -18,6 +18,16 @@ pub enum Ask {
     Starter,
     /// The data as the model sees it.
     Preview(String),
+    /// A first look at the data.
+    Peek(String),
+    /// Where the rows of the data begin.
+    Index,
+    /// A page of rows.
+    Rows(u64),
+    /// A row in full.
+    WholeRow(u64),
+    /// A cleaned copy of the data.
+    Clean,
     /// What a run would need.
     Preflight(String),
     /// The registry.
@@ -67,6 +77,8 @@ impl Ask {
     pub fn words(&self) -> Option<String> {
         match self {
             Self::Preview(_) => Some(t!("notice-job-data").to_owned()),
+            Self::Clean => Some(t!("lens-job-copy").to_owned()),
+            Self::Index => Some(t!("lens-job").to_owned()),
             Self::Preflight(_) => Some(t!("notice-job-step").to_owned()),
             Self::Repair => Some(t!("notice-job-repair").to_owned()),
             Self::Doctor => Some(t!("common-selftest").to_owned()),

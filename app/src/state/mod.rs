@@ -11,6 +11,7 @@ pub mod drop;
 pub mod export;
 pub mod jobs;
 pub mod judged;
+pub mod lens;
 pub mod remembered;
 pub mod settings;
 pub mod setup;
@@ -23,7 +24,8 @@ pub use jobs::{Ask, Jobs};
 use crate::files::Places;
 use crate::reader::RunsSnapshot;
 use crate::texts::Language;
-use settings::Settings;
+use crate::theme::Look;
+use settings::{Settings, ThemeChoice};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -97,6 +99,8 @@ pub enum Sheet {
     },
     /// Shortcuts and words.
     Help,
+    /// The token lens.
+    Lens,
     /// A text to read and copy: the command line, the project file.
     Text {
         /// Title.
@@ -132,6 +136,17 @@ pub enum Sheet {
         /// The person chose to stop and keep; the window closes when the run has ended.
         waiting: bool,
     },
+}
+
+/// A command that waits for its new keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rekey {
+    /// The command.
+    pub command: crate::commands::Id,
+    /// Keys that were pressed and cannot be had, as words.
+    pub wanted: String,
+    /// Why not.
+    pub why: String,
 }
 
 /// A message in the status bar that goes away by itself.
@@ -181,6 +196,8 @@ pub struct State {
     pub methods: Vec<MethodCard>,
     /// The room Setup.
     pub setup: setup::Setup,
+    /// The token lens.
+    pub lens: lens::Lens,
     /// Files over the window.
     pub drop: drop::DropState,
     /// Requests that are not done.
@@ -197,6 +214,8 @@ pub struct State {
     pub export: export::Export,
     /// What lies over the room.
     pub sheet: Option<Sheet>,
+    /// The command that waits for its new keys.
+    pub rekey: Option<Rekey>,
     /// Message in the status bar.
     pub notice: Option<Notice>,
 }
@@ -219,6 +238,7 @@ impl State {
             known: BTreeMap::new(),
             methods: Vec::new(),
             setup: setup::Setup::default(),
+            lens: lens::Lens::default(),
             drop: drop::DropState::default(),
             jobs: Jobs::default(),
             engine: EngineHealth::default(),
@@ -227,7 +247,18 @@ impl State {
             compare: compare::Compare::default(),
             export: export::Export::default(),
             sheet: None,
+            rekey: None,
             notice: None,
+        }
+    }
+
+    /// The theme that is shown.
+    #[must_use]
+    pub fn look(&self) -> Look {
+        match (self.settings.theme, self.dark) {
+            (ThemeChoice::Contrast, _) => Look::Contrast,
+            (_, true) => Look::Dark,
+            (_, false) => Look::Light,
         }
     }
 

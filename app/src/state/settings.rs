@@ -2,6 +2,7 @@
 
 use crate::texts::Language;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use temper_protocol::Event;
 
@@ -16,6 +17,8 @@ pub enum ThemeChoice {
     Dark,
     /// Light.
     Light,
+    /// High contrast.
+    Contrast,
 }
 
 /// Which language to speak.
@@ -97,6 +100,8 @@ pub struct Settings {
     pub language: LanguageChoice,
     /// Scale of the window, 0.75 to 2.
     pub zoom: f32,
+    /// A person's own keys as words, by the key of the command; empty words are no keys.
+    pub keys: BTreeMap<String, String>,
     /// Newest first.
     pub recents: Vec<Recent>,
     /// Last self-test.
@@ -113,6 +118,7 @@ impl Default for Settings {
             theme: ThemeChoice::System,
             language: LanguageChoice::System,
             zoom: 1.0,
+            keys: BTreeMap::new(),
             recents: Vec::new(),
             machine: None,
         }

@@ -32,6 +32,7 @@ files![
     "setup",
     "model",
     "data",
+    "lens",
     "method",
     "train",
     "keep",

@@ -2,7 +2,7 @@
 
 use super::tokens::Theme;
 use super::types::{MEDIUM, MONO_MEDIUM, SEMIBOLD, Type};
-use super::{Colours, icons};
+use super::{Colours, Look, icons};
 use egui::style::{HandleShape, ScrollAnimation, Selection, WidgetVisuals};
 use egui::{Color32, Context, CornerRadius, FontData, FontDefinitions, FontFamily, Shadow, Stroke, TextStyle};
 use std::sync::Arc;
@@ -27,6 +27,12 @@ pub fn install(ctx: &Context) {
     }
     // Zoom is a command of ours, so that the palette and the help list it.
     ctx.options_mut(|options| options.zoom_with_keyboard = false);
+}
+
+/// The dark style of egui in the colours of the dark theme, or of high contrast, which egui has no style of its own for.
+pub fn restyle(ctx: &Context, contrast: bool) {
+    let tokens = Theme::of(if contrast { Look::Contrast } else { Look::Dark });
+    ctx.style_mut_of(egui::Theme::Dark, |style| apply(style, tokens));
 }
 
 /// Fonts and, per family, what stands in for a missing glyph.

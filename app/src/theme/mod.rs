@@ -10,5 +10,5 @@ pub mod types;
 
 pub use icons::Icon;
 pub use install::install;
-pub use tokens::{Colours, Theme};
+pub use tokens::{Colours, Look, Theme};
 pub use types::Type;

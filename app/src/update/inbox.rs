@@ -90,6 +90,15 @@ impl App {
                 self.state.known.insert("builtin:starter-data".to_owned(), event);
             }
             (Ask::Preview(_), event @ Event::Warning { .. }) => self.collected.entry(req).or_default().push(event),
+            (Ask::Peek(fingerprint), event @ Event::Preview { .. }) => {
+                // Whoever read all rows knows better.
+                let read = self.state.setup.preview.as_ref().is_some_and(|known| known.fingerprint == *fingerprint);
+                if !read {
+                    self.state.setup.preview = Some(self.answer(event, fingerprint));
+                }
+            }
+            (Ask::Clean, event) => self.take_copy(ctx, event),
+            (Ask::Index | Ask::Rows(_) | Ask::WholeRow(_), event) => self.take_rows(ask, event),
             (Ask::Preview(fingerprint), event @ Event::Preview { .. }) => {
                 self.learn_exports(req);
                 self.state.setup.preview = Some(self.answer(event, fingerprint));
@@ -224,7 +233,7 @@ impl App {
         for event in self.collected.remove(&req).unwrap_or_default() {
             match event {
                 Event::Device { .. } => report.devices.push(event),
-                Event::Selftest { .. } => report.selftest = Some(event),
+                Event::Selftest(_) => report.selftest = Some(event),
                 _ => {}
             }
         }
@@ -236,7 +245,9 @@ impl App {
         match ask {
             Ask::Hover => self.state.drop.complete = true,
             // Those of the room Compare and of a step were told to them.
-            Ask::Starter | Ask::Cancel | Ask::Judge | Ask::Answer(_) | Ask::Step { .. } => {}
+            // What keeps a first look from the rows keeps the reading of all rows from them, too, which says so.
+            Ask::Starter | Ask::Cancel | Ask::Judge | Ask::Answer(_) | Ask::Step { .. } | Ask::Peek(_) => {}
+            Ask::Index | Ask::Rows(_) | Ask::WholeRow(_) | Ask::Clean => self.state.lens.problem = Some(problem),
             Ask::Drop(_) => {
                 self.state.setup.problems.insert(card_of(&problem), problem);
                 self.state.room = Room::Setup;
@@ -289,7 +300,14 @@ impl App {
                 Ask::Answer(_) => self.state.compare.answers.working = None,
                 Ask::Step { .. } => self.state.watch.ask.working = None,
                 // Asked again at once, it would perhaps break the next engine as well.
-                ask @ (Ask::Preview(_) | Ask::Preflight(_) | Ask::Path(_) | Ask::Drop(_)) => {
+                ask @ (Ask::Preview(_)
+                | Ask::Preflight(_)
+                | Ask::Path(_)
+                | Ask::Drop(_)
+                | Ask::Index
+                | Ask::Rows(_)
+                | Ask::WholeRow(_)
+                | Ask::Clean) => {
                     let problem = Problem::new(
                         Code::Internal,
                         t!("problem-engine-stopped-reading"),

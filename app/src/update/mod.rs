@@ -8,6 +8,8 @@ mod compare;
 mod disk;
 mod ended;
 mod inbox;
+mod keys;
+mod lens;
 mod longer;
 mod project;
 mod queue;
@@ -35,6 +37,7 @@ use crate::state::drop::Target;
 use crate::state::settings::{ThemeChoice, ZOOM_RANGE};
 use crate::state::{Ask, Notice, Sheet, State};
 use crate::texts;
+use crate::theme;
 use egui::Context;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -112,9 +115,10 @@ impl App {
     pub(crate) fn apply_look(&self, ctx: &Context) {
         ctx.set_theme(match self.state.settings.theme {
             ThemeChoice::System => egui::ThemePreference::System,
-            ThemeChoice::Dark => egui::ThemePreference::Dark,
+            ThemeChoice::Dark | ThemeChoice::Contrast => egui::ThemePreference::Dark,
             ThemeChoice::Light => egui::ThemePreference::Light,
         });
+        theme::install::restyle(ctx, self.state.settings.theme == ThemeChoice::Contrast);
         if (ctx.zoom_factor() - self.state.settings.zoom).abs() > 1e-3 {
             ctx.set_zoom_factor(self.state.settings.zoom);
         }
@@ -151,7 +155,10 @@ impl App {
             UiCommand::ZoomReset => self.zoom(ctx, 1.0),
             UiCommand::OpenPalette => self.state.sheet = Some(Sheet::Palette { query: String::new(), chosen: 0 }),
             UiCommand::Palette(query, chosen) => self.state.sheet = Some(Sheet::Palette { query, chosen }),
-            UiCommand::OpenHelp => self.state.sheet = Some(Sheet::Help),
+            UiCommand::OpenHelp => {
+                self.state.rekey = None;
+                self.state.sheet = Some(Sheet::Help);
+            }
             UiCommand::CloseSheet => self.close_sheet(),
             UiCommand::ChooseFiles => {
                 self.state.drop.meant_for = None;
@@ -204,6 +211,8 @@ impl App {
             && let Some(command) = self.perform_longer(command)
             && let Some(command) = self.perform_queue(command)
             && let Some(command) = self.perform_compare(command)
+            && let Some(command) = self.perform_lens(command)
+            && let Some(command) = self.perform_keys(command)
         {
             self.perform_export(command);
         }
@@ -223,6 +232,7 @@ impl App {
         if self.state.sheet == (Some(Sheet::Closing { waiting: true })) {
             return;
         }
+        self.state.rekey = None;
         self.state.sheet = None;
     }
 
@@ -260,6 +270,7 @@ impl App {
         }
         self.save_edits(ctx);
         self.ask_for_cards(ctx);
+        self.ask_for_rows();
         self.start_wanted_run();
         self.follow_scrub(ctx);
         self.look();

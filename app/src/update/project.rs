@@ -244,13 +244,21 @@ impl App {
             }
             self.asked.preview.clone_from(&data);
             self.state.setup.problems.remove(&Card::Data);
+            if let Some((request, _)) = self.state.jobs.find(|ask| matches!(ask, Ask::Peek(_))) {
+                self.ask(Command::CancelRequest { target: request }, Ask::Cancel);
+            }
+            self.ask(Command::Peek { project: project.clone(), rows: PREVIEW_ROWS }, Ask::Peek(data.clone()));
             self.ask(Command::Preview { project: project.clone(), rows: PREVIEW_ROWS }, Ask::Preview(data.clone()));
         }
         // Whether another engine trains here is known with the first look into the store.
         if self.state.draft.folder.is_some() && self.state.runs.project != self.state.draft.folder {
             return;
         }
-        let previewed = self.state.setup.preview.as_ref().is_some_and(|answer| answer.fingerprint == data);
+        let previewed = self.state.setup.preview.as_ref().is_some_and(|answer| {
+            // A measurement beside the reading of all rows would measure both.
+            let read = matches!(answer.event, Event::Preview { estimated: false, .. });
+            answer.fingerprint == data && read
+        });
         let run = self.state.draft.run_fingerprint();
         // Only in Setup: elsewhere nobody sees the figures, and a measurement takes all processors.
         let elsewhere = self.state.room != Room::Setup;

@@ -157,15 +157,11 @@ impl<'a> Button<'a> {
         });
         self.paint(ui, theme, rect, &response);
         let tooltip = match (self.tooltip, &self.keys) {
-            (Some(tip), Some(keys)) if self.label.is_empty() => Some(format!("{tip} ({keys})")),
-            (Some(tip), _) => Some(tip.to_owned()),
-            (None, _) if self.label.is_empty() => Some(name.to_owned()),
-            (None, _) => None,
+            (Some(tip), Some(keys)) if self.label.is_empty() => format!("{tip} ({keys})"),
+            (Some(tip), _) => tip.to_owned(),
+            (None, _) => name.to_owned(),
         };
-        match tooltip {
-            Some(tip) => response.on_hover_text(tip),
-            None => response,
-        }
+        response.on_hover_text(tooltip)
     }
 
     fn paint(&self, ui: &Ui, theme: &Theme, rect: Rect, response: &Response) {
@@ -225,6 +221,6 @@ impl<'a> Button<'a> {
 
 /// The mark of what has the keyboard.
 pub fn focus_ring(ui: &Ui, theme: &Theme, rect: Rect, radius: f32) {
-    let stroke = Stroke::new(1.0, theme.colours.accent);
+    let stroke = Stroke::new(theme.focus_width, theme.colours.accent);
     ui.painter().rect_stroke(rect.expand(2.0), radius + 2.0, stroke, StrokeKind::Outside);
 }

@@ -38,7 +38,9 @@ pub fn segments(
         let part = Rect::from_min_max(pos2(x, rect.top()), pos2(right, rect.bottom()));
         let response = ui.allocate_rect(part, Sense::click());
         let selected = chosen == Some(index);
-        response.widget_info(|| WidgetInfo::selected(Role::RadioButton, true, selected, format!("{name}: {label}")));
+        let words = format!("{name}: {label}");
+        response.widget_info(|| WidgetInfo::selected(Role::RadioButton, true, selected, &words));
+        let response = response.on_hover_text(&words);
         let over = response.hovered();
         if over && !selected {
             ui.painter().rect_filled(part.shrink(1.0), 3.0, c.hover);
@@ -68,7 +70,7 @@ pub fn segments(
 
 /// A check box of 14 points at the left of `rect`, and its words; gives whether it was clicked.
 pub fn check(ui: &mut Ui, theme: &Theme, rect: Rect, label: &str, on: bool) -> bool {
-    let response = check_mark(ui, theme, rect, label, on);
+    let response = check_mark(ui, theme, rect, label, on).on_hover_text(label);
     let place = Rect::from_min_max(pos2(rect.left() + 22.0, rect.top()), rect.max);
     text::data(ui, place, Align::Min, label, Type::Body, theme.colours.text);
     response.clicked()
@@ -139,7 +141,9 @@ pub fn select(
         clip.set_clip_rect(inner.intersect(ui.clip_rect()));
         text::paint(clip.painter(), inner, Align::Min, current, Type::Body, c.text)
     };
-    let response = if galley.width() > inner.width() { response.on_hover_text(current) } else { response };
+    // Words that do not fit stand behind the name.
+    let words = if galley.width() > inner.width() { format!("{name}: {current}") } else { name.to_owned() };
+    let response = response.on_hover_text(words);
     let mut picked = None;
     Popup::menu(&response).width(rect.width().max(120.0)).show(|ui| {
         ui.spacing_mut().item_spacing = vec2(0.0, 0.0);
@@ -174,7 +178,7 @@ fn entry(ui: &mut Ui, theme: &Theme, width: f32, choice: &str, selected: bool) -
     }
     let place = row.with_min_x(row.left() + 24.0);
     text::paint(ui.painter(), place, Align::Min, choice, Type::Body, theme.colours.text);
-    entry.clicked()
+    entry.on_hover_text(choice).clicked()
 }
 
 /// A slider of 20 points height, finer at its low end: the place is the square root of the share. Arrows
@@ -210,6 +214,7 @@ pub fn slider(
             moved = Some(low + share.clamp(0.0, 1.0).powi(2) * (high - low));
         }
     }
+    let response = response.on_hover_text(name);
     let share = slider_share(value, low, high) as f32;
     let y = rect.center().y.round();
     let knob = pos2(left + share * width, y);

@@ -16,7 +16,7 @@ use temper::reader::{ViewRequest, curves};
 use temper::state::settings::{LanguageChoice, ThemeChoice};
 use temper::testing::{NOW_MILLIS, Stage};
 use temper::texts::{Language, Text};
-use temper_protocol::event::{PreviewRow, QuarantineRow, SiteInfo};
+use temper_protocol::event::{PreviewRow, QuarantineRow, SelfTest, SiteInfo};
 use temper_protocol::method::{Kind, MethodCard, SettingCard};
 use temper_protocol::project::Source;
 use temper_protocol::{Command, Event, Project, SettingType};
@@ -106,19 +106,6 @@ pub(crate) fn dataset(path: &str) -> Event {
     }
 }
 
-/// An adapter, as `inspect` says it.
-pub(crate) fn adapter(path: &str) -> Event {
-    Event::Adapter {
-        path: PathBuf::from(path),
-        format: "peft".to_owned(),
-        method: "lora".to_owned(),
-        base: "HuggingFaceTB/SmolLM2-135M-Instruct".to_owned(),
-        rank: 32,
-        sites: 210,
-        parameters: 9_768_960,
-    }
-}
-
 /// The data as the model sees it.
 pub(crate) fn preview() -> Event {
     let histogram = vec![0, 60, 240, 520, 760, 810, 690, 540, 400, 280, 190, 120, 80, 50, 30, 20, 10, 6, 4, 2];
@@ -153,6 +140,7 @@ pub(crate) fn preview() -> Event {
         schema: "messages".to_owned(),
         confidence: 0.99,
         mapping: BTreeMap::from([("messages".to_owned(), "messages".to_owned())]),
+        estimated: false,
     }
 }
 
@@ -251,7 +239,7 @@ pub(crate) fn devices() -> Vec<Event> {
     vec![
         device("cpu", "8-core processor", true, "AVX2, FMA", 8, 23_552.0),
         device("cuda", "", false, "no NVIDIA driver was found; the processor is used", 0, 0.0),
-        Event::Selftest {
+        Event::Selftest(SelfTest {
             pass: true,
             text: "A model of 1.0 M parameters learnt from 5.02 to 3.87 nats in 60 steps; gradients, saving and \
                    repeating agree."
@@ -259,7 +247,7 @@ pub(crate) fn devices() -> Vec<Event> {
             secs: 6.2,
             tokens_per_sec: 38_412.0,
             gemm_gflops: 212.0,
-        },
+        }),
     ]
 }
 
@@ -284,8 +272,10 @@ pub(crate) fn answer(command: &Command) -> Vec<Event> {
             }]
         }
         // These end with their own events, which a test says when it wants them.
-        Command::Train { .. } | Command::Export { .. } | Command::Verify { .. } => return Vec::new(),
-        _ => Vec::new(),
+        Command::Train { .. } | Command::Export { .. } | Command::Verify { .. } | Command::CleanRows { .. } => {
+            return Vec::new();
+        }
+        other => crate::rows::answer(other),
     };
     events.push(Event::Done {});
     events
@@ -296,7 +286,7 @@ pub(crate) fn inspect(path: &str) -> Event {
     match path {
         "builtin:starter" => starter(),
         _ if path.ends_with(".gguf") => model(path),
-        _ if path.ends_with("adapter") => adapter(path),
+        _ if path.ends_with("adapter") => crate::rows::adapter(path),
         _ if path.contains("-data") || path.ends_with(".jsonl") || path.ends_with(".txt") => dataset(path),
         _ => Event::Unknown {
             path: PathBuf::from(path),

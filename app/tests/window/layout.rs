@@ -43,6 +43,9 @@ fn has_sheet(name: &str) -> bool {
     [
         "palette",
         "help",
+        "help_keys",
+        "token_lens",
+        "lens_looking",
         "place",
         "path_entry",
         "longer",

@@ -5,6 +5,7 @@ use crate::compared::{
     comparing, many_runs, playground, playground_blind, playground_empty, playground_five,
 };
 use crate::kit;
+use crate::rows::{help_keys, lens_looking, setup_estimated, token_lens};
 use crate::step_scenes::{
     branched, longer, queue, step_answered, step_ask_busy, step_ask_empty, step_failed, step_loading, waiting,
 };
@@ -48,6 +49,9 @@ scenes![
     setup_errors,
     setup_full,
     setup_reading,
+    setup_estimated,
+    token_lens,
+    lens_looking,
     hover_model,
     hover_data,
     hover_adapter,
@@ -96,6 +100,7 @@ scenes![
     export_problem,
     palette,
     help,
+    help_keys,
     place,
     longer,
     queue,

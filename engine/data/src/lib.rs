@@ -17,6 +17,7 @@ pub mod dataset;
 mod error;
 mod hash;
 pub mod images;
+pub mod lens;
 mod preview;
 mod probe;
 pub mod random;
@@ -32,6 +33,7 @@ pub use codec::{
 pub use dataset::{Dataset, Example, LoadRequest, Progress, Quarantined, Stats, ValidationSource};
 pub use error::DataError;
 pub use images::{ImageBatch, ImageSet};
+pub use lens::Lens;
 pub use preview::preview_event;
 pub use probe::ProbeSet;
 pub use schema::{Sample, Schema};

@@ -25,5 +25,6 @@ pub fn preview_event(data: &Dataset, rows: usize) -> Event {
         schema: data.schema.name().to_owned(),
         confidence: data.confidence,
         mapping: data.mapping.clone(),
+        estimated: false,
     }
 }

@@ -133,6 +133,13 @@ fn first_rows(path: &Path, rows: &mut Vec<Row>, bad: &mut Vec<(u64, String)>) ->
     Ok((container, source.next_item()?.is_none()))
 }
 
+/// The beginning of a text file as a row; none when it is no text.
+pub(crate) fn text_head(path: &Path) -> Result<Option<Row>, DataError> {
+    let mut rows = Vec::new();
+    text_row(path, &mut rows, &mut Vec::new())?;
+    Ok(rows.pop())
+}
+
 /// The beginning of a text file as a row.
 fn text_row(path: &Path, rows: &mut Vec<Row>, bad: &mut Vec<(u64, String)>) -> Result<(Container, bool), DataError> {
     use std::io::Read as _;

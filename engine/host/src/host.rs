@@ -3,6 +3,7 @@
 //! ```text
 //! submit -> intake thread: plan, check, accept runs -> engine thread: runs and other heavy work
 //!        \                                          -> requests thread: light work
+//!         \                                         -> two looks threads: what a person waits for with open eyes
 //!         control, cancel: at once
 //! engine, requests -> outbox -> whoever drains it
 //! writer thread: flushes run databases, heartbeat, commands from windows without a pipe
@@ -51,6 +52,7 @@ struct Shared {
     intake: Queue<Request>,
     heavy: Queue<HeavyItem>,
     light: Queue<JobItem>,
+    looks: Queue<JobItem>,
     /// Cancel flags of the requests that are not over.
     open: Mutex<BTreeMap<u64, Arc<AtomicBool>>>,
     /// Heavy work that waits or goes on.
@@ -97,6 +99,7 @@ impl Host {
             intake: Queue::new(QUEUE_LIMIT),
             heavy: Queue::new(QUEUE_LIMIT),
             light: Queue::new(QUEUE_LIMIT),
+            looks: Queue::new(QUEUE_LIMIT),
             open: Mutex::new(BTreeMap::new()),
             heavy_work: AtomicUsize::new(0),
             shutdown: AtomicBool::new(false),
@@ -110,6 +113,9 @@ impl Host {
         host.spawn("intake", ENGINE_STACK, Shared::take_in)?;
         host.spawn("engine", ENGINE_STACK, Shared::do_heavy)?;
         host.spawn("requests", ENGINE_STACK, Shared::do_light)?;
+        // Two: rows are shown while the places of the others are still being found.
+        host.spawn("looks-1", ENGINE_STACK, Shared::do_looks)?;
+        host.spawn("looks-2", ENGINE_STACK, Shared::do_looks)?;
         host.spawn("store-writer", 2 << 20, |shared| {
             shared.projects.write_until_closed(shared.times, &|live, act| shared.after_steering(live, act));
         })?;
@@ -221,6 +227,7 @@ impl Drop for Host {
         }
         self.shared.heavy.close();
         self.shared.light.close();
+        self.shared.looks.close();
         let writer = threads.next_back();
         threads.for_each(join);
         self.shared.projects.close();
@@ -390,6 +397,11 @@ impl Shared {
                         self.end(req, Err(busy()));
                     }
                 }
+                Ok(Work::Look(job)) => {
+                    if self.looks.push(JobItem { req, job, context }).is_err() {
+                        self.end(req, Err(busy()));
+                    }
+                }
                 Ok(Work::Heavy(job)) => {
                     if self.heavy_work.load(Ordering::Acquire) > 0 {
                         context.progress("waiting for what is running", 0, 0, "requests");
@@ -512,6 +524,13 @@ impl Shared {
     /// The requests thread.
     fn do_light(&self) {
         while let Some(item) = self.light.pop() {
+            self.do_job(item);
+        }
+    }
+
+    /// A looks thread.
+    fn do_looks(&self) {
+        while let Some(item) = self.looks.pop() {
             self.do_job(item);
         }
     }

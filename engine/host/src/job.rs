@@ -27,6 +27,8 @@ pub enum Work {
     Answer(Vec<Event>),
     /// Something quick that may be done while a run goes on.
     Light(Box<dyn Job>),
+    /// Something that a person looks at right now: it waits neither for a run nor for light work.
+    Look(Box<dyn Job>),
     /// Something that needs the machine for itself.
     Heavy(Box<dyn Job>),
     /// A training run.

@@ -261,6 +261,41 @@ pub enum Command {
         /// How many rows to show.
         rows: usize,
     },
+    /// Looks at the head and at samples of the project's data and answers with an estimated `preview`, then `done`: the
+    /// time does not depend on the size of the data.
+    Peek {
+        /// Project folder or file.
+        project: PathBuf,
+        /// How many rows to show.
+        rows: usize,
+    },
+    /// Finds where the rows of the project's data begin: `progress`, `rows` without rows now and then, then `done`.
+    /// Rows that are known can be asked for meanwhile.
+    IndexRows {
+        /// Project folder or file.
+        project: PathBuf,
+    },
+    /// Shows rows of the project's data token by token: `rows`, then `done`.
+    Rows {
+        /// Project folder or file.
+        project: PathBuf,
+        /// First row, counted from 0 over all files.
+        first: u64,
+        /// How many.
+        count: usize,
+        /// Most tokens of each.
+        most_tokens: usize,
+    },
+    /// Writes a copy of the project's data without some of its rows, beside the project's file: `progress`, `written`,
+    /// `warning` with the counts, then `done`. The project still names the original.
+    CleanRows {
+        /// Project folder or file.
+        project: PathBuf,
+        /// Numbers of rows that are left out, counted from 0 over all files.
+        leave_out: Vec<u64>,
+        /// Whether a row that is, byte for byte, as one before is left out.
+        deduplicate: bool,
+    },
     /// Measures one real step: `preflight`, then `done`.
     Preflight {
         /// Project folder or file.
@@ -280,6 +315,9 @@ pub enum Command {
         seq: usize,
         /// Most threads; 0 chooses.
         threads: usize,
+        /// Only the first look and single rows, whatever the size of the data.
+        #[serde(default)]
+        preview: bool,
     },
     /// Measures how long models take to their first logits and a project to its first step: `figures`, then `done`.
     BenchLoad {

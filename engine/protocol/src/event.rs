@@ -3,8 +3,8 @@
 use crate::comparison::Comparison;
 use crate::event_parts::nan_if_null;
 pub use crate::event_parts::{
-    AttentionSize, Check, ExpertLoad, Figure, Figures, PreviewRow, QuarantineRow, RaceRound, RowLosses, RunStatus,
-    SiteInfo, Standing,
+    AttentionSize, Check, DataRows, ExpertLoad, Figure, Figures, LensRow, PreviewRow, QuarantineRow, RaceRound, RowLosses,
+    RunStatus, SelfTest, SiteInfo, Standing,
 };
 use crate::housekeeping::{DiskUse, RunLabels};
 use crate::{MethodCard, Problem};
@@ -411,7 +411,12 @@ pub enum Event {
         confidence: f64,
         /// Column to role.
         mapping: BTreeMap<String, String>,
+        /// The figures are reckoned from the head and samples; the rows were not all read.
+        #[serde(default)]
+        estimated: bool,
     },
+    /// Rows of the project's data token by token, and how far rows are known.
+    Rows(DataRows),
     /// What a run would need.
     Preflight {
         /// Whether it fits.
@@ -581,18 +586,7 @@ pub enum Event {
         memory_mib: f64,
     },
     /// The self-test.
-    Selftest {
-        /// Whether it passed.
-        pass: bool,
-        /// What was done.
-        text: String,
-        /// Seconds.
-        secs: f64,
-        /// Speed.
-        tokens_per_sec: f64,
-        /// Rate of the matrix product.
-        gemm_gflops: f64,
-    },
+    Selftest(SelfTest),
     /// A request was refused or failed.
     Error(Problem),
     /// The request is done; nothing more comes for it.

@@ -60,6 +60,66 @@ pub struct PreviewRow {
     pub trained: u64,
 }
 
+/// What the self-test found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SelfTest {
+    /// Whether it passed.
+    pub pass: bool,
+    /// What was done.
+    pub text: String,
+    /// Seconds.
+    pub secs: f64,
+    /// Speed.
+    pub tokens_per_sec: f64,
+    /// Rate of the matrix product.
+    pub gemm_gflops: f64,
+}
+
+/// Rows of data token by token, and how far rows are known.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DataRows {
+    /// The first row that was asked for, counted from 0.
+    pub first: u64,
+    /// Rows that can be asked for now.
+    pub known: u64,
+    /// Whether these are all that the data has.
+    pub complete: bool,
+    /// Whether a file has more rows than can be shown.
+    #[serde(default)]
+    pub shortened: bool,
+    /// The rows; blank lines and rows beyond the known ones are missing.
+    pub rows: Vec<LensRow>,
+}
+
+/// A row token by token.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LensRow {
+    /// Its number over all files, counted from 0.
+    pub row: u64,
+    /// File.
+    pub file: PathBuf,
+    /// Line (row for Parquet) in that file, counted from 1.
+    pub line: u64,
+    /// Tokens, also those beyond what was asked for.
+    pub tokens: u64,
+    /// Tokens whose prediction counts.
+    pub trained: u64,
+    /// Tokens beyond the longest row.
+    pub cut: u64,
+    /// Ids, as many as were asked for.
+    pub ids: Vec<u32>,
+    /// The text of each; joined they are the row. Empty where a token ends inside a character.
+    pub pieces: Vec<String>,
+    /// A letter for each: `t` trained, `c` context, `m` written by the template, `x` cut off.
+    pub marks: String,
+    /// Tokens with which another training row begins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub borders: Vec<u64>,
+    /// Why the row is not trained; empty when it is.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub problem: String,
+}
+
 /// A row set aside.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct QuarantineRow {

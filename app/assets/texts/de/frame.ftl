@@ -7,6 +7,7 @@ frame-no-project = kein Projekt
 frame-project = Projekt: { $name }
 frame-project-tip = Das Projekt: neu, öffnen, zuletzt benutzt
 frame-to-light = Zum hellen Design wechseln
+frame-to-contrast = Zum kontrastreichen Thema wechseln
 frame-to-dark = Zum dunklen Design wechseln
 frame-offline-tip = Temper baut keine Verbindung auf: Es enthält keinen Netzwerkcode
 frame-offline = Offline

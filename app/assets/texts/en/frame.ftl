@@ -7,6 +7,7 @@ frame-no-project = no project
 frame-project = Project: { $name }
 frame-project-tip = The project: new, open, recent
 frame-to-light = Switch to the light theme
+frame-to-contrast = Switch to the high-contrast theme
 frame-to-dark = Switch to the dark theme
 frame-offline-tip = Temper makes no connection: there is no network code in it
 frame-offline = Offline

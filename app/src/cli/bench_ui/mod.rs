@@ -69,6 +69,9 @@ pub(crate) fn run(json: bool, arguments: &UiArgs) -> Result<bool, Problem> {
     if wants("frames") {
         bench.frames(&mut rows)?;
     }
+    if wants("lens") {
+        bench.lens(&mut rows)?;
+    }
     if wants("idle") {
         bench.idle(&mut rows)?;
     }
@@ -206,6 +209,30 @@ impl Bench<'_> {
         rows.plain("frames drawn", report.frames as f64, "");
         rows.plain("other runs in the plot", number("other_runs"), "");
         rows.plain("points drawn a frame", number("points"), "");
+        Ok(())
+    }
+
+    /// Frames of the token lens over many rows, while the same rows are all read for the card Data.
+    fn lens(&self, rows: &mut Rows) -> Result<(), Problem> {
+        self.note(&format!("scrolling through {} rows", self.arguments.rows));
+        let folder = self.home.join("rows");
+        project::write_rows(&folder, self.arguments.rows.max(1), &self.arguments.model)?;
+        let mut window = self.window("lens", Some(&folder), None)?;
+        let (_, said) = window.wait(|line| {
+            let value: serde_json::Value = serde_json::from_str(line).ok()?;
+            value.get("frames").is_some().then_some(value)
+        })?;
+        window.finish();
+        let report: Report = serde_json::from_value(said.get("frames").cloned().unwrap_or_default())
+            .map_err(|error| Problem::internal(format!("the window's figures cannot be read: {error}")))?;
+        let number = |name: &str| said.get(name).and_then(serde_json::Value::as_f64).unwrap_or(f64::NAN);
+        let Share { median_ms, p99_ms, worst_ms } = report.drawing;
+        rows.limit("a frame of the token lens on the window's thread, 99 of 100 below", p99_ms, FRAME_MS, "ms");
+        rows.plain("the same, median", median_ms, "ms");
+        rows.plain("the same, worst", worst_ms, "ms");
+        rows.plain("frames drawn of the token lens", report.frames as f64, "");
+        rows.plain("of them with every row in view there", 100.0 * number("filled"), "%");
+        rows.plain("rows of the data", number("rows"), "");
         Ok(())
     }
 

@@ -4,11 +4,13 @@
 //! [`Live`] goes on writing into its newest run as a training run does.
 
 use std::f64::consts::PI;
+use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use temper_protocol::{Event, Problem, Project, RunStatus, project_file};
+use temper_protocol::project::Source;
+use temper_protocol::{Code, Event, Problem, Project, RunStatus, project_file};
 use temper_store::{NewRun, ProjectLock, Store, StoreError};
 
 /// Points that are written in one transaction.
@@ -101,6 +103,35 @@ pub(super) fn write(folder: &Path, shape: &Shape, model: &str) -> Result<(), Pro
         }
         store.flush()?;
     }
+    Ok(())
+}
+
+/// Writes a project in `folder` whose data has `rows` conversations, a line each.
+///
+/// # Errors
+/// Those of the disk.
+pub(super) fn write_rows(folder: &Path, rows: u64, model: &str) -> Result<(), Problem> {
+    let file = folder.join("rows.jsonl");
+    let failed = |error: std::io::Error| {
+        let action = "make room there or set TMPDIR";
+        Problem::new(Code::Io, error.to_string(), file.display().to_string(), action)
+    };
+    std::fs::create_dir_all(folder).map_err(failed)?;
+    let mut out = BufWriter::new(std::fs::File::create(&file).map_err(failed)?);
+    for row in 0..rows {
+        let more = "and once more, ".repeat((6.0 * (noise(row, 1) + 0.5)) as usize);
+        let (ask, say) = (format!("Where is order {row}?"), format!("It leaves today, {more}thank you."));
+        writeln!(
+            out,
+            "{{\"messages\":[{{\"role\":\"user\",\"content\":\"{ask}\"}},\
+             {{\"role\":\"assistant\",\"content\":\"{say}\"}}]}}"
+        )
+        .map_err(failed)?;
+    }
+    out.flush().map_err(failed)?;
+    let mut project = project(model);
+    project.data.train = vec![Source::Path("rows.jsonl".to_owned())];
+    project_file::save(&project, &folder.join(project_file::FILE_NAME))?;
     Ok(())
 }
 

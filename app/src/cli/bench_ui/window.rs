@@ -24,6 +24,7 @@ pub(crate) fn run(arguments: UiWindowArgs) -> Result<bool, Problem> {
         ("start", _) => Plan::Start,
         ("open", Some(run)) => Plan::Open { run },
         ("idle", run) => Plan::Idle { run },
+        ("lens", _) => Plan::Lens { secs: seconds },
         ("frames", Some(run)) => Plan::Frames { run, secs: seconds },
         _ => return Err(Problem::new(Code::Usage, "this is measured on a run", "--run", "name a run of the project")),
     };

@@ -11,6 +11,7 @@ use crate::widgets::text::{self, Piece};
 use crate::widgets::{bar, panel};
 use egui::{Align, Rect, Ui, pos2, vec2};
 use temper_protocol::Event;
+use temper_protocol::event::SelfTest;
 
 /// Shows devices and self-test.
 pub(super) fn machine_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
@@ -19,7 +20,7 @@ pub(super) fn machine_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let report = cx.state.settings.machine.as_ref();
     let selftest = report.and_then(|report| report.selftest.as_ref());
     let running = cx.state.jobs.find(|ask| *ask == crate::state::Ask::Doctor);
-    if let Some(Event::Selftest { pass, .. }) = selftest
+    if let Some(Event::Selftest(SelfTest { pass, .. })) = selftest
         && running.is_none()
     {
         let (icon, word, colour, area) = if *pass {
@@ -103,7 +104,7 @@ fn selftest_ui(
         bar::progress(ui, cx.theme, thin, t!("common-selftest"), running.share(), c.accent);
         return;
     }
-    let Some(Event::Selftest { pass, text: said, secs, tokens_per_sec, gemm_gflops }) = selftest else {
+    let Some(Event::Selftest(SelfTest { pass, text: said, secs, tokens_per_sec, gemm_gflops })) = selftest else {
         text::pieces(
             ui,
             words,
@@ -147,7 +148,7 @@ pub(super) fn fits_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let (_, inside) = panel::titled(ui, cx.theme, rect, t!("home-fits"), note);
     let report = cx.state.settings.machine.as_ref();
     let gflops = match report.and_then(|report| report.selftest.as_ref()) {
-        Some(Event::Selftest { gemm_gflops, .. }) if *gemm_gflops > 0.0 => *gemm_gflops,
+        Some(Event::Selftest(SelfTest { gemm_gflops, .. })) if *gemm_gflops > 0.0 => *gemm_gflops,
         _ => {
             let words = t!("home-fits-lead");
             text::block(ui, inside.min, inside.width(), words, Type::Body, c.text2);

@@ -1,12 +1,14 @@
 //! The card Data: how the file was read, its first rows, how long they are, and what was set aside.
 
 use super::{card_problem, mark, section};
-use crate::commands::UiCommand;
+use crate::commands::{Id, UiCommand};
 use crate::format;
 use crate::rooms::{PanelCtx, scrolled};
+use crate::state::Ask;
+use crate::state::lens::LensAct;
 use crate::state::setup::Card;
 use crate::theme::{Type, icons};
-use crate::widgets::button::Weight;
+use crate::widgets::button::{Weight, focus_ring};
 use crate::widgets::rows::{self, Rows};
 use crate::widgets::text;
 use crate::widgets::{Button, choice, empty, panel};
@@ -65,13 +67,15 @@ fn filled(cx: &PanelCtx<'_>, ui: &mut Ui, area: Rect, facts: Option<&Event>, pre
     let name = if sources.len() > 1 { t!("data-and-more", name = name, more = sources.len() - 1) } else { name };
     let row = lines.next(22.0);
     let count = match (preview, facts) {
-        (Some(Event::Preview { rows, .. }), _) => Some((*rows, true)),
-        (_, Some(Event::Dataset { rows, complete, .. })) => Some((*rows, *complete)),
+        (Some(Event::Preview { rows, estimated: true, .. }), _) => Some(t!("data-about", rows = about(*rows))),
+        (Some(Event::Preview { rows, .. }), _) => Some(t!("data-rows", n = rows, rows = format::count(*rows))),
+        (_, Some(Event::Dataset { rows, complete, .. })) => {
+            let more = if *complete { "" } else { "+" };
+            Some(t!("data-rows", n = rows, rows = format!("{}{more}", format::count(*rows))))
+        }
         _ => None,
     };
-    let count_words = count.map_or_else(String::new, |(rows, whole)| {
-        t!("data-rows", n = rows, rows = format!("{}{}", format::count(rows), if whole { "" } else { "+" }))
-    });
+    let count_words = count.unwrap_or_default();
     let width = text::width(ui, &count_words, Type::Body);
     text::line(ui, row, Align::Max, &count_words, Type::Body, c.text2);
     text::data(ui, row.with_max_x(row.right() - width - 8.0), Align::Min, &name, Type::Panel, c.text);
@@ -81,6 +85,12 @@ fn filled(cx: &PanelCtx<'_>, ui: &mut Ui, area: Rect, facts: Option<&Event>, pre
     }
     let used = Rect::from_min_max(area.min, pos2(area.right(), lines.y + 4.0));
     ui.allocate_rect(used, egui::Sense::hover());
+}
+
+/// What was reckoned: two digits of it are meant.
+fn about(rows: u64) -> String {
+    let step = 10_u64.pow(rows.max(1).ilog10().saturating_sub(1));
+    format::count(rows / step * step)
 }
 
 /// Only what the drop zone saw: the model's tokenizer is missing, or the rows are still being read.
@@ -125,6 +135,7 @@ fn read(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, preview: &Event) {
         schema,
         confidence,
         mapping,
+        estimated,
         ..
     } = preview
     else {
@@ -146,6 +157,12 @@ fn read(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, preview: &Event) {
     let share = if *tokens > 0 { *trained_tokens as f64 / *tokens as f64 } else { 0.0 };
     let trained = t!("data-trained", tokens = format::tokens(*trained_tokens), share = format::percent(share));
     rows::key_value(ui, cx.theme, lines.next(22.0), KEY, t!("data-tokens"), &format::tokens(*tokens), &trained);
+    if *estimated {
+        let top = pos2(lines.area.left(), lines.y + 2.0);
+        let reading = cx.state.jobs.find(|ask| matches!(ask, Ask::Preview(_))).is_some();
+        let words = if reading { t!("data-estimated") } else { t!("data-estimated-only") };
+        lines.y += text::block(ui, top, lines.area.width(), words, Type::Body, c.text2) + 4.0;
+    }
     if *bad_rows > 0 || *cut_rows > 0 {
         lines.gap(2.0);
         look(cx, ui, lines.next(28.0), *bad_rows, *cut_rows, !quarantine.is_empty());
@@ -271,7 +288,12 @@ fn columns(
 
 fn first_rows(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, examples: &[event::PreviewRow]) {
     let c = cx.c();
-    section(cx, ui, lines.next(22.0), t!("data-first-rows"), t!("data-first-rows-note"));
+    let row = lines.next(22.0);
+    section(cx, ui, row, t!("data-first-rows"), "");
+    let lens = cx.button(ui, Id::TokenLens).weight(Weight::Link).keys(None);
+    let width = lens.width(ui);
+    let place = Rect::from_min_size(pos2(row.right() - width, row.top() + 1.0), vec2(width, 20.0));
+    cx.press(ui, Id::TokenLens, lens, place);
     let head = lines.next(20.0);
     rows::table_head(ui, cx.theme, head, 12.0);
     let columns = |row: Rect| {
@@ -294,13 +316,35 @@ fn first_rows(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, examples: &[even
         let row = lines.next(22.0);
         rows::underline(ui, cx.theme, row);
         let [line, input, output, tokens] = columns(row);
+        example_ui(cx, ui, row, example);
         text::line(ui, line, Align::Max, &example.line.to_string(), Type::Mono, c.text3);
         let flat = |words: &str| words.split_whitespace().collect::<Vec<_>>().join(" ");
         text::data(ui, input, Align::Min, &flat(&example.input), Type::Body, c.text);
         text::data(ui, output, Align::Min, &flat(&example.output), Type::Body, c.text);
-        let tip = t!("data-trained-of", trained = example.trained, tokens = example.tokens);
-        text::line(ui, tokens, Align::Max, &format::count(example.tokens), Type::Mono, c.text).on_hover_text(tip);
+        text::line(ui, tokens, Align::Max, &format::count(example.tokens), Type::Mono, c.text);
     }
+}
+
+/// A row of the first rows can be opened in the token lens.
+fn example_ui(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, example: &event::PreviewRow) {
+    let response = ui.allocate_rect(row, egui::Sense::click());
+    let name = t!("data-row-lens", row = example.line);
+    response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, name));
+    if response.hovered() {
+        ui.painter().rect_filled(row, 0.0, cx.c().hover);
+    }
+    if response.has_focus() {
+        focus_ring(ui, cx.theme, row.shrink(2.0), 0.0);
+    }
+    if response.clicked() {
+        // The first rows are those of the first file; a table's first line is its head.
+        let first = cx.state.draft.project.data.train.first();
+        let facts = first.and_then(|source| cx.state.known.get(&cx.state.draft.resolve(source.path())));
+        let table = matches!(facts, Some(Event::Dataset { format, .. }) if format == "csv" || format == "tsv");
+        let row = example.line.saturating_sub(if table { 2 } else { 1 });
+        cx.send(UiCommand::Lens(LensAct::Open(Some(row))));
+    }
+    response.on_hover_text(t!("data-row-lens-tip", trained = example.trained, tokens = example.tokens));
 }
 
 /// Histogram of row lengths with the limit, and the two sides in words.

@@ -13,7 +13,7 @@ use std::time::Instant;
 use temper_protocol::event::PreviewRow;
 
 /// Rows handled together: enough to keep all threads busy, few enough to stay in memory.
-const BATCH_ROWS: usize = 1024;
+pub(crate) const BATCH_ROWS: usize = 1024;
 /// Rows kept as people read them.
 const PREVIEW_ROWS: usize = 64;
 
@@ -170,7 +170,7 @@ impl Reader<'_> {
             if out.plan.is_none() && !rows.is_empty() {
                 let first: Vec<Row> = rows.iter().map(|(_, row)| row.clone()).collect();
                 out.columns = column_names(&first);
-                out.plan = Some(self.plan(&first)?);
+                out.plan = Some(plan_of(self.file, self.container, self.request, &first)?);
             }
             if let Some(plan) = out.plan.clone() {
                 if is_threaded(&plan) {
@@ -218,23 +218,6 @@ impl Reader<'_> {
             }
         }
         Ok((rows, true))
-    }
-
-    fn plan(&self, first: &[Row]) -> Result<Plan, DataError> {
-        let place = self.file.path.display().to_string();
-        if self.container == Container::Text {
-            return Ok(Plan { schema: crate::Schema::Text, columns: BTreeMap::new(), confidence: 1.0 });
-        }
-        // The project's mapping wins over the folder's description.
-        let described = self.request.columns.is_empty() && !self.file.columns.is_empty();
-        if !described {
-            return Plan::decide(first, &self.request.schema, &self.request.columns, &place);
-        }
-        let columns = Plan::present(&self.file.columns, first);
-        match Plan::decide(first, &self.request.schema, &columns, &place) {
-            Err(DataError::Setting { .. }) => Plan::decide(first, &self.request.schema, &BTreeMap::new(), &place),
-            decided => decided,
-        }
     }
 
     fn work(&self, row: Row, plan: &Plan) -> Outcome {
@@ -292,6 +275,29 @@ impl Reader<'_> {
         }
         let mixed = ids.iter().fold(key, |state, id| random::mix(state ^ u64::from(*id)).wrapping_add(1));
         random::combine(&[key, mixed])
+    }
+}
+
+/// How the rows of `file` are read, decided by its `first` rows.
+pub(crate) fn plan_of(
+    file: &DataFile,
+    container: Container,
+    request: &LoadRequest,
+    first: &[Row],
+) -> Result<Plan, DataError> {
+    let place = file.path.display().to_string();
+    if container == Container::Text {
+        return Ok(Plan { schema: crate::Schema::Text, columns: BTreeMap::new(), confidence: 1.0 });
+    }
+    // The project's mapping wins over the folder's description.
+    let described = request.columns.is_empty() && !file.columns.is_empty();
+    if !described {
+        return Plan::decide(first, &request.schema, &request.columns, &place);
+    }
+    let columns = Plan::present(&file.columns, first);
+    match Plan::decide(first, &request.schema, &columns, &place) {
+        Err(DataError::Setting { .. }) => Plan::decide(first, &request.schema, &BTreeMap::new(), &place),
+        decided => decided,
     }
 }
 

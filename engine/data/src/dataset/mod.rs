@@ -7,7 +7,7 @@ mod file;
 mod request;
 pub(crate) mod split;
 
-pub(crate) use file::{EncodedFile, EncodedRow};
+pub(crate) use file::{BATCH_ROWS, EncodedFile, EncodedRow, plan_of};
 pub use request::{LoadRequest, Progress, ValidationSource};
 
 use crate::codec::{TemplateOrigin, TextCodec};

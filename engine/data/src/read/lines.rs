@@ -25,6 +25,19 @@ impl LineReader {
         }
     }
 
+    /// Goes on from where `file` stands, which is the beginning of line `line` (counted from 0), and passes over the next
+    /// `skip` lines.
+    pub(super) fn resume(file: File, path: &Path, line: u64, skip: u64) -> Result<Self, DataError> {
+        let mut reader = Self { line, ..Self::new(file, path) };
+        for _ in 0..skip {
+            if reader.read_line()?.is_none() {
+                break;
+            }
+            reader.line += 1;
+        }
+        Ok(reader)
+    }
+
     /// Reads a line into the buffer; a line that is too long is skipped to its end. Returns whether there
     /// was one and whether it fits.
     fn read_line(&mut self) -> Result<Option<bool>, DataError> {

@@ -117,6 +117,16 @@ pub fn open(path: &Path) -> Result<(Container, Box<dyn RowSource>), DataError> {
     Ok((container, source))
 }
 
+/// Reads JSON Lines from a place in the file on: line `line` (counted from 0) begins at `byte`, and `skip` lines from
+/// there are passed over.
+pub(crate) fn lines_from(path: &Path, byte: u64, line: u64, skip: u64) -> Result<Box<dyn RowSource>, DataError> {
+    use std::io::Seek as _;
+    let mut file = File::open(path).map_err(|error| DataError::io("cannot open the data file", path, error))?;
+    file.seek(std::io::SeekFrom::Start(byte))
+        .map_err(|error| DataError::io("cannot read the data file", path, error))?;
+    Ok(Box::new(lines::LineReader::resume(file, path, line, skip)?))
+}
+
 /// Whether the name of a file is one that data files have.
 #[must_use]
 pub fn looks_like_data(path: &Path) -> bool {

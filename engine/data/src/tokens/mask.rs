@@ -73,6 +73,15 @@ pub fn answer_spans(
     Ok((rendered.text, spans))
 }
 
+/// Byte ranges of `text`, which [`answer_spans`] rendered, that the data wrote itself: the contents of the turns. Only those
+/// that can be placed for sure; the rest is the template's, or cannot be told from it.
+#[must_use]
+pub fn content_spans(codec: &TextCodec, turns: &[Turn], tools: Option<&Value>, text: &str) -> Vec<Range<usize>> {
+    let messages: Vec<ChatMessage> = turns.iter().map(|turn| turn.message.clone()).collect();
+    let finder = Finder { codec, messages: &messages, tools, text, generated: &[] };
+    finder.align().unwrap_or_default().into_iter().flatten().collect()
+}
+
 fn is_answer(turn: &Turn) -> bool {
     turn.message.role == "assistant"
 }

@@ -7,6 +7,7 @@
 //! nothing predicts it.
 
 pub mod mask;
+pub mod seen;
 
 use crate::codec::TextCodec;
 use crate::schema::{Body, Sample, Segment};

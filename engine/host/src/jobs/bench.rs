@@ -77,6 +77,7 @@ pub(super) struct DataOrder {
     pub(super) batch: usize,
     pub(super) seq: usize,
     pub(super) threads: usize,
+    pub(super) preview: bool,
 }
 
 /// Measures what feeds a training step.
@@ -89,6 +90,7 @@ pub(super) fn data(builtins: &Builtins, order: DataOrder, context: &JobContext) 
         width: order.seq,
         batch: order.batch,
         threads: order.threads,
+        preview: order.preview,
         scratch: scratch.path().to_path_buf(),
     };
     let answer = with_control(context, |control, emit| Ok(temper_train::bench::data(&request, control, emit)?))?;

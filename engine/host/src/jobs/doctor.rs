@@ -7,6 +7,7 @@ use sysinfo::System;
 use temper_models::{LlamaConfig, Model};
 use temper_nn::device::{self, DeviceKind};
 use temper_nn::{AdamW, AdamWConfig, ForwardContext, Grads, gemm};
+use temper_protocol::event::SelfTest;
 use temper_protocol::{Event, Problem};
 
 /// Steps of the self-test.
@@ -115,7 +116,7 @@ fn self_test() -> Result<Event, Problem> {
     let secs = training.elapsed().as_secs_f64().max(1e-9);
     let (first, last) = (losses.first().copied().unwrap_or(f64::NAN), losses.last().copied().unwrap_or(f64::NAN));
     let pass = last.is_finite() && last < 0.9 * first;
-    Ok(Event::Selftest {
+    Ok(Event::Selftest(SelfTest {
         pass,
         text: format!(
             "trained {:.1} M parameters for {STEPS} steps, loss {first:.2} to {last:.2}",
@@ -124,7 +125,7 @@ fn self_test() -> Result<Event, Problem> {
         secs: started.elapsed().as_secs_f64(),
         tokens_per_sec: (STEPS * count) as f64 / secs,
         gemm_gflops: matrix_rate(),
-    })
+    }))
 }
 
 /// Rate of a matrix product of the size that training uses, GFLOP/s; the best of a few.

@@ -18,6 +18,7 @@ mod export;
 mod generate;
 mod housekeep;
 mod inspect;
+mod lens;
 mod load;
 mod logits;
 mod new_project;
@@ -39,6 +40,7 @@ use temper_protocol::{Command, Event, Problem};
 pub struct Program {
     builtins: Arc<Builtins>,
     kept: Arc<load::Kept>,
+    lenses: Arc<lens::Lenses>,
 }
 
 impl Program {
@@ -53,7 +55,7 @@ impl Program {
     /// The program with its bundled files elsewhere.
     #[must_use]
     pub fn with(builtins: Builtins) -> Self {
-        Self { builtins: Arc::new(builtins), kept: Arc::default() }
+        Self { builtins: Arc::new(builtins), kept: Arc::default(), lenses: Arc::default() }
     }
 
     /// Work that may be done while a run goes on.
@@ -63,6 +65,15 @@ impl Program {
     ) -> Result<Work, Problem> {
         let builtins = Arc::clone(&self.builtins);
         Ok(Work::Light(Box::new(move |context: &JobContext| work(&builtins, context))))
+    }
+
+    /// Work on single rows of the data.
+    fn look(
+        &self,
+        work: impl FnOnce(&Builtins, &lens::Lenses, &JobContext) -> Result<(), Problem> + Send + 'static,
+    ) -> Result<Work, Problem> {
+        let (builtins, lenses) = (Arc::clone(&self.builtins), Arc::clone(&self.lenses));
+        Ok(Work::Look(Box::new(move |context: &JobContext| work(&builtins, &lenses, context))))
     }
 
     /// Work that needs the machine for itself.
@@ -91,6 +102,21 @@ impl Workshop for Program {
             Command::Preview { project, rows } => {
                 self.light(move |builtins, context| preview::preview(builtins, &project, rows, context))
             }
+            Command::Peek { project, rows } => {
+                self.look(move |builtins, lenses, context| lens::peek(builtins, lenses, &project, rows, context))
+            }
+            Command::IndexRows { project } => {
+                self.look(move |builtins, lenses, context| lens::index(builtins, lenses, &project, context))
+            }
+            Command::Rows { project, first, count, most_tokens } => {
+                let wanted = lens::Wanted { first, count, most_tokens };
+                self.look(move |builtins, lenses, context| lens::rows(builtins, lenses, &project, wanted, context))
+            }
+            Command::CleanRows { project, leave_out, deduplicate } => {
+                let cleaning = temper_data::lens::Cleaning { leave_out: leave_out.into_iter().collect(), deduplicate };
+                let lenses = Arc::clone(&self.lenses);
+                self.light(move |builtins, context| lens::clean(builtins, &lenses, &project, &cleaning, context))
+            }
             Command::Repair { project } => self.light(move |_, context| repair::repair(&project, context)),
             Command::Housekeep { project, order } => {
                 self.light(move |_, context| housekeep::housekeep(&project, &order, context))
@@ -116,8 +142,8 @@ impl Workshop for Program {
                 kept.clear();
                 bench::train(builtins, order, context)
             }),
-            Command::BenchData { model, data, batch, seq, threads } => {
-                let order = bench::DataOrder { model, data, batch, seq, threads };
+            Command::BenchData { model, data, batch, seq, threads, preview } => {
+                let order = bench::DataOrder { model, data, batch, seq, threads, preview };
                 self.heavy(move |builtins, kept, context| {
                     kept.clear();
                     bench::data(builtins, order, context)

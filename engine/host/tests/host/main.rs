@@ -5,6 +5,7 @@ mod commands;
 mod compare;
 mod housekeep;
 mod kit;
+mod lens;
 mod process;
 mod runs;
 mod train_on;

@@ -44,6 +44,8 @@ pub struct DataBenchRequest {
     pub batch: usize,
     /// Most threads; 0 chooses.
     pub threads: usize,
+    /// Only the first look and single rows.
+    pub preview: bool,
     /// An empty folder for a token cache.
     pub scratch: PathBuf,
 }
@@ -59,11 +61,16 @@ pub fn data(request: &DataBenchRequest, control: &RunControl, emit: &mut dyn FnM
 
 /// Rows of the table.
 #[derive(Default)]
-struct Table(Vec<Vec<Figure>>);
+pub(super) struct Table(pub(super) Vec<Vec<Figure>>);
 
 impl Table {
-    fn add(&mut self, what: impl Into<String>, value: f64, unit: &str) {
+    pub(super) fn add(&mut self, what: impl Into<String>, value: f64, unit: &str) {
         self.0.push(vec![what.into().into(), value.into(), unit.into()]);
+    }
+
+    pub(super) fn event(self, text: String) -> Event {
+        let columns = ["measured", "value", "unit"].map(str::to_owned).to_vec();
+        Event::Figures(Figures { what: "data".to_owned(), text, columns, rows: self.0 })
     }
 }
 
@@ -75,6 +82,9 @@ fn measure(request: &DataBenchRequest, threads: usize, watch: &Watch<'_>) -> Res
     let source = ModelSource::open(&request.model_path)?;
     let codec = load_codec(&source, &request.model_path, &request.project)?;
     let mut table = Table::default();
+    if request.preview {
+        return super::look::look(request, codec, watch);
+    }
     watch.preparing("reading", 0, 0, "rows");
     reading(request, watch, &mut table)?;
     let mut dataset = None;
@@ -100,8 +110,7 @@ fn measure(request: &DataBenchRequest, threads: usize, watch: &Watch<'_>) -> Res
         request.width,
         request.batch
     );
-    let columns = ["measured", "value", "unit"].map(str::to_owned).to_vec();
-    Ok(Event::Figures(Figures { what: "data".to_owned(), text, columns, rows: table.0 }))
+    Ok(table.event(text))
 }
 
 /// Repeats `work` for at least [`LEAST_TIME`] and gives the mean seconds of a repetition.

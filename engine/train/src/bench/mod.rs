@@ -7,6 +7,7 @@
 //! of other people's libraries over the step's own list of shapes.
 
 mod data;
+mod look;
 pub mod load;
 mod ops;
 mod products;

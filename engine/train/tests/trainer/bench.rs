@@ -95,6 +95,7 @@ fn the_data_bench_says_how_full_rows_are() {
         width: 128,
         batch: 4,
         threads: 2,
+        preview: false,
         scratch: scratch.path().to_path_buf(),
     };
     let event = temper_train::bench::data(&request, &RunControl::new(), &mut |_| ()).expect("measures");

@@ -1,0 +1,171 @@
+//! The token lens: rows that are shown are asked for, and nothing else.
+
+use crate::app::App;
+use crate::commands::UiCommand;
+use crate::state::lens::{LIST_TOKENS, LensAct, PAGE, WHOLE_TOKENS, row_of};
+use crate::state::{Ask, Sheet, State};
+use egui::Context;
+use temper_protocol::event::DataRows;
+use temper_protocol::project::Source;
+use temper_protocol::{Command, Event};
+
+/// Pages that may be on their way at once.
+const MOST_ASKED: usize = 2;
+
+impl App {
+    /// Carries out what concerns the token lens; gives back what does not.
+    pub(super) fn perform_lens(&mut self, command: UiCommand) -> Option<UiCommand> {
+        let UiCommand::Lens(act) = command else { return Some(command) };
+        match act {
+            LensAct::Open(row) => {
+                self.state.sheet = Some(Sheet::Lens);
+                self.state.lens.problem = None;
+                if let Some(row) = row {
+                    // Rows beyond the known ones are looked for when they are asked for.
+                    let lens = &mut self.state.lens;
+                    lens.known = lens.known.max(row + 1);
+                    lens.choose(row);
+                }
+            }
+            LensAct::Scrolled(top, part, room) => {
+                self.state.lens.room = room;
+                self.state.lens.scroll(top, part);
+            }
+            LensAct::Choose(row) => self.state.lens.choose(row),
+            LensAct::GoTo(text) => match row_of(&text) {
+                Some(row) if row < self.state.lens.known => self.state.lens.choose(row),
+                _ => {
+                    let last = crate::format::count(self.state.lens.known);
+                    self.notice(t!("lens-no-row", last = last));
+                }
+            },
+            LensAct::LeaveOut(row) => {
+                let left_out = &mut self.state.lens.left_out;
+                if !left_out.remove(&row) && row < self.state.lens.known {
+                    left_out.insert(row);
+                }
+            }
+            LensAct::Deduplicate(on) => self.state.lens.deduplicate = on,
+            LensAct::SaveCopy => self.save_copy(),
+            LensAct::StopLooking => {
+                if let Some((request, _)) = self.state.jobs.find(|ask| *ask == Ask::Index) {
+                    self.ask(Command::CancelRequest { target: request }, Ask::Cancel);
+                }
+            }
+        }
+        None
+    }
+
+    /// Asks for the rows that the lens shows and does not have.
+    pub(super) fn ask_for_rows(&mut self) {
+        if self.state.sheet != Some(Sheet::Lens) || !self.state.draft.is_saved() || !self.state.draft.has_both() {
+            return;
+        }
+        let data = self.state.draft.data_fingerprint();
+        let project = self.state.draft.engine_folder(&self.state.places.draft());
+        if self.state.lens.fingerprint != data {
+            let (chosen, known) = (self.state.lens.chosen, self.state.lens.known);
+            self.state.lens.begin(data);
+            if chosen > 0 {
+                // A row was asked for before anything was known.
+                self.state.lens.known = known;
+                self.state.lens.choose(chosen);
+            }
+            if let Some((request, _)) = self.state.jobs.find(|ask| *ask == Ask::Index) {
+                self.ask(Command::CancelRequest { target: request }, Ask::Cancel);
+            }
+            self.ask(Command::IndexRows { project: project.clone() }, Ask::Index);
+        }
+        if self.state.lens.problem.is_some() {
+            return;
+        }
+        let shown = self.state.lens.shown();
+        // Rows that were scrolled past before they arrived are not waited for.
+        let passed: Vec<u64> = self
+            .state
+            .jobs
+            .iter()
+            .filter(|(_, running)| matches!(running.ask, Ask::Rows(page) if !shown.contains(&page)))
+            .map(|(request, _)| request)
+            .collect();
+        for request in passed {
+            self.state.jobs.remove(request);
+            self.ask(Command::CancelRequest { target: request }, Ask::Cancel);
+        }
+        let chosen = self.state.lens.chosen;
+        let has_whole = self.state.lens.whole.as_ref().is_some_and(|(row, _)| *row == chosen);
+        if !has_whole && self.state.jobs.find(|ask| matches!(ask, Ask::WholeRow(_))).is_none() {
+            let command = Command::Rows { project: project.clone(), first: chosen, count: 1, most_tokens: WHOLE_TOKENS };
+            self.ask(command, Ask::WholeRow(chosen));
+        }
+        for page in shown {
+            let asked = self.state.jobs.iter().filter(|(_, running)| matches!(running.ask, Ask::Rows(_))).count();
+            let known = self.state.lens.pages.contains_key(&page);
+            let on_its_way = self.state.jobs.find(|ask| *ask == Ask::Rows(page)).is_some();
+            if known || on_its_way || asked >= MOST_ASKED {
+                continue;
+            }
+            let project = project.clone();
+            let first = page * PAGE;
+            self.ask(
+                Command::Rows { project, first, count: PAGE as usize, most_tokens: LIST_TOKENS },
+                Ask::Rows(page),
+            );
+        }
+    }
+
+    /// Why no cleaned copy can be written now; nothing when it can.
+    #[must_use]
+    pub fn copy_hindrance(state: &State) -> Option<&'static str> {
+        if !state.lens.is_changed() {
+            Some(t!("lens-nothing-changed"))
+        } else if state.draft.folder.is_none() {
+            Some(t!("commands-no-folder"))
+        } else {
+            state.jobs.find(|ask| *ask == Ask::Clean).is_some().then_some(t!("lens-job-copy"))
+        }
+    }
+
+    fn save_copy(&mut self) {
+        let Some(project) = self.state.draft.folder.clone() else { return };
+        if Self::copy_hindrance(&self.state).is_none() && self.state.draft.is_saved() {
+            let leave_out = self.state.lens.left_out.iter().copied().collect();
+            let deduplicate = self.state.lens.deduplicate;
+            self.ask(Command::CleanRows { project, leave_out, deduplicate }, Ask::Clean);
+        }
+    }
+
+    /// The cleaned copy is written: the project takes it, which can be undone like any edit.
+    pub(super) fn take_copy(&mut self, ctx: &Context, event: Event) {
+        match event {
+            Event::Written { path, .. } => {
+                let folder = self.state.draft.folder.as_deref();
+                let inside = folder.and_then(|folder| path.strip_prefix(folder).ok());
+                let name = inside.unwrap_or(&path).display().to_string();
+                let mut project = self.state.draft.project.clone();
+                project.data.train = vec![Source::Path(name)];
+                self.perform(ctx, UiCommand::Edit(String::new(), Box::new(project)));
+            }
+            Event::Warning { text, .. } => self.notice(crate::reader::words::sentence_case(&text)),
+            _ => {}
+        }
+    }
+
+    /// Takes in rows, or how many there are.
+    pub(super) fn take_rows(&mut self, ask: &Ask, event: Event) {
+        let Event::Rows(DataRows { known, complete, shortened, rows, .. }) = event else { return };
+        let lens = &mut self.state.lens;
+        let was_last = lens.known;
+        lens.known = if complete { known } else { known.max(lens.known) };
+        (lens.complete, lens.shortened) = (complete, shortened);
+        match ask {
+            Ask::Rows(page) => lens.take(*page, rows),
+            Ask::WholeRow(row) => lens.whole = Some((*row, rows.into_iter().next())),
+            _ => {}
+        }
+        if complete && was_last > known {
+            lens.choose(lens.chosen);
+            lens.scroll(lens.top, lens.part);
+        }
+    }
+}

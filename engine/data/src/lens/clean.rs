@@ -1,0 +1,183 @@
+//! A copy of the data without some of its rows: those that a person left out, and those that occur a second time.
+//!
+//! Lines are copied byte by byte and never written anew, so that what stays is exactly what was there. The original is
+//! only read.
+
+use super::{Lens, LensFile};
+use crate::read::{Container, MOST_ROW_BYTES};
+use crate::{DataError, hash};
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, BufWriter, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+/// Lines between two looks at whether somebody wants it to end.
+const REPORT_EVERY: u64 = 4096;
+
+/// What a cleaned copy is to be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cleaning {
+    /// Numbers of rows that are left out, counted from 0 over all files.
+    pub leave_out: BTreeSet<u64>,
+    /// Whether a row that is, byte for byte, as one before is left out.
+    pub deduplicate: bool,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cleaned {
+    /// The copy.
+    pub path: PathBuf,
+    /// Rows in it.
+    pub rows: u64,
+    /// Rows left out by number.
+    pub left_out: u64,
+    /// Rows left out because they occur before.
+    pub duplicates: u64,
+    /// Size.
+    pub bytes: u64,
+    /// SHA-256 of the copy, hexadecimal.
+    pub sha256: String,
+}
+
+/// The copy while it is written; gone unless it is finished.
+struct Copy {
+    out: BufWriter<File>,
+    partial: PathBuf,
+    hash: Sha256,
+    cleaned: Cleaned,
+}
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        // Renamed when all went well; then there is nothing to remove.
+        let _gone = std::fs::remove_file(&self.partial);
+    }
+}
+
+impl Lens {
+    /// Writes the copy into `folder`, as `NAME-cleaned.jsonl` or the next free name. `tell` hears the bytes read.
+    ///
+    /// # Errors
+    /// [`DataError::Data`] when a file is no JSON Lines or nothing would be left, [`DataError::Setting`] when files have
+    /// weights that a copy would lose, [`DataError::Io`], [`DataError::Cancelled`].
+    pub fn clean(
+        &self,
+        cleaning: &Cleaning,
+        folder: &Path,
+        tell: &mut dyn FnMut(u64),
+        cancel: &dyn Fn() -> bool,
+    ) -> Result<Cleaned, DataError> {
+        if let Some(other) = self.files.iter().find(|file| file.container != Container::JsonLines) {
+            let action = "save the data as JSON Lines first, one object a line";
+            let what = "only JSON Lines can be copied row by row";
+            return Err(DataError::data(what, other.file.path.display(), action));
+        }
+        if self.request.train.iter().any(|(_, weight)| *weight != 1.0) {
+            return Err(DataError::Setting {
+                what: "the files have weights, which one copy of all of them would lose".to_owned(),
+                place: "data.train".to_owned(),
+                action: "clean each file in a project of its own, or take the weights away first".to_owned(),
+            });
+        }
+        let path = self.free_name(folder);
+        let partial = path.with_extension("jsonl.part");
+        let file = File::create(&partial).map_err(|error| DataError::io("cannot write the copy", &partial, error))?;
+        let cleaned = Cleaned { path, ..Cleaned::default() };
+        let mut copy = Copy { out: BufWriter::with_capacity(1 << 20, file), partial, hash: Sha256::new(), cleaned };
+        let mut seen = BTreeSet::new();
+        let (mut row, mut read) = (0, 0);
+        for file in &self.files {
+            copy.add(file, cleaning, (&mut row, &mut read), &mut seen, tell, cancel)?;
+        }
+        copy.finish()
+    }
+
+    fn free_name(&self, folder: &Path) -> PathBuf {
+        let first = self.files.first().and_then(|file| file.file.path.file_stem());
+        let stem = first.map_or_else(|| "data".to_owned(), |stem| stem.to_string_lossy().into_owned());
+        let name = |number: u32| match number {
+            1 => folder.join(format!("{stem}-cleaned.jsonl")),
+            _ => folder.join(format!("{stem}-cleaned-{number}.jsonl")),
+        };
+        (1..u32::MAX).map(name).find(|path| !path.exists()).unwrap_or_else(|| name(u32::MAX))
+    }
+}
+
+impl Copy {
+    fn add(
+        &mut self,
+        file: &LensFile,
+        cleaning: &Cleaning,
+        (row, read): (&mut u64, &mut u64),
+        seen: &mut BTreeSet<u64>,
+        tell: &mut dyn FnMut(u64),
+        cancel: &dyn Fn() -> bool,
+    ) -> Result<(), DataError> {
+        let path = &file.file.path;
+        let failed = |error| DataError::io("cannot read the data file", path, error);
+        let mut reader = BufReader::with_capacity(1 << 20, File::open(path).map_err(failed)?);
+        let mut line = Vec::new();
+        loop {
+            if row.is_multiple_of(REPORT_EVERY) {
+                tell(*read);
+                if cancel() {
+                    return Err(DataError::Cancelled);
+                }
+            }
+            line.clear();
+            let taken = (&mut reader).take(MOST_ROW_BYTES as u64).read_until(b'\n', &mut line).map_err(failed)?;
+            if taken == 0 {
+                return Ok(());
+            }
+            if taken == MOST_ROW_BYTES && line.last() != Some(&b'\n') {
+                let what = format!("a line is longer than {} MiB", MOST_ROW_BYTES >> 20);
+                return Err(DataError::data(what, path.display(), "cut or remove the line first"));
+            }
+            *read += taken as u64;
+            self.take(*row, &line, cleaning, seen)?;
+            *row += 1;
+        }
+    }
+
+    fn take(&mut self, row: u64, line: &[u8], cleaning: &Cleaning, seen: &mut BTreeSet<u64>) -> Result<(), DataError> {
+        let line = if row == 0 { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line) } else { line };
+        let line = line.trim_ascii();
+        if line.is_empty() {
+            return Ok(());
+        }
+        if cleaning.leave_out.contains(&row) {
+            self.cleaned.left_out += 1;
+            return Ok(());
+        }
+        if cleaning.deduplicate && !seen.insert(hash::number(&hash::of_parts([line]))) {
+            self.cleaned.duplicates += 1;
+            return Ok(());
+        }
+        for part in [line, b"\n"] {
+            self.hash.update(part);
+            let partial = &self.partial;
+            self.out.write_all(part).map_err(|error| DataError::io("cannot write the copy", partial, error))?;
+            self.cleaned.bytes += part.len() as u64;
+        }
+        self.cleaned.rows += 1;
+        Ok(())
+    }
+
+    /// Under its name only when it is complete.
+    fn finish(mut self) -> Result<Cleaned, DataError> {
+        if self.cleaned.rows == 0 {
+            return Err(DataError::data("no row would be left", "the cleaned copy", "take some rows in again"));
+        }
+        let partial = &self.partial;
+        let failed = |error| DataError::io("cannot write the copy", partial, error);
+        self.out.flush().map_err(failed)?;
+        self.out.get_ref().sync_all().map_err(failed)?;
+        std::fs::rename(partial, &self.cleaned.path).map_err(failed)?;
+        let digest: [u8; 32] = std::mem::take(&mut self.hash).finalize().into();
+        let mut cleaned = std::mem::take(&mut self.cleaned);
+        cleaned.sha256 = hash::hex(&digest);
+        Ok(cleaned)
+    }
+}

@@ -1,0 +1,169 @@
+//! `peek`, `index rows`, `rows` and `clean rows`: a first look at a project's data, its rows one by one as the model sees
+//! them, and a copy without some of them.
+//!
+//! Place in the data flow: the first request opens the data with the model's tokenizer and keeps it; later ones find it
+//! again as long as project, model and files are the same.
+
+use super::preview::reading;
+use super::request::{build, read_project};
+use crate::builtin::Builtins;
+use crate::job::JobContext;
+use parking_lot::Mutex;
+use std::path::Path;
+use std::sync::Arc;
+use temper_data::lens::{Cleaned, Cleaning, Extent};
+use temper_data::{DataError, Lens, ValidationSource};
+use temper_protocol::event::{DataRows, LensRow};
+use temper_protocol::{Event, Problem};
+use temper_train::TrainRequest;
+
+/// Rows that are shown at once at most, and tokens of all of them.
+const MOST_ROWS: usize = 512;
+const MOST_TOKENS: usize = 200_000;
+/// Blocks of the index between two reports.
+const REPORT_EVERY: usize = 8;
+
+/// The data that was looked at last.
+#[derive(Default)]
+pub(super) struct Lenses(Mutex<Option<(String, Arc<Opened>)>>);
+
+/// Data that is being looked at.
+struct Opened {
+    lens: Lens,
+    /// Share of the rows kept for validation.
+    validation: f64,
+}
+
+/// What a person wants to see.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted {
+    pub(super) first: u64,
+    pub(super) count: usize,
+    pub(super) most_tokens: usize,
+}
+
+impl Lenses {
+    fn open(&self, builtins: &Builtins, project: &Path) -> Result<Arc<Opened>, Problem> {
+        let (project, project_dir) = read_project(project, &[])?;
+        let key = format!("{:?} {:?} {}", project.model, project.data, project_dir.display());
+        // Held while it is opened: two that ask for the same at once wait for one tokenizer.
+        let mut kept = self.0.lock();
+        // A project whose key is known had its paths resolved before; whether the files changed is asked of the files.
+        if let Some((known, opened)) = &*kept
+            && *known == format!("{key} {}", stamps(&opened.lens))
+        {
+            return Ok(Arc::clone(opened));
+        }
+        *kept = None;
+        let request = build(builtins, project, &project_dir)?;
+        let opened = Arc::new(open(&request)?);
+        *kept = Some((format!("{key} {}", stamps(&opened.lens)), Arc::clone(&opened)));
+        Ok(opened)
+    }
+}
+
+fn open(request: &TrainRequest) -> Result<Opened, Problem> {
+    let (_, codec, load) = reading(request)?;
+    let validation = match load.validation {
+        ValidationSource::Share(share) => share,
+        ValidationSource::Path(_) => 0.0,
+    };
+    Ok(Opened { lens: Lens::open(load, codec)?, validation })
+}
+
+/// Sizes and times of the files, by which a change shows.
+fn stamps(lens: &Lens) -> String {
+    let stamp = |path: &Path| match std::fs::metadata(path) {
+        Ok(meta) => format!("{} {:?}", meta.len(), meta.modified().ok()),
+        Err(error) => error.to_string(),
+    };
+    lens.paths().map(stamp).collect::<Vec<_>>().join(" ")
+}
+
+/// The first look.
+pub(super) fn peek(
+    builtins: &Builtins,
+    lenses: &Lenses,
+    project: &Path,
+    rows: usize,
+    context: &JobContext,
+) -> Result<(), Problem> {
+    let opened = lenses.open(builtins, project)?;
+    context.check_cancelled()?;
+    context.emit(opened.lens.peek(rows, opened.validation)?);
+    Ok(())
+}
+
+/// Finds where all rows begin.
+pub(super) fn index(
+    builtins: &Builtins,
+    lenses: &Lenses,
+    project: &Path,
+    context: &JobContext,
+) -> Result<(), Problem> {
+    let opened = lenses.open(builtins, project)?;
+    let report = || {
+        let extent = opened.lens.extent();
+        context.progress("finding rows", extent.done, extent.total, "bytes");
+        context.emit(rows_event(&opened.lens, 0, Vec::new()));
+    };
+    let mut blocks = 0;
+    while opened.lens.look_on()? {
+        context.check_cancelled()?;
+        if blocks % REPORT_EVERY == 0 {
+            report();
+        }
+        blocks += 1;
+    }
+    report();
+    Ok(())
+}
+
+/// Shows rows. When the index does not reach them yet, it is carried on to them.
+pub(super) fn rows(
+    builtins: &Builtins,
+    lenses: &Lenses,
+    project: &Path,
+    wanted: Wanted,
+    context: &JobContext,
+) -> Result<(), Problem> {
+    let opened = lenses.open(builtins, project)?;
+    let count = wanted.count.clamp(1, MOST_ROWS);
+    let last = wanted.first.saturating_add(count as u64);
+    while opened.lens.extent().rows < last && opened.lens.look_on()? {
+        context.check_cancelled()?;
+    }
+    context.check_cancelled()?;
+    let most_tokens = wanted.most_tokens.min(MOST_TOKENS / count);
+    let found = opened.lens.rows(wanted.first, count, most_tokens)?;
+    context.emit(rows_event(&opened.lens, wanted.first, found));
+    Ok(())
+}
+
+/// Writes a cleaned copy into the project's folder.
+pub(super) fn clean(
+    builtins: &Builtins,
+    lenses: &Lenses,
+    project: &Path,
+    cleaning: &Cleaning,
+    context: &JobContext,
+) -> Result<(), Problem> {
+    let opened = lenses.open(builtins, project)?;
+    let (_, folder) = read_project(project, &[])?;
+    let total = opened.lens.extent().total;
+    let mut tell = |read: u64| context.progress("copying rows", read, total, "bytes");
+    let cleaned = match opened.lens.clean(cleaning, &folder, &mut tell, &|| context.is_cancelled()) {
+        Err(DataError::Cancelled) => return Err(crate::job::cancelled()),
+        other => other?,
+    };
+    let Cleaned { path, rows, left_out, duplicates, bytes, sha256 } = cleaned;
+    context.emit(Event::Written { format: "jsonl".to_owned(), path, bytes, sha256 });
+    let text = format!("{rows} rows were copied, {left_out} left out by number, {duplicates} because they occur before");
+    context.emit(Event::Warning { code: "cleaned".to_owned(), text, step: 0 });
+    Ok(())
+}
+
+fn rows_event(lens: &Lens, first: u64, rows: Vec<LensRow>) -> Event {
+    let Extent { rows: known, complete, shortened, .. } = lens.extent();
+    Event::Rows(DataRows { first, known, complete, shortened, rows })
+}
