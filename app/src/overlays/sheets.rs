@@ -115,8 +115,9 @@ pub fn path_ui(cx: &PanelCtx<'_>, ui: &mut Ui, text: &str, reason: &str) {
                 row,
                 Field { hint: t!("sheets-path-hint"), ..Field::new(t!("sheets-path"), text) },
             );
-            if typed.changed.is_none() && !typed.response.has_focus() && !typed.response.lost_focus() && text.is_empty()
-            {
+            // Typing can begin at once; who goes on by Tab is not called back.
+            let nothing = ui.memory(|memory| memory.focused().is_none()) && !typed.response.lost_focus();
+            if typed.changed.is_none() && nothing && text.is_empty() {
                 typed.response.request_focus();
             }
             let current = typed.changed.clone().unwrap_or_else(|| text.to_owned());

@@ -3,10 +3,12 @@
 
 mod beside;
 mod cards;
+mod commands;
 mod compare;
 mod compared;
 mod drops;
 mod exports;
+mod focus;
 mod german;
 mod keyboard;
 mod kit;
