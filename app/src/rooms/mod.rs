@@ -82,8 +82,8 @@ pub fn scrolled(ui: &mut Ui, rect: Rect, salt: &str, content: impl FnOnce(&mut U
     ui.advance_cursor_after_rect(rect);
 }
 
-/// Scrolls to what the keyboard has just reached in this scroll area, when it is not wholly in view: egui moves the focus,
-/// not the view. To be called inside the area, after its content.
+/// Scrolls to what the keyboard has just reached in this scroll area, when it is not wholly in view: egui moves the
+/// focus, not the view. To be called inside the area, after its content.
 pub fn follow_focus(ui: &Ui) {
     let ctx = ui.ctx();
     let Some(id) = ctx.memory(|memory| memory.focused()) else { return };

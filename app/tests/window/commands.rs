@@ -1,5 +1,5 @@
-//! Every command of the table by keyboard alone: by its own keys and by its name typed into the palette, in a state where
-//! it can be done, with the effect it promises. A command without a case does not compile.
+//! Every command of the table by keyboard alone: by its own keys and by its name typed into the palette, in a state
+//! where it can be done, with the effect it promises. A command without a case does not compile.
 
 use crate::compared::compared;
 use crate::kit::{self, Window};
@@ -313,7 +313,8 @@ impl Asked {
     }
 }
 
-/// Frames after which nothing of a command is left to do: saving an edit and measuring a step wait for a moment of quiet.
+/// Frames after which nothing of a command is left to do: saving an edit and measuring a step wait for a moment of
+/// quiet.
 const SETTLED: usize = 10;
 
 /// What can be counted of a proof before and after.

@@ -1,5 +1,5 @@
-//! The way of the Tab key: in each room it passes every control and comes round, both ways, and what it has reached is in
-//! view and marked.
+//! The way of the Tab key: in each room it passes every control and comes round, both ways, and what it has reached is
+//! in view and marked.
 
 use crate::{kit, scenes};
 use egui::accesskit::{Action, Role};
