@@ -164,7 +164,8 @@ fn what_has_the_focus_is_in_view_and_marked() {
             let without = marks(&window, stop.place.expand(10.0));
             // Some take the keyboard whenever nobody has it.
             let insists = window.ctx.memory(|memory| memory.focused()) == Some(id);
-            if with <= if insists { 0 } else { without } {
+            let others = if insists { 0 } else { without };
+            if with <= others {
                 faults.push(format!("{scene}: {} at {:?}", stop.name, stop.place));
             }
             window.ctx.memory_mut(|memory| memory.request_focus(id));
