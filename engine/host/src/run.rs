@@ -110,6 +110,11 @@ impl Figures {
         }
     }
 
+    /// Whether its turn has come.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.begun
+    }
+
     /// Optimiser steps done.
     pub(crate) fn steps(&self) -> u64 {
         self.steps

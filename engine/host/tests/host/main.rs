@@ -6,6 +6,7 @@ mod compare;
 mod housekeep;
 mod kit;
 mod lens;
+mod power;
 mod process;
 mod runs;
 mod train_on;
