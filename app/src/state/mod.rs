@@ -12,6 +12,7 @@ pub mod export;
 pub mod jobs;
 pub mod judged;
 pub mod lens;
+pub mod machine;
 pub mod remembered;
 pub mod settings;
 pub mod setup;
@@ -131,6 +132,8 @@ pub enum Sheet {
     },
     /// The runs that wait.
     Queue,
+    /// The self-test check by check, and the settings of the machine.
+    Machine,
     /// The window shall close while a run goes on.
     Closing {
         /// The person chose to stop and keep; the window closes when the run has ended.

@@ -6,6 +6,7 @@ use crate::format;
 use crate::reader::snapshot::ExportRecord;
 use crate::state::drop::path_of;
 use crate::state::export::Certificate;
+use crate::state::machine::selftest;
 use crate::state::settings::MachineReport;
 use crate::state::setup::{Card, card_of};
 use crate::state::{Ask, Room, Sheet, names_repair};
@@ -237,8 +238,13 @@ impl App {
                 _ => {}
             }
         }
-        self.state.settings.machine = Some(report);
+        let first = self.state.settings.machine.replace(report).is_none();
         self.save_settings();
+        // The first start tests by itself; what is wrong is shown once, and found on Home from then on.
+        let failed = selftest(&self.state.settings).is_some_and(|found| !found.pass);
+        if first && failed && self.state.sheet.is_none() {
+            self.state.sheet = Some(Sheet::Machine);
+        }
     }
 
     fn take_problem(&mut self, ask: &Ask, problem: Problem) {

@@ -12,6 +12,8 @@ mod keyboard;
 mod kit;
 mod layout;
 mod lens;
+mod machine;
+mod machine_scenes;
 mod moves;
 mod queue;
 mod reach;

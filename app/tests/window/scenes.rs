@@ -5,6 +5,7 @@ use crate::compared::{
     comparing, many_runs, playground, playground_blind, playground_empty, playground_five,
 };
 use crate::kit;
+use crate::machine_scenes::{machine_checks, machine_failed};
 use crate::rows::{help_keys, lens_looking, setup_estimated, token_lens};
 use crate::step_scenes::{
     branched, longer, queue, step_answered, step_ask_busy, step_ask_empty, step_failed, step_loading, waiting,
@@ -104,6 +105,8 @@ scenes![
     place,
     longer,
     queue,
+    machine_checks,
+    machine_failed,
     path_entry,
     closing,
     command,

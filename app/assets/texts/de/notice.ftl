@@ -35,3 +35,5 @@ notice-ended-best = Lauf { $run } ist fertig, beste Validierung { $loss } nats
 notice-ended-stopped = Lauf { $run } wurde bei Schritt { $step } gestoppt und ist behalten
 notice-ended-failed = Lauf { $run } scheiterte bei Schritt { $step }: { $what }
 notice-ended-lost = Lauf { $run } hat bei Schritt { $step } seine Engine verloren
+notice-battery-waits = Läufe warten, solange dieser Rechner im Akkubetrieb ist
+notice-battery-trains = Läufe gehen auch im Akkubetrieb weiter

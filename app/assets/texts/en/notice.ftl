@@ -35,3 +35,5 @@ notice-ended-best = Run { $run } has finished, best validation { $loss } nats
 notice-ended-stopped = Run { $run } was stopped at step { $step } and is kept
 notice-ended-failed = Run { $run } failed at step { $step }: { $what }
 notice-ended-lost = Run { $run } lost its engine at step { $step }
+notice-battery-waits = Runs wait while this machine is on its battery
+notice-battery-trains = Runs go on while this machine is on its battery

@@ -27,6 +27,7 @@ mod preview;
 mod race;
 mod repair;
 mod request;
+mod selftest;
 mod train;
 mod trial;
 
