@@ -11,6 +11,7 @@ pub mod drop;
 pub mod export;
 pub mod jobs;
 pub mod judged;
+mod labels;
 pub mod lens;
 pub mod machine;
 pub mod remembered;
