@@ -30,6 +30,9 @@ fn words(row: &RunRow, lost: bool) -> Option<(String, bool)> {
 impl App {
     /// Tells how run `before` ended, which went on until now.
     pub(super) fn tell_ended(&mut self, ctx: &Context, before: Option<u64>) {
+        if before.is_some() && self.state.watch.refused.take_if(|run| before == Some(*run)).is_some() {
+            return;
+        }
         let row = before.and_then(|run| self.state.runs.runs.iter().find(|row| row.run == run));
         let Some((text, meant)) = row.and_then(|row| words(row, self.state.is_interrupted(row))) else { return };
         self.notice(text);

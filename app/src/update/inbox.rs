@@ -276,6 +276,10 @@ impl App {
                     self.state.room = Room::Setup;
                 } else {
                     self.state.engine.problem = Some(problem);
+                    self.state.watch.refused = *run;
+                    if let Some(run) = run {
+                        self.notice(t!("notice-not-gone-on", run = run));
+                    }
                 }
                 self.services.runs.nudge();
             }

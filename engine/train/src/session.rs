@@ -104,6 +104,11 @@ fn whole(request: &TrainRequest, threads: usize, watch: &Watch<'_>) -> Result<Ou
     let (total_steps, resumed_from) =
         (prepared.total_steps, resumed.as_ref().map_or(0, |loaded| loaded.meta.state.step));
     let end_step = request.max_steps.unwrap_or(total_steps).min(total_steps);
+    let (hashes, program) = hashing.finish(request, &prepared.files, watch)?;
+    // Before the run counts as started: what the last checkpoint was followed by is cut off then.
+    if let Some(loaded) = &resumed {
+        hashes.check_same(&loaded.meta.hashes, &loaded.path)?;
+    }
     watch.say(Event::Started {
         run: request.run,
         project: request.project_dir.clone(),
@@ -116,14 +121,12 @@ fn whole(request: &TrainRequest, threads: usize, watch: &Watch<'_>) -> Result<Ou
         max_steps: end_step,
         resumed_from,
     });
-    let (hashes, program) = hashing.finish(request, &prepared.files, watch)?;
     let mut longer = false;
-    if let Some(loaded) = &resumed {
-        hashes.check_same(&loaded.meta.hashes, &loaded.path)?;
-        if hashes.is_other_length(&loaded.meta.hashes) {
-            check_longer(&loaded.meta.state, total_steps, watch)?;
-            longer = true;
-        }
+    if let Some(loaded) = &resumed
+        && hashes.is_other_length(&loaded.meta.hashes)
+    {
+        check_longer(&loaded.meta.state, total_steps, watch)?;
+        longer = true;
     }
     freeze(request, &hashes, &program, longer)?;
     if let (Some(StartFrom::Checkpoint(folder)), None) = (&request.start_from, &request.resume) {

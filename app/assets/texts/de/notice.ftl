@@ -37,3 +37,4 @@ notice-ended-failed = Lauf { $run } scheiterte bei Schritt { $step }: { $what }
 notice-ended-lost = Lauf { $run } hat bei Schritt { $step } seine Engine verloren
 notice-battery-waits = Läufe warten, solange dieser Rechner im Akkubetrieb ist
 notice-battery-trains = Läufe gehen auch im Akkubetrieb weiter
+notice-not-gone-on = Lauf { $run } ging nicht weiter; er ist, wie er war

@@ -37,3 +37,4 @@ notice-ended-failed = Run { $run } failed at step { $step }: { $what }
 notice-ended-lost = Run { $run } lost its engine at step { $step }
 notice-battery-waits = Runs wait while this machine is on its battery
 notice-battery-trains = Runs go on while this machine is on its battery
+notice-not-gone-on = Run { $run } did not go on; it is as it was
