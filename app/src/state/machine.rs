@@ -33,7 +33,7 @@ pub fn check_name(name: &str) -> &str {
         "gradients" => t!("home-check-gradients"),
         "repeating" => t!("home-check-repeating"),
         "saving" => t!("home-check-saving"),
-        "memory" => t!("common-memory"),
+        "memory" => t!("home-memory"),
         "speed" => t!("home-speed"),
         other => other,
     }

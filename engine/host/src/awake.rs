@@ -118,8 +118,8 @@ mod by_program {
 
 #[cfg(windows)]
 mod by_thread {
+    use crate::windows::stay_awake;
     use std::sync::mpsc::{SyncSender, sync_channel};
-    use windows_sys::Win32::System::Power::{ES_CONTINUOUS, ES_SYSTEM_REQUIRED, SetThreadExecutionState};
 
     /// It says two things and waits.
     const STACK_BYTES: usize = 256 << 10;
@@ -133,18 +133,14 @@ mod by_thread {
 
     impl Awake {
         /// Asks the system to stay awake. The wish belongs to the thread that says it, so it has one of its own.
-        #[expect(unsafe_code, reason = "the system has no safe way to be asked")]
         pub(super) fn hold() -> Self {
             let (until, gone) = sync_channel::<()>(0);
             let stay = move || {
-                // SAFETY: the call takes flags by value and returns those before, or 0.
-                let before = unsafe { SetThreadExecutionState(ES_CONTINUOUS | ES_SYSTEM_REQUIRED) };
-                if before == 0 {
+                if !stay_awake(true) {
                     tracing::info!("nothing keeps this machine awake");
                 }
                 let _gone = gone.recv();
-                // SAFETY: as above.
-                unsafe { SetThreadExecutionState(ES_CONTINUOUS) };
+                stay_awake(false);
             };
             let thread = std::thread::Builder::new().name("awake".to_owned()).stack_size(STACK_BYTES).spawn(stay);
             match thread {

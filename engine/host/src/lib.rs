@@ -25,6 +25,8 @@ mod projects;
 mod queue;
 mod refusals;
 mod run;
+#[cfg(windows)]
+mod windows;
 
 pub use engine::{engine_main, serve};
 pub use host::Host;

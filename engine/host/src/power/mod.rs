@@ -72,27 +72,13 @@ mod system {
 #[cfg(windows)]
 mod system {
     use super::{Power, Supply};
-    use windows_sys::Win32::System::Power::{GetSystemPowerStatus, SYSTEM_POWER_STATUS};
-
-    /// Bit of the battery flag: there is none. All bits set: not known.
-    const NO_BATTERY: u8 = 128;
 
     struct SystemStatus;
 
     impl Power for SystemStatus {
-        #[expect(unsafe_code, reason = "the system has no safe way to be asked")]
         fn supply(&mut self) -> Option<Supply> {
-            let mut status = SYSTEM_POWER_STATUS::default();
-            // SAFETY: the call fills in the structure it is given a pointer to, and keeps nothing of it.
-            let known = unsafe { GetSystemPowerStatus(&raw mut status) } != 0;
-            if !known || status.BatteryFlag & NO_BATTERY != 0 {
-                return None;
-            }
-            match status.ACLineStatus {
-                0 => Some(Supply::Battery),
-                1 => Some(Supply::Mains),
-                _ => None,
-            }
+            let on_mains = crate::windows::on_mains()?;
+            Some(if on_mains { Supply::Mains } else { Supply::Battery })
         }
     }
 
