@@ -149,6 +149,8 @@ impl App {
         let ahead = self.state.live_run().map(|row| row.run).filter(|ahead| Some(*ahead) != run);
         match event {
             Event::Paused { .. } | Event::Resumed { .. } => self.state.watch.wish = None,
+            // In whatever room: nobody asked for this pause.
+            Event::Warning { code, .. } if code == "on_battery" => self.notice(t!("notice-on-battery")),
             Event::Finished { .. } if ahead.is_none() => {
                 self.state.watch.wish = None;
                 if self.state.sheet == Some(Sheet::Closing { waiting: true }) {

@@ -5,10 +5,10 @@ use crate::machine_scenes::answer_with_full_disk;
 use egui::accesskit::Role;
 use egui_kittest::kittest::Queryable as _;
 use temper::commands::{Id, UiCommand, entry};
-use temper::state::Sheet;
 use temper::state::settings::Settings;
+use temper::state::{Room, Sheet};
 use temper::testing::Stage;
-use temper_protocol::Command;
+use temper_protocol::{Command, Event};
 
 fn told_of_battery(stage: &Stage) -> Vec<bool> {
     let script = stage.engine.0.lock();
@@ -93,4 +93,21 @@ fn the_pause_on_battery_is_switched_remembered_and_told_to_every_engine() {
     std::fs::write(stage.places.config.join("window.json"), off.text()).expect("settings");
     let _window = kit::window(&stage, kit::SIZES[0], true);
     assert_eq!(told_of_battery(&stage).last(), Some(&false));
+}
+
+#[test]
+fn a_run_that_waits_on_the_battery_says_so_in_every_room() {
+    let (_root, stage) = kit::stage();
+    let mut window = kit::window(&stage, kit::SIZES[0], true);
+    kit::open(&mut window, &stage);
+    kit::press(&mut window, "Train");
+    window.run_steps(2);
+    kit::send(&mut window, UiCommand::Go(Room::Home));
+    let warning = Event::Warning { code: "on_battery".to_owned(), text: "waits".to_owned(), step: 12 };
+    stage.engine.say(|command| matches!(command, Command::Train { .. }), vec![warning.clone()]);
+    window.run();
+    let notice = window.state().state.notice.as_ref().map(|notice| notice.text.clone()).unwrap_or_default();
+    assert!(notice.starts_with("On battery: the run waits"), "{notice}");
+    let line = temper::reader::words::say(&warning, None).map(|(_, words)| words);
+    assert!(line.is_some_and(|words| words.contains("goes on by itself")));
 }

@@ -38,3 +38,4 @@ notice-ended-lost = Lauf { $run } hat bei Schritt { $step } seine Engine verlore
 notice-battery-waits = Läufe warten, solange dieser Rechner im Akkubetrieb ist
 notice-battery-trains = Läufe gehen auch im Akkubetrieb weiter
 notice-not-gone-on = Lauf { $run } ging nicht weiter; er ist, wie er war
+notice-on-battery = Akkubetrieb: Der Lauf wartet auf Netzstrom. „Weiter“ trainiert trotzdem
