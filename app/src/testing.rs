@@ -4,6 +4,7 @@ use crate::app::App;
 use crate::client::EngineLauncher;
 use crate::dialogs::{Pick, Picked, Picker};
 use crate::files::{Inline, Places};
+use crate::instance::Door;
 use crate::reader::{RunSource, RunsSnapshot, ViewRequest};
 use crate::screen::{Screen, Shot};
 use crate::state::{Clock, State};
@@ -190,6 +191,8 @@ pub struct Stage {
     pub runs: FakeRuns,
     /// The dialogs.
     pub picker: FakePicker,
+    /// What other starts hand over.
+    pub door: Door,
     /// Folders, all below the one given.
     pub places: Places,
 }
@@ -202,6 +205,7 @@ impl Stage {
             engine: FakeEngine::default(),
             runs: FakeRuns::default(),
             picker: FakePicker::default(),
+            door: Door::default(),
             places: Places { config: root.join("config"), data: root.join("data"), projects: root.join("Temper") },
         }
     }
@@ -216,6 +220,7 @@ impl Stage {
             files: Box::new(Inline::new(self.places.clone())),
             picker: Box::new(self.picker.clone()),
             screen: Box::new(FakeScreen),
+            door: self.door.clone(),
             wake: Arc::new(|| {}),
             looked: ViewRequest::default(),
             waiting: Vec::new(),

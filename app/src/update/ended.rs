@@ -5,7 +5,7 @@
 
 use crate::app::App;
 use crate::format;
-use egui::{Context, UserAttentionType, ViewportCommand};
+use egui::{Context, UserAttentionType};
 use temper_store::RunRow;
 
 /// How a run ended, in a sentence, and whether that was meant; nothing while it goes on.
@@ -33,9 +33,6 @@ impl App {
         let row = before.and_then(|run| self.state.runs.runs.iter().find(|row| row.run == run));
         let Some((text, meant)) = row.and_then(|row| words(row, self.state.is_interrupted(row))) else { return };
         self.notice(text);
-        if !ctx.input(|input| input.focused) {
-            let kind = if meant { UserAttentionType::Informational } else { UserAttentionType::Critical };
-            ctx.send_viewport_cmd(ViewportCommand::RequestUserAttention(kind));
-        }
+        self.call(ctx, if meant { UserAttentionType::Informational } else { UserAttentionType::Critical });
     }
 }

@@ -7,6 +7,7 @@
 mod compare;
 mod disk;
 mod ended;
+mod handed;
 mod inbox;
 mod keys;
 mod lens;
@@ -30,6 +31,7 @@ use crate::client::{EngineLauncher, Wake};
 use crate::commands::UiCommand;
 use crate::dialogs::{Pick, Picked, Picker};
 use crate::files::{Backstage, Job};
+use crate::instance::Door;
 use crate::reader::snapshot::PLOT_PX;
 use crate::reader::{RunSource, ViewRequest};
 use crate::screen::Screen;
@@ -64,6 +66,8 @@ pub struct Services {
     pub picker: Box<dyn Picker>,
     /// The window's pixels.
     pub screen: Box<dyn Screen>,
+    /// What other starts hand over.
+    pub door: Door,
     /// Wakes the window.
     pub wake: Wake,
     /// What the store was last asked for.
@@ -268,6 +272,7 @@ impl App {
             }
             _ => {}
         }
+        self.take_handed(ctx);
         self.save_edits(ctx);
         self.ask_for_cards(ctx);
         self.ask_for_rows();

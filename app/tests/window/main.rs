@@ -8,6 +8,8 @@ mod compared;
 mod drops;
 mod exports;
 mod german;
+mod habits;
+mod handed;
 mod keyboard;
 mod kit;
 mod layout;
