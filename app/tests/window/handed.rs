@@ -101,7 +101,7 @@ fn where_no_files_can_be_dropped_no_words_ask_for_it() {
         assert!(window.query_all_by_label(way).next().is_some(), "{way} is not offered");
     }
     kit::send(&mut window, UiCommand::Go(Room::Setup));
-    window.get_by_label("choose a model and data in the cards");
+    window.get_by_label_contains("choose a model and data in the cards");
     let labels = window.root().children_recursive().filter_map(|node| node.accesskit_node().label());
     let asks = |label: &String| label.split_whitespace().any(|word| word.eq_ignore_ascii_case("drop"));
     let asking: Vec<String> = labels.filter(asks).collect();
