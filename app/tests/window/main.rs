@@ -7,6 +7,7 @@ mod compare;
 mod compared;
 mod drops;
 mod exports;
+mod file_types;
 mod german;
 mod habits;
 mod handed;
