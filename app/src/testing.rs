@@ -4,6 +4,7 @@ use crate::app::App;
 use crate::client::EngineLauncher;
 use crate::dialogs::{Pick, Picked, Picker};
 use crate::files::{Inline, Places};
+use crate::herald::Herald;
 use crate::instance::Door;
 use crate::reader::{RunSource, RunsSnapshot, ViewRequest};
 use crate::screen::{Screen, Shot};
@@ -169,6 +170,16 @@ impl Picker for FakePicker {
     }
 }
 
+/// What was said outside the window, oldest first.
+#[derive(Clone, Default)]
+pub struct FakeHerald(pub Arc<Mutex<Vec<String>>>);
+
+impl Herald for FakeHerald {
+    fn tell(&mut self, text: &str) {
+        self.0.lock().push(text.to_owned());
+    }
+}
+
 /// A screen of one colour a row, so that a picture tells which rows of the frame it is from.
 struct FakeScreen;
 
@@ -193,6 +204,8 @@ pub struct Stage {
     pub picker: FakePicker,
     /// What other starts hand over.
     pub door: Door,
+    /// Notices outside the window.
+    pub herald: FakeHerald,
     /// Folders, all below the one given.
     pub places: Places,
 }
@@ -206,6 +219,7 @@ impl Stage {
             runs: FakeRuns::default(),
             picker: FakePicker::default(),
             door: Door::default(),
+            herald: FakeHerald::default(),
             places: Places { config: root.join("config"), data: root.join("data"), projects: root.join("Temper") },
         }
     }
@@ -221,6 +235,7 @@ impl Stage {
             picker: Box::new(self.picker.clone()),
             screen: Box::new(FakeScreen),
             door: self.door.clone(),
+            herald: Box::new(self.herald.clone()),
             wake: Arc::new(|| {}),
             looked: ViewRequest::default(),
             waiting: Vec::new(),

@@ -10,6 +10,7 @@ use crate::commands::UiCommand;
 use crate::desktop::Desktop;
 use crate::dialogs::SystemPicker;
 use crate::files::{Places, Threaded};
+use crate::herald::SystemHerald;
 use crate::instance::Door;
 use crate::probe::{Driven, Probe};
 use crate::reader::thread::{DRAWN_BY_PROCESSOR_INTERVAL, LIVE_INTERVAL};
@@ -201,6 +202,7 @@ fn create(
         picker: Box::new(SystemPicker::new(wake)),
         screen: Box::new(SystemScreen),
         door,
+        herald: Box::new(SystemHerald),
         wake: waker(NEWS_INTERVAL),
         looked: ViewRequest::default(),
         waiting: Vec::new(),

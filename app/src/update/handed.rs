@@ -52,6 +52,6 @@ impl App {
 }
 
 /// Whether the window has the keyboard. While it is away no frame is drawn, and only the raw input is of this moment.
-fn is_looked_at(ctx: &Context) -> bool {
+pub(super) fn is_looked_at(ctx: &Context) -> bool {
     ctx.input(|input| input.raw.focused && input.viewport().minimized != Some(true))
 }

@@ -31,6 +31,7 @@ use crate::client::{EngineLauncher, Wake};
 use crate::commands::UiCommand;
 use crate::dialogs::{Pick, Picked, Picker};
 use crate::files::{Backstage, Job};
+use crate::herald::Herald;
 use crate::instance::Door;
 use crate::reader::snapshot::PLOT_PX;
 use crate::reader::{RunSource, ViewRequest};
@@ -41,6 +42,7 @@ use crate::state::{Ask, Notice, Sheet, State};
 use crate::texts;
 use crate::theme;
 use egui::Context;
+use ended::PAUSED;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use temper_protocol::{Command, EngineClient, Envelope, Problem};
@@ -68,6 +70,8 @@ pub struct Services {
     pub screen: Box<dyn Screen>,
     /// What other starts hand over.
     pub door: Door,
+    /// Notices outside the window.
+    pub herald: Box<dyn Herald>,
     /// Wakes the window.
     pub wake: Wake,
     /// What the store was last asked for.
@@ -260,7 +264,7 @@ impl App {
             self.services.files.send(Job::WritePicture(taken));
         }
         if let Some(snapshot) = self.services.runs.latest() {
-            let before = self.state.live_run().map(|row| row.run);
+            let before = self.state.live_run().map(|row| (row.run, row.status == PAUSED));
             self.take_snapshot(snapshot);
             self.tell_ended(ctx, before);
         }

@@ -24,4 +24,5 @@ mod scenes;
 mod step_ask;
 mod step_scenes;
 mod store;
+mod told;
 mod watch;
