@@ -28,7 +28,7 @@ pub fn pressed(ctx: &egui::Context, state: &State, out: &Outbox) {
     }
     let typing = ctx.text_edit_focused();
     // After Tab the focus is in the next field: what is taken back there is the edit of the last one.
-    let untouched = field::is_untouched(ctx);
+    let untouched = state.sheet.is_none() && field::is_untouched(ctx);
     let focused = ctx.memory(|memory| memory.focused().is_some());
     let mut keyed: Vec<(KeyboardShortcut, &Entry)> =
         TABLE.iter().filter_map(|entry| Some((keymap.shortcut(entry)?, entry))).collect();

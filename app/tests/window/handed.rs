@@ -102,7 +102,8 @@ fn where_no_files_can_be_dropped_no_words_ask_for_it() {
     }
     kit::send(&mut window, UiCommand::Go(Room::Setup));
     window.get_by_label_contains("choose a model and data in the cards");
-    let labels = window.root().children_recursive().filter_map(|node| node.accesskit_node().label());
+    let root = window.root();
+    let labels = root.children_recursive().filter_map(|node| node.accesskit_node().label());
     let asks = |label: &String| label.split_whitespace().any(|word| word.eq_ignore_ascii_case("drop"));
     let asking: Vec<String> = labels.filter(asks).collect();
     assert!(asking.is_empty(), "{asking:?}");
