@@ -27,6 +27,7 @@ pub mod screen;
 pub mod state;
 pub mod testing;
 pub mod theme;
+pub mod typed;
 pub mod update;
 pub mod widgets;
 pub mod window;

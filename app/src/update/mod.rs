@@ -96,6 +96,13 @@ impl Services {
     }
 }
 
+/// The scale so many tenths further: from between two tenths the first step goes to the nearer one.
+fn next_zoom(zoom: f32, steps: i32) -> f32 {
+    let tenths = zoom * 10.0;
+    let from = if steps > 0 { (tenths + 1e-3).floor() } else { (tenths - 1e-3).ceil() };
+    (from + steps as f32) / 10.0
+}
+
 impl App {
     /// Sends a command whose failure is a problem of the engine.
     pub(crate) fn ask(&mut self, command: Command, ask: Ask) -> Option<u64> {
@@ -159,7 +166,7 @@ impl App {
                 self.speak();
                 self.save_settings();
             }
-            UiCommand::Zoom(steps) => self.zoom(ctx, self.state.settings.zoom + 0.1 * steps as f32),
+            UiCommand::Zoom(steps) => self.zoom(ctx, next_zoom(self.state.settings.zoom, steps)),
             UiCommand::ZoomReset => self.zoom(ctx, 1.0),
             UiCommand::OpenPalette => self.state.sheet = Some(Sheet::Palette { query: String::new(), chosen: 0 }),
             UiCommand::Palette(query, chosen) => self.state.sheet = Some(Sheet::Palette { query, chosen }),

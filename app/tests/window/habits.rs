@@ -111,6 +111,11 @@ fn the_scale_goes_from_75_to_200_per_cent_and_is_remembered() {
             window.run_steps(2);
         }
         assert!((scale(&window) - limit).abs() < f32::EPSILON, "{limit} is not {}", scale(&window));
+        if key == Key::Minus {
+            window.key_press_modifiers(Modifiers::COMMAND, Key::Plus);
+            window.run_steps(2);
+            assert!((scale(&window) - 80.0).abs() < f32::EPSILON, "back to whole tenths");
+        }
     }
     let text = std::fs::read_to_string(stage.places.config.join("window.json")).expect("settings were written");
     assert!(text.contains("\"zoom\": 2.0"), "{text}");
