@@ -62,7 +62,8 @@ fn look(folder: &Path, door: &Door) -> io::Result<()> {
         match std::fs::File::open(&claimed).and_then(Handed::read) {
             Ok(handed) => {
                 if !door.put(handed) {
-                    tracing::warn!("this window takes nothing any more");
+                    // Its start takes it back and opens a window of its own.
+                    return std::fs::rename(&claimed, &path);
                 }
             }
             Err(error) => tracing::warn!("a message of another start is ignored: {error}"),
@@ -143,6 +144,20 @@ mod tests {
         let place = place(&root);
         assert!(!send_within(&place.spool(), &handed("a"), Duration::ZERO).expect("written"));
         assert_eq!(std::fs::read_dir(place.spool()).expect("folder").count(), 0);
+    }
+
+    #[test]
+    fn a_window_that_takes_nothing_any_more_leaves_the_message_to_its_start() {
+        let root = tempfile::tempdir().expect("temporary folder");
+        let message = root.path().join("1-1.hand");
+        std::fs::write(&message, handed("a").line().expect("a line")).expect("message");
+        let door = Door::default();
+        while door.put(Handed::default()) {}
+        look(root.path(), &door).expect("a look");
+        assert!(message.exists(), "it can be taken back");
+        assert!(door.take().is_some());
+        look(root.path(), &door).expect("a look");
+        assert!(!message.exists(), "there is room again");
     }
 
     #[test]
