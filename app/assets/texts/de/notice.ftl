@@ -39,3 +39,4 @@ notice-battery-waits = Läufe warten, solange dieser Rechner im Akkubetrieb ist
 notice-battery-trains = Läufe gehen auch im Akkubetrieb weiter
 notice-not-gone-on = Lauf { $run } ging nicht weiter; er ist, wie er war
 notice-on-battery = Akkubetrieb: Der Lauf wartet auf Netzstrom. „Weiter“ trainiert trotzdem
+notice-paused = Lauf { $run } ist bei Schritt { $step } angehalten

@@ -39,3 +39,4 @@ notice-battery-waits = Runs wait while this machine is on its battery
 notice-battery-trains = Runs go on while this machine is on its battery
 notice-not-gone-on = Run { $run } did not go on; it is as it was
 notice-on-battery = On battery: the run waits for mains power. Resume trains on all the same
+notice-paused = Run { $run } is paused at step { $step }
