@@ -35,11 +35,11 @@ impl App {
     /// Tells how the run ended, or that it rests, which went on until now: `before` is its number, and whether it rested.
     pub(super) fn tell_ended(&mut self, ctx: &Context, before: Option<(u64, bool)>) {
         let Some((run, rested)) = before else { return };
+        let Some(row) = self.state.runs.runs.iter().find(|row| row.run == run) else { return };
         // It had ended before, was to go on and did not: that was said already.
-        if self.state.watch.refused.take_if(|refused| *refused == run).is_some() {
+        if !row.is_active() && self.state.watch.refused.take_if(|refused| *refused == run).is_some() {
             return;
         }
-        let Some(row) = self.state.runs.runs.iter().find(|row| row.run == run) else { return };
         if let Some((text, meant)) = words(row, self.state.is_interrupted(row)) {
             self.notice(text.clone());
             self.call(ctx, if meant { UserAttentionType::Informational } else { UserAttentionType::Critical });
