@@ -112,8 +112,13 @@ impl Workshop for Program {
                 let wanted = lens::Wanted { first, count, most_tokens };
                 self.look(move |builtins, lenses, context| lens::rows(builtins, lenses, &project, wanted, context))
             }
-            Command::CleanRows { project, leave_out, deduplicate } => {
-                let cleaning = temper_data::lens::Cleaning { leave_out: leave_out.into_iter().collect(), deduplicate };
+            Command::RowTexts { project, row, fields, most_tokens } => self.look(move |builtins, lenses, context| {
+                lens::texts(builtins, lenses, &project, (row, &fields), most_tokens, context)
+            }),
+            Command::CleanRows { project, leave_out, deduplicate, edits } => {
+                let edits = edits.into_iter().map(|edit| (edit.row, edit.fields)).collect();
+                let leave_out = leave_out.into_iter().collect();
+                let cleaning = temper_data::lens::Cleaning { leave_out, deduplicate, edits };
                 let lenses = Arc::clone(&self.lenses);
                 self.light(move |builtins, context| lens::clean(builtins, &lenses, &project, &cleaning, context))
             }

@@ -4,9 +4,10 @@ use crate::commands::Bench;
 use crate::kit::{Client, job};
 use std::path::{Path, PathBuf};
 use temper_host::Work;
+use temper_protocol::data::{RowEdit, RowField, RowTexts, WHOLE_LINE};
 use temper_protocol::event::{DataRows, LensRow};
 use temper_protocol::project::Source;
-use temper_protocol::{Command, Event, project_file};
+use temper_protocol::{Command, Event, Problem, project_file};
 
 fn conversation(number: usize) -> String {
     format!(
@@ -19,7 +20,8 @@ fn conversation(number: usize) -> String {
 /// A project over `rows` conversations, the third of which is no JSON.
 fn project(bench: &mut Bench, rows: usize) -> PathBuf {
     let dir = bench.project("rows");
-    let text: String = (0..rows).map(|row| if row == 2 { "{\"messages\":\n".to_owned() } else { conversation(row) }).collect();
+    let text: String =
+        (0..rows).map(|row| if row == 2 { "{\"messages\":\n".to_owned() } else { conversation(row) }).collect();
     std::fs::write(dir.join("rows.jsonl"), text).expect("written");
     let mut project = project_file::load(&dir).expect("reads");
     project.data.train = vec![Source::Path("rows.jsonl".to_owned())];
@@ -71,7 +73,8 @@ fn a_first_look_and_the_rows_say_what_the_full_reading_says() {
 fn a_cleaned_copy_lies_beside_the_project_and_is_told() {
     let mut bench = Bench::new();
     let dir = project(&mut bench, 6);
-    let command = Command::CleanRows { project: dir.clone(), leave_out: vec![0, 2], deduplicate: true };
+    let command =
+        Command::CleanRows { project: dir.clone(), leave_out: vec![0, 2], deduplicate: true, edits: Vec::new() };
     let events = bench.ask(command).expect("cleans");
     let written = events.iter().find_map(|event| match event {
         Event::Written { path, bytes, .. } => Some((path.clone(), *bytes)),
@@ -84,6 +87,70 @@ fn a_cleaned_copy_lies_beside_the_project_and_is_told() {
     assert_eq!(bytes, text.len() as u64);
     let told = events.iter().any(|event| matches!(event, Event::Warning { code, .. } if code == "cleaned"));
     assert!(told, "{events:#?}");
+}
+
+fn texts(bench: &mut Bench, project: &Path, row: u64, fields: Vec<RowField>) -> Result<RowTexts, Problem> {
+    let command = Command::RowTexts { project: project.to_path_buf(), row, fields, most_tokens: 1000 };
+    match bench.ask(command)?.pop() {
+        Some(Event::RowTexts(texts)) => Ok(texts),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn rows_are_edited_as_far_as_they_can_be_trained() {
+    let mut bench = Bench::new();
+    let dir = project(&mut bench, 4);
+    let field = |place: &str, text: &str| RowField { place: place.to_owned(), text: text.to_owned() };
+    let told = texts(&mut bench, &dir, 1, Vec::new()).expect("texts");
+    assert!(told.fields.contains(&field("/messages/1/content", "It is 2, and that is all.")), "{told:?}");
+    let better = field("/messages/1/content", "It is two.");
+    let seen = texts(&mut bench, &dir, 1, vec![better.clone()]).expect("texts").seen;
+    assert!(seen.pieces.concat().contains("It is two."), "{seen:?}");
+    let problem = texts(&mut bench, &dir, 1, vec![field("/messages/1/content", "")]).expect_err("no answer");
+    assert!(problem.what.contains("no answer") && problem.r#where.contains("line 2"), "{problem}");
+    let edits = vec![
+        RowEdit { row: 1, fields: vec![better] },
+        RowEdit { row: 2, fields: vec![field(WHOLE_LINE, conversation(2).trim())] },
+    ];
+    let command = Command::CleanRows { project: dir.clone(), leave_out: vec![0], deduplicate: false, edits };
+    let events = bench.ask(command).expect("cleans");
+    let written = events.iter().find_map(|event| match event {
+        Event::Written { path, .. } => Some(path.clone()),
+        _ => None,
+    });
+    let text = std::fs::read_to_string(written.expect("written")).expect("the copy");
+    let edited = conversation(1).replace("It is 2, and that is all.", "It is two.");
+    assert_eq!(text, edited + &conversation(2) + &conversation(3));
+}
+
+#[test]
+fn columns_are_told_above_all_when_their_meaning_is_not_clear() {
+    let mut bench = Bench::new();
+    let dir = project(&mut bench, 4);
+    std::fs::write(dir.join("rows.jsonl"), "{\"ask\":\"Why?\",\"reply\":\"So.\",\"score\":1}\n").expect("written");
+    let columns = |events: &[Event]| {
+        let found =
+            events.iter().find_map(|event| if let Event::Columns(found) = event { Some(found.clone()) } else { None });
+        found.expect("columns")
+    };
+    let command = || Command::Peek { project: dir.clone(), rows: 3 };
+    let unclear = bench.all(command());
+    assert!(matches!(unclear.last(), Some(Event::Error(problem)) if problem.what.contains("not clear")), "{unclear:?}");
+    let found = columns(&unclear);
+    let names: Vec<_> = found.columns.iter().map(|column| column.name.as_str()).collect();
+    assert_eq!((names, found.schema.as_str()), (vec!["ask", "reply", "score"], ""));
+    let mut project = project_file::load(&dir).expect("reads");
+    project.data.schema = "prompt-completion".to_owned();
+    project.data.columns =
+        [("prompt", "ask"), ("completion", "reply")].map(|(a, b)| (a.to_owned(), b.to_owned())).into();
+    project_file::save(&project, &dir).expect("saves");
+    let events = bench.all(command());
+    assert_eq!(
+        (columns(&events).schema, columns(&events).mapping),
+        ("prompt-completion".to_owned(), project.data.columns)
+    );
+    assert_eq!(preview(&events).0, 1);
 }
 
 #[test]
