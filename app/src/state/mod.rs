@@ -4,6 +4,7 @@
 //! `inbox` change it. No egui types beyond plot points, no files, no threads.
 
 pub mod answers;
+pub mod columns;
 pub mod compare;
 pub mod compared;
 pub mod draft;

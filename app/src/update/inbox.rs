@@ -4,6 +4,7 @@ use crate::app::App;
 use crate::commands::UiCommand;
 use crate::format;
 use crate::reader::snapshot::ExportRecord;
+use crate::state::columns::Columns;
 use crate::state::drop::path_of;
 use crate::state::export::Certificate;
 use crate::state::settings::MachineReport;
@@ -90,6 +91,12 @@ impl App {
                 self.state.known.insert("builtin:starter-data".to_owned(), event);
             }
             (Ask::Preview(_), event @ Event::Warning { .. }) => self.collected.entry(req).or_default().push(event),
+            (Ask::Peek(fingerprint), Event::Columns(found)) => {
+                // Those of data that was replaced meanwhile are nobody's.
+                if *fingerprint == self.state.draft.data_fingerprint() {
+                    self.state.setup.columns = Some(Columns::new(&self.state.draft, found));
+                }
+            }
             (Ask::Peek(fingerprint), event @ Event::Preview { .. }) => {
                 // Whoever read all rows knows better.
                 let read = self.state.setup.preview.as_ref().is_some_and(|known| known.fingerprint == *fingerprint);

@@ -1,13 +1,15 @@
 //! Rows of data for the scripted engine: a million made-up conversations, token by token; and the states of the token lens.
 
 use crate::kit::{self, Window};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use temper::commands::UiCommand;
 use temper::commands::keymap::KeysAct;
 use temper::state::lens::LensAct;
 use temper::testing::Stage;
+use temper_protocol::data::{ColumnInfo, DataColumns, RoleInfo, RowForm};
 use temper_protocol::event::{DataRows, LensRow};
-use temper_protocol::{Command, Event};
+use temper_protocol::{Code, Command, Event, Problem};
 
 /// Rows of the scripted data.
 pub(crate) const ROWS: u64 = 1_000_000;
@@ -115,7 +117,12 @@ pub(crate) fn token_lens(window: &mut Window, stage: &Stage) {
 pub(crate) fn lens_looking(window: &mut Window, stage: &Stage) {
     stage.engine.reply_with(|command| match command {
         Command::IndexRows { .. } => vec![
-            Event::Progress { done: 365 << 20, total: 1 << 30, unit: "bytes".to_owned(), stage: "finding rows".to_owned() },
+            Event::Progress {
+                done: 365 << 20,
+                total: 1 << 30,
+                unit: "bytes".to_owned(),
+                stage: "finding rows".to_owned(),
+            },
             Event::Rows(DataRows { first: 0, known: 356_400, complete: false, shortened: false, rows: Vec::new() }),
         ],
         Command::Rows { first, count, most_tokens, .. } => {
@@ -149,6 +156,70 @@ pub(crate) fn setup_estimated(window: &mut Window, stage: &Stage) {
             vec![look, Event::Done {}]
         }
         other => kit::answer(other),
+    });
+    kit::open(window, stage);
+}
+
+/// Columns that nobody named as their roles; `schema` is what they are recognised as.
+pub(crate) fn columns(schema: &str) -> DataColumns {
+    let column = |name: &str, kind: &str, example: &str| ColumnInfo {
+        name: name.to_owned(),
+        kind: kind.to_owned(),
+        example: example.to_owned(),
+    };
+    let form = |schema: &str, roles: &[(&str, bool)]| RowForm {
+        schema: schema.to_owned(),
+        roles: roles.iter().map(|(role, needed)| RoleInfo { role: (*role).to_owned(), needed: *needed }).collect(),
+    };
+    let mapping = [("prompt", "question"), ("completion", "reply")].map(|(a, b)| (a.to_owned(), b.to_owned()));
+    let prompts = [("prompt", true), ("completion", true), ("system", false), ("tools", false)];
+    DataColumns {
+        path: PathBuf::from(kit::DATA),
+        columns: vec![
+            column("topic", "text", "Delivery"),
+            column("question", "text", "Where is my order? It was due on Monday and nobody wrote."),
+            column("reply", "text", "Sorry that it is late."),
+            column("stars", "number", "4"),
+        ],
+        schema: schema.to_owned(),
+        mapping: if schema.is_empty() { BTreeMap::new() } else { mapping.into() },
+        forms: vec![
+            form("messages", &[("messages", true), ("tools", false), ("system", false)]),
+            form("prompt-completion", &prompts),
+            form("text", &[("text", true)]),
+        ],
+    }
+}
+
+/// Columns whose roles were guessed.
+pub(crate) fn setup_columns(window: &mut Window, stage: &Stage) {
+    stage.engine.reply_with(|command| match command {
+        Command::Peek { .. } | Command::Preview { .. } => {
+            let mut look = kit::preview();
+            if let Event::Preview { schema, confidence, .. } = &mut look {
+                "prompt-completion".clone_into(schema);
+                *confidence = 0.65;
+            }
+            let found = matches!(command, Command::Peek { .. }).then(|| Event::Columns(columns("prompt-completion")));
+            found.into_iter().chain([look, Event::Done {}]).collect()
+        }
+        other => kit::answer(other),
+    });
+    kit::open(window, stage);
+}
+
+/// Columns whose meaning is not clear.
+pub(crate) fn setup_unclear(window: &mut Window, stage: &Stage) {
+    stage.engine.reply_with(|command| {
+        let problem = || {
+            let what = "the meaning of the columns is not clear: topic, question, reply, stars";
+            Event::Error(Problem::new(Code::DataInvalid, what, kit::DATA, "say what the columns are for"))
+        };
+        match command {
+            Command::Peek { .. } => vec![Event::Columns(columns("")), problem()],
+            Command::Preview { .. } => vec![problem()],
+            other => kit::answer(other),
+        }
     });
     kit::open(window, stage);
 }
