@@ -1,5 +1,6 @@
 //! Requests to the engine that are not done, and how far they are.
 
+use super::lens_edit::Texts;
 use super::step_ask::Side;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -26,6 +27,8 @@ pub enum Ask {
     Rows(u64),
     /// A row in full.
     WholeRow(u64),
+    /// The texts of a row, and how it is seen with these instead of its own.
+    RowTexts(u64, Texts),
     /// A cleaned copy of the data.
     Clean,
     /// What a run would need.

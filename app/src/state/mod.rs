@@ -13,6 +13,7 @@ pub mod export;
 pub mod jobs;
 pub mod judged;
 pub mod lens;
+pub mod lens_edit;
 pub mod remembered;
 pub mod settings;
 pub mod setup;

@@ -105,6 +105,7 @@ impl App {
                 }
             }
             (Ask::Clean, event) => self.take_copy(ctx, event),
+            (Ask::RowTexts(_, texts), Event::RowTexts(told)) => self.state.lens.editor.accept(texts, told),
             (Ask::Index | Ask::Rows(_) | Ask::WholeRow(_), event) => self.take_rows(ask, event),
             (Ask::Preview(fingerprint), event @ Event::Preview { .. }) => {
                 self.learn_exports(req);
@@ -255,6 +256,7 @@ impl App {
             // What keeps a first look from the rows keeps the reading of all rows from them, too, which says so.
             Ask::Starter | Ask::Cancel | Ask::Judge | Ask::Answer(_) | Ask::Step { .. } | Ask::Peek(_) => {}
             Ask::Index | Ask::Rows(_) | Ask::WholeRow(_) | Ask::Clean => self.state.lens.problem = Some(problem),
+            Ask::RowTexts(row, texts) => self.state.lens.editor.refuse(*row, texts, problem),
             Ask::Drop(_) => {
                 self.state.setup.problems.insert(card_of(&problem), problem);
                 self.state.room = Room::Setup;
@@ -314,6 +316,7 @@ impl App {
                 | Ask::Index
                 | Ask::Rows(_)
                 | Ask::WholeRow(_)
+                | Ask::RowTexts(..)
                 | Ask::Clean) => {
                     let problem = Problem::new(
                         Code::Internal,

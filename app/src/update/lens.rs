@@ -3,6 +3,7 @@
 use crate::app::App;
 use crate::commands::UiCommand;
 use crate::state::lens::{LIST_TOKENS, LensAct, PAGE, WHOLE_TOKENS, row_of};
+use crate::state::lens_edit::{Texts, fields};
 use crate::state::{Ask, Sheet, State};
 use egui::Context;
 use temper_protocol::event::DataRows;
@@ -46,6 +47,13 @@ impl App {
                 }
             }
             LensAct::Deduplicate(on) => self.state.lens.deduplicate = on,
+            LensAct::Edit(open) => self.state.lens.editor.open = open,
+            LensAct::Text(row, place, text) => {
+                if let Some(texts) = self.state.lens.editor.left(row, place, text) {
+                    self.ask_texts(row, texts);
+                }
+            }
+            LensAct::TakeBack(row) => self.state.lens.editor.take_back(row),
             LensAct::SaveCopy => self.save_copy(),
             LensAct::StopLooking => {
                 if let Some((request, _)) = self.state.jobs.find(|ask| *ask == Ask::Index) {
@@ -99,6 +107,11 @@ impl App {
                 Command::Rows { project: project.clone(), first: chosen, count: 1, most_tokens: WHOLE_TOKENS };
             self.ask(command, Ask::WholeRow(chosen));
         }
+        let asked = self.state.jobs.find(|ask| matches!(ask, Ask::RowTexts(row, _) if *row == chosen)).is_some();
+        if self.state.lens.editor.wants(chosen) && !asked {
+            let accepted = self.state.lens.editor.edits.get(&chosen).cloned().unwrap_or_default();
+            self.ask_texts(chosen, accepted);
+        }
         for page in shown {
             let asked = self.state.jobs.iter().filter(|(_, running)| matches!(running.ask, Ask::Rows(_))).count();
             let known = self.state.lens.pages.contains_key(&page);
@@ -112,10 +125,18 @@ impl App {
         }
     }
 
+    fn ask_texts(&mut self, row: u64, texts: Texts) {
+        let project = self.state.draft.engine_folder(&self.state.places.draft());
+        let command = Command::RowTexts { project, row, fields: fields(&texts), most_tokens: WHOLE_TOKENS };
+        self.ask(command, Ask::RowTexts(row, texts));
+    }
+
     /// Why no cleaned copy can be written now; nothing when it can.
     #[must_use]
     pub fn copy_hindrance(state: &State) -> Option<&'static str> {
-        if !state.lens.is_changed() {
+        if state.lens.editor.trial.is_some() {
+            Some(t!("lens-edit-open"))
+        } else if !state.lens.is_changed() {
             Some(t!("lens-nothing-changed"))
         } else if state.draft.folder.is_none() {
             Some(t!("commands-no-folder"))
@@ -129,7 +150,8 @@ impl App {
         if Self::copy_hindrance(&self.state).is_none() && self.state.draft.is_saved() {
             let leave_out = self.state.lens.left_out.iter().copied().collect();
             let deduplicate = self.state.lens.deduplicate;
-            self.ask(Command::CleanRows { project, leave_out, deduplicate, edits: Vec::new() }, Ask::Clean);
+            let edits = self.state.lens.editor.all();
+            self.ask(Command::CleanRows { project, leave_out, deduplicate, edits }, Ask::Clean);
         }
     }
 

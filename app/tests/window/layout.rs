@@ -45,6 +45,7 @@ fn has_sheet(name: &str) -> bool {
         "help",
         "help_keys",
         "token_lens",
+        "lens_edit",
         "lens_looking",
         "place",
         "path_entry",

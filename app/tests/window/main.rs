@@ -12,6 +12,7 @@ mod keyboard;
 mod kit;
 mod layout;
 mod lens;
+mod lens_edit;
 mod mapping;
 mod moves;
 mod queue;

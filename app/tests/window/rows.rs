@@ -7,7 +7,7 @@ use temper::commands::UiCommand;
 use temper::commands::keymap::KeysAct;
 use temper::state::lens::LensAct;
 use temper::testing::Stage;
-use temper_protocol::data::{ColumnInfo, DataColumns, RoleInfo, RowForm};
+use temper_protocol::data::{ColumnInfo, DataColumns, RoleInfo, RowField, RowForm, RowTexts};
 use temper_protocol::event::{DataRows, LensRow};
 use temper_protocol::{Code, Command, Event, Problem};
 
@@ -40,8 +40,35 @@ pub(crate) fn answer(command: &Command) -> Vec<Event> {
             let rows = (*first..last).filter(|row| *row != BLANK).map(|row| made(row, *most_tokens)).collect();
             vec![known(*first, rows)]
         }
+        Command::RowTexts { row, fields, most_tokens, .. } => vec![texts(*row, fields, *most_tokens)],
         _ => Vec::new(),
     }
+}
+
+/// Where the answer of a row stands.
+pub(crate) const ANSWER: &str = "/messages/1/content";
+
+/// The texts of a row; an empty answer is refused.
+fn texts(row: u64, fields: &[RowField], most_tokens: usize) -> Event {
+    let mut seen = made(row, most_tokens);
+    let said = |mark: char| -> String {
+        let own =
+            seen.pieces.iter().zip(seen.marks.chars()).filter(|(piece, own)| *own == mark && *piece != "<|im_end|>");
+        own.map(|(piece, _)| piece.as_str()).collect()
+    };
+    let field = |place: &str, text: String| RowField { place: place.to_owned(), text };
+    let file = vec![field("/messages/0/content", said('c')), field(ANSWER, said('t'))];
+    if let Some(new) = fields.iter().find(|field| field.place == ANSWER) {
+        if new.text.trim().is_empty() {
+            let place = format!("{} line {}", kit::DATA, row + 1);
+            let action = "write the text so that the row can be trained, or take the edit back";
+            return Event::Error(Problem::new(Code::DataInvalid, "there is no answer to train on", place, action));
+        }
+        if let Some(first) = seen.marks.find('t') {
+            seen.pieces[first].clone_from(&new.text);
+        }
+    }
+    Event::RowTexts(RowTexts { row, fields: file, seen })
 }
 
 fn known(first: u64, rows: Vec<LensRow>) -> Event {
@@ -111,6 +138,17 @@ pub(crate) fn token_lens(window: &mut Window, stage: &Stage) {
     kit::send(window, UiCommand::Lens(LensAct::Open(Some(LONG))));
     kit::send(window, UiCommand::Lens(LensAct::LeaveOut(LONG - 1)));
     window.run();
+}
+
+/// A row whose answer is edited, and one whose answer is refused.
+pub(crate) fn lens_edit(window: &mut Window, stage: &Stage) {
+    kit::open(window, stage);
+    kit::send(window, UiCommand::Lens(LensAct::Open(Some(1))));
+    kit::send(window, UiCommand::Lens(LensAct::Edit(true)));
+    let text = |row: u64, text: &str| UiCommand::Lens(LensAct::Text(row, ANSWER.to_owned(), text.to_owned()));
+    kit::send(window, text(1, "I understand. You can send it back within 30 days.\nWe pay for the way."));
+    kit::send(window, UiCommand::Lens(LensAct::Choose(2)));
+    kit::send(window, text(2, " "));
 }
 
 /// While the rows are still being found.

@@ -1,12 +1,13 @@
 //! The chosen row in full: where it comes from, what is counted, and every token under the pointer.
 
-use super::marks;
+use super::{edit, marks};
 use crate::app::App;
 use crate::commands::UiCommand;
 use crate::format;
 use crate::rooms::{PanelCtx, scrolled};
 use crate::state::lens::LensAct;
 use crate::theme::{Type, icons};
+use crate::widgets::button::Weight;
 use crate::widgets::{Button, choice, text};
 use egui::{Align, Pos2, Rect, Role, Sense, Ui, WidgetInfo, pos2, vec2};
 use std::sync::Arc;
@@ -18,9 +19,10 @@ pub(super) fn row_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let lens = &cx.state.lens;
     let whole = lens.whole.as_ref().filter(|(row, _)| *row == lens.chosen);
     // Until the whole row arrives, what the list has of it is shown.
-    let found = match whole {
-        Some((_, row)) => row.as_ref(),
-        None => lens.row(lens.chosen),
+    let found = match (lens.editor.told(lens.chosen), whole) {
+        (Some(told), _) => Some(&told.seen),
+        (None, Some((_, row))) => row.as_ref(),
+        (None, None) => lens.row(lens.chosen),
     };
     let head = Rect::from_min_size(rect.min, vec2(rect.width(), 24.0));
     let head = head.with_max_x(acts_ui(cx, ui, head) - 16.0);
@@ -50,6 +52,12 @@ pub(super) fn row_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
         text::data(ui, words, Align::Min, &why, Type::Body, c.text);
         top = line.bottom() + 6.0;
     }
+    let mut rect = rect;
+    if lens.editor.open {
+        let middle = rect.center().x.round();
+        edit::edit_ui(cx, ui, Rect::from_min_max(pos2(middle + 8.0, top), rect.max));
+        rect.set_right(middle - 8.0);
+    }
     scrolled(ui, rect.with_min_y(top).with_max_x(rect.right() - 8.0), "token lens row", |ui, area| {
         let height = tokens_ui(cx, ui, area, row);
         ui.allocate_rect(Rect::from_min_size(area.min, vec2(area.width(), height)), Sense::hover());
@@ -78,10 +86,23 @@ fn acts_ui(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect) -> f32 {
     if button.show(ui, cx.theme, at).clicked() {
         cx.send(UiCommand::Lens(LensAct::LeaveOut(lens.chosen)));
     }
-    if lens.left_out.is_empty() {
+    let at = place(at.left() - 8.0, 28.0);
+    let open = lens.editor.open;
+    let pencil = Button::icon_only(icons::PENCIL_SIMPLE, t!("lens-edit")).weight(Weight::Normal).selected(open);
+    if pencil.tooltip(t!("lens-edit-tip")).show(ui, cx.theme, at).clicked() {
+        cx.send(UiCommand::Lens(LensAct::Edit(!open)));
+    }
+    let mut counts = Vec::new();
+    if !lens.left_out.is_empty() {
+        counts.push(t!("lens-left-out-count", rows = format::count(lens.left_out.len() as u64)));
+    }
+    if !lens.editor.edits.is_empty() {
+        counts.push(t!("lens-edited-count", rows = format::count(lens.editor.edits.len() as u64)));
+    }
+    if counts.is_empty() {
         return at.left();
     }
-    let words = t!("lens-left-out-count", rows = format::count(lens.left_out.len() as u64));
+    let words = counts.join(", ");
     let width = text::width(ui, &words, Type::Body);
     text::line(ui, place(at.left() - 12.0, width), Align::Min, &words, Type::Body, cx.c().warn);
     at.left() - 12.0 - width

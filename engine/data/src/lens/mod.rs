@@ -205,6 +205,9 @@ impl Lens {
             ));
         };
         let line = file.line(number)?;
+        if line.is_empty() {
+            return Err(refused(file, number, "the line is blank".to_owned()));
+        }
         let original = edit::fields(&line);
         let line = if fields.is_empty() {
             line
