@@ -147,6 +147,7 @@ mod tests {
             marks: String::new(),
             borders: Vec::new(),
             problem: String::new(),
+            losses: Vec::new(),
         };
         RowTexts { row, fields: vec![field("/a", "one"), field("/b", "two")], seen }
     }

@@ -118,6 +118,7 @@ pub(crate) fn made(row: u64, most_tokens: usize) -> LensRow {
         } else {
             String::new()
         },
+        losses: Vec::new(),
     }
 }
 

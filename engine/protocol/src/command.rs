@@ -313,6 +313,19 @@ pub enum Command {
         /// Most tokens to show.
         most_tokens: usize,
     },
+    /// Measures what each token of a row costs the base, given those before it: `progress` while the model is read, `rows`
+    /// with the row and its `losses`, then `done`. Long rows are measured in the parts in which they are trained.
+    RowLosses {
+        /// Project folder or file.
+        project: PathBuf,
+        /// The row, counted from 0 over all files.
+        row: u64,
+        /// Other texts, as they are edited.
+        #[serde(default)]
+        fields: Vec<RowField>,
+        /// Most tokens to measure.
+        most_tokens: usize,
+    },
     /// Measures one real step: `preflight`, then `done`.
     Preflight {
         /// Project folder or file.

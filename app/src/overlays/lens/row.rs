@@ -181,6 +181,7 @@ mod tests {
             marks: "cccc".to_owned(),
             borders: vec![3],
             problem: String::new(),
+            losses: Vec::new(),
         };
         let tokens: Vec<Option<usize>> = (0..7).map(|letter| token_at(&row, letter)).collect();
         // The border stands before the last token and is a letter of its own.

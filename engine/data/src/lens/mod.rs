@@ -187,7 +187,14 @@ impl Lens {
             ids: seen.ids.into_iter().take(most_tokens).collect(),
             pieces: seen.pieces.into_iter().take(most_tokens).collect(),
             problem: seen.problem,
+            losses: Vec::new(),
         }
+    }
+
+    /// Tokens that the model sees at once, at most.
+    #[must_use]
+    pub fn max_tokens(&self) -> usize {
+        self.request.max_tokens.max(2)
     }
 
     /// The texts of row `row` (counted from 0 over all files), and the row as the model sees it with the texts of

@@ -15,7 +15,7 @@ use temper_data::lens::{Cleaned, Cleaning, Extent};
 use temper_data::{DataError, Lens, ValidationSource};
 use temper_protocol::data::RowField;
 use temper_protocol::event::{DataRows, LensRow};
-use temper_protocol::{Event, Problem};
+use temper_protocol::{Code, Event, Problem};
 use temper_train::TrainRequest;
 
 /// Rows that are shown at once at most, and tokens of all of them.
@@ -33,6 +33,39 @@ struct Opened {
     lens: Lens,
     /// Share of the rows kept for validation.
     validation: f64,
+}
+
+impl Opened {
+    /// Carries the index on until row `row` is known, or the data ends.
+    fn find(&self, row: u64, context: &JobContext) -> Result<(), Problem> {
+        while self.lens.extent().rows <= row && self.lens.look_on()? {
+            context.check_cancelled()?;
+        }
+        context.check_cancelled()
+    }
+}
+
+/// A row with other texts at some places, at most `most_tokens` tokens of it, and how many tokens the model sees at once.
+pub(super) fn one(
+    builtins: &Builtins,
+    lenses: &Lenses,
+    project: &Path,
+    (row, fields): (u64, &[RowField]),
+    most_tokens: usize,
+    context: &JobContext,
+) -> Result<(LensRow, usize), Problem> {
+    let opened = lenses.open(builtins, project)?;
+    opened.find(row, context)?;
+    let found = if fields.is_empty() {
+        opened.lens.rows(row, 1, most_tokens)?.pop()
+    } else {
+        Some(opened.lens.row_texts(row, fields, most_tokens)?.seen)
+    };
+    let missing = || {
+        let what = format!("there is no row {}", row + 1);
+        Problem::new(Code::DataInvalid, what, "data.train", "look at the rows again and choose another")
+    };
+    Ok((found.ok_or_else(missing)?, opened.lens.max_tokens()))
 }
 
 /// What a person wants to see.
@@ -155,10 +188,7 @@ pub(super) fn texts(
     context: &JobContext,
 ) -> Result<(), Problem> {
     let opened = lenses.open(builtins, project)?;
-    while opened.lens.extent().rows <= row && opened.lens.look_on()? {
-        context.check_cancelled()?;
-    }
-    context.check_cancelled()?;
+    opened.find(row, context)?;
     context.emit(Event::RowTexts(opened.lens.row_texts(row, fields, most_tokens.min(MOST_TOKENS))?));
     Ok(())
 }

@@ -19,6 +19,7 @@ mod generate;
 mod housekeep;
 mod inspect;
 mod lens;
+mod lens_loss;
 mod load;
 mod logits;
 mod new_project;
@@ -115,6 +116,12 @@ impl Workshop for Program {
             Command::RowTexts { project, row, fields, most_tokens } => self.look(move |builtins, lenses, context| {
                 lens::texts(builtins, lenses, &project, (row, &fields), most_tokens, context)
             }),
+            Command::RowLosses { project, row, fields, most_tokens } => {
+                let lenses = Arc::clone(&self.lenses);
+                self.heavy(move |builtins, kept, context| {
+                    lens_loss::losses(builtins, (kept, &lenses), &project, (row, &fields), most_tokens, context)
+                })
+            }
             Command::CleanRows { project, leave_out, deduplicate, edits } => {
                 let edits = edits.into_iter().map(|edit| (edit.row, edit.fields)).collect();
                 let leave_out = leave_out.into_iter().collect();

@@ -7,7 +7,7 @@ use temper_host::Work;
 use temper_protocol::data::{RowEdit, RowField, RowTexts, WHOLE_LINE};
 use temper_protocol::event::{DataRows, LensRow};
 use temper_protocol::project::Source;
-use temper_protocol::{Command, Event, Problem, project_file};
+use temper_protocol::{Command, Event, ModelRef, Problem, project_file};
 
 fn conversation(number: usize) -> String {
     format!(
@@ -122,6 +122,41 @@ fn rows_are_edited_as_far_as_they_can_be_trained() {
     let text = std::fs::read_to_string(written.expect("written")).expect("the copy");
     let edited = conversation(1).replace("It is 2, and that is all.", "It is two.");
     assert_eq!(text, edited + &conversation(2) + &conversation(3));
+}
+
+#[test]
+fn what_tokens_cost_adds_up_to_what_the_row_costs() {
+    let mut bench = Bench::new();
+    let dir = project(&mut bench, 2);
+    let losses = |bench: &mut Bench, row: u64, fields: Vec<RowField>| {
+        let command = Command::RowLosses { project: dir.clone(), row, fields, most_tokens: 1000 };
+        match bench.ask(command).expect("losses").pop() {
+            Some(Event::Rows(DataRows { mut rows, .. })) => rows.pop().expect("the row"),
+            other => panic!("{other:?}"),
+        }
+    };
+    let row = losses(&mut bench, 1, Vec::new());
+    assert_eq!(row.losses.len(), row.ids.len());
+    assert!(row.losses[0].is_nan() && row.losses[1..].iter().all(|loss| loss.is_finite() && *loss > 0.0), "{row:?}");
+    // The command that measures whole rows goes another way, through batches with padding.
+    std::fs::write(dir.join("one.jsonl"), conversation(1)).expect("written");
+    let said = project_file::load(&dir).expect("reads");
+    let model = ModelRef { model: said.model.path, adapters: Vec::new(), base: Some(said.model.base) };
+    let data = dir.join("one.jsonl").display().to_string();
+    let metrics = vec!["nll".to_owned()];
+    let events = bench.ask(Command::Evaluate { project: Some(dir.clone()), model, data, metrics }).expect("measured");
+    let whole =
+        events.iter().find_map(|event| if let Event::Result { value, .. } = event { Some(*value) } else { None });
+    let trained = row.losses.iter().zip(row.marks.chars()).filter(|(_, mark)| *mark == 't').map(|(loss, _)| *loss);
+    let (sum, count) = trained.fold((0.0, 0.0), |(sum, count), loss| (sum + loss, count + 1.0));
+    let whole = whole.expect("a result");
+    assert!((sum / count - whole).abs() < 1e-4 * whole, "{} and {whole}", sum / count);
+    // Another answer costs something else from its first token on, and the question what it did.
+    let edited =
+        losses(&mut bench, 1, vec![RowField { place: "/messages/1/content".to_owned(), text: "No.".to_owned() }]);
+    let first = row.marks.find('t').expect("trained");
+    let same = row.losses[1..first].iter().zip(&edited.losses[1..first]).all(|(a, b)| (a - b).abs() < 1e-4);
+    assert!(same && edited.losses.len() != row.losses.len());
 }
 
 #[test]
