@@ -29,6 +29,8 @@ pub enum Ask {
     WholeRow(u64),
     /// The texts of a row, and how it is seen with these instead of its own.
     RowTexts(u64, Texts),
+    /// What the tokens of a row cost the base, with these texts instead of its own.
+    Losses(u64, Texts),
     /// A cleaned copy of the data.
     Clean,
     /// What a run would need.
@@ -81,6 +83,7 @@ impl Ask {
         match self {
             Self::Preview(_) => Some(t!("notice-job-data").to_owned()),
             Self::Clean => Some(t!("lens-job-copy").to_owned()),
+            Self::Losses(..) => Some(t!("lens-job-loss").to_owned()),
             Self::Index => Some(t!("lens-job").to_owned()),
             Self::Preflight(_) => Some(t!("notice-job-step").to_owned()),
             Self::Repair => Some(t!("notice-job-repair").to_owned()),

@@ -1,6 +1,7 @@
 //! The token lens: rows of the data as the model sees them. What is shown, and the rows that arrived.
 
 use super::lens_edit::Editor;
+use super::token_loss::TokenLosses;
 use std::collections::{BTreeMap, BTreeSet};
 use temper_protocol::Problem;
 use temper_protocol::event::LensRow;
@@ -37,6 +38,8 @@ pub enum LensAct {
     Text(u64, String, String),
     /// A row is again as it stands in the file.
     TakeBack(u64),
+    /// Shows what each token costs the base, or not any more.
+    Losses(bool),
     /// Writes the cleaned copy; the project's data is that one from then on.
     SaveCopy,
 }
@@ -70,6 +73,8 @@ pub struct Lens {
     pub deduplicate: bool,
     /// Texts of rows that are edited.
     pub editor: Editor,
+    /// What tokens cost the base.
+    pub losses: TokenLosses,
     /// Why rows cannot be shown.
     pub problem: Option<Problem>,
 }

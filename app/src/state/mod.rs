@@ -18,6 +18,7 @@ pub mod remembered;
 pub mod settings;
 pub mod setup;
 pub mod step_ask;
+pub mod token_loss;
 pub mod watch;
 
 pub use draft::Draft;

@@ -4,6 +4,7 @@ use crate::app::App;
 use crate::commands::UiCommand;
 use crate::format;
 use crate::reader::snapshot::ExportRecord;
+use crate::reader::words::sentence_case;
 use crate::state::columns::Columns;
 use crate::state::drop::path_of;
 use crate::state::export::Certificate;
@@ -40,6 +41,8 @@ impl App {
                 self.compare_failed(&ask, problem);
             } else if problem.code != Code::Cancelled {
                 self.take_problem(&ask, problem);
+            } else if matches!(ask, Ask::Losses(..)) {
+                self.state.lens.losses.shown = false;
             }
             self.collected.remove(&req);
             return;
@@ -105,6 +108,7 @@ impl App {
                 }
             }
             (Ask::Clean, event) => self.take_copy(ctx, event),
+            (Ask::Losses(row, texts), event) => self.take_losses(*row, texts, event),
             (Ask::RowTexts(_, texts), Event::RowTexts(told)) => self.state.lens.editor.accept(texts, told),
             (Ask::Index | Ask::Rows(_) | Ask::WholeRow(_), event) => self.take_rows(ask, event),
             (Ask::Preview(fingerprint), event @ Event::Preview { .. }) => {
@@ -257,6 +261,11 @@ impl App {
             Ask::Starter | Ask::Cancel | Ask::Judge | Ask::Answer(_) | Ask::Step { .. } | Ask::Peek(_) => {}
             Ask::Index | Ask::Rows(_) | Ask::WholeRow(_) | Ask::Clean => self.state.lens.problem = Some(problem),
             Ask::RowTexts(row, texts) => self.state.lens.editor.refuse(*row, texts, problem),
+            Ask::Losses(..) => {
+                // Asked again at once, it would fail again.
+                self.state.lens.losses.shown = false;
+                self.notice(format!("{}; {}", sentence_case(&problem.what), problem.action));
+            }
             Ask::Drop(_) => {
                 self.state.setup.problems.insert(card_of(&problem), problem);
                 self.state.room = Room::Setup;
@@ -317,6 +326,7 @@ impl App {
                 | Ask::Rows(_)
                 | Ask::WholeRow(_)
                 | Ask::RowTexts(..)
+                | Ask::Losses(..)
                 | Ask::Clean) => {
                     let problem = Problem::new(
                         Code::Internal,

@@ -54,6 +54,7 @@ impl App {
                 }
             }
             LensAct::TakeBack(row) => self.state.lens.editor.take_back(row),
+            LensAct::Losses(shown) => self.state.lens.losses.shown = shown,
             LensAct::SaveCopy => self.save_copy(),
             LensAct::StopLooking => {
                 if let Some((request, _)) = self.state.jobs.find(|ask| *ask == Ask::Index) {
@@ -112,6 +113,7 @@ impl App {
             let accepted = self.state.lens.editor.edits.get(&chosen).cloned().unwrap_or_default();
             self.ask_texts(chosen, accepted);
         }
+        self.ask_losses(chosen);
         for page in shown {
             let asked = self.state.jobs.iter().filter(|(_, running)| matches!(running.ask, Ask::Rows(_))).count();
             let known = self.state.lens.pages.contains_key(&page);
@@ -122,6 +124,30 @@ impl App {
             let project = project.clone();
             let first = page * PAGE;
             self.ask(Command::Rows { project, first, count: PAGE as usize, most_tokens: LIST_TOKENS }, Ask::Rows(page));
+        }
+    }
+
+    /// Asks what the tokens of the chosen row cost, one row at a time: a row that was passed meanwhile is not measured.
+    fn ask_losses(&mut self, chosen: u64) {
+        let lens = &self.state.lens;
+        let texts = lens.editor.edits.get(&chosen);
+        let there = matches!(&lens.whole, Some((row, Some(_))) if *row == chosen);
+        let busy = self.state.is_training() || self.state.jobs.find(|ask| matches!(ask, Ask::Losses(..))).is_some();
+        if !there || busy || !lens.losses.wants(chosen, texts) {
+            return;
+        }
+        let texts = texts.cloned().unwrap_or_default();
+        let project = self.state.draft.engine_folder(&self.state.places.draft());
+        let fields = fields(&texts);
+        let command = Command::RowLosses { project, row: chosen, fields, most_tokens: WHOLE_TOKENS };
+        self.ask(command, Ask::Losses(chosen, texts));
+    }
+
+    /// Takes in what the tokens of a row cost.
+    pub(super) fn take_losses(&mut self, row: u64, texts: &Texts, event: Event) {
+        if let Event::Rows(DataRows { rows, .. }) = event {
+            let losses = rows.into_iter().next().map(|row| row.losses).unwrap_or_default();
+            self.state.lens.losses.take(row, texts.clone(), losses);
         }
     }
 

@@ -47,6 +47,7 @@ fn has_sheet(name: &str) -> bool {
         "token_lens",
         "lens_edit",
         "lens_looking",
+        "lens_loss",
         "place",
         "path_entry",
         "longer",

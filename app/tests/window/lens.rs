@@ -60,11 +60,11 @@ fn rows_that_were_scrolled_past_are_not_waited_for() {
         kit::send(&mut window, UiCommand::Lens(LensAct::Choose(row)));
         window.run();
     }
-    let waiting = window.state().state.jobs.iter().filter(|(_, running)| {
-        matches!(running.ask, temper::state::Ask::Rows(_))
-    });
+    let waiting =
+        window.state().state.jobs.iter().filter(|(_, running)| matches!(running.ask, temper::state::Ask::Rows(_)));
     let waiting: Vec<_> = waiting.map(|(_, running)| running.ask.clone()).collect();
-    let near = |ask: &temper::state::Ask| matches!(ask, temper::state::Ask::Rows(page) if page.abs_diff(400_000 / PAGE) <= 1);
+    let near =
+        |ask: &temper::state::Ask| matches!(ask, temper::state::Ask::Rows(page) if page.abs_diff(400_000 / PAGE) <= 1);
     assert!(!waiting.is_empty() && waiting.iter().all(near), "{waiting:?}");
     let cancelled = stage.engine.count(|command| matches!(command, Command::CancelRequest { .. }));
     assert!(cancelled >= 3, "{cancelled}");
@@ -172,7 +172,11 @@ fn the_first_look_is_shown_until_all_rows_are_read() {
     rows::setup_estimated(&mut window, &stage);
     let shows = |window: &kit::Window, words: &str| window.query_all_by_label(words).next().is_some();
     assert!(shows(&window, "about 1,000,000 rows"));
-    assert_eq!(stage.engine.count(|command| matches!(command, Command::Preflight { .. })), 0, "all rows are still read");
+    assert_eq!(
+        stage.engine.count(|command| matches!(command, Command::Preflight { .. })),
+        0,
+        "all rows are still read"
+    );
     let fits = |command: &Command| matches!(command, Command::Preview { .. });
     stage.engine.say(fits, vec![kit::preview(), Event::Done {}]);
     window.run();
@@ -210,4 +214,47 @@ fn rows_left_out_make_a_cleaned_copy_that_the_project_takes() {
     assert_eq!(kit::train_paths(&window.state().state.draft.project), ["support-tone-cleaned.jsonl"]);
     kit::send(&mut window, UiCommand::Undo);
     assert_eq!(kit::train_paths(&window.state().state.draft.project), [kit::DATA]);
+}
+
+#[test]
+fn what_tokens_cost_is_measured_for_the_row_that_is_looked_at() {
+    let (_root, stage, mut window) = opened();
+    let measured = |stage: &temper::testing::Stage| {
+        let script = stage.engine.0.lock();
+        let rows = script.sent.iter().filter_map(|(_, command)| match command {
+            Command::RowLosses { row, .. } => Some(*row),
+            _ => None,
+        });
+        rows.collect::<Vec<u64>>()
+    };
+    assert!(measured(&stage).is_empty());
+    kit::press(&mut window, "Loss of each token");
+    assert_eq!(measured(&stage), [0]);
+    assert!(window.query_all_by_label_contains("nats a trained token").next().is_some());
+    kit::send(&mut window, UiCommand::Lens(LensAct::Choose(2)));
+    window.run();
+    assert_eq!(measured(&stage), [0, 2], "once a row");
+    kit::press(&mut window, "Loss of each token");
+    kit::send(&mut window, UiCommand::Lens(LensAct::Choose(3)));
+    assert_eq!(measured(&stage), [0, 2]);
+    assert!(window.query_all_by_label_contains("nats a trained token").next().is_none());
+}
+
+#[test]
+fn a_measurement_that_fails_is_told_and_not_repeated() {
+    let (_root, stage, mut window) = opened();
+    stage.engine.reply_with(|command| match command {
+        Command::RowLosses { .. } => vec![Event::Error(temper_protocol::Problem::new(
+            temper_protocol::Code::OutOfMemory,
+            "the model does not fit",
+            kit::MODEL,
+            "close other programs",
+        ))],
+        other => kit::answer(other),
+    });
+    kit::press(&mut window, "Loss of each token");
+    window.run();
+    assert_eq!(stage.engine.count(|command| matches!(command, Command::RowLosses { .. })), 1);
+    let notice = window.state().state.notice.clone().expect("a notice");
+    assert!(notice.text.contains("does not fit") && notice.text.contains("close other programs"), "{}", notice.text);
 }

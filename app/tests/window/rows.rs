@@ -40,6 +40,12 @@ pub(crate) fn answer(command: &Command) -> Vec<Event> {
             let rows = (*first..last).filter(|row| *row != BLANK).map(|row| made(row, *most_tokens)).collect();
             vec![known(*first, rows)]
         }
+        Command::RowLosses { row, most_tokens, .. } => {
+            let mut measured = made(*row, *most_tokens);
+            let loss = |index: usize| if index == 0 { f64::NAN } else { (index * 7 % 13) as f64 / 2.0 };
+            measured.losses = (0..measured.ids.len()).map(loss).collect();
+            vec![known(*row, vec![measured])]
+        }
         Command::RowTexts { row, fields, most_tokens, .. } => vec![texts(*row, fields, *most_tokens)],
         _ => Vec::new(),
     }
@@ -138,6 +144,14 @@ pub(crate) fn token_lens(window: &mut Window, stage: &Stage) {
     kit::open(window, stage);
     kit::send(window, UiCommand::Lens(LensAct::Open(Some(LONG))));
     kit::send(window, UiCommand::Lens(LensAct::LeaveOut(LONG - 1)));
+    window.run();
+}
+
+/// What each token of a row costs the base.
+pub(crate) fn lens_loss(window: &mut Window, stage: &Stage) {
+    kit::open(window, stage);
+    kit::send(window, UiCommand::Lens(LensAct::Open(Some(LONG))));
+    kit::send(window, UiCommand::Lens(LensAct::Losses(true)));
     window.run();
 }
 

@@ -5,7 +5,9 @@ use crate::compared::{
     comparing, many_runs, playground, playground_blind, playground_empty, playground_five,
 };
 use crate::kit;
-use crate::rows::{help_keys, lens_edit, lens_looking, setup_columns, setup_estimated, setup_unclear, token_lens};
+use crate::rows::{
+    help_keys, lens_edit, lens_looking, lens_loss, setup_columns, setup_estimated, setup_unclear, token_lens,
+};
 use crate::step_scenes::{
     branched, longer, queue, step_answered, step_ask_busy, step_ask_empty, step_failed, step_loading, waiting,
 };
@@ -55,6 +57,7 @@ scenes![
     token_lens,
     lens_edit,
     lens_looking,
+    lens_loss,
     hover_model,
     hover_data,
     hover_adapter,
