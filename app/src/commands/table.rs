@@ -7,8 +7,8 @@ use super::compared::{
 };
 use super::conditions::{
     always, can_continue, can_export, can_pause, can_redo, can_resume, can_train, can_undo, continue_run, needs_beside,
-    needs_both, needs_damage, needs_folder, needs_kept, needs_live, needs_others, needs_own_keys, needs_project, needs_ranks,
-    needs_run, needs_scrub, needs_zoom, reveal_project,
+    needs_both, needs_damage, needs_folder, needs_kept, needs_live, needs_others, needs_own_keys, needs_project,
+    needs_ranks, needs_run, needs_scrub, needs_zoom, reveal_project,
 };
 use super::keymap::{Keymap, KeysAct};
 use super::keys::{ctrl, ctrl_shift, plain};

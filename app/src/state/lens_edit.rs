@@ -79,7 +79,11 @@ impl Editor {
         } else {
             texts.insert(place, text);
         }
-        if accepted.map_or(texts.is_empty(), |accepted| *accepted == texts) {
+        let as_accepted = match accepted {
+            Some(accepted) => *accepted == texts,
+            None => texts.is_empty(),
+        };
+        if as_accepted {
             self.trial = None;
             return None;
         }

@@ -22,7 +22,10 @@ impl TokenLosses {
     #[must_use]
     pub fn of(&self, row: u64, texts: Option<&Texts>) -> Option<&[f64]> {
         let (measured, edited, losses) = self.measured.as_ref().filter(|_| self.shown)?;
-        let same = texts.map_or(edited.is_empty(), |texts| texts == edited);
+        let same = match texts {
+            Some(texts) => texts == edited,
+            None => edited.is_empty(),
+        };
         (*measured == row && same).then_some(losses.as_slice())
     }
 
