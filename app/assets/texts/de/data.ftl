@@ -47,7 +47,6 @@ data-kind-list = Liste
 data-kind-object = Objekt
 data-kind-empty = leer
 data-kind-mixed = gemischt
-data-form = Zeilen sind
 data-form-name = Was Zeilen sind
 data-form-auto = erkannt
 data-form-found = erkannt: { $form }

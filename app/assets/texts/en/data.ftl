@@ -53,7 +53,6 @@ data-kind-list = list
 data-kind-object = object
 data-kind-empty = empty
 data-kind-mixed = mixed
-data-form = Rows are
 data-form-name = What rows are
 data-form-auto = recognised
 data-form-found = recognised: { $form }

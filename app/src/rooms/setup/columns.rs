@@ -118,8 +118,7 @@ fn carried(cx: &PanelCtx<'_>, ui: &Ui, at: egui::Pos2, name: &str) {
 /// The list of forms that rows may have.
 fn form_ui(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, columns: &Columns) {
     let data = &cx.state.draft.project.data;
-    text::line(ui, row, Align::Min, t!("data-form"), Type::Body, cx.c().text2);
-    let pick = Rect::from_min_max(pos2(row.left() + row.width() * NAME, row.top() + 2.0), row.max - vec2(0.0, 2.0));
+    let pick = row.shrink2(vec2(0.0, 2.0));
     let forms = columns.found.forms.iter();
     let schemas: Vec<&str> = std::iter::once("auto").chain(forms.map(|form| form.schema.as_str())).collect();
     let words = |schema: &&str| match *schema {
