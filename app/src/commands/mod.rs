@@ -97,6 +97,8 @@ pub enum UiCommand {
     More(bool),
     /// Shows or hides the rows set aside.
     ShowAside(bool),
+    /// Shows all roles that columns can have, or those in use.
+    AllRoles(bool),
     /// Measures a step.
     Measure,
     /// Trains.

@@ -4,6 +4,7 @@
 //! `inbox` change it. No egui types beyond plot points, no files, no threads.
 
 pub mod answers;
+pub mod columns;
 pub mod compare;
 pub mod compared;
 pub mod draft;
@@ -14,10 +15,12 @@ pub mod judged;
 mod labels;
 pub mod lens;
 pub mod machine;
+pub mod lens_edit;
 pub mod remembered;
 pub mod settings;
 pub mod setup;
 pub mod step_ask;
+pub mod token_loss;
 pub mod watch;
 
 pub use draft::Draft;

@@ -36,6 +36,10 @@ pub struct Setup {
     pub problems: BTreeMap<Card, Problem>,
     /// The last data preview.
     pub preview: Option<Answer>,
+    /// The columns of the data.
+    pub columns: Option<super::columns::Columns>,
+    /// Whether roles without a column are shown, too.
+    pub all_roles: bool,
     /// The last pre-flight.
     pub preflight: Option<Answer>,
     /// What was typed into the search for methods.

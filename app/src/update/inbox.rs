@@ -4,6 +4,8 @@ use crate::app::App;
 use crate::commands::UiCommand;
 use crate::format;
 use crate::reader::snapshot::ExportRecord;
+use crate::reader::words::sentence_case;
+use crate::state::columns::Columns;
 use crate::state::drop::path_of;
 use crate::state::export::Certificate;
 use crate::state::machine::selftest;
@@ -40,6 +42,8 @@ impl App {
                 self.compare_failed(&ask, problem);
             } else if problem.code != Code::Cancelled {
                 self.take_problem(&ask, problem);
+            } else if matches!(ask, Ask::Losses(..)) {
+                self.state.lens.losses.shown = false;
             }
             self.collected.remove(&req);
             return;
@@ -91,6 +95,12 @@ impl App {
                 self.state.known.insert("builtin:starter-data".to_owned(), event);
             }
             (Ask::Preview(_), event @ Event::Warning { .. }) => self.collected.entry(req).or_default().push(event),
+            (Ask::Peek(fingerprint), Event::Columns(found)) => {
+                // Those of data that was replaced meanwhile are nobody's.
+                if *fingerprint == self.state.draft.data_fingerprint() {
+                    self.state.setup.columns = Some(Columns::new(&self.state.draft, found));
+                }
+            }
             (Ask::Peek(fingerprint), event @ Event::Preview { .. }) => {
                 // Whoever read all rows knows better.
                 let read = self.state.setup.preview.as_ref().is_some_and(|known| known.fingerprint == *fingerprint);
@@ -99,6 +109,8 @@ impl App {
                 }
             }
             (Ask::Clean, event) => self.take_copy(ctx, event),
+            (Ask::Losses(row, texts), event) => self.take_losses(*row, texts, event),
+            (Ask::RowTexts(_, texts), Event::RowTexts(told)) => self.state.lens.editor.accept(texts, told),
             (Ask::Index | Ask::Rows(_) | Ask::WholeRow(_), event) => self.take_rows(ask, event),
             (Ask::Preview(fingerprint), event @ Event::Preview { .. }) => {
                 self.learn_exports(req);
@@ -256,6 +268,12 @@ impl App {
             // What keeps a first look from the rows keeps the reading of all rows from them, too, which says so.
             Ask::Starter | Ask::Cancel | Ask::Judge | Ask::Answer(_) | Ask::Step { .. } | Ask::Peek(_) => {}
             Ask::Index | Ask::Rows(_) | Ask::WholeRow(_) | Ask::Clean => self.state.lens.problem = Some(problem),
+            Ask::RowTexts(row, texts) => self.state.lens.editor.refuse(*row, texts, problem),
+            Ask::Losses(..) => {
+                // Asked again at once, it would fail again.
+                self.state.lens.losses.shown = false;
+                self.notice(format!("{}; {}", sentence_case(&problem.what), problem.action));
+            }
             Ask::Drop(_) => {
                 self.state.setup.problems.insert(card_of(&problem), problem);
                 self.state.room = Room::Setup;
@@ -319,6 +337,8 @@ impl App {
                 | Ask::Index
                 | Ask::Rows(_)
                 | Ask::WholeRow(_)
+                | Ask::RowTexts(..)
+                | Ask::Losses(..)
                 | Ask::Clean) => {
                     let problem = Problem::new(
                         Code::Internal,

@@ -79,6 +79,7 @@ impl App {
             UiCommand::SiteQuery(text) => self.state.setup.site_query = text,
             UiCommand::More(more) => self.state.setup.more = more,
             UiCommand::ShowAside(show) => self.state.setup.show_aside = show,
+            UiCommand::AllRoles(all) => self.state.setup.all_roles = all,
             UiCommand::Measure => {
                 self.state.setup.problems.remove(&Card::Preflight);
                 self.asked.preflight.clear();

@@ -8,6 +8,7 @@ pub mod choice;
 pub mod empty;
 pub mod field;
 pub mod panel;
+pub mod paper;
 pub mod problem;
 pub mod rows;
 pub mod text;

@@ -17,6 +17,8 @@ mod layout;
 mod lens;
 mod machine;
 mod machine_scenes;
+mod lens_edit;
+mod mapping;
 mod moves;
 mod queue;
 mod reach;

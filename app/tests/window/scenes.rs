@@ -6,7 +6,9 @@ use crate::compared::{
 };
 use crate::kit;
 use crate::machine_scenes::{machine_checks, machine_failed};
-use crate::rows::{help_keys, lens_looking, setup_estimated, token_lens};
+use crate::rows::{
+    help_keys, lens_edit, lens_looking, lens_loss, setup_columns, setup_estimated, setup_unclear, token_lens,
+};
 use crate::step_scenes::{
     branched, longer, queue, step_answered, step_ask_busy, step_ask_empty, step_failed, step_loading, waiting,
 };
@@ -53,8 +55,12 @@ scenes![
     setup_full,
     setup_reading,
     setup_estimated,
+    setup_columns,
+    setup_unclear,
     token_lens,
+    lens_edit,
     lens_looking,
+    lens_loss,
     hover_model,
     hover_data,
     hover_adapter,

@@ -135,6 +135,10 @@ pub struct LensRow {
     /// Why the row is not trained; empty when it is.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub problem: String,
+    /// What each token costs the base, nats, where that was measured; NaN where nothing comes before a token or the model
+    /// does not see it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "nans_if_null")]
+    pub losses: Vec<f64>,
 }
 
 /// A row set aside.

@@ -11,6 +11,7 @@
 pub mod client;
 pub mod command;
 pub mod comparison;
+pub mod data;
 pub mod event;
 pub mod event_parts;
 mod front;

@@ -1,6 +1,7 @@
 //! Setup: four cards from left to right, the pre-flight below, and the Train button where the eye ends.
 
 pub mod begun;
+mod columns;
 pub mod data;
 pub mod form;
 pub mod keep;

@@ -40,6 +40,19 @@ impl Bench {
 
     /// Carries out a command; all its events but the last.
     pub(crate) fn ask(&mut self, command: Command) -> Result<Vec<Event>, Problem> {
+        let mut events = self.all(command);
+        match events.pop() {
+            Some(Event::Error(problem)) => Err(problem),
+            Some(Event::Done {}) | None => Ok(events),
+            Some(finished) => {
+                events.push(finished);
+                Ok(events)
+            }
+        }
+    }
+
+    /// Carries out a command; all its events, also when it fails.
+    pub(crate) fn all(&mut self, command: Command) -> Vec<Event> {
         let req = self.engine.send(command).expect("accepted");
         let begin = Instant::now();
         let mut heard: Vec<Envelope> = Vec::new();
@@ -47,15 +60,7 @@ impl Bench {
             self.engine.drain(&mut heard);
             if let Some(end) = heard.iter().position(|envelope| envelope.req == req && is_end(&envelope.event)) {
                 assert_eq!(heard.len(), end + 1, "nothing comes after the last event");
-                let mut events: Vec<Event> = heard.into_iter().map(|envelope| envelope.event).collect();
-                return match events.pop() {
-                    Some(Event::Error(problem)) => Err(problem),
-                    Some(Event::Done {}) | None => Ok(events),
-                    Some(finished) => {
-                        events.push(finished);
-                        Ok(events)
-                    }
-                };
+                return heard.into_iter().map(|envelope| envelope.event).collect();
             }
             assert!(begin.elapsed() < crate::kit::PATIENCE, "waited in vain; heard {heard:#?}");
             std::thread::park_timeout(crate::kit::PATIENCE / 100);
