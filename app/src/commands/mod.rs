@@ -9,6 +9,7 @@ mod conditions;
 pub mod keymap;
 mod keys;
 mod moments;
+mod race;
 mod search;
 pub mod table;
 
@@ -24,6 +25,7 @@ use crate::state::Room;
 use crate::state::compare::CompareAct;
 use crate::state::export::Certificate;
 use crate::state::lens::LensAct;
+use crate::state::race::RaceAct;
 use crate::state::settings::{LanguageChoice, ThemeChoice};
 use crate::state::step_ask::StepAct;
 use crate::state::watch::SideTab;
@@ -164,6 +166,8 @@ pub enum UiCommand {
     CopyCurves,
     /// Something in the room Compare.
     Compare(CompareAct),
+    /// Something with a race of methods.
+    Race(RaceAct),
     /// Something in the token lens.
     Lens(LensAct),
     /// Something with keys.

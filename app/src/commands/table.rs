@@ -7,15 +7,17 @@ use super::compared::{
 };
 use super::conditions::{
     always, can_continue, can_export, can_pause, can_redo, can_resume, can_train, can_undo, continue_run, needs_beside,
-    needs_both, needs_damage, needs_folder, needs_kept, needs_live, needs_others, needs_own_keys, needs_project, needs_ranks,
-    needs_run, needs_scrub, needs_zoom, reveal_project,
+    needs_both, needs_damage, needs_folder, needs_kept, needs_live, needs_others, needs_own_keys, needs_project,
+    needs_ranks, needs_run, needs_scrub, needs_zoom, reveal_project,
 };
 use super::keymap::{Keymap, KeysAct};
 use super::keys::{ctrl, ctrl_shift, plain};
 use super::moments::{needs_earlier, needs_later, needs_step_ask, needs_waiting};
+use super::race::{can_start, needs_going, needs_methods, needs_race, needs_rounds, needs_winner, use_winner};
 use crate::screen::{Format, Plot};
 use crate::state::compare::CompareAct;
 use crate::state::lens::LensAct;
+use crate::state::race::RaceAct;
 use crate::state::settings::{LanguageChoice, ThemeChoice};
 use crate::state::step_ask::StepAct;
 use crate::state::{Room, State};
@@ -48,6 +50,15 @@ pub enum Id {
     TokenLens,
     Measure,
     Train,
+    RaceMethods,
+    StartRace,
+    StopRace,
+    ShowRace,
+    UseWinner,
+    CopyRace,
+    SaveRace,
+    RacePng,
+    RaceSvg,
     Pause,
     Resume,
     Stop,
@@ -203,6 +214,31 @@ pub static TABLE: &[Entry] = entries![
     }),
     (Measure, "commands-measure", "commands-measure-help", CPU, ctrl(Key::M), needs_both, |_| { UiCommand::Measure }),
     (Train, "commands-train", "commands-train-help", PLAY, ctrl(Key::Enter), can_train, |_| UiCommand::Train),
+    (RaceMethods, "commands-race", "commands-race-help", TROPHY, None, needs_methods, |_| {
+        UiCommand::Race(RaceAct::Choose(true))
+    }),
+    (StartRace, "commands-race-start", "commands-race-start-help", PLAY, None, can_start, |_| {
+        UiCommand::Race(RaceAct::Start)
+    }),
+    (StopRace, "commands-race-stop", "commands-race-stop-help", STOP, None, needs_going, |_| {
+        UiCommand::Race(RaceAct::Stop)
+    }),
+    (ShowRace, "commands-race-show", "commands-race-show-help", TROPHY, None, needs_race, |_| {
+        UiCommand::Race(RaceAct::Show(true))
+    }),
+    (UseWinner, "commands-race-use", "commands-race-use-help", CHECK, None, needs_winner, use_winner),
+    (CopyRace, "commands-race-copy", "commands-race-copy-help", COPY, None, needs_rounds, |_| {
+        UiCommand::CopyTable(Plot::Race)
+    }),
+    (SaveRace, "commands-race-save", "commands-race-save-help", ROWS, None, needs_rounds, |_| {
+        UiCommand::SaveTable(Plot::Race)
+    }),
+    (RacePng, "commands-race-png", "commands-race-png-help", FLOPPY_DISK, None, needs_race, |_| {
+        UiCommand::SavePicture(Plot::Race, Format::Png)
+    }),
+    (RaceSvg, "commands-race-svg", "commands-race-svg-help", FLOPPY_DISK, None, needs_race, |_| {
+        UiCommand::SavePicture(Plot::Race, Format::Svg)
+    }),
     (Pause, "commands-pause", "commands-pause-help", PAUSE, plain(Key::Space), can_pause, |_| UiCommand::Act(
         Act::Pause
     )),

@@ -12,6 +12,7 @@ pub mod export;
 pub mod jobs;
 pub mod judged;
 pub mod lens;
+pub mod race;
 pub mod remembered;
 pub mod settings;
 pub mod setup;
@@ -208,6 +209,8 @@ pub struct State {
     pub runs: Arc<RunsSnapshot>,
     /// The room Watch.
     pub watch: watch::Watch,
+    /// The race of methods that goes on or was the last one.
+    pub race: Option<race::Race>,
     /// The room Compare.
     pub compare: compare::Compare,
     /// The room Export.
@@ -244,6 +247,7 @@ impl State {
             engine: EngineHealth::default(),
             runs: Arc::default(),
             watch: watch::Watch::default(),
+            race: None,
             compare: compare::Compare::default(),
             export: export::Export::default(),
             sheet: None,
@@ -298,7 +302,7 @@ impl State {
     /// Whether a run that is started now waits for its turn: our engine trains another one.
     #[must_use]
     pub fn can_queue(&self) -> bool {
-        let starting = self.jobs.find(|ask| *ask == Ask::Train { run: None }).is_some();
+        let starting = self.jobs.find(|ask| matches!(ask, Ask::Train { run: None } | Ask::Race)).is_some();
         !starting && self.live_run().is_none_or(|row| self.jobs.trains(row.run))
     }
 
@@ -311,7 +315,7 @@ impl State {
     /// Whether anything is being trained, or is about to be.
     #[must_use]
     pub fn is_training(&self) -> bool {
-        self.live_run().is_some() || self.jobs.find(|ask| matches!(ask, Ask::Train { .. })).is_some()
+        self.live_run().is_some() || self.jobs.find(|ask| matches!(ask, Ask::Train { .. } | Ask::Race)).is_some()
     }
 
     /// The run that the room Watch shows.

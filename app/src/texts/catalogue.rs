@@ -38,6 +38,7 @@ files![
     "keep",
     "preflight",
     "watch",
+    "race",
     "compare",
     "export",
     "sheets",

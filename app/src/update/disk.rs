@@ -90,6 +90,7 @@ impl App {
             self.state.watch = crate::state::watch::Watch::default();
             self.state.compare = crate::state::compare::Compare::default();
             self.state.export = crate::state::export::Export::default();
+            self.state.race = None;
             self.services.files.send(Job::LoadCompare(folder.clone()));
         }
         self.asked.preview.clear();

@@ -13,6 +13,7 @@ mod lens;
 mod longer;
 mod project;
 mod queue;
+mod race;
 mod run;
 mod step_ask;
 mod tables;
@@ -211,6 +212,7 @@ impl App {
             && let Some(command) = self.perform_longer(command)
             && let Some(command) = self.perform_queue(command)
             && let Some(command) = self.perform_compare(command)
+            && let Some(command) = self.perform_race(command)
             && let Some(command) = self.perform_lens(command)
             && let Some(command) = self.perform_keys(command)
         {
@@ -228,6 +230,7 @@ impl App {
     fn close_sheet(&mut self) {
         if matches!(self.state.sheet, Some(Sheet::Place { .. })) {
             self.state.setup.train_wanted = false;
+            self.state.setup.race_wanted = false;
         }
         if self.state.sheet == (Some(Sheet::Closing { waiting: true })) {
             return;

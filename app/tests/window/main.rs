@@ -14,6 +14,8 @@ mod layout;
 mod lens;
 mod moves;
 mod queue;
+mod race;
+mod race_scenes;
 mod reach;
 mod rows;
 mod runs;

@@ -5,6 +5,7 @@ use crate::compared::{
     comparing, many_runs, playground, playground_blind, playground_empty, playground_five,
 };
 use crate::kit;
+use crate::race_scenes::{race_begun, race_rounds, race_ticking, race_won};
 use crate::rows::{help_keys, lens_looking, setup_estimated, token_lens};
 use crate::step_scenes::{
     branched, longer, queue, step_answered, step_ask_busy, step_ask_empty, step_failed, step_loading, waiting,
@@ -69,6 +70,10 @@ scenes![
     step_failed,
     branched,
     waiting,
+    race_ticking,
+    race_begun,
+    race_rounds,
+    race_won,
     table,
     few_others,
     many_others,
