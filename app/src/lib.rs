@@ -15,6 +15,7 @@ pub mod commands;
 pub mod dialogs;
 pub mod files;
 pub mod format;
+pub mod glossary;
 pub mod overlays;
 pub mod plots;
 pub mod probe;

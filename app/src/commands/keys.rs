@@ -3,6 +3,7 @@
 use super::keymap::{self, Keymap, KeysAct};
 use super::{Entry, Id, Outbox, TABLE, UiCommand};
 use crate::state::{Sheet, State};
+use crate::widgets::term;
 use egui::{Event, Key, KeyboardShortcut, Modifiers};
 
 pub(super) const fn ctrl(key: Key) -> Option<KeyboardShortcut> {
@@ -11,6 +12,10 @@ pub(super) const fn ctrl(key: Key) -> Option<KeyboardShortcut> {
 
 pub(super) const fn ctrl_shift(key: Key) -> Option<KeyboardShortcut> {
     Some(KeyboardShortcut::new(Modifiers::COMMAND.plus(Modifiers::SHIFT), key))
+}
+
+pub(super) const fn shift(key: Key) -> Option<KeyboardShortcut> {
+    Some(KeyboardShortcut::new(Modifiers::SHIFT, key))
 }
 
 pub(super) const fn plain(key: Key) -> Option<KeyboardShortcut> {
@@ -24,6 +29,9 @@ pub fn pressed(ctx: &egui::Context, state: &State, out: &Outbox) {
     if state.rekey.is_some() && state.sheet == Some(Sheet::Help) {
         capture(ctx, out);
         return;
+    }
+    if let Some(term) = term::take_wish(ctx) {
+        out.push(UiCommand::Glossary(Some(term)));
     }
     let typing = ctx.text_edit_focused();
     let focused = ctx.memory(|memory| memory.focused().is_some());
@@ -41,7 +49,9 @@ pub fn pressed(ctx: &egui::Context, state: &State, out: &Outbox) {
             continue;
         }
         if entry.enabled(state) && ctx.input_mut(|input| input.consume_shortcut(&shortcut)) {
-            out.push((entry.make)(state));
+            // On a control that is about a term, help is the meaning of that term.
+            let term = term::focused(ctx).filter(|_| entry.id == Id::Help);
+            out.push(term.map_or_else(|| (entry.make)(state), |term| UiCommand::Glossary(Some(term))));
         }
     }
 }

@@ -53,6 +53,10 @@ pub enum UiCommand {
     Palette(String, usize),
     /// Opens the help.
     OpenHelp,
+    /// Opens the glossary, at a term if one is given by its key.
+    Glossary(Option<&'static str>),
+    /// Text in the search of the glossary.
+    GlossaryQuery(String),
     /// Closes what lies over the room.
     CloseSheet,
     /// Chooses files by a dialog.

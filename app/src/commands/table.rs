@@ -11,7 +11,7 @@ use super::conditions::{
     needs_ranks, needs_run, needs_scrub, needs_zoom, reveal_project,
 };
 use super::keymap::{Keymap, KeysAct};
-use super::keys::{ctrl, ctrl_shift, plain};
+use super::keys::{ctrl, ctrl_shift, plain, shift};
 use super::moments::{needs_earlier, needs_later, needs_step_ask, needs_waiting};
 use super::race::{can_start, needs_going, needs_methods, needs_race, needs_rounds, needs_winner, use_winner};
 use crate::screen::{Format, Plot};
@@ -124,6 +124,7 @@ pub enum Id {
     ZoomOut,
     ZoomReset,
     Palette,
+    Glossary,
     Help,
     ResetKeys,
     Quit,
@@ -465,6 +466,9 @@ pub static TABLE: &[Entry] = entries![
     }),
     (Palette, "commands-palette", "commands-palette-help", MAGNIFYING_GLASS, ctrl(Key::K), always, |_| {
         UiCommand::OpenPalette
+    }),
+    (Glossary, "commands-glossary", "commands-glossary-help", BOOKMARK_SIMPLE, shift(Key::F1), always, |_| {
+        UiCommand::Glossary(None)
     }),
     (Help, "commands-help", "commands-help-help", QUESTION, plain(Key::F1), always, |_| UiCommand::OpenHelp),
     (

@@ -102,6 +102,13 @@ pub enum Sheet {
     Help,
     /// The token lens.
     Lens,
+    /// The glossary.
+    Glossary {
+        /// What was typed into its search.
+        query: String,
+        /// Key of the chosen term; the first that is found when none.
+        term: Option<&'static str>,
+    },
     /// A text to read and copy: the command line, the project file.
     Text {
         /// Title.

@@ -46,7 +46,8 @@ files![
     "words",
     "notice",
     "problem",
-    "help"
+    "help",
+    "glossary"
 ];
 
 /// Every text there is: those of the English files, in the order in which they stand there.

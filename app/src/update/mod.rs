@@ -160,6 +160,16 @@ impl App {
                 self.state.rekey = None;
                 self.state.sheet = Some(Sheet::Help);
             }
+            UiCommand::Glossary(term) => {
+                let query = match self.state.sheet.take() {
+                    // Another term of the list that is open.
+                    Some(Sheet::Glossary { query, .. }) if term.is_some() => query,
+                    _ => String::new(),
+                };
+                self.state.rekey = None;
+                self.state.sheet = Some(Sheet::Glossary { query, term });
+            }
+            UiCommand::GlossaryQuery(query) => self.state.sheet = Some(Sheet::Glossary { query, term: None }),
             UiCommand::CloseSheet => self.close_sheet(),
             UiCommand::ChooseFiles => {
                 self.state.drop.meant_for = None;

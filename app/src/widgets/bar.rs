@@ -1,6 +1,8 @@
 //! Progress bars, shares of a whole, gauges and chips.
 
+use super::term;
 use super::text::{self, Piece};
+use crate::glossary;
 use crate::theme::{Icon, Theme, Type};
 use egui::{Align, Color32, Rect, Response, Role, Sense, Ui, WidgetInfo, pos2, vec2};
 
@@ -87,7 +89,10 @@ pub fn gauge(ui: &mut Ui, theme: &Theme, rect: Rect, gauge: &Gauge<'_>) {
     let c = &theme.colours;
     let row =
         |top: f32, height: f32| Rect::from_min_size(pos2(rect.left(), rect.top() + top), vec2(rect.width(), height));
-    text::line(ui, row(0.0, 18.0), Align::Min, gauge.name, Type::Body, c.text2).on_hover_text(gauge.help);
+    let name = text::line(ui, row(0.0, 18.0), Align::Min, gauge.name, Type::Body, c.text2).on_hover_text(gauge.help);
+    if let Some(term) = glossary::of_label(gauge.name) {
+        term::explain(ui, theme, name.rect, term, gauge.help);
+    }
     let colour = if gauge.alarming { gauge.colour } else { c.text };
     text::pieces(
         ui,

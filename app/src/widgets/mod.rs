@@ -10,6 +10,7 @@ pub mod field;
 pub mod panel;
 pub mod problem;
 pub mod rows;
+pub mod term;
 pub mod text;
 
 pub use button::Button;

@@ -8,6 +8,7 @@ mod compared;
 mod drops;
 mod exports;
 mod german;
+mod glossary;
 mod keyboard;
 mod kit;
 mod layout;

@@ -105,6 +105,7 @@ scenes![
     export_problem,
     palette,
     help,
+    glossary,
     help_keys,
     place,
     longer,
@@ -496,6 +497,11 @@ fn palette(window: &mut Window, stage: &Stage) {
 fn help(window: &mut Window, stage: &Stage) {
     setup_filled(window, stage);
     kit::send(window, UiCommand::OpenHelp);
+}
+
+fn glossary(window: &mut Window, stage: &Stage) {
+    setup_filled(window, stage);
+    kit::send(window, UiCommand::Glossary(Some("forgetting")));
 }
 
 fn place(window: &mut Window, _stage: &Stage) {

@@ -14,13 +14,14 @@ use super::PanelCtx;
 use super::frame::part;
 use crate::commands::UiCommand;
 use crate::format;
+use crate::glossary;
 use crate::plots::chart::Marker;
 use crate::screen::Plot;
 use crate::state::compare::{CompareAct, Part};
 use crate::state::{Room, judged};
 use crate::theme::{Theme, Type, icons};
 use crate::widgets::button::Weight;
-use crate::widgets::{Button, choice, empty, panel, text};
+use crate::widgets::{Button, choice, empty, panel, term, text};
 use egui::{Align, Color32, Rect, ScrollArea, Sense, Ui, UiBuilder, pos2, vec2};
 use temper_protocol::comparison::Verdict;
 
@@ -249,5 +250,8 @@ fn figure(ui: &mut Ui, place: Rect, words: &str, colour: Color32) {
 /// The head of a column.
 fn column_head(cx: &PanelCtx<'_>, ui: &mut Ui, place: Rect, words: &str, right: bool) {
     let align = if right { Align::Max } else { Align::Min };
-    text::data(ui, place.with_max_x(place.right() - 6.0), align, words, Type::Caption, cx.c().text2);
+    let head = text::data(ui, place.with_max_x(place.right() - 6.0), align, words, Type::Caption, cx.c().text2);
+    if let Some(term) = glossary::of_label(words) {
+        term::explain(ui, cx.theme, head.rect, term, "");
+    }
 }

@@ -4,6 +4,7 @@ use super::form::{self, Label};
 use super::{card_problem, mark, price, race, train};
 use crate::commands::UiCommand;
 use crate::format;
+use crate::glossary;
 use crate::rooms::{PanelCtx, scrolled};
 use crate::state::draft::switch_method;
 use crate::state::setup::Card;
@@ -365,5 +366,5 @@ fn note(cx: &PanelCtx<'_>, card: &MethodCard, key: &str) -> String {
 /// A label without a price.
 #[must_use]
 pub fn label<'a>(name: &'a str, help: &'a str, note: &'a str) -> Label<'a> {
-    Label { name, help, note }
+    Label { name, help, note, term: glossary::of_label(name) }
 }

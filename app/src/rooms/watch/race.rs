@@ -7,6 +7,7 @@ use super::GAP;
 use super::race_plot::plot_panel;
 use crate::commands::{Id, UiCommand};
 use crate::format;
+use crate::glossary;
 use crate::plots::chart::{self, Marker};
 use crate::rooms::frame::part;
 use crate::rooms::{PanelCtx, scrolled};
@@ -17,7 +18,7 @@ use crate::theme::{Icon, Theme, Type, icons};
 use crate::widgets::button::Weight;
 use crate::widgets::rows::{self, Rows};
 use crate::widgets::text::Piece;
-use crate::widgets::{Button, bar, panel, text};
+use crate::widgets::{Button, bar, panel, term, text};
 use egui::{Align, Color32, Rect, Sense, Stroke, Ui, pos2, vec2};
 
 /// Height of a lane.
@@ -160,7 +161,10 @@ fn lanes_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, race: &Race, lanes: &[La
     for (index, ((from, to), name)) in COLUMNS.iter().zip(names).enumerate() {
         let place = cell(head, *from, *to);
         let align = if is_figure(index) { Align::Max } else { Align::Min };
-        text::data(ui, place, align, name, Type::Caption, c.text2);
+        let head = text::data(ui, place, align, name, Type::Caption, c.text2);
+        if let Some(term) = glossary::of_label(name) {
+            term::explain(ui, cx.theme, head.rect, term, "");
+        }
     }
     let body = Rect::from_min_max(pos2(inside.left(), head.bottom()), pos2(inside.right(), foot.top()));
     scrolled(ui, body, "lanes", |ui, area| {
