@@ -5,6 +5,7 @@
 
 use crate::client::Wake;
 use crate::screen::{self, Taken};
+use crate::state::layout::{self, Layout};
 use crate::state::remembered::{self, Remembered};
 use crate::state::settings::Settings;
 use crate::texts::{Language, speak};
@@ -103,6 +104,15 @@ pub enum Job {
         /// What.
         text: String,
     },
+    /// Reads how a project was looked at.
+    LoadLayout(PathBuf),
+    /// Writes it.
+    SaveLayout {
+        /// Where.
+        path: PathBuf,
+        /// What.
+        text: String,
+    },
     /// Cuts a plot out of a frame and writes it as PNG.
     WritePicture(Taken),
     /// Reads the start of dropped or typed paths: only whether they exist.
@@ -169,6 +179,15 @@ pub enum Done {
         folder: PathBuf,
         /// What was read.
         remembered: Box<Remembered>,
+    },
+    /// How the project in this folder was looked at.
+    Layout {
+        /// Project folder.
+        folder: PathBuf,
+        /// What was read; nothing when there is no file.
+        layout: Option<Box<Layout>>,
+        /// There is a file, but it is damaged or of another version.
+        unreadable: bool,
     },
     /// Something else went wrong.
     Failed(Problem),
@@ -319,6 +338,19 @@ fn perform(places: &Places, job: Job) -> Option<Done> {
         Job::SaveCompare { path, text } => {
             let written = write_whole(&path, &text).err();
             written.map(|error| Done::Failed(io_problem(t!("problem-file"), &path, &error)))
+        }
+        Job::LoadLayout(folder) => {
+            let text = std::fs::read(folder.join(layout::FILE_NAME)).ok();
+            let read = text.as_ref().map(|bytes| Layout::read(&String::from_utf8_lossy(bytes)));
+            let unreadable = matches!(read, Some(None));
+            Some(Done::Layout { folder, layout: read.flatten().map(Box::new), unreadable })
+        }
+        Job::SaveLayout { path, text } => {
+            // A folder that cannot be written to is told by what is work; where panels stood is not worth a word.
+            if let Err(error) = write_whole(&path, &text) {
+                tracing::debug!("the layout was not written: {error}");
+            }
+            None
         }
         Job::WritePicture(Taken { frame, part, path }) => Some(match screen::png(&frame, part) {
             Ok(bytes) => match write_whole(&path, &bytes) {

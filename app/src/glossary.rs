@@ -1,8 +1,8 @@
 //! The glossary: each term of the window, explained once, and where it is named.
 //!
-//! Place in the data flow: forms, heads of panels and of columns ask [`of_label`] and [`of_setting`] whether what they show
-//! is a term (see [`crate::widgets::term`]); the palette finds terms by [`find`]; the overlay of the glossary lists
-//! [`TERMS`]. The words themselves are texts as all others.
+//! Place in the data flow: forms, heads of panels and of columns ask [`of_label`] and [`of_setting`] whether what they
+//! show is a term (see [`crate::widgets::term`]); the palette finds terms by [`find`]; the overlay of the glossary
+//! lists [`TERMS`]. The words themselves are texts as all others.
 
 use crate::texts::{Language, Text, spoken};
 

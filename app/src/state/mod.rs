@@ -11,6 +11,7 @@ pub mod drop;
 pub mod export;
 pub mod jobs;
 pub mod judged;
+pub mod layout;
 pub mod lens;
 pub mod race;
 pub mod remembered;

@@ -1,8 +1,9 @@
 //! A race of methods: who is in it, what each round said, and who dropped out and why.
 //!
-//! Place in the data flow: `update` starts a race, takes in its rounds and remembers how fast each method went; Watch draws
-//! the [`Lane`]s that are made of it and of the store's runs, Setup lets methods be ticked for one. The rules of a race
-//! (rounds, halving, paired differences) are the engine's; what is repeated here says beforehand what it would refuse.
+//! Place in the data flow: `update` starts a race, takes in its rounds and remembers how fast each method went; Watch
+//! draws the [`Lane`]s that are made of it and of the store's runs, Setup lets methods be ticked for one. The rules of
+//! a race (rounds, halving, paired differences) are the engine's; what is repeated here says beforehand what it would
+//! refuse.
 
 use super::{Ask, State};
 use std::collections::BTreeMap;

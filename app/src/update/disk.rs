@@ -69,6 +69,9 @@ impl App {
                     remembered.restore(&mut self.state.compare);
                 }
             }
+            Done::Layout { folder, layout, unreadable } => {
+                self.take_layout(&folder, layout.map(|layout| *layout), unreadable);
+            }
             Done::Failed(problem) => self.state.engine.problem = Some(problem),
             Done::Exists { path, exists } => {
                 if exists {
@@ -92,6 +95,7 @@ impl App {
             self.state.export = crate::state::export::Export::default();
             self.state.race = None;
             self.services.files.send(Job::LoadCompare(folder.clone()));
+            self.load_layout(&folder);
         }
         self.asked.preview.clear();
         self.asked.preflight.clear();

@@ -9,6 +9,7 @@ mod disk;
 mod ended;
 mod inbox;
 mod keys;
+mod layout;
 mod lens;
 mod longer;
 mod project;
@@ -20,6 +21,7 @@ mod tables;
 mod write;
 
 pub use compare::{ask_hindrance, compare_data, judge_hindrance, playground_prompt};
+pub(crate) use layout::LayoutKeeper;
 pub use longer::{branch_hindrance, longer_hindrance, longer_steps};
 pub use run::export_run;
 pub use step_ask::{step_hindrance, to_kept_state};
@@ -286,6 +288,7 @@ impl App {
         self.ask_for_rows();
         self.start_wanted_run();
         self.follow_scrub(ctx);
+        self.keep_layout(ctx);
         self.look();
         let now = self.state.now_secs;
         if let Some(notice) = &self.state.notice {

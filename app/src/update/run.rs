@@ -262,8 +262,11 @@ impl App {
         let before = self.state.live_run().map(|row| row.status.clone());
         self.state.runs = snapshot;
         // A run that goes on without a window is what its owner wants to see first.
-        if std::mem::take(&mut self.just_opened) && self.state.live_run().is_some() {
-            self.state.room = Room::Watch;
+        if std::mem::take(&mut self.just_opened) {
+            crate::state::layout::forget_missing_runs(&mut self.state);
+            if self.state.live_run().is_some() {
+                self.state.room = Room::Watch;
+            }
         }
         let now = self.state.live_run().map(|row| row.status.clone());
         if before != now {

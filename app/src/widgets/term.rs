@@ -1,5 +1,5 @@
-//! Words that the glossary explains: a dotted line under them, what they mean under the pointer, the glossary on a click,
-//! and on F1 while a control about them has the keyboard.
+//! Words that the glossary explains: a dotted line under them, what they mean under the pointer, the glossary on a
+//! click, and on F1 while a control about them has the keyboard.
 //!
 //! Place in the data flow: whoever shows a term calls [`explain`]; a click leaves a wish with the context, which
 //! [`crate::commands::pressed`] takes as a command in the next pass, as it takes keys. The words are no stop for the

@@ -12,6 +12,7 @@ mod glossary;
 mod keyboard;
 mod kit;
 mod layout;
+mod layouts;
 mod lens;
 mod moves;
 mod queue;

@@ -1,7 +1,7 @@
 //! A race of methods: its head, and one lane for each method with loss, difference to the leader and what became of it.
 //!
-//! Place in the data flow: drawn instead of a run while [`crate::state::race::is_shown`]; the lanes are made in each frame of
-//! what the rounds said and of the store's runs. The curves under them are in [`super::race_plot`].
+//! Place in the data flow: drawn instead of a run while [`crate::state::race::is_shown`]; the lanes are made in each
+//! frame of what the rounds said and of the store's runs. The curves under them are in [`super::race_plot`].
 
 use super::GAP;
 use super::race_plot::plot_panel;
@@ -25,8 +25,8 @@ use egui::{Align, Color32, Rect, Sense, Stroke, Ui, pos2, vec2};
 const LANE: f32 = 30.0;
 /// Height of the panel of lanes without them: its head, the head of the table, the sentence.
 const AROUND: f32 = 86.0;
-/// Columns of the lanes as shares of the width: method, run, loss, difference, steps, time of a step, what became of it,
-/// and the way into the form.
+/// Columns of the lanes as shares of the width: method, run, loss, difference, steps, time of a step, what became of
+/// it, and the way into the form.
 const COLUMNS: [(f32, f32); 8] =
     [(0.0, 0.19), (0.19, 0.27), (0.27, 0.36), (0.36, 0.52), (0.52, 0.6), (0.6, 0.7), (0.7, 0.93), (0.93, 1.0)];
 
