@@ -329,7 +329,7 @@ fn first_rows(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, examples: &[even
 fn example_ui(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, example: &event::PreviewRow) {
     let response = ui.allocate_rect(row, egui::Sense::click());
     let name = t!("data-row-lens", row = example.line);
-    response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, name));
+    response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, name.as_str()));
     if response.hovered() {
         ui.painter().rect_filled(row, 0.0, cx.c().hover);
     }
