@@ -24,7 +24,7 @@ pub fn glossary_ui(cx: &PanelCtx<'_>, ui: &mut Ui, query: &str, chosen: Option<&
         let body = head(cx, ui, rect, t!("commands-glossary"));
         let left = body.with_max_x(body.left() + LIST);
         let right = body.with_min_x(left.right() + 28.0);
-        list_ui(cx, ui, left, (query, &found), shown);
+        list_ui(cx, ui, left, (query, found.as_slice()), shown);
         if let Some(term) = shown {
             term_ui(cx, ui, right, term);
         }

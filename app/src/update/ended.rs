@@ -5,6 +5,7 @@
 
 use crate::app::App;
 use crate::format;
+use crate::state::race;
 use egui::{Context, UserAttentionType, ViewportCommand};
 use temper_store::RunRow;
 
@@ -27,15 +28,24 @@ fn words(row: &RunRow, lost: bool) -> Option<(String, bool)> {
     }
 }
 
+/// The attention of a person who looks at another program.
+pub(super) fn ask_for_attention(ctx: &Context, kind: UserAttentionType) {
+    if !ctx.input(|input| input.focused) {
+        ctx.send_viewport_cmd(ViewportCommand::RequestUserAttention(kind));
+    }
+}
+
 impl App {
     /// Tells how run `before` ended, which went on until now.
     pub(super) fn tell_ended(&mut self, ctx: &Context, before: Option<u64>) {
+        if race::goes_on(&self.state) {
+            // Its runs end and go on again with every round: the race itself says how they stand.
+            return;
+        }
         let row = before.and_then(|run| self.state.runs.runs.iter().find(|row| row.run == run));
         let Some((text, meant)) = row.and_then(|row| words(row, self.state.is_interrupted(row))) else { return };
         self.notice(text);
-        if !ctx.input(|input| input.focused) {
-            let kind = if meant { UserAttentionType::Informational } else { UserAttentionType::Critical };
-            ctx.send_viewport_cmd(ViewportCommand::RequestUserAttention(kind));
-        }
+        let kind = if meant { UserAttentionType::Informational } else { UserAttentionType::Critical };
+        ask_for_attention(ctx, kind);
     }
 }

@@ -3,12 +3,13 @@
 //! Place in the data flow: a race is one request. Its `progress` events name the method that is trained and its step, a
 //! `race` event ends each round; the runs themselves are ordinary ones and come from the store.
 
+use super::ended::ask_for_attention;
 use crate::app::App;
 use crate::commands::{Id, UiCommand, entry};
 use crate::state::draft::switch_method;
 use crate::state::race::{self, End, RACERS, Race, RaceAct};
 use crate::state::{Ask, Room, Sheet};
-use egui::Context;
+use egui::{Context, UserAttentionType};
 use std::path::PathBuf;
 use temper_protocol::{Code, Command, Event, Problem};
 
@@ -132,6 +133,12 @@ impl App {
         }
         self.services.runs.nudge();
         let Some(race) = &mut self.state.race else { return };
+        match &end {
+            End::Whole => ask_for_attention(ctx, UserAttentionType::Informational),
+            End::Failed(_) => ask_for_attention(ctx, UserAttentionType::Critical),
+            // Whoever stopped it is there.
+            End::Stopped => {}
+        }
         race.end = Some(end);
         let Some(winner) = race.winner().map(|one| one.method.clone()) else { return };
         let card = self.state.methods.iter().find(|card| card.id == winner);

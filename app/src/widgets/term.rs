@@ -5,7 +5,7 @@
 //! [`crate::commands::pressed`] takes as a command in the next pass, as it takes keys. The words are no stop for the
 //! keyboard: what has the keyboard beside them ([`on_focus`]) answers to F1, and the palette finds every term.
 
-use crate::glossary::Term;
+use crate::glossary::{self, Term};
 use crate::theme::Theme;
 use egui::{Context, CursorIcon, Id, Rect, Sense, Shape, Ui, pos2};
 
@@ -42,6 +42,20 @@ pub fn explain(ui: &mut Ui, theme: &Theme, words: Rect, term: &'static Term, tip
         let ctx = ui.ctx();
         ctx.data_mut(|data| data.insert_temp(wish(), term.key));
         ctx.request_repaint();
+    }
+}
+
+/// Marks the words of a label when they name a term; `tip` is what is said about them here.
+pub fn label(ui: &mut Ui, theme: &Theme, place: Rect, words: &str, tip: &str) {
+    if let Some(term) = glossary::of_label(words) {
+        explain(ui, theme, place, term, tip);
+    }
+}
+
+/// As [`on_focus`], for a control whose label may name a term.
+pub fn label_on_focus(ui: &Ui, row: Rect, words: &str) {
+    if let Some(term) = glossary::of_label(words) {
+        on_focus(ui, row, term);
     }
 }
 

@@ -14,7 +14,6 @@ use super::PanelCtx;
 use super::frame::part;
 use crate::commands::UiCommand;
 use crate::format;
-use crate::glossary;
 use crate::plots::chart::Marker;
 use crate::screen::Plot;
 use crate::state::compare::{CompareAct, Part};
@@ -251,7 +250,5 @@ fn figure(ui: &mut Ui, place: Rect, words: &str, colour: Color32) {
 fn column_head(cx: &PanelCtx<'_>, ui: &mut Ui, place: Rect, words: &str, right: bool) {
     let align = if right { Align::Max } else { Align::Min };
     let head = text::data(ui, place.with_max_x(place.right() - 6.0), align, words, Type::Caption, cx.c().text2);
-    if let Some(term) = glossary::of_label(words) {
-        term::explain(ui, cx.theme, head.rect, term, "");
-    }
+    term::label(ui, cx.theme, head.rect, words, "");
 }

@@ -7,7 +7,6 @@ use super::GAP;
 use super::race_plot::plot_panel;
 use crate::commands::{Id, UiCommand};
 use crate::format;
-use crate::glossary;
 use crate::plots::chart::{self, Marker};
 use crate::rooms::frame::part;
 use crate::rooms::{PanelCtx, scrolled};
@@ -162,9 +161,7 @@ fn lanes_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, race: &Race, lanes: &[La
         let place = cell(head, *from, *to);
         let align = if is_figure(index) { Align::Max } else { Align::Min };
         let head = text::data(ui, place, align, name, Type::Caption, c.text2);
-        if let Some(term) = glossary::of_label(name) {
-            term::explain(ui, cx.theme, head.rect, term, "");
-        }
+        term::label(ui, cx.theme, head.rect, name, "");
     }
     let body = Rect::from_min_max(pos2(inside.left(), head.bottom()), pos2(inside.right(), foot.top()));
     scrolled(ui, body, "lanes", |ui, area| {
