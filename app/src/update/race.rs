@@ -3,7 +3,6 @@
 //! Place in the data flow: a race is one request. Its `progress` events name the method that is trained and its step, a
 //! `race` event ends each round; the runs themselves are ordinary ones and come from the store.
 
-use super::ended::ask_for_attention;
 use crate::app::App;
 use crate::commands::{Id, UiCommand, entry};
 use crate::state::draft::switch_method;
@@ -133,16 +132,26 @@ impl App {
         }
         self.services.runs.nudge();
         let Some(race) = &mut self.state.race else { return };
-        match &end {
-            End::Whole => ask_for_attention(ctx, UserAttentionType::Informational),
-            End::Failed(_) => ask_for_attention(ctx, UserAttentionType::Critical),
+        let failed = match &end {
+            End::Failed(problem) => Some(t!("race-failed-because", why = problem.what)),
             // Whoever stopped it is there.
-            End::Stopped => {}
-        }
+            End::Whole | End::Stopped => None,
+        };
+        let whole = end == End::Whole;
         race.end = Some(end);
-        let Some(winner) = race.winner().map(|one| one.method.clone()) else { return };
-        let card = self.state.methods.iter().find(|card| card.id == winner);
-        let title = card.map_or(winner, |card| card.title.clone());
-        self.notice(t!("race-won-notice", method = title));
+        let winner = race.winner().filter(|_| whole).map(|one| one.method.clone());
+        let won = winner.map(|id| {
+            let card = self.state.methods.iter().find(|card| card.id == id);
+            let title = card.map_or(id.as_str(), |card| card.title.as_str());
+            t!("race-won-notice", method = title)
+        });
+        let (text, kind) = match (failed, won) {
+            (Some(text), _) => (text, UserAttentionType::Critical),
+            (None, Some(text)) => (text, UserAttentionType::Informational),
+            (None, None) => return,
+        };
+        self.notice(text.clone());
+        self.call(ctx, kind);
+        self.tell_outside(ctx, &text);
     }
 }

@@ -49,7 +49,7 @@ fn nothing(cx: &PanelCtx<'_>, ui: &mut Ui, area: Rect) {
         empty::Act { label: t!("data-starter"), icon: icons::TABLE, tooltip: t!("data-starter-tip") },
     ];
     let area = area.with_min_y(area.top() + 12.0);
-    let words = t!("data-none-lead");
+    let words = if cx.state.drops_work { t!("data-none-lead") } else { t!("data-none-choose") };
     match empty::show(ui, cx.theme, area, icons::TABLE, t!("data-none"), words, &acts) {
         Some(0) => cx.send(UiCommand::ChooseFiles),
         Some(_) => cx.edit("data.train", |project| {
