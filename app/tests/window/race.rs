@@ -139,3 +139,19 @@ fn an_engine_that_goes_away_ends_the_race_with_words() {
     assert!(matches!(end, Some(End::Failed(_))), "{end:?}");
     assert!(window.query_all_by_label_contains("The race could not go on").next().is_some());
 }
+
+#[test]
+fn a_run_that_ends_with_a_round_is_no_news_and_the_end_of_the_race_is() {
+    let (_root, stage) = kit::stage();
+    let mut window = kit::window(&stage, kit::SIZES[0], true);
+    race_scenes::race_begun(&mut window, &stage);
+    let folder = window.state().state.draft.folder.clone().expect("a folder");
+    let notice = |window: &Window| window.state().state.notice.as_ref().map(|notice| notice.text.clone());
+    for (status, held) in [("running", true), ("stopped", false)] {
+        stage.runs.publish(kit::snapshot(&folder, kit::view(8, status, 600), held));
+        window.run();
+        assert_eq!(notice(&window), None, "{status}");
+    }
+    say_rounds(&mut window, &stage, true);
+    assert_eq!(notice(&window).as_deref(), Some("The race is over: LoRA won"));
+}
