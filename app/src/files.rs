@@ -369,11 +369,17 @@ fn perform(places: &Places, job: Job) -> Option<Done> {
 /// What the room Compare remembers; nothing when there is no file. One that cannot be read is set aside.
 fn load_compare(folder: PathBuf) -> Option<Done> {
     let path = folder.join(remembered::FILE_NAME);
-    let text = std::fs::read_to_string(&path).ok()?;
-    if let Some(remembered) = Remembered::read(&text) {
+    let meta = std::fs::metadata(&path).ok()?;
+    // One that is larger than this program writes, or no file at all, is not read.
+    let readable = meta.is_file() && meta.len() <= remembered::MOST_BYTES;
+    let text = if readable { std::fs::read_to_string(&path).ok() } else { None };
+    if let Some(remembered) = text.as_deref().and_then(Remembered::read) {
         return Some(Done::Compare { folder, remembered: Box::new(remembered) });
     }
-    let aside = path.with_extension("unreadable.json");
+    // Beside those that were set aside before.
+    let name = |number: usize| path.with_extension(format!("unreadable-{number}.json"));
+    let first = path.with_extension("unreadable.json");
+    let aside = if first.exists() { (2..).map(name).find(|aside| !aside.exists()).unwrap_or(first) } else { first };
     let moved = std::fs::rename(&path, &aside);
     let problem = match moved {
         Ok(()) => {
@@ -454,6 +460,32 @@ mod tests {
         std::fs::write(&path, "half a fi").expect("file");
         assert!(matches!(one(&mut backstage, Job::LoadCompare(folder.clone())), Done::Failed(_)));
         assert!(folder.join("compare.unreadable.json").is_file() && !path.exists());
+    }
+
+    #[test]
+    fn a_compare_file_of_another_version_a_huge_one_and_a_folder_are_set_aside_each_by_its_own_name() {
+        let root = tempfile::tempdir().expect("temporary folder");
+        let mut backstage = Inline::new(places(root.path()));
+        let folder = root.path().to_path_buf();
+        let path = folder.join("compare.json");
+        let mut refused = |aside: &str| {
+            match one(&mut backstage, Job::LoadCompare(folder.clone())) {
+                Done::Failed(problem) => assert!(problem.r#where.ends_with(aside), "{problem}"),
+                other => panic!("expected a problem, got {other:?}"),
+            }
+            assert!(folder.join(aside).exists() && !path.exists(), "{aside}");
+        };
+        std::fs::write(&path, "{\"schema\": 2}").expect("file");
+        refused("compare.unreadable.json");
+        // Holes take no disk.
+        let huge = std::fs::File::create(&path).expect("file");
+        huge.set_len(remembered::MOST_BYTES + 1).expect("as long as that");
+        drop(huge);
+        refused("compare.unreadable-2.json");
+        std::fs::create_dir(&path).expect("folder");
+        refused("compare.unreadable-3.json");
+        std::fs::write(&path, [0xff, 0xfe, 0x00]).expect("file");
+        refused("compare.unreadable-4.json");
     }
 
     #[test]

@@ -25,6 +25,7 @@ use crate::state::Room;
 use crate::state::compare::CompareAct;
 use crate::state::export::Certificate;
 use crate::state::lens::LensAct;
+use crate::state::machine::MachineAct;
 use crate::state::race::RaceAct;
 use crate::state::settings::{LanguageChoice, ThemeChoice};
 use crate::state::step_ask::StepAct;
@@ -202,6 +203,8 @@ pub enum UiCommand {
     Repair,
     /// Runs the self-test.
     Doctor,
+    /// Something with this machine.
+    Machine(MachineAct),
     /// Forgets a problem of the engine.
     ForgetProblem,
     /// Closes the window.

@@ -8,7 +8,7 @@ use super::compared::{
 use super::conditions::{
     always, can_continue, can_export, can_pause, can_redo, can_resume, can_train, can_undo, continue_run, needs_beside,
     needs_both, needs_damage, needs_folder, needs_kept, needs_live, needs_others, needs_own_keys, needs_project,
-    needs_ranks, needs_run, needs_scrub, needs_zoom, reveal_project,
+    needs_ranks, needs_run, needs_scrub, needs_zoom, reveal_project, turn_battery,
 };
 use super::keymap::{Keymap, KeysAct};
 use super::keys::{ctrl, ctrl_shift, plain, shift};
@@ -17,6 +17,7 @@ use super::race::{can_start, needs_going, needs_methods, needs_race, needs_round
 use crate::screen::{Format, Plot};
 use crate::state::compare::CompareAct;
 use crate::state::lens::LensAct;
+use crate::state::machine::MachineAct;
 use crate::state::race::RaceAct;
 use crate::state::settings::{LanguageChoice, ThemeChoice};
 use crate::state::step_ask::StepAct;
@@ -113,6 +114,8 @@ pub enum Id {
     ShowProjectFile,
     ShowFolder,
     Doctor,
+    Machine,
+    Battery,
     Dark,
     Light,
     Contrast,
@@ -440,6 +443,10 @@ pub static TABLE: &[Entry] = entries![
     ),
     (ShowFolder, "commands-show-folder", "commands-show-folder-help", FOLDER_OPEN, None, needs_folder, reveal_project),
     (Doctor, "commands-doctor", "commands-doctor-help", CPU, None, always, |_| { UiCommand::Doctor }),
+    (Machine, "commands-machine", "commands-machine-help", SHIELD_CHECK, None, always, |_| {
+        UiCommand::Machine(MachineAct::Open)
+    }),
+    (Battery, "commands-battery", "commands-battery-help", PLUGS_CONNECTED, None, always, turn_battery),
     (Dark, "commands-dark", "commands-dark-help", MOON, None, always, |_| UiCommand::Theme(ThemeChoice::Dark)),
     (Light, "commands-light", "commands-light-help", SUN, None, always, |_| UiCommand::Theme(ThemeChoice::Light)),
     (Contrast, "commands-contrast", "commands-contrast-help", EYE, None, always, |_| UiCommand::Theme(

@@ -5,6 +5,7 @@ pub mod glossary;
 pub mod help;
 pub mod lens;
 pub mod longer;
+pub mod machine;
 pub mod palette;
 pub mod queue;
 pub mod sheets;
@@ -27,6 +28,7 @@ pub fn sheet_ui(cx: &PanelCtx<'_>, ui: &mut Ui) {
         Some(Sheet::Place { folder }) => sheets::place_ui(cx, ui, folder),
         Some(Sheet::PathEntry { text, reason }) => sheets::path_ui(cx, ui, text, reason),
         Some(Sheet::Longer { run, steps }) => longer::longer_ui(cx, ui, *run, steps),
+        Some(Sheet::Machine) => machine::machine_ui(cx, ui),
         Some(Sheet::Queue) => queue::queue_ui(cx, ui),
         Some(Sheet::Closing { waiting }) => sheets::closing_ui(cx, ui, *waiting),
     }

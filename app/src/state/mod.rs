@@ -11,8 +11,10 @@ pub mod drop;
 pub mod export;
 pub mod jobs;
 pub mod judged;
+mod labels;
 pub mod layout;
 pub mod lens;
+pub mod machine;
 pub mod race;
 pub mod remembered;
 pub mod settings;
@@ -140,6 +142,8 @@ pub enum Sheet {
     },
     /// The runs that wait.
     Queue,
+    /// The self-test check by check, and the settings of the machine.
+    Machine,
     /// The window shall close while a run goes on.
     Closing {
         /// The person chose to stop and keep; the window closes when the run has ended.

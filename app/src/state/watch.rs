@@ -65,6 +65,8 @@ pub struct Watch {
     pub race: bool,
     /// What the run was told and has not done yet.
     pub wish: Option<Act>,
+    /// An ended run that was to go on and did not: it has not ended anew.
+    pub refused: Option<u64>,
     /// Other runs whose loss is drawn behind that of the run.
     pub beside: BTreeSet<u64>,
     /// Asking a step.

@@ -26,6 +26,7 @@ impl App {
                 self.state.settings_loaded = true;
                 self.speak();
                 self.apply_look(ctx);
+                self.tell_of_battery();
                 if self.state.settings.machine.is_none() {
                     self.perform(ctx, UiCommand::Doctor);
                 }

@@ -37,6 +37,10 @@ impl App {
     pub(super) fn tell_ended(&mut self, ctx: &Context, before: Option<(u64, bool)>) {
         let Some((run, rested)) = before else { return };
         let Some(row) = self.state.runs.runs.iter().find(|row| row.run == run) else { return };
+        // It had ended before, was to go on and did not: that was said already.
+        if !row.is_active() && self.state.watch.refused.take_if(|refused| *refused == run).is_some() {
+            return;
+        }
         if let Some((text, meant)) = words(row, self.state.is_interrupted(row)) {
             if race::goes_on(&self.state) {
                 // Its runs end and go on again with every round: the race itself says how they stand.

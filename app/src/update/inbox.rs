@@ -6,6 +6,7 @@ use crate::format;
 use crate::reader::snapshot::ExportRecord;
 use crate::state::drop::path_of;
 use crate::state::export::Certificate;
+use crate::state::machine::selftest;
 use crate::state::settings::MachineReport;
 use crate::state::setup::{Card, card_of};
 use crate::state::{Ask, Room, Sheet, names_repair};
@@ -151,6 +152,8 @@ impl App {
         let ahead = self.state.live_run().map(|row| row.run).filter(|ahead| Some(*ahead) != run);
         match event {
             Event::Paused { .. } | Event::Resumed { .. } => self.state.watch.wish = None,
+            // In whatever room: nobody asked for this pause.
+            Event::Warning { code, .. } if code == "on_battery" => self.notice(t!("notice-on-battery")),
             Event::Finished { .. } if ahead.is_none() => {
                 self.state.watch.wish = None;
                 if self.state.sheet == Some(Sheet::Closing { waiting: true }) {
@@ -240,8 +243,13 @@ impl App {
                 _ => {}
             }
         }
-        self.state.settings.machine = Some(report);
+        let first = self.state.settings.machine.replace(report).is_none();
         self.save_settings();
+        // The first start tests by itself; what is wrong is shown once, and found on Home from then on.
+        let failed = selftest(&self.state.settings).is_some_and(|found| !found.pass);
+        if first && failed && self.state.sheet.is_none() {
+            self.state.sheet = Some(Sheet::Machine);
+        }
     }
 
     fn take_problem(&mut self, ask: &Ask, problem: Problem) {
@@ -273,6 +281,10 @@ impl App {
                     self.state.room = Room::Setup;
                 } else {
                     self.state.engine.problem = Some(problem);
+                    self.state.watch.refused = *run;
+                    if let Some(run) = run {
+                        self.notice(t!("notice-not-gone-on", run = run));
+                    }
                 }
                 self.services.runs.nudge();
             }

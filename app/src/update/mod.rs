@@ -13,6 +13,7 @@ mod keys;
 mod layout;
 mod lens;
 mod longer;
+mod machine;
 mod project;
 mod queue;
 mod race;
@@ -91,7 +92,15 @@ impl Services {
     pub fn ask(&mut self, state: &mut State, command: Command, ask: Ask) -> Result<u64, Problem> {
         let client = match &mut self.client {
             Some(client) => client,
-            none => none.insert(self.launcher.launch(self.wake.clone())?),
+            none => {
+                let client = none.insert(self.launcher.launch(self.wake.clone())?);
+                // Runs wait on a battery unless an engine hears otherwise.
+                if !state.settings.pause_on_battery {
+                    let told = client.send(Command::PauseOnBattery { on: false })?;
+                    state.jobs.add(told, Ask::Control, state.now_secs);
+                }
+                client
+            }
         };
         let request = client.send(command)?;
         state.jobs.add(request, ask, state.now_secs);
@@ -220,6 +229,7 @@ impl App {
                     self.ask(Command::Doctor {}, Ask::Doctor);
                 }
             }
+            UiCommand::Machine(act) => self.perform_machine(act),
             UiCommand::Copy(text, what) => {
                 ctx.copy_text(text);
                 self.notice(t!("notice-copied", what = what));

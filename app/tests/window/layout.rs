@@ -51,6 +51,8 @@ fn has_sheet(name: &str) -> bool {
         "path_entry",
         "longer",
         "queue",
+        "machine_checks",
+        "machine_failed",
         "closing",
         "command",
         "project_file",

@@ -17,6 +17,8 @@ mod kit;
 mod layout;
 mod layouts;
 mod lens;
+mod machine;
+mod machine_scenes;
 mod moves;
 mod queue;
 mod race;

@@ -5,6 +5,7 @@ use crate::compared::{
     comparing, many_runs, playground, playground_blind, playground_empty, playground_five,
 };
 use crate::kit;
+use crate::machine_scenes::{machine_checks, machine_failed};
 use crate::race_scenes::{race_begun, race_rounds, race_ticking, race_won};
 use crate::rows::{help_keys, lens_looking, setup_estimated, token_lens};
 use crate::step_scenes::{
@@ -112,6 +113,8 @@ scenes![
     place,
     longer,
     queue,
+    machine_checks,
+    machine_failed,
     path_entry,
     closing,
     command,

@@ -490,6 +490,12 @@ pub enum Command {
     },
     /// Devices, threads, memory and a self-test: `device`, `selftest`, then `done`.
     Doctor {},
+    /// Whether runs of this engine wait while the machine runs on its battery; they do when nothing was said, and machines
+    /// without a battery never notice. Answered with `done`.
+    PauseOnBattery {
+        /// Wait, or train on.
+        on: bool,
+    },
     /// Stops working on request `target`.
     CancelRequest {
         /// The request.

@@ -73,6 +73,23 @@ pub struct SelfTest {
     pub tokens_per_sec: f64,
     /// Rate of the matrix product.
     pub gemm_gflops: f64,
+    /// What was checked, one by one; missing in reports of earlier programs.
+    #[serde(default)]
+    pub checks: Vec<MachineCheck>,
+}
+
+/// One thing that the self-test checked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MachineCheck {
+    /// Stable name: `learning`, `gradients`, `repeating`, `saving`, `memory`, `speed`.
+    pub name: String,
+    /// Whether it passed.
+    pub pass: bool,
+    /// What was measured.
+    pub measured: String,
+    /// What to do; empty when it passed.
+    #[serde(default)]
+    pub action: String,
 }
 
 /// Rows of data token by token, and how far rows are known.

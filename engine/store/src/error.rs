@@ -52,6 +52,14 @@ pub enum StoreError {
         /// The run.
         run: u64,
     },
+    /// A run's row names a folder that is none of a run.
+    #[error("the folder that run {run} names is none that a run was trained in")]
+    NotItsOwn {
+        /// The run.
+        run: u64,
+        /// The folder.
+        folder: PathBuf,
+    },
     /// The database is locked for longer than is reasonable.
     #[error("the run database stayed locked by another program")]
     Locked {
@@ -184,6 +192,12 @@ impl From<StoreError> for Problem {
             StoreError::GoesOn { run } => {
                 Self::new(Code::Busy, what, format!("run {run}"), "wait for its end, or stop it first")
             }
+            StoreError::NotItsOwn { folder, .. } => Self::new(
+                Code::Refused,
+                what,
+                at(folder),
+                "nothing was moved; if it belongs to the run, move or delete it in the file manager",
+            ),
             StoreError::Locked { file } => {
                 Self::new(Code::Busy, what, at(file), "close the program that holds it open and try again")
             }

@@ -70,12 +70,12 @@ impl Columns {
     }
 }
 
-/// The heads of the settings' columns: the last part of the key, the whole of it in the tooltip.
+/// The heads of the settings' columns: the labels of the forms, the keys in the tooltips.
 fn setting_heads(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, columns: Columns) {
     for (index, key) in settings(cx).iter().enumerate() {
-        let short = key.rsplit_once('.').map_or(key.as_str(), |(_, last)| last);
+        let label = cx.state.setting_label(key);
         let place = columns.setting(row, index);
-        text::data(ui, place, Align::Min, short, Type::Caption, cx.c().text2).on_hover_text(key.as_str());
+        text::data(ui, place, Align::Min, label, Type::Caption, cx.c().text2).on_hover_text(key.as_str());
     }
 }
 
@@ -266,7 +266,7 @@ fn star(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, run: &RunRow, name: &str) {
     let place = Rect::from_center_size(pos2(row.left() + 58.0, row.center().y), vec2(20.0, 20.0));
     let label = if on { t!("compare-unstar", run = name) } else { t!("compare-star", run = name) };
     let icon = if on { icons::STAR_FILL } else { icons::STAR };
-    if Button::icon_only(icon, &label).show(ui, cx.theme, place).clicked() {
+    if Button::icon_only(icon, &label).selected(on).show(ui, cx.theme, place).clicked() {
         let change = LabelChange { starred: Some(!on), ..LabelChange::default() };
         cx.send(UiCommand::Compare(CompareAct::Tidy(Housekeeping::Label { run: run.run, change })));
     }

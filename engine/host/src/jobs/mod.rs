@@ -27,6 +27,7 @@ mod preview;
 mod race;
 mod repair;
 mod request;
+mod selftest;
 mod train;
 mod trial;
 
@@ -200,7 +201,10 @@ impl Workshop for Program {
                 kept.clear();
                 export::verify(builtins, project.as_deref(), &path, against.as_ref(), context)
             }),
-            Command::Control { .. } | Command::CancelRequest { .. } | Command::Shutdown {} => {
+            Command::Control { .. }
+            | Command::CancelRequest { .. }
+            | Command::PauseOnBattery { .. }
+            | Command::Shutdown {} => {
                 Err(Problem::internal("a command for the engine itself reached the workshop"))
             }
         }

@@ -520,7 +520,12 @@ fn the_registry_the_example_and_the_machine_are_there() {
     assert_eq!(bench.refused(new).code, Code::Refused);
     let events = bench.ask(Command::Doctor {}).expect("examines");
     assert!(events.iter().any(|event| matches!(event, Event::Device { usable: true, .. })));
-    assert!(matches!(events.last(), Some(Event::Selftest(test)) if test.pass), "{events:#?}");
+    let Some(Event::Selftest(test)) = events.last() else { panic!("{events:#?}") };
+    assert!(test.pass, "{test:#?}");
+    let names: Vec<&str> = test.checks.iter().map(|check| check.name.as_str()).collect();
+    assert_eq!(names, ["learning", "gradients", "repeating", "saving", "memory", "speed"]);
+    // What passed says what was measured, and asks for nothing.
+    assert!(test.checks.iter().all(|check| !check.measured.is_empty() && check.action.is_empty()), "{test:#?}");
 }
 
 #[test]
