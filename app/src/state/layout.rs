@@ -16,6 +16,8 @@ use serde::{Deserialize, Serialize};
 
 /// Name of the file in the project folder.
 pub const FILE_NAME: &str = "layout.json";
+/// Largest file that is read; a layout takes a few hundred bytes.
+pub const MOST_BYTES: u64 = 1 << 20;
 /// Version of the file.
 const SCHEMA: u32 = 1;
 
@@ -171,8 +173,13 @@ impl SetupLayout {
         setup.more = self.more;
         setup.show_aside = self.show_aside;
         setup.racing = self.racing;
-        setup.racers = self.racers;
-        setup.racers.truncate(super::race::RACERS.1);
+        setup.racers.clear();
+        for method in self.racers {
+            // Each once, and no more than can race, whatever the file says.
+            if setup.racers.len() < super::race::RACERS.1 && !setup.racers.contains(&method) {
+                setup.racers.push(method);
+            }
+        }
     }
 }
 
