@@ -10,6 +10,8 @@ mod compared;
 mod kit;
 #[path = "../tests/window/machine_scenes.rs"]
 mod machine_scenes;
+#[path = "../tests/window/race_scenes.rs"]
+mod race_scenes;
 #[path = "../tests/window/rows.rs"]
 mod rows;
 #[path = "../tests/window/scenes.rs"]

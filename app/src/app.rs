@@ -11,7 +11,7 @@ use crate::rooms::{PanelCtx, frame};
 use crate::screen::{Format, Pictures, Wanted};
 use crate::state::{Sheet, State};
 use crate::theme::Theme;
-use crate::update::Services;
+use crate::update::{LayoutKeeper, Services};
 use egui::{Context, Ui};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -44,6 +44,8 @@ pub struct App {
     /// A project was opened whose runs were not seen yet.
     pub(crate) just_opened: bool,
     pub(crate) asked: Asked,
+    /// The layout file of the open project.
+    pub(crate) layout: LayoutKeeper,
     /// Answers that are only useful together, by request.
     pub(crate) collected: BTreeMap<u64, Vec<Event>>,
     /// Paths that are dropped with the next frame.
@@ -67,6 +69,7 @@ impl App {
             close_allowed: false,
             just_opened: false,
             asked: Asked::default(),
+            layout: LayoutKeeper::default(),
             collected: BTreeMap::new(),
             waiting_drops: drops,
             called: false,
@@ -85,6 +88,9 @@ impl App {
             self.drop_paths(dropped);
         } else {
             self.hover(&hovered);
+        }
+        if close {
+            self.flush_layout();
         }
         if close && self.state.is_training() && !self.close_allowed {
             ctx.send_viewport_cmd(egui::ViewportCommand::CancelClose);

@@ -5,6 +5,7 @@
 
 use crate::client::Wake;
 use crate::screen::{self, Taken};
+use crate::state::layout::{self, Layout};
 use crate::state::remembered::{self, Remembered};
 use crate::state::settings::Settings;
 use crate::texts::{Language, speak};
@@ -103,6 +104,15 @@ pub enum Job {
         /// What.
         text: String,
     },
+    /// Reads how a project was looked at.
+    LoadLayout(PathBuf),
+    /// Writes it.
+    SaveLayout {
+        /// Where.
+        path: PathBuf,
+        /// What.
+        text: String,
+    },
     /// Cuts a plot out of a frame and writes it as PNG.
     WritePicture(Taken),
     /// Reads the start of dropped or typed paths: only whether they exist.
@@ -169,6 +179,15 @@ pub enum Done {
         folder: PathBuf,
         /// What was read.
         remembered: Box<Remembered>,
+    },
+    /// How the project in this folder was looked at.
+    Layout {
+        /// Project folder.
+        folder: PathBuf,
+        /// What was read; nothing when there is no file.
+        layout: Option<Box<Layout>>,
+        /// There is a file, but it is damaged or of another version.
+        unreadable: bool,
     },
     /// Something else went wrong.
     Failed(Problem),
@@ -320,6 +339,14 @@ fn perform(places: &Places, job: Job) -> Option<Done> {
             let written = write_whole(&path, &text).err();
             written.map(|error| Done::Failed(io_problem(t!("problem-file"), &path, &error)))
         }
+        Job::LoadLayout(folder) => Some(load_layout(folder)),
+        Job::SaveLayout { path, text } => {
+            // A folder that cannot be written to is told by what is work; where panels stood is not worth a word.
+            if let Err(error) = write_whole(&path, &text) {
+                tracing::debug!("the layout was not written: {error}");
+            }
+            None
+        }
         Job::WritePicture(Taken { frame, part, path }) => Some(match screen::png(&frame, part) {
             Ok(bytes) => match write_whole(&path, &bytes) {
                 Ok(()) => Done::Written { path },
@@ -332,6 +359,18 @@ fn perform(places: &Places, job: Job) -> Option<Done> {
             Some(Done::Exists { path, exists })
         }
     }
+}
+
+/// How a project was looked at. A file that cannot be used is passed over; it is written anew with the next change.
+fn load_layout(folder: PathBuf) -> Done {
+    let path = folder.join(layout::FILE_NAME);
+    let Ok(meta) = std::fs::metadata(&path) else { return Done::Layout { folder, layout: None, unreadable: false } };
+    // One that is larger than this program writes, or no file at all, is not read.
+    let readable = meta.is_file() && meta.len() <= layout::MOST_BYTES;
+    let text = if readable { std::fs::read_to_string(&path).ok() } else { None };
+    let layout = text.as_deref().and_then(Layout::read);
+    let unreadable = layout.is_none();
+    Done::Layout { folder, layout: layout.map(Box::new), unreadable }
 }
 
 /// What the room Compare remembers; nothing when there is no file. One that cannot be read is set aside.
@@ -454,6 +493,33 @@ mod tests {
         refused("compare.unreadable-3.json");
         std::fs::write(&path, [0xff, 0xfe, 0x00]).expect("file");
         refused("compare.unreadable-4.json");
+    }
+
+    #[test]
+    fn a_layout_is_read_back_and_one_that_cannot_be_is_said_to_be_unreadable() {
+        let root = tempfile::tempdir().expect("temporary folder");
+        let mut backstage = Inline::new(places(root.path()));
+        let folder = root.path().to_path_buf();
+        let path = folder.join("layout.json");
+        let read = |backstage: &mut Inline| match one(backstage, Job::LoadLayout(folder.clone())) {
+            Done::Layout { layout, unreadable, .. } => (layout.is_some(), unreadable),
+            other => panic!("expected a layout, got {other:?}"),
+        };
+        assert_eq!(read(&mut backstage), (false, false), "no file is no fault");
+        backstage.send(Job::SaveLayout { path: path.clone(), text: "{\"schema\": 1}".to_owned() });
+        assert_eq!(read(&mut backstage), (true, false));
+        for bytes in ["half a fi".as_bytes(), &[0xff, 0xfe, 0x00], "[".repeat(200_000).as_bytes()] {
+            std::fs::write(&path, bytes).expect("file");
+            assert_eq!(read(&mut backstage), (false, true));
+        }
+        // Holes take no disk.
+        let huge = std::fs::File::create(&path).expect("file");
+        huge.set_len(layout::MOST_BYTES + 1).expect("as long as that");
+        drop(huge);
+        assert_eq!(read(&mut backstage), (false, true));
+        std::fs::remove_file(&path).expect("file");
+        std::fs::create_dir(&path).expect("folder");
+        assert_eq!(read(&mut backstage), (false, true));
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod desktop;
 pub mod dialogs;
 pub mod files;
 pub mod format;
+pub mod glossary;
 pub mod herald;
 pub mod instance;
 pub mod overlays;

@@ -3,7 +3,7 @@
 use super::keymap::{self, Keymap, KeysAct};
 use super::{Entry, Id, Outbox, TABLE, UiCommand};
 use crate::state::{Sheet, State};
-use crate::widgets::field;
+use crate::widgets::{field, term};
 use egui::{Event, Key, KeyboardShortcut, Modifiers};
 
 pub(super) const fn ctrl(key: Key) -> Option<KeyboardShortcut> {
@@ -12,6 +12,10 @@ pub(super) const fn ctrl(key: Key) -> Option<KeyboardShortcut> {
 
 pub(super) const fn ctrl_shift(key: Key) -> Option<KeyboardShortcut> {
     Some(KeyboardShortcut::new(Modifiers::COMMAND.plus(Modifiers::SHIFT), key))
+}
+
+pub(super) const fn shift(key: Key) -> Option<KeyboardShortcut> {
+    Some(KeyboardShortcut::new(Modifiers::SHIFT, key))
 }
 
 pub(super) const fn plain(key: Key) -> Option<KeyboardShortcut> {
@@ -25,6 +29,9 @@ pub fn pressed(ctx: &egui::Context, state: &State, out: &Outbox) {
     if state.rekey.is_some() && state.sheet == Some(Sheet::Help) {
         capture(ctx, out);
         return;
+    }
+    if let Some(term) = term::take_wish(ctx) {
+        out.push(UiCommand::Glossary(Some(term)));
     }
     let typing = ctx.text_edit_focused();
     // After Tab the focus is in the next field: what is taken back there is the edit of the last one.
@@ -52,7 +59,9 @@ pub fn pressed(ctx: &egui::Context, state: &State, out: &Outbox) {
             input.consume_shortcut(&shortcut) || twin.is_some_and(|twin| input.consume_shortcut(&twin))
         });
         if pressed {
-            out.push((entry.make)(state));
+            // On a control that is about a term, help is the meaning of that term.
+            let term = term::focused(ctx).filter(|_| entry.id == Id::Help);
+            out.push(term.map_or_else(|| (entry.make)(state), |term| UiCommand::Glossary(Some(term))));
         }
     }
 }

@@ -9,6 +9,7 @@ mod conditions;
 pub mod keymap;
 mod keys;
 mod moments;
+mod race;
 mod search;
 pub mod table;
 
@@ -25,6 +26,7 @@ use crate::state::compare::CompareAct;
 use crate::state::export::Certificate;
 use crate::state::lens::LensAct;
 use crate::state::machine::MachineAct;
+use crate::state::race::RaceAct;
 use crate::state::settings::{LanguageChoice, ThemeChoice};
 use crate::state::step_ask::StepAct;
 use crate::state::watch::SideTab;
@@ -52,6 +54,10 @@ pub enum UiCommand {
     Palette(String, usize),
     /// Opens the help.
     OpenHelp,
+    /// Opens the glossary, at a term if one is given by its key.
+    Glossary(Option<&'static str>),
+    /// Text in the search of the glossary.
+    GlossaryQuery(String),
     /// Closes what lies over the room.
     CloseSheet,
     /// Chooses files by a dialog.
@@ -167,6 +173,8 @@ pub enum UiCommand {
     CopyCurves,
     /// Something in the room Compare.
     Compare(CompareAct),
+    /// Something with a race of methods.
+    Race(RaceAct),
     /// Something in the token lens.
     Lens(LensAct),
     /// Something with keys.

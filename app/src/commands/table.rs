@@ -11,12 +11,14 @@ use super::conditions::{
     needs_ranks, needs_run, needs_scrub, needs_zoom, reveal_project, turn_battery,
 };
 use super::keymap::{Keymap, KeysAct};
-use super::keys::{ctrl, ctrl_shift, plain};
+use super::keys::{ctrl, ctrl_shift, plain, shift};
 use super::moments::{needs_earlier, needs_later, needs_step_ask, needs_waiting};
+use super::race::{can_start, needs_going, needs_methods, needs_race, needs_rounds, needs_winner, use_winner};
 use crate::screen::{Format, Plot};
 use crate::state::compare::CompareAct;
 use crate::state::lens::LensAct;
 use crate::state::machine::MachineAct;
+use crate::state::race::RaceAct;
 use crate::state::settings::{LanguageChoice, ThemeChoice};
 use crate::state::step_ask::StepAct;
 use crate::state::{Room, State};
@@ -49,6 +51,15 @@ pub enum Id {
     TokenLens,
     Measure,
     Train,
+    RaceMethods,
+    StartRace,
+    StopRace,
+    ShowRace,
+    UseWinner,
+    CopyRace,
+    SaveRace,
+    RacePng,
+    RaceSvg,
     Pause,
     Resume,
     Stop,
@@ -116,6 +127,7 @@ pub enum Id {
     ZoomOut,
     ZoomReset,
     Palette,
+    Glossary,
     Help,
     ResetKeys,
     Quit,
@@ -206,6 +218,31 @@ pub static TABLE: &[Entry] = entries![
     }),
     (Measure, "commands-measure", "commands-measure-help", CPU, ctrl(Key::M), needs_both, |_| { UiCommand::Measure }),
     (Train, "commands-train", "commands-train-help", PLAY, ctrl(Key::Enter), can_train, |_| UiCommand::Train),
+    (RaceMethods, "commands-race", "commands-race-help", TROPHY, None, needs_methods, |_| {
+        UiCommand::Race(RaceAct::Choose(true))
+    }),
+    (StartRace, "commands-race-start", "commands-race-start-help", PLAY, None, can_start, |_| {
+        UiCommand::Race(RaceAct::Start)
+    }),
+    (StopRace, "commands-race-stop", "commands-race-stop-help", STOP, None, needs_going, |_| {
+        UiCommand::Race(RaceAct::Stop)
+    }),
+    (ShowRace, "commands-race-show", "commands-race-show-help", TROPHY, None, needs_race, |_| {
+        UiCommand::Race(RaceAct::Show(true))
+    }),
+    (UseWinner, "commands-race-use", "commands-race-use-help", CHECK, None, needs_winner, use_winner),
+    (CopyRace, "commands-race-copy", "commands-race-copy-help", COPY, None, needs_rounds, |_| {
+        UiCommand::CopyTable(Plot::Race)
+    }),
+    (SaveRace, "commands-race-save", "commands-race-save-help", ROWS, None, needs_rounds, |_| {
+        UiCommand::SaveTable(Plot::Race)
+    }),
+    (RacePng, "commands-race-png", "commands-race-png-help", FLOPPY_DISK, None, needs_race, |_| {
+        UiCommand::SavePicture(Plot::Race, Format::Png)
+    }),
+    (RaceSvg, "commands-race-svg", "commands-race-svg-help", FLOPPY_DISK, None, needs_race, |_| {
+        UiCommand::SavePicture(Plot::Race, Format::Svg)
+    }),
     (Pause, "commands-pause", "commands-pause-help", PAUSE, plain(Key::Space), can_pause, |_| UiCommand::Act(
         Act::Pause
     )),
@@ -436,6 +473,9 @@ pub static TABLE: &[Entry] = entries![
     }),
     (Palette, "commands-palette", "commands-palette-help", MAGNIFYING_GLASS, ctrl(Key::K), always, |_| {
         UiCommand::OpenPalette
+    }),
+    (Glossary, "commands-glossary", "commands-glossary-help", BOOKMARK_SIMPLE, shift(Key::F1), always, |_| {
+        UiCommand::Glossary(None)
     }),
     (Help, "commands-help", "commands-help-help", QUESTION, plain(Key::F1), always, |_| UiCommand::OpenHelp),
     (

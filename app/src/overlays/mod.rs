@@ -1,6 +1,7 @@
 //! What lies over the room: the drop verdict, the palette, questions, texts to read.
 
 pub mod drop;
+pub mod glossary;
 pub mod help;
 pub mod lens;
 pub mod longer;
@@ -21,6 +22,7 @@ pub fn sheet_ui(cx: &PanelCtx<'_>, ui: &mut Ui) {
         None => {}
         Some(Sheet::Palette { query, chosen }) => palette::palette_ui(cx, ui, query, *chosen),
         Some(Sheet::Help) => help::help_ui(cx, ui),
+        Some(Sheet::Glossary { query, term }) => glossary::glossary_ui(cx, ui, query, *term),
         Some(Sheet::Lens) => lens::lens_ui(cx, ui),
         Some(Sheet::Text { title, note, text }) => sheets::text_ui(cx, ui, title, note, text),
         Some(Sheet::Place { folder }) => sheets::place_ui(cx, ui, folder),

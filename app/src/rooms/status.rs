@@ -7,7 +7,7 @@ use crate::reader::{Measured, Verdict, words};
 use crate::state::Ask;
 use crate::theme::{Type, icons};
 use crate::widgets::button::Weight;
-use crate::widgets::{Button, bar, text};
+use crate::widgets::{Button, bar, term, text};
 use egui::{Align, Rect, Stroke, Ui, pos2, vec2};
 use std::borrow::Cow;
 use temper_protocol::Event;
@@ -208,6 +208,7 @@ fn item_width(ui: &Ui, item: &Item) -> f32 {
 fn item_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, item: &Item) {
     let c = cx.c();
     let name = text::line(ui, rect, Align::Min, item.name, Type::Body, c.text2).on_hover_text(item.help.as_ref());
+    term::label(ui, cx.theme, name.rect, item.name, item.help.as_ref());
     let reserved = text::width(ui, &item.value, Type::MonoMedium).max(text::width(ui, item.widest, Type::MonoMedium));
     let value = Rect::from_min_size(pos2(name.rect.right() + 6.0, rect.top()), vec2(reserved, rect.height()));
     let colour = if item.alarming { c.err } else { c.text };

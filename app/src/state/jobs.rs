@@ -44,6 +44,8 @@ pub enum Ask {
         /// The run.
         run: Option<u64>,
     },
+    /// A race of methods.
+    Race,
     /// Steering a run.
     Control,
     /// The example project is copied.
@@ -86,6 +88,7 @@ impl Ask {
             Self::Losses(..) => Some(t!("lens-job-loss").to_owned()),
             Self::Index => Some(t!("lens-job").to_owned()),
             Self::Preflight(_) => Some(t!("notice-job-step").to_owned()),
+            Self::Race => Some(t!("race-job").to_owned()),
             Self::Repair => Some(t!("notice-job-repair").to_owned()),
             Self::Doctor => Some(t!("common-selftest").to_owned()),
             Self::Example { .. } => Some(t!("notice-job-example").to_owned()),

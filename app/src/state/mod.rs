@@ -13,9 +13,11 @@ pub mod export;
 pub mod jobs;
 pub mod judged;
 mod labels;
+pub mod layout;
 pub mod lens;
 pub mod machine;
 pub mod lens_edit;
+pub mod race;
 pub mod remembered;
 pub mod settings;
 pub mod setup;
@@ -106,6 +108,13 @@ pub enum Sheet {
     Help,
     /// The token lens.
     Lens,
+    /// The glossary.
+    Glossary {
+        /// What was typed into its search.
+        query: String,
+        /// Key of the chosen term; the first that is found when none.
+        term: Option<&'static str>,
+    },
     /// A text to read and copy: the command line, the project file.
     Text {
         /// Title.
@@ -215,6 +224,8 @@ pub struct State {
     pub runs: Arc<RunsSnapshot>,
     /// The room Watch.
     pub watch: watch::Watch,
+    /// The race of methods that goes on or was the last one.
+    pub race: Option<race::Race>,
     /// The room Compare.
     pub compare: compare::Compare,
     /// The room Export.
@@ -251,6 +262,7 @@ impl State {
             engine: EngineHealth::default(),
             runs: Arc::default(),
             watch: watch::Watch::default(),
+            race: None,
             compare: compare::Compare::default(),
             export: export::Export::default(),
             sheet: None,
@@ -305,7 +317,7 @@ impl State {
     /// Whether a run that is started now waits for its turn: our engine trains another one.
     #[must_use]
     pub fn can_queue(&self) -> bool {
-        let starting = self.jobs.find(|ask| *ask == Ask::Train { run: None }).is_some();
+        let starting = self.jobs.find(|ask| matches!(ask, Ask::Train { run: None } | Ask::Race)).is_some();
         !starting && self.live_run().is_none_or(|row| self.jobs.trains(row.run))
     }
 
@@ -318,7 +330,7 @@ impl State {
     /// Whether anything is being trained, or is about to be.
     #[must_use]
     pub fn is_training(&self) -> bool {
-        self.live_run().is_some() || self.jobs.find(|ask| matches!(ask, Ask::Train { .. })).is_some()
+        self.live_run().is_some() || self.jobs.find(|ask| matches!(ask, Ask::Train { .. } | Ask::Race)).is_some()
     }
 
     /// The run that the room Watch shows.

@@ -54,6 +54,12 @@ pub struct Setup {
     pub show_aside: bool,
     /// Training was asked for and waits for the project to be saved.
     pub train_wanted: bool,
+    /// The race that was asked for waits for the project to be saved; otherwise it is a run.
+    pub race_wanted: bool,
+    /// Whether the Method card lets methods be ticked for a race.
+    pub racing: bool,
+    /// Methods that are ticked, in the order of ticking.
+    pub racers: Vec<String>,
     /// What was just dropped and could go elsewhere.
     pub dropped: Option<super::drop::Dropped>,
 }

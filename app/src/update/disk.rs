@@ -70,6 +70,9 @@ impl App {
                     remembered.restore(&mut self.state.compare);
                 }
             }
+            Done::Layout { folder, layout, unreadable } => {
+                self.take_layout(&folder, layout.map(|layout| *layout), unreadable);
+            }
             Done::Failed(problem) => self.state.engine.problem = Some(problem),
             Done::Exists { path, exists } => {
                 if exists {
@@ -91,7 +94,9 @@ impl App {
             self.state.watch = crate::state::watch::Watch::default();
             self.state.compare = crate::state::compare::Compare::default();
             self.state.export = crate::state::export::Export::default();
+            self.state.race = None;
             self.services.files.send(Job::LoadCompare(folder.clone()));
+            self.load_layout(&folder);
         }
         self.asked.preview.clear();
         self.asked.preflight.clear();

@@ -6,6 +6,7 @@
 use super::handed::is_looked_at;
 use crate::app::App;
 use crate::format;
+use crate::state::race;
 use egui::{Context, UserAttentionType};
 use temper_store::RunRow;
 
@@ -41,6 +42,10 @@ impl App {
             return;
         }
         if let Some((text, meant)) = words(row, self.state.is_interrupted(row)) {
+            if race::goes_on(&self.state) {
+                // Its runs end and go on again with every round: the race itself says how they stand.
+                return;
+            }
             self.notice(text.clone());
             self.call(ctx, if meant { UserAttentionType::Informational } else { UserAttentionType::Critical });
             self.tell_outside(ctx, &text);
@@ -54,7 +59,7 @@ impl App {
     }
 
     /// Says a sentence outside the window when nobody looks, with the project it is about.
-    fn tell_outside(&mut self, ctx: &Context, text: &str) {
+    pub(super) fn tell_outside(&mut self, ctx: &Context, text: &str) {
         if is_looked_at(ctx) {
             return;
         }

@@ -36,7 +36,9 @@ impl App {
         let last = event.is_last() || matches!(event, Event::Finished { .. });
         if let Event::Error(problem) = event {
             self.state.jobs.remove(req);
-            if let Ask::Step { side, run, kept } = ask {
+            if ask == Ask::Race {
+                self.race_failed(ctx, problem);
+            } else if let Ask::Step { side, run, kept } = ask {
                 self.step_failed((side, run, kept), problem);
             } else if matches!(ask, Ask::Judge | Ask::Answer(_)) {
                 self.compare_failed(&ask, problem);
@@ -120,6 +122,7 @@ impl App {
                 self.state.setup.problems.remove(&Card::Preflight);
                 self.state.setup.preflight = Some(self.answer(event, fingerprint));
             }
+            (Ask::Race, event) => self.take_race_event(ctx, event),
             (Ask::Train { .. }, event) => self.take_run_event(ctx, req, &event),
             (Ask::Example { train }, Event::Project { path, .. }) => {
                 self.autostart = *train;
@@ -264,9 +267,9 @@ impl App {
     fn take_problem(&mut self, ask: &Ask, problem: Problem) {
         match ask {
             Ask::Hover => self.state.drop.complete = true,
-            // Those of the room Compare and of a step were told to them.
+            // Those of the room Compare, of a step and of a race were told to them.
             // What keeps a first look from the rows keeps the reading of all rows from them, too, which says so.
-            Ask::Starter | Ask::Cancel | Ask::Judge | Ask::Answer(_) | Ask::Step { .. } | Ask::Peek(_) => {}
+            Ask::Starter | Ask::Cancel | Ask::Race | Ask::Judge | Ask::Answer(_) | Ask::Step { .. } | Ask::Peek(_) => {}
             Ask::Index | Ask::Rows(_) | Ask::WholeRow(_) | Ask::Clean => self.state.lens.problem = Some(problem),
             Ask::RowTexts(row, texts) => self.state.lens.editor.refuse(*row, texts, problem),
             Ask::Losses(..) => {
@@ -326,6 +329,13 @@ impl App {
                     self.state.engine.lost_run = Some(run);
                 }
                 Ask::Train { run: None } => self.state.room = Room::Setup,
+                Ask::Race => {
+                    if let Some(race) = &mut self.state.race {
+                        let problem =
+                            Problem::new(Code::Internal, t!("race-engine-gone"), "", t!("race-engine-action"));
+                        race.end = Some(crate::state::race::End::Failed(problem));
+                    }
+                }
                 Ask::Export(_) => self.state.export.working = None,
                 Ask::Answer(_) => self.state.compare.answers.working = None,
                 Ask::Step { .. } => self.state.watch.ask.working = None,

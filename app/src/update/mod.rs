@@ -10,17 +10,20 @@ mod ended;
 mod handed;
 mod inbox;
 mod keys;
+mod layout;
 mod lens;
 mod longer;
 mod machine;
 mod project;
 mod queue;
+mod race;
 mod run;
 mod step_ask;
 mod tables;
 mod write;
 
 pub use compare::{ask_hindrance, compare_data, judge_hindrance, playground_prompt};
+pub(crate) use layout::LayoutKeeper;
 pub use longer::{branch_hindrance, longer_hindrance, longer_steps};
 pub use run::export_run;
 pub use step_ask::{step_hindrance, to_kept_state};
@@ -183,6 +186,16 @@ impl App {
                 self.state.rekey = None;
                 self.state.sheet = Some(Sheet::Help);
             }
+            UiCommand::Glossary(term) => {
+                let query = match self.state.sheet.take() {
+                    // Another term of the list that is open.
+                    Some(Sheet::Glossary { query, .. }) if term.is_some() => query,
+                    _ => String::new(),
+                };
+                self.state.rekey = None;
+                self.state.sheet = Some(Sheet::Glossary { query, term });
+            }
+            UiCommand::GlossaryQuery(query) => self.state.sheet = Some(Sheet::Glossary { query, term: None }),
             UiCommand::CloseSheet => self.close_sheet(),
             UiCommand::ChooseFiles => {
                 self.state.drop.meant_for = None;
@@ -236,6 +249,7 @@ impl App {
             && let Some(command) = self.perform_longer(command)
             && let Some(command) = self.perform_queue(command)
             && let Some(command) = self.perform_compare(command)
+            && let Some(command) = self.perform_race(command)
             && let Some(command) = self.perform_lens(command)
             && let Some(command) = self.perform_keys(command)
         {
@@ -253,6 +267,7 @@ impl App {
     fn close_sheet(&mut self) {
         if matches!(self.state.sheet, Some(Sheet::Place { .. })) {
             self.state.setup.train_wanted = false;
+            self.state.setup.race_wanted = false;
         }
         if self.state.sheet == (Some(Sheet::Closing { waiting: true })) {
             return;
@@ -299,6 +314,7 @@ impl App {
         self.ask_for_rows();
         self.start_wanted_run();
         self.follow_scrub(ctx);
+        self.keep_layout(ctx);
         self.look();
         let now = self.state.now_secs;
         if let Some(notice) = &self.state.notice {

@@ -11,6 +11,7 @@ pub mod panel;
 pub mod paper;
 pub mod problem;
 pub mod rows;
+pub mod term;
 pub mod text;
 
 pub use button::Button;

@@ -1,7 +1,7 @@
 //! Everything by keyboard: the palette reaches every command, shortcuts work, Tab reaches every control.
 
 use crate::step_scenes::with_waiting;
-use crate::{compare, kit, scenes};
+use crate::{compare, kit, race, race_scenes, scenes};
 use egui::{Key, Modifiers};
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 use std::collections::BTreeSet;
@@ -9,6 +9,7 @@ use temper::commands::{Id, TABLE, UiCommand};
 use temper::state::settings::ThemeChoice;
 use temper::state::step_ask::StepAct;
 use temper::state::{Room, Sheet};
+use temper::testing::Stage;
 
 #[test]
 fn the_palette_finds_and_runs_every_command_by_its_name() {
@@ -39,6 +40,9 @@ fn the_palette_finds_and_runs_every_command_by_its_name() {
         if in_compare(entry.id) {
             compare::everything(&mut window, &stage, &folder);
         }
+        if in_race(entry.id) {
+            race_for(&mut window, &stage, entry.id);
+        }
         if entry.id == Id::Repair {
             stage.runs.publish(scenes::unreadable(&folder));
             window.run();
@@ -63,6 +67,22 @@ fn the_palette_finds_and_runs_every_command_by_its_name() {
 /// Whether a command needs curves, a zoom or rows in Compare.
 fn in_compare(id: Id) -> bool {
     matches!(id, Id::SaveRows | Id::CopyCompared | Id::SaveCompared | Id::ResetCompared)
+}
+
+/// Whether a command is about a race of methods.
+fn in_race(id: Id) -> bool {
+    let about_one = matches!(id, Id::StopRace | Id::ShowRace | Id::UseWinner);
+    about_one || matches!(id, Id::StartRace | Id::CopyRace | Id::SaveRace | Id::RacePng | Id::RaceSvg)
+}
+
+/// A race in the state that its command is for.
+fn race_for(window: &mut kit::Window, stage: &Stage, id: Id) {
+    race_scenes::tick(window);
+    if id == Id::StartRace {
+        return;
+    }
+    race_scenes::start(window, stage);
+    race::say_rounds(window, stage, id != Id::StopRace);
 }
 
 /// An edit of the project.

@@ -273,7 +273,11 @@ pub(crate) fn answer(command: &Command) -> Vec<Event> {
             }]
         }
         // These end with their own events, which a test says when it wants them.
-        Command::Train { .. } | Command::Export { .. } | Command::Verify { .. } | Command::CleanRows { .. } => {
+        Command::Train { .. }
+        | Command::Race { .. }
+        | Command::Export { .. }
+        | Command::Verify { .. }
+        | Command::CleanRows { .. } => {
             return Vec::new();
         }
         other => crate::rows::answer(other),

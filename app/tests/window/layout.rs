@@ -43,6 +43,7 @@ fn has_sheet(name: &str) -> bool {
     [
         "palette",
         "help",
+        "glossary",
         "help_keys",
         "token_lens",
         "lens_edit",

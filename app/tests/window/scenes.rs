@@ -9,6 +9,7 @@ use crate::machine_scenes::{machine_checks, machine_failed};
 use crate::rows::{
     help_keys, lens_edit, lens_looking, lens_loss, setup_columns, setup_estimated, setup_unclear, token_lens,
 };
+use crate::race_scenes::{race_begun, race_rounds, race_ticking, race_won};
 use crate::step_scenes::{
     branched, longer, queue, step_answered, step_ask_busy, step_ask_empty, step_failed, step_loading, waiting,
 };
@@ -78,6 +79,10 @@ scenes![
     step_failed,
     branched,
     waiting,
+    race_ticking,
+    race_begun,
+    race_rounds,
+    race_won,
     table,
     few_others,
     many_others,
@@ -109,6 +114,7 @@ scenes![
     export_problem,
     palette,
     help,
+    glossary,
     help_keys,
     place,
     longer,
@@ -513,6 +519,11 @@ fn palette(window: &mut Window, stage: &Stage) {
 fn help(window: &mut Window, stage: &Stage) {
     setup_filled(window, stage);
     kit::send(window, UiCommand::OpenHelp);
+}
+
+fn glossary(window: &mut Window, stage: &Stage) {
+    setup_filled(window, stage);
+    kit::send(window, UiCommand::Glossary(Some("forgetting")));
 }
 
 fn place(window: &mut Window, _stage: &Stage) {

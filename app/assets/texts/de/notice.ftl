@@ -27,6 +27,7 @@ notice-job-judge = Läufe auf Zeilen vergleichen
 notice-job-answer = Prompt beantworten
 notice-job-verify = Prüft den Export erneut
 notice-job-look = Sieht die Dateien an
+notice-layout = Die Anordnung dieses Projekts war nicht lesbar; sie ist wie am Anfang
 notice-plot-hidden = Dieser Plot ist gerade nicht zu sehen: das Fenster vergrößern und erneut sichern
 notice-branched = Einstellungen von Lauf { $run } sind im Formular; der neue Lauf beginnt bei dessen Schritt { $step }
 notice-waits = Lauf { $run } wartet auf Lauf { $ahead }; seine Einstellungen bleiben, wie sie jetzt sind

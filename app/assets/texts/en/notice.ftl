@@ -27,6 +27,7 @@ notice-job-judge = Comparing runs on rows
 notice-job-answer = Answering the prompt
 notice-job-verify = Checking the export again
 notice-job-look = Looking at the files
+notice-layout = The layout of this project could not be read; it is as at first
 notice-plot-hidden = This plot is not shown now: make the window larger and save it again
 notice-branched = Settings of run { $run } are in the form; the new run starts as it was at step { $step }
 notice-waits = Run { $run } waits for run { $ahead }; its settings are kept as they are now

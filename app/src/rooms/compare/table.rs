@@ -11,7 +11,7 @@ use crate::theme::{Type, icons};
 use crate::widgets::button::{Weight, focus_ring};
 use crate::widgets::field::{self, Field};
 use crate::widgets::rows;
-use crate::widgets::{Button, choice, panel, text};
+use crate::widgets::{Button, choice, panel, term, text};
 use egui::{Align, Rect, Role, Sense, Ui, WidgetInfo, pos2, vec2};
 use temper_protocol::housekeeping::{Housekeeping, LabelChange};
 use temper_store::RunRow;
@@ -205,6 +205,7 @@ fn sort_head(cx: &PanelCtx<'_>, ui: &mut Ui, place: Rect, column: Column) {
     if response.has_focus() {
         focus_ring(ui, cx.theme, place.shrink(2.0), 3.0);
     }
+    term::label_on_focus(ui, place, words);
     if response.on_hover_text(t!("compare-sort-tip")).clicked() {
         cx.send(UiCommand::Compare(CompareAct::Sort(column)));
     }

@@ -9,6 +9,7 @@ pub mod method;
 pub mod model;
 pub mod preflight;
 pub mod price;
+pub mod race;
 pub mod train;
 
 use super::PanelCtx;

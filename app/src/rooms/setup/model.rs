@@ -9,8 +9,8 @@ use crate::state::setup::Card;
 use crate::theme::{Type, icons};
 use crate::widgets::field::{self, Field};
 use crate::widgets::rows::{self, Rows};
-use crate::widgets::text;
 use crate::widgets::{choice, empty, panel};
+use crate::widgets::{term, text};
 use egui::{Align, Rect, Ui, pos2, vec2};
 use temper_protocol::event::SiteInfo;
 use temper_protocol::project::BASES;
@@ -132,7 +132,9 @@ fn filled(cx: &PanelCtx<'_>, ui: &mut Ui, area: Rect, facts: Option<&Event>) {
 /// How the frozen weights are held in memory.
 fn held_as(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect) {
     let help = t!("model-held-tip");
-    text::line(ui, row, Align::Min, t!("model-held"), Type::Body, cx.c().text2).on_hover_text(help);
+    let name = text::line(ui, row, Align::Min, t!("model-held"), Type::Body, cx.c().text2).on_hover_text(help);
+    term::label(ui, cx.theme, name.rect, t!("model-held"), help);
+    term::label_on_focus(ui, row, t!("model-held"));
     let current = BASES.iter().position(|base| *base == cx.state.draft.project.model.base);
     let place = Rect::from_min_size(pos2(row.left() + KEY, row.top() + 2.0), vec2(row.width() - KEY, 22.0));
     let chosen = if choice::segments_width(ui, &BASES, Type::Body) <= place.width() {

@@ -127,6 +127,13 @@ fn controls(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) -> f32 {
             if cx.compact { Button::icon_only(entry.icon, &label) } else { Button::new(&label).icon(entry.icon) };
         place(ui, button.tooltip(entry.help.get()), Some(Id::Queue));
     }
+    if cx.state.race.is_some() {
+        let entry = crate::commands::entry(Id::ShowRace);
+        let label = t!("race-title");
+        let button =
+            if cx.compact { Button::icon_only(entry.icon, label) } else { Button::new(label).icon(entry.icon) };
+        place(ui, button.tooltip(entry.help.get()), Some(Id::ShowRace));
+    }
     if live {
         let pause = if view.row.status == "paused" { Id::Resume } else { Id::Pause };
         for id in [Id::SaveNow, Id::Stop, pause] {
