@@ -4,6 +4,7 @@
 //! [`Done`]; the UI thread never touches a disk. Tests use [`Inline`], which does the same at once.
 
 use crate::client::Wake;
+use crate::report;
 use crate::screen::{self, Taken};
 use crate::state::remembered::{self, Remembered};
 use crate::state::settings::Settings;
@@ -102,6 +103,15 @@ pub enum Job {
         path: PathBuf,
         /// What.
         text: String,
+    },
+    /// Writes a run as one HTML file.
+    WriteReport {
+        /// Project folder.
+        project: PathBuf,
+        /// The run.
+        run: u64,
+        /// Where.
+        path: PathBuf,
     },
     /// Cuts a plot out of a frame and writes it as PNG.
     WritePicture(Taken),
@@ -267,7 +277,7 @@ impl Backstage for Inline {
     }
 }
 
-fn io_problem(what: &str, path: &Path, error: &std::io::Error) -> Problem {
+pub(crate) fn io_problem(what: &str, path: &Path, error: &std::io::Error) -> Problem {
     Problem::new(Code::Io, format!("{what}: {error}"), path.display().to_string(), t!("problem-disk-check"))
 }
 
@@ -314,6 +324,10 @@ fn perform(places: &Places, job: Job) -> Option<Done> {
         Job::WriteText { path, text } => Some(match write_whole(&path, &text) {
             Ok(()) => Done::Written { path },
             Err(error) => Done::Failed(io_problem(t!("problem-file"), &path, &error)),
+        }),
+        Job::WriteReport { project, run, path } => Some(match report::write(&project, run, &path) {
+            Ok(_) => Done::Written { path },
+            Err(problem) => Done::Failed(problem),
         }),
         Job::LoadCompare(folder) => load_compare(folder),
         Job::SaveCompare { path, text } => {
@@ -371,7 +385,7 @@ fn free_folder(parent: &Path, name: &str) -> PathBuf {
 }
 
 /// Writes by a temporary name, so that a reader never sees half a file.
-fn write_whole(path: &Path, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
+pub(crate) fn write_whole(path: &Path, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
     let temporary = path.with_extension("part");
     std::fs::write(&temporary, bytes)?;
     std::fs::rename(&temporary, path)

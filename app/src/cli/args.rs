@@ -77,6 +77,17 @@ pub(crate) enum Task {
         #[arg(long, value_name = "DIR")]
         project: Option<PathBuf>,
     },
+    /// One run as an HTML file: figures, curves, answers, certificates and settings, to read without this program
+    Report {
+        /// A number, `last`, or the run's folder
+        run: String,
+        /// Project folder; the current one when absent
+        #[arg(long, value_name = "DIR")]
+        project: Option<PathBuf>,
+        /// The file to write
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
     /// Compare a base and adapters of it row by row: who is better, and how sure that is
     Compare {
         #[command(flatten)]

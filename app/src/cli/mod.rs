@@ -8,6 +8,7 @@ mod figures;
 mod housekeep;
 mod human;
 mod quickstart;
+mod report;
 mod runs;
 mod show;
 mod translate;
@@ -85,6 +86,7 @@ fn run(cli: Cli) -> Result<bool, Problem> {
         }
         Some(Task::Runs(arguments)) => runs::runs(cli.json, arguments),
         Some(Task::Show { run, project }) => show::show(cli.json, &run, project.as_deref()),
+        Some(Task::Report { run, project, out }) => report::report(cli.json, &run, project.as_deref(), &out),
         Some(Task::Methods { id, family }) => drive::Session::open(cli.json)?.methods(id.as_deref(), family.as_deref()),
         Some(Task::Bench { what: Bench::Ui(arguments) }) => bench_ui::run(cli.json, &arguments),
         Some(Task::Bench { what: Bench::UiWindow(arguments) }) => bench_ui::window::run(arguments),

@@ -156,6 +156,8 @@ pub enum UiCommand {
     SaveCurves,
     /// The series of a plot that is not among the curves, as a file.
     SaveTable(Plot),
+    /// A run as one HTML file.
+    SaveReport(u64),
     /// A plot as a picture.
     SavePicture(Plot, Format),
     /// The series of a plot into the clipboard.

@@ -3,12 +3,12 @@
 use super::UiCommand;
 use super::compared::{
     can_trash, compared_png, compared_svg, needs_compared, needs_compared_zoom, needs_curves, needs_rows, order_runs,
-    prune_all, star_run, tradeoff_png, tradeoff_svg, trash_run, turn_log, turn_smooth, whole,
+    prune_all, report_run, star_run, tradeoff_png, tradeoff_svg, trash_run, turn_log, turn_smooth, whole,
 };
 use super::conditions::{
     always, can_continue, can_export, can_pause, can_redo, can_resume, can_train, can_undo, continue_run, needs_beside,
-    needs_both, needs_damage, needs_folder, needs_kept, needs_live, needs_others, needs_own_keys, needs_project, needs_ranks,
-    needs_run, needs_scrub, needs_zoom, reveal_project,
+    needs_both, needs_damage, needs_folder, needs_kept, needs_live, needs_others, needs_own_keys, needs_project,
+    needs_ranks, needs_run, needs_scrub, needs_zoom, reveal_project,
 };
 use super::keymap::{Keymap, KeysAct};
 use super::keys::{ctrl, ctrl_shift, plain};
@@ -78,6 +78,7 @@ pub enum Id {
     RatesVector,
     ForgettingVector,
     RanksVector,
+    Report,
     Repair,
     Judge,
     AskAll,
@@ -323,6 +324,7 @@ pub static TABLE: &[Entry] = entries![
     (RanksVector, "commands-ranks-vector", "commands-ranks-vector-help", FLOPPY_DISK, None, needs_run, |_| {
         UiCommand::SavePicture(Plot::Ranks, Format::Svg)
     }),
+    (Report, "commands-report", "commands-report-help", FILE_TEXT, None, needs_run, report_run),
     (Repair, "commands-repair", "commands-repair-help", SHIELD_CHECK, None, needs_damage, |_| { UiCommand::Repair }),
     (Judge, "commands-judge", "commands-judge-help", SCALES, None, judge_hindrance, |_| {
         UiCommand::Compare(CompareAct::Judge)

@@ -45,6 +45,7 @@ files![
     "words",
     "notice",
     "problem",
+    "report",
     "help"
 ];
 

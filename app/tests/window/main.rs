@@ -15,6 +15,7 @@ mod lens;
 mod moves;
 mod queue;
 mod reach;
+mod report;
 mod rows;
 mod runs;
 mod scenes;
