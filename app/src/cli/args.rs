@@ -149,6 +149,9 @@ pub(crate) enum Task {
         /// Base model of a bare adapter
         #[arg(long)]
         model: Option<String>,
+        /// A Markdown file with the text of the model card, instead of the usual one; its front matter is replaced
+        #[arg(long, value_name = "FILE")]
+        card: Option<PathBuf>,
         /// Project folder; the current one when absent
         #[arg(long, value_name = "DIR")]
         project: Option<PathBuf>,

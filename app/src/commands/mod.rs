@@ -21,6 +21,7 @@ use crate::reader::events::EventKind;
 use crate::reader::ranks::Measure;
 use crate::screen::{Format, Plot};
 use crate::state::Room;
+use crate::state::card::CardAct;
 use crate::state::compare::CompareAct;
 use crate::state::export::Certificate;
 use crate::state::lens::LensAct;
@@ -170,6 +171,8 @@ pub enum UiCommand {
     Lens(LensAct),
     /// Something with keys.
     Keys(KeysAct),
+    /// Something with the model card.
+    Card(CardAct),
     /// The run that is exported.
     ExportRun(u64),
     /// The target.

@@ -14,6 +14,7 @@ use super::keymap::{Keymap, KeysAct};
 use super::keys::{ctrl, ctrl_shift, plain};
 use super::moments::{needs_earlier, needs_later, needs_step_ask, needs_waiting};
 use crate::screen::{Format, Plot};
+use crate::state::card::CardAct;
 use crate::state::compare::CompareAct;
 use crate::state::lens::LensAct;
 use crate::state::settings::{LanguageChoice, ThemeChoice};
@@ -23,7 +24,7 @@ use crate::texts::Text;
 use crate::theme::Icon;
 use crate::theme::icons;
 use crate::update::{
-    ask_hindrance, branch_hindrance, judge_hindrance, longer_hindrance, step_hindrance, to_kept_state,
+    ask_hindrance, branch_hindrance, card_hindrance, judge_hindrance, longer_hindrance, step_hindrance, to_kept_state,
 };
 use egui::{Key, KeyboardShortcut};
 use temper_protocol::Act;
@@ -99,6 +100,7 @@ pub enum Id {
     TrashRun,
     PruneAll,
     Export,
+    ModelCard,
     ShowCommand,
     ShowProjectFile,
     ShowFolder,
@@ -391,6 +393,9 @@ pub static TABLE: &[Entry] = entries![
     (TrashRun, "commands-trash", "commands-trash-help", TRASH, None, can_trash, trash_run),
     (PruneAll, "commands-prune", "commands-prune-help", ARCHIVE, None, needs_run, prune_all),
     (Export, "commands-export", "commands-export-help", EXPORT, ctrl(Key::E), can_export, |_| { UiCommand::Export }),
+    (ModelCard, "commands-model-card", "commands-model-card-help", FILE_TEXT, None, card_hindrance, |_| {
+        UiCommand::Card(CardAct::Open)
+    }),
     (ShowCommand, "commands-show-command", "commands-show-command-help", TERMINAL, None, needs_both, |_| {
         UiCommand::ShowCommand
     }),

@@ -1,5 +1,6 @@
 //! What lies over the room: the drop verdict, the palette, questions, texts to read.
 
+pub mod card;
 pub mod drop;
 pub mod help;
 pub mod lens;
@@ -25,6 +26,7 @@ pub fn sheet_ui(cx: &PanelCtx<'_>, ui: &mut Ui) {
         Some(Sheet::Place { folder }) => sheets::place_ui(cx, ui, folder),
         Some(Sheet::PathEntry { text, reason }) => sheets::path_ui(cx, ui, text, reason),
         Some(Sheet::Longer { run, steps }) => longer::longer_ui(cx, ui, *run, steps),
+        Some(Sheet::Card { text }) => card::card_ui(cx, ui, text),
         Some(Sheet::Queue) => queue::queue_ui(cx, ui),
         Some(Sheet::Closing { waiting }) => sheets::closing_ui(cx, ui, *waiting),
     }

@@ -5,6 +5,7 @@
 //! [`write`] itself; both speak the language of their thread. A report holds neither the time nor the place of its making:
 //! equal runs have equal reports.
 
+pub mod card;
 mod html;
 mod plot;
 mod sections;

@@ -4,6 +4,7 @@
 //! `inbox` change it. No egui types beyond plot points, no files, no threads.
 
 pub mod answers;
+pub mod card;
 pub mod compare;
 pub mod compared;
 pub mod draft;
@@ -128,6 +129,11 @@ pub enum Sheet {
         run: u64,
         /// Steps, as typed.
         steps: String,
+    },
+    /// The model card of the next export.
+    Card {
+        /// Its text, as edited.
+        text: String,
     },
     /// The runs that wait.
     Queue,

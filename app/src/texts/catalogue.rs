@@ -46,6 +46,7 @@ files![
     "notice",
     "problem",
     "report",
+    "card",
     "help"
 ];
 

@@ -4,6 +4,7 @@
 //! before every frame, drains what has arrived within a budget, saves edits after a moment of quiet and
 //! asks for what the cards still need. Nothing here waits.
 
+mod card;
 mod compare;
 mod disk;
 mod ended;
@@ -18,6 +19,7 @@ mod step_ask;
 mod tables;
 mod write;
 
+pub use card::{card_hindrance, card_text};
 pub use compare::{ask_hindrance, compare_data, judge_hindrance, playground_prompt};
 pub use longer::{branch_hindrance, longer_hindrance, longer_steps};
 pub use run::export_run;
@@ -213,6 +215,7 @@ impl App {
             && let Some(command) = self.perform_compare(command)
             && let Some(command) = self.perform_lens(command)
             && let Some(command) = self.perform_keys(command)
+            && let Some(command) = self.perform_card(command)
         {
             self.perform_export(command);
         }

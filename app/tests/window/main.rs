@@ -2,6 +2,7 @@
 //! names for screen readers, and words that fit their places at both sizes.
 
 mod beside;
+mod card;
 mod cards;
 mod compare;
 mod compared;
@@ -13,6 +14,7 @@ mod kit;
 mod layout;
 mod lens;
 mod moves;
+mod project_scenes;
 mod queue;
 mod reach;
 mod report;

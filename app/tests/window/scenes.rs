@@ -5,6 +5,7 @@ use crate::compared::{
     comparing, many_runs, playground, playground_blind, playground_empty, playground_five,
 };
 use crate::kit;
+use crate::project_scenes::{model_card, own_card};
 use crate::rows::{help_keys, lens_looking, setup_estimated, token_lens};
 use crate::step_scenes::{
     branched, longer, queue, step_answered, step_ask_busy, step_ask_empty, step_failed, step_loading, waiting,
@@ -98,6 +99,8 @@ scenes![
     export_passed,
     export_refused,
     export_problem,
+    model_card,
+    own_card,
     palette,
     help,
     help_keys,
@@ -386,7 +389,7 @@ fn export_empty(window: &mut Window, _stage: &Stage) {
     kit::send(window, UiCommand::Go(Room::Export));
 }
 
-fn export_ready(window: &mut Window, stage: &Stage) {
+pub(crate) fn export_ready(window: &mut Window, stage: &Stage) {
     run(window, stage, "finished", 1200);
     kit::send(window, UiCommand::Go(Room::Export));
     kit::send(window, UiCommand::ExportTarget(5));

@@ -37,15 +37,37 @@ pub(super) struct Order {
     pub(super) format: ExportFormat,
     pub(super) dtype: Option<StorageType>,
     pub(super) out: PathBuf,
+    pub(super) card: Option<String>,
+}
+
+/// Most bytes of a written card.
+const LONGEST_CARD: usize = 1 << 20;
+
+/// The written text of the card, without a front matter; none when nobody wrote one.
+fn card_body(order: &Order) -> Result<Option<String>, Problem> {
+    let Some(card) = &order.card else { return Ok(None) };
+    let place = || order.out.display().to_string();
+    let is_file = temper_export::output::Layout::of(&order.out).is_file();
+    if is_file && matches!(order.format, ExportFormat::Gguf | ExportFormat::GgufLora) {
+        let action = "leave the card away, or write into a folder: a name that does not end in .gguf";
+        return Err(Problem::new(Code::Usage, "a lone GGUF file has no place for a model card", place(), action));
+    }
+    if card.len() > LONGEST_CARD {
+        let what = format!("the model card has {} bytes", card.len());
+        return Err(Problem::new(Code::Usage, what, place(), format!("shorten it to {LONGEST_CARD} bytes")));
+    }
+    Ok(Some(temper_export::body_of(card).to_owned()))
 }
 
 /// Writes, checks and puts on record.
 pub(super) fn export(builtins: &Builtins, order: &Order, context: &JobContext) -> Result<(), Problem> {
+    let body = card_body(order)?;
     let project_dir = names::project_dir_of(order.project.as_deref())?;
-    let source = match &order.source {
+    let mut source = match &order.source {
         ExportSource::Run { run, step } => of_run(builtins, &project_dir, run, *step, order.format, context)?,
         ExportSource::Adapter { path, model } => of_adapter(builtins, path, model, &project_dir, context)?,
     };
+    source.card.body = body;
     context.check_cancelled()?;
     let project = source.run.as_ref().map(|(_, project, folder)| (project, folder.as_path()));
     let cases = cases(builtins, project, &source.model, &source.codec)?;
@@ -244,6 +266,7 @@ fn of_adapter(
         dropout: 0.0,
         facts: vec![("rank".to_owned(), summary.rank.to_string()), ("adapted layers".to_owned(), sites.to_string())],
         beneath: Vec::new(),
+        body: None,
     };
     Ok(Source { model, codec, card, run: None })
 }
@@ -281,5 +304,29 @@ fn card_of_run(project: &Project, folder: &Path, meta: &Meta) -> Result<Card, Pr
         dropout: project.method.settings.number("dropout"),
         facts,
         beneath: Vec::new(),
+        body: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order(format: ExportFormat, out: &str, card: &str) -> Order {
+        let source = ExportSource::Run { run: RunRef::Last, step: None };
+        Order { project: None, source, format, dtype: None, out: PathBuf::from(out), card: Some(card.to_owned()) }
+    }
+
+    #[test]
+    fn a_written_card_goes_into_a_folder_without_its_front_matter() {
+        let body = card_body(&order(ExportFormat::Peft, "out", "---\ntags: x\n---\n# A\n")).expect("a card");
+        assert_eq!(body.as_deref(), Some("# A\n"));
+        assert!(card_body(&order(ExportFormat::Gguf, "folder", "# A")).is_ok());
+        let lone = card_body(&order(ExportFormat::Gguf, "m.gguf", "# A")).expect_err("no place for it");
+        assert_eq!(lone.code, Code::Usage);
+        let long = "x".repeat(LONGEST_CARD + 1);
+        assert!(card_body(&order(ExportFormat::Hf, "out", &long)).is_err());
+        let none = Order { card: None, ..order(ExportFormat::Gguf, "m.gguf", "") };
+        assert_eq!(card_body(&none).expect("nothing asked"), None);
+    }
 }

@@ -236,7 +236,14 @@ fn a_project_goes_from_nothing_to_a_certificate() {
         let out = exports.join(format.name());
         let source = ExportSource::Run { run: RunRef::Last, step: None };
         let events = bench
-            .ask(Command::Export { project: Some(project.clone()), source, format, dtype: None, out: out.clone() })
+            .ask(Command::Export {
+                project: Some(project.clone()),
+                source,
+                format,
+                dtype: None,
+                out: out.clone(),
+                card: None,
+            })
             .expect("exports");
         assert!(matches!(events.last(), Some(Event::Certificate { pass: true, .. })), "{:#?}", events.last());
         let events = bench
@@ -250,9 +257,12 @@ fn a_project_goes_from_nothing_to_a_certificate() {
         format: ExportFormat::Hf,
         dtype: None,
         out: exports.join("again"),
+        card: Some("---\ntags: x\n---\n# Written by hand\n".to_owned()),
     };
     let events = bench.ask(merged).expect("merges a bare adapter");
     assert!(matches!(events.last(), Some(Event::Certificate { pass: true, .. })), "{:#?}", events.last());
+    let card = std::fs::read_to_string(exports.join("again").join("README.md")).expect("a card");
+    assert!(card.starts_with("---\nbase_model: ") && card.ends_with("---\n# Written by hand\n"), "{card}");
 
     let inspected = bench
         .ask(Command::Inspect { paths: vec![exports.join("peft"), project.join("runs").join("0001"), project.clone()] })
@@ -350,8 +360,8 @@ fn a_run_in_two_parts_is_one_run() {
     }
     let source = ExportSource::Run { run: RunRef::Last, step: Some(8) };
     let out = bench.path("early");
-    let command =
-        Command::Export { project: Some(project), source, format: ExportFormat::Peft, dtype: None, out: out.clone() };
+    let (project, format, out_dir) = (Some(project), ExportFormat::Peft, out.clone());
+    let command = Command::Export { project, source, format, dtype: None, out: out_dir, card: None };
     let events = bench.ask(command).expect("exports");
     assert!(matches!(events.last(), Some(Event::Certificate { pass: true, .. })));
     assert!(out.join("adapter_model.safetensors").is_file());
