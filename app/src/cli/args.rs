@@ -2,6 +2,7 @@
 //! never renamed.
 
 use crate::cli::housekeep::RunsArgs;
+use crate::cli::project::ProjectTask;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -45,6 +46,12 @@ pub(crate) enum Task {
         /// Method id
         #[arg(long, default_value = "lora")]
         method: String,
+    },
+    /// Copy or move the folder of a project
+    Project {
+        /// What to do
+        #[command(subcommand)]
+        what: ProjectTask,
     },
     /// Say what files and folders are, as the drop zone would
     Inspect {

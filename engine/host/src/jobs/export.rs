@@ -172,7 +172,8 @@ fn of_run(
 ) -> Result<Source, Problem> {
     let found = names::find_run(project_dir, wanted)?;
     let folder = names::home_of(&found.folder, project_dir);
-    let project = names::frozen_project(&found, &folder)?;
+    let mut project = names::frozen_project(&found, &folder)?;
+    names::find_again(&mut project, &folder);
     // `RUN@step` of a folder may also be written as the checkpoint's folder.
     let checkpoint = match (wanted, step) {
         (RunRef::Path(path), None) if path.join(temper_train::checkpoint::STATE_FILE).is_file() => path.clone(),
