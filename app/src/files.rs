@@ -104,6 +104,17 @@ pub enum Job {
         /// What.
         text: String,
     },
+    /// Copies or moves a project's folder.
+    Rehouse {
+        /// The project.
+        from: PathBuf,
+        /// Where to.
+        to: PathBuf,
+        /// The folder itself moves.
+        moves: bool,
+        /// A copy has the runs too.
+        with_runs: bool,
+    },
     /// Writes a run as one HTML file.
     WriteReport {
         /// Project folder.
@@ -173,6 +184,17 @@ pub enum Done {
         /// Where.
         path: PathBuf,
     },
+    /// A project is at another place.
+    Rehoused {
+        /// Where it was, or still is.
+        from: PathBuf,
+        /// Where it, or its copy, is.
+        to: PathBuf,
+        /// The folder itself moved.
+        moved: bool,
+    },
+    /// A project could be neither copied nor moved.
+    NotRehoused(Problem),
     /// What the room Compare remembers with the project in this folder.
     Compare {
         /// Project folder.
@@ -325,6 +347,14 @@ fn perform(places: &Places, job: Job) -> Option<Done> {
             Ok(()) => Done::Written { path },
             Err(error) => Done::Failed(io_problem(t!("problem-file"), &path, &error)),
         }),
+        Job::Rehouse { from, to, moves, with_runs } => {
+            let done =
+                if moves { temper_store::relocate(&from, &to) } else { temper_store::duplicate(&from, &to, with_runs) };
+            Some(match done {
+                Ok(to) => Done::Rehoused { from, to, moved: moves },
+                Err(problem) => Done::NotRehoused(problem),
+            })
+        }
         Job::WriteReport { project, run, path } => Some(match report::write(&project, run, &path) {
             Ok(_) => Done::Written { path },
             Err(problem) => Done::Failed(problem),

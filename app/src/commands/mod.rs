@@ -25,6 +25,8 @@ use crate::state::card::CardAct;
 use crate::state::compare::CompareAct;
 use crate::state::export::Certificate;
 use crate::state::lens::LensAct;
+use crate::state::rehouse::RehouseAct;
+use crate::state::relink::RelinkAct;
 use crate::state::settings::{LanguageChoice, ThemeChoice};
 use crate::state::step_ask::StepAct;
 use crate::state::watch::SideTab;
@@ -171,6 +173,10 @@ pub enum UiCommand {
     Lens(LensAct),
     /// Something with keys.
     Keys(KeysAct),
+    /// Something with what is no longer there.
+    Relink(RelinkAct),
+    /// Something with the place of the project.
+    Rehouse(RehouseAct),
     /// Something with the model card.
     Card(CardAct),
     /// The run that is exported.

@@ -17,6 +17,7 @@ use crate::screen::{Format, Plot};
 use crate::state::card::CardAct;
 use crate::state::compare::CompareAct;
 use crate::state::lens::LensAct;
+use crate::state::rehouse::RehouseAct;
 use crate::state::settings::{LanguageChoice, ThemeChoice};
 use crate::state::step_ask::StepAct;
 use crate::state::{Room, State};
@@ -24,7 +25,8 @@ use crate::texts::Text;
 use crate::theme::Icon;
 use crate::theme::icons;
 use crate::update::{
-    ask_hindrance, branch_hindrance, card_hindrance, judge_hindrance, longer_hindrance, step_hindrance, to_kept_state,
+    ask_hindrance, branch_hindrance, card_hindrance, judge_hindrance, longer_hindrance, rehouse_hindrance,
+    step_hindrance, to_kept_state,
 };
 use egui::{Key, KeyboardShortcut};
 use temper_protocol::Act;
@@ -104,6 +106,8 @@ pub enum Id {
     ShowCommand,
     ShowProjectFile,
     ShowFolder,
+    DuplicateProject,
+    MoveProject,
     Doctor,
     Dark,
     Light,
@@ -409,6 +413,18 @@ pub static TABLE: &[Entry] = entries![
         |_| { UiCommand::ShowProjectFile }
     ),
     (ShowFolder, "commands-show-folder", "commands-show-folder-help", FOLDER_OPEN, None, needs_folder, reveal_project),
+    (
+        DuplicateProject,
+        "commands-duplicate-project",
+        "commands-duplicate-project-help",
+        COPY,
+        None,
+        rehouse_hindrance,
+        |_| UiCommand::Rehouse(RehouseAct::Open { moves: false })
+    ),
+    (MoveProject, "commands-move-project", "commands-move-project-help", FOLDER, None, rehouse_hindrance, |_| {
+        UiCommand::Rehouse(RehouseAct::Open { moves: true })
+    }),
     (Doctor, "commands-doctor", "commands-doctor-help", CPU, None, always, |_| { UiCommand::Doctor }),
     (Dark, "commands-dark", "commands-dark-help", MOON, None, always, |_| UiCommand::Theme(ThemeChoice::Dark)),
     (Light, "commands-light", "commands-light-help", SUN, None, always, |_| UiCommand::Theme(ThemeChoice::Light)),

@@ -5,8 +5,10 @@ pub mod drop;
 pub mod help;
 pub mod lens;
 pub mod longer;
+pub mod mismatch;
 pub mod palette;
 pub mod queue;
+pub mod rehouse;
 pub mod sheets;
 
 use crate::rooms::PanelCtx;
@@ -27,6 +29,8 @@ pub fn sheet_ui(cx: &PanelCtx<'_>, ui: &mut Ui) {
         Some(Sheet::PathEntry { text, reason }) => sheets::path_ui(cx, ui, text, reason),
         Some(Sheet::Longer { run, steps }) => longer::longer_ui(cx, ui, *run, steps),
         Some(Sheet::Card { text }) => card::card_ui(cx, ui, text),
+        Some(Sheet::Mismatch { found, differences }) => mismatch::mismatch_ui(cx, ui, found, differences),
+        Some(Sheet::Rehouse(asked)) => rehouse::rehouse_ui(cx, ui, asked),
         Some(Sheet::Queue) => queue::queue_ui(cx, ui),
         Some(Sheet::Closing { waiting }) => sheets::closing_ui(cx, ui, *waiting),
     }

@@ -13,6 +13,8 @@ pub mod export;
 pub mod jobs;
 pub mod judged;
 pub mod lens;
+pub mod rehouse;
+pub mod relink;
 pub mod remembered;
 pub mod settings;
 pub mod setup;
@@ -135,6 +137,15 @@ pub enum Sheet {
         /// Its text, as edited.
         text: String,
     },
+    /// What was found is not what the project had.
+    Mismatch {
+        /// What was found.
+        found: Box<Event>,
+        /// In what it differs, a sentence each.
+        differences: Vec<String>,
+    },
+    /// Where the project shall be copied or moved to.
+    Rehouse(Box<rehouse::Rehouse>),
     /// The runs that wait.
     Queue,
     /// The window shall close while a run goes on.

@@ -47,6 +47,7 @@ files![
     "problem",
     "report",
     "card",
+    "rehouse",
     "help"
 ];
 

@@ -69,6 +69,8 @@ impl App {
                     remembered.restore(&mut self.state.compare);
                 }
             }
+            Done::Rehoused { from, to, moved } => self.rehoused(&from, to, moved),
+            Done::NotRehoused(problem) => self.not_rehoused(problem),
             Done::Failed(problem) => self.state.engine.problem = Some(problem),
             Done::Exists { path, exists } => {
                 if exists {
@@ -92,6 +94,7 @@ impl App {
             self.state.export = crate::state::export::Export::default();
             self.services.files.send(Job::LoadCompare(folder.clone()));
         }
+        self.asked.paths.clear();
         self.asked.preview.clear();
         self.asked.preflight.clear();
         self.state.engine.problem = None;

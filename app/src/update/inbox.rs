@@ -253,9 +253,15 @@ impl App {
                 self.state.room = Room::Setup;
             }
             Ask::Path(path) => {
+                if problem.code == Code::NotFound {
+                    self.is_missing(path);
+                }
                 let model = self.state.draft.resolve(&self.state.draft.project.model.path) == *path;
                 self.state.setup.problems.insert(if model { Card::Model } else { Card::Data }, problem);
             }
+            // The card of what is no longer there says so already.
+            Ask::Preview(_) | Ask::Preflight(_)
+                if problem.code == Code::NotFound && !self.state.setup.missing.is_empty() => {}
             Ask::Preview(_) | Ask::Preflight(_) => {
                 let card = match card_of(&problem) {
                     Card::Preflight if matches!(ask, Ask::Preview(_)) => Card::Data,

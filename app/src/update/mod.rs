@@ -14,6 +14,8 @@ mod lens;
 mod longer;
 mod project;
 mod queue;
+mod rehouse;
+mod relink;
 mod run;
 mod step_ask;
 mod tables;
@@ -22,6 +24,7 @@ mod write;
 pub use card::{card_hindrance, card_text};
 pub use compare::{ask_hindrance, compare_data, judge_hindrance, playground_prompt};
 pub use longer::{branch_hindrance, longer_hindrance, longer_steps};
+pub use rehouse::{rehouse_hindrance, rehouse_place};
 pub use run::export_run;
 pub use step_ask::{step_hindrance, to_kept_state};
 pub(crate) use tables::folder as plot_folder;
@@ -216,6 +219,8 @@ impl App {
             && let Some(command) = self.perform_lens(command)
             && let Some(command) = self.perform_keys(command)
             && let Some(command) = self.perform_card(command)
+            && let Some(command) = self.perform_rehouse(command)
+            && let Some(command) = self.perform_relink(command)
         {
             self.perform_export(command);
         }
@@ -233,6 +238,10 @@ impl App {
             self.state.setup.train_wanted = false;
         }
         if self.state.sheet == (Some(Sheet::Closing { waiting: true })) {
+            return;
+        }
+        if matches!(&self.state.sheet, Some(Sheet::Rehouse(asked)) if asked.working) {
+            // The disk is at work; the answer closes it.
             return;
         }
         self.state.rekey = None;

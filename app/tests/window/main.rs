@@ -14,6 +14,7 @@ mod kit;
 mod layout;
 mod lens;
 mod moves;
+mod places;
 mod project_scenes;
 mod queue;
 mod reach;

@@ -5,7 +5,7 @@ use crate::compared::{
     comparing, many_runs, playground, playground_blind, playground_empty, playground_five,
 };
 use crate::kit;
-use crate::project_scenes::{model_card, own_card};
+use crate::project_scenes::{duplicating, model_card, model_gone, moving, other_model, own_card};
 use crate::rows::{help_keys, lens_looking, setup_estimated, token_lens};
 use crate::step_scenes::{
     branched, longer, queue, step_answered, step_ask_busy, step_ask_empty, step_failed, step_loading, waiting,
@@ -101,6 +101,10 @@ scenes![
     export_problem,
     model_card,
     own_card,
+    duplicating,
+    moving,
+    model_gone,
+    other_model,
     palette,
     help,
     help_keys,
