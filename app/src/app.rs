@@ -46,7 +46,10 @@ pub struct App {
     pub(crate) asked: Asked,
     /// Answers that are only useful together, by request.
     pub(crate) collected: BTreeMap<u64, Vec<Event>>,
-    waiting_drops: Vec<PathBuf>,
+    /// Paths that are dropped with the next frame.
+    pub(crate) waiting_drops: Vec<PathBuf>,
+    /// Whether the person was called and has not come yet.
+    pub(crate) called: bool,
     /// Pictures of plots on their way to the disk.
     pub(crate) pictures: Pictures,
 }
@@ -66,6 +69,7 @@ impl App {
             asked: Asked::default(),
             collected: BTreeMap::new(),
             waiting_drops: drops,
+            called: false,
             pictures: Pictures::default(),
         }
     }

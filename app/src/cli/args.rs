@@ -19,6 +19,9 @@ pub(crate) struct Cli {
     /// Models, data sets, adapters or projects to open in the window
     #[arg(value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
+    /// Open another window, even where one is open that could take the paths
+    #[arg(long)]
+    pub(crate) new_window: bool,
 }
 
 /// One command.

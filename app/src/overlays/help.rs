@@ -80,7 +80,8 @@ fn keys(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
             // What is said here is why the keys just pressed do nothing.
             let command = commands::entry(rekey.command).name.get();
             let lead = t!("help-keys-lead", command = command);
-            let (words, ground) = if rekey.why.is_empty() { (lead.as_str(), c.info_bg) } else { (rekey.why.as_str(), c.warn_bg) };
+            let (words, ground) =
+                if rekey.why.is_empty() { (lead.as_str(), c.info_bg) } else { (rekey.why.as_str(), c.warn_bg) };
             let width = rect.width() - 28.0;
             let height = text::block_height(ui, width - 20.0, words, Type::Body) + 10.0;
             let place = Rect::from_min_size(pos2(rect.left(), top), vec2(width + 8.0, height));
@@ -116,8 +117,10 @@ fn keys_of(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, entry: &'static Entry) -> 
         Some(keys) => keys.as_str(),
         None => t!("help-by-palette"),
     };
-    let name = t!("help-keys-of", command = entry.name.get(), keys = own.as_deref().unwrap_or(t!("help-by-palette")));
-    let button = Button::new(words).small().weight(Weight::Quiet).name(&name).tooltip(t!("help-keys-tip")).selected(waits);
+    let name =
+        t!("help-keys-of", command = entry.name.get(), keys = own.as_deref().unwrap_or_else(|| t!("help-by-palette")));
+    let button =
+        Button::new(words).small().weight(Weight::Quiet).name(&name).tooltip(t!("help-keys-tip")).selected(waits);
     let width = button.width(ui);
     let place = Rect::from_min_size(pos2(row.right() - width + 4.0, row.top() + 2.0), vec2(width, 20.0));
     if button.show(ui, cx.theme, place).clicked() {

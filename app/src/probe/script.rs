@@ -5,8 +5,8 @@
 
 use crate::screen::Plot;
 use egui::{
-    Context, Event, Key, Modifiers, MouseWheelSource, MouseWheelUnit, PointerButton, Pos2, RawInput, Rect, TouchPhase, pos2,
-    vec2,
+    Context, Event, Key, Modifiers, MouseWheelSource, MouseWheelUnit, PointerButton, Pos2, RawInput, Rect, TouchPhase,
+    pos2, vec2,
 };
 
 /// Frames of one round: look, zoom in, look closer, zoom out, other plots, scroll, zoom by dragging.

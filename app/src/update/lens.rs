@@ -95,7 +95,8 @@ impl App {
         let chosen = self.state.lens.chosen;
         let has_whole = self.state.lens.whole.as_ref().is_some_and(|(row, _)| *row == chosen);
         if !has_whole && self.state.jobs.find(|ask| matches!(ask, Ask::WholeRow(_))).is_none() {
-            let command = Command::Rows { project: project.clone(), first: chosen, count: 1, most_tokens: WHOLE_TOKENS };
+            let command =
+                Command::Rows { project: project.clone(), first: chosen, count: 1, most_tokens: WHOLE_TOKENS };
             self.ask(command, Ask::WholeRow(chosen));
         }
         for page in shown {
@@ -107,10 +108,7 @@ impl App {
             }
             let project = project.clone();
             let first = page * PAGE;
-            self.ask(
-                Command::Rows { project, first, count: PAGE as usize, most_tokens: LIST_TOKENS },
-                Ask::Rows(page),
-            );
+            self.ask(Command::Rows { project, first, count: PAGE as usize, most_tokens: LIST_TOKENS }, Ask::Rows(page));
         }
     }
 

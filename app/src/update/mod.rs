@@ -8,6 +8,7 @@ mod card;
 mod compare;
 mod disk;
 mod ended;
+mod handed;
 mod inbox;
 mod keys;
 mod lens;
@@ -35,6 +36,8 @@ use crate::client::{EngineLauncher, Wake};
 use crate::commands::UiCommand;
 use crate::dialogs::{Pick, Picked, Picker};
 use crate::files::{Backstage, Job};
+use crate::herald::Herald;
+use crate::instance::Door;
 use crate::reader::snapshot::PLOT_PX;
 use crate::reader::{RunSource, ViewRequest};
 use crate::screen::Screen;
@@ -44,6 +47,7 @@ use crate::state::{Ask, Notice, Sheet, State};
 use crate::texts;
 use crate::theme;
 use egui::Context;
+use ended::PAUSED;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use temper_protocol::{Command, EngineClient, Envelope, Problem};
@@ -69,6 +73,10 @@ pub struct Services {
     pub picker: Box<dyn Picker>,
     /// The window's pixels.
     pub screen: Box<dyn Screen>,
+    /// What other starts hand over.
+    pub door: Door,
+    /// Notices outside the window.
+    pub herald: Box<dyn Herald>,
     /// Wakes the window.
     pub wake: Wake,
     /// What the store was last asked for.
@@ -91,6 +99,13 @@ impl Services {
         state.jobs.add(request, ask, state.now_secs);
         Ok(request)
     }
+}
+
+/// The scale so many tenths further: from between two tenths the first step goes to the nearer one.
+fn next_zoom(zoom: f32, steps: i32) -> f32 {
+    let tenths = zoom * 10.0;
+    let from = if steps > 0 { (tenths + 1e-3).floor() } else { (tenths - 1e-3).ceil() };
+    (from + steps as f32) / 10.0
 }
 
 impl App {
@@ -156,7 +171,7 @@ impl App {
                 self.speak();
                 self.save_settings();
             }
-            UiCommand::Zoom(steps) => self.zoom(ctx, self.state.settings.zoom + 0.1 * steps as f32),
+            UiCommand::Zoom(steps) => self.zoom(ctx, next_zoom(self.state.settings.zoom, steps)),
             UiCommand::ZoomReset => self.zoom(ctx, 1.0),
             UiCommand::OpenPalette => self.state.sheet = Some(Sheet::Palette { query: String::new(), chosen: 0 }),
             UiCommand::Palette(query, chosen) => self.state.sheet = Some(Sheet::Palette { query, chosen }),
@@ -268,7 +283,7 @@ impl App {
             self.services.files.send(Job::WritePicture(taken));
         }
         if let Some(snapshot) = self.services.runs.latest() {
-            let before = self.state.live_run().map(|row| row.run);
+            let before = self.state.live_run().map(|row| (row.run, row.status == PAUSED));
             self.take_snapshot(snapshot);
             self.tell_ended(ctx, before);
         }
@@ -280,6 +295,7 @@ impl App {
             }
             _ => {}
         }
+        self.take_handed(ctx);
         self.save_edits(ctx);
         self.ask_for_cards(ctx);
         self.ask_for_rows();

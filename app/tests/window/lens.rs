@@ -60,11 +60,11 @@ fn rows_that_were_scrolled_past_are_not_waited_for() {
         kit::send(&mut window, UiCommand::Lens(LensAct::Choose(row)));
         window.run();
     }
-    let waiting = window.state().state.jobs.iter().filter(|(_, running)| {
-        matches!(running.ask, temper::state::Ask::Rows(_))
-    });
+    let waiting =
+        window.state().state.jobs.iter().filter(|(_, running)| matches!(running.ask, temper::state::Ask::Rows(_)));
     let waiting: Vec<_> = waiting.map(|(_, running)| running.ask.clone()).collect();
-    let near = |ask: &temper::state::Ask| matches!(ask, temper::state::Ask::Rows(page) if page.abs_diff(400_000 / PAGE) <= 1);
+    let near =
+        |ask: &temper::state::Ask| matches!(ask, temper::state::Ask::Rows(page) if page.abs_diff(400_000 / PAGE) <= 1);
     assert!(!waiting.is_empty() && waiting.iter().all(near), "{waiting:?}");
     let cancelled = stage.engine.count(|command| matches!(command, Command::CancelRequest { .. }));
     assert!(cancelled >= 3, "{cancelled}");
@@ -172,7 +172,11 @@ fn the_first_look_is_shown_until_all_rows_are_read() {
     rows::setup_estimated(&mut window, &stage);
     let shows = |window: &kit::Window, words: &str| window.query_all_by_label(words).next().is_some();
     assert!(shows(&window, "about 1,000,000 rows"));
-    assert_eq!(stage.engine.count(|command| matches!(command, Command::Preflight { .. })), 0, "all rows are still read");
+    assert_eq!(
+        stage.engine.count(|command| matches!(command, Command::Preflight { .. })),
+        0,
+        "all rows are still read"
+    );
     let fits = |command: &Command| matches!(command, Command::Preview { .. });
     stage.engine.say(fits, vec![kit::preview(), Event::Done {}]);
     window.run();

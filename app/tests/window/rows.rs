@@ -115,7 +115,12 @@ pub(crate) fn token_lens(window: &mut Window, stage: &Stage) {
 pub(crate) fn lens_looking(window: &mut Window, stage: &Stage) {
     stage.engine.reply_with(|command| match command {
         Command::IndexRows { .. } => vec![
-            Event::Progress { done: 365 << 20, total: 1 << 30, unit: "bytes".to_owned(), stage: "finding rows".to_owned() },
+            Event::Progress {
+                done: 365 << 20,
+                total: 1 << 30,
+                unit: "bytes".to_owned(),
+                stage: "finding rows".to_owned(),
+            },
             Event::Rows(DataRows { first: 0, known: 356_400, complete: false, shortened: false, rows: Vec::new() }),
         ],
         Command::Rows { first, count, most_tokens, .. } => {

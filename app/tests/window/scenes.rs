@@ -42,7 +42,9 @@ macro_rules! scenes {
 scenes![
     home_first,
     home,
+    home_no_drops,
     setup_empty,
+    setup_no_drops,
     setup_filled,
     setup_dropped,
     setup_more,
@@ -122,6 +124,17 @@ scenes![
 type Window = Harness<'static, App>;
 
 fn home_first(_window: &mut Window, _stage: &Stage) {}
+
+/// A window system that reports no dropped files.
+fn home_no_drops(window: &mut Window, _stage: &Stage) {
+    window.state_mut().state.drops_work = false;
+    window.run();
+}
+
+fn setup_no_drops(window: &mut Window, stage: &Stage) {
+    home_no_drops(window, stage);
+    kit::send(window, UiCommand::Go(Room::Setup));
+}
 
 fn home(window: &mut Window, stage: &Stage) {
     let folder = kit::open(window, stage);

@@ -5,9 +5,9 @@ mod common;
 use common::codec;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use temper_data::lens::Cleaning;
 use temper_data::tokens::seen::{Mark, see};
 use temper_data::tokens::{LossOn, tokenise};
-use temper_data::lens::Cleaning;
 use temper_data::{DataError, Dataset, Lens, LoadRequest, ValidationSource, preview_event};
 use temper_protocol::Event;
 use temper_protocol::event::LensRow;
@@ -193,8 +193,10 @@ fn the_first_look_at_a_small_file_is_exact() {
     let data = Dataset::load(&request(&[path], 64), &codec(), &mut |_| {}, &|| false).expect("loads");
     let read = preview_event(&data, 3);
     assert_eq!(figures(&looked), figures(&read));
-    let (Event::Preview { quarantine: looked_aside, examples: looked_rows, .. },
-        Event::Preview { quarantine, examples, .. }) = (&looked, &read)
+    let (
+        Event::Preview { quarantine: looked_aside, examples: looked_rows, .. },
+        Event::Preview { quarantine, examples, .. },
+    ) = (&looked, &read)
     else {
         panic!("previews");
     };
@@ -258,6 +260,7 @@ fn a_copy_that_is_given_up_or_empty_leaves_nothing_behind() {
     let none = Cleaning { leave_out: [0].into(), deduplicate: false };
     let empty = lens.clean(&none, dir.path(), &mut |_| {}, &|| false);
     assert!(matches!(empty, Err(DataError::Data { .. })), "{empty:?}");
-    let left: Vec<_> = std::fs::read_dir(dir.path()).expect("folder").flatten().map(|entry| entry.file_name()).collect();
+    let left: Vec<_> =
+        std::fs::read_dir(dir.path()).expect("folder").flatten().map(|entry| entry.file_name()).collect();
     assert_eq!(left, ["a.jsonl"]);
 }

@@ -3,8 +3,8 @@
 use crate::comparison::Comparison;
 use crate::event_parts::nan_if_null;
 pub use crate::event_parts::{
-    AttentionSize, Check, DataRows, ExpertLoad, Figure, Figures, LensRow, PreviewRow, QuarantineRow, RaceRound, RowLosses,
-    RunStatus, SelfTest, SiteInfo, Standing,
+    AttentionSize, Check, DataRows, ExpertLoad, Figure, Figures, LensRow, PreviewRow, QuarantineRow, RaceRound,
+    RowLosses, RunStatus, SelfTest, SiteInfo, Standing,
 };
 use crate::housekeeping::{DiskUse, RunLabels};
 use crate::{MethodCard, Problem};

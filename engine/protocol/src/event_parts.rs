@@ -80,7 +80,7 @@ pub struct SelfTest {
 pub struct DataRows {
     /// The first row that was asked for, counted from 0.
     pub first: u64,
-    /// Rows that can be asked for now.
+    /// Rows that can already be asked for.
     pub known: u64,
     /// Whether these are all that the data has.
     pub complete: bool,

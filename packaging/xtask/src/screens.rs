@@ -15,7 +15,15 @@ pub fn run(root: &Path, out: &Path, words: &[&str]) -> Result<ExitStatus> {
     let out = std::path::absolute(out).with_context(|| format!("there is no folder {}", out.display()))?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.current_dir(root).args(["run", "--release", "--no-default-features", "-p", "temper", "--example", "screens"]);
+    command.current_dir(root).args([
+        "run",
+        "--release",
+        "--no-default-features",
+        "-p",
+        "temper",
+        "--example",
+        "screens",
+    ]);
     command.arg("--").args(words).env("TEMPER_SCREENS", out);
     command.status().context("cargo cannot be started to build the example \"screens\"")
 }

@@ -5,6 +5,7 @@ data-choose-tip = JSON Lines, JSON, CSV, TSV, Parquet oder einfacher Text
 data-starter = Starterdaten benutzen
 data-starter-tip = Der kleine mitgelieferte Datensatz
 data-none-lead = Zeilen mit Text hierher ziehen: JSON Lines, JSON, CSV, TSV, Parquet oder einfacher Text. Wie sie gelesen werden, ist zu sehen, bevor etwas trainiert wird.
+data-none-choose = Zeilen mit Text: JSON Lines, JSON, CSV, TSV, Parquet oder einfacher Text. Wie sie gelesen werden, ist zu sehen, bevor etwas trainiert wird.
 data-none = Noch keine Daten
 data-and-more = { $name } und { $more } weitere
 data-confidence = Sicherheit { $confidence }

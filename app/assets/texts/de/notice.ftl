@@ -35,3 +35,4 @@ notice-ended-best = Lauf { $run } ist fertig, beste Validierung { $loss } nats
 notice-ended-stopped = Lauf { $run } wurde bei Schritt { $step } gestoppt und ist behalten
 notice-ended-failed = Lauf { $run } scheiterte bei Schritt { $step }: { $what }
 notice-ended-lost = Lauf { $run } hat bei Schritt { $step } seine Engine verloren
+notice-paused = Lauf { $run } ist bei Schritt { $step } angehalten

@@ -5,6 +5,7 @@ data-choose-tip = JSON Lines, JSON, CSV, TSV, Parquet or plain text
 data-starter = Use the starter data
 data-starter-tip = The small bundled data set
 data-none-lead = Drop rows of text here: JSON Lines, JSON, CSV, TSV, Parquet or plain text. How they are read is shown before anything is trained.
+data-none-choose = Rows of text: JSON Lines, JSON, CSV, TSV, Parquet or plain text. How they are read is shown before anything is trained.
 data-none = No data yet
 data-and-more = { $name } and { $more } more
 data-confidence = confidence { $confidence }

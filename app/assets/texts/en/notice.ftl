@@ -35,3 +35,4 @@ notice-ended-best = Run { $run } has finished, best validation { $loss } nats
 notice-ended-stopped = Run { $run } was stopped at step { $step } and is kept
 notice-ended-failed = Run { $run } failed at step { $step }: { $what }
 notice-ended-lost = Run { $run } lost its engine at step { $step }
+notice-paused = Run { $run } is paused at step { $step }

@@ -60,9 +60,7 @@ impl Mark {
             ..TextFormat::default()
         };
         match self {
-            Self::Trained => {
-                TextFormat { background: shade(c.ok_bg), underline: Stroke::new(1.5, c.ok), ..plain }
-            }
+            Self::Trained => TextFormat { background: shade(c.ok_bg), underline: Stroke::new(1.5, c.ok), ..plain },
             Self::Context => plain,
             Self::Template => TextFormat { color: c.text3, italics: true, ..plain },
             Self::CutOff => TextFormat { color: c.err, strikethrough: Stroke::new(1.0, c.err), ..plain },
@@ -159,11 +157,8 @@ pub(super) fn legend(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect) -> f32 {
 
 /// The sentence that counts a row's tokens.
 pub(super) fn counts(row: &LensRow) -> String {
-    let mut words = t!(
-        "lens-row-counts",
-        trained = crate::format::count(row.trained),
-        tokens = crate::format::count(row.tokens)
-    );
+    let mut words =
+        t!("lens-row-counts", trained = crate::format::count(row.trained), tokens = crate::format::count(row.tokens));
     if row.cut > 0 {
         words.push_str(", ");
         words.push_str(&t!("lens-row-cut", cut = crate::format::count(row.cut)));

@@ -18,7 +18,7 @@ use crate::theme::{Type, icons};
 use crate::widgets::button::Weight;
 use crate::widgets::field::{self, Field};
 use crate::widgets::{Button, panel, problem, text};
-use egui::{Align, Rect, Ui, pos2, vec2};
+use egui::{Rect, Ui, pos2, vec2};
 
 /// Shows the lens.
 pub fn lens_ui(cx: &PanelCtx<'_>, ui: &mut Ui) {

@@ -62,7 +62,7 @@ fn acts_ui(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect) -> f32 {
     let place = |right: f32, width: f32| Rect::from_min_size(pos2(right - width, row.top()), vec2(width, 24.0));
     let hindrance = App::copy_hindrance(cx.state);
     let save = Button::new(t!("lens-save")).icon(icons::FLOPPY_DISK).enabled(hindrance.is_none());
-    let save = save.tooltip(hindrance.unwrap_or(t!("lens-save-tip")));
+    let save = save.tooltip(hindrance.unwrap_or_else(|| t!("lens-save-tip")));
     let at = place(row.right() - 8.0, save.width(ui));
     if save.show(ui, cx.theme, at).clicked() {
         cx.send(UiCommand::Lens(LensAct::SaveCopy));

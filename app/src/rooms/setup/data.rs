@@ -53,7 +53,7 @@ fn nothing(cx: &PanelCtx<'_>, ui: &mut Ui, area: Rect) {
         empty::Act { label: t!("data-starter"), icon: icons::TABLE, tooltip: t!("data-starter-tip") },
     ];
     let area = area.with_min_y(area.top() + 12.0);
-    let words = t!("data-none-lead");
+    let words = if cx.state.drops_work { t!("data-none-lead") } else { t!("data-none-choose") };
     match empty::show(ui, cx.theme, area, icons::TABLE, t!("data-none"), words, &acts) {
         Some(0) => cx.send(UiCommand::ChooseFiles),
         Some(_) => cx.edit("data.train", |project| {
@@ -333,7 +333,7 @@ fn first_rows(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, examples: &[even
 fn example_ui(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, example: &event::PreviewRow) {
     let response = ui.allocate_rect(row, egui::Sense::click());
     let name = t!("data-row-lens", row = example.line);
-    response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, name));
+    response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, name.as_str()));
     if response.hovered() {
         ui.painter().rect_filled(row, 0.0, cx.c().hover);
     }

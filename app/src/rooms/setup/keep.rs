@@ -126,8 +126,10 @@ fn sets(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows) {
     if button.show(ui, cx.theme, row.with_max_x(row.left() + width)).clicked() {
         cx.send(UiCommand::ChooseKept);
     }
-    let hint = row.with_min_x(row.left() + width + 10.0);
-    text::data(ui, hint, Align::Min, t!("keep-add-hint"), Type::Body, c.text3);
+    if cx.state.drops_work {
+        let hint = row.with_min_x(row.left() + width + 10.0);
+        text::data(ui, hint, Align::Min, t!("keep-add-hint"), Type::Body, c.text3);
+    }
 }
 
 fn budget(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows) {

@@ -117,7 +117,8 @@ fn dropped_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, dropped: &crate::state
 fn head_note(cx: &PanelCtx<'_>) -> String {
     let state = cx.state;
     if !state.draft.open {
-        return t!("setup-lead").to_owned();
+        let words = if state.drops_work { t!("setup-lead") } else { t!("setup-lead-choose") };
+        return words.to_owned();
     }
     let next = state.runs.runs.first().map_or(1, |row| row.run + 1);
     let saved = match &state.draft.folder {

@@ -51,7 +51,7 @@ fn nothing(cx: &PanelCtx<'_>, ui: &mut Ui, area: Rect) {
         empty::Act { label: t!("model-starter"), icon: icons::CUBE, tooltip: t!("model-starter-tip") },
     ];
     let area = area.with_min_y(area.top() + 12.0);
-    let words = t!("model-none-lead");
+    let words = if cx.state.drops_work { t!("model-none-lead") } else { t!("model-none-choose") };
     match empty::show(ui, cx.theme, area, icons::CUBE, t!("model-none"), words, &acts) {
         Some(0) => cx.send(UiCommand::ChooseFiles),
         Some(1) => cx.send(UiCommand::ChooseFolder),

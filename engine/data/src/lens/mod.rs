@@ -35,7 +35,7 @@ const MOST_KEPT_BYTES: u64 = 256 << 20;
 /// How far the rows are known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Extent {
-    /// Rows that can be asked for now. Blank lines count: a row's number is its line.
+    /// Rows that can already be asked for. Blank lines count: a row's number is its line.
     pub rows: u64,
     /// Whether nothing is left to look through.
     pub complete: bool,

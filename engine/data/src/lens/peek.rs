@@ -119,7 +119,8 @@ impl Lens {
             None => file.bytes as f64 / source.bytes_read().max(1) as f64,
         };
         let by_places = file.container == Container::JsonLines;
-        let head = Place { file, plan, most, weight: if ended || by_places { 1.0 } else { rest.max(1.0) }, numbered: true };
+        let head =
+            Place { file, plan, most, weight: if ended || by_places { 1.0 } else { rest.max(1.0) }, numbered: true };
         items.into_iter().for_each(|item| self.take(head, item, sums));
         if ended || !by_places {
             return Ok(ended);

@@ -95,12 +95,7 @@ pub(super) fn peek(
 }
 
 /// Finds where all rows begin.
-pub(super) fn index(
-    builtins: &Builtins,
-    lenses: &Lenses,
-    project: &Path,
-    context: &JobContext,
-) -> Result<(), Problem> {
+pub(super) fn index(builtins: &Builtins, lenses: &Lenses, project: &Path, context: &JobContext) -> Result<(), Problem> {
     let opened = lenses.open(builtins, project)?;
     let report = || {
         let extent = opened.lens.extent();
@@ -158,7 +153,8 @@ pub(super) fn clean(
     };
     let Cleaned { path, rows, left_out, duplicates, bytes, sha256 } = cleaned;
     context.emit(Event::Written { format: "jsonl".to_owned(), path, bytes, sha256 });
-    let text = format!("{rows} rows were copied, {left_out} left out by number, {duplicates} because they occur before");
+    let text =
+        format!("{rows} rows were copied, {left_out} left out by number, {duplicates} because they occur before");
     context.emit(Event::Warning { code: "cleaned".to_owned(), text, step: 0 });
     Ok(())
 }

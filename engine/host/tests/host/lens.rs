@@ -19,7 +19,8 @@ fn conversation(number: usize) -> String {
 /// A project over `rows` conversations, the third of which is no JSON.
 fn project(bench: &mut Bench, rows: usize) -> PathBuf {
     let dir = bench.project("rows");
-    let text: String = (0..rows).map(|row| if row == 2 { "{\"messages\":\n".to_owned() } else { conversation(row) }).collect();
+    let text: String =
+        (0..rows).map(|row| if row == 2 { "{\"messages\":\n".to_owned() } else { conversation(row) }).collect();
     std::fs::write(dir.join("rows.jsonl"), text).expect("written");
     let mut project = project_file::load(&dir).expect("reads");
     project.data.train = vec![Source::Path("rows.jsonl".to_owned())];

@@ -53,10 +53,6 @@ pub(super) fn look(request: &DataBenchRequest, codec: TextCodec, watch: &Watch<'
     table.add(format!("{PAGE} rows at a random place, median"), median(times), "ms");
     table.add(format!("{PAGE} rows at a random place, longest"), longest, "ms");
     let guess = if let Event::Preview { rows, .. } = first { rows } else { 0 };
-    let text = format!(
-        "{} rows in {:.0} MiB; the first look reckoned {guess}",
-        extent.rows,
-        extent.total as f64 / MIB
-    );
+    let text = format!("{} rows in {:.0} MiB; the first look reckoned {guess}", extent.rows, extent.total as f64 / MIB);
     Ok(table.event(text))
 }

@@ -7,8 +7,8 @@
 //! of other people's libraries over the step's own list of shapes.
 
 mod data;
-mod look;
 pub mod load;
+mod look;
 mod ops;
 mod products;
 pub mod rows;
