@@ -7,7 +7,7 @@ use crate::rooms::{PanelCtx, scrolled};
 use crate::state::card::CardAct;
 use crate::theme::Type;
 use crate::widgets::{field, text};
-use egui::{Align, Rect, Ui, pos2, vec2};
+use egui::{Rect, Ui, pos2, vec2};
 
 /// Shows the card.
 pub fn card_ui(cx: &PanelCtx<'_>, ui: &mut Ui, words: &str) {

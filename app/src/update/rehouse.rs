@@ -125,7 +125,8 @@ mod tests {
 
     #[test]
     fn a_project_goes_to_another_folder_that_is_named_in_full() {
-        let root = std::env::temp_dir();
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path();
         let folder = root.join("tone");
         let places = Places { config: root.join("c"), data: root.join("d"), projects: root.join("p") };
         let mut state = State::new(places, Clock::Fixed(0));

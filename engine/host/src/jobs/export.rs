@@ -80,28 +80,37 @@ pub(super) fn export(builtins: &Builtins, order: &Order, context: &JobContext) -
         card: &source.card,
         cases: &cases,
     };
-    let mut written = None;
+    let mut said = Vec::new();
     let mut emit = |event: Event| {
-        if let Event::Written { path, bytes, sha256, .. } = &event {
-            written = Some((path.clone(), *bytes, sha256.clone()));
+        if matches!(event, Event::Written { .. } | Event::Certificate { .. }) {
+            said.push(event.clone());
         }
         context.emit(event);
     };
     let exported = temper_export::export(&request, &mut emit, &|| context.is_cancelled())?;
     if exported.certificate.pass()
-        && let (Some((run, _, folder)), Some((path, bytes, sha256))) = (&source.run, written)
+        && let Some((run, _, folder)) = &source.run
     {
-        put_on_record(folder, run, &path, bytes, &sha256);
+        put_on_record(folder, run, &said);
     }
     Ok(())
 }
 
-/// Notes an export in the project's database, so that `verify` finds its run. An export is whole without it.
-fn put_on_record(project_dir: &Path, run: &FoundRun, path: &Path, bytes: u64, sha256: &str) {
+/// Notes an export in the project's database, so that `verify` finds its run, and what was said of it among the run's
+/// events, so that its certificate outlives the window. An export is whole without either.
+fn put_on_record(project_dir: &Path, run: &FoundRun, said: &[Event]) {
     if run.row.is_none() {
         return;
     }
-    let noted = Store::open(project_dir).and_then(|store| store.record_file(run.run, path, sha256, bytes));
+    let noted = Store::open(project_dir).and_then(|store| {
+        for event in said {
+            if let Event::Written { path, bytes, sha256, .. } = event {
+                store.record_file(run.run, path, sha256, *bytes)?;
+            }
+            store.push_event(run.run, event)?;
+        }
+        store.flush()
+    });
     if let Err(error) = noted {
         tracing::warn!(%error, "the export is not on record in the project");
     }
