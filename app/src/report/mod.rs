@@ -69,7 +69,8 @@ pub fn write(project: &Path, run: u64, path: &Path) -> Result<u64, Problem> {
         )
     })?;
     let page = text(&reader, &row)?;
-    crate::files::write_whole(path, &page).map_err(|error| crate::files::io_problem(t!("problem-file"), path, &error))?;
+    crate::files::write_whole(path, &page)
+        .map_err(|error| crate::files::io_problem(t!("problem-file"), path, &error))?;
     Ok(page.len() as u64)
 }
 
