@@ -12,6 +12,8 @@ mod kit;
 mod machine_scenes;
 #[path = "../tests/window/race_scenes.rs"]
 mod race_scenes;
+#[path = "../tests/window/project_scenes.rs"]
+mod project_scenes;
 #[path = "../tests/window/rows.rs"]
 mod rows;
 #[path = "../tests/window/scenes.rs"]

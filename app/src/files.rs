@@ -4,6 +4,7 @@
 //! [`Done`]; the UI thread never touches a disk. Tests use [`Inline`], which does the same at once.
 
 use crate::client::Wake;
+use crate::report;
 use crate::screen::{self, Taken};
 use crate::state::layout::{self, Layout};
 use crate::state::remembered::{self, Remembered};
@@ -113,6 +114,26 @@ pub enum Job {
         /// What.
         text: String,
     },
+    /// Copies or moves a project's folder.
+    Rehouse {
+        /// The project.
+        from: PathBuf,
+        /// Where to.
+        to: PathBuf,
+        /// The folder itself moves.
+        moves: bool,
+        /// A copy has the runs too.
+        with_runs: bool,
+    },
+    /// Writes a run as one HTML file.
+    WriteReport {
+        /// Project folder.
+        project: PathBuf,
+        /// The run.
+        run: u64,
+        /// Where.
+        path: PathBuf,
+    },
     /// Cuts a plot out of a frame and writes it as PNG.
     WritePicture(Taken),
     /// Reads the start of dropped or typed paths: only whether they exist.
@@ -173,6 +194,17 @@ pub enum Done {
         /// Where.
         path: PathBuf,
     },
+    /// A project is at another place.
+    Rehoused {
+        /// Where it was, or still is.
+        from: PathBuf,
+        /// Where it, or its copy, is.
+        to: PathBuf,
+        /// The folder itself moved.
+        moved: bool,
+    },
+    /// A project could be neither copied nor moved.
+    NotRehoused(Problem),
     /// What the room Compare remembers with the project in this folder.
     Compare {
         /// Project folder.
@@ -286,7 +318,7 @@ impl Backstage for Inline {
     }
 }
 
-fn io_problem(what: &str, path: &Path, error: &std::io::Error) -> Problem {
+pub(crate) fn io_problem(what: &str, path: &Path, error: &std::io::Error) -> Problem {
     Problem::new(Code::Io, format!("{what}: {error}"), path.display().to_string(), t!("problem-disk-check"))
 }
 
@@ -333,6 +365,18 @@ fn perform(places: &Places, job: Job) -> Option<Done> {
         Job::WriteText { path, text } => Some(match write_whole(&path, &text) {
             Ok(()) => Done::Written { path },
             Err(error) => Done::Failed(io_problem(t!("problem-file"), &path, &error)),
+        }),
+        Job::Rehouse { from, to, moves, with_runs } => {
+            let done =
+                if moves { temper_store::relocate(&from, &to) } else { temper_store::duplicate(&from, &to, with_runs) };
+            Some(match done {
+                Ok(to) => Done::Rehoused { from, to, moved: moves },
+                Err(problem) => Done::NotRehoused(problem),
+            })
+        }
+        Job::WriteReport { project, run, path } => Some(match report::write(&project, run, &path) {
+            Ok(_) => Done::Written { path },
+            Err(problem) => Done::Failed(problem),
         }),
         Job::LoadCompare(folder) => load_compare(folder),
         Job::SaveCompare { path, text } => {
@@ -416,7 +460,7 @@ fn free_folder(parent: &Path, name: &str) -> PathBuf {
 }
 
 /// Writes by a temporary name, so that a reader never sees half a file.
-fn write_whole(path: &Path, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
+pub(crate) fn write_whole(path: &Path, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
     let temporary = path.with_extension("part");
     std::fs::write(&temporary, bytes)?;
     std::fs::rename(&temporary, path)

@@ -23,6 +23,7 @@ pub mod overlays;
 pub mod plots;
 pub mod probe;
 pub mod reader;
+pub mod report;
 pub mod rooms;
 pub mod screen;
 pub mod state;

@@ -7,7 +7,9 @@ mod drive;
 mod figures;
 mod housekeep;
 mod human;
+mod project;
 mod quickstart;
+mod report;
 mod runs;
 mod show;
 mod translate;
@@ -103,6 +105,8 @@ fn run(cli: Cli) -> Result<bool, Problem> {
         }
         Some(Task::Runs(arguments)) => runs::runs(cli.json, arguments),
         Some(Task::Show { run, project }) => show::show(cli.json, &run, project.as_deref()),
+        Some(Task::Project { what }) => project::run(cli.json, &what),
+        Some(Task::Report { run, project, out }) => report::report(cli.json, &run, project.as_deref(), &out),
         Some(Task::Methods { id, family }) => drive::Session::open(cli.json)?.methods(id.as_deref(), family.as_deref()),
         Some(Task::Bench { what: Bench::Ui(arguments) }) => bench_ui::run(cli.json, &arguments),
         Some(Task::Bench { what: Bench::UiWindow(arguments) }) => bench_ui::window::run(arguments),

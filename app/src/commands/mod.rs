@@ -22,11 +22,14 @@ use crate::reader::events::EventKind;
 use crate::reader::ranks::Measure;
 use crate::screen::{Format, Plot};
 use crate::state::Room;
+use crate::state::card::CardAct;
 use crate::state::compare::CompareAct;
 use crate::state::export::Certificate;
 use crate::state::lens::LensAct;
 use crate::state::machine::MachineAct;
 use crate::state::race::RaceAct;
+use crate::state::rehouse::RehouseAct;
+use crate::state::relink::RelinkAct;
 use crate::state::settings::{LanguageChoice, ThemeChoice};
 use crate::state::step_ask::StepAct;
 use crate::state::watch::SideTab;
@@ -165,6 +168,8 @@ pub enum UiCommand {
     SaveCurves,
     /// The series of a plot that is not among the curves, as a file.
     SaveTable(Plot),
+    /// A run as one HTML file.
+    SaveReport(u64),
     /// A plot as a picture.
     SavePicture(Plot, Format),
     /// The series of a plot into the clipboard.
@@ -179,6 +184,12 @@ pub enum UiCommand {
     Lens(LensAct),
     /// Something with keys.
     Keys(KeysAct),
+    /// Something with what is no longer there.
+    Relink(RelinkAct),
+    /// Something with the place of the project.
+    Rehouse(RehouseAct),
+    /// Something with the model card.
+    Card(CardAct),
     /// The run that is exported.
     ExportRun(u64),
     /// The target.

@@ -3,7 +3,7 @@
 use super::UiCommand;
 use super::compared::{
     can_trash, compared_png, compared_svg, needs_compared, needs_compared_zoom, needs_curves, needs_rows, order_runs,
-    prune_all, star_run, tradeoff_png, tradeoff_svg, trash_run, turn_log, turn_smooth, whole,
+    prune_all, report_run, star_run, tradeoff_png, tradeoff_svg, trash_run, turn_log, turn_smooth, whole,
 };
 use super::conditions::{
     always, can_continue, can_export, can_pause, can_redo, can_resume, can_train, can_undo, continue_run, needs_beside,
@@ -15,10 +15,12 @@ use super::keys::{ctrl, ctrl_shift, plain, shift};
 use super::moments::{needs_earlier, needs_later, needs_step_ask, needs_waiting};
 use super::race::{can_start, needs_going, needs_methods, needs_race, needs_rounds, needs_winner, use_winner};
 use crate::screen::{Format, Plot};
+use crate::state::card::CardAct;
 use crate::state::compare::CompareAct;
 use crate::state::lens::LensAct;
 use crate::state::machine::MachineAct;
 use crate::state::race::RaceAct;
+use crate::state::rehouse::RehouseAct;
 use crate::state::settings::{LanguageChoice, ThemeChoice};
 use crate::state::step_ask::StepAct;
 use crate::state::{Room, State};
@@ -26,7 +28,8 @@ use crate::texts::Text;
 use crate::theme::Icon;
 use crate::theme::icons;
 use crate::update::{
-    ask_hindrance, branch_hindrance, judge_hindrance, longer_hindrance, step_hindrance, to_kept_state,
+    ask_hindrance, branch_hindrance, card_hindrance, judge_hindrance, longer_hindrance, rehouse_hindrance,
+    step_hindrance, to_kept_state,
 };
 use egui::{Key, KeyboardShortcut};
 use temper_protocol::Act;
@@ -90,6 +93,7 @@ pub enum Id {
     RatesVector,
     ForgettingVector,
     RanksVector,
+    Report,
     Repair,
     Judge,
     AskAll,
@@ -110,9 +114,12 @@ pub enum Id {
     TrashRun,
     PruneAll,
     Export,
+    ModelCard,
     ShowCommand,
     ShowProjectFile,
     ShowFolder,
+    DuplicateProject,
+    MoveProject,
     Doctor,
     Machine,
     Battery,
@@ -363,6 +370,7 @@ pub static TABLE: &[Entry] = entries![
     (RanksVector, "commands-ranks-vector", "commands-ranks-vector-help", FLOPPY_DISK, None, needs_run, |_| {
         UiCommand::SavePicture(Plot::Ranks, Format::Svg)
     }),
+    (Report, "commands-report", "commands-report-help", FILE_TEXT, None, needs_run, report_run),
     (Repair, "commands-repair", "commands-repair-help", SHIELD_CHECK, None, needs_damage, |_| { UiCommand::Repair }),
     (Judge, "commands-judge", "commands-judge-help", SCALES, None, judge_hindrance, |_| {
         UiCommand::Compare(CompareAct::Judge)
@@ -429,6 +437,9 @@ pub static TABLE: &[Entry] = entries![
     (TrashRun, "commands-trash", "commands-trash-help", TRASH, None, can_trash, trash_run),
     (PruneAll, "commands-prune", "commands-prune-help", ARCHIVE, None, needs_run, prune_all),
     (Export, "commands-export", "commands-export-help", EXPORT, ctrl(Key::E), can_export, |_| { UiCommand::Export }),
+    (ModelCard, "commands-model-card", "commands-model-card-help", FILE_TEXT, None, card_hindrance, |_| {
+        UiCommand::Card(CardAct::Open)
+    }),
     (ShowCommand, "commands-show-command", "commands-show-command-help", TERMINAL, None, needs_both, |_| {
         UiCommand::ShowCommand
     }),
@@ -442,6 +453,18 @@ pub static TABLE: &[Entry] = entries![
         |_| { UiCommand::ShowProjectFile }
     ),
     (ShowFolder, "commands-show-folder", "commands-show-folder-help", FOLDER_OPEN, None, needs_folder, reveal_project),
+    (
+        DuplicateProject,
+        "commands-duplicate-project",
+        "commands-duplicate-project-help",
+        COPY,
+        None,
+        rehouse_hindrance,
+        |_| UiCommand::Rehouse(RehouseAct::Open { moves: false })
+    ),
+    (MoveProject, "commands-move-project", "commands-move-project-help", FOLDER, None, rehouse_hindrance, |_| {
+        UiCommand::Rehouse(RehouseAct::Open { moves: true })
+    }),
     (Doctor, "commands-doctor", "commands-doctor-help", CPU, None, always, |_| { UiCommand::Doctor }),
     (Machine, "commands-machine", "commands-machine-help", SHIELD_CHECK, None, always, |_| {
         UiCommand::Machine(MachineAct::Open)

@@ -5,6 +5,7 @@
 
 pub mod answers;
 pub mod columns;
+pub mod card;
 pub mod compare;
 pub mod compared;
 pub mod draft;
@@ -18,6 +19,8 @@ pub mod lens;
 pub mod machine;
 pub mod lens_edit;
 pub mod race;
+pub mod rehouse;
+pub mod relink;
 pub mod remembered;
 pub mod settings;
 pub mod setup;
@@ -143,6 +146,20 @@ pub enum Sheet {
         /// Steps, as typed.
         steps: String,
     },
+    /// The model card of the next export.
+    Card {
+        /// Its text, as edited.
+        text: String,
+    },
+    /// What was found is not what the project had.
+    Mismatch {
+        /// What was found.
+        found: Box<Event>,
+        /// In what it differs, a sentence each.
+        differences: Vec<String>,
+    },
+    /// Where the project shall be copied or moved to.
+    Rehouse(Box<rehouse::Rehouse>),
     /// The runs that wait.
     Queue,
     /// The self-test check by check, and the settings of the machine.

@@ -1,6 +1,6 @@
 //! The room Setup: what the four cards found out, and the pre-flight.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use temper_protocol::{Code, Event, Problem};
 
 /// One of the four cards, or the strip below them.
@@ -34,6 +34,8 @@ pub struct Answer {
 pub struct Setup {
     /// Problems by card.
     pub problems: BTreeMap<Card, Problem>,
+    /// Paths of the project at which nothing is, as the engine is asked about them.
+    pub missing: BTreeSet<String>,
     /// The last data preview.
     pub preview: Option<Answer>,
     /// The columns of the data.

@@ -46,6 +46,9 @@ files![
     "words",
     "notice",
     "problem",
+    "report",
+    "card",
+    "rehouse",
     "help",
     "glossary"
 ];

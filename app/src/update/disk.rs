@@ -73,6 +73,8 @@ impl App {
             Done::Layout { folder, layout, unreadable } => {
                 self.take_layout(&folder, layout.map(|layout| *layout), unreadable);
             }
+            Done::Rehoused { from, to, moved } => self.rehoused(&from, to, moved),
+            Done::NotRehoused(problem) => self.not_rehoused(problem),
             Done::Failed(problem) => self.state.engine.problem = Some(problem),
             Done::Exists { path, exists } => {
                 if exists {
@@ -98,6 +100,7 @@ impl App {
             self.services.files.send(Job::LoadCompare(folder.clone()));
             self.load_layout(&folder);
         }
+        self.asked.paths.clear();
         self.asked.preview.clear();
         self.asked.preflight.clear();
         self.state.engine.problem = None;

@@ -97,11 +97,9 @@ impl App {
                 self.state.known.insert("builtin:starter-data".to_owned(), event);
             }
             (Ask::Preview(_), event @ Event::Warning { .. }) => self.collected.entry(req).or_default().push(event),
-            (Ask::Peek(fingerprint), Event::Columns(found)) => {
-                // Those of data that was replaced meanwhile are nobody's.
-                if *fingerprint == self.state.draft.data_fingerprint() {
-                    self.state.setup.columns = Some(Columns::new(&self.state.draft, found));
-                }
+            // Those of data that was replaced meanwhile are nobody's.
+            (Ask::Peek(fingerprint), Event::Columns(found)) if *fingerprint == self.state.draft.data_fingerprint() => {
+                self.state.setup.columns = Some(Columns::new(&self.state.draft, found));
             }
             (Ask::Peek(fingerprint), event @ Event::Preview { .. }) => {
                 // Whoever read all rows knows better.
@@ -282,9 +280,15 @@ impl App {
                 self.state.room = Room::Setup;
             }
             Ask::Path(path) => {
+                if problem.code == Code::NotFound {
+                    self.is_missing(path);
+                }
                 let model = self.state.draft.resolve(&self.state.draft.project.model.path) == *path;
                 self.state.setup.problems.insert(if model { Card::Model } else { Card::Data }, problem);
             }
+            // The card of what is no longer there says so already.
+            Ask::Preview(_) | Ask::Preflight(_)
+                if problem.code == Code::NotFound && !self.state.setup.missing.is_empty() => {}
             Ask::Preview(_) | Ask::Preflight(_) => {
                 let card = match card_of(&problem) {
                     Card::Preflight if matches!(ask, Ask::Preview(_)) => Card::Data,

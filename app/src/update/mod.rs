@@ -4,6 +4,7 @@
 //! before every frame, drains what has arrived within a budget, saves edits after a moment of quiet and
 //! asks for what the cards still need. Nothing here waits.
 
+mod card;
 mod compare;
 mod disk;
 mod ended;
@@ -17,14 +18,18 @@ mod machine;
 mod project;
 mod queue;
 mod race;
+mod rehouse;
+mod relink;
 mod run;
 mod step_ask;
 mod tables;
 mod write;
 
+pub use card::{card_hindrance, card_text};
 pub use compare::{ask_hindrance, compare_data, judge_hindrance, playground_prompt};
 pub(crate) use layout::LayoutKeeper;
 pub use longer::{branch_hindrance, longer_hindrance, longer_steps};
+pub use rehouse::{rehouse_hindrance, rehouse_place};
 pub use run::export_run;
 pub use step_ask::{step_hindrance, to_kept_state};
 pub(crate) use tables::folder as plot_folder;
@@ -252,6 +257,9 @@ impl App {
             && let Some(command) = self.perform_race(command)
             && let Some(command) = self.perform_lens(command)
             && let Some(command) = self.perform_keys(command)
+            && let Some(command) = self.perform_card(command)
+            && let Some(command) = self.perform_rehouse(command)
+            && let Some(command) = self.perform_relink(command)
         {
             self.perform_export(command);
         }
@@ -270,6 +278,10 @@ impl App {
             self.state.setup.race_wanted = false;
         }
         if self.state.sheet == (Some(Sheet::Closing { waiting: true })) {
+            return;
+        }
+        if matches!(&self.state.sheet, Some(Sheet::Rehouse(asked)) if asked.working) {
+            // The disk is at work; the answer closes it.
             return;
         }
         self.state.rekey = None;

@@ -105,6 +105,7 @@ impl App {
                 self.state.sheet = None;
                 self.pictures.want(plot, format);
             }
+            UiCommand::SaveReport(run) => self.save_report(run),
             UiCommand::SaveCurves => {
                 if let (Some(text), Some(row)) = (super::tables::curves_csv(&self.state), self.state.watched()) {
                     let path = row.folder.join("curves.csv");
@@ -155,6 +156,15 @@ impl App {
             let name = self.state.draft.project.name.clone();
             let name = if name.is_empty() { "project".to_owned() } else { name };
             self.services.files.send(Job::PlaceProject { name });
+        }
+    }
+
+    /// Has the report of `run` written into its folder.
+    fn save_report(&mut self, run: u64) {
+        let row = self.state.runs.runs.iter().find(|row| row.run == run);
+        if let (Some(row), Some(project)) = (row, self.state.draft.folder.clone()) {
+            let path = row.folder.join(crate::report::FILE_NAME);
+            self.services.files.send(Job::WriteReport { project, run, path });
         }
     }
 

@@ -140,3 +140,23 @@ pub fn show(ui: &mut Ui, theme: &Theme, rect: Rect, field: Field<'_>) -> Typed {
     };
     Typed { changed, committed, entered, response }
 }
+
+/// A field of many lines that fills `area` and grows below it; gives what was typed in this frame.
+pub fn area(ui: &mut Ui, theme: &Theme, area: Rect, (name, tip): (&str, &str), value: &str) -> Option<String> {
+    let mut buffer = value.to_owned();
+    let rows = (area.height() / Type::Mono.line_height()).floor().max(3.0) as usize;
+    let edit = TextEdit::multiline(&mut buffer)
+        .id(Id::unique(("area", ui.scope_id(), name)))
+        .frame(Frame::NONE)
+        .margin(Margin::ZERO)
+        .font(Type::Mono.font())
+        .text_color(theme.colours.text)
+        .desired_width(area.width())
+        .desired_rows(rows);
+    let response = ui.add(edit).accessible_name(name).on_hover_text(tip);
+    if response.has_focus() {
+        let frame = response.rect.expand(3.0);
+        ui.painter().rect_stroke(frame, 3.0, Stroke::new(1.0, theme.colours.accent), StrokeKind::Inside);
+    }
+    response.changed().then_some(buffer)
+}

@@ -2,6 +2,7 @@
 //! names for screen readers, and words that fit their places at both sizes.
 
 mod beside;
+mod card;
 mod cards;
 mod compare;
 mod compared;
@@ -22,10 +23,13 @@ mod machine_scenes;
 mod lens_edit;
 mod mapping;
 mod moves;
+mod places;
+mod project_scenes;
 mod queue;
 mod race;
 mod race_scenes;
 mod reach;
+mod report;
 mod rows;
 mod runs;
 mod scenes;

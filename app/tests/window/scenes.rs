@@ -10,6 +10,7 @@ use crate::rows::{
     help_keys, lens_edit, lens_looking, lens_loss, setup_columns, setup_estimated, setup_unclear, token_lens,
 };
 use crate::race_scenes::{race_begun, race_rounds, race_ticking, race_won};
+use crate::project_scenes::{duplicating, model_card, model_gone, moving, other_model, own_card};
 use crate::step_scenes::{
     branched, longer, queue, step_answered, step_ask_busy, step_ask_empty, step_failed, step_loading, waiting,
 };
@@ -112,6 +113,12 @@ scenes![
     export_passed,
     export_refused,
     export_problem,
+    model_card,
+    own_card,
+    duplicating,
+    moving,
+    model_gone,
+    other_model,
     palette,
     help,
     glossary,
@@ -414,7 +421,7 @@ fn export_empty(window: &mut Window, _stage: &Stage) {
     kit::send(window, UiCommand::Go(Room::Export));
 }
 
-fn export_ready(window: &mut Window, stage: &Stage) {
+pub(crate) fn export_ready(window: &mut Window, stage: &Stage) {
     run(window, stage, "finished", 1200);
     kit::send(window, UiCommand::Go(Room::Export));
     kit::send(window, UiCommand::ExportTarget(5));

@@ -494,6 +494,9 @@ pub enum Command {
         dtype: Option<StorageType>,
         /// Where to write.
         out: PathBuf,
+        /// Text of the model card instead of the usual one, Markdown; its front matter is the engine's.
+        #[serde(default)]
+        card: Option<String>,
     },
     /// Checks an export again: `certificate`, then `done`.
     Verify {

@@ -66,6 +66,18 @@ pub enum StoreError {
         /// The database.
         file: PathBuf,
     },
+    /// Something is there already.
+    #[error("there is something at this place already")]
+    Exists {
+        /// The place.
+        folder: PathBuf,
+    },
+    /// A project is to lie within itself.
+    #[error("a project cannot lie within itself")]
+    Within {
+        /// The place.
+        folder: PathBuf,
+    },
     /// The disk is full.
     #[error("the disk is full")]
     DiskFull {
@@ -200,6 +212,12 @@ impl From<StoreError> for Problem {
             ),
             StoreError::Locked { file } => {
                 Self::new(Code::Busy, what, at(file), "close the program that holds it open and try again")
+            }
+            StoreError::Exists { folder } => {
+                Self::new(Code::Refused, what, at(folder), "choose a place where nothing is yet")
+            }
+            StoreError::Within { folder } => {
+                Self::new(Code::Refused, what, at(folder), "choose a place outside the project's folder")
             }
             StoreError::OutOfMemory { file } => {
                 Self::new(Code::OutOfMemory, what, at(file), "close other programs and try again")

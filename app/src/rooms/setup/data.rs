@@ -1,7 +1,7 @@
 //! The card Data: how the file was read, its first rows, how long they are, and what was set aside.
 
 use super::columns::columns_ui;
-use super::{card_problem, mark, section};
+use super::{card_problem, mark, missing, section};
 use crate::commands::{Id, UiCommand};
 use crate::format;
 use crate::rooms::{PanelCtx, scrolled};
@@ -27,7 +27,11 @@ pub fn data_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let first = draft.project.data.train.first().and_then(|source| cx.state.known.get(&draft.resolve(source.path())));
     let ready = chosen && (fresh.is_some() || (first.is_some() && !draft.has_model()));
     let inside = panel::card(ui, cx.theme, rect, icons::TABLE, t!("common-data"), mark(cx, Card::Data, ready, chosen));
+    let gone = cx.state.missing_data();
     scrolled(ui, inside, "data card", |ui, area| {
+        if let Some((_, path)) = &gone {
+            return missing::data_ui(cx, ui, area, path);
+        }
         let used = card_problem(cx, ui, area, Card::Data);
         let area = area.with_min_y(area.top() + used);
         if chosen {

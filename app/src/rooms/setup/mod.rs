@@ -6,6 +6,7 @@ pub mod data;
 pub mod form;
 pub mod keep;
 pub mod method;
+mod missing;
 pub mod model;
 pub mod preflight;
 pub mod price;

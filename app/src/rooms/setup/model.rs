@@ -1,6 +1,6 @@
 //! The card Model: what the file is, and what in it can be adapted.
 
-use super::{card_problem, mark, section};
+use super::{card_problem, mark, missing, section};
 use crate::commands::UiCommand;
 use crate::format;
 use crate::reader::ranks::split_site;
@@ -25,7 +25,11 @@ pub fn model_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let reading = draft.has_model() && facts.is_none();
     let head = mark(cx, Card::Model, facts.is_some(), reading);
     let inside = panel::card(ui, cx.theme, rect, icons::CUBE, t!("common-model"), head);
+    let missing = cx.state.missing_model();
     scrolled(ui, inside, "model card", |ui, area| {
+        if let Some(path) = &missing {
+            return missing::model_ui(cx, ui, area, path);
+        }
         let used = card_problem(cx, ui, area, Card::Model);
         let area = area.with_min_y(area.top() + used);
         match facts {

@@ -78,8 +78,16 @@ fn tell_width(cx: &PanelCtx<'_>, ui: &Ui, plot: Rect) {
 
 fn controls(cx: &PanelCtx<'_>, ui: &mut Ui, head: Rect) {
     let c = cx.c();
-    let ids =
-        [Id::CopyCurves, Id::SaveCurves, Id::LossPicture, Id::LossVector, Id::BesideAll, Id::BesideNone, Id::ResetZoom];
+    let ids = [
+        Id::CopyCurves,
+        Id::SaveCurves,
+        Id::LossPicture,
+        Id::LossVector,
+        Id::Report,
+        Id::BesideAll,
+        Id::BesideNone,
+        Id::ResetZoom,
+    ];
     let menu = plot_menu(cx, ui, head, t!("watch-loss-menu"), &ids);
     let table = Rect::from_min_size(pos2(menu.right() - 20.0, head.top() + 4.0), vec2(20.0, 20.0));
     let on = cx.state.watch.as_table;

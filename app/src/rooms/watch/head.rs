@@ -6,6 +6,7 @@ use crate::reader::{RunView, words};
 use crate::rooms::PanelCtx;
 use crate::state::{Room, State};
 use crate::theme::{Icon, Type, icons};
+use crate::widgets::button::Weight;
 use crate::widgets::text::{self, Piece};
 use crate::widgets::{Button, bar, choice};
 use egui::{Color32, Rect, Ui, pos2, vec2};
@@ -147,6 +148,11 @@ fn controls(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) -> f32 {
                 cx.send(UiCommand::ExportRun(view.row.run));
                 cx.send(UiCommand::Go(Room::Export));
             }
+        }
+        if !cx.compact {
+            let entry = crate::commands::entry(Id::Report);
+            let button = Button::icon_only(entry.icon, entry.name.get()).tooltip(entry.help.get());
+            place(ui, button.weight(Weight::Normal), Some(Id::Report));
         }
         for id in [Id::Extend, Id::Branch] {
             // In a small window they are in the palette.

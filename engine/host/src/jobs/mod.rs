@@ -226,10 +226,13 @@ impl Workshop for Program {
                 let loaded = kept.load(builtins, project.as_deref(), &model, context)?;
                 logits::logits(&loaded, &tokens, &out, context)
             }),
-            Command::Export { project, source, format, dtype, out } => self.heavy(move |builtins, kept, context| {
-                kept.clear();
-                export::export(builtins, &export::Order { project, source, format, dtype, out }, context)
-            }),
+            Command::Export { project, source, format, dtype, out, card } => {
+                let order = export::Order { project, source, format, dtype, out, card };
+                self.heavy(move |builtins, kept, context| {
+                    kept.clear();
+                    export::export(builtins, &order, context)
+                })
+            }
             Command::Verify { project, path, against } => self.heavy(move |builtins, kept, context| {
                 kept.clear();
                 export::verify(builtins, project.as_deref(), &path, against.as_ref(), context)

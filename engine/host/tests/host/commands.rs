@@ -162,6 +162,52 @@ fn any_step_answers(bench: &mut Bench, project: &Path, model: &str, limits: Gene
     }
 }
 
+/// Certificates are among the run's events, whose last word about itself stays its end.
+fn certificates_are_on_record(project: &Path, count: usize) {
+    let reader = Reader::open(project).expect("a reader");
+    let row = reader.runs().expect("runs").remove(0);
+    let said = reader.events_after(row.run, 0, 10_000).expect("events");
+    let passed = |stored: &&temper_store::StoredEvent| matches!(stored.event, Event::Certificate { pass: true, .. });
+    assert_eq!(said.iter().filter(passed).count(), count);
+    assert_eq!(row.status, "finished");
+}
+
+/// The newest run leaves as a folder of each kind, and its adapter is merged again with a card that somebody wrote.
+fn leaves_and_is_proved(bench: &mut Bench, project: &Path, exports: &Path, model: String) {
+    for format in [ExportFormat::Peft, ExportFormat::Hf] {
+        let out = exports.join(format.name());
+        let source = ExportSource::Run { run: RunRef::Last, step: None };
+        let events = bench
+            .ask(Command::Export {
+                project: Some(project.to_path_buf()),
+                source,
+                format,
+                dtype: None,
+                out: out.clone(),
+                card: None,
+            })
+            .expect("exports");
+        assert!(matches!(events.last(), Some(Event::Certificate { pass: true, .. })), "{:#?}", events.last());
+        let events = bench
+            .ask(Command::Verify { project: Some(project.to_path_buf()), path: out, against: None })
+            .expect("finds the run on record");
+        assert!(matches!(events.last(), Some(Event::Certificate { pass: true, .. })), "{:#?}", events.last());
+    }
+    certificates_are_on_record(project, 2);
+    let merged = Command::Export {
+        project: None,
+        source: ExportSource::Adapter { path: exports.join("peft"), model },
+        format: ExportFormat::Hf,
+        dtype: None,
+        out: exports.join("again"),
+        card: Some("---\ntags: x\n---\n# Written by hand\n".to_owned()),
+    };
+    let events = bench.ask(merged).expect("merges a bare adapter");
+    assert!(matches!(events.last(), Some(Event::Certificate { pass: true, .. })), "{:#?}", events.last());
+    let card = std::fs::read_to_string(exports.join("again").join("README.md")).expect("a card");
+    assert!(card.starts_with("---\nbase_model: ") && card.ends_with("---\n# Written by hand\n"), "{card}");
+}
+
 #[test]
 fn a_project_goes_from_nothing_to_a_certificate() {
     let mut bench = Bench::new();
@@ -237,27 +283,7 @@ fn a_project_goes_from_nothing_to_a_certificate() {
     assert!(values.len() == 2 && values[0] < base_loss && values[1] > 0.0, "{values:?}");
 
     let exports = bench.path("exports");
-    for format in [ExportFormat::Peft, ExportFormat::Hf] {
-        let out = exports.join(format.name());
-        let source = ExportSource::Run { run: RunRef::Last, step: None };
-        let events = bench
-            .ask(Command::Export { project: Some(project.clone()), source, format, dtype: None, out: out.clone() })
-            .expect("exports");
-        assert!(matches!(events.last(), Some(Event::Certificate { pass: true, .. })), "{:#?}", events.last());
-        let events = bench
-            .ask(Command::Verify { project: Some(project.clone()), path: out, against: None })
-            .expect("finds the run on record");
-        assert!(matches!(events.last(), Some(Event::Certificate { pass: true, .. })), "{:#?}", events.last());
-    }
-    let merged = Command::Export {
-        project: None,
-        source: ExportSource::Adapter { path: exports.join("peft"), model },
-        format: ExportFormat::Hf,
-        dtype: None,
-        out: exports.join("again"),
-    };
-    let events = bench.ask(merged).expect("merges a bare adapter");
-    assert!(matches!(events.last(), Some(Event::Certificate { pass: true, .. })), "{:#?}", events.last());
+    leaves_and_is_proved(&mut bench, &project, &exports, model);
 
     let inspected = bench
         .ask(Command::Inspect { paths: vec![exports.join("peft"), project.join("runs").join("0001"), project.clone()] })
@@ -355,8 +381,8 @@ fn a_run_in_two_parts_is_one_run() {
     }
     let source = ExportSource::Run { run: RunRef::Last, step: Some(8) };
     let out = bench.path("early");
-    let command =
-        Command::Export { project: Some(project), source, format: ExportFormat::Peft, dtype: None, out: out.clone() };
+    let (project, format, out_dir) = (Some(project), ExportFormat::Peft, out.clone());
+    let command = Command::Export { project, source, format, dtype: None, out: out_dir, card: None };
     let events = bench.ask(command).expect("exports");
     assert!(matches!(events.last(), Some(Event::Certificate { pass: true, .. })));
     assert!(out.join("adapter_model.safetensors").is_file());
