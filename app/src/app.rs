@@ -11,7 +11,7 @@ use crate::rooms::{PanelCtx, follow_focus, frame, note_focus};
 use crate::screen::{Format, Pictures, Wanted};
 use crate::state::{Sheet, State};
 use crate::theme::Theme;
-use crate::update::Services;
+use crate::update::{LayoutKeeper, Services};
 use egui::{Context, Ui};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -44,9 +44,14 @@ pub struct App {
     /// A project was opened whose runs were not seen yet.
     pub(crate) just_opened: bool,
     pub(crate) asked: Asked,
+    /// The layout file of the open project.
+    pub(crate) layout: LayoutKeeper,
     /// Answers that are only useful together, by request.
     pub(crate) collected: BTreeMap<u64, Vec<Event>>,
-    waiting_drops: Vec<PathBuf>,
+    /// Paths that are dropped with the next frame.
+    pub(crate) waiting_drops: Vec<PathBuf>,
+    /// Whether the person was called and has not come yet.
+    pub(crate) called: bool,
     /// Pictures of plots on their way to the disk.
     pub(crate) pictures: Pictures,
 }
@@ -64,8 +69,10 @@ impl App {
             close_allowed: false,
             just_opened: false,
             asked: Asked::default(),
+            layout: LayoutKeeper::default(),
             collected: BTreeMap::new(),
             waiting_drops: drops,
+            called: false,
             pictures: Pictures::default(),
         }
     }
@@ -81,6 +88,9 @@ impl App {
             self.drop_paths(dropped);
         } else {
             self.hover(&hovered);
+        }
+        if close {
+            self.flush_layout();
         }
         if close && self.state.is_training() && !self.close_allowed {
             ctx.send_viewport_cmd(egui::ViewportCommand::CancelClose);

@@ -4,7 +4,9 @@
 //! [`Done`]; the UI thread never touches a disk. Tests use [`Inline`], which does the same at once.
 
 use crate::client::Wake;
+use crate::report;
 use crate::screen::{self, Taken};
+use crate::state::layout::{self, Layout};
 use crate::state::remembered::{self, Remembered};
 use crate::state::settings::Settings;
 use crate::texts::{Language, speak};
@@ -103,6 +105,35 @@ pub enum Job {
         /// What.
         text: String,
     },
+    /// Reads how a project was looked at.
+    LoadLayout(PathBuf),
+    /// Writes it.
+    SaveLayout {
+        /// Where.
+        path: PathBuf,
+        /// What.
+        text: String,
+    },
+    /// Copies or moves a project's folder.
+    Rehouse {
+        /// The project.
+        from: PathBuf,
+        /// Where to.
+        to: PathBuf,
+        /// The folder itself moves.
+        moves: bool,
+        /// A copy has the runs too.
+        with_runs: bool,
+    },
+    /// Writes a run as one HTML file.
+    WriteReport {
+        /// Project folder.
+        project: PathBuf,
+        /// The run.
+        run: u64,
+        /// Where.
+        path: PathBuf,
+    },
     /// Cuts a plot out of a frame and writes it as PNG.
     WritePicture(Taken),
     /// Reads the start of dropped or typed paths: only whether they exist.
@@ -163,12 +194,32 @@ pub enum Done {
         /// Where.
         path: PathBuf,
     },
+    /// A project is at another place.
+    Rehoused {
+        /// Where it was, or still is.
+        from: PathBuf,
+        /// Where it, or its copy, is.
+        to: PathBuf,
+        /// The folder itself moved.
+        moved: bool,
+    },
+    /// A project could be neither copied nor moved.
+    NotRehoused(Problem),
     /// What the room Compare remembers with the project in this folder.
     Compare {
         /// Project folder.
         folder: PathBuf,
         /// What was read.
         remembered: Box<Remembered>,
+    },
+    /// How the project in this folder was looked at.
+    Layout {
+        /// Project folder.
+        folder: PathBuf,
+        /// What was read; nothing when there is no file.
+        layout: Option<Box<Layout>>,
+        /// There is a file, but it is damaged or of another version.
+        unreadable: bool,
     },
     /// Something else went wrong.
     Failed(Problem),
@@ -267,7 +318,7 @@ impl Backstage for Inline {
     }
 }
 
-fn io_problem(what: &str, path: &Path, error: &std::io::Error) -> Problem {
+pub(crate) fn io_problem(what: &str, path: &Path, error: &std::io::Error) -> Problem {
     Problem::new(Code::Io, format!("{what}: {error}"), path.display().to_string(), t!("problem-disk-check"))
 }
 
@@ -315,10 +366,30 @@ fn perform(places: &Places, job: Job) -> Option<Done> {
             Ok(()) => Done::Written { path },
             Err(error) => Done::Failed(io_problem(t!("problem-file"), &path, &error)),
         }),
+        Job::Rehouse { from, to, moves, with_runs } => {
+            let done =
+                if moves { temper_store::relocate(&from, &to) } else { temper_store::duplicate(&from, &to, with_runs) };
+            Some(match done {
+                Ok(to) => Done::Rehoused { from, to, moved: moves },
+                Err(problem) => Done::NotRehoused(problem),
+            })
+        }
+        Job::WriteReport { project, run, path } => Some(match report::write(&project, run, &path) {
+            Ok(_) => Done::Written { path },
+            Err(problem) => Done::Failed(problem),
+        }),
         Job::LoadCompare(folder) => load_compare(folder),
         Job::SaveCompare { path, text } => {
             let written = write_whole(&path, &text).err();
             written.map(|error| Done::Failed(io_problem(t!("problem-file"), &path, &error)))
+        }
+        Job::LoadLayout(folder) => Some(load_layout(folder)),
+        Job::SaveLayout { path, text } => {
+            // A folder that cannot be written to is told by what is work; where panels stood is not worth a word.
+            if let Err(error) = write_whole(&path, &text) {
+                tracing::debug!("the layout was not written: {error}");
+            }
+            None
         }
         Job::WritePicture(Taken { frame, part, path }) => Some(match screen::png(&frame, part) {
             Ok(bytes) => match write_whole(&path, &bytes) {
@@ -334,14 +405,32 @@ fn perform(places: &Places, job: Job) -> Option<Done> {
     }
 }
 
+/// How a project was looked at. A file that cannot be used is passed over; it is written anew with the next change.
+fn load_layout(folder: PathBuf) -> Done {
+    let path = folder.join(layout::FILE_NAME);
+    let Ok(meta) = std::fs::metadata(&path) else { return Done::Layout { folder, layout: None, unreadable: false } };
+    // One that is larger than this program writes, or no file at all, is not read.
+    let readable = meta.is_file() && meta.len() <= layout::MOST_BYTES;
+    let text = if readable { std::fs::read_to_string(&path).ok() } else { None };
+    let layout = text.as_deref().and_then(Layout::read);
+    let unreadable = layout.is_none();
+    Done::Layout { folder, layout: layout.map(Box::new), unreadable }
+}
+
 /// What the room Compare remembers; nothing when there is no file. One that cannot be read is set aside.
 fn load_compare(folder: PathBuf) -> Option<Done> {
     let path = folder.join(remembered::FILE_NAME);
-    let text = std::fs::read_to_string(&path).ok()?;
-    if let Some(remembered) = Remembered::read(&text) {
+    let meta = std::fs::metadata(&path).ok()?;
+    // One that is larger than this program writes, or no file at all, is not read.
+    let readable = meta.is_file() && meta.len() <= remembered::MOST_BYTES;
+    let text = if readable { std::fs::read_to_string(&path).ok() } else { None };
+    if let Some(remembered) = text.as_deref().and_then(Remembered::read) {
         return Some(Done::Compare { folder, remembered: Box::new(remembered) });
     }
-    let aside = path.with_extension("unreadable.json");
+    // Beside those that were set aside before.
+    let name = |number: usize| path.with_extension(format!("unreadable-{number}.json"));
+    let first = path.with_extension("unreadable.json");
+    let aside = if first.exists() { (2..).map(name).find(|aside| !aside.exists()).unwrap_or(first) } else { first };
     let moved = std::fs::rename(&path, &aside);
     let problem = match moved {
         Ok(()) => {
@@ -371,7 +460,7 @@ fn free_folder(parent: &Path, name: &str) -> PathBuf {
 }
 
 /// Writes by a temporary name, so that a reader never sees half a file.
-fn write_whole(path: &Path, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
+pub(crate) fn write_whole(path: &Path, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
     let temporary = path.with_extension("part");
     std::fs::write(&temporary, bytes)?;
     std::fs::rename(&temporary, path)
@@ -422,6 +511,59 @@ mod tests {
         std::fs::write(&path, "half a fi").expect("file");
         assert!(matches!(one(&mut backstage, Job::LoadCompare(folder.clone())), Done::Failed(_)));
         assert!(folder.join("compare.unreadable.json").is_file() && !path.exists());
+    }
+
+    #[test]
+    fn a_compare_file_of_another_version_a_huge_one_and_a_folder_are_set_aside_each_by_its_own_name() {
+        let root = tempfile::tempdir().expect("temporary folder");
+        let mut backstage = Inline::new(places(root.path()));
+        let folder = root.path().to_path_buf();
+        let path = folder.join("compare.json");
+        let mut refused = |aside: &str| {
+            match one(&mut backstage, Job::LoadCompare(folder.clone())) {
+                Done::Failed(problem) => assert!(problem.r#where.ends_with(aside), "{problem}"),
+                other => panic!("expected a problem, got {other:?}"),
+            }
+            assert!(folder.join(aside).exists() && !path.exists(), "{aside}");
+        };
+        std::fs::write(&path, "{\"schema\": 2}").expect("file");
+        refused("compare.unreadable.json");
+        // Holes take no disk.
+        let huge = std::fs::File::create(&path).expect("file");
+        huge.set_len(remembered::MOST_BYTES + 1).expect("as long as that");
+        drop(huge);
+        refused("compare.unreadable-2.json");
+        std::fs::create_dir(&path).expect("folder");
+        refused("compare.unreadable-3.json");
+        std::fs::write(&path, [0xff, 0xfe, 0x00]).expect("file");
+        refused("compare.unreadable-4.json");
+    }
+
+    #[test]
+    fn a_layout_is_read_back_and_one_that_cannot_be_is_said_to_be_unreadable() {
+        let root = tempfile::tempdir().expect("temporary folder");
+        let mut backstage = Inline::new(places(root.path()));
+        let folder = root.path().to_path_buf();
+        let path = folder.join("layout.json");
+        let read = |backstage: &mut Inline| match one(backstage, Job::LoadLayout(folder.clone())) {
+            Done::Layout { layout, unreadable, .. } => (layout.is_some(), unreadable),
+            other => panic!("expected a layout, got {other:?}"),
+        };
+        assert_eq!(read(&mut backstage), (false, false), "no file is no fault");
+        backstage.send(Job::SaveLayout { path: path.clone(), text: "{\"schema\": 1}".to_owned() });
+        assert_eq!(read(&mut backstage), (true, false));
+        for bytes in ["half a fi".as_bytes(), &[0xff, 0xfe, 0x00], "[".repeat(200_000).as_bytes()] {
+            std::fs::write(&path, bytes).expect("file");
+            assert_eq!(read(&mut backstage), (false, true));
+        }
+        // Holes take no disk.
+        let huge = std::fs::File::create(&path).expect("file");
+        huge.set_len(layout::MOST_BYTES + 1).expect("as long as that");
+        drop(huge);
+        assert_eq!(read(&mut backstage), (false, true));
+        std::fs::remove_file(&path).expect("file");
+        std::fs::create_dir(&path).expect("folder");
+        assert_eq!(read(&mut backstage), (false, true));
     }
 
     #[test]

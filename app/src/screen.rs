@@ -22,6 +22,8 @@ pub enum Plot {
     Forgetting,
     /// Ranks.
     Ranks,
+    /// Losses of methods that race.
+    Race,
     /// Losses of several runs.
     Compared,
     /// Loss over forgetting.
@@ -37,6 +39,7 @@ impl Plot {
             Self::Rates => "rates",
             Self::Forgetting => "forgetting",
             Self::Ranks => "ranks",
+            Self::Race => "race",
             Self::Compared => "compared-losses",
             Self::Tradeoff => "loss-over-forgetting",
         }
@@ -46,7 +49,7 @@ impl Plot {
     #[must_use]
     pub fn room(self) -> Room {
         match self {
-            Self::Loss | Self::Rates | Self::Forgetting | Self::Ranks => Room::Watch,
+            Self::Loss | Self::Rates | Self::Forgetting | Self::Ranks | Self::Race => Room::Watch,
             Self::Compared | Self::Tradeoff => Room::Compare,
         }
     }

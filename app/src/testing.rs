@@ -4,6 +4,8 @@ use crate::app::App;
 use crate::client::EngineLauncher;
 use crate::dialogs::{Pick, Picked, Picker};
 use crate::files::{Inline, Places};
+use crate::herald::Herald;
+use crate::instance::Door;
 use crate::reader::{RunSource, RunsSnapshot, ViewRequest};
 use crate::screen::{Screen, Shot};
 use crate::state::{Clock, State};
@@ -168,6 +170,16 @@ impl Picker for FakePicker {
     }
 }
 
+/// What was said outside the window, oldest first.
+#[derive(Clone, Default)]
+pub struct FakeHerald(pub Arc<Mutex<Vec<String>>>);
+
+impl Herald for FakeHerald {
+    fn tell(&mut self, text: &str) {
+        self.0.lock().push(text.to_owned());
+    }
+}
+
 /// A screen of one colour a row, so that a picture tells which rows of the frame it is from.
 struct FakeScreen;
 
@@ -190,6 +202,10 @@ pub struct Stage {
     pub runs: FakeRuns,
     /// The dialogs.
     pub picker: FakePicker,
+    /// What other starts hand over.
+    pub door: Door,
+    /// Notices outside the window.
+    pub herald: FakeHerald,
     /// Folders, all below the one given.
     pub places: Places,
 }
@@ -202,6 +218,8 @@ impl Stage {
             engine: FakeEngine::default(),
             runs: FakeRuns::default(),
             picker: FakePicker::default(),
+            door: Door::default(),
+            herald: FakeHerald::default(),
             places: Places { config: root.join("config"), data: root.join("data"), projects: root.join("Temper") },
         }
     }
@@ -216,6 +234,8 @@ impl Stage {
             files: Box::new(Inline::new(self.places.clone())),
             picker: Box::new(self.picker.clone()),
             screen: Box::new(FakeScreen),
+            door: self.door.clone(),
+            herald: Box::new(self.herald.clone()),
             wake: Arc::new(|| {}),
             looked: ViewRequest::default(),
             waiting: Vec::new(),

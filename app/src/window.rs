@@ -6,8 +6,12 @@
 
 use crate::app::App;
 use crate::client::{EngineLauncher, Wake};
+use crate::commands::UiCommand;
+use crate::desktop::Desktop;
 use crate::dialogs::SystemPicker;
 use crate::files::{Places, Threaded};
+use crate::herald::SystemHerald;
+use crate::instance::Door;
 use crate::probe::{Driven, Probe};
 use crate::reader::thread::{DRAWN_BY_PROCESSOR_INTERVAL, LIVE_INTERVAL};
 use crate::reader::{StoreReader, ViewRequest};
@@ -32,6 +36,8 @@ pub struct WindowOptions {
     pub autostart: bool,
     /// Starts the engine.
     pub engine: EngineLauncher,
+    /// Where other starts put what they hand over; nobody does where nobody listens.
+    pub door: Door,
     /// What `temper bench ui` does with the window; nothing otherwise.
     pub probe: Option<Probe>,
 }
@@ -50,7 +56,7 @@ const SMALLEST_SIZE: [f32; 2] = [900.0, 620.0];
 /// # Errors
 /// A [`Problem`] when neither renderer can show a window, such as when there is no display.
 pub fn run(options: WindowOptions) -> Result<(), Problem> {
-    let WindowOptions { project, drops, autostart, engine, probe } = options;
+    let WindowOptions { project, drops, autostart, engine, door, probe } = options;
     let wanted = std::env::var("TEMPER_RENDERER").unwrap_or_default().to_lowercase();
     let renderers: &[Renderer] = match wanted.as_str() {
         "glow" => &[Renderer::Glow],
@@ -61,13 +67,16 @@ pub fn run(options: WindowOptions) -> Result<(), Problem> {
     let mut errors = Vec::new();
     for renderer in renderers {
         let (project, drops, engine) = (project.clone(), drops.clone(), engine.clone());
-        let probe = probe.clone();
+        let (door, probe) = (door.clone(), probe.clone());
         let shown = eframe::run_native(
             "temper",
             native_options(*renderer),
             Box::new(move |cc| {
                 let places = probe.as_ref().map_or_else(Places::of_user, |probe| probe.places.clone());
-                let app = create(&cc.egui_ctx, project, drops, autostart, engine, places)?;
+                let mut app = create(&cc.egui_ctx, drops, autostart, engine, door, places)?;
+                if let Some(project) = project {
+                    app.send(&cc.egui_ctx, UiCommand::OpenProject(project));
+                }
                 let program: Box<dyn eframe::App> = match probe {
                     Some(probe) => Box::new(Driven::new(&cc.egui_ctx, app, probe)),
                     None => Box::new(app),
@@ -83,7 +92,7 @@ pub fn run(options: WindowOptions) -> Result<(), Problem> {
             }
         }
     }
-    Err(no_window(&errors, has_display()))
+    Err(no_window(&errors, Desktop::here()))
 }
 
 /// Whether a graphics processor is likely there. A wrong answer costs speed only: either renderer draws on both.
@@ -99,17 +108,11 @@ fn has_graphics_processor() -> bool {
     nodes.iter().any(|node| std::path::Path::new(node).exists()) || render() == Some(true)
 }
 
-/// Whether there is anything to open a window on.
-fn has_display() -> bool {
-    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    !cfg!(target_os = "linux") || is_set("DISPLAY") || is_set("WAYLAND_DISPLAY") || is_set("WAYLAND_SOCKET")
-}
-
 /// Why there is no window, what each renderer said, and what to do: a missing display is another matter than missing
 /// drivers.
-fn no_window(errors: &[String], has_display: bool) -> Problem {
+fn no_window(errors: &[String], desktop: Desktop) -> Problem {
     let why = errors.join("; ");
-    if has_display {
+    if desktop.has_windows() {
         Problem::new(
             Code::NotFound,
             format!("the window cannot be shown: {why}"),
@@ -165,7 +168,7 @@ fn icon() -> egui::IconData {
 #[cfg(target_os = "linux")]
 fn prefer_x11(options: &mut NativeOptions) {
     use winit::platform::x11::EventLoopBuilderExtX11 as _;
-    if std::env::var_os("DISPLAY").is_some_and(|display| !display.is_empty()) {
+    if Desktop::here() == Desktop::X11 {
         options.event_loop_builder = Some(Box::new(|builder| {
             builder.with_x11();
         }));
@@ -175,17 +178,12 @@ fn prefer_x11(options: &mut NativeOptions) {
 #[cfg(not(target_os = "linux"))]
 fn prefer_x11(_options: &mut NativeOptions) {}
 
-/// Whether this window system reports files dropped on a window.
-fn drops_work() -> bool {
-    !cfg!(target_os = "linux") || std::env::var_os("DISPLAY").is_some_and(|display| !display.is_empty())
-}
-
 fn create(
     ctx: &Context,
-    project: Option<PathBuf>,
     drops: Vec<PathBuf>,
     autostart: bool,
     launcher: EngineLauncher,
+    door: Door,
     places: Places,
 ) -> Result<App, Problem> {
     theme::install(ctx);
@@ -194,6 +192,7 @@ fn create(
         std::sync::Arc::new(move || ctx.request_repaint_after_for(after, ViewportId::ROOT))
     };
     let wake = waker(ANSWER_INTERVAL);
+    door.wake_with(wake.clone());
     let live_interval = if has_graphics_processor() { LIVE_INTERVAL } else { DRAWN_BY_PROCESSOR_INTERVAL };
     let services = Services {
         launcher,
@@ -202,18 +201,16 @@ fn create(
         files: Box::new(Threaded::start(places.clone(), wake.clone())?),
         picker: Box::new(SystemPicker::new(wake)),
         screen: Box::new(SystemScreen),
+        door,
+        herald: Box::new(SystemHerald),
         wake: waker(NEWS_INTERVAL),
         looked: ViewRequest::default(),
         waiting: Vec::new(),
     };
     let mut state = State::new(places, Clock::System);
-    state.drops_work = drops_work();
+    state.drops_work = Desktop::here().reports_drops();
     state.system_language = Language::of_system();
-    let mut app = App::new(state, services, drops, autostart);
-    if let Some(project) = project {
-        app.send(ctx, crate::commands::UiCommand::OpenProject(project));
-    }
-    Ok(app)
+    Ok(App::new(state, services, drops, autostart))
 }
 
 #[cfg(test)]
@@ -223,10 +220,10 @@ mod tests {
     #[test]
     fn a_missing_driver_is_told_from_a_missing_display_and_every_renderer_is_heard() {
         let errors = ["wgpu: no adapter".to_owned(), "glow: no context".to_owned()];
-        let drivers = no_window(&errors, true);
+        let drivers = no_window(&errors, Desktop::X11);
         assert!(drivers.what.contains("no adapter") && drivers.what.contains("no context"), "{}", drivers.what);
         assert!(drivers.r#where.contains("drivers") && drivers.action.contains("OpenGL"));
-        let display = no_window(&errors, false);
+        let display = no_window(&errors, Desktop::Missing);
         assert!(display.r#where.contains("DISPLAY") && display.action.contains("desktop"));
     }
 }

@@ -4,7 +4,8 @@ The program runs on a virtual screen with its real engine behind it; nothing in 
 real drops from another program, everything else by accessible names and by keys. Scenes: `whole` (an empty start to an
 exported model, and the same model refused after it was damaged), `errors` (what cannot be used is said in its card),
 `killed` (the window dies, the run goes on, a new window shows and stops it), `steps` (a step is asked, a run is given
-more steps, the next one waits). `--shots` keeps the screenshots.
+more steps, the next one waits), `one` (a second start hands its files to the window that is open). `--shots` keeps the
+screenshots.
 
     python3 tests/tools/window_e2e.py --temper BINARY --model FOLDER --data FILE --python VENV_PYTHON [--shots DIR]
 """
@@ -16,6 +17,7 @@ import pathlib
 import pickle
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -50,9 +52,9 @@ class Stage:
                     "XDG_DATA_HOME": str(self.home / ".local/share"), "XDG_CACHE_HOME": str(self.home / ".cache")}
         self.screen = window.Screen(1280, 800)
 
-    def open(self, *paths):
-        opened = window.Window(self.screen, self.binary, *paths, env=self.env, python=self.arguments.python,
-                               patience=self.arguments.patience)
+    def open(self, *paths, env=None):
+        opened = window.Window(self.screen, self.binary, *paths, env={**self.env, **(env or {})},
+                               python=self.arguments.python, patience=self.arguments.patience)
         opened.wait("Setup", "page tab", 60)
         opened.wait_drawn()
         opened.focus_window()
@@ -375,6 +377,66 @@ def ask_step(opened, prompt, back):
     return int(answered.split("step ")[1].split(":")[0].replace(",", ""))
 
 
+def one(stage):
+    """A second start hands its files to the window that is open and ends; the next start after a kill is the window."""
+    runtime = stage.work / "runtime"
+    runtime.mkdir(mode=0o700)
+    own = {"XDG_RUNTIME_DIR": str(runtime)}
+    opened = stage.open(env=own)
+    try:
+        folder = runtime / "temper"
+        check("only its owner can reach the window", folder.stat().st_mode & 0o777 == 0o700)
+        hand_over(stage, opened, stage.model)
+        opened.wait("Model: ready", "image")
+        hand_over(stage, opened, stage.data.name, folder=stage.work)
+        opened.wait("Data: ready", "image")
+        place = next(folder.glob("*.socket"))
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
+            other.connect(str(place))
+            other.sendall(b"nonsense\n")
+            answer = other.recv(64)
+        check("nonsense is refused", answer == b"refused", answer=answer)
+        until("the log says so", lambda: "a message of another start is ignored" in opened.tail(), 10)
+        hand_over(stage, opened)
+        stage.shot(opened, "34-handed-over")
+        opened.process.send_signal(signal.SIGKILL)
+        opened.process.wait()
+        check("a killed window leaves its socket", place.exists())
+    finally:
+        opened.close()
+    opened = stage.open(stage.model, env=own)
+    try:
+        opened.wait("Model: ready", "image")
+        hand_over(stage, opened, stage.data)
+        opened.wait("Data: ready", "image")
+        check("the next start is the window", True)
+        another = subprocess.Popen([str(stage.binary), "--new-window"], env=opened.env, stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.DEVNULL)
+        try:
+            until("another window opens when it is asked for", lambda: len(windows(opened)) == 2)
+            check("it stays beside the first", another.poll() is None and opened.process.poll() is None)
+        finally:
+            another.kill()
+            another.wait()
+    finally:
+        opened.close()
+
+
+def hand_over(stage, opened, *paths, folder=None):
+    """Starts the program again beside an open window; it must hand over and end."""
+    done = subprocess.run([str(stage.binary), *map(str, paths)], env=opened.env, cwd=folder, capture_output=True, text=True,
+                          timeout=60)
+    check("a second start hands over and ends", done.returncode == 0 and "has taken it" in done.stdout,
+          code=done.returncode, said=done.stdout.strip() + done.stderr.strip())
+
+
+def windows(opened):
+    """Windows of the program on this screen."""
+    found = subprocess.run(["xdotool", "search", "--onlyvisible", "--name", "^Temper$"], env=opened.env, check=False,
+                           capture_output=True, text=True)
+    return found.stdout.split()
+
+
 STEPS_FIRST = 24
 STEPS_MORE = 150
 
@@ -433,7 +495,7 @@ every_steps = 30
 max_tokens = 40
 """
 
-DEFAULT_SCENES = {"whole": whole, "errors": errors, "killed": killed, "steps": steps}
+DEFAULT_SCENES = {"whole": whole, "errors": errors, "killed": killed, "steps": steps, "one": one}
 SCENES = {**DEFAULT_SCENES, "showcase": showcase}
 
 

@@ -2,6 +2,7 @@
 //! never renamed.
 
 use crate::cli::housekeep::RunsArgs;
+use crate::cli::project::ProjectTask;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -18,6 +19,9 @@ pub(crate) struct Cli {
     /// Models, data sets, adapters or projects to open in the window
     #[arg(value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
+    /// Open another window, even where one is open that could take the paths
+    #[arg(long)]
+    pub(crate) new_window: bool,
 }
 
 /// One command.
@@ -45,6 +49,12 @@ pub(crate) enum Task {
         /// Method id
         #[arg(long, default_value = "lora")]
         method: String,
+    },
+    /// Copy or move the folder of a project
+    Project {
+        /// What to do
+        #[command(subcommand)]
+        what: ProjectTask,
     },
     /// Say what files and folders are, as the drop zone would
     Inspect {
@@ -76,6 +86,17 @@ pub(crate) enum Task {
         /// Project folder; the current one when absent
         #[arg(long, value_name = "DIR")]
         project: Option<PathBuf>,
+    },
+    /// One run as an HTML file: figures, curves, answers, certificates and settings, to read without this program
+    Report {
+        /// A number, `last`, or the run's folder
+        run: String,
+        /// Project folder; the current one when absent
+        #[arg(long, value_name = "DIR")]
+        project: Option<PathBuf>,
+        /// The file to write
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
     },
     /// Compare a base and adapters of it row by row: who is better, and how sure that is
     Compare {
@@ -138,6 +159,9 @@ pub(crate) enum Task {
         /// Base model of a bare adapter
         #[arg(long)]
         model: Option<String>,
+        /// A Markdown file with the text of the model card, instead of the usual one; its front matter is replaced
+        #[arg(long, value_name = "FILE")]
+        card: Option<PathBuf>,
         /// Project folder; the current one when absent
         #[arg(long, value_name = "DIR")]
         project: Option<PathBuf>,

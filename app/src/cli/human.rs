@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 use std::time::Instant;
-use temper_protocol::event::SelfTest;
+use temper_protocol::event::{MachineCheck, SelfTest};
 use temper_protocol::{Event, MethodCard, RunStatus};
 
 /// Without a terminal a run prints about this many step lines.
@@ -377,13 +377,25 @@ impl Human {
                 "{kind}: {name}, {threads} threads, {memory_mib:.0} MiB: {}{note}",
                 if *usable { "" } else { "not usable: " }
             )),
-            Event::Selftest(SelfTest { pass, text, secs, tokens_per_sec, gemm_gflops }) => print_line(&format!(
-                "self-test {}: {text} ({secs:.1} s, {tokens_per_sec:.0} tokens/s, matrix product {gemm_gflops:.0} GFLOP/s)",
-                if *pass { "passed" } else { "FAILED" }
-            )),
+            Event::Selftest(SelfTest { pass, text, secs, tokens_per_sec, gemm_gflops, checks }) => {
+                print_line(&format!(
+                    "self-test {}: {text} ({secs:.1} s, {tokens_per_sec:.0} tokens/s, matrix product {gemm_gflops:.0} GFLOP/s)",
+                    if *pass { "passed" } else { "FAILED" }
+                ));
+                for check in checks {
+                    print_line(&self_check(check));
+                }
+            }
             _ => {}
         }
     }
+}
+
+/// A line of the self-test, with what to do about it.
+fn self_check(check: &MachineCheck) -> String {
+    let verdict = if check.pass { "ok    " } else { "FAILED" };
+    let action = if check.action.is_empty() { String::new() } else { format!("; {}", check.action) };
+    format!("  {verdict} {:<10} {}{action}", check.name, check.measured)
 }
 
 fn one_line(text: &str) -> String {

@@ -7,7 +7,9 @@ mod drive;
 mod figures;
 mod housekeep;
 mod human;
+mod project;
 mod quickstart;
+mod report;
 mod runs;
 mod show;
 mod translate;
@@ -15,7 +17,12 @@ mod translate;
 use args::{Bench, Cli, Task};
 use clap::Parser as _;
 use clap::error::ErrorKind;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use temper::desktop::Desktop;
+use temper::files::Places;
+use temper::instance::{self, Handed, Host, Meeting, Place};
+use temper::window::WindowOptions;
 use temper_protocol::{Code, Problem};
 
 /// Memory that cannot be had ends the program with a word, not with an abort.
@@ -72,19 +79,34 @@ fn run(cli: Cli) -> Result<bool, Problem> {
                     "see temper --help for the commands",
                 ));
             }
-            window(None, cli.paths, false)
+            match meet(cli.paths, cli.new_window)? {
+                Met::Handed => {
+                    if !cli.json {
+                        drive::print_line("the window that is open has taken it; --new-window opens another one");
+                    }
+                    Ok(true)
+                }
+                Met::Open(drops, host) => window(None, drops, false, host),
+            }
         }
         Some(Task::Engine) => temper_host::engine_main().map(|()| true),
         Some(Task::Quickstart { headless, dir }) => {
-            if !headless && has_display() {
+            if !headless && Desktop::here().has_windows() {
                 let project = quickstart::prepare(cli.json, dir)?;
-                window(Some(project), Vec::new(), true)
+                // It trains at once, which a window with another project in it could not.
+                let host = match meet(Vec::new(), true)? {
+                    Met::Handed => None,
+                    Met::Open(_, host) => host,
+                };
+                window(Some(project), Vec::new(), true, host)
             } else {
                 quickstart::run(cli.json, dir)
             }
         }
         Some(Task::Runs(arguments)) => runs::runs(cli.json, arguments),
         Some(Task::Show { run, project }) => show::show(cli.json, &run, project.as_deref()),
+        Some(Task::Project { what }) => project::run(cli.json, &what),
+        Some(Task::Report { run, project, out }) => report::report(cli.json, &run, project.as_deref(), &out),
         Some(Task::Methods { id, family }) => drive::Session::open(cli.json)?.methods(id.as_deref(), family.as_deref()),
         Some(Task::Bench { what: Bench::Ui(arguments) }) => bench_ui::run(cli.json, &arguments),
         Some(Task::Bench { what: Bench::UiWindow(arguments) }) => bench_ui::window::run(arguments),
@@ -95,26 +117,44 @@ fn run(cli: Cli) -> Result<bool, Problem> {
     }
 }
 
-/// Whether a window can open here.
-fn has_display() -> bool {
-    if cfg!(any(target_os = "windows", target_os = "macos")) {
-        return true;
-    }
-    ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
+/// What came of looking for a window that is open already.
+enum Met {
+    /// It has taken the paths.
+    Handed,
+    /// One opens here with these paths; what other starts hand over comes by the host, if it is one.
+    Open(Vec<PathBuf>, Option<Host>),
 }
 
-fn window(
-    project: Option<std::path::PathBuf>,
-    drops: Vec<std::path::PathBuf>,
-    autostart: bool,
-) -> Result<bool, Problem> {
+/// Hands `paths` to the window that is open on this desktop, unless there is none or `another` is wanted.
+fn meet(paths: Vec<PathBuf>, another: bool) -> Result<Met, Problem> {
+    let absolute = |path: PathBuf| {
+        std::path::absolute(&path).map_err(|error| {
+            let place = path.display().to_string();
+            Problem::new(Code::Io, format!("this path has no place: {error}"), place, "give it from the root")
+        })
+    };
+    let paths = paths.into_iter().map(absolute).collect::<Result<Vec<_>, _>>()?;
+    if !Desktop::here().has_windows() {
+        return Ok(Met::Open(paths, None));
+    }
+    let place = Place::of_user(&Places::of_user());
+    Ok(match instance::meet(&place, &Handed::new(paths.clone()), another) {
+        Meeting::Handed => Met::Handed,
+        Meeting::Host(host) => Met::Open(paths, Some(host)),
+        Meeting::Alone => Met::Open(paths, None),
+    })
+}
+
+fn window(project: Option<PathBuf>, drops: Vec<PathBuf>, autostart: bool, host: Option<Host>) -> Result<bool, Problem> {
     let engine = temper::client::EngineLauncher::child(own_program()?, log_file());
-    let options = temper::window::WindowOptions { project, drops, autostart, engine, probe: None };
+    let door = host.as_ref().map(Host::door).unwrap_or_default();
+    let options = WindowOptions { project, drops, autostart, engine, door, probe: None };
+    // `host` lives until the window has closed.
     temper::window::run(options).map(|()| true)
 }
 
 /// The file of this program.
-fn own_program() -> Result<std::path::PathBuf, Problem> {
+fn own_program() -> Result<PathBuf, Problem> {
     std::env::current_exe().map_err(|error| {
         Problem::new(
             Code::Io,
@@ -126,7 +166,7 @@ fn own_program() -> Result<std::path::PathBuf, Problem> {
 }
 
 /// Where the engine's error stream goes; nowhere when there is no folder for it.
-fn log_file() -> Option<std::path::PathBuf> {
+fn log_file() -> Option<PathBuf> {
     let dirs = directories::ProjectDirs::from("", "", "temper")?;
     std::fs::create_dir_all(dirs.cache_dir()).ok()?;
     Some(dirs.cache_dir().join("engine.log"))

@@ -49,6 +49,7 @@ pub(crate) fn run(json: bool, dir: Option<PathBuf>) -> Result<bool, Problem> {
             format,
             dtype: None,
             out,
+            card: None,
         })?;
     }
     if !json && pass {

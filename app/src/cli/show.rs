@@ -3,26 +3,25 @@
 use crate::cli::drive::{print_json, print_line};
 use crate::cli::runs::{duration, nats, project_folder, project_of_run, signed};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use temper_protocol::{Code, Problem, RunRef};
-use temper_store::{RankRow, Reader};
+use temper_store::{RankRow, Reader, RunRow};
 
 /// Layers that are named one by one.
 const MOST_MOVED: usize = 12;
 
-/// Prints one run with its settings.
+/// The project folder and the row of `run`: a number, `last`, or its folder.
 ///
 /// # Errors
 /// A problem when there is no such run.
-pub(crate) fn show(json: bool, run: &str, project: Option<&Path>) -> Result<bool, Problem> {
+pub(crate) fn found(run: &str, project: Option<&Path>) -> Result<(PathBuf, RunRow), Problem> {
     let (reference, _) = RunRef::parse(run);
     let folder = match &reference {
         RunRef::Path(path) => project_of_run(path)?,
         _ => project_folder(project.unwrap_or_else(|| Path::new(".")))?,
     };
-    let reader = Reader::open(&folder)?;
-    let rows = reader.runs()?;
-    let found = rows.iter().find(|row| match &reference {
+    let rows = Reader::open(&folder)?.runs()?;
+    let found = rows.into_iter().find(|row| match &reference {
         RunRef::Last => true,
         RunRef::Id(id) => row.run == *id,
         RunRef::Path(path) => row.folder.file_name() == path.file_name(),
@@ -35,6 +34,16 @@ pub(crate) fn show(json: bool, run: &str, project: Option<&Path>) -> Result<bool
             "list the runs with: temper runs PROJECT",
         )
     })?;
+    Ok((folder, row))
+}
+
+/// Prints one run with its settings.
+///
+/// # Errors
+/// A problem when there is no such run.
+pub(crate) fn show(json: bool, run: &str, project: Option<&Path>) -> Result<bool, Problem> {
+    let (folder, row) = found(run, project)?;
+    let reader = Reader::open(&folder)?;
     if json {
         print_json(&row.to_event());
         return Ok(true);

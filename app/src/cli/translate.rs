@@ -35,7 +35,7 @@ pub(crate) fn command(task: Task) -> Result<Command, Problem> {
             let limits = GenerateLimits { max_tokens, seed, temperature, top_p };
             Command::Generate { project, model, prompt, chat, limits }
         }
-        Task::Export { source, format, dtype, out, model, project } => Command::Export {
+        Task::Export { source, format, dtype, out, model, card, project } => Command::Export {
             project: Some(absolute(&project.unwrap_or_else(|| PathBuf::from(".")))?),
             source: export_source(&source, model.as_deref())?,
             format: ExportFormat::from_name(&format).ok_or_else(|| {
@@ -54,6 +54,7 @@ pub(crate) fn command(task: Task) -> Result<Command, Problem> {
                 })
                 .transpose()?,
             out: absolute(&out)?,
+            card: card.map(|file| card_text(&file)).transpose()?,
         },
         Task::Verify { path, against, project } => Command::Verify {
             project: Some(absolute(&project.unwrap_or_else(|| PathBuf::from(".")))?),
@@ -164,6 +165,17 @@ fn bench(what: Bench) -> Result<Command, Problem> {
             })
         }
         Bench::Ops { threads, op } => Command::BenchOps { threads, only: op },
+    })
+}
+
+/// The text of a model card.
+fn card_text(file: &Path) -> Result<String, Problem> {
+    std::fs::read_to_string(file).map_err(|error| {
+        usage(
+            format!("the model card cannot be read: {error}"),
+            file.display().to_string(),
+            "give a text file in UTF-8 with --card",
+        )
     })
 }
 

@@ -67,6 +67,10 @@ fn watched(state: &State) -> u64 {
     state.watched().map_or(0, |row| row.run)
 }
 
+pub(super) fn report_run(state: &State) -> UiCommand {
+    UiCommand::SaveReport(watched(state))
+}
+
 pub(super) fn star_run(state: &State) -> UiCommand {
     let starred = state.watched().is_none_or(|row| !row.labels.starred);
     let change = LabelChange { starred: Some(starred), ..LabelChange::default() };

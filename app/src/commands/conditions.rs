@@ -1,6 +1,7 @@
 //! Why a command cannot be done now, in words for its tooltip; and what those that depend on the state do.
 
 use super::UiCommand;
+use crate::state::machine::MachineAct;
 use crate::state::{Ask, State};
 
 pub(super) fn always(_state: &State) -> Option<&'static str> {
@@ -130,4 +131,8 @@ pub(super) fn reveal_project(state: &State) -> UiCommand {
 
 pub(super) fn needs_own_keys(state: &State) -> Option<&'static str> {
     state.settings.keys.is_empty().then_some(t!("commands-no-own-keys"))
+}
+
+pub(super) fn turn_battery(state: &State) -> UiCommand {
+    UiCommand::Machine(MachineAct::PauseOnBattery(!state.settings.pause_on_battery))
 }

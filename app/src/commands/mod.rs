@@ -9,6 +9,7 @@ mod conditions;
 pub mod keymap;
 mod keys;
 mod moments;
+mod race;
 mod search;
 pub mod table;
 
@@ -21,9 +22,14 @@ use crate::reader::events::EventKind;
 use crate::reader::ranks::Measure;
 use crate::screen::{Format, Plot};
 use crate::state::Room;
+use crate::state::card::CardAct;
 use crate::state::compare::CompareAct;
 use crate::state::export::Certificate;
 use crate::state::lens::LensAct;
+use crate::state::machine::MachineAct;
+use crate::state::race::RaceAct;
+use crate::state::rehouse::RehouseAct;
+use crate::state::relink::RelinkAct;
 use crate::state::settings::{LanguageChoice, ThemeChoice};
 use crate::state::step_ask::StepAct;
 use crate::state::watch::SideTab;
@@ -51,6 +57,10 @@ pub enum UiCommand {
     Palette(String, usize),
     /// Opens the help.
     OpenHelp,
+    /// Opens the glossary, at a term if one is given by its key.
+    Glossary(Option<&'static str>),
+    /// Text in the search of the glossary.
+    GlossaryQuery(String),
     /// Closes what lies over the room.
     CloseSheet,
     /// Chooses files by a dialog.
@@ -96,6 +106,8 @@ pub enum UiCommand {
     More(bool),
     /// Shows or hides the rows set aside.
     ShowAside(bool),
+    /// Shows all roles that columns can have, or those in use.
+    AllRoles(bool),
     /// Measures a step.
     Measure,
     /// Trains.
@@ -156,6 +168,8 @@ pub enum UiCommand {
     SaveCurves,
     /// The series of a plot that is not among the curves, as a file.
     SaveTable(Plot),
+    /// A run as one HTML file.
+    SaveReport(u64),
     /// A plot as a picture.
     SavePicture(Plot, Format),
     /// The series of a plot into the clipboard.
@@ -164,10 +178,18 @@ pub enum UiCommand {
     CopyCurves,
     /// Something in the room Compare.
     Compare(CompareAct),
+    /// Something with a race of methods.
+    Race(RaceAct),
     /// Something in the token lens.
     Lens(LensAct),
     /// Something with keys.
     Keys(KeysAct),
+    /// Something with what is no longer there.
+    Relink(RelinkAct),
+    /// Something with the place of the project.
+    Rehouse(RehouseAct),
+    /// Something with the model card.
+    Card(CardAct),
     /// The run that is exported.
     ExportRun(u64),
     /// The target.
@@ -194,6 +216,8 @@ pub enum UiCommand {
     Repair,
     /// Runs the self-test.
     Doctor,
+    /// Something with this machine.
+    Machine(MachineAct),
     /// Forgets a problem of the engine.
     ForgetProblem,
     /// Closes the window.

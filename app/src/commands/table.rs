@@ -3,19 +3,24 @@
 use super::UiCommand;
 use super::compared::{
     can_trash, compared_png, compared_svg, needs_compared, needs_compared_zoom, needs_curves, needs_rows, order_runs,
-    prune_all, star_run, tradeoff_png, tradeoff_svg, trash_run, turn_log, turn_smooth, whole,
+    prune_all, report_run, star_run, tradeoff_png, tradeoff_svg, trash_run, turn_log, turn_smooth, whole,
 };
 use super::conditions::{
     always, can_continue, can_export, can_pause, can_redo, can_resume, can_train, can_undo, continue_run, needs_beside,
     needs_both, needs_damage, needs_folder, needs_kept, needs_live, needs_others, needs_own_keys, needs_project,
-    needs_ranks, needs_run, needs_scrub, needs_zoom, reveal_project,
+    needs_ranks, needs_run, needs_scrub, needs_zoom, reveal_project, turn_battery,
 };
 use super::keymap::{Keymap, KeysAct};
-use super::keys::{ctrl, ctrl_shift, plain};
+use super::keys::{ctrl, ctrl_shift, plain, shift};
 use super::moments::{needs_earlier, needs_later, needs_step_ask, needs_waiting};
+use super::race::{can_start, needs_going, needs_methods, needs_race, needs_rounds, needs_winner, use_winner};
 use crate::screen::{Format, Plot};
+use crate::state::card::CardAct;
 use crate::state::compare::CompareAct;
 use crate::state::lens::LensAct;
+use crate::state::machine::MachineAct;
+use crate::state::race::RaceAct;
+use crate::state::rehouse::RehouseAct;
 use crate::state::settings::{LanguageChoice, ThemeChoice};
 use crate::state::step_ask::StepAct;
 use crate::state::{Room, State};
@@ -23,7 +28,8 @@ use crate::texts::Text;
 use crate::theme::Icon;
 use crate::theme::icons;
 use crate::update::{
-    ask_hindrance, branch_hindrance, judge_hindrance, longer_hindrance, step_hindrance, to_kept_state,
+    ask_hindrance, branch_hindrance, card_hindrance, judge_hindrance, longer_hindrance, rehouse_hindrance,
+    step_hindrance, to_kept_state,
 };
 use egui::{Key, KeyboardShortcut};
 use temper_protocol::Act;
@@ -48,6 +54,15 @@ pub enum Id {
     TokenLens,
     Measure,
     Train,
+    RaceMethods,
+    StartRace,
+    StopRace,
+    ShowRace,
+    UseWinner,
+    CopyRace,
+    SaveRace,
+    RacePng,
+    RaceSvg,
     Pause,
     Resume,
     Stop,
@@ -78,6 +93,7 @@ pub enum Id {
     RatesVector,
     ForgettingVector,
     RanksVector,
+    Report,
     Repair,
     Judge,
     AskAll,
@@ -98,10 +114,15 @@ pub enum Id {
     TrashRun,
     PruneAll,
     Export,
+    ModelCard,
     ShowCommand,
     ShowProjectFile,
     ShowFolder,
+    DuplicateProject,
+    MoveProject,
     Doctor,
+    Machine,
+    Battery,
     Dark,
     Light,
     Contrast,
@@ -113,6 +134,7 @@ pub enum Id {
     ZoomOut,
     ZoomReset,
     Palette,
+    Glossary,
     Help,
     ResetKeys,
     Quit,
@@ -203,6 +225,31 @@ pub static TABLE: &[Entry] = entries![
     }),
     (Measure, "commands-measure", "commands-measure-help", CPU, ctrl(Key::M), needs_both, |_| { UiCommand::Measure }),
     (Train, "commands-train", "commands-train-help", PLAY, ctrl(Key::Enter), can_train, |_| UiCommand::Train),
+    (RaceMethods, "commands-race", "commands-race-help", TROPHY, None, needs_methods, |_| {
+        UiCommand::Race(RaceAct::Choose(true))
+    }),
+    (StartRace, "commands-race-start", "commands-race-start-help", PLAY, None, can_start, |_| {
+        UiCommand::Race(RaceAct::Start)
+    }),
+    (StopRace, "commands-race-stop", "commands-race-stop-help", STOP, None, needs_going, |_| {
+        UiCommand::Race(RaceAct::Stop)
+    }),
+    (ShowRace, "commands-race-show", "commands-race-show-help", TROPHY, None, needs_race, |_| {
+        UiCommand::Race(RaceAct::Show(true))
+    }),
+    (UseWinner, "commands-race-use", "commands-race-use-help", CHECK, None, needs_winner, use_winner),
+    (CopyRace, "commands-race-copy", "commands-race-copy-help", COPY, None, needs_rounds, |_| {
+        UiCommand::CopyTable(Plot::Race)
+    }),
+    (SaveRace, "commands-race-save", "commands-race-save-help", ROWS, None, needs_rounds, |_| {
+        UiCommand::SaveTable(Plot::Race)
+    }),
+    (RacePng, "commands-race-png", "commands-race-png-help", FLOPPY_DISK, None, needs_race, |_| {
+        UiCommand::SavePicture(Plot::Race, Format::Png)
+    }),
+    (RaceSvg, "commands-race-svg", "commands-race-svg-help", FLOPPY_DISK, None, needs_race, |_| {
+        UiCommand::SavePicture(Plot::Race, Format::Svg)
+    }),
     (Pause, "commands-pause", "commands-pause-help", PAUSE, plain(Key::Space), can_pause, |_| UiCommand::Act(
         Act::Pause
     )),
@@ -323,6 +370,7 @@ pub static TABLE: &[Entry] = entries![
     (RanksVector, "commands-ranks-vector", "commands-ranks-vector-help", FLOPPY_DISK, None, needs_run, |_| {
         UiCommand::SavePicture(Plot::Ranks, Format::Svg)
     }),
+    (Report, "commands-report", "commands-report-help", FILE_TEXT, None, needs_run, report_run),
     (Repair, "commands-repair", "commands-repair-help", SHIELD_CHECK, None, needs_damage, |_| { UiCommand::Repair }),
     (Judge, "commands-judge", "commands-judge-help", SCALES, None, judge_hindrance, |_| {
         UiCommand::Compare(CompareAct::Judge)
@@ -389,6 +437,9 @@ pub static TABLE: &[Entry] = entries![
     (TrashRun, "commands-trash", "commands-trash-help", TRASH, None, can_trash, trash_run),
     (PruneAll, "commands-prune", "commands-prune-help", ARCHIVE, None, needs_run, prune_all),
     (Export, "commands-export", "commands-export-help", EXPORT, ctrl(Key::E), can_export, |_| { UiCommand::Export }),
+    (ModelCard, "commands-model-card", "commands-model-card-help", FILE_TEXT, None, card_hindrance, |_| {
+        UiCommand::Card(CardAct::Open)
+    }),
     (ShowCommand, "commands-show-command", "commands-show-command-help", TERMINAL, None, needs_both, |_| {
         UiCommand::ShowCommand
     }),
@@ -402,7 +453,23 @@ pub static TABLE: &[Entry] = entries![
         |_| { UiCommand::ShowProjectFile }
     ),
     (ShowFolder, "commands-show-folder", "commands-show-folder-help", FOLDER_OPEN, None, needs_folder, reveal_project),
+    (
+        DuplicateProject,
+        "commands-duplicate-project",
+        "commands-duplicate-project-help",
+        COPY,
+        None,
+        rehouse_hindrance,
+        |_| UiCommand::Rehouse(RehouseAct::Open { moves: false })
+    ),
+    (MoveProject, "commands-move-project", "commands-move-project-help", FOLDER, None, rehouse_hindrance, |_| {
+        UiCommand::Rehouse(RehouseAct::Open { moves: true })
+    }),
     (Doctor, "commands-doctor", "commands-doctor-help", CPU, None, always, |_| { UiCommand::Doctor }),
+    (Machine, "commands-machine", "commands-machine-help", SHIELD_CHECK, None, always, |_| {
+        UiCommand::Machine(MachineAct::Open)
+    }),
+    (Battery, "commands-battery", "commands-battery-help", PLUGS_CONNECTED, None, always, turn_battery),
     (Dark, "commands-dark", "commands-dark-help", MOON, None, always, |_| UiCommand::Theme(ThemeChoice::Dark)),
     (Light, "commands-light", "commands-light-help", SUN, None, always, |_| UiCommand::Theme(ThemeChoice::Light)),
     (Contrast, "commands-contrast", "commands-contrast-help", EYE, None, always, |_| UiCommand::Theme(
@@ -429,6 +496,9 @@ pub static TABLE: &[Entry] = entries![
     }),
     (Palette, "commands-palette", "commands-palette-help", MAGNIFYING_GLASS, ctrl(Key::K), always, |_| {
         UiCommand::OpenPalette
+    }),
+    (Glossary, "commands-glossary", "commands-glossary-help", BOOKMARK_SIMPLE, shift(Key::F1), always, |_| {
+        UiCommand::Glossary(None)
     }),
     (Help, "commands-help", "commands-help-help", QUESTION, plain(Key::F1), always, |_| UiCommand::OpenHelp),
     (

@@ -1,30 +1,17 @@
-//! Help: the keys of the table of commands, and the words used here, each defined once.
+//! Help: the keys of the table of commands, and the first words of the glossary.
 
 use super::over;
 use crate::commands::keymap::KeysAct;
 use crate::commands::{self, Entry, Id, TABLE, UiCommand};
+use crate::glossary::{IN_HELP, TERMS};
 use crate::rooms::{PanelCtx, scrolled};
 use crate::state::settings::LanguageChoice;
-use crate::texts::Text;
 use crate::theme::{Type, icons};
 use crate::widgets::button::Weight;
 use crate::widgets::rows::{self, Rows};
 use crate::widgets::text;
 use crate::widgets::{Button, choice, panel};
 use egui::{Align, Rect, Ui, pos2, vec2};
-
-/// Words with their meaning.
-const WORDS: [(Text, Text); 9] = [
-    (k!("help-loss"), k!("help-loss-words")),
-    (k!("help-nat"), k!("help-nat-words")),
-    (k!("help-forgetting"), k!("help-forgetting-words")),
-    (k!("help-kept"), k!("help-kept-words")),
-    (k!("help-budget"), k!("help-budget-words")),
-    (k!("help-rank"), k!("help-rank-words")),
-    (k!("help-effective"), k!("help-effective-words")),
-    (k!("help-adapter"), k!("help-adapter-words")),
-    (k!("help-certificate"), k!("help-certificate-words")),
-];
 
 /// Shows the help.
 pub fn help_ui(cx: &PanelCtx<'_>, ui: &mut Ui) {
@@ -132,12 +119,16 @@ fn keys_of(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, entry: &'static Entry) -> 
 fn words(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let c = cx.c();
     let mut lines = Rows::new(rect);
-    text::line(ui, lines.next(22.0), Align::Min, t!("help-words"), Type::Panel, c.text);
+    let head = lines.next(22.0);
+    text::line(ui, head, Align::Min, t!("help-words"), Type::Panel, c.text);
+    let all = cx.button(ui, Id::Glossary).weight(Weight::Link);
+    let width = all.width(ui);
+    cx.press(ui, Id::Glossary, all, head.with_min_x(head.right() - width));
     lines.gap(2.0);
-    for (word, meaning) in WORDS {
-        text::line(ui, lines.next(20.0), Align::Min, word.get(), Type::Strong, c.text);
+    for term in TERMS.iter().take(IN_HELP) {
+        text::line(ui, lines.next(20.0), Align::Min, term.word.get(), Type::Strong, c.text);
         let top = pos2(rect.left(), lines.y);
-        lines.y += text::block(ui, top, rect.width(), meaning.get(), Type::Body, c.text2) + 4.0;
+        lines.y += text::block(ui, top, rect.width(), term.meaning.get(), Type::Body, c.text2) + 4.0;
     }
     panel::divider(ui, cx.theme, rect.shrink2(vec2(panel::MARGIN, 0.0)), lines.y + 2.0);
     lines.gap(8.0);

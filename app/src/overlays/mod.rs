@@ -1,11 +1,16 @@
 //! What lies over the room: the drop verdict, the palette, questions, texts to read.
 
+pub mod card;
 pub mod drop;
+pub mod glossary;
 pub mod help;
 pub mod lens;
 pub mod longer;
+pub mod machine;
+pub mod mismatch;
 pub mod palette;
 pub mod queue;
+pub mod rehouse;
 pub mod sheets;
 
 use crate::rooms::PanelCtx;
@@ -20,11 +25,16 @@ pub fn sheet_ui(cx: &PanelCtx<'_>, ui: &mut Ui) {
         None => {}
         Some(Sheet::Palette { query, chosen }) => palette::palette_ui(cx, ui, query, *chosen),
         Some(Sheet::Help) => help::help_ui(cx, ui),
+        Some(Sheet::Glossary { query, term }) => glossary::glossary_ui(cx, ui, query, *term),
         Some(Sheet::Lens) => lens::lens_ui(cx, ui),
         Some(Sheet::Text { title, note, text }) => sheets::text_ui(cx, ui, title, note, text),
         Some(Sheet::Place { folder }) => sheets::place_ui(cx, ui, folder),
         Some(Sheet::PathEntry { text, reason }) => sheets::path_ui(cx, ui, text, reason),
         Some(Sheet::Longer { run, steps }) => longer::longer_ui(cx, ui, *run, steps),
+        Some(Sheet::Machine) => machine::machine_ui(cx, ui),
+        Some(Sheet::Card { text }) => card::card_ui(cx, ui, text),
+        Some(Sheet::Mismatch { found, differences }) => mismatch::mismatch_ui(cx, ui, found, differences),
+        Some(Sheet::Rehouse(asked)) => rehouse::rehouse_ui(cx, ui, asked),
         Some(Sheet::Queue) => queue::queue_ui(cx, ui),
         Some(Sheet::Closing { waiting }) => sheets::closing_ui(cx, ui, *waiting),
     }

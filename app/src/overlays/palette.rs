@@ -1,9 +1,11 @@
-//! The command palette: every line of the table of commands, by name.
+//! The command palette: every line of the table of commands, by name, and the terms of the glossary after them.
 
 use super::over;
 use crate::commands::{self, Entry, UiCommand};
+use crate::glossary::{self, Term};
 use crate::rooms::PanelCtx;
-use crate::theme::{Type, icons};
+use crate::state::State;
+use crate::theme::{Icon, Type, icons};
 use crate::widgets::text;
 use egui::{
     Align, Frame, Id, Key, Margin, Modifiers, Rect, Role, ScrollArea, Sense, Stroke, TextEdit, Ui, UiBuilder,
@@ -12,9 +14,72 @@ use egui::{
 
 const ROW: f32 = 32.0;
 
+/// Something that the palette found.
+#[derive(Clone, Copy)]
+enum Hit {
+    /// A command.
+    Command(&'static Entry),
+    /// A term.
+    Term(&'static Term),
+}
+
+impl Hit {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Command(entry) => entry.name.get(),
+            Self::Term(term) => term.word.get(),
+        }
+    }
+
+    fn help(self) -> &'static str {
+        match self {
+            Self::Command(entry) => entry.help.get(),
+            Self::Term(term) => term.meaning.get(),
+        }
+    }
+
+    fn icon(self) -> Icon {
+        match self {
+            Self::Command(entry) => entry.icon,
+            Self::Term(_) => icons::BOOKMARK_SIMPLE,
+        }
+    }
+
+    /// Its keys; a term says instead that it is one.
+    fn keys(self, ui: &Ui) -> String {
+        match self {
+            Self::Command(entry) => entry.keys(ui.ctx()).unwrap_or_default(),
+            Self::Term(_) => t!("glossary-kind").to_owned(),
+        }
+    }
+
+    fn hindrance(self, state: &State) -> Option<&'static str> {
+        match self {
+            Self::Command(entry) => (entry.hindrance)(state),
+            Self::Term(_) => None,
+        }
+    }
+
+    fn command(self, state: &State) -> UiCommand {
+        match self {
+            Self::Command(entry) => (entry.make)(state),
+            Self::Term(term) => UiCommand::Glossary(Some(term.key)),
+        }
+    }
+}
+
+/// Commands that match what was typed, then terms; without words only commands.
+fn search(query: &str) -> Vec<Hit> {
+    let mut hits: Vec<Hit> = commands::search(query).into_iter().map(Hit::Command).collect();
+    if !query.trim().is_empty() {
+        hits.extend(glossary::find(query).into_iter().map(Hit::Term));
+    }
+    hits
+}
+
 /// Shows the palette.
 pub fn palette_ui(cx: &PanelCtx<'_>, ui: &mut Ui, query: &str, chosen: usize) {
-    let hits = commands::search(query);
+    let hits = search(query);
     let chosen = chosen.min(hits.len().saturating_sub(1));
     let moved = keys(ui, chosen, hits.len());
     let entered = ui.input_mut(|input| input.consume_key(Modifiers::NONE, Key::Enter));
@@ -27,13 +92,13 @@ pub fn palette_ui(cx: &PanelCtx<'_>, ui: &mut Ui, query: &str, chosen: usize) {
         let clicked = list_ui(cx, ui, list, &hits, moved, moved != chosen);
         // Letters and Enter may come in one frame of a busy machine: what counts is what was typed, not the list before.
         let run = match (&typed, entered) {
-            (Some(text), true) => commands::search(text).first().copied(),
+            (Some(text), true) => search(text).first().copied(),
             (None, true) => hits.get(moved).copied(),
             (_, false) => clicked.and_then(|index| hits.get(index)).copied(),
         };
-        if let Some(entry) = run.filter(|entry| entry.enabled(cx.state)) {
+        if let Some(hit) = run.filter(|hit| hit.hindrance(cx.state).is_none()) {
             cx.send(UiCommand::CloseSheet);
-            cx.send((entry.make)(cx.state));
+            cx.send(hit.command(cx.state));
         } else if let Some(text) = typed {
             cx.send(UiCommand::Palette(text, 0));
         } else if moved != chosen {
@@ -73,14 +138,7 @@ fn field_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, query: &str) -> Option<S
     response.changed().then_some(buffer)
 }
 
-fn list_ui(
-    cx: &PanelCtx<'_>,
-    ui: &mut Ui,
-    rect: Rect,
-    hits: &[&'static Entry],
-    chosen: usize,
-    moved: bool,
-) -> Option<usize> {
+fn list_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, hits: &[Hit], chosen: usize, moved: bool) -> Option<usize> {
     let c = cx.c();
     if hits.is_empty() {
         let row = Rect::from_min_size(rect.min + vec2(16.0, 8.0), vec2(rect.width() - 32.0, 24.0));
@@ -91,14 +149,13 @@ fn list_ui(
     let mut child = ui.new_child(UiBuilder::new().id_salt("palette list").max_rect(rect));
     child.set_clip_rect(rect);
     ScrollArea::vertical().auto_shrink(false).show(&mut child, |ui| {
-        for (index, entry) in hits.iter().enumerate() {
+        for (index, hit) in hits.iter().copied().enumerate() {
             let (row, response) = ui.allocate_exact_size(vec2(rect.width() - 2.0, ROW), Sense::click());
             if moved && index == chosen {
                 response.scroll_to_me(None);
             }
-            row_ui(cx, ui, row, entry, index == chosen, &response);
-            let entry = hits[index];
-            let help = (entry.hindrance)(cx.state).unwrap_or_else(|| entry.help.get());
+            row_ui(cx, ui, row, hit, index == chosen, &response);
+            let help = hit.hindrance(cx.state).unwrap_or_else(|| hit.help());
             if response.on_hover_text(help).clicked() {
                 clicked = Some(index);
             }
@@ -107,10 +164,10 @@ fn list_ui(
     clicked
 }
 
-fn row_ui(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, entry: &Entry, chosen: bool, response: &egui::Response) {
+fn row_ui(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, hit: Hit, chosen: bool, response: &egui::Response) {
     let c = cx.c();
-    let hindrance = (entry.hindrance)(cx.state);
-    response.widget_info(|| WidgetInfo::labeled(Role::MenuItem, hindrance.is_none(), entry.name.get()));
+    let hindrance = hit.hindrance(cx.state);
+    response.widget_info(|| WidgetInfo::labeled(Role::MenuItem, hindrance.is_none(), hit.name()));
     if chosen {
         ui.painter().rect_filled(row, 0.0, c.accent_bg);
     } else if response.hovered() {
@@ -120,18 +177,18 @@ fn row_ui(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, entry: &Entry, chosen: bool
     text::icon(
         ui.painter(),
         pos2(row.left() + 21.0, row.center().y),
-        entry.icon,
+        hit.icon(),
         16.0,
         if hindrance.is_none() { c.text2 } else { c.text3 },
     );
-    let keys = entry.keys(ui.ctx()).unwrap_or_default();
+    let keys = hit.keys(ui);
     let keys_width = text::width(ui, &keys, Type::MonoCaption);
     let words =
         Rect::from_min_max(pos2(row.left() + 40.0, row.top()), pos2(row.right() - keys_width - 28.0, row.bottom()));
-    let name_width = text::width(ui, entry.name.get(), Type::Medium);
-    text::paint(ui.painter(), words, Align::Min, entry.name.get(), Type::Medium, colour);
+    let name_width = text::width(ui, hit.name(), Type::Medium);
+    text::paint(ui.painter(), words, Align::Min, hit.name(), Type::Medium, colour);
     let note = words.with_min_x(words.left() + name_width + 10.0);
     let clipped = ui.painter().with_clip_rect(note.intersect(ui.clip_rect()));
-    text::paint(&clipped, note, Align::Min, hindrance.unwrap_or_else(|| entry.help.get()), Type::Body, c.text3);
+    text::paint(&clipped, note, Align::Min, hindrance.unwrap_or_else(|| hit.help()), Type::Body, c.text3);
     text::paint(ui.painter(), row.with_max_x(row.right() - 14.0), Align::Max, &keys, Type::MonoCaption, c.text2);
 }

@@ -4,11 +4,11 @@ use super::over;
 use crate::commands::UiCommand;
 use crate::rooms::{PanelCtx, scrolled};
 use crate::theme::{Type, icons};
+use crate::typed;
 use crate::widgets::button::Weight;
 use crate::widgets::field::{self, Field};
 use crate::widgets::{Button, bar, text};
 use egui::{Align, Rect, Ui, pos2, vec2};
-use std::path::PathBuf;
 
 pub(super) fn head(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, title: &str) -> Rect {
     let row = Rect::from_min_size(rect.min + vec2(20.0, 12.0), vec2(rect.width() - 40.0, 28.0));
@@ -109,31 +109,31 @@ pub fn path_ui(cx: &PanelCtx<'_>, ui: &mut Ui, text: &str, reason: &str) {
             let words = t!("sheets-path-lead");
             y += text::block(ui, pos2(body.left(), y), body.width(), words, Type::Body, c.text2) + 8.0;
             let row = Rect::from_min_size(pos2(body.left(), y), vec2(body.width(), 28.0));
-            let typed = field::show(
+            let written = field::show(
                 ui,
                 cx.theme,
                 row,
                 Field { hint: t!("sheets-path-hint"), ..Field::new(t!("sheets-path"), text) },
             );
             // Typing can begin at once; who goes on by Tab is not called back.
-            let nothing = ui.memory(|memory| memory.focused().is_none()) && !typed.response.lost_focus();
-            if typed.changed.is_none() && nothing && text.is_empty() {
-                typed.response.request_focus();
+            let nothing = ui.memory(|memory| memory.focused().is_none()) && !written.response.lost_focus();
+            if written.changed.is_none() && nothing && text.is_empty() {
+                written.response.request_focus();
             }
-            let current = typed.changed.clone().unwrap_or_else(|| text.to_owned());
-            if let Some(text) = typed.changed {
+            let current = written.changed.clone().unwrap_or_else(|| text.to_owned());
+            if let Some(text) = written.changed {
                 cx.send(UiCommand::PathText(text));
             }
-            let path = current.trim().trim_matches('"').trim_start_matches("file://").to_owned();
-            let open = || UiCommand::Drop(vec![PathBuf::from(&path)]);
+            let named = !current.trim().is_empty();
+            let open = || UiCommand::Drop(typed::paths(&current));
             let buttons = [
-                (t!("sheets-open"), t!("sheets-open-tip"), true, !path.is_empty()),
+                (t!("sheets-open"), t!("sheets-open-tip"), true, named),
                 (t!("common-cancel"), t!("sheets-back"), false, true),
             ];
             match acts(cx, ui, body, &buttons) {
                 Some(0) => cx.send(open()),
                 Some(_) => cx.send(UiCommand::CloseSheet),
-                None if typed.entered && !path.is_empty() => cx.send(open()),
+                None if written.entered && named => cx.send(open()),
                 None => {}
             }
         },

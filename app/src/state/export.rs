@@ -152,6 +152,8 @@ pub struct Export {
     pub target: usize,
     /// Where to write, when it is not the usual place.
     pub out: Option<String>,
+    /// The run whose model card somebody wrote, and its text; filled from the run when absent.
+    pub card: Option<(u64, String)>,
     /// Target of the request that is being worked on.
     pub working: Option<usize>,
     /// Why a merged GGUF cannot be written, by model path as the engine is asked about it.

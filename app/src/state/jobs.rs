@@ -1,5 +1,6 @@
 //! Requests to the engine that are not done, and how far they are.
 
+use super::lens_edit::Texts;
 use super::step_ask::Side;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -26,6 +27,10 @@ pub enum Ask {
     Rows(u64),
     /// A row in full.
     WholeRow(u64),
+    /// The texts of a row, and how it is seen with these instead of its own.
+    RowTexts(u64, Texts),
+    /// What the tokens of a row cost the base, with these texts instead of its own.
+    Losses(u64, Texts),
     /// A cleaned copy of the data.
     Clean,
     /// What a run would need.
@@ -39,6 +44,8 @@ pub enum Ask {
         /// The run.
         run: Option<u64>,
     },
+    /// A race of methods.
+    Race,
     /// Steering a run.
     Control,
     /// The example project is copied.
@@ -78,8 +85,10 @@ impl Ask {
         match self {
             Self::Preview(_) => Some(t!("notice-job-data").to_owned()),
             Self::Clean => Some(t!("lens-job-copy").to_owned()),
+            Self::Losses(..) => Some(t!("lens-job-loss").to_owned()),
             Self::Index => Some(t!("lens-job").to_owned()),
             Self::Preflight(_) => Some(t!("notice-job-step").to_owned()),
+            Self::Race => Some(t!("race-job").to_owned()),
             Self::Repair => Some(t!("notice-job-repair").to_owned()),
             Self::Doctor => Some(t!("common-selftest").to_owned()),
             Self::Example { .. } => Some(t!("notice-job-example").to_owned()),

@@ -1,5 +1,7 @@
 //! The token lens: rows of the data as the model sees them. What is shown, and the rows that arrived.
 
+use super::lens_edit::Editor;
+use super::token_loss::TokenLosses;
 use std::collections::{BTreeMap, BTreeSet};
 use temper_protocol::Problem;
 use temper_protocol::event::LensRow;
@@ -30,6 +32,14 @@ pub enum LensAct {
     LeaveOut(u64),
     /// Whether rows that occur before are left out of it, too.
     Deduplicate(bool),
+    /// Shows the texts of the chosen row to be edited, or not any more.
+    Edit(bool),
+    /// A text of a row, by its place, as it was left.
+    Text(u64, String, String),
+    /// A row is again as it stands in the file.
+    TakeBack(u64),
+    /// Shows what each token costs the base, or not any more.
+    Losses(bool),
     /// Writes the cleaned copy; the project's data is that one from then on.
     SaveCopy,
 }
@@ -61,6 +71,10 @@ pub struct Lens {
     pub left_out: BTreeSet<u64>,
     /// Whether it leaves out rows that occur before.
     pub deduplicate: bool,
+    /// Texts of rows that are edited.
+    pub editor: Editor,
+    /// What tokens cost the base.
+    pub losses: TokenLosses,
     /// Why rows cannot be shown.
     pub problem: Option<Problem>,
 }
@@ -80,7 +94,7 @@ impl Lens {
     /// Whether a cleaned copy would differ from the data.
     #[must_use]
     pub fn is_changed(&self) -> bool {
-        self.deduplicate || !self.left_out.is_empty()
+        self.deduplicate || !self.left_out.is_empty() || !self.editor.edits.is_empty()
     }
 
     /// Whether a row arrived, also when its line turned out to be blank.

@@ -4,6 +4,8 @@
 //! `inbox` change it. No egui types beyond plot points, no files, no threads.
 
 pub mod answers;
+pub mod columns;
+pub mod card;
 pub mod compare;
 pub mod compared;
 pub mod draft;
@@ -11,11 +13,19 @@ pub mod drop;
 pub mod export;
 pub mod jobs;
 pub mod judged;
+mod labels;
+pub mod layout;
 pub mod lens;
+pub mod machine;
+pub mod lens_edit;
+pub mod race;
+pub mod rehouse;
+pub mod relink;
 pub mod remembered;
 pub mod settings;
 pub mod setup;
 pub mod step_ask;
+pub mod token_loss;
 pub mod watch;
 
 pub use draft::Draft;
@@ -101,6 +111,13 @@ pub enum Sheet {
     Help,
     /// The token lens.
     Lens,
+    /// The glossary.
+    Glossary {
+        /// What was typed into its search.
+        query: String,
+        /// Key of the chosen term; the first that is found when none.
+        term: Option<&'static str>,
+    },
     /// A text to read and copy: the command line, the project file.
     Text {
         /// Title.
@@ -129,8 +146,24 @@ pub enum Sheet {
         /// Steps, as typed.
         steps: String,
     },
+    /// The model card of the next export.
+    Card {
+        /// Its text, as edited.
+        text: String,
+    },
+    /// What was found is not what the project had.
+    Mismatch {
+        /// What was found.
+        found: Box<Event>,
+        /// In what it differs, a sentence each.
+        differences: Vec<String>,
+    },
+    /// Where the project shall be copied or moved to.
+    Rehouse(Box<rehouse::Rehouse>),
     /// The runs that wait.
     Queue,
+    /// The self-test check by check, and the settings of the machine.
+    Machine,
     /// The window shall close while a run goes on.
     Closing {
         /// The person chose to stop and keep; the window closes when the run has ended.
@@ -208,6 +241,8 @@ pub struct State {
     pub runs: Arc<RunsSnapshot>,
     /// The room Watch.
     pub watch: watch::Watch,
+    /// The race of methods that goes on or was the last one.
+    pub race: Option<race::Race>,
     /// The room Compare.
     pub compare: compare::Compare,
     /// The room Export.
@@ -244,6 +279,7 @@ impl State {
             engine: EngineHealth::default(),
             runs: Arc::default(),
             watch: watch::Watch::default(),
+            race: None,
             compare: compare::Compare::default(),
             export: export::Export::default(),
             sheet: None,
@@ -298,7 +334,7 @@ impl State {
     /// Whether a run that is started now waits for its turn: our engine trains another one.
     #[must_use]
     pub fn can_queue(&self) -> bool {
-        let starting = self.jobs.find(|ask| *ask == Ask::Train { run: None }).is_some();
+        let starting = self.jobs.find(|ask| matches!(ask, Ask::Train { run: None } | Ask::Race)).is_some();
         !starting && self.live_run().is_none_or(|row| self.jobs.trains(row.run))
     }
 
@@ -311,7 +347,7 @@ impl State {
     /// Whether anything is being trained, or is about to be.
     #[must_use]
     pub fn is_training(&self) -> bool {
-        self.live_run().is_some() || self.jobs.find(|ask| matches!(ask, Ask::Train { .. })).is_some()
+        self.live_run().is_some() || self.jobs.find(|ask| matches!(ask, Ask::Train { .. } | Ask::Race)).is_some()
     }
 
     /// The run that the room Watch shows.

@@ -106,6 +106,8 @@ pub struct Settings {
     pub recents: Vec<Recent>,
     /// Last self-test.
     pub machine: Option<MachineReport>,
+    /// Whether runs wait while the machine is on its battery; machines without one never notice.
+    pub pause_on_battery: bool,
 }
 
 /// Smallest and largest scale.
@@ -121,6 +123,7 @@ impl Default for Settings {
             keys: BTreeMap::new(),
             recents: Vec::new(),
             machine: None,
+            pause_on_battery: true,
         }
     }
 }
@@ -173,9 +176,11 @@ mod tests {
     fn settings_survive_and_nonsense_is_forgotten() {
         let mut settings = Settings { zoom: 1.25, theme: ThemeChoice::Light, ..Settings::default() };
         settings.language = LanguageChoice::German;
+        settings.pause_on_battery = false;
         settings.remember(recent("a", Some(1)));
         assert_eq!(Settings::read(&settings.text()), settings);
         assert_eq!(Settings::read("{"), Settings::default());
+        assert!(Settings::read("{\"zoom\": 1.5}").pause_on_battery, "settings of before runs waited");
         assert!((Settings::read("{\"zoom\": 90.0}").zoom - ZOOM_RANGE.1).abs() < f32::EPSILON);
     }
 

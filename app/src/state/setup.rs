@@ -1,6 +1,6 @@
 //! The room Setup: what the four cards found out, and the pre-flight.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use temper_protocol::{Code, Event, Problem};
 
 /// One of the four cards, or the strip below them.
@@ -34,8 +34,14 @@ pub struct Answer {
 pub struct Setup {
     /// Problems by card.
     pub problems: BTreeMap<Card, Problem>,
+    /// Paths of the project at which nothing is, as the engine is asked about them.
+    pub missing: BTreeSet<String>,
     /// The last data preview.
     pub preview: Option<Answer>,
+    /// The columns of the data.
+    pub columns: Option<super::columns::Columns>,
+    /// Whether roles without a column are shown, too.
+    pub all_roles: bool,
     /// The last pre-flight.
     pub preflight: Option<Answer>,
     /// What was typed into the search for methods.
@@ -50,6 +56,12 @@ pub struct Setup {
     pub show_aside: bool,
     /// Training was asked for and waits for the project to be saved.
     pub train_wanted: bool,
+    /// The race that was asked for waits for the project to be saved; otherwise it is a run.
+    pub race_wanted: bool,
+    /// Whether the Method card lets methods be ticked for a race.
+    pub racing: bool,
+    /// Methods that are ticked, in the order of ticking.
+    pub racers: Vec<String>,
     /// What was just dropped and could go elsewhere.
     pub dropped: Option<super::drop::Dropped>,
 }

@@ -61,8 +61,12 @@ pub struct Watch {
     pub filter: Option<EventKind>,
     /// Part of the right column.
     pub tab: SideTab,
+    /// Whether the race of methods is shown instead of a run.
+    pub race: bool,
     /// What the run was told and has not done yet.
     pub wish: Option<Act>,
+    /// An ended run that was to go on and did not: it has not ended anew.
+    pub refused: Option<u64>,
     /// Other runs whose loss is drawn behind that of the run.
     pub beside: BTreeSet<u64>,
     /// Asking a step.

@@ -38,6 +38,7 @@ files![
     "keep",
     "preflight",
     "watch",
+    "race",
     "compare",
     "export",
     "sheets",
@@ -45,7 +46,11 @@ files![
     "words",
     "notice",
     "problem",
-    "help"
+    "report",
+    "card",
+    "rehouse",
+    "help",
+    "glossary"
 ];
 
 /// Every text there is: those of the English files, in the order in which they stand there.

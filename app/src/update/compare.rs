@@ -6,12 +6,12 @@
 use crate::app::App;
 use crate::commands::UiCommand;
 use crate::files::Job;
-use crate::reader::CompareRequest;
+use crate::reader::{CompareRequest, XAxis};
 use crate::screen::Plot;
 use crate::state::answers::{HOTTEST, MOST_ANSWERS, Who};
 use crate::state::compare::{Column, CompareAct, MOST, Part};
 use crate::state::remembered::{self, Remembered};
-use crate::state::{Ask, Room, State};
+use crate::state::{Ask, Room, State, race};
 use temper_protocol::housekeeping::Housekeeping;
 use temper_protocol::project::Validation;
 use temper_protocol::{Code, Command, Event, ModelRef, Problem};
@@ -71,6 +71,9 @@ fn engine_hindrance(state: &State) -> Option<&'static str> {
 impl App {
     /// What the store's reader is asked for; nothing while nobody looks.
     pub(super) fn compare_request(&self) -> CompareRequest {
+        if race::is_shown(&self.state) {
+            return CompareRequest { runs: race::watched_runs(&self.state), x: XAxis::Step, raw: false };
+        }
         if self.state.room != Room::Compare {
             return CompareRequest::default();
         }
@@ -96,7 +99,7 @@ impl App {
         }
     }
 
-    /// Shows a plot of the room Compare as a plot.
+    /// Shows a plot as a plot.
     pub(super) fn show_plot(&mut self, plot: Plot) {
         let compare = &mut self.state.compare;
         match plot {
@@ -108,7 +111,13 @@ impl App {
                 compare.part = Part::Tradeoff;
                 compare.tradeoff_table = false;
             }
-            Plot::Loss | Plot::Rates | Plot::Forgetting | Plot::Ranks => {}
+            Plot::Race => {
+                self.state.watch.race = true;
+                if let Some(race) = &mut self.state.race {
+                    race.as_table = false;
+                }
+            }
+            Plot::Loss | Plot::Rates | Plot::Forgetting | Plot::Ranks => self.state.watch.race = false,
         }
     }
 

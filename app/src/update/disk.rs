@@ -26,6 +26,7 @@ impl App {
                 self.state.settings_loaded = true;
                 self.speak();
                 self.apply_look(ctx);
+                self.tell_of_battery();
                 if self.state.settings.machine.is_none() {
                     self.perform(ctx, UiCommand::Doctor);
                 }
@@ -69,6 +70,11 @@ impl App {
                     remembered.restore(&mut self.state.compare);
                 }
             }
+            Done::Layout { folder, layout, unreadable } => {
+                self.take_layout(&folder, layout.map(|layout| *layout), unreadable);
+            }
+            Done::Rehoused { from, to, moved } => self.rehoused(&from, to, moved),
+            Done::NotRehoused(problem) => self.not_rehoused(problem),
             Done::Failed(problem) => self.state.engine.problem = Some(problem),
             Done::Exists { path, exists } => {
                 if exists {
@@ -90,8 +96,11 @@ impl App {
             self.state.watch = crate::state::watch::Watch::default();
             self.state.compare = crate::state::compare::Compare::default();
             self.state.export = crate::state::export::Export::default();
+            self.state.race = None;
             self.services.files.send(Job::LoadCompare(folder.clone()));
+            self.load_layout(&folder);
         }
+        self.asked.paths.clear();
         self.asked.preview.clear();
         self.asked.preflight.clear();
         self.state.engine.problem = None;

@@ -1,12 +1,17 @@
-//! The end of a run reaches a person who looks elsewhere: a message in every room, and the attention of the system when the
-//! window is not in front.
+//! The end of a run, and a pause, reach a person who looks elsewhere: a message in every room, and the attention of the
+//! system and a notice outside the window when it is not in front.
 //!
 //! Place in the data flow: told by the store's snapshots, so that it holds for runs of another window's engine as well.
 
+use super::handed::is_looked_at;
 use crate::app::App;
 use crate::format;
-use egui::{Context, UserAttentionType, ViewportCommand};
+use crate::state::race;
+use egui::{Context, UserAttentionType};
 use temper_store::RunRow;
+
+/// Status of a run that rests.
+pub(super) const PAUSED: &str = "paused";
 
 /// How a run ended, in a sentence, and whether that was meant; nothing while it goes on.
 fn words(row: &RunRow, lost: bool) -> Option<(String, bool)> {
@@ -28,14 +33,38 @@ fn words(row: &RunRow, lost: bool) -> Option<(String, bool)> {
 }
 
 impl App {
-    /// Tells how run `before` ended, which went on until now.
-    pub(super) fn tell_ended(&mut self, ctx: &Context, before: Option<u64>) {
-        let row = before.and_then(|run| self.state.runs.runs.iter().find(|row| row.run == run));
-        let Some((text, meant)) = row.and_then(|row| words(row, self.state.is_interrupted(row))) else { return };
-        self.notice(text);
-        if !ctx.input(|input| input.focused) {
-            let kind = if meant { UserAttentionType::Informational } else { UserAttentionType::Critical };
-            ctx.send_viewport_cmd(ViewportCommand::RequestUserAttention(kind));
+    /// Tells how the run ended, or that it rests, which went on until now: `before` is its number, and whether it rested.
+    pub(super) fn tell_ended(&mut self, ctx: &Context, before: Option<(u64, bool)>) {
+        let Some((run, rested)) = before else { return };
+        let Some(row) = self.state.runs.runs.iter().find(|row| row.run == run) else { return };
+        // It had ended before, was to go on and did not: that was said already.
+        if !row.is_active() && self.state.watch.refused.take_if(|refused| *refused == run).is_some() {
+            return;
         }
+        if let Some((text, meant)) = words(row, self.state.is_interrupted(row)) {
+            if race::goes_on(&self.state) {
+                // Its runs end and go on again with every round: the race itself says how they stand.
+                return;
+            }
+            self.notice(text.clone());
+            self.call(ctx, if meant { UserAttentionType::Informational } else { UserAttentionType::Critical });
+            self.tell_outside(ctx, &text);
+        } else if row.status == PAUSED && !rested && !is_looked_at(ctx) {
+            // Whoever looks has pressed the button, or sees it in the status bar.
+            let text = t!("notice-paused", run = run, step = format::count(row.steps));
+            self.notice(text.clone());
+            self.call(ctx, UserAttentionType::Informational);
+            self.tell_outside(ctx, &text);
+        }
+    }
+
+    /// Says a sentence outside the window when nobody looks, with the project it is about.
+    pub(super) fn tell_outside(&mut self, ctx: &Context, text: &str) {
+        if is_looked_at(ctx) {
+            return;
+        }
+        let name = &self.state.draft.project.name;
+        let words = if name.is_empty() { text.to_owned() } else { format!("{name}: {text}") };
+        self.services.herald.tell(&words);
     }
 }

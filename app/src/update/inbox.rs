@@ -4,8 +4,11 @@ use crate::app::App;
 use crate::commands::UiCommand;
 use crate::format;
 use crate::reader::snapshot::ExportRecord;
+use crate::reader::words::sentence_case;
+use crate::state::columns::Columns;
 use crate::state::drop::path_of;
 use crate::state::export::Certificate;
+use crate::state::machine::selftest;
 use crate::state::settings::MachineReport;
 use crate::state::setup::{Card, card_of};
 use crate::state::{Ask, Room, Sheet, names_repair};
@@ -33,12 +36,16 @@ impl App {
         let last = event.is_last() || matches!(event, Event::Finished { .. });
         if let Event::Error(problem) = event {
             self.state.jobs.remove(req);
-            if let Ask::Step { side, run, kept } = ask {
+            if ask == Ask::Race {
+                self.race_failed(ctx, problem);
+            } else if let Ask::Step { side, run, kept } = ask {
                 self.step_failed((side, run, kept), problem);
             } else if matches!(ask, Ask::Judge | Ask::Answer(_)) {
                 self.compare_failed(&ask, problem);
             } else if problem.code != Code::Cancelled {
                 self.take_problem(&ask, problem);
+            } else if matches!(ask, Ask::Losses(..)) {
+                self.state.lens.losses.shown = false;
             }
             self.collected.remove(&req);
             return;
@@ -90,6 +97,10 @@ impl App {
                 self.state.known.insert("builtin:starter-data".to_owned(), event);
             }
             (Ask::Preview(_), event @ Event::Warning { .. }) => self.collected.entry(req).or_default().push(event),
+            // Those of data that was replaced meanwhile are nobody's.
+            (Ask::Peek(fingerprint), Event::Columns(found)) if *fingerprint == self.state.draft.data_fingerprint() => {
+                self.state.setup.columns = Some(Columns::new(&self.state.draft, found));
+            }
             (Ask::Peek(fingerprint), event @ Event::Preview { .. }) => {
                 // Whoever read all rows knows better.
                 let read = self.state.setup.preview.as_ref().is_some_and(|known| known.fingerprint == *fingerprint);
@@ -98,6 +109,8 @@ impl App {
                 }
             }
             (Ask::Clean, event) => self.take_copy(ctx, event),
+            (Ask::Losses(row, texts), event) => self.take_losses(*row, texts, event),
+            (Ask::RowTexts(_, texts), Event::RowTexts(told)) => self.state.lens.editor.accept(texts, told),
             (Ask::Index | Ask::Rows(_) | Ask::WholeRow(_), event) => self.take_rows(ask, event),
             (Ask::Preview(fingerprint), event @ Event::Preview { .. }) => {
                 self.learn_exports(req);
@@ -107,6 +120,7 @@ impl App {
                 self.state.setup.problems.remove(&Card::Preflight);
                 self.state.setup.preflight = Some(self.answer(event, fingerprint));
             }
+            (Ask::Race, event) => self.take_race_event(ctx, event),
             (Ask::Train { .. }, event) => self.take_run_event(ctx, req, &event),
             (Ask::Example { train }, Event::Project { path, .. }) => {
                 self.autostart = *train;
@@ -148,6 +162,8 @@ impl App {
         let ahead = self.state.live_run().map(|row| row.run).filter(|ahead| Some(*ahead) != run);
         match event {
             Event::Paused { .. } | Event::Resumed { .. } => self.state.watch.wish = None,
+            // In whatever room: nobody asked for this pause.
+            Event::Warning { code, .. } if code == "on_battery" => self.notice(t!("notice-on-battery")),
             Event::Finished { .. } if ahead.is_none() => {
                 self.state.watch.wish = None;
                 if self.state.sheet == Some(Sheet::Closing { waiting: true }) {
@@ -237,25 +253,42 @@ impl App {
                 _ => {}
             }
         }
-        self.state.settings.machine = Some(report);
+        let first = self.state.settings.machine.replace(report).is_none();
         self.save_settings();
+        // The first start tests by itself; what is wrong is shown once, and found on Home from then on.
+        let failed = selftest(&self.state.settings).is_some_and(|found| !found.pass);
+        if first && failed && self.state.sheet.is_none() {
+            self.state.sheet = Some(Sheet::Machine);
+        }
     }
 
     fn take_problem(&mut self, ask: &Ask, problem: Problem) {
         match ask {
             Ask::Hover => self.state.drop.complete = true,
-            // Those of the room Compare and of a step were told to them.
+            // Those of the room Compare, of a step and of a race were told to them.
             // What keeps a first look from the rows keeps the reading of all rows from them, too, which says so.
-            Ask::Starter | Ask::Cancel | Ask::Judge | Ask::Answer(_) | Ask::Step { .. } | Ask::Peek(_) => {}
+            Ask::Starter | Ask::Cancel | Ask::Race | Ask::Judge | Ask::Answer(_) | Ask::Step { .. } | Ask::Peek(_) => {}
             Ask::Index | Ask::Rows(_) | Ask::WholeRow(_) | Ask::Clean => self.state.lens.problem = Some(problem),
+            Ask::RowTexts(row, texts) => self.state.lens.editor.refuse(*row, texts, problem),
+            Ask::Losses(..) => {
+                // Asked again at once, it would fail again.
+                self.state.lens.losses.shown = false;
+                self.notice(format!("{}; {}", sentence_case(&problem.what), problem.action));
+            }
             Ask::Drop(_) => {
                 self.state.setup.problems.insert(card_of(&problem), problem);
                 self.state.room = Room::Setup;
             }
             Ask::Path(path) => {
+                if problem.code == Code::NotFound {
+                    self.is_missing(path);
+                }
                 let model = self.state.draft.resolve(&self.state.draft.project.model.path) == *path;
                 self.state.setup.problems.insert(if model { Card::Model } else { Card::Data }, problem);
             }
+            // The card of what is no longer there says so already.
+            Ask::Preview(_) | Ask::Preflight(_)
+                if problem.code == Code::NotFound && !self.state.setup.missing.is_empty() => {}
             Ask::Preview(_) | Ask::Preflight(_) => {
                 let card = match card_of(&problem) {
                     Card::Preflight if matches!(ask, Ask::Preview(_)) => Card::Data,
@@ -270,6 +303,10 @@ impl App {
                     self.state.room = Room::Setup;
                 } else {
                     self.state.engine.problem = Some(problem);
+                    self.state.watch.refused = *run;
+                    if let Some(run) = run {
+                        self.notice(t!("notice-not-gone-on", run = run));
+                    }
                 }
                 self.services.runs.nudge();
             }
@@ -296,6 +333,13 @@ impl App {
                     self.state.engine.lost_run = Some(run);
                 }
                 Ask::Train { run: None } => self.state.room = Room::Setup,
+                Ask::Race => {
+                    if let Some(race) = &mut self.state.race {
+                        let problem =
+                            Problem::new(Code::Internal, t!("race-engine-gone"), "", t!("race-engine-action"));
+                        race.end = Some(crate::state::race::End::Failed(problem));
+                    }
+                }
                 Ask::Export(_) => self.state.export.working = None,
                 Ask::Answer(_) => self.state.compare.answers.working = None,
                 Ask::Step { .. } => self.state.watch.ask.working = None,
@@ -307,6 +351,8 @@ impl App {
                 | Ask::Index
                 | Ask::Rows(_)
                 | Ask::WholeRow(_)
+                | Ask::RowTexts(..)
+                | Ask::Losses(..)
                 | Ask::Clean) => {
                     let problem = Problem::new(
                         Code::Internal,

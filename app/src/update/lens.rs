@@ -3,6 +3,7 @@
 use crate::app::App;
 use crate::commands::UiCommand;
 use crate::state::lens::{LIST_TOKENS, LensAct, PAGE, WHOLE_TOKENS, row_of};
+use crate::state::lens_edit::{Texts, fields};
 use crate::state::{Ask, Sheet, State};
 use egui::Context;
 use temper_protocol::event::DataRows;
@@ -46,6 +47,14 @@ impl App {
                 }
             }
             LensAct::Deduplicate(on) => self.state.lens.deduplicate = on,
+            LensAct::Edit(open) => self.state.lens.editor.open = open,
+            LensAct::Text(row, place, text) => {
+                if let Some(texts) = self.state.lens.editor.left(row, place, text) {
+                    self.ask_texts(row, texts);
+                }
+            }
+            LensAct::TakeBack(row) => self.state.lens.editor.take_back(row),
+            LensAct::Losses(shown) => self.state.lens.losses.shown = shown,
             LensAct::SaveCopy => self.save_copy(),
             LensAct::StopLooking => {
                 if let Some((request, _)) = self.state.jobs.find(|ask| *ask == Ask::Index) {
@@ -99,6 +108,12 @@ impl App {
                 Command::Rows { project: project.clone(), first: chosen, count: 1, most_tokens: WHOLE_TOKENS };
             self.ask(command, Ask::WholeRow(chosen));
         }
+        let asked = self.state.jobs.find(|ask| matches!(ask, Ask::RowTexts(row, _) if *row == chosen)).is_some();
+        if self.state.lens.editor.wants(chosen) && !asked {
+            let accepted = self.state.lens.editor.edits.get(&chosen).cloned().unwrap_or_default();
+            self.ask_texts(chosen, accepted);
+        }
+        self.ask_losses(chosen);
         for page in shown {
             let asked = self.state.jobs.iter().filter(|(_, running)| matches!(running.ask, Ask::Rows(_))).count();
             let known = self.state.lens.pages.contains_key(&page);
@@ -112,10 +127,42 @@ impl App {
         }
     }
 
+    /// Asks what the tokens of the chosen row cost, one row at a time: a row that was passed meanwhile is not measured.
+    fn ask_losses(&mut self, chosen: u64) {
+        let lens = &self.state.lens;
+        let texts = lens.editor.edits.get(&chosen);
+        let there = matches!(&lens.whole, Some((row, Some(_))) if *row == chosen);
+        let busy = self.state.is_training() || self.state.jobs.find(|ask| matches!(ask, Ask::Losses(..))).is_some();
+        if !there || busy || !lens.losses.wants(chosen, texts) {
+            return;
+        }
+        let texts = texts.cloned().unwrap_or_default();
+        let project = self.state.draft.engine_folder(&self.state.places.draft());
+        let fields = fields(&texts);
+        let command = Command::RowLosses { project, row: chosen, fields, most_tokens: WHOLE_TOKENS };
+        self.ask(command, Ask::Losses(chosen, texts));
+    }
+
+    /// Takes in what the tokens of a row cost.
+    pub(super) fn take_losses(&mut self, row: u64, texts: &Texts, event: Event) {
+        if let Event::Rows(DataRows { rows, .. }) = event {
+            let losses = rows.into_iter().next().map(|row| row.losses).unwrap_or_default();
+            self.state.lens.losses.take(row, texts.clone(), losses);
+        }
+    }
+
+    fn ask_texts(&mut self, row: u64, texts: Texts) {
+        let project = self.state.draft.engine_folder(&self.state.places.draft());
+        let command = Command::RowTexts { project, row, fields: fields(&texts), most_tokens: WHOLE_TOKENS };
+        self.ask(command, Ask::RowTexts(row, texts));
+    }
+
     /// Why no cleaned copy can be written now; nothing when it can.
     #[must_use]
     pub fn copy_hindrance(state: &State) -> Option<&'static str> {
-        if !state.lens.is_changed() {
+        if state.lens.editor.trial.is_some() {
+            Some(t!("lens-edit-open"))
+        } else if !state.lens.is_changed() {
             Some(t!("lens-nothing-changed"))
         } else if state.draft.folder.is_none() {
             Some(t!("commands-no-folder"))
@@ -129,7 +176,8 @@ impl App {
         if Self::copy_hindrance(&self.state).is_none() && self.state.draft.is_saved() {
             let leave_out = self.state.lens.left_out.iter().copied().collect();
             let deduplicate = self.state.lens.deduplicate;
-            self.ask(Command::CleanRows { project, leave_out, deduplicate }, Ask::Clean);
+            let edits = self.state.lens.editor.all();
+            self.ask(Command::CleanRows { project, leave_out, deduplicate, edits }, Ask::Clean);
         }
     }
 

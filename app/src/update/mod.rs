@@ -4,22 +4,32 @@
 //! before every frame, drains what has arrived within a budget, saves edits after a moment of quiet and
 //! asks for what the cards still need. Nothing here waits.
 
+mod card;
 mod compare;
 mod disk;
 mod ended;
+mod handed;
 mod inbox;
 mod keys;
+mod layout;
 mod lens;
 mod longer;
+mod machine;
 mod project;
 mod queue;
+mod race;
+mod rehouse;
+mod relink;
 mod run;
 mod step_ask;
 mod tables;
 mod write;
 
+pub use card::{card_hindrance, card_text};
 pub use compare::{ask_hindrance, compare_data, judge_hindrance, playground_prompt};
+pub(crate) use layout::LayoutKeeper;
 pub use longer::{branch_hindrance, longer_hindrance, longer_steps};
+pub use rehouse::{rehouse_hindrance, rehouse_place};
 pub use run::export_run;
 pub use step_ask::{step_hindrance, to_kept_state};
 pub(crate) use tables::folder as plot_folder;
@@ -30,6 +40,8 @@ use crate::client::{EngineLauncher, Wake};
 use crate::commands::UiCommand;
 use crate::dialogs::{Pick, Picked, Picker};
 use crate::files::{Backstage, Job};
+use crate::herald::Herald;
+use crate::instance::Door;
 use crate::reader::snapshot::PLOT_PX;
 use crate::reader::{RunSource, ViewRequest};
 use crate::screen::Screen;
@@ -39,6 +51,7 @@ use crate::state::{Ask, Notice, Sheet, State};
 use crate::texts;
 use crate::theme;
 use egui::Context;
+use ended::PAUSED;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use temper_protocol::{Command, EngineClient, Envelope, Problem};
@@ -64,6 +77,10 @@ pub struct Services {
     pub picker: Box<dyn Picker>,
     /// The window's pixels.
     pub screen: Box<dyn Screen>,
+    /// What other starts hand over.
+    pub door: Door,
+    /// Notices outside the window.
+    pub herald: Box<dyn Herald>,
     /// Wakes the window.
     pub wake: Wake,
     /// What the store was last asked for.
@@ -80,12 +97,27 @@ impl Services {
     pub fn ask(&mut self, state: &mut State, command: Command, ask: Ask) -> Result<u64, Problem> {
         let client = match &mut self.client {
             Some(client) => client,
-            none => none.insert(self.launcher.launch(self.wake.clone())?),
+            none => {
+                let client = none.insert(self.launcher.launch(self.wake.clone())?);
+                // Runs wait on a battery unless an engine hears otherwise.
+                if !state.settings.pause_on_battery {
+                    let told = client.send(Command::PauseOnBattery { on: false })?;
+                    state.jobs.add(told, Ask::Control, state.now_secs);
+                }
+                client
+            }
         };
         let request = client.send(command)?;
         state.jobs.add(request, ask, state.now_secs);
         Ok(request)
     }
+}
+
+/// The scale so many tenths further: from between two tenths the first step goes to the nearer one.
+fn next_zoom(zoom: f32, steps: i32) -> f32 {
+    let tenths = zoom * 10.0;
+    let from = if steps > 0 { (tenths + 1e-3).floor() } else { (tenths - 1e-3).ceil() };
+    (from + steps as f32) / 10.0
 }
 
 impl App {
@@ -151,7 +183,7 @@ impl App {
                 self.speak();
                 self.save_settings();
             }
-            UiCommand::Zoom(steps) => self.zoom(ctx, self.state.settings.zoom + 0.1 * steps as f32),
+            UiCommand::Zoom(steps) => self.zoom(ctx, next_zoom(self.state.settings.zoom, steps)),
             UiCommand::ZoomReset => self.zoom(ctx, 1.0),
             UiCommand::OpenPalette => self.state.sheet = Some(Sheet::Palette { query: String::new(), chosen: 0 }),
             UiCommand::Palette(query, chosen) => self.state.sheet = Some(Sheet::Palette { query, chosen }),
@@ -159,6 +191,16 @@ impl App {
                 self.state.rekey = None;
                 self.state.sheet = Some(Sheet::Help);
             }
+            UiCommand::Glossary(term) => {
+                let query = match self.state.sheet.take() {
+                    // Another term of the list that is open.
+                    Some(Sheet::Glossary { query, .. }) if term.is_some() => query,
+                    _ => String::new(),
+                };
+                self.state.rekey = None;
+                self.state.sheet = Some(Sheet::Glossary { query, term });
+            }
+            UiCommand::GlossaryQuery(query) => self.state.sheet = Some(Sheet::Glossary { query, term: None }),
             UiCommand::CloseSheet => self.close_sheet(),
             UiCommand::ChooseFiles => {
                 self.state.drop.meant_for = None;
@@ -192,6 +234,7 @@ impl App {
                     self.ask(Command::Doctor {}, Ask::Doctor);
                 }
             }
+            UiCommand::Machine(act) => self.perform_machine(act),
             UiCommand::Copy(text, what) => {
                 ctx.copy_text(text);
                 self.notice(t!("notice-copied", what = what));
@@ -211,8 +254,12 @@ impl App {
             && let Some(command) = self.perform_longer(command)
             && let Some(command) = self.perform_queue(command)
             && let Some(command) = self.perform_compare(command)
+            && let Some(command) = self.perform_race(command)
             && let Some(command) = self.perform_lens(command)
             && let Some(command) = self.perform_keys(command)
+            && let Some(command) = self.perform_card(command)
+            && let Some(command) = self.perform_rehouse(command)
+            && let Some(command) = self.perform_relink(command)
         {
             self.perform_export(command);
         }
@@ -228,8 +275,13 @@ impl App {
     fn close_sheet(&mut self) {
         if matches!(self.state.sheet, Some(Sheet::Place { .. })) {
             self.state.setup.train_wanted = false;
+            self.state.setup.race_wanted = false;
         }
         if self.state.sheet == (Some(Sheet::Closing { waiting: true })) {
+            return;
+        }
+        if matches!(&self.state.sheet, Some(Sheet::Rehouse(asked)) if asked.working) {
+            // The disk is at work; the answer closes it.
             return;
         }
         self.state.rekey = None;
@@ -256,7 +308,7 @@ impl App {
             self.services.files.send(Job::WritePicture(taken));
         }
         if let Some(snapshot) = self.services.runs.latest() {
-            let before = self.state.live_run().map(|row| row.run);
+            let before = self.state.live_run().map(|row| (row.run, row.status == PAUSED));
             self.take_snapshot(snapshot);
             self.tell_ended(ctx, before);
         }
@@ -268,11 +320,13 @@ impl App {
             }
             _ => {}
         }
+        self.take_handed(ctx);
         self.save_edits(ctx);
         self.ask_for_cards(ctx);
         self.ask_for_rows();
         self.start_wanted_run();
         self.follow_scrub(ctx);
+        self.keep_layout(ctx);
         self.look();
         let now = self.state.now_secs;
         if let Some(notice) = &self.state.notice {

@@ -79,6 +79,7 @@ impl App {
             UiCommand::SiteQuery(text) => self.state.setup.site_query = text,
             UiCommand::More(more) => self.state.setup.more = more,
             UiCommand::ShowAside(show) => self.state.setup.show_aside = show,
+            UiCommand::AllRoles(all) => self.state.setup.all_roles = all,
             UiCommand::Measure => {
                 self.state.setup.problems.remove(&Card::Preflight);
                 self.asked.preflight.clear();
@@ -123,6 +124,9 @@ impl App {
                 self.services.files.send(Job::Load(path.clone()));
                 return;
             }
+            if self.is_other(thing, target) {
+                return;
+            }
             if target == Target::Data && data_seen {
                 project.data.train.push(Source::Path(text.clone()));
             } else {
@@ -142,7 +146,7 @@ impl App {
         self.state.setup.dropped = Some(last);
     }
 
-    fn place(&mut self, project: &mut Project, thing: &Event, target: Target) {
+    pub(super) fn place(&mut self, project: &mut Project, thing: &Event, target: Target) {
         let path = path_of(thing).map(|path| path.display().to_string()).unwrap_or_default();
         match (target, thing) {
             (Target::Model, _) => {
@@ -150,7 +154,9 @@ impl App {
                 self.state.setup.problems.remove(&Card::Model);
             }
             (Target::Data, _) => {
-                project.data.train = vec![Source::Path(path)];
+                if !self.in_place_of_missing(&mut project.data.train, &path) {
+                    project.data.train = vec![Source::Path(path)];
+                }
                 self.state.setup.problems.remove(&Card::Data);
             }
             (Target::Keep, _) => {
@@ -209,6 +215,10 @@ impl App {
     pub(super) fn save_edits(&mut self, ctx: &Context) {
         let draft = &mut self.state.draft;
         if draft.is_saved() || draft.saving_revision == draft.revision {
+            return;
+        }
+        if matches!(&self.state.sheet, Some(Sheet::Rehouse(asked)) if asked.working) {
+            // Its folder is on the way to another place.
             return;
         }
         let quiet = self.state.now_secs - draft.edited_secs;

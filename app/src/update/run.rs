@@ -87,7 +87,11 @@ impl App {
             UiCommand::CopyTable(plot) => {
                 if let Some(text) = super::tables::csv(&self.state, plot) {
                     ctx.copy_text(text);
-                    let what = if plot == Plot::Tradeoff { t!("compare-tradeoff") } else { t!("compare-curves") };
+                    let what = match plot {
+                        Plot::Tradeoff => t!("compare-tradeoff"),
+                        Plot::Race => t!("race-title"),
+                        _ => t!("compare-curves"),
+                    };
                     self.notice(t!("notice-copied", what = what));
                 }
             }
@@ -101,6 +105,7 @@ impl App {
                 self.state.sheet = None;
                 self.pictures.want(plot, format);
             }
+            UiCommand::SaveReport(run) => self.save_report(run),
             UiCommand::SaveCurves => {
                 if let (Some(text), Some(row)) = (super::tables::curves_csv(&self.state), self.state.watched()) {
                     let path = row.folder.join("curves.csv");
@@ -116,13 +121,8 @@ impl App {
     pub(super) fn perform_run(&mut self, ctx: &Context, command: UiCommand) -> Option<UiCommand> {
         match command {
             UiCommand::Train => {
-                if self.state.draft.folder.is_some() {
-                    self.state.setup.train_wanted = true;
-                } else {
-                    let name = self.state.draft.project.name.clone();
-                    let name = if name.is_empty() { "project".to_owned() } else { name };
-                    self.services.files.send(Job::PlaceProject { name });
-                }
+                self.state.setup.race_wanted = false;
+                self.ask_to_train();
             }
             UiCommand::PlaceText(text) => {
                 if let Some(Sheet::Place { folder }) = &mut self.state.sheet {
@@ -139,12 +139,33 @@ impl App {
             UiCommand::CloseStop => {
                 // Who stops and goes does not want the next one to begin.
                 self.withdraw_waiting();
+                self.stop_race();
                 self.steer(Act::Stop);
                 self.state.sheet = Some(Sheet::Closing { waiting: true });
             }
             other => return Some(other),
         }
         None
+    }
+
+    /// Trains the project, or asks first where it shall live.
+    pub(super) fn ask_to_train(&mut self) {
+        if self.state.draft.folder.is_some() {
+            self.state.setup.train_wanted = true;
+        } else {
+            let name = self.state.draft.project.name.clone();
+            let name = if name.is_empty() { "project".to_owned() } else { name };
+            self.services.files.send(Job::PlaceProject { name });
+        }
+    }
+
+    /// Has the report of `run` written into its folder.
+    fn save_report(&mut self, run: u64) {
+        let row = self.state.runs.runs.iter().find(|row| row.run == run);
+        if let (Some(row), Some(project)) = (row, self.state.draft.folder.clone()) {
+            let path = row.folder.join(crate::report::FILE_NAME);
+            self.services.files.send(Job::WriteReport { project, run, path });
+        }
     }
 
     fn confirm_place(&mut self) {
@@ -175,12 +196,17 @@ impl App {
         }
         let Some(project) = draft.folder.clone() else { return };
         self.state.setup.train_wanted = false;
+        let race = std::mem::take(&mut self.state.setup.race_wanted);
         if !draft.has_both() || (self.state.is_training() && !self.state.can_queue()) {
             return;
         }
         // A measurement would only compete with the run for memory.
         if let Some((request, _)) = self.state.jobs.find(|ask| matches!(ask, Ask::Preflight(_))) {
             self.ask(Command::CancelRequest { target: request }, Ask::Cancel);
+        }
+        if race {
+            self.begin_race(project);
+            return;
         }
         self.train(Command::Train { project, set: Vec::new(), method: None, out: None, resume: None, max_steps: None });
     }
@@ -246,8 +272,11 @@ impl App {
         let before = self.state.live_run().map(|row| row.status.clone());
         self.state.runs = snapshot;
         // A run that goes on without a window is what its owner wants to see first.
-        if std::mem::take(&mut self.just_opened) && self.state.live_run().is_some() {
-            self.state.room = Room::Watch;
+        if std::mem::take(&mut self.just_opened) {
+            crate::state::layout::forget_missing_runs(&mut self.state);
+            if self.state.live_run().is_some() {
+                self.state.room = Room::Watch;
+            }
         }
         let now = self.state.live_run().map(|row| row.status.clone());
         if before != now {

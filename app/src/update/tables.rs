@@ -14,6 +14,7 @@ pub(super) fn csv(state: &State, plot: Plot) -> Option<String> {
         Plot::Loss | Plot::Rates => curves_csv(state),
         Plot::Forgetting => forgetting_csv(state),
         Plot::Ranks => ranks_csv(state),
+        Plot::Race => race_csv(state),
         Plot::Compared => compared_csv(state),
         Plot::Tradeoff => tradeoff_csv(state),
     }
@@ -22,9 +23,28 @@ pub(super) fn csv(state: &State, plot: Plot) -> Option<String> {
 /// Where files about `plot` go: to the run that is looked at, or to the project.
 pub(crate) fn folder(state: &State, plot: Plot) -> Option<PathBuf> {
     match plot.room() {
+        // A race is several runs of the project.
+        _ if plot == Plot::Race => state.draft.folder.clone(),
         Room::Compare => state.draft.folder.clone(),
         _ => state.watched().map(|row| row.folder.clone()),
     }
+}
+
+/// What each round of the race said, a line for each method.
+fn race_csv(state: &State) -> Option<String> {
+    let race = state.race.as_ref().filter(|race| !race.rounds.is_empty())?;
+    let mut text = String::from("round,step,method,run,loss,difference,band_95,stays,refused\n");
+    let cell = |value: f64| if value.is_finite() { value.to_string() } else { String::new() };
+    for round in &race.rounds {
+        for one in &round.standings {
+            let run = one.run.map(|run| run.to_string()).unwrap_or_default();
+            let why = csv_cell(one.refused.as_deref().unwrap_or_default());
+            let figures = [one.loss, one.difference, one.band].map(cell).join(",");
+            let (number, step, stays) = (round.round, round.step, one.stays);
+            text.push_str(&format!("{number},{step},{},{run},{figures},{stays},{why}\n", csv_cell(&one.method)));
+        }
+    }
+    Some(text)
 }
 
 /// The curves of the chosen runs, a line for each point.

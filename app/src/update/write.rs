@@ -66,6 +66,7 @@ impl App {
             format: target.format,
             dtype: target.dtype,
             out,
+            card: super::card_text(&self.state),
         };
         self.state.export.problem = None;
         if self.ask(command, Ask::Export(target.format)).is_some() {

@@ -1,5 +1,6 @@
 //! Progress bars, shares of a whole, gauges and chips.
 
+use super::term;
 use super::text::{self, Piece};
 use crate::theme::{Icon, Theme, Type};
 use egui::{Align, Color32, Rect, Response, Role, Sense, Ui, WidgetInfo, pos2, vec2};
@@ -87,7 +88,8 @@ pub fn gauge(ui: &mut Ui, theme: &Theme, rect: Rect, gauge: &Gauge<'_>) {
     let c = &theme.colours;
     let row =
         |top: f32, height: f32| Rect::from_min_size(pos2(rect.left(), rect.top() + top), vec2(rect.width(), height));
-    text::line(ui, row(0.0, 18.0), Align::Min, gauge.name, Type::Body, c.text2).on_hover_text(gauge.help);
+    let name = text::line(ui, row(0.0, 18.0), Align::Min, gauge.name, Type::Body, c.text2).on_hover_text(gauge.help);
+    term::label(ui, theme, name.rect, gauge.name, gauge.help);
     let colour = if gauge.alarming { gauge.colour } else { c.text };
     text::pieces(
         ui,

@@ -180,7 +180,13 @@ impl<'a> Button<'a> {
             }
             Weight::Quiet => {
                 let fill = if over { c.hover } else { Color32::TRANSPARENT };
-                (fill, fill, if self.enabled { c.text2 } else { c.text3 })
+                let colour = match (self.enabled, self.selected) {
+                    // Plainly greyer than one that can be pressed: the form says nothing here.
+                    (false, _) => c.ctl,
+                    (true, true) => c.accent,
+                    (true, false) => c.text2,
+                };
+                (fill, fill, colour)
             }
             Weight::Link => (Color32::TRANSPARENT, Color32::TRANSPARENT, if self.enabled { c.accent } else { c.text3 }),
         };

@@ -4,7 +4,7 @@
 use super::text;
 use crate::theme::{Icon, Theme, Type};
 use egui::text::{LayoutJob, TextWrapping};
-use egui::{Align2, Frame, Id, Margin, Rect, Response, Stroke, StrokeKind, TextBuffer, TextEdit, Ui, pos2};
+use egui::{Align2, Context, Frame, Id, Margin, Rect, Response, Stroke, StrokeKind, TextBuffer, TextEdit, Ui, pos2};
 
 /// A field.
 #[derive(Debug, Clone, Copy)]
@@ -48,14 +48,38 @@ pub struct Typed {
     pub response: Response,
 }
 
+/// What stands in a field that has the focus, and what stood there when it got it.
+#[derive(Debug, Clone, Default)]
+struct Writing {
+    text: String,
+    before: String,
+}
+
+impl Writing {
+    fn is_untouched(&self) -> bool {
+        self.text == self.before
+    }
+}
+
+/// Whether the focus is in a field that nothing was written in yet: its own undo has nothing to take back there.
+#[must_use]
+pub fn is_untouched(ctx: &Context) -> bool {
+    let writing = |id| ctx.data(|data| data.get_temp::<Writing>(id));
+    ctx.memory(|memory| memory.focused()).and_then(writing).is_some_and(|writing| writing.is_untouched())
+}
+
 /// Shows a field in `rect`.
 pub fn show(ui: &mut Ui, theme: &Theme, rect: Rect, field: Field<'_>) -> Typed {
     let c = &theme.colours;
     let id = Id::unique(("field", ui.scope_id(), field.name));
     let had_focus = ui.memory(|memory| memory.has_focus(id));
     let kind = if field.figure { Type::Mono } else { Type::Body };
+    let writing = had_focus.then(|| ui.data(|data| data.get_temp::<Writing>(id))).flatten();
+    // An undo may change the value under a field that has the focus and was not written in.
+    let writing = writing.filter(|writing| !writing.is_untouched() || writing.before == field.value);
+    let before = writing.as_ref().map_or_else(|| field.value.to_owned(), |writing| writing.before.clone());
     let mut buffer: String = if had_focus {
-        ui.data(|data| data.get_temp(id)).unwrap_or_else(|| field.value.to_owned())
+        writing.map_or_else(|| field.value.to_owned(), |writing| writing.text)
     } else if field.path {
         text::path_end(ui, field.value, kind, rect.width() - 16.0)
     } else {
@@ -104,10 +128,10 @@ pub fn show(ui: &mut Ui, theme: &Theme, rect: Rect, field: Field<'_>) -> Typed {
     let committed = (left && had_focus && buffer != field.value).then(|| buffer.clone());
     if response.has_focus() {
         // In its first frame the field shows the end of a path; what is edited is the whole.
-        let edited = if had_focus || !field.path { buffer } else { field.value.to_owned() };
-        ui.data_mut(|data| data.insert_temp(id, edited));
+        let text = if had_focus || !field.path { buffer } else { field.value.to_owned() };
+        ui.data_mut(|data| data.insert_temp(id, Writing { text, before }));
     } else if response.lost_focus() {
-        ui.data_mut(|data| data.remove_temp::<String>(id));
+        ui.data_mut(|data| data.remove_temp::<Writing>(id));
     }
     let response = match field.wrong {
         Some(wrong) => response.on_hover_text(wrong),
@@ -115,4 +139,24 @@ pub fn show(ui: &mut Ui, theme: &Theme, rect: Rect, field: Field<'_>) -> Typed {
         None => response.on_hover_text(field.tooltip),
     };
     Typed { changed, committed, entered, response }
+}
+
+/// A field of many lines that fills `area` and grows below it; gives what was typed in this frame.
+pub fn area(ui: &mut Ui, theme: &Theme, area: Rect, (name, tip): (&str, &str), value: &str) -> Option<String> {
+    let mut buffer = value.to_owned();
+    let rows = (area.height() / Type::Mono.line_height()).floor().max(3.0) as usize;
+    let edit = TextEdit::multiline(&mut buffer)
+        .id(Id::unique(("area", ui.scope_id(), name)))
+        .frame(Frame::NONE)
+        .margin(Margin::ZERO)
+        .font(Type::Mono.font())
+        .text_color(theme.colours.text)
+        .desired_width(area.width())
+        .desired_rows(rows);
+    let response = ui.add(edit).accessible_name(name).on_hover_text(tip);
+    if response.has_focus() {
+        let frame = response.rect.expand(3.0);
+        ui.painter().rect_stroke(frame, 3.0, Stroke::new(1.0, theme.colours.accent), StrokeKind::Inside);
+    }
+    response.changed().then_some(buffer)
 }

@@ -8,8 +8,10 @@ pub mod choice;
 pub mod empty;
 pub mod field;
 pub mod panel;
+pub mod paper;
 pub mod problem;
 pub mod rows;
+pub mod term;
 pub mod text;
 
 pub use button::Button;

@@ -1,5 +1,6 @@
 //! Panels: a surface with a border, and a head with title, note and room for controls.
 
+use super::term;
 use super::text::{self, Piece};
 use crate::theme::{Icon, Theme, Type};
 use egui::{Align, Color32, Rect, Stroke, StrokeKind, Ui, pos2, vec2};
@@ -33,6 +34,9 @@ pub fn head(ui: &mut Ui, theme: &Theme, rect: Rect, title: &str, note: &str) -> 
     let line = Rect::from_min_size(rect.min + vec2(MARGIN, 0.0), vec2(rect.width() - 2.0 * MARGIN, HEAD));
     let pieces = [Piece(title, Type::Panel, c.text), Piece(note, Type::Body, c.text2)];
     let end = text::pieces(ui, line, &pieces);
+    let width = text::width(ui, title, Type::Panel).min(line.width());
+    let words = Rect::from_center_size(pos2(line.left() + width / 2.0, line.center().y), vec2(width, 18.0));
+    term::label(ui, theme, words, title, "");
     let rest = line.with_min_x((end + 12.0).min(line.right()));
     let inside = Rect::from_min_max(pos2(line.left(), rect.top() + HEAD), pos2(line.right(), rect.bottom() - 8.0));
     (rest, inside)

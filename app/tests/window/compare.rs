@@ -133,13 +133,15 @@ fn only_settings_that_differ_are_shown_until_all_are_wanted() {
     let (_root, stage) = kit::stage();
     let mut window = ready(&stage);
     act(&mut window, CompareAct::Part(Part::Settings));
-    window.get_by_label("method.rank");
-    window.get_by_label("train.lr_peak");
-    assert!(window.query_by_label("train.batch").is_none());
+    // The head of a column, and the row.
+    for label in ["Rank", "Learning rate"] {
+        assert!(window.query_all_by_label(label).count() >= 2, "{label}");
+    }
+    assert!(window.query_by_label("Batch").is_none());
     assert!(says(&window, "equal settings not shown"));
     window.get_by_role_and_label(Role::CheckBox, "Differences only").click();
     window.run();
-    window.get_by_label("train.batch");
+    window.get_by_label("Batch");
 }
 
 #[test]
@@ -516,7 +518,9 @@ fn the_table_says_in_which_settings_the_runs_differ() {
     let (_root, stage) = kit::stage();
     let window = ready(&stage);
     assert_eq!(window.state().state.runs.differing, ["method.rank", "train.lr_peak"]);
-    window.get_by_label("rank");
-    window.get_by_label("lr_peak");
+    for label in ["Rank", "Learning rate"] {
+        assert!(window.query_all_by_label(label).next().is_some(), "the form's label \"{label}\"");
+    }
+    assert!(window.query_by_label("lr_peak").is_none());
     assert!(window.query_all_by_label("0.0004").count() >= 2, "runs 5 and 2");
 }

@@ -247,6 +247,7 @@ pub(crate) fn devices() -> Vec<Event> {
             secs: 6.2,
             tokens_per_sec: 38_412.0,
             gemm_gflops: 212.0,
+            checks: crate::machine_scenes::checks(),
         }),
     ]
 }
@@ -272,7 +273,11 @@ pub(crate) fn answer(command: &Command) -> Vec<Event> {
             }]
         }
         // These end with their own events, which a test says when it wants them.
-        Command::Train { .. } | Command::Export { .. } | Command::Verify { .. } | Command::CleanRows { .. } => {
+        Command::Train { .. }
+        | Command::Race { .. }
+        | Command::Export { .. }
+        | Command::Verify { .. }
+        | Command::CleanRows { .. } => {
             return Vec::new();
         }
         other => crate::rows::answer(other),

@@ -215,3 +215,46 @@ fn rows_left_out_make_a_cleaned_copy_that_the_project_takes() {
     kit::send(&mut window, UiCommand::Undo);
     assert_eq!(kit::train_paths(&window.state().state.draft.project), [kit::DATA]);
 }
+
+#[test]
+fn what_tokens_cost_is_measured_for_the_row_that_is_looked_at() {
+    let (_root, stage, mut window) = opened();
+    let measured = |stage: &temper::testing::Stage| {
+        let script = stage.engine.0.lock();
+        let rows = script.sent.iter().filter_map(|(_, command)| match command {
+            Command::RowLosses { row, .. } => Some(*row),
+            _ => None,
+        });
+        rows.collect::<Vec<u64>>()
+    };
+    assert!(measured(&stage).is_empty());
+    kit::press(&mut window, "Loss of each token");
+    assert_eq!(measured(&stage), [0]);
+    assert!(window.query_all_by_label_contains("nats a trained token").next().is_some());
+    kit::send(&mut window, UiCommand::Lens(LensAct::Choose(2)));
+    window.run();
+    assert_eq!(measured(&stage), [0, 2], "once a row");
+    kit::press(&mut window, "Loss of each token");
+    kit::send(&mut window, UiCommand::Lens(LensAct::Choose(3)));
+    assert_eq!(measured(&stage), [0, 2]);
+    assert!(window.query_all_by_label_contains("nats a trained token").next().is_none());
+}
+
+#[test]
+fn a_measurement_that_fails_is_told_and_not_repeated() {
+    let (_root, stage, mut window) = opened();
+    stage.engine.reply_with(|command| match command {
+        Command::RowLosses { .. } => vec![Event::Error(temper_protocol::Problem::new(
+            temper_protocol::Code::OutOfMemory,
+            "the model does not fit",
+            kit::MODEL,
+            "close other programs",
+        ))],
+        other => kit::answer(other),
+    });
+    kit::press(&mut window, "Loss of each token");
+    window.run();
+    assert_eq!(stage.engine.count(|command| matches!(command, Command::RowLosses { .. })), 1);
+    let notice = window.state().state.notice.clone().expect("a notice");
+    assert!(notice.text.contains("does not fit") && notice.text.contains("close other programs"), "{}", notice.text);
+}

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use temper::commands::{Id, UiCommand, entry};
 use temper::state::{Room, Sheet};
 use temper::testing::Stage;
-use temper_protocol::{Act, Command, Event};
+use temper_protocol::{Act, Code, Command, Event, Problem};
 
 fn is_train(command: &Command) -> bool {
     matches!(command, Command::Train { .. })
@@ -142,4 +142,40 @@ fn the_end_of_a_run_is_told_in_every_room_and_asks_for_attention_when_nobody_loo
         let notice = window.state().state.notice.as_ref().map(|notice| notice.text.clone()).unwrap_or_default();
         assert!(notice.starts_with(words), "{notice}");
     }
+}
+
+#[test]
+fn an_ended_run_that_does_not_go_on_says_so_and_is_not_told_as_ended_anew() {
+    let (_root, stage) = kit::stage();
+    let mut window = kit::window(&stage, kit::SIZES[0], true);
+    let folder = kit::open(&mut window, &stage);
+    let publish = |window: &mut Window, status: &str, held: bool| {
+        stage.runs.publish(kit::snapshot(&folder, kit::view(7, status, 1200), held));
+        window.run();
+    };
+    publish(&mut window, "finished", false);
+    kit::send(&mut window, UiCommand::Watch(7));
+    kit::send(&mut window, UiCommand::AskLonger);
+    kit::send(&mut window, UiCommand::LongerText("1800".to_owned()));
+    kit::send(&mut window, UiCommand::ConfirmLonger);
+    assert_eq!(stage.engine.count(is_train), 1);
+    publish(&mut window, "queued", true);
+    let what = "the checkpoint was made with other data";
+    let action = "restore the data files as they were, or start a new run";
+    let problem = Problem::new(Code::ProjectInvalid, what, "checkpoints/step-00001200", action);
+    stage.engine.say(is_train, vec![Event::Error(problem.clone())]);
+    window.run();
+    publish(&mut window, "finished", false);
+    let state = &window.state().state;
+    assert_eq!(state.engine.problem, Some(problem), "the card says what differs and what to do");
+    let notice = state.notice.as_ref().map(|notice| notice.text.as_str());
+    assert_eq!(notice, Some("Run 7 did not go on; it is as it was"));
+    // The next time it ends, it is told again.
+    kit::send(&mut window, UiCommand::AskLonger);
+    kit::send(&mut window, UiCommand::LongerText("1800".to_owned()));
+    kit::send(&mut window, UiCommand::ConfirmLonger);
+    publish(&mut window, "running", true);
+    publish(&mut window, "finished", false);
+    let notice = window.state().state.notice.as_ref().map(|notice| notice.text.clone()).unwrap_or_default();
+    assert!(notice.starts_with("Run 7 has finished"), "{notice}");
 }

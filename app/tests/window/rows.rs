@@ -1,13 +1,15 @@
 //! Rows of data for the scripted engine: a million made-up conversations, token by token; and the states of the token lens.
 
 use crate::kit::{self, Window};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use temper::commands::UiCommand;
 use temper::commands::keymap::KeysAct;
 use temper::state::lens::LensAct;
 use temper::testing::Stage;
+use temper_protocol::data::{ColumnInfo, DataColumns, RoleInfo, RowField, RowForm, RowTexts};
 use temper_protocol::event::{DataRows, LensRow};
-use temper_protocol::{Command, Event};
+use temper_protocol::{Code, Command, Event, Problem};
 
 /// Rows of the scripted data.
 pub(crate) const ROWS: u64 = 1_000_000;
@@ -38,8 +40,41 @@ pub(crate) fn answer(command: &Command) -> Vec<Event> {
             let rows = (*first..last).filter(|row| *row != BLANK).map(|row| made(row, *most_tokens)).collect();
             vec![known(*first, rows)]
         }
+        Command::RowLosses { row, most_tokens, .. } => {
+            let mut measured = made(*row, *most_tokens);
+            let loss = |index: usize| if index == 0 { f64::NAN } else { (index * 7 % 13) as f64 / 2.0 };
+            measured.losses = (0..measured.ids.len()).map(loss).collect();
+            vec![known(*row, vec![measured])]
+        }
+        Command::RowTexts { row, fields, most_tokens, .. } => vec![texts(*row, fields, *most_tokens)],
         _ => Vec::new(),
     }
+}
+
+/// Where the answer of a row stands.
+pub(crate) const ANSWER: &str = "/messages/1/content";
+
+/// The texts of a row; an empty answer is refused.
+fn texts(row: u64, fields: &[RowField], most_tokens: usize) -> Event {
+    let mut seen = made(row, most_tokens);
+    let said = |mark: char| -> String {
+        let own =
+            seen.pieces.iter().zip(seen.marks.chars()).filter(|(piece, own)| *own == mark && *piece != "<|im_end|>");
+        own.map(|(piece, _)| piece.as_str()).collect()
+    };
+    let field = |place: &str, text: String| RowField { place: place.to_owned(), text };
+    let file = vec![field("/messages/0/content", said('c')), field(ANSWER, said('t'))];
+    if let Some(new) = fields.iter().find(|field| field.place == ANSWER) {
+        if new.text.trim().is_empty() {
+            let place = format!("{} line {}", kit::DATA, row + 1);
+            let action = "write the text so that the row can be trained, or take the edit back";
+            return Event::Error(Problem::new(Code::DataInvalid, "there is no answer to train on", place, action));
+        }
+        if let Some(first) = seen.marks.find('t') {
+            seen.pieces[first].clone_from(&new.text);
+        }
+    }
+    Event::RowTexts(RowTexts { row, fields: file, seen })
 }
 
 fn known(first: u64, rows: Vec<LensRow>) -> Event {
@@ -89,6 +124,7 @@ pub(crate) fn made(row: u64, most_tokens: usize) -> LensRow {
         } else {
             String::new()
         },
+        losses: Vec::new(),
     }
 }
 
@@ -109,6 +145,25 @@ pub(crate) fn token_lens(window: &mut Window, stage: &Stage) {
     kit::send(window, UiCommand::Lens(LensAct::Open(Some(LONG))));
     kit::send(window, UiCommand::Lens(LensAct::LeaveOut(LONG - 1)));
     window.run();
+}
+
+/// What each token of a row costs the base.
+pub(crate) fn lens_loss(window: &mut Window, stage: &Stage) {
+    kit::open(window, stage);
+    kit::send(window, UiCommand::Lens(LensAct::Open(Some(LONG))));
+    kit::send(window, UiCommand::Lens(LensAct::Losses(true)));
+    window.run();
+}
+
+/// A row whose answer is edited, and one whose answer is refused.
+pub(crate) fn lens_edit(window: &mut Window, stage: &Stage) {
+    kit::open(window, stage);
+    kit::send(window, UiCommand::Lens(LensAct::Open(Some(1))));
+    kit::send(window, UiCommand::Lens(LensAct::Edit(true)));
+    let text = |row: u64, text: &str| UiCommand::Lens(LensAct::Text(row, ANSWER.to_owned(), text.to_owned()));
+    kit::send(window, text(1, "I understand. You can send it back within 30 days.\nWe pay for the way."));
+    kit::send(window, UiCommand::Lens(LensAct::Choose(2)));
+    kit::send(window, text(2, " "));
 }
 
 /// While the rows are still being found.
@@ -154,6 +209,70 @@ pub(crate) fn setup_estimated(window: &mut Window, stage: &Stage) {
             vec![look, Event::Done {}]
         }
         other => kit::answer(other),
+    });
+    kit::open(window, stage);
+}
+
+/// Columns that nobody named as their roles; `schema` is what they are recognised as.
+pub(crate) fn columns(schema: &str) -> DataColumns {
+    let column = |name: &str, kind: &str, example: &str| ColumnInfo {
+        name: name.to_owned(),
+        kind: kind.to_owned(),
+        example: example.to_owned(),
+    };
+    let form = |schema: &str, roles: &[(&str, bool)]| RowForm {
+        schema: schema.to_owned(),
+        roles: roles.iter().map(|(role, needed)| RoleInfo { role: (*role).to_owned(), needed: *needed }).collect(),
+    };
+    let mapping = [("prompt", "question"), ("completion", "reply")].map(|(a, b)| (a.to_owned(), b.to_owned()));
+    let prompts = [("prompt", true), ("completion", true), ("system", false), ("tools", false)];
+    DataColumns {
+        path: PathBuf::from(kit::DATA),
+        columns: vec![
+            column("topic", "text", "Delivery"),
+            column("question", "text", "Where is my order? It was due on Monday and nobody wrote."),
+            column("reply", "text", "Sorry that it is late."),
+            column("stars", "number", "4"),
+        ],
+        schema: schema.to_owned(),
+        mapping: if schema.is_empty() { BTreeMap::new() } else { mapping.into() },
+        forms: vec![
+            form("messages", &[("messages", true), ("tools", false), ("system", false)]),
+            form("prompt-completion", &prompts),
+            form("text", &[("text", true)]),
+        ],
+    }
+}
+
+/// Columns whose roles were guessed.
+pub(crate) fn setup_columns(window: &mut Window, stage: &Stage) {
+    stage.engine.reply_with(|command| match command {
+        Command::Peek { .. } | Command::Preview { .. } => {
+            let mut look = kit::preview();
+            if let Event::Preview { schema, confidence, .. } = &mut look {
+                "prompt-completion".clone_into(schema);
+                *confidence = 0.65;
+            }
+            let found = matches!(command, Command::Peek { .. }).then(|| Event::Columns(columns("prompt-completion")));
+            found.into_iter().chain([look, Event::Done {}]).collect()
+        }
+        other => kit::answer(other),
+    });
+    kit::open(window, stage);
+}
+
+/// Columns whose meaning is not clear.
+pub(crate) fn setup_unclear(window: &mut Window, stage: &Stage) {
+    stage.engine.reply_with(|command| {
+        let problem = || {
+            let what = "the meaning of the columns is not clear: topic, question, reply, stars";
+            Event::Error(Problem::new(Code::DataInvalid, what, kit::DATA, "say what the columns are for"))
+        };
+        match command {
+            Command::Peek { .. } => vec![Event::Columns(columns("")), problem()],
+            Command::Preview { .. } => vec![problem()],
+            other => kit::answer(other),
+        }
     });
     kit::open(window, stage);
 }

@@ -5,7 +5,12 @@ use crate::compared::{
     comparing, many_runs, playground, playground_blind, playground_empty, playground_five,
 };
 use crate::kit;
-use crate::rows::{help_keys, lens_looking, setup_estimated, token_lens};
+use crate::machine_scenes::{machine_checks, machine_failed};
+use crate::rows::{
+    help_keys, lens_edit, lens_looking, lens_loss, setup_columns, setup_estimated, setup_unclear, token_lens,
+};
+use crate::race_scenes::{race_begun, race_rounds, race_ticking, race_won};
+use crate::project_scenes::{duplicating, model_card, model_gone, moving, other_model, own_card};
 use crate::step_scenes::{
     branched, longer, queue, step_answered, step_ask_busy, step_ask_empty, step_failed, step_loading, waiting,
 };
@@ -41,7 +46,9 @@ macro_rules! scenes {
 scenes![
     home_first,
     home,
+    home_no_drops,
     setup_empty,
+    setup_no_drops,
     setup_filled,
     setup_dropped,
     setup_more,
@@ -50,8 +57,12 @@ scenes![
     setup_full,
     setup_reading,
     setup_estimated,
+    setup_columns,
+    setup_unclear,
     token_lens,
+    lens_edit,
     lens_looking,
+    lens_loss,
     hover_model,
     hover_data,
     hover_adapter,
@@ -69,6 +80,10 @@ scenes![
     step_failed,
     branched,
     waiting,
+    race_ticking,
+    race_begun,
+    race_rounds,
+    race_won,
     table,
     few_others,
     many_others,
@@ -98,12 +113,21 @@ scenes![
     export_passed,
     export_refused,
     export_problem,
+    model_card,
+    own_card,
+    duplicating,
+    moving,
+    model_gone,
+    other_model,
     palette,
     help,
+    glossary,
     help_keys,
     place,
     longer,
     queue,
+    machine_checks,
+    machine_failed,
     path_entry,
     closing,
     command,
@@ -115,6 +139,17 @@ scenes![
 type Window = Harness<'static, App>;
 
 fn home_first(_window: &mut Window, _stage: &Stage) {}
+
+/// A window system that reports no dropped files.
+fn home_no_drops(window: &mut Window, _stage: &Stage) {
+    window.state_mut().state.drops_work = false;
+    window.run();
+}
+
+fn setup_no_drops(window: &mut Window, stage: &Stage) {
+    home_no_drops(window, stage);
+    kit::send(window, UiCommand::Go(Room::Setup));
+}
 
 fn home(window: &mut Window, stage: &Stage) {
     let folder = kit::open(window, stage);
@@ -386,7 +421,7 @@ fn export_empty(window: &mut Window, _stage: &Stage) {
     kit::send(window, UiCommand::Go(Room::Export));
 }
 
-fn export_ready(window: &mut Window, stage: &Stage) {
+pub(crate) fn export_ready(window: &mut Window, stage: &Stage) {
     run(window, stage, "finished", 1200);
     kit::send(window, UiCommand::Go(Room::Export));
     kit::send(window, UiCommand::ExportTarget(5));
@@ -491,6 +526,11 @@ fn palette(window: &mut Window, stage: &Stage) {
 fn help(window: &mut Window, stage: &Stage) {
     setup_filled(window, stage);
     kit::send(window, UiCommand::OpenHelp);
+}
+
+fn glossary(window: &mut Window, stage: &Stage) {
+    setup_filled(window, stage);
+    kit::send(window, UiCommand::Glossary(Some("forgetting")));
 }
 
 fn place(window: &mut Window, _stage: &Stage) {

@@ -10,6 +10,7 @@ use temper_data::tokens::seen::{Mark, see};
 use temper_data::tokens::{LossOn, tokenise};
 use temper_data::{DataError, Dataset, Lens, LoadRequest, ValidationSource, preview_event};
 use temper_protocol::Event;
+use temper_protocol::data::RowField;
 use temper_protocol::event::LensRow;
 
 fn request(paths: &[PathBuf], max_tokens: usize) -> LoadRequest {
@@ -240,11 +241,11 @@ fn a_cleaned_copy_has_every_other_row_as_it_was() {
         assert_eq!(text.len() as u64, cleaned.bytes);
         (cleaned, text)
     };
-    let (cleaned, text) = clean(&Cleaning { leave_out: [4, 5].into(), deduplicate: false });
+    let (cleaned, text) = clean(&Cleaning { leave_out: [4, 5].into(), deduplicate: false, ..Cleaning::default() });
     assert_eq!((cleaned.rows, cleaned.left_out, cleaned.duplicates), (4, 2, 0));
     assert_eq!(text, chat(0) + &chat(1) + &chat(1) + &chat(0));
     assert!(cleaned.path.ends_with("a-cleaned.jsonl"));
-    let (cleaned, text) = clean(&Cleaning { leave_out: [4].into(), deduplicate: true });
+    let (cleaned, text) = clean(&Cleaning { leave_out: [4].into(), deduplicate: true, ..Cleaning::default() });
     assert_eq!((cleaned.rows, cleaned.left_out, cleaned.duplicates), (3, 1, 2));
     assert_eq!(text, chat(0) + &chat(1) + &chat(2));
     assert!(cleaned.path.ends_with("a-cleaned-2.jsonl"), "nothing is overwritten: {}", cleaned.path.display());
@@ -257,10 +258,69 @@ fn a_copy_that_is_given_up_or_empty_leaves_nothing_behind() {
     let lens = open(&[write(dir.path(), "a.jsonl", &chat(0))], 64);
     let stopped = lens.clean(&Cleaning::default(), dir.path(), &mut |_| {}, &|| true);
     assert!(matches!(stopped, Err(DataError::Cancelled)), "{stopped:?}");
-    let none = Cleaning { leave_out: [0].into(), deduplicate: false };
+    let none = Cleaning { leave_out: [0].into(), deduplicate: false, ..Cleaning::default() };
     let empty = lens.clean(&none, dir.path(), &mut |_| {}, &|| false);
     assert!(matches!(empty, Err(DataError::Data { .. })), "{empty:?}");
     let left: Vec<_> =
         std::fs::read_dir(dir.path()).expect("folder").flatten().map(|entry| entry.file_name()).collect();
     assert_eq!(left, ["a.jsonl"]);
+}
+
+fn field(place: &str, text: &str) -> RowField {
+    RowField { place: place.to_owned(), text: text.to_owned() }
+}
+
+#[test]
+fn texts_of_a_row_are_shown_and_seen_as_edited() {
+    let dir = tempfile::tempdir().expect("folder");
+    let text: String = (0..200).map(chat).collect();
+    let lens = open(&[write(dir.path(), "a.jsonl", &text)], 4096);
+    all_known(&lens);
+    let told = lens.row_texts(130, &[], usize::MAX).expect("texts");
+    let places: Vec<_> = told.fields.iter().map(|field| (field.place.as_str(), field.text.as_str())).collect();
+    let wanted = [
+        ("/messages/0/role", "user"),
+        ("/messages/0/content", "question 130"),
+        ("/messages/1/role", "assistant"),
+        ("/messages/1/content", "answer 130 of many"),
+    ];
+    assert_eq!(places, wanted);
+    assert_eq!(told.seen, lens.rows(130, 1, usize::MAX).expect("rows")[0]);
+    let edits = [field("/messages/1/content", "another answer")];
+    let edited = lens.row_texts(130, &edits, usize::MAX).expect("texts");
+    assert_eq!(edited.fields, told.fields, "what stands in the file is told");
+    assert_eq!(text_of(&edited.seen, 't'), "another answer<|im_end|>");
+    for (wrong, why) in [("", "no answer"), ("/messages/7/content", "no text at")] {
+        let place = if wrong.is_empty() { "/messages/1/content" } else { wrong };
+        let refused = lens.row_texts(130, &[field(place, "  ")], usize::MAX).expect_err("refused").to_string();
+        assert!(refused.contains(why) && refused.contains("line 131"), "{refused}");
+    }
+    assert!(lens.row_texts(200, &[], 8).is_err(), "there is no such row");
+}
+
+#[test]
+fn edited_rows_stand_in_the_copy_and_all_else_stays_as_it_was() {
+    let dir = tempfile::tempdir().expect("folder");
+    let odd = "{\"text\" : \"caf\\u00e9\", \"score\":1.50}\n";
+    let first = format!("\u{feff}{odd}\n{{\"text\":\"broken\n{{\"text\":\"same\"}}\n");
+    let paths = [write(dir.path(), "a.jsonl", &first), write(dir.path(), "b.jsonl", "\u{feff}{\"text\":\"last\"}")];
+    let lens = open(&paths, 64);
+    let clean = |edits: &[(u64, RowField)]| {
+        let edits = edits.iter().map(|(row, field)| (*row, vec![field.clone()])).collect();
+        let cleaning = Cleaning { deduplicate: true, edits, ..Cleaning::default() };
+        lens.clean(&cleaning, dir.path(), &mut |_| {}, &|| false)
+    };
+    let cleaned = clean(&[(2, field("#", "{\"text\":\"mended\"}")), (3, field("/text", "last"))]).expect("a copy");
+    let text = std::fs::read_to_string(&cleaned.path).expect("the copy");
+    // Row 3 became what row 4 says, which is then the second one of its kind.
+    assert_eq!(text, format!("{odd}{{\"text\":\"mended\"}}\n{{\"text\":\"last\"}}\n"));
+    assert_eq!((cleaned.rows, cleaned.edited, cleaned.duplicates), (3, 2, 1));
+    for (row, edit) in
+        [(0, field("/score", "2")), (1, field("/text", "x")), (3, field("/text", " ")), (5, field("/text", "x"))]
+    {
+        let refused = clean(&[(row, edit)]);
+        assert!(matches!(refused, Err(DataError::Data { .. })), "row {row}: {refused:?}");
+    }
+    let left = std::fs::read_dir(dir.path()).expect("folder").count();
+    assert_eq!(left, 3, "what was refused leaves nothing behind");
 }

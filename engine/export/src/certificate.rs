@@ -165,7 +165,7 @@ pub fn certify(
     if let Some(survival) = measured.survival() {
         checks.push(Check {
             name: "share of the change that survives".to_owned(),
-            measured: format!("{:.1} %", survival * 100.0),
+            measured: share_left(survival),
             limit: format!("{:.0} %", limits.survival * 100.0),
             over: positions,
             pass: survival >= limits.survival,
@@ -220,6 +220,13 @@ impl Certificate {
     }
 }
 
+/// The share of a change that is left, in words: below zero, what was written is further from the trained model than the base
+/// is, and nothing of the change is left.
+pub(crate) fn share_left(survival: f64) -> String {
+    // A share that would read as 0.0 % is none as well; neither is one that is no number.
+    if survival * 100.0 >= 0.05 { format!("{:.1} %", survival * 100.0) } else { "none".to_owned() }
+}
+
 fn reasons(
     checks: &[Check],
     measured: &Measured,
@@ -242,6 +249,15 @@ fn reasons(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_destroyed_change_none_is_left() {
+        assert_eq!(share_left(0.983), "98.3 %");
+        assert_eq!(share_left(0.0006), "0.1 %");
+        for destroyed in [0.000_4, 0.0, -0.0, -8.3, f64::NAN] {
+            assert_eq!(share_left(destroyed), "none", "{destroyed}");
+        }
+    }
 
     #[test]
     fn windows_are_asked_for_together_when_they_are_equally_long_and_not_too_many() {

@@ -34,7 +34,7 @@ pub use error::{ExportError, Result};
 pub use hf::SHARD_BYTES;
 pub use merged::merged_values;
 pub use second_opinion::SecondOpinion;
-pub use sidecar::{Card, Sidecar};
+pub use sidecar::{Card, Sidecar, body_of};
 pub use tensors::{LazyTensor, write_safetensors};
 
 use output::{Layout, OutputFolder};
@@ -228,6 +228,7 @@ fn write_files(
                     })
                 })
                 .map_err(|error| failure.take().unwrap_or(error))?;
+            written_card(request, output)?;
             let kind = request.dtype.map_or_else(
                 // a large untouched table says nothing about how finely the change is kept
                 || model.linear_storage().map_or("f32", temper_nn::StorageKind::name).to_owned(),
@@ -247,10 +248,19 @@ fn write_files(
             output.stream(gguf_lora::FILE, |sink| {
                 gguf_lora::write(&changes, &architecture, &card.name, &card.base_name, sink)
             })?;
+            written_card(request, output)?;
             progress(changes.len() as u64, changes.len() as u64);
             Ok("f32".to_owned())
         }
     }
+}
+
+/// A card that somebody wrote lies beside a GGUF that has a folder; a lone file has no place for one.
+fn written_card(request: &ExportRequest<'_>, output: &OutputFolder) -> Result<()> {
+    if request.card.body.is_some() && !Layout::of(request.out).is_file() {
+        output.write("README.md", request.card.text(request.format).as_bytes())?;
+    }
+    Ok(())
 }
 
 /// Module paths of every linear layer and norm of a model: what suffixes in a list of targets could hit.

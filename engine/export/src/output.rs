@@ -39,6 +39,12 @@ impl Layout {
         if name == SIDECAR { self.root.with_extension(SIDECAR) } else { self.root.clone() }
     }
 
+    /// Whether the target is one file, beside which nothing but its sidecar lies.
+    #[must_use]
+    pub fn is_file(&self) -> bool {
+        self.single
+    }
+
     /// The target.
     #[must_use]
     pub fn root(&self) -> &Path {

@@ -4,7 +4,7 @@
 //! Place in the data flow: [`crate::export`] and [`crate::verify`] put [`MeanRouting`] in place for every format but the
 //! native one; `insertions.rs` comes here for the layers of a native folder.
 
-use crate::certificate::{Cases, Certificate};
+use crate::certificate::{Cases, Certificate, share_left};
 use crate::error::{ExportError, Result};
 use crate::measure::{Measured, compare_case};
 use candle_core::{DType, Tensor};
@@ -202,7 +202,7 @@ impl<'a> MeanRouting<'a> {
     pub(crate) fn tell(&self, certificate: &mut Certificate) {
         let Some(measured) = &self.measured else { return };
         let left =
-            measured.survival().map_or_else(String::new, |left| format!(", {:.1} % of the change left", left * 100.0));
+            measured.survival().map_or_else(String::new, |left| format!(", {} of the change left", share_left(left)));
         let figures = format!(
             "{:.1e} of the largest logit, same best token {:.1} %{left}",
             measured.relative(),

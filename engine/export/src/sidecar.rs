@@ -28,12 +28,68 @@ pub struct Card {
     pub facts: Vec<(String, String)>,
     /// Adapters that lie frozen beneath it, lowest first.
     pub beneath: Vec<Beneath>,
+    /// Text of the card instead of what the above make of it.
+    pub body: Option<String>,
+}
+
+/// A text as YAML reads it whatever is in it: JSON's strings are strings of YAML too.
+fn quoted(text: &str) -> String {
+    Value::from(text).to_string()
+}
+
+/// What stands behind the front matter of a card; the whole where there is none.
+#[must_use]
+pub fn body_of(text: &str) -> &str {
+    let text = text.trim_start_matches('\u{feff}');
+    let begins = text.strip_prefix("---").is_some_and(|rest| rest.starts_with('\n') || rest.starts_with("\r\n"));
+    if !begins {
+        return text;
+    }
+    let mut end = 0;
+    for (index, line) in text.split_inclusive('\n').enumerate() {
+        end += line.len();
+        if index > 0 && line.trim_end() == "---" {
+            return text.get(end..).unwrap_or_default().trim_start_matches(['\r', '\n']);
+        }
+    }
+    text
 }
 
 impl Card {
+    /// What programs read of the card: the base, the library that loads the export, tags.
+    fn front(&self, format: ExportFormat) -> String {
+        let mut text = format!("---\nbase_model: {}\n", quoted(&self.base_name));
+        match format {
+            ExportFormat::Peft => text.push_str("library_name: peft\n"),
+            ExportFormat::Hf => text.push_str("library_name: transformers\n"),
+            ExportFormat::Gguf | ExportFormat::GgufLora | ExportFormat::Native => {}
+        }
+        text.push_str("tags:\n- temper\n");
+        if !self.method.is_empty() {
+            text.push_str(&format!("- {}\n", quoted(&self.method)));
+        }
+        text.push_str("---\n");
+        text
+    }
+
     /// The card as Markdown.
     #[must_use]
     pub fn text(&self, format: ExportFormat) -> String {
+        let mut text = self.front(format);
+        match &self.body {
+            Some(body) => {
+                text.push_str(body);
+                if !body.ends_with('\n') {
+                    text.push('\n');
+                }
+            }
+            None => text.push_str(&self.usual(format)),
+        }
+        text
+    }
+
+    /// The text of a card that nobody wrote.
+    fn usual(&self, format: ExportFormat) -> String {
         let what = match format {
             ExportFormat::Peft => "An adapter in the PEFT format",
             ExportFormat::Hf => "A merged model in the Hugging Face format",
@@ -41,10 +97,8 @@ impl Card {
             ExportFormat::GgufLora => "An adapter in the GGUF format",
             ExportFormat::Native => "An adapter in Temper's own format",
         };
-        let mut text = format!(
-            "---\nbase_model: {}\ntags:\n- temper\n---\n# {}\n\n{what}, made with Temper: {} on {}.\n",
-            self.base_name, self.name, self.method_title, self.base_name
-        );
+        let mut text =
+            format!("# {}\n\n{what}, made with Temper: {} on {}.\n", self.name, self.method_title, self.base_name);
         if !self.facts.is_empty() {
             text.push_str("\n| | |\n|---|---|\n");
             for (label, value) in &self.facts {
@@ -163,6 +217,66 @@ impl Sidecar {
             limit: "all".to_owned(),
             over: "files".to_owned(),
             pass: same == self.files.len(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn card(body: Option<&str>) -> Card {
+        Card {
+            name: "tone".to_owned(),
+            base_name: "a: \"b\" #c".to_owned(),
+            method: "lora".to_owned(),
+            method_title: "LoRA".to_owned(),
+            body: body.map(str::to_owned),
+            ..Card::default()
+        }
+    }
+
+    /// Keys and values of a front matter as simple as ours.
+    fn front(text: &str) -> Vec<(String, Value)> {
+        let front = text.strip_prefix("---\n").and_then(|rest| rest.split("\n---\n").next()).expect("a front matter");
+        let pairs = front.lines().filter_map(|line| line.split_once(": "));
+        let value = |text: &str| serde_json::from_str(text).unwrap_or_else(|_| Value::from(text));
+        pairs.map(|(key, text)| (key.to_owned(), value(text))).collect()
+    }
+
+    #[test]
+    fn the_front_matter_is_ours_and_readable_whatever_the_base_is_called() {
+        for body in [None, Some("# Mine\n")] {
+            let text = card(body).text(ExportFormat::Peft);
+            let base = ("base_model".to_owned(), Value::from("a: \"b\" #c"));
+            assert_eq!(front(&text), [base, ("library_name".to_owned(), Value::from("peft"))], "{text}");
+            assert!(text.contains("tags:\n- temper\n- \"lora\"\n---\n"), "{text}");
+        }
+        assert!(card(None).text(ExportFormat::Hf).contains("library_name: transformers\n"));
+        assert!(!card(None).text(ExportFormat::Native).contains("library_name"));
+        assert!(
+            card(None).text(ExportFormat::Peft).contains("# tone\n\nAn adapter in the PEFT format, made with Temper")
+        );
+    }
+
+    #[test]
+    fn a_written_card_takes_the_place_of_the_usual_one() {
+        let text = card(Some("# Mine\n\nFor short answers.")).text(ExportFormat::Hf);
+        assert!(text.ends_with("---\n# Mine\n\nFor short answers.\n"), "{text}");
+        assert!(!text.contains("made with Temper"));
+    }
+
+    #[test]
+    fn the_front_matter_of_a_written_card_is_taken_off() {
+        for (text, body) in [
+            ("# A\nb", "# A\nb"),
+            ("---\nbase_model: x\ntags:\n- y\n---\n\n# A\n", "# A\n"),
+            ("\u{feff}---\r\nlicense: mit\r\n---\r\n# A\r\n", "# A\r\n"),
+            ("---\nno end\n# A\n", "---\nno end\n# A\n"),
+            ("--- a line\n---\n", "--- a line\n---\n"),
+            ("", ""),
+        ] {
+            assert_eq!(body_of(text), body, "{text:?}");
         }
     }
 }

@@ -30,6 +30,9 @@ const LINES_AHEAD: usize = 64;
 pub fn engine_main() -> Result<(), Problem> {
     let host = Arc::new(Host::start(Box::new(crate::jobs::Program::new()?), Times::default())?);
     host.keep_awake();
+    if let Some(power) = crate::power::of_this_machine() {
+        host.watch_power(power, crate::power::LOOK_EVERY)?;
+    }
     let stopped = Arc::downgrade(&host);
     // The system asks programs to end before it shuts down: runs are stopped and kept.
     let handler = ctrlc::set_handler(move || {

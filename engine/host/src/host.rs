@@ -7,16 +7,19 @@
 //!         control, cancel: at once
 //! engine, requests -> outbox -> whoever drains it
 //! writer thread: flushes run databases, heartbeat, commands from windows without a pipe
+//! power thread: runs wait while the machine is on its battery
 //! ```
 //!
 //! No thread waits for a listener; a panic in a job ends that job and nothing else.
 
-use crate::awake::Awake;
+use crate::awake::Wakeful;
 use crate::job::{Job, JobContext, PlannedRun, RunAgain, RunPlace, Work, Workshop, cancelled, guarded};
 use crate::memory;
 use crate::outbox::{Outbox, Waker};
+use crate::power::{Ground, Power, PowerRule, PowerWatch};
 use crate::projects::{LiveRun, Projects, Times};
 use crate::queue::Queue;
+use crate::refusals::{busy, no_such_run, no_thread};
 use crate::run::{Figures, RunItem};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,6 +46,7 @@ pub struct Host {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
     memory: Option<JoinHandle<()>>,
+    power: Mutex<Option<PowerWatch>>,
 }
 
 struct Shared {
@@ -59,7 +63,9 @@ struct Shared {
     heavy_work: AtomicUsize,
     shutdown: AtomicBool,
     /// Whether the machine is kept awake while a run goes on.
-    awake: AtomicBool,
+    wakeful: Wakeful,
+    /// Whether runs wait for mains power.
+    power: PowerRule,
     /// Whether the thread that waits for a shortage of memory is to end.
     closed: AtomicBool,
     times: Times,
@@ -103,11 +109,12 @@ impl Host {
             open: Mutex::new(BTreeMap::new()),
             heavy_work: AtomicUsize::new(0),
             shutdown: AtomicBool::new(false),
-            awake: AtomicBool::new(false),
+            wakeful: Wakeful::default(),
+            power: PowerRule::default(),
             closed: AtomicBool::new(false),
             times,
         });
-        let mut host = Self { shared, threads: Vec::new(), memory: None };
+        let mut host = Self { shared, threads: Vec::new(), memory: None, power: Mutex::new(None) };
         host.spawn("memory", MEMORY_STACK, Shared::watch_memory)?;
         host.memory = host.threads.pop();
         host.spawn("intake", ENGINE_STACK, Shared::take_in)?;
@@ -124,10 +131,7 @@ impl Host {
 
     fn spawn(&mut self, name: &str, stack: usize, body: fn(&Shared)) -> Result<(), Problem> {
         let shared = Arc::clone(&self.shared);
-        let refused = |error: std::io::Error| {
-            let what = format!("the engine's thread cannot be started: {error}");
-            Problem::new(Code::OutOfMemory, what, name, "close other programs and try again")
-        };
+        let refused = |error: std::io::Error| no_thread(&error, name);
         room_for(1, stack).map_err(refused)?;
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
@@ -188,7 +192,20 @@ impl Host {
 
     /// Keeps the machine awake while runs go on, from the next one on.
     pub fn keep_awake(&self) {
-        self.shared.awake.store(true, Ordering::Release);
+        self.shared.wakeful.want();
+    }
+
+    /// Lets runs wait while the machine is on its battery: `power` is asked now and every so often.
+    ///
+    /// # Errors
+    /// A problem when the system gives no thread.
+    pub fn watch_power(&self, mut power: Box<dyn Power>, every: Duration) -> Result<(), Problem> {
+        let shared = Arc::clone(&self.shared);
+        let look = move || shared.power.seen(power.supply(), &shared.ground());
+        let watch = PowerWatch::start(every, look).map_err(|error| no_thread(&error, "power"))?;
+        let before = self.power.lock().replace(watch);
+        before.into_iter().for_each(PowerWatch::close);
+        Ok(())
     }
 
     /// How often things happen.
@@ -205,6 +222,7 @@ impl Drop for Host {
             self.shared.outbox.close();
             return;
         }
+        self.power.get_mut().take().into_iter().for_each(PowerWatch::close);
         self.shared.intake.close();
         self.shared.projects.steer_all(Act::Stop);
         for flag in self.shared.open.lock().values() {
@@ -271,6 +289,10 @@ impl Shared {
         memory::said();
     }
 
+    fn ground(&self) -> Ground<'_> {
+        Ground { projects: &self.projects, outbox: &self.outbox, wakeful: &self.wakeful }
+    }
+
     fn say(&self, req: u64, event: Event) {
         self.outbox.push(Envelope { req, event });
     }
@@ -305,6 +327,11 @@ impl Shared {
                 self.end(req, Ok(()));
                 Ok(())
             }
+            Command::PauseOnBattery { on } => {
+                self.power.wanted(on, &self.ground());
+                self.end(req, Ok(()));
+                Ok(())
+            }
             Command::Shutdown {} => {
                 self.shutdown.store(true, Ordering::Release);
                 self.end(req, Ok(()));
@@ -325,7 +352,9 @@ impl Shared {
         match act {
             Act::Sooner | Act::Later => self.change_places(live, act == Act::Sooner),
             Act::Stop | Act::Cancel => self.end_withdrawn(),
-            Act::Pause | Act::Resume | Act::SaveNow | Act::SampleNow => {}
+            // On the battery perhaps, against the rule.
+            Act::Resume => self.wakeful.wake(),
+            Act::Pause | Act::SaveNow | Act::SampleNow => {}
         }
     }
 
@@ -512,8 +541,9 @@ impl Shared {
             match item {
                 HeavyItem::Job(item) => self.do_job(item),
                 HeavyItem::Run(item) => {
-                    let _awake = self.awake.load(Ordering::Acquire).then(Awake::hold);
+                    self.wakeful.begin();
                     item.carry_out(&self.outbox, &self.projects);
+                    self.wakeful.end();
                     self.open.lock().remove(&req);
                 }
             }
@@ -547,22 +577,4 @@ impl Shared {
 
 fn same_folder(a: &std::path::Path, b: &std::path::Path) -> bool {
     crate::projects::key(a) == crate::projects::key(b)
-}
-
-fn busy() -> Problem {
-    Problem::new(
-        Code::Busy,
-        "the engine is busy and its queue is full",
-        "engine",
-        "wait for what is running, or stop it",
-    )
-}
-
-fn no_such_run(run: u64) -> Problem {
-    Problem::new(
-        Code::NotFound,
-        format!("run {run} does not wait or go on in this engine"),
-        format!("run {run}"),
-        "look at its status in the list of runs; an interrupted run can be resumed",
-    )
 }

@@ -7,7 +7,7 @@
 //!
 //! Where to look: who waits for whom is in [`mod@host`]; what reaches a listener in `outbox`; how a run is
 //! written down before it is spoken of in `run`; locks, heartbeat and commands through the database in
-//! `projects`.
+//! `projects`; why a run waits on a battery in [`power`].
 
 mod awake;
 pub mod builtin;
@@ -20,9 +20,13 @@ mod local;
 pub mod memory;
 mod names;
 mod outbox;
+pub mod power;
 mod projects;
 mod queue;
+mod refusals;
 mod run;
+#[cfg(windows)]
+mod windows;
 
 pub use engine::{engine_main, serve};
 pub use host::Host;
@@ -30,4 +34,5 @@ pub use job::{Job, JobContext, PlannedRun, RunAgain, RunJob, RunPlace, Work, Wor
 pub use jobs::Program;
 pub use local::LocalClient;
 pub use outbox::Waker;
+pub use power::{Power, Supply};
 pub use projects::Times;

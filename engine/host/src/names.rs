@@ -5,6 +5,7 @@
 
 use crate::builtin::{Builtins, PREFIX};
 use std::path::{Path, PathBuf};
+use temper_protocol::project::Source;
 use temper_protocol::{Code, Problem, Project, RunRef, project_file};
 use temper_store::{Reader, RunRow, StoreError};
 use temper_train::checkpoint::Checkpoints;
@@ -216,4 +217,60 @@ pub(crate) fn frozen_text(found: &FoundRun) -> Result<String, Problem> {
 /// The project as it was frozen for a run, read as if it stood in `project_dir`.
 pub(crate) fn frozen_project(found: &FoundRun, project_dir: &Path) -> Result<Project, Problem> {
     project_file::parse(&frozen_text(found)?, &project_dir.join(project_file::FILE_NAME))
+}
+
+/// What a frozen project names and what is no longer there is taken from where the project's file says that it is now.
+/// Whether it is the same is for the hashes to say, which a resume and an export compare.
+pub(crate) fn find_again(frozen: &mut Project, project_dir: &Path) {
+    let gone = |written: &str| {
+        let path = written.strip_prefix(RANDOM).unwrap_or(written);
+        !path.starts_with(PREFIX) && !project_dir.join(path).exists()
+    };
+    let sources = &frozen.data.train;
+    if !gone(&frozen.model.path) && !sources.iter().any(|source| gone(source.path())) {
+        return;
+    }
+    let Ok(now) = project_file::load(&project_dir.join(project_file::FILE_NAME)) else { return };
+    if gone(&frozen.model.path) && !gone(&now.model.path) {
+        frozen.model.path = now.model.path;
+    }
+    // Of other data nothing can be said to be the same.
+    if frozen.data.train.len() == now.data.train.len() {
+        for (source, now) in frozen.data.train.iter_mut().zip(&now.data.train) {
+            let (Source::Path(path) | Source::Weighted { path, .. }) = source;
+            if gone(path) && !gone(now.path()) {
+                now.path().clone_into(path);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frozen_project_finds_its_model_and_data_where_the_project_has_them_now() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(folder.path().join("new")).expect("a folder");
+        for name in ["new/m.gguf", "new/a.jsonl", "b.jsonl"] {
+            std::fs::write(folder.path().join(name), "x").expect("a file");
+        }
+        let with = |model: &str, data: &[&str]| {
+            let data: Vec<String> = data.iter().map(|name| (*name).to_owned()).collect();
+            Project::new("p", model, &data, "lora")
+        };
+        let now = with("new/m.gguf", &["new/a.jsonl", "new/nowhere.jsonl"]);
+        project_file::save(&now, &folder.path().join(project_file::FILE_NAME)).expect("saves");
+        let mut frozen = with("old/m.gguf", &["old/a.jsonl", "b.jsonl"]);
+        frozen.data.train[0] = Source::Weighted { path: "old/a.jsonl".to_owned(), weight: 0.5 };
+        find_again(&mut frozen, folder.path());
+        assert_eq!(frozen.model.path, "new/m.gguf");
+        assert_eq!(frozen.data.train[0], Source::Weighted { path: "new/a.jsonl".to_owned(), weight: 0.5 });
+        assert_eq!(frozen.data.train[1].path(), "b.jsonl", "what is there stays");
+        let mut bundled = with("builtin:starter", &["old/a.jsonl"]);
+        find_again(&mut bundled, folder.path());
+        assert_eq!(bundled.model.path, "builtin:starter");
+        assert_eq!(bundled.data.train[0].path(), "old/a.jsonl", "of other data nothing is taken");
+    }
 }

@@ -61,6 +61,8 @@ pub(crate) struct LiveRun {
     pub(crate) ended: AtomicBool,
     /// Whether it has been said that little memory is free.
     warned_of_memory: AtomicBool,
+    /// Whether it was held since the machine is on its battery; it may have been let go by a person.
+    pub(crate) held_for_power: AtomicBool,
 }
 
 struct OpenProject {
@@ -148,6 +150,7 @@ impl Projects {
             figures: Mutex::new(figures),
             ended: AtomicBool::new(false),
             warned_of_memory: AtomicBool::new(false),
+            held_for_power: AtomicBool::new(false),
         });
         self.book.lock().runs.push(Arc::clone(&live));
         self.changed.notify_all();

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use temper_protocol::{Code, Envelope, Event, Problem, RunStatus};
-use temper_store::{RunRow, RunUpdate, StoreError};
+use temper_store::{DB_NAME, RunRow, RunUpdate, StoreError};
 use temper_train::{Outcome, Want};
 
 /// What a run started from, in its folder.
@@ -33,19 +33,22 @@ impl RunItem {
     /// Trains, and says how it ended: exactly once, also after a panic.
     pub(crate) fn carry_out(self, outbox: &Arc<Outbox>, projects: &Projects) {
         let Self { req, live, place, before, job } = self;
+        *live.figures.lock() = Figures::begun(before.as_ref());
         let mut sink = RunSink {
             req,
             place: place.clone(),
             outbox: Arc::clone(outbox),
             live: Arc::clone(&live),
             again: before.is_some(),
+            before,
             unwritable: false,
             early: Vec::new(),
             hashed: false,
         };
-        *live.figures.lock() = Figures::begun(before.as_ref());
         let result = if live.control.poll() >= Want::Stop {
             Err(withdrawn(place.run))
+        } else if !is_in_place(&place.project_dir) {
+            Err(moved_away(&place))
         } else {
             guarded(|| job.train(&place, &live.control, &mut |event| sink.take(event)))
         };
@@ -59,6 +62,21 @@ impl RunItem {
         self.live.control.request(temper_protocol::Act::Cancel);
         self.carry_out(outbox, projects);
     }
+}
+
+/// Whether the project is where it was when the run was accepted. Its database is open and would be written wherever it is;
+/// what a run writes by name would make a second, empty project in the old place.
+fn is_in_place(project_dir: &Path) -> bool {
+    project_dir.join(DB_NAME).is_file()
+}
+
+fn moved_away(place: &RunPlace) -> Problem {
+    Problem::new(
+        Code::NotFound,
+        format!("the project was moved or deleted while run {} waited for its turn", place.run),
+        place.project_dir.display().to_string(),
+        "open the project in its new place and start the run again there",
+    )
 }
 
 fn withdrawn(run: u64) -> Problem {
@@ -108,6 +126,11 @@ impl Figures {
             peak_rss_mib: before.peak_rss_mib,
             begin: std::time::Instant::now(),
         }
+    }
+
+    /// Whether its turn has come.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.begun
     }
 
     /// Optimiser steps done.
@@ -205,6 +228,8 @@ struct RunSink {
     outbox: Arc<Outbox>,
     live: Arc<LiveRun>,
     again: bool,
+    /// The row of the run that it goes on with, as it was.
+    before: Option<RunRow>,
     /// Whether the person has been told that the database cannot be written.
     unwritable: bool,
     /// What a resumed run says before it has cut back what it will do again.
@@ -299,22 +324,53 @@ impl RunSink {
             projects.remove_run(live);
             return;
         }
+        let (stays, problem) = (self.stays_as_it_was(), outcome.problem.clone());
         let finished = outcome.into_finished(run);
+        let (on_record, last) = match (&stays, problem) {
+            (None, _) => (finished.clone(), finished),
+            (Some(row), Some(problem)) => (not_gone_on(row, &problem.to_string()), Event::Error(problem)),
+            (Some(row), None) => (not_gone_on(row, "it was taken out before its turn came"), finished),
+        };
         let early = std::mem::take(&mut self.early);
         let store = &self.place.store;
         let written = early
             .iter()
             .try_for_each(|event| store.push_event(run, event))
-            .and_then(|()| store.push_event(run, &finished))
+            .and_then(|()| store.push_event(run, &on_record))
             .and_then(|()| store.flush())
+            // After what waited in memory, which calls the run queued or preparing.
+            .and_then(|()| stays.as_ref().map_or(Ok(()), |row| store.update_run(run, &as_it_was(row))))
             .map(|()| Reached::Disk);
         self.report(written);
         projects.remove_run(live);
         let Self { req, place, outbox, .. } = self;
-        let RunPlace { project_dir, store, .. } = place;
-        drop(store);
-        projects.leave(&project_dir);
-        outbox.push(Envelope { req, event: finished });
+        drop(place);
+        // By the key of its acceptance: the project may have been moved since.
+        projects.leave(&live.project);
+        outbox.push(Envelope { req, event: last });
+    }
+
+    /// The row of a run that had ended and was to be given more, but did not go on: it has ended as it had before, with its
+    /// results and its settings.
+    fn stays_as_it_was(&mut self) -> Option<RunRow> {
+        let has_ended = |row: &RunRow| matches!(row.status.as_str(), "finished" | "stopped");
+        self.before.take().filter(|row| self.again && has_ended(row))
+    }
+}
+
+/// Why an ended run was not gone on with, for its list of events.
+fn not_gone_on(row: &RunRow, why: &str) -> Event {
+    let text = format!("the run was to go on and did not: {why}. It is as it was");
+    Event::Warning { code: "not_gone_on".to_owned(), text, step: row.steps }
+}
+
+/// What acceptance and preparation changed in a row, as it was.
+fn as_it_was(row: &RunRow) -> RunUpdate {
+    RunUpdate {
+        status: Some(row.status.clone()),
+        settings_toml: Some(row.settings_toml.clone()),
+        max_steps: Some(row.max_steps),
+        ..RunUpdate::default()
     }
 }
 

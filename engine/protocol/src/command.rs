@@ -1,6 +1,7 @@
 //! Everything a person can ask for, as values. Buttons, shortcuts, the palette, the command line and
 //! the tests all build these.
 
+use crate::data::{RowEdit, RowField};
 use crate::housekeeping::Housekeeping;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -261,8 +262,8 @@ pub enum Command {
         /// How many rows to show.
         rows: usize,
     },
-    /// Looks at the head and at samples of the project's data and answers with an estimated `preview`, then `done`: the
-    /// time does not depend on the size of the data.
+    /// Looks at the head and at samples of the project's data and answers with its `columns` and an estimated `preview`,
+    /// then `done`: the time does not depend on the size of the data. Columns are also told when their meaning is not clear.
     Peek {
         /// Project folder or file.
         project: PathBuf,
@@ -286,8 +287,8 @@ pub enum Command {
         /// Most tokens of each.
         most_tokens: usize,
     },
-    /// Writes a copy of the project's data without some of its rows, beside the project's file: `progress`, `written`,
-    /// `warning` with the counts, then `done`. The project still names the original.
+    /// Writes a copy of the project's data without some of its rows and with others edited, beside the project's file:
+    /// `progress`, `written`, `warning` with the counts, then `done`. The project still names the original.
     CleanRows {
         /// Project folder or file.
         project: PathBuf,
@@ -295,6 +296,35 @@ pub enum Command {
         leave_out: Vec<u64>,
         /// Whether a row that is, byte for byte, as one before is left out.
         deduplicate: bool,
+        /// Rows with other texts. A row that could not be trained with them ends the copy with the reason.
+        #[serde(default)]
+        edits: Vec<RowEdit>,
+    },
+    /// Says which texts a row of JSON Lines has and how the model sees it with other texts at some places: `row_texts`,
+    /// then `done`. Texts with which the row could not be trained are refused with the reason. Nothing is written.
+    RowTexts {
+        /// Project folder or file.
+        project: PathBuf,
+        /// The row, counted from 0 over all files.
+        row: u64,
+        /// Other texts; without any the row is shown as it is.
+        #[serde(default)]
+        fields: Vec<RowField>,
+        /// Most tokens to show.
+        most_tokens: usize,
+    },
+    /// Measures what each token of a row costs the base, given those before it: `progress` while the model is read, `rows`
+    /// with the row and its `losses`, then `done`. Long rows are measured in the parts in which they are trained.
+    RowLosses {
+        /// Project folder or file.
+        project: PathBuf,
+        /// The row, counted from 0 over all files.
+        row: u64,
+        /// Other texts, as they are edited.
+        #[serde(default)]
+        fields: Vec<RowField>,
+        /// Most tokens to measure.
+        most_tokens: usize,
     },
     /// Measures one real step: `preflight`, then `done`.
     Preflight {
@@ -464,6 +494,9 @@ pub enum Command {
         dtype: Option<StorageType>,
         /// Where to write.
         out: PathBuf,
+        /// Text of the model card instead of the usual one, Markdown; its front matter is the engine's.
+        #[serde(default)]
+        card: Option<String>,
     },
     /// Checks an export again: `certificate`, then `done`.
     Verify {
@@ -490,6 +523,12 @@ pub enum Command {
     },
     /// Devices, threads, memory and a self-test: `device`, `selftest`, then `done`.
     Doctor {},
+    /// Whether runs of this engine wait while the machine runs on its battery; they do when nothing was said, and machines
+    /// without a battery never notice. Answered with `done`.
+    PauseOnBattery {
+        /// Wait, or train on.
+        on: bool,
+    },
     /// Stops working on request `target`.
     CancelRequest {
         /// The request.

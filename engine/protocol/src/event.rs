@@ -1,10 +1,11 @@
 //! Everything the engine says, as values. `--json` prints them unchanged, one per line.
 
 use crate::comparison::Comparison;
+use crate::data::{DataColumns, RowTexts};
 use crate::event_parts::nan_if_null;
 pub use crate::event_parts::{
-    AttentionSize, Check, DataRows, ExpertLoad, Figure, Figures, LensRow, PreviewRow, QuarantineRow, RaceRound,
-    RowLosses, RunStatus, SelfTest, SiteInfo, Standing,
+    AttentionSize, Check, DataRows, ExpertLoad, Figure, Figures, LensRow, MachineCheck, PreviewRow, QuarantineRow,
+    RaceRound, RowLosses, RunStatus, SelfTest, SiteInfo, Standing,
 };
 use crate::housekeeping::{DiskUse, RunLabels};
 use crate::{MethodCard, Problem};
@@ -409,7 +410,7 @@ pub enum Event {
         schema: String,
         /// Confidence in the schema.
         confidence: f64,
-        /// Column to role.
+        /// Role to column.
         mapping: BTreeMap<String, String>,
         /// The figures are reckoned from the head and samples; the rows were not all read.
         #[serde(default)]
@@ -417,6 +418,10 @@ pub enum Event {
     },
     /// Rows of the project's data token by token, and how far rows are known.
     Rows(DataRows),
+    /// The columns of the project's data, and what they may be for.
+    Columns(DataColumns),
+    /// The texts of a row.
+    RowTexts(RowTexts),
     /// What a run would need.
     Preflight {
         /// Whether it fits.

@@ -73,6 +73,23 @@ pub struct SelfTest {
     pub tokens_per_sec: f64,
     /// Rate of the matrix product.
     pub gemm_gflops: f64,
+    /// What was checked, one by one; missing in reports of earlier programs.
+    #[serde(default)]
+    pub checks: Vec<MachineCheck>,
+}
+
+/// One thing that the self-test checked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MachineCheck {
+    /// Stable name: `learning`, `gradients`, `repeating`, `saving`, `memory`, `speed`.
+    pub name: String,
+    /// Whether it passed.
+    pub pass: bool,
+    /// What was measured.
+    pub measured: String,
+    /// What to do; empty when it passed.
+    #[serde(default)]
+    pub action: String,
 }
 
 /// Rows of data token by token, and how far rows are known.
@@ -80,7 +97,7 @@ pub struct SelfTest {
 pub struct DataRows {
     /// The first row that was asked for, counted from 0.
     pub first: u64,
-    /// Rows that can be asked for now.
+    /// Rows that can already be asked for.
     pub known: u64,
     /// Whether these are all that the data has.
     pub complete: bool,
@@ -118,6 +135,10 @@ pub struct LensRow {
     /// Why the row is not trained; empty when it is.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub problem: String,
+    /// What each token costs the base, nats, where that was measured; NaN where nothing comes before a token or the model
+    /// does not see it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "nans_if_null")]
+    pub losses: Vec<f64>,
 }
 
 /// A row set aside.

@@ -11,8 +11,10 @@
 pub mod client;
 pub mod command;
 pub mod comparison;
+pub mod data;
 pub mod event;
 pub mod event_parts;
+mod front;
 pub mod gguf_tokenizer;
 pub mod housekeeping;
 pub mod method;
@@ -25,6 +27,7 @@ pub mod setting;
 pub use client::{EngineClient, Envelope, Request};
 pub use command::{Act, Command, ExportFormat, GenerateLimits, ModelRef, RunRef, StorageType};
 pub use event::{Event, RunStatus};
+pub use front::front;
 pub use gguf_tokenizer::GgufTokenizer;
 pub use method::{Declared, Kind, MethodCard, Paper, SeriesDef, Waiver};
 pub use problem::{Code, Problem};

@@ -52,11 +52,31 @@ pub enum StoreError {
         /// The run.
         run: u64,
     },
+    /// A run's row names a folder that is none of a run.
+    #[error("the folder that run {run} names is none that a run was trained in")]
+    NotItsOwn {
+        /// The run.
+        run: u64,
+        /// The folder.
+        folder: PathBuf,
+    },
     /// The database is locked for longer than is reasonable.
     #[error("the run database stayed locked by another program")]
     Locked {
         /// The database.
         file: PathBuf,
+    },
+    /// Something is there already.
+    #[error("there is something at this place already")]
+    Exists {
+        /// The place.
+        folder: PathBuf,
+    },
+    /// A project is to lie within itself.
+    #[error("a project cannot lie within itself")]
+    Within {
+        /// The place.
+        folder: PathBuf,
     },
     /// The disk is full.
     #[error("the disk is full")]
@@ -184,8 +204,20 @@ impl From<StoreError> for Problem {
             StoreError::GoesOn { run } => {
                 Self::new(Code::Busy, what, format!("run {run}"), "wait for its end, or stop it first")
             }
+            StoreError::NotItsOwn { folder, .. } => Self::new(
+                Code::Refused,
+                what,
+                at(folder),
+                "nothing was moved; if it belongs to the run, move or delete it in the file manager",
+            ),
             StoreError::Locked { file } => {
                 Self::new(Code::Busy, what, at(file), "close the program that holds it open and try again")
+            }
+            StoreError::Exists { folder } => {
+                Self::new(Code::Refused, what, at(folder), "choose a place where nothing is yet")
+            }
+            StoreError::Within { folder } => {
+                Self::new(Code::Refused, what, at(folder), "choose a place outside the project's folder")
             }
             StoreError::OutOfMemory { file } => {
                 Self::new(Code::OutOfMemory, what, at(file), "close other programs and try again")

@@ -21,6 +21,7 @@ mod lock;
 mod migrate;
 mod pyramid;
 mod reader;
+mod relocate;
 mod route;
 mod rows;
 mod salvage;
@@ -35,6 +36,7 @@ pub use error::StoreError;
 pub use jsonl_export::export_jsonl;
 pub use lock::{LOCK_NAME, ProjectLock};
 pub use reader::Reader;
+pub use relocate::{duplicate, relocate};
 pub use rows::{
     ACTIVE_STATUSES, FileRow, INTERRUPTED, MEMORY_LOW, NewRun, Point, RankRow, RunRow, RunUpdate, SeriesMeta,
     StoredEvent,

@@ -13,7 +13,7 @@ use std::time::Duration;
 pub const LOCK_NAME: &str = ".temper.lock";
 
 /// Where the process number of the holder stands. Windows lets nobody else read a locked file.
-const PID_NAME: &str = if cfg!(windows) { ".temper.pid" } else { LOCK_NAME };
+pub(crate) const PID_NAME: &str = if cfg!(windows) { ".temper.pid" } else { LOCK_NAME };
 
 /// [`ProjectLock::holder`] of another program holds the lock for an instant; taking it is tried again.
 const TRIES: u32 = 10;

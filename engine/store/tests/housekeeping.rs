@@ -122,6 +122,87 @@ fn a_row_in_the_trash_that_names_another_folder_deletes_nothing_there() {
     }
 }
 
+/// Nor is anything moved into the trash, or out of it to elsewhere, that such a database names.
+#[test]
+fn a_foreign_row_moves_no_folder_but_those_of_runs() {
+    let root = tempfile::tempdir().expect("folder");
+    let (project, precious) = (root.path().join("project"), root.path().join("precious"));
+    fs::create_dir_all(project.join("data")).expect("folder");
+    fs::create_dir_all(&precious).expect("folder");
+    fs::write(precious.join("letter.txt"), "mine").expect("file");
+    let store = Store::open(&project).expect("store");
+    let run = trained(&store);
+    let set = |column: &str, value: &str| {
+        let database = rusqlite::Connection::open(project.join(DB_NAME)).expect("database");
+        let table = if column == "origin" { "labels" } else { "runs" };
+        database.execute(&format!("UPDATE {table} SET {column} = ?1"), [value]).expect("updates");
+    };
+    let elsewhere = precious.display().to_string();
+    for named in [elsewhere.as_str(), "../precious", "runs/../../precious", "runs", "data", "", "."] {
+        set("folder", named);
+        let refused = store.trash(run);
+        assert!(matches!(refused, Err(StoreError::NotItsOwn { run: 1, .. })), "{named:?}: {refused:?}");
+    }
+    assert!(precious.join("letter.txt").is_file() && project.join("data").is_dir());
+    // A run that was trained elsewhere, as --out allows, says so itself.
+    fs::write(precious.join("run.json"), "{}").expect("file");
+    set("folder", &elsewhere);
+    store.trash(run).expect("trashes");
+    assert!(project.join("trash/0001/letter.txt").is_file() && !precious.exists());
+    // It comes back into the project, whatever place its row names.
+    fs::remove_dir_all(project.join("runs")).expect("free");
+    for named in [elsewhere.as_str(), "../precious", "runs/../../precious", ""] {
+        set("origin", named);
+        store.restore(run).expect("restores");
+        assert!(project.join("runs/0001/letter.txt").is_file() && !precious.exists(), "{named:?}");
+        store.trash(run).expect("trashes");
+    }
+    set("origin", "kept/first");
+    store.restore(run).expect("restores");
+    assert!(project.join("kept/first/letter.txt").is_file(), "any place inside is fine");
+}
+
+#[test]
+fn a_foreign_row_in_the_trash_that_lies_elsewhere_is_listed_again_where_it_is() {
+    let root = tempfile::tempdir().expect("folder");
+    let (project, precious) = (root.path().join("project"), root.path().join("precious"));
+    fs::create_dir_all(&precious).expect("folder");
+    fs::create_dir_all(&project).expect("folder");
+    let store = Store::open(&project).expect("store");
+    let run = trained(&store);
+    store.trash(run).expect("trashes");
+    let database = rusqlite::Connection::open(project.join(DB_NAME)).expect("database");
+    database.execute("UPDATE runs SET folder = ?1", [precious.display().to_string()]).expect("updates");
+    drop(database);
+    store.restore(run).expect("restores");
+    assert!(precious.is_dir(), "nothing was moved");
+    let row = Reader::open(&project).expect("reader").run(run).expect("reads").expect("the run");
+    assert_eq!(row.labels.trashed_millis, 0);
+}
+
+#[test]
+fn two_windows_may_empty_one_trash() {
+    let folder = tempfile::tempdir().expect("folder");
+    let store = Store::open(folder.path()).expect("store");
+    let runs: Vec<u64> = (0..12).map(|_| trained(&store)).collect();
+    runs.iter().for_each(|run| store.trash(*run).expect("trashes"));
+    let start = std::sync::Barrier::new(2);
+    let empty = || {
+        let window = Store::open(folder.path()).expect("a window");
+        start.wait();
+        window.empty_trash().expect("empties, whoever was first")
+    };
+    let (mut gone, other) = std::thread::scope(|scope| {
+        let (one, other) = (scope.spawn(empty), scope.spawn(empty));
+        (one.join().expect("no panic"), other.join().expect("no panic"))
+    });
+    gone.extend(other);
+    gone.sort_unstable();
+    assert_eq!(gone, runs, "each was deleted once");
+    assert!(fs::read_dir(folder.path().join("trash")).expect("lists").next().is_none());
+    assert!(Reader::open(folder.path()).expect("reader").trashed().expect("trashed").is_empty());
+}
+
 #[test]
 fn a_run_that_goes_on_stays_where_it_is() {
     let folder = tempfile::tempdir().expect("folder");

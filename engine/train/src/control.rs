@@ -36,9 +36,13 @@ impl Want {
 ///
 /// [`Want::Stop`] and [`Want::Cancel`] are sticky: a late [`Act::Resume`] or [`Act::Pause`] cannot undo
 /// them, and a stop can still become a cancel.
+///
+/// Beside the wishes of a person there is a hold, for reasons of the machine ([`RunControl::hold`]): a run that is held
+/// waits like a paused one. A pause and a hold end each on their own; [`Act::Resume`] is a person's word against both.
 #[derive(Debug, Default)]
 pub struct RunControl {
     want: AtomicU8,
+    held: AtomicBool,
     save_now: AtomicBool,
     sample_now: AtomicBool,
     gate: Mutex<()>,
@@ -55,7 +59,10 @@ impl RunControl {
     /// What the run should do now. Never waits.
     #[must_use]
     pub fn poll(&self) -> Want {
-        Want::from_u8(self.want.load(Ordering::Acquire))
+        match Want::from_u8(self.want.load(Ordering::Acquire)) {
+            Want::Run if self.held.load(Ordering::Acquire) => Want::Pause,
+            want => want,
+        }
     }
 
     /// Records a wish and wakes a waiting run.
@@ -78,7 +85,10 @@ impl RunControl {
         };
         // The gate is held while the value changes: a run about to wait has either seen the new value or
         // is already waiting when the signal comes.
-        let _held = self.gate.lock();
+        let _gate = self.gate.lock();
+        if act == Act::Resume {
+            self.held.store(false, Ordering::Release);
+        }
         let now = self.poll();
         if now < Want::Stop || wanted > now {
             self.want.store(wanted as u8, Ordering::Release);
@@ -86,7 +96,21 @@ impl RunControl {
         self.wake.notify_all();
     }
 
-    /// Waits as long as the wish is [`Want::Pause`] and returns what came after it.
+    /// Lets the run wait until [`Self::release`] or [`Act::Resume`].
+    pub fn hold(&self) {
+        let _gate = self.gate.lock();
+        self.held.store(true, Ordering::Release);
+    }
+
+    /// Ends a hold. Returns whether there was one: somebody may have overruled it. A pause stays a pause.
+    pub fn release(&self) -> bool {
+        let _gate = self.gate.lock();
+        let was_held = self.held.swap(false, Ordering::AcqRel);
+        self.wake.notify_all();
+        was_held
+    }
+
+    /// Waits as long as the wish is [`Want::Pause`], or there is a hold, and returns what came after it.
     pub fn wait_while_paused(&self) -> Want {
         let mut held = self.gate.lock();
         loop {
@@ -159,6 +183,36 @@ mod tests {
             control.request(act);
             assert_eq!(thread.join().expect("no panic"), expected);
         }
+    }
+
+    #[test]
+    fn a_hold_and_a_pause_end_each_on_their_own_and_resume_ends_both() {
+        let control = RunControl::new();
+        control.hold();
+        assert_eq!(control.poll(), Want::Pause);
+        control.request(Act::Pause);
+        assert!(control.release(), "it was held");
+        assert_eq!(control.poll(), Want::Pause, "a person paused it as well");
+        control.hold();
+        control.request(Act::Resume);
+        assert_eq!(control.poll(), Want::Run, "a person's word against both");
+        assert!(!control.release(), "somebody had overruled the hold");
+        control.hold();
+        control.request(Act::Stop);
+        assert_eq!(control.wait_while_paused(), Want::Stop, "a held run can be stopped");
+    }
+
+    #[test]
+    fn a_held_run_wakes_when_it_is_released() {
+        let control = Arc::new(RunControl::new());
+        control.hold();
+        let waiting = Arc::clone(&control);
+        let thread = std::thread::Builder::new()
+            .name("waits".to_owned())
+            .spawn(move || waiting.wait_while_paused())
+            .expect("thread");
+        assert!(control.release());
+        assert_eq!(thread.join().expect("no panic"), Want::Run);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::scores::{Mean, Pair, compare_positions, ratio, score_positions};
 use candle_core::Tensor;
 use temper_data::{Example, eval_batches};
 use temper_models::Model;
+use temper_nn::ForwardContext;
 use temper_nn::ops::{IGNORE, with_slice};
 use temper_protocol::{Code, Problem};
 
@@ -172,6 +173,22 @@ pub fn compare(model: &Model, now: &Tensor, base: Option<&Tensor>, targets: &[u3
         }
     }
     Ok(all)
+}
+
+/// What each token costs, nats, given those before it: -ln p(token). The first one has none: NaN.
+///
+/// # Errors
+/// Tokens the model does not know.
+pub fn token_losses(model: &Model, ids: &[u32]) -> Result<Vec<f64>> {
+    let mut losses = vec![f64::NAN; ids.len().min(1)];
+    if ids.len() > 1 {
+        let targets: Vec<u32> = ids.iter().skip(1).copied().chain(std::iter::once(IGNORE)).collect();
+        let ctx = ForwardContext::plain(1, ids.len());
+        let tokens = Tokens { ids: ids.into(), targets: targets.into(), ctx, examples: Vec::<u32>::new().into() };
+        let (hidden, targets) = counted_hidden(model, &tokens)?;
+        losses.extend(compare(model, &hidden, None, &targets)?.into_iter().map(|pair| pair.now.loss));
+    }
+    Ok(losses)
 }
 
 /// Sums over the trained tokens of a row.

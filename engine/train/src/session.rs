@@ -104,6 +104,15 @@ fn whole(request: &TrainRequest, threads: usize, watch: &Watch<'_>) -> Result<Ou
     let (total_steps, resumed_from) =
         (prepared.total_steps, resumed.as_ref().map_or(0, |loaded| loaded.meta.state.step));
     let end_step = request.max_steps.unwrap_or(total_steps).min(total_steps);
+    let (hashes, program) = hashing.finish(request, &prepared.files, watch)?;
+    // Before the run counts as started: what the last checkpoint was followed by is cut off then.
+    let mut longer = None;
+    if let Some(loaded) = &resumed {
+        hashes.check_same(&loaded.meta.hashes, &loaded.path)?;
+        if hashes.is_other_length(&loaded.meta.hashes) {
+            longer = Some(check_longer(&loaded.meta.state, total_steps)?);
+        }
+    }
     watch.say(Event::Started {
         run: request.run,
         project: request.project_dir.clone(),
@@ -116,16 +125,10 @@ fn whole(request: &TrainRequest, threads: usize, watch: &Watch<'_>) -> Result<Ou
         max_steps: end_step,
         resumed_from,
     });
-    let (hashes, program) = hashing.finish(request, &prepared.files, watch)?;
-    let mut longer = false;
-    if let Some(loaded) = &resumed {
-        hashes.check_same(&loaded.meta.hashes, &loaded.path)?;
-        if hashes.is_other_length(&loaded.meta.hashes) {
-            check_longer(&loaded.meta.state, total_steps, watch)?;
-            longer = true;
-        }
+    freeze(request, &hashes, &program, longer.is_some())?;
+    if let Some(text) = longer {
+        watch.warn("extended", text);
     }
-    freeze(request, &hashes, &program, longer)?;
     if let (Some(StartFrom::Checkpoint(folder)), None) = (&request.start_from, &request.resume) {
         let before = Saved::meta_of(folder)?.hashes;
         if before.base != hashes.base {
@@ -174,20 +177,18 @@ fn find_resume(from: &Path, run_dir: &Path, watch: &Watch<'_>) -> Result<Option<
     Ok(newest)
 }
 
-/// Says that a run goes on beyond the steps that it was planned for.
-fn check_longer(state: &State, total_steps: u64, watch: &Watch<'_>) -> Result<()> {
+/// What it means that a run goes on beyond the steps that it was planned for.
+fn check_longer(state: &State, total_steps: u64) -> Result<String> {
     let planned = state.planned_steps;
     if total_steps <= planned.max(state.step) {
         let what = format!("the run was planned for {planned} steps and cannot be given fewer");
         let action = format!("give more than {} steps, or start a new run", planned.max(state.step));
         return Err(Problem::new(Code::Usage, what, "train.steps", action).into());
     }
-    let text = format!(
+    Ok(format!(
         "the run goes on to step {total_steps}; it was planned for {planned}. The learning rate follows its schedule over all \
          {total_steps} steps; what the method does at set times stays where it was planned"
-    );
-    watch.warn("extended", text);
-    Ok(())
+    ))
 }
 
 /// What `run.json` says.

@@ -11,7 +11,7 @@ use std::process::{Command, ExitStatus};
 ///
 /// # Errors
 /// Cargo cannot be started.
-pub fn run(root: &Path, out: &Path, words: &[&str]) -> Result<ExitStatus> {
+pub(crate) fn run(root: &Path, out: &Path, words: &[&str]) -> Result<ExitStatus> {
     let out = std::path::absolute(out).with_context(|| format!("there is no folder {}", out.display()))?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);

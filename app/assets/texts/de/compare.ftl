@@ -252,3 +252,5 @@ compare-really-delete = Ja, löschen
 compare-really-delete-tip = Löscht die Läufe im Papierkorb; danach sind sie nicht mehr zurückzuholen
 compare-keep-trash = Behalten
 compare-keep-trash-tip = Löscht nichts
+compare-kept-checkpoints = Behaltene Checkpoints
+compare-kept-interval = Abstand der Vergessensmessungen

@@ -40,6 +40,7 @@ frame-not-measured-tip = Wie viel vergessen wird, zeigt die erste Messung der Pr
 frame-network = Netz
 frame-network-note = Verbindungen seit dem Start
 frame-memory-note = in diesem Rechner
+frame-memory-free = für einen Lauf, { $free } frei
 frame-done-of = { $done } von { $total } { $unit }
 frame-time-left = noch { $time }
 frame-cancel-tip = Hält das an

@@ -4,6 +4,24 @@ home-machine = Dieser Rechner
 home-selftest-passed = Selbsttest bestanden
 home-selftest-failed = Selbsttest gescheitert
 home-machine-lead = Was dieser Rechner kann, misst der Selbsttest einmal: Er trainiert ein kleines Modell und prüft Lernen, Gradienten, Speichern und Tempo.
+home-selftest-details = Einzelheiten
+home-selftest-goes-on = Der Selbsttest läuft: Er trainiert ein kleines Modell und prüft, worauf das Training beruht.
+home-selftest-all = Alles, worauf das Training beruht, funktioniert auf diesem Rechner.
+home-selftest-old = Der Selbsttest ist bestanden. Eine frühere Version des Programms hat ihn ausgeführt; wiederholt zeigt er Prüfung für Prüfung, was er fand.
+home-selftest-some = Auf diesem Rechner funktioniert nicht alles. Unter jeder gescheiterten Prüfung steht, was zu tun ist.
+home-check-learning = Lernen
+home-check-gradients = Gradienten
+home-check-repeating = Wiederholen
+home-check-saving = Speichern
+home-check-passed = bestanden
+home-check-failed = gescheitert
+home-check-wrong-do = Das Programm rechnet auf diesem Prozessor falsch. Auf Ergebnisse ist kein Verlass; den Namen des Prozessors notieren und melden.
+home-check-repeating-do = Dasselbe Training ergab beim zweiten Mal etwas anderes. Der Arbeitsspeicher oder ein zu hoch eingestellter Takt sind verdächtig.
+home-check-saving-do = Platz auf der Platte schaffen oder dafür sorgen, dass der Ordner für temporäre Dateien beschreibbar ist, dann noch einmal testen.
+home-check-memory-do = Andere Programme schließen, dann noch einmal testen.
+home-check-speed-do = Ein anderes Programm belegt den Prozessor, oder er läuft weit unter seinem Takt. Programme schließen, dann noch einmal testen.
+home-battery = Training im Akkubetrieb anhalten
+home-battery-note = Auf Rechnern mit Akku wartet ein Lauf, solange der Netzstrom fehlt, und geht von selbst weiter, wenn er wieder da ist. „Weiter“ trainiert einmal im Akkubetrieb.
 home-threads = { $n ->
         [one] { $threads } Thread
        *[other] { $threads } Threads

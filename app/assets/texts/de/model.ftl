@@ -7,6 +7,7 @@ model-choose-folder-tip = Ein Ordner mit config.json und Safetensors
 model-starter = Starter benutzen
 model-starter-tip = Das kleine mitgelieferte Modell
 model-none-lead = GGUF-Datei oder Hugging-Face-Ordner hierher ziehen. Was sich darin anpassen lässt, steht dann hier.
+model-none-choose = Eine GGUF-Datei oder ein Hugging-Face-Ordner. Was sich darin anpassen lässt, steht dann hier.
 model-none = Noch kein Modell
 model-reading = Liest den Kopf der Datei
 model-gguf = GGUF-Datei

@@ -8,6 +8,7 @@ setup-train-instead-tip = Macht es zu den Trainingsdaten
 setup-undo-tip = Was vorher da war, kommt zurück
 setup-close-note = Diesen Hinweis schließen
 setup-lead = Modell und Daten hierher ziehen, oder in den Karten wählen
+setup-lead-choose = Modell und Daten in den Karten wählen
 setup-saving = , speichert
 setup-saved = , gespeichert in project.toml
 setup-unsaved = , noch in keinem Ordner gespeichert

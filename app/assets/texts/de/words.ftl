@@ -60,3 +60,4 @@ words-samples = Probeprompts beantwortet
 words-none-left = nichts
 words-none-survives = Von der Änderung bleibt nichts; die Grenze ist { $limit }.
 words-check = { $name }: { $measured }, die Grenze ist { $limit }.
+words-on-battery = Akkubetrieb: Der Lauf wartet auf Netzstrom und geht von selbst weiter. „Weiter“ trainiert diesmal im Akkubetrieb

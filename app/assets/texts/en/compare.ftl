@@ -255,3 +255,5 @@ compare-really-delete = Yes, delete
 compare-really-delete-tip = Deletes the runs in the trash; they cannot be brought back after that
 compare-keep-trash = Keep
 compare-keep-trash-tip = Deletes nothing
+compare-kept-checkpoints = Kept checkpoints
+compare-kept-interval = Interval of kept sets

@@ -40,6 +40,7 @@ frame-not-measured-tip = What is forgotten is known from the first measurement o
 frame-network = network
 frame-network-note = connections since start
 frame-memory-note = in this machine
+frame-memory-free = for a run, { $free } free
 frame-done-of = { $done } of { $total } { $unit }
 frame-time-left = { $time } left
 frame-cancel-tip = Stops this

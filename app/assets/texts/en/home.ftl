@@ -4,6 +4,24 @@ home-machine = This machine
 home-selftest-passed = self-test passed
 home-selftest-failed = self-test failed
 home-machine-lead = What this machine can do is measured once by the self-test: it trains a small model and checks learning, gradients, saving and speed.
+home-selftest-details = Details
+home-selftest-goes-on = The self-test goes on: it trains a small model and checks what training rests on.
+home-selftest-all = Everything that training rests on works on this machine.
+home-selftest-old = The self-test passed. An earlier version of the program ran it; run it again to see check by check what it found.
+home-selftest-some = Not everything works on this machine. Below each failed check stands what to do about it.
+home-check-learning = Learning
+home-check-gradients = Gradients
+home-check-repeating = Repeating
+home-check-saving = Saving
+home-check-passed = passed
+home-check-failed = failed
+home-check-wrong-do = The program computes wrongly on this processor. Results cannot be trusted; note the processor's name and report it.
+home-check-repeating-do = The same training gave other results the second time. Suspect the machine's memory, or a clock rate that is set too high.
+home-check-saving-do = Free some disk, or see that the folder for temporary files can be written, then test again.
+home-check-memory-do = Close other programs, then test again.
+home-check-speed-do = Another program takes the processor, or it runs far below its clock rate. Close programs, then test again.
+home-battery = Pause training on battery
+home-battery-note = On machines with a battery, a run waits while there is no mains power and goes on by itself when it is back. "Resume" trains on the battery once.
 home-threads = { $n ->
         [one] { $threads } thread
        *[other] { $threads } threads

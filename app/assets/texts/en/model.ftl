@@ -7,6 +7,7 @@ model-choose-folder-tip = A folder with config.json and safetensors
 model-starter = Use the starter
 model-starter-tip = The small bundled model
 model-none-lead = Drop a GGUF file or a Hugging Face folder here. What can be adapted in it is listed then.
+model-none-choose = A GGUF file or a Hugging Face folder. What can be adapted in it is listed then.
 model-none = No model yet
 model-reading = Reading its header
 model-gguf = GGUF file

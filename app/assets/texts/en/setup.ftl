@@ -8,6 +8,7 @@ setup-train-instead-tip = Makes it the training data
 setup-undo-tip = What was there before comes back
 setup-close-note = Close this note
 setup-lead = drop a model and data, or choose them in the cards
+setup-lead-choose = choose a model and data in the cards
 setup-saving = , saving
 setup-saved = , saved in project.toml
 setup-unsaved = , not saved in a folder yet

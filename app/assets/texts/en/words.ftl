@@ -60,3 +60,4 @@ words-samples = Sample prompts answered
 words-none-left = none
 words-none-survives = None of the change survives; the limit is { $limit }.
 words-check = { $name }: { $measured }, the limit is { $limit }.
+words-on-battery = On battery: the run waits for mains power and goes on by itself. Resume trains on the battery this time

@@ -11,11 +11,12 @@ pub(crate) mod window;
 
 use crate::cli::args::UiArgs;
 use crate::cli::drive::{print_error, print_json};
-use crate::cli::{figures, has_display};
+use crate::cli::figures;
 use child::{Started, processor_secs};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use temper::desktop::Desktop;
 use temper::probe::{Report, Share};
 use temper::state::settings::{MachineReport, Settings};
 use temper_protocol::event::{Figure, Figures};
@@ -39,7 +40,7 @@ const QUIET_WAIT: Duration = Duration::from_secs(60);
 /// # Errors
 /// A [`Problem`] when there is no display, or the window or the engine cannot be started.
 pub(crate) fn run(json: bool, arguments: &UiArgs) -> Result<bool, Problem> {
-    if !has_display() {
+    if !Desktop::here().has_windows() {
         return Err(Problem::new(
             Code::NotFound,
             "there is no display to open the window on",

@@ -6,6 +6,7 @@ use crate::cli::{log_file, own_program};
 use std::path::Path;
 use std::sync::Arc;
 use temper::files::Places;
+use temper::instance::Door;
 use temper::probe::{Plan, Probe};
 use temper_protocol::{Code, Problem};
 
@@ -32,7 +33,13 @@ pub(crate) fn run(arguments: UiWindowArgs) -> Result<bool, Problem> {
     let (project, later) = if matches!(plan, Plan::Open { .. }) { (None, project) } else { (project, None) };
     let probe = Probe { plan, places: places(&home), project: later, say: Arc::new(print_line) };
     let engine = temper::client::EngineLauncher::child(own_program()?, log_file());
-    let options =
-        temper::window::WindowOptions { project, drops: Vec::new(), autostart: false, engine, probe: Some(probe) };
+    let options = temper::window::WindowOptions {
+        project,
+        drops: Vec::new(),
+        autostart: false,
+        engine,
+        door: Door::default(),
+        probe: Some(probe),
+    };
     temper::window::run(options).map(|()| true)
 }

@@ -5,7 +5,7 @@ use crate::commands::UiCommand;
 use crate::format;
 use crate::rooms::PanelCtx;
 use crate::state::lens::LensAct;
-use crate::theme::Type;
+use crate::theme::{Type, icons};
 use crate::widgets::button::focus_ring;
 use crate::widgets::{rows, text};
 use egui::text::TextWrapping;
@@ -54,6 +54,9 @@ pub(super) fn list_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
         let mut said = t!("lens-row-said", row = row, rows = rows, text = words);
         if lens.left_out.contains(&lens.chosen) {
             said = format!("{said} ({})", t!("lens-left-out"));
+        }
+        if lens.editor.edits.contains_key(&lens.chosen) {
+            said = format!("{said} ({})", t!("lens-edited"));
         }
         info.current_text_value = Some(said);
         info
@@ -112,7 +115,12 @@ fn line_ui(cx: &PanelCtx<'_>, ui: &Ui, line: Rect, row: u64) {
     rows::underline(ui, cx.theme, line);
     let [number, trained, tokens, words] = columns(line);
     let painter = ui.painter();
-    text::paint(painter, number, Align::Max, &format::count(row + 1), Type::Mono, c.text3);
+    let edited = lens.editor.edits.contains_key(&row);
+    let colour = if edited { c.accent } else { c.text3 };
+    let place = text::paint(painter, number, Align::Max, &format::count(row + 1), Type::Mono, colour);
+    if edited {
+        text::icon(painter, pos2(place.left() - 10.0, line.center().y), icons::PENCIL_SIMPLE, 12.0, c.accent);
+    }
     let Some(found) = lens.row(row) else {
         text::paint(painter, words, Align::Min, missing(cx, row), Type::Body, c.text3);
         return;
@@ -150,6 +158,9 @@ fn keys(cx: &PanelCtx<'_>, ui: &Ui, response: &egui::Response, room: u64) {
     }
     if presses(Key::Delete) > 0 {
         cx.send(UiCommand::Lens(LensAct::LeaveOut(chosen)));
+    }
+    if presses(Key::F2) > 0 {
+        cx.send(UiCommand::Lens(LensAct::Edit(!lens.editor.open)));
     }
     if chosen != lens.chosen {
         cx.send(UiCommand::Lens(LensAct::Choose(chosen)));

@@ -1,6 +1,7 @@
 //! How each kind of token is written: by colour, and by line or slant for whoever does not see the colour.
 
 use crate::rooms::PanelCtx;
+use crate::state::token_loss::strength;
 use crate::theme::{Theme, Type};
 use egui::text::{LayoutJob, TextFormat};
 use egui::{Color32, Rect, Role, Sense, Stroke, Ui, WidgetInfo, pos2, vec2};
@@ -90,24 +91,33 @@ pub(super) fn line(theme: &Theme, row: &LensRow, left_out: bool) -> LayoutJob {
         job.append(&why, 0.0, format.clone());
         job.append("   ", 0.0, format);
     }
-    append(&mut job, theme, row, true);
+    append(&mut job, theme, row, None, true);
     job
 }
 
-/// A row's tokens as one text.
-pub(super) fn whole(theme: &Theme, row: &LensRow) -> LayoutJob {
+/// A row's tokens as one text; with `losses` each on an area as strong as what it costs.
+pub(super) fn whole(theme: &Theme, row: &LensRow, losses: Option<&[f64]>) -> LayoutJob {
     let mut job = LayoutJob::default();
-    append(&mut job, theme, row, false);
+    append(&mut job, theme, row, losses, false);
     job
 }
 
-fn append(job: &mut LayoutJob, theme: &Theme, row: &LensRow, flat: bool) {
+/// The area of a token with this strength of loss, 0 to 1.
+pub(super) fn tint(theme: &Theme, strength: f32) -> Color32 {
+    theme.colours.card.lerp_to_gamma(theme.colours.warn_bg, strength)
+}
+
+fn append(job: &mut LayoutJob, theme: &Theme, row: &LensRow, losses: Option<&[f64]>, flat: bool) {
     for (index, (piece, mark)) in tokens(row).enumerate() {
         if row.borders.contains(&(index as u64)) {
             let border = TextFormat { color: theme.colours.warn, ..Mark::Context.format(theme, false) };
             job.append(BORDER, 0.0, border);
         }
-        let format = mark.format(theme, index % 2 == 1);
+        let mut format = mark.format(theme, index % 2 == 1);
+        if let Some(losses) = losses {
+            let strength = losses.get(index).and_then(|loss| strength(*loss));
+            format.background = strength.map_or(Color32::TRANSPARENT, |strength| tint(theme, strength));
+        }
         if flat && piece.contains(char::is_control) {
             job.append(&piece.replace(char::is_control, " "), 0.0, format);
         } else {

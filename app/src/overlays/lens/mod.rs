@@ -4,6 +4,7 @@
 //! `update` asks the engine for them. The list has as many rows as the data, of which only those in view are laid out:
 //! a million scroll like twenty. Its place is a row's number and not a distance, which would run out of digits.
 
+mod edit;
 mod list;
 mod marks;
 mod row;

@@ -33,6 +33,7 @@ fn letter(place: usize) -> String {
 /// Shows the panel.
 pub fn ask_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let answers = &cx.state.compare.answers;
+    let rect = rect.with_max_y(rect.bottom().min(rect.top() + wanted_height(cx, ui, rect.width())));
     let note = if cx.compact { String::new() } else { sampled(cx) };
     let (head, inside) = panel::titled(ui, cx.theme, rect, t!("compare-ask"), &note);
     switches(cx, ui, head);
@@ -57,6 +58,30 @@ pub fn ask_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     if voting {
         votes(cx, ui, body.with_min_y(columns.bottom() + 4.0));
     }
+}
+
+/// Height of prompt, choices and the margins of the panel around the answers.
+const AROUND: f32 = 28.0 + 4.0 + 24.0 + 6.0 + 14.0;
+/// Least height of an answer's column, and what is in it beside the text.
+const LEAST_COLUMN: f32 = 132.0;
+const COLUMN: f32 = 62.0;
+/// Room for the button under an answer that can be voted for.
+const VOTE: f32 = 34.0;
+
+/// The panel is as high as the longest answer asks for, so that short ones leave no empty columns. Answers only grow while
+/// they come.
+fn wanted_height(cx: &PanelCtx<'_>, ui: &Ui, width: f32) -> f32 {
+    let answers = &cx.state.compare.answers;
+    if answers.columns.is_empty() {
+        return f32::INFINITY;
+    }
+    let count = answers.columns.len() as f32;
+    let column = ((width - 24.0 - GAP * (count - 1.0)) / count).floor();
+    let text = |answer: &Answer| text::block_height(ui, column - 24.0, &answer.text, Type::Body);
+    let longest = answers.columns.iter().map(text).fold(0.0, f32::max);
+    let vote = if answers.can_vote() { VOTE } else { 0.0 };
+    let votes = if answers.hidden || !answers.votes.is_empty() { VOTES } else { 0.0 };
+    panel::HEAD + AROUND + (COLUMN + longest + vote).max(LEAST_COLUMN) + votes
 }
 
 /// What is the same for all answers.

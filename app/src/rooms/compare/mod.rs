@@ -20,7 +20,7 @@ use crate::state::compare::{CompareAct, Part};
 use crate::state::{Room, judged};
 use crate::theme::{Theme, Type, icons};
 use crate::widgets::button::Weight;
-use crate::widgets::{Button, choice, empty, panel, text};
+use crate::widgets::{Button, choice, empty, panel, term, text};
 use egui::{Align, Color32, Rect, ScrollArea, Sense, Ui, UiBuilder, pos2, vec2};
 use temper_protocol::comparison::Verdict;
 
@@ -250,5 +250,6 @@ fn figure(ui: &mut Ui, place: Rect, words: &str, colour: Color32) {
 /// The head of a column.
 fn column_head(cx: &PanelCtx<'_>, ui: &mut Ui, place: Rect, words: &str, right: bool) {
     let align = if right { Align::Max } else { Align::Min };
-    text::data(ui, place.with_max_x(place.right() - 6.0), align, words, Type::Caption, cx.c().text2);
+    let head = text::data(ui, place.with_max_x(place.right() - 6.0), align, words, Type::Caption, cx.c().text2);
+    term::label(ui, cx.theme, head.rect, words, "");
 }

@@ -131,6 +131,12 @@ fn run_row(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, run: &RunRow) {
         }
         right = place.left() - 10.0;
     }
+    let label = t!("compare-act-on", act = t!("report-save"), run = name);
+    let place = Rect::from_min_size(pos2(right - 24.0, row.top() + 3.0), vec2(24.0, ROW - 6.0));
+    let button = Button::icon_only(icons::FILE_TEXT, &label).tooltip(t!("report-save-tip"));
+    if button.show(ui, cx.theme, place).clicked() {
+        cx.send(UiCommand::SaveReport(run.run));
+    }
 }
 
 fn trash_head(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, count: usize) {

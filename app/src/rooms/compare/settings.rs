@@ -82,7 +82,8 @@ pub fn settings_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
             let row = body.next(22.0);
             rows::underline(ui, cx.theme, row);
             let key = row.with_max_x(row.left() + KEY - 8.0);
-            text::data(ui, key, Align::Min, line.key, Type::Mono, cx.c().text2);
+            let label = cx.state.setting_label(line.key);
+            text::data(ui, key, Align::Min, label, Type::Body, cx.c().text2).on_hover_text(line.key);
             for (index, value) in line.values.iter().enumerate() {
                 let place = column(row, index);
                 match value {

@@ -11,7 +11,7 @@ use crate::theme::{Type, icons};
 use crate::widgets::button::{Weight, focus_ring};
 use crate::widgets::field::{self, Field};
 use crate::widgets::rows;
-use crate::widgets::{Button, choice, panel, text};
+use crate::widgets::{Button, choice, panel, term, text};
 use egui::{Align, Rect, Role, Sense, Ui, WidgetInfo, pos2, vec2};
 use temper_protocol::housekeeping::{Housekeeping, LabelChange};
 use temper_store::RunRow;
@@ -70,12 +70,12 @@ impl Columns {
     }
 }
 
-/// The heads of the settings' columns: the last part of the key, the whole of it in the tooltip.
+/// The heads of the settings' columns: the labels of the forms, the keys in the tooltips.
 fn setting_heads(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, columns: Columns) {
     for (index, key) in settings(cx).iter().enumerate() {
-        let short = key.rsplit_once('.').map_or(key.as_str(), |(_, last)| last);
+        let label = cx.state.setting_label(key);
         let place = columns.setting(row, index);
-        text::data(ui, place, Align::Min, short, Type::Caption, cx.c().text2).on_hover_text(key.as_str());
+        text::data(ui, place, Align::Min, label, Type::Caption, cx.c().text2).on_hover_text(key.as_str());
     }
 }
 
@@ -205,6 +205,7 @@ fn sort_head(cx: &PanelCtx<'_>, ui: &mut Ui, place: Rect, column: Column) {
     if response.has_focus() {
         focus_ring(ui, cx.theme, place.shrink(2.0), 3.0);
     }
+    term::label_on_focus(ui, place, words);
     if response.on_hover_text(t!("compare-sort-tip")).clicked() {
         cx.send(UiCommand::Compare(CompareAct::Sort(column)));
     }
@@ -265,7 +266,7 @@ fn star(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, run: &RunRow, name: &str) {
     let place = Rect::from_center_size(pos2(row.left() + 58.0, row.center().y), vec2(20.0, 20.0));
     let label = if on { t!("compare-unstar", run = name) } else { t!("compare-star", run = name) };
     let icon = if on { icons::STAR_FILL } else { icons::STAR };
-    if Button::icon_only(icon, &label).show(ui, cx.theme, place).clicked() {
+    if Button::icon_only(icon, &label).selected(on).show(ui, cx.theme, place).clicked() {
         let change = LabelChange { starred: Some(!on), ..LabelChange::default() };
         cx.send(UiCommand::Compare(CompareAct::Tidy(Housekeeping::Label { run: run.run, change })));
     }

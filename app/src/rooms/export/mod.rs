@@ -95,7 +95,14 @@ fn nothing(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
 
 fn what_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let c = cx.c();
-    let (_, inside) = panel::titled(ui, cx.theme, rect, t!("export-what"), "");
+    let run = export_run(cx.state).map(|row| row.run);
+    let own = cx.state.export.card.as_ref().is_some_and(|(of, _)| Some(*of) == run);
+    let note = if own { t!("card-edited") } else { "" };
+    let (head, inside) = panel::titled(ui, cx.theme, rect, t!("export-what"), note);
+    let card = cx.button(ui, Id::ModelCard).weight(Weight::Link).small();
+    let width = card.width(ui).min(head.width());
+    let place = Rect::from_min_size(pos2(head.right() - width, head.top() + 3.0), vec2(width, 22.0));
+    cx.press(ui, Id::ModelCard, card, place);
     let Some(target) = crate::state::export::TARGETS.get(cx.state.export.target) else { return };
     let mut lines = Rows::new(inside);
     let out = crate::update::export_out(cx.state).display().to_string();

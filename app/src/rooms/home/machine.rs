@@ -5,7 +5,7 @@ use crate::format;
 use crate::rooms::PanelCtx;
 use crate::rooms::status::machine_memory;
 use crate::theme::{Type, icons};
-use crate::widgets::button::Button;
+use crate::widgets::button::{Button, Weight};
 use crate::widgets::rows::{self, Rows};
 use crate::widgets::text::{self, Piece};
 use crate::widgets::{bar, panel};
@@ -91,7 +91,15 @@ fn selftest_ui(
     let again = Rect::from_min_size(pos2(row.right() - 24.0, row.top() - 1.0), vec2(24.0, 24.0));
     let name = if selftest.is_some() { t!("home-selftest-again") } else { t!("home-selftest-run") };
     cx.press(ui, Id::Doctor, Button::icon_only(icons::ARROW_CLOCKWISE, name).enabled(running.is_none()), again);
-    let words = row.with_max_x(again.left() - 6.0);
+    let mut words = row.with_max_x(again.left() - 6.0);
+    if selftest.is_some() && running.is_none() {
+        let details =
+            Button::new(t!("home-selftest-details")).weight(Weight::Link).tooltip(t!("commands-machine-help"));
+        let width = details.width(ui);
+        let place = Rect::from_min_size(pos2(words.right() - width, row.top()), vec2(width, 22.0));
+        cx.press(ui, Id::Machine, details, place);
+        words = words.with_max_x(place.left() - 8.0);
+    }
     if let Some(running) = running {
         let stage = if running.stage.is_empty() { t!("home-selftest-stage") } else { &running.stage };
         text::pieces(
@@ -104,7 +112,7 @@ fn selftest_ui(
         bar::progress(ui, cx.theme, thin, t!("common-selftest"), running.share(), c.accent);
         return;
     }
-    let Some(Event::Selftest(SelfTest { pass, text: said, secs, tokens_per_sec, gemm_gflops })) = selftest else {
+    let Some(Event::Selftest(SelfTest { pass, text: said, secs, tokens_per_sec, gemm_gflops, .. })) = selftest else {
         text::pieces(
             ui,
             words,

@@ -1,6 +1,7 @@
 //! The card Data: how the file was read, its first rows, how long they are, and what was set aside.
 
-use super::{card_problem, mark, section};
+use super::columns::columns_ui;
+use super::{card_problem, mark, missing, section};
 use crate::commands::{Id, UiCommand};
 use crate::format;
 use crate::rooms::{PanelCtx, scrolled};
@@ -11,7 +12,7 @@ use crate::theme::{Type, icons};
 use crate::widgets::button::{Weight, focus_ring};
 use crate::widgets::rows::{self, Rows};
 use crate::widgets::text;
-use crate::widgets::{Button, choice, empty, panel};
+use crate::widgets::{Button, empty, panel};
 use egui::{Align, Rect, Shape, Stroke, Ui, pos2, vec2};
 use temper_protocol::project::Source;
 use temper_protocol::{Event, event};
@@ -26,7 +27,11 @@ pub fn data_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let first = draft.project.data.train.first().and_then(|source| cx.state.known.get(&draft.resolve(source.path())));
     let ready = chosen && (fresh.is_some() || (first.is_some() && !draft.has_model()));
     let inside = panel::card(ui, cx.theme, rect, icons::TABLE, t!("common-data"), mark(cx, Card::Data, ready, chosen));
+    let gone = cx.state.missing_data();
     scrolled(ui, inside, "data card", |ui, area| {
+        if let Some((_, path)) = &gone {
+            return missing::data_ui(cx, ui, area, path);
+        }
         let used = card_problem(cx, ui, area, Card::Data);
         let area = area.with_min_y(area.top() + used);
         if chosen {
@@ -49,7 +54,7 @@ fn nothing(cx: &PanelCtx<'_>, ui: &mut Ui, area: Rect) {
         empty::Act { label: t!("data-starter"), icon: icons::TABLE, tooltip: t!("data-starter-tip") },
     ];
     let area = area.with_min_y(area.top() + 12.0);
-    let words = t!("data-none-lead");
+    let words = if cx.state.drops_work { t!("data-none-lead") } else { t!("data-none-choose") };
     match empty::show(ui, cx.theme, area, icons::TABLE, t!("data-none"), words, &acts) {
         Some(0) => cx.send(UiCommand::ChooseFiles),
         Some(_) => cx.edit("data.train", |project| {
@@ -107,6 +112,7 @@ fn seen(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, facts: Option<&Event>)
         }
         lines.gap(6.0);
     }
+    columns_ui(cx, ui, lines);
     let words = if cx.state.setup.problems.contains_key(&Card::Data) {
         return;
     } else if !cx.state.draft.has_model() {
@@ -134,7 +140,6 @@ fn read(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, preview: &Event) {
         quarantine,
         schema,
         confidence,
-        mapping,
         estimated,
         ..
     } = preview
@@ -172,7 +177,7 @@ fn read(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, preview: &Event) {
         aside(cx, ui, lines, quarantine, *bad_rows);
         return;
     }
-    columns(cx, ui, lines, schema, mapping);
+    columns_ui(cx, ui, lines);
     panel::divider(ui, cx.theme, lines.area, lines.y + 3.0);
     lines.gap(7.0);
     first_rows(cx, ui, lines, examples);
@@ -226,63 +231,6 @@ fn aside(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, quarantine: &[event::
     if more > 0 {
         let words = t!("data-more-same", more = format::count(more));
         text::line(ui, lines.next(20.0), Align::Min, &words, Type::Body, c.text2);
-    }
-}
-
-/// Roles a schema may map, the needed ones first; others keep what was detected.
-fn roles(schema: &str) -> &'static [&'static str] {
-    match schema {
-        "messages" => &["messages", "system"],
-        "sharegpt" => &["conversations", "system"],
-        "prompt-completion" | "raw-completion" => &["prompt", "completion", "system"],
-        "alpaca" => &["instruction", "input", "output", "system"],
-        "text" => &["text"],
-        "table" => &["prompt", "answer", "system"],
-        _ => &[],
-    }
-}
-
-/// Column and role; the role can be changed where the schema has more than one.
-fn columns(
-    cx: &PanelCtx<'_>,
-    ui: &mut Ui,
-    lines: &mut Rows,
-    schema: &str,
-    mapping: &std::collections::BTreeMap<String, String>,
-) {
-    if mapping.is_empty() {
-        return;
-    }
-    let c = cx.c();
-    section(cx, ui, lines.next(24.0), t!("data-columns"), t!("data-columns-note"));
-    let mut choices: Vec<String> = roles(schema).iter().map(|role| (*role).to_owned()).collect();
-    for role in mapping.values() {
-        if !choices.contains(role) {
-            choices.push(role.clone());
-        }
-    }
-    for (column, role) in mapping.iter().take(4) {
-        let row = lines.next(26.0);
-        let half = (row.width() * 0.52).round();
-        let place = Rect::from_min_size(row.min + vec2(0.0, 2.0), vec2(half - 24.0, 22.0));
-        ui.painter().rect(place, 4.0, c.raised, Stroke::new(1.0, c.line2), egui::StrokeKind::Inside);
-        text::data(ui, place.shrink2(vec2(8.0, 0.0)), Align::Min, column, Type::Mono, c.text);
-        text::icon(ui.painter(), pos2(place.right() + 12.0, row.center().y), icons::ARROW_RIGHT, 14.0, c.text2);
-        let pick = Rect::from_min_max(pos2(place.right() + 24.0, place.top()), pos2(row.right(), place.bottom()));
-        let chosen = choices.iter().position(|choice| choice == role);
-        let name = t!("data-role", column = column);
-        if let Some(index) = choice::select(ui, cx.theme, pick, &name, &choices, chosen)
-            && let Some(new_role) = choices.get(index).cloned()
-        {
-            let (column, old_role, schema) = (column.clone(), role.clone(), schema.to_owned());
-            cx.edit("data.columns", |project| {
-                project.data.schema = schema;
-                if project.data.columns.get(&old_role) == Some(&column) {
-                    project.data.columns.remove(&old_role);
-                }
-                project.data.columns.insert(new_role, column);
-            });
-        }
     }
 }
 

@@ -1,12 +1,13 @@
 //! Rows of a form: name, field, price. Values that cannot be read stay in the field with what is wrong.
 
 use crate::format;
+use crate::glossary::{self, Term};
 use crate::rooms::PanelCtx;
 use crate::theme::Type;
 use crate::widgets::choice;
 use crate::widgets::field::{self, Field};
 use crate::widgets::rows::Rows;
-use crate::widgets::text;
+use crate::widgets::{term, text};
 use egui::{Align, Id, Rect, Ui, pos2, vec2};
 use temper_protocol::method::SettingCard;
 use temper_protocol::{SettingType, Value};
@@ -25,6 +26,8 @@ pub struct Label<'a> {
     pub help: &'a str,
     /// Price or unit, behind the field.
     pub note: &'a str,
+    /// The term of the glossary that the row is about.
+    pub term: Option<&'static Term>,
 }
 
 /// Places of name, field and note. A name too long for its column gets two lines.
@@ -35,6 +38,8 @@ fn places(ui: &mut Ui, cx: &PanelCtx<'_>, lines: &mut Rows, label: &Label<'_>, f
         let height = text::block_height(ui, LABEL - 4.0, label.name, Type::Body).max(ROW);
         let row = lines.next(height + 4.0);
         text::block(ui, row.min + vec2(0.0, 2.0), LABEL - 4.0, label.name, Type::Body, c.text2);
+        let words = Rect::from_min_size(row.min + vec2(0.0, 2.0), vec2(LABEL - 4.0, height - 4.0));
+        term_ui(ui, cx, row, words, label);
         row
     } else {
         let row = lines.next(ROW);
@@ -44,6 +49,8 @@ fn places(ui: &mut Ui, cx: &PanelCtx<'_>, lines: &mut Rows, label: &Label<'_>, f
         } else {
             format!("{}\n{}", label.help, label.note)
         });
+        let words = Rect::from_min_size(pos2(row.left(), row.center().y - 9.0), vec2(width, 18.0));
+        term_ui(ui, cx, row, words, label);
         row
     };
     let field = Rect::from_min_size(pos2(row.left() + LABEL, row.center().y - 11.0), vec2(field_width, 22.0));
@@ -57,6 +64,14 @@ fn places(ui: &mut Ui, cx: &PanelCtx<'_>, lines: &mut Rows, label: &Label<'_>, f
         text::line(ui, note, Align::Min, shown, Type::Body, c.text3);
     }
     (field, row)
+}
+
+/// Marks the name of a row as a term, and lets F1 on its field explain it.
+fn term_ui(ui: &mut Ui, cx: &PanelCtx<'_>, row: Rect, words: Rect, label: &Label<'_>) {
+    let Some(term) = label.term else { return };
+    let tip = if label.note.is_empty() { label.help.to_owned() } else { format!("{}\n{}", label.help, label.note) };
+    term::explain(ui, cx.theme, words, term, &tip);
+    term::on_focus(ui, row, term);
 }
 
 /// A row for a figure; `read` says what is wrong with a text or gives the change it means.
@@ -145,7 +160,8 @@ pub fn flag(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, label: &Label<'_>,
     let row = lines.next(ROW);
     let end = row.left() + LABEL + FIELD;
     let name = row.with_max_x(end - 26.0);
-    text::data(ui, name, Align::Min, label.name, Type::Body, cx.c().text2);
+    let words = text::data(ui, name, Align::Min, label.name, Type::Body, cx.c().text2);
+    term_ui(ui, cx, row, words.rect, label);
     let place = Rect::from_min_size(pos2(end - 14.0, row.top()), vec2(14.0, ROW));
     let response = choice::check_mark(ui, cx.theme, place, label.name, on);
     let word = Rect::from_min_max(pos2(end + 8.0, row.top()), row.max);
@@ -238,7 +254,8 @@ pub fn setting(
     let default = if card.default.is_empty() { String::new() } else { t!("method-default", default = card.default) };
     let help = format!("{}{default}", crate::reader::words::sentence_case(&card.help));
     let note = if note.is_empty() { card.unit.as_str() } else { note };
-    let label = Label { name: &card.label, help: &help, note };
+    let term = glossary::of_setting(&card.key);
+    let label = Label { name: &card.label, help: &help, note, term };
     match card.kind {
         SettingType::Flag => {
             let on = matches!(value, Value::Flag(true)) || *value == Value::Text("true".to_owned());

@@ -12,8 +12,8 @@ use crate::texts::Text;
 use crate::theme::{Type, icons};
 use crate::widgets::field::{self, Field};
 use crate::widgets::rows::{self, Rows};
-use crate::widgets::text;
 use crate::widgets::{Button, choice, panel};
+use crate::widgets::{term, text};
 use egui::{Align, Rect, Ui, pos2, vec2};
 
 /// Bundled sets, in the order of the table.
@@ -126,20 +126,24 @@ fn sets(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows) {
     if button.show(ui, cx.theme, row.with_max_x(row.left() + width)).clicked() {
         cx.send(UiCommand::ChooseKept);
     }
-    let hint = row.with_min_x(row.left() + width + 10.0);
-    text::data(ui, hint, Align::Min, t!("keep-add-hint"), Type::Body, c.text3);
+    if cx.state.drops_work {
+        let hint = row.with_min_x(row.left() + width + 10.0);
+        text::data(ui, hint, Align::Min, t!("keep-add-hint"), Type::Body, c.text3);
+    }
 }
 
 fn budget(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows) {
     let c = cx.c();
     let keep = &cx.state.draft.project.keep;
     let row = lines.next(22.0);
-    text::line(ui, row, Align::Min, t!("keep-budget"), Type::Strong, c.text);
+    let name = text::line(ui, row, Align::Min, t!("keep-budget"), Type::Strong, c.text);
+    term::label(ui, cx.theme, name.rect, t!("keep-budget"), "");
     let unit = t!("keep-budget-unit");
     text::line(ui, row, Align::Max, unit, Type::Body, c.text2);
     let place = row.with_max_x(row.right() - text::width(ui, unit, Type::Body) - 5.0);
     text::line(ui, place, Align::Max, &format::signed_nats(keep.budget_nats), Type::Mono, c.text);
     let track = lines.next(20.0);
+    term::label_on_focus(ui, track, t!("keep-budget"));
     let moved = choice::slider(ui, cx.theme, track, t!("keep-budget-name"), keep.budget_nats, 0.0..=BUDGET_END);
     if let Some(budget) = moved {
         let rounded = (budget * 200.0).round().max(1.0) / 200.0;
@@ -163,7 +167,9 @@ fn budget(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows) {
     let top = pos2(lines.area.left(), lines.y);
     lines.y += text::block(ui, top, lines.area.width(), &words, Type::Body, c.text2) + 4.0;
     let row = lines.next(20.0);
-    text::line(ui, row, Align::Min, t!("keep-exceed"), Type::Body, c.text2).on_hover_text(t!("keep-exceed-tip"));
+    let help = t!("keep-exceed-tip");
+    let name = text::line(ui, row, Align::Min, t!("keep-exceed"), Type::Body, c.text2).on_hover_text(help);
+    term::label(ui, cx.theme, name.rect, t!("keep-exceed"), help);
     let names: Vec<&str> = ON_EXCEED.iter().map(|(_, name)| name.get()).collect();
     let current = ON_EXCEED.iter().position(|(value, _)| *value == keep.on_exceed);
     let place = lines.next(24.0);

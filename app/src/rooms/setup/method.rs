@@ -1,10 +1,12 @@
 //! The card Method: the gallery, presets, and the form made from the method's own declaration.
 
 use super::form::{self, Label};
-use super::{card_problem, mark, price, train};
+use super::{card_problem, mark, price, race, train};
 use crate::commands::UiCommand;
 use crate::format;
+use crate::glossary;
 use crate::rooms::{PanelCtx, scrolled};
+use crate::state::draft::switch_method;
 use crate::state::setup::Card;
 use crate::texts::Text;
 use crate::theme::{Type, icons};
@@ -34,12 +36,17 @@ pub fn method_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     scrolled(ui, inside, "method card", |ui, area| {
         let used = card_problem(cx, ui, area, Card::Method);
         let mut lines = Rows::new(area.with_min_y(area.top() + used + 8.0));
-        if let Some(method) = method.filter(|_| cx.compact) {
+        let racing = cx.state.setup.racing && !cx.state.methods.is_empty();
+        if racing {
+            race::racers_ui(cx, ui, &mut lines);
+        } else if let Some(method) = method.filter(|_| cx.compact) {
             short(cx, ui, &mut lines, method);
+            race::invite_ui(cx, ui, &mut lines);
         } else {
             gallery(cx, ui, &mut lines);
+            race::invite_ui(cx, ui, &mut lines);
         }
-        if let Some(method) = method.filter(|_| !cx.compact) {
+        if let Some(method) = method.filter(|_| !cx.compact && !racing) {
             panel::divider(ui, cx.theme, area, lines.y + 4.0);
             lines.gap(10.0);
             settings(cx, ui, &mut lines, method);
@@ -121,7 +128,13 @@ fn gallery(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows) {
 }
 
 /// A remark below the list and a link beside it; whether it was clicked.
-fn link_row(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, remark: &str, (name, tip): (&str, &str)) -> bool {
+pub(super) fn link_row(
+    cx: &PanelCtx<'_>,
+    ui: &mut Ui,
+    lines: &mut Rows,
+    remark: &str,
+    (name, tip): (&str, &str),
+) -> bool {
     let row = lines.next(20.0);
     text::line(ui, row, Align::Min, remark, Type::Body, cx.c().text2);
     let button = Button::new(name).weight(Weight::Link).tooltip(tip);
@@ -166,23 +179,10 @@ fn tile(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, card: &MethodCard) {
     }
     tip.push_str(&format!("\n{}", t!("method-leaves-as", forms = card.exports_as.join(", "))));
     if response.on_hover_text(tip).clicked() && !chosen {
-        let id = card.id.clone();
         let old = cx.state.method().cloned();
         let new = card.clone();
-        cx.edit("", |project| switch(project, old.as_ref(), &new, &id));
+        cx.edit("", |project| switch_method(project, old.as_ref(), &new));
     }
-}
-
-/// Another method: settings that both know stay, and a learning rate that was the old one's usual becomes
-/// the new one's.
-fn switch(project: &mut Project, old: Option<&MethodCard>, new: &MethodCard, id: &str) {
-    let usual = old.map(|card| card.lr_peak);
-    let knows = |key: &String| new.settings.iter().any(|setting| setting.key == *key);
-    project.method.settings.0.retain(|key, _| knows(key));
-    if usual.is_some_and(|usual| (usual - project.train.lr_peak).abs() < usual * 1e-6) {
-        project.train.lr_peak = 0.0;
-    }
-    id.clone_into(&mut project.method.id);
 }
 
 /// The project's highest learning rate; 0 in it stands for what the method usually takes.
@@ -245,7 +245,7 @@ fn short(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, card: &MethodCard) {
         .filter(|index| Some(*index) != chosen)
         .and_then(|index| cx.state.methods.get(index))
     {
-        cx.edit("", |project| switch(project, Some(card), new, &new.id));
+        cx.edit("", |project| switch_method(project, Some(card), new));
     }
     text::data(ui, lines.next(20.0), Align::Min, &card.summary, Type::Body, cx.c().text2);
     lines.gap(4.0);
@@ -366,5 +366,5 @@ fn note(cx: &PanelCtx<'_>, card: &MethodCard, key: &str) -> String {
 /// A label without a price.
 #[must_use]
 pub fn label<'a>(name: &'a str, help: &'a str, note: &'a str) -> Label<'a> {
-    Label { name, help, note }
+    Label { name, help, note, term: glossary::of_label(name) }
 }

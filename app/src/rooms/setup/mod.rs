@@ -1,13 +1,16 @@
 //! Setup: four cards from left to right, the pre-flight below, and the Train button where the eye ends.
 
 pub mod begun;
+mod columns;
 pub mod data;
 pub mod form;
 pub mod keep;
 pub mod method;
+mod missing;
 pub mod model;
 pub mod preflight;
 pub mod price;
+pub mod race;
 pub mod train;
 
 use super::PanelCtx;
@@ -116,7 +119,8 @@ fn dropped_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, dropped: &crate::state
 fn head_note(cx: &PanelCtx<'_>) -> String {
     let state = cx.state;
     if !state.draft.open {
-        return t!("setup-lead").to_owned();
+        let words = if state.drops_work { t!("setup-lead") } else { t!("setup-lead-choose") };
+        return words.to_owned();
     }
     let next = state.runs.runs.first().map_or(1, |row| row.run + 1);
     let saved = match &state.draft.folder {

@@ -1,6 +1,6 @@
 //! The card Model: what the file is, and what in it can be adapted.
 
-use super::{card_problem, mark, section};
+use super::{card_problem, mark, missing, section};
 use crate::commands::UiCommand;
 use crate::format;
 use crate::reader::ranks::split_site;
@@ -9,8 +9,8 @@ use crate::state::setup::Card;
 use crate::theme::{Type, icons};
 use crate::widgets::field::{self, Field};
 use crate::widgets::rows::{self, Rows};
-use crate::widgets::text;
 use crate::widgets::{choice, empty, panel};
+use crate::widgets::{term, text};
 use egui::{Align, Rect, Ui, pos2, vec2};
 use temper_protocol::event::SiteInfo;
 use temper_protocol::project::BASES;
@@ -25,7 +25,11 @@ pub fn model_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let reading = draft.has_model() && facts.is_none();
     let head = mark(cx, Card::Model, facts.is_some(), reading);
     let inside = panel::card(ui, cx.theme, rect, icons::CUBE, t!("common-model"), head);
+    let missing = cx.state.missing_model();
     scrolled(ui, inside, "model card", |ui, area| {
+        if let Some(path) = &missing {
+            return missing::model_ui(cx, ui, area, path);
+        }
         let used = card_problem(cx, ui, area, Card::Model);
         let area = area.with_min_y(area.top() + used);
         match facts {
@@ -47,7 +51,7 @@ fn nothing(cx: &PanelCtx<'_>, ui: &mut Ui, area: Rect) {
         empty::Act { label: t!("model-starter"), icon: icons::CUBE, tooltip: t!("model-starter-tip") },
     ];
     let area = area.with_min_y(area.top() + 12.0);
-    let words = t!("model-none-lead");
+    let words = if cx.state.drops_work { t!("model-none-lead") } else { t!("model-none-choose") };
     match empty::show(ui, cx.theme, area, icons::CUBE, t!("model-none"), words, &acts) {
         Some(0) => cx.send(UiCommand::ChooseFiles),
         Some(1) => cx.send(UiCommand::ChooseFolder),
@@ -132,7 +136,9 @@ fn filled(cx: &PanelCtx<'_>, ui: &mut Ui, area: Rect, facts: Option<&Event>) {
 /// How the frozen weights are held in memory.
 fn held_as(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect) {
     let help = t!("model-held-tip");
-    text::line(ui, row, Align::Min, t!("model-held"), Type::Body, cx.c().text2).on_hover_text(help);
+    let name = text::line(ui, row, Align::Min, t!("model-held"), Type::Body, cx.c().text2).on_hover_text(help);
+    term::label(ui, cx.theme, name.rect, t!("model-held"), help);
+    term::label_on_focus(ui, row, t!("model-held"));
     let current = BASES.iter().position(|base| *base == cx.state.draft.project.model.base);
     let place = Rect::from_min_size(pos2(row.left() + KEY, row.top() + 2.0), vec2(row.width() - KEY, 22.0));
     let chosen = if choice::segments_width(ui, &BASES, Type::Body) <= place.width() {

@@ -12,8 +12,8 @@ use crate::rooms::{PanelCtx, scrolled};
 use crate::texts::Text;
 use crate::theme::{Theme, Type, icons};
 use crate::widgets::rows::{self, Rows};
-use crate::widgets::text;
 use crate::widgets::{Button, bar, choice, panel};
+use crate::widgets::{term, text};
 use egui::{Align, Color32, Rect, Shape, Stroke, Ui, pos2, vec2};
 use egui_plot::PlotPoint;
 
@@ -78,8 +78,16 @@ fn tell_width(cx: &PanelCtx<'_>, ui: &Ui, plot: Rect) {
 
 fn controls(cx: &PanelCtx<'_>, ui: &mut Ui, head: Rect) {
     let c = cx.c();
-    let ids =
-        [Id::CopyCurves, Id::SaveCurves, Id::LossPicture, Id::LossVector, Id::BesideAll, Id::BesideNone, Id::ResetZoom];
+    let ids = [
+        Id::CopyCurves,
+        Id::SaveCurves,
+        Id::LossPicture,
+        Id::LossVector,
+        Id::Report,
+        Id::BesideAll,
+        Id::BesideNone,
+        Id::ResetZoom,
+    ];
     let menu = plot_menu(cx, ui, head, t!("watch-loss-menu"), &ids);
     let table = Rect::from_min_size(pos2(menu.right() - 20.0, head.top() + 4.0), vec2(20.0, 20.0));
     let on = cx.state.watch.as_table;
@@ -380,7 +388,7 @@ fn table(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
         (0.8, 1.0, t!("watch-norm")),
     ];
     for (from, to, name) in columns {
-        text::line(
+        let words = text::line(
             ui,
             rows::column(head, from, to).with_max_x(rows::column(head, from, to).right() - 6.0),
             Align::Max,
@@ -388,6 +396,7 @@ fn table(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
             Type::Caption,
             c.text2,
         );
+        term::label(ui, cx.theme, words.rect, name, "");
     }
     let unlog = |value: f64| if view.request.log_y { 10f64.powf(value) } else { value };
     let exact =

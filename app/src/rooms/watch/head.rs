@@ -6,6 +6,7 @@ use crate::reader::{RunView, words};
 use crate::rooms::PanelCtx;
 use crate::state::{Room, State};
 use crate::theme::{Icon, Type, icons};
+use crate::widgets::button::Weight;
 use crate::widgets::text::{self, Piece};
 use crate::widgets::{Button, bar, choice};
 use egui::{Color32, Rect, Ui, pos2, vec2};
@@ -127,6 +128,13 @@ fn controls(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) -> f32 {
             if cx.compact { Button::icon_only(entry.icon, &label) } else { Button::new(&label).icon(entry.icon) };
         place(ui, button.tooltip(entry.help.get()), Some(Id::Queue));
     }
+    if cx.state.race.is_some() {
+        let entry = crate::commands::entry(Id::ShowRace);
+        let label = t!("race-title");
+        let button =
+            if cx.compact { Button::icon_only(entry.icon, label) } else { Button::new(label).icon(entry.icon) };
+        place(ui, button.tooltip(entry.help.get()), Some(Id::ShowRace));
+    }
     if live {
         let pause = if view.row.status == "paused" { Id::Resume } else { Id::Pause };
         for id in [Id::SaveNow, Id::Stop, pause] {
@@ -140,6 +148,11 @@ fn controls(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) -> f32 {
                 cx.send(UiCommand::ExportRun(view.row.run));
                 cx.send(UiCommand::Go(Room::Export));
             }
+        }
+        if !cx.compact {
+            let entry = crate::commands::entry(Id::Report);
+            let button = Button::icon_only(entry.icon, entry.name.get()).tooltip(entry.help.get());
+            place(ui, button.weight(Weight::Normal), Some(Id::Report));
         }
         for id in [Id::Extend, Id::Branch] {
             // In a small window they are in the palette.

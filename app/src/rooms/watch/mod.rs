@@ -7,6 +7,8 @@ pub mod curves;
 pub mod events;
 pub mod head;
 pub mod kept;
+pub mod race;
+pub mod race_plot;
 pub mod ranks;
 pub mod rates;
 pub mod samples;
@@ -36,6 +38,10 @@ pub const SMALL_READOUT: f32 = 128.0;
 
 /// Shows the room.
 pub fn watch_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
+    if crate::state::race::is_shown(cx.state) {
+        race::race_ui(cx, ui, rect);
+        return;
+    }
     let Some(view) = cx.state.runs.view.as_deref() else {
         part(ui, "empty", rect, |ui, rect| no_run(cx, ui, rect));
         return;

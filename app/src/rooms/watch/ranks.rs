@@ -162,7 +162,7 @@ fn detail_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView, chosen:
     };
     title(ui, spectrum, t!("watch-singular"));
     spectrum_ui(cx, ui, spectrum, row);
-    title(ui, history, if history.width() > 150.0 { t!("watch-effective-over") } else { t!("help-effective") });
+    title(ui, history, if history.width() > 150.0 { t!("watch-effective-over") } else { t!("glossary-effective") });
     history_ui(cx, ui, history, rank, view);
 }
 

@@ -25,7 +25,7 @@ fn series_of(phase: &str) -> usize {
 }
 
 /// The name of a phase in the window's language; one that is not known stays as it is.
-fn phase_words(phase: &str) -> &str {
+pub(crate) fn phase_words(phase: &str) -> &str {
     match phase {
         "forward" => t!("watch-phase-forward"),
         "backward" => t!("watch-phase-backward"),

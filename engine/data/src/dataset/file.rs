@@ -170,7 +170,8 @@ impl Reader<'_> {
             if out.plan.is_none() && !rows.is_empty() {
                 let first: Vec<Row> = rows.iter().map(|(_, row)| row.clone()).collect();
                 out.columns = column_names(&first);
-                out.plan = Some(plan_of(self.file, self.container, self.request, &first)?);
+                let said = (self.request.schema.as_str(), &self.request.columns);
+                out.plan = Some(plan_of(self.file, self.container, said, &first)?);
             }
             if let Some(plan) = out.plan.clone() {
                 if is_threaded(&plan) {
@@ -282,7 +283,7 @@ impl Reader<'_> {
 pub(crate) fn plan_of(
     file: &DataFile,
     container: Container,
-    request: &LoadRequest,
+    (schema, columns): (&str, &BTreeMap<String, String>),
     first: &[Row],
 ) -> Result<Plan, DataError> {
     let place = file.path.display().to_string();
@@ -290,13 +291,13 @@ pub(crate) fn plan_of(
         return Ok(Plan { schema: crate::Schema::Text, columns: BTreeMap::new(), confidence: 1.0 });
     }
     // The project's mapping wins over the folder's description.
-    let described = request.columns.is_empty() && !file.columns.is_empty();
+    let described = columns.is_empty() && !file.columns.is_empty();
     if !described {
-        return Plan::decide(first, &request.schema, &request.columns, &place);
+        return Plan::decide(first, schema, columns, &place);
     }
-    let columns = Plan::present(&file.columns, first);
-    match Plan::decide(first, &request.schema, &columns, &place) {
-        Err(DataError::Setting { .. }) => Plan::decide(first, &request.schema, &BTreeMap::new(), &place),
+    let present = Plan::present(&file.columns, first);
+    match Plan::decide(first, schema, &present, &place) {
+        Err(DataError::Setting { .. }) => Plan::decide(first, schema, &BTreeMap::new(), &place),
         decided => decided,
     }
 }

@@ -1,16 +1,19 @@
-//! A copy of the data without some of its rows: those that a person left out, and those that occur a second time.
+//! A copy of the data without some of its rows: those that a person left out, and those that occur a second time; and with
+//! the texts of other rows as a person edited them.
 //!
-//! Lines are copied byte by byte and never written anew, so that what stays is exactly what was there. The original is
-//! only read.
+//! Lines are copied byte by byte and never written anew, so that what stays is exactly what was there, also around an edited
+//! text. The original is only read.
 
-use super::{Lens, LensFile};
+use super::{Lens, LensFile, refused};
 use crate::read::{Container, MOST_ROW_BYTES};
+use crate::schema::Plan;
 use crate::{DataError, hash};
 use sha2::{Digest as _, Sha256};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, BufWriter, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use temper_protocol::data::RowField;
 
 /// Lines between two looks at whether somebody wants it to end.
 const REPORT_EVERY: u64 = 4096;
@@ -22,6 +25,8 @@ pub struct Cleaning {
     pub leave_out: BTreeSet<u64>,
     /// Whether a row that is, byte for byte, as one before is left out.
     pub deduplicate: bool,
+    /// Other texts of rows, by their numbers. A row that is left out is left out whatever its texts.
+    pub edits: BTreeMap<u64, Vec<RowField>>,
 }
 
 /// What became of it.
@@ -31,6 +36,8 @@ pub struct Cleaned {
     pub path: PathBuf,
     /// Rows in it.
     pub rows: u64,
+    /// Rows in it that were edited.
+    pub edited: u64,
     /// Rows left out by number.
     pub left_out: u64,
     /// Rows left out because they occur before.
@@ -39,6 +46,15 @@ pub struct Cleaned {
     pub bytes: u64,
     /// SHA-256 of the copy, hexadecimal.
     pub sha256: String,
+}
+
+/// What is copied.
+#[derive(Clone, Copy)]
+struct Source<'a> {
+    lens: &'a Lens,
+    file: &'a LensFile,
+    plan: &'a Plan,
+    cleaning: &'a Cleaning,
 }
 
 /// The copy while it is written; gone unless it is finished.
@@ -60,8 +76,8 @@ impl Lens {
     /// Writes the copy into `folder`, as `NAME-cleaned.jsonl` or the next free name. `tell` hears the bytes read.
     ///
     /// # Errors
-    /// [`DataError::Data`] when a file is no JSON Lines or nothing would be left, [`DataError::Setting`] when files have
-    /// weights that a copy would lose, [`DataError::Io`], [`DataError::Cancelled`].
+    /// [`DataError::Data`] when a file is no JSON Lines, nothing would be left, or an edited row could not be trained,
+    /// [`DataError::Setting`] when files have weights that a copy would lose, [`DataError::Io`], [`DataError::Cancelled`].
     pub fn clean(
         &self,
         cleaning: &Cleaning,
@@ -70,9 +86,7 @@ impl Lens {
         cancel: &dyn Fn() -> bool,
     ) -> Result<Cleaned, DataError> {
         if let Some(other) = self.files.iter().find(|file| file.container != Container::JsonLines) {
-            let action = "save the data as JSON Lines first, one object a line";
-            let what = "only JSON Lines can be copied row by row";
-            return Err(DataError::data(what, other.file.path.display(), action));
+            return Err(only_lines(other));
         }
         if self.request.train.iter().any(|(_, weight)| *weight != 1.0) {
             return Err(DataError::Setting {
@@ -88,8 +102,13 @@ impl Lens {
         let mut copy = Copy { out: BufWriter::with_capacity(1 << 20, file), partial, hash: Sha256::new(), cleaned };
         let mut seen = BTreeSet::new();
         let (mut row, mut read) = (0, 0);
-        for file in &self.files {
-            copy.add(file, cleaning, (&mut row, &mut read), &mut seen, tell, cancel)?;
+        for (file, plan) in self.files.iter().zip(&self.plans) {
+            let source = Source { lens: self, file, plan, cleaning };
+            copy.add(source, (&mut row, &mut read), &mut seen, tell, cancel)?;
+        }
+        if let Some(missing) = cleaning.edits.keys().find(|edited| **edited >= row) {
+            let what = format!("row {} was edited, but the data has only {row} rows", missing + 1);
+            return Err(DataError::data(what, "the cleaned copy", "look at the rows again and edit the one you mean"));
         }
         copy.finish()
     }
@@ -105,20 +124,27 @@ impl Lens {
     }
 }
 
+/// Only JSON Lines have lines that can be copied or edited by themselves.
+pub(super) fn only_lines(file: &LensFile) -> DataError {
+    let action = "save the data as JSON Lines first, one object a line";
+    let what = "only JSON Lines can be copied or edited row by row";
+    DataError::data(what, file.file.path.display(), action)
+}
+
 impl Copy {
     fn add(
         &mut self,
-        file: &LensFile,
-        cleaning: &Cleaning,
+        source: Source<'_>,
         (row, read): (&mut u64, &mut u64),
         seen: &mut BTreeSet<u64>,
         tell: &mut dyn FnMut(u64),
         cancel: &dyn Fn() -> bool,
     ) -> Result<(), DataError> {
-        let path = &file.file.path;
+        let path = &source.file.file.path;
         let failed = |error| DataError::io("cannot read the data file", path, error);
         let mut reader = BufReader::with_capacity(1 << 20, File::open(path).map_err(failed)?);
         let mut line = Vec::new();
+        let first = *row;
         loop {
             if row.is_multiple_of(REPORT_EVERY) {
                 tell(*read);
@@ -136,25 +162,42 @@ impl Copy {
                 return Err(DataError::data(what, path.display(), "cut or remove the line first"));
             }
             *read += taken as u64;
-            self.take(*row, &line, cleaning, seen)?;
+            self.take(source, (*row, *row - first), &line, seen)?;
             *row += 1;
         }
     }
 
-    fn take(&mut self, row: u64, line: &[u8], cleaning: &Cleaning, seen: &mut BTreeSet<u64>) -> Result<(), DataError> {
-        let line = if row == 0 { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line) } else { line };
-        let line = line.trim_ascii();
+    /// Takes in a line: row `row` of the data, line `number` of its file, both counted from 0.
+    fn take(
+        &mut self,
+        source: Source<'_>,
+        (row, number): (u64, u64),
+        line: &[u8],
+        seen: &mut BTreeSet<u64>,
+    ) -> Result<(), DataError> {
+        let Source { lens, file, plan, cleaning } = source;
+        let line = super::bare(line, number);
+        let fields = cleaning.edits.get(&row);
         if line.is_empty() {
-            return Ok(());
+            return match fields {
+                Some(_) => Err(refused(file, number, "the line is blank".to_owned())),
+                None => Ok(()),
+            };
         }
         if cleaning.leave_out.contains(&row) {
             self.cleaned.left_out += 1;
             return Ok(());
         }
+        let edited = match fields {
+            Some(fields) => Some(lens.edited(plan, line, fields).map_err(|why| refused(file, number, why))?),
+            None => None,
+        };
+        let line = edited.as_deref().unwrap_or(line);
         if cleaning.deduplicate && !seen.insert(hash::number(&hash::of_parts([line]))) {
             self.cleaned.duplicates += 1;
             return Ok(());
         }
+        self.cleaned.edited += u64::from(edited.is_some());
         for part in [line, b"\n"] {
             self.hash.update(part);
             let partial = &self.partial;

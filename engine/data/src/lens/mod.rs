@@ -7,22 +7,27 @@
 //! decides what is trained: that is [`crate::Dataset`], whose tokens and marks a test compares with these.
 
 mod clean;
+mod columns;
+mod edit;
 mod index;
 mod peek;
 
 pub use clean::{Cleaned, Cleaning};
+pub use columns::columns;
 
 use crate::codec::TextCodec;
 use crate::dataset::{BATCH_ROWS, LoadRequest, plan_of};
-use crate::read::{Container, DataFile, Item, Row, RowSource, lines_from, list, open};
+use crate::read::{Container, DataFile, Item, Row, RowSource, lines_from, list, open, parse_row};
 use crate::schema::{Converted, Plan, is_threaded};
 use crate::tokens::seen::{Seen, see};
+use crate::tokens::tokenise;
 use crate::{DataError, sniff};
 use index::LineIndex;
 use parking_lot::RwLock;
 use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
+use temper_protocol::data::{RowField, RowTexts};
 use temper_protocol::event::LensRow;
 
 /// Bytes looked through before somebody else may use the index.
@@ -31,11 +36,13 @@ const BLOCK: usize = 4 << 20;
 const MOST_KEPT: usize = 100_000;
 /// Bytes of such a file that are read for them.
 const MOST_KEPT_BYTES: u64 = 256 << 20;
+/// Bytes of a row whose texts are shown to be edited.
+const MOST_EDITED_BYTES: u64 = 1 << 20;
 
 /// How far the rows are known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Extent {
-    /// Rows that can be asked for now. Blank lines count: a row's number is its line.
+    /// Rows that can already be asked for. Blank lines count: a row's number is its line.
     pub rows: u64,
     /// Whether nothing is left to look through.
     pub complete: bool,
@@ -85,7 +92,7 @@ impl Lens {
                 if first.is_empty() {
                     return Err(no_rows(&file));
                 }
-                plans.push(plan_of(&file, container, &request, &first)?);
+                plans.push(plan_of(&file, container, (request.schema.as_str(), &request.columns), &first)?);
                 let bytes = std::fs::metadata(&file.path).map_or(0, |meta| meta.len());
                 let rows = match container {
                     Container::JsonLines => RowsOf::Index(RwLock::default()),
@@ -180,7 +187,79 @@ impl Lens {
             ids: seen.ids.into_iter().take(most_tokens).collect(),
             pieces: seen.pieces.into_iter().take(most_tokens).collect(),
             problem: seen.problem,
+            losses: Vec::new(),
         }
+    }
+
+    /// Tokens that the model sees at once, at most.
+    #[must_use]
+    pub fn max_tokens(&self) -> usize {
+        self.request.max_tokens.max(2)
+    }
+
+    /// The texts of row `row` (counted from 0 over all files), and the row as the model sees it with the texts of
+    /// `fields`, at most `most_tokens` tokens of it.
+    ///
+    /// # Errors
+    /// [`DataError::Data`] when there is no such row, its file is no JSON Lines, it is very long, or it could not be
+    /// trained with these texts; [`DataError::Io`].
+    pub fn row_texts(&self, row: u64, fields: &[RowField], most_tokens: usize) -> Result<RowTexts, DataError> {
+        let Some((file, plan, number)) = self.place_of(row) else {
+            return Err(DataError::data(
+                format!("there is no row {}", row + 1),
+                "data.train",
+                "look at the rows again and choose another",
+            ));
+        };
+        let line = file.line(number)?;
+        if line.is_empty() {
+            return Err(refused(file, number, "the line is blank".to_owned()));
+        }
+        let original = edit::fields(&line);
+        let line = if fields.is_empty() {
+            line
+        } else {
+            self.edited(plan, &line, fields).map_err(|why| refused(file, number, why))?
+        };
+        let line_number = number + 1;
+        let item = match parse_row(&line) {
+            Ok(row) => Item::Row { line: line_number, row },
+            Err(reason) => Item::Bad { line: line_number, reason },
+        };
+        Ok(RowTexts { row, fields: original, seen: self.row(file, plan, row, item, most_tokens) })
+    }
+
+    /// A line with other texts, of which it is known that it can be trained.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    fn edited(&self, plan: &Plan, line: &[u8], fields: &[RowField]) -> Result<Vec<u8>, String> {
+        let line = edit::changed(line, fields)?;
+        match plan.convert(parse_row(&line)?)? {
+            // What a thread is made of is only known when all rows are read.
+            Converted::Sample(_) if is_threaded(plan) => {}
+            Converted::Sample(sample) => {
+                tokenise(&sample, &self.codec, self.request.loss_on, self.request.max_tokens)?;
+            }
+            Converted::LeftOut => {}
+        }
+        Ok(line)
+    }
+
+    /// The file of a row that is known, and its line there, counted from 0.
+    fn place_of(&self, row: u64) -> Option<(&LensFile, &Plan, u64)> {
+        let mut begin = 0;
+        for (file, plan) in self.files.iter().zip(&self.plans) {
+            let (known, _, all) = file.known();
+            if row < begin + known {
+                return Some((file, plan, row - begin));
+            }
+            if !all {
+                return None;
+            }
+            begin += known;
+        }
+        None
     }
 
     fn see(&self, plan: &Plan, row: Row) -> Seen {
@@ -211,6 +290,18 @@ fn first_rows(file: &DataFile, container: Container, mut source: Box<dyn RowSour
         }
     }
     Ok(rows)
+}
+
+/// An edit that cannot be. `number` is the line, counted from 0.
+fn refused(file: &LensFile, number: u64, why: String) -> DataError {
+    let place = format!("{} line {}", file.file.path.display(), number + 1);
+    DataError::data(why, place, "write the text so that the row can be trained, or take the edit back")
+}
+
+/// A line without what is around it: blanks, its end, and the mark that some files begin with. `number` counts from 0.
+fn bare(line: &[u8], number: u64) -> &[u8] {
+    let line = if number == 0 { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line) } else { line };
+    line.trim_ascii()
 }
 
 fn no_rows(file: &DataFile) -> DataError {
@@ -284,6 +375,29 @@ impl LensFile {
             }
         }
         Ok((items, false))
+    }
+
+    /// Line `number`, counted from 0, of a file of JSON Lines that was looked through that far.
+    fn line(&self, number: u64) -> Result<Vec<u8>, DataError> {
+        let RowsOf::Index(index) = &self.rows else { return Err(clean::only_lines(self)) };
+        let place = index.read().place(number);
+        let Some((byte, skip)) = place else { return Err(shorter(&self.file)) };
+        let path = &self.file.path;
+        let failed = |error| DataError::io("cannot read the data file", path, error);
+        let mut file = File::open(path).map_err(failed)?;
+        file.seek(SeekFrom::Start(byte)).map_err(failed)?;
+        let mut reader = BufReader::with_capacity(1 << 16, file);
+        for _ in 0..skip {
+            reader.skip_until(b'\n').map_err(failed)?;
+        }
+        let mut line = Vec::new();
+        let taken = reader.take(MOST_EDITED_BYTES + 1).read_until(b'\n', &mut line).map_err(failed)?;
+        if taken as u64 > MOST_EDITED_BYTES {
+            let what = format!("a row of more than {} MiB is too long to be edited here", MOST_EDITED_BYTES >> 20);
+            let place = format!("{} line {}", path.display(), number + 1);
+            return Err(DataError::data(what, place, "edit the file with a text editor"));
+        }
+        Ok(bare(&line, number).to_vec())
     }
 
     /// The rows from `from` until before `end`, counted from 0, with their numbers; blank lines are missing.

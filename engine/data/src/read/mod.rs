@@ -167,7 +167,10 @@ fn row_of(value: Value) -> Result<Row, String> {
 }
 
 /// Parses one row.
-fn parse_row(bytes: &[u8]) -> Result<Row, String> {
+///
+/// # Errors
+/// Why it is none.
+pub(crate) fn parse_row(bytes: &[u8]) -> Result<Row, String> {
     let text = std::str::from_utf8(bytes)
         .map_err(|error| format!("the row is not UTF-8 (byte {} of the row)", error.valid_up_to() + 1))?;
     let value = serde_json::from_str(text).map_err(|error| json_reason(&error))?;

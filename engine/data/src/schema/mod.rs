@@ -122,6 +122,29 @@ impl Schema {
         }
     }
 
+    /// The roles without which no row can be read. Labelled completions have their answer either in a column of its own
+    /// or at the end of a conversation, so that only the label is needed of them.
+    #[must_use]
+    pub fn needed(self) -> &'static [&'static str] {
+        match self {
+            Self::Segments => &["segments"],
+            Self::Messages => &["messages"],
+            Self::Sharegpt => &["conversations"],
+            Self::Preference => &["chosen", "rejected"],
+            Self::Kto => &["label"],
+            Self::Stepwise => &["prompt", "completions", "labels"],
+            Self::PromptCompletion | Self::RawCompletion => &["prompt", "completion"],
+            Self::Alpaca => &["instruction", "output"],
+            Self::Text => &["text"],
+            Self::Table => &["prompt", "answer"],
+        }
+    }
+
+    /// [`Self::roles`] that are whole columns; the others name fields and speakers inside turns.
+    pub fn column_roles(self) -> impl Iterator<Item = &'static str> {
+        self.roles().iter().copied().filter(|role| !plan::INNER.contains(role))
+    }
+
     /// What a person should know before training on it.
     #[must_use]
     pub fn warning(self) -> Option<&'static str> {

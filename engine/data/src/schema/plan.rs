@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Roles that name fields inside turns or values of them, not columns.
-const INNER: &[&str] = &["role", "content", "from", "value", "user", "assistant", "tool", "function", "system_role"];
+pub(super) const INNER: &[&str] =
+    &["role", "content", "from", "value", "user", "assistant", "tool", "function", "system_role"];
 
 /// How the rows of one file are read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -143,24 +144,24 @@ fn unknown_schema(name: &str) -> DataError {
 /// The schema that a mapping without a name means: the first one that knows all its roles and whose
 /// needed roles are mapped or present.
 fn by_roles(columns: &BTreeMap<String, String>, rows: &[Row]) -> Result<Schema, DataError> {
-    const NEEDED: [(Schema, &[&str]); 9] = [
-        (Schema::Table, &["prompt", "answer"]),
-        (Schema::Segments, &["segments"]),
-        (Schema::Preference, &["chosen", "rejected"]),
-        (Schema::Kto, &["label"]),
-        (Schema::Sharegpt, &["conversations"]),
-        (Schema::Messages, &["messages"]),
-        (Schema::Alpaca, &["instruction", "output"]),
-        (Schema::PromptCompletion, &["prompt", "completion"]),
-        (Schema::Text, &["text"]),
+    const ORDER: [Schema; 9] = [
+        Schema::Table,
+        Schema::Segments,
+        Schema::Preference,
+        Schema::Kto,
+        Schema::Sharegpt,
+        Schema::Messages,
+        Schema::Alpaca,
+        Schema::PromptCompletion,
+        Schema::Text,
     ];
     let present = |role: &str| columns.contains_key(role) || rows.iter().any(|row| row.contains_key(role));
-    let fits = |(schema, needed): &&(Schema, &[&str])| {
+    let fits = |schema: &Schema| {
         columns.keys().all(|role| schema.roles().contains(&role.as_str()))
-            && needed.iter().all(|role| present(role))
-            && needed.iter().chain(["system", "tools"].iter()).any(|role| columns.contains_key(*role))
+            && schema.needed().iter().all(|role| present(role))
+            && schema.needed().iter().chain(["system", "tools"].iter()).any(|role| columns.contains_key(*role))
     };
-    NEEDED.iter().find(fits).map(|(schema, _)| *schema).ok_or_else(|| DataError::Setting {
+    ORDER.into_iter().find(fits).ok_or_else(|| DataError::Setting {
         what: format!("no schema has the roles {}", columns.keys().cloned().collect::<Vec<_>>().join(", ")),
         place: "[data.columns]".to_owned(),
         action: "name the schema with data.schema; usual roles are prompt and completion, instruction and output, \

@@ -37,15 +37,37 @@ pub(super) struct Order {
     pub(super) format: ExportFormat,
     pub(super) dtype: Option<StorageType>,
     pub(super) out: PathBuf,
+    pub(super) card: Option<String>,
+}
+
+/// Most bytes of a written card.
+const LONGEST_CARD: usize = 1 << 20;
+
+/// The written text of the card, without a front matter; none when nobody wrote one.
+fn card_body(order: &Order) -> Result<Option<String>, Problem> {
+    let Some(card) = &order.card else { return Ok(None) };
+    let place = || order.out.display().to_string();
+    let is_file = temper_export::output::Layout::of(&order.out).is_file();
+    if is_file && matches!(order.format, ExportFormat::Gguf | ExportFormat::GgufLora) {
+        let action = "leave the card away, or write into a folder: a name that does not end in .gguf";
+        return Err(Problem::new(Code::Usage, "a lone GGUF file has no place for a model card", place(), action));
+    }
+    if card.len() > LONGEST_CARD {
+        let what = format!("the model card has {} bytes", card.len());
+        return Err(Problem::new(Code::Usage, what, place(), format!("shorten it to {LONGEST_CARD} bytes")));
+    }
+    Ok(Some(temper_export::body_of(card).to_owned()))
 }
 
 /// Writes, checks and puts on record.
 pub(super) fn export(builtins: &Builtins, order: &Order, context: &JobContext) -> Result<(), Problem> {
+    let body = card_body(order)?;
     let project_dir = names::project_dir_of(order.project.as_deref())?;
-    let source = match &order.source {
+    let mut source = match &order.source {
         ExportSource::Run { run, step } => of_run(builtins, &project_dir, run, *step, order.format, context)?,
         ExportSource::Adapter { path, model } => of_adapter(builtins, path, model, &project_dir, context)?,
     };
+    source.card.body = body;
     context.check_cancelled()?;
     let project = source.run.as_ref().map(|(_, project, folder)| (project, folder.as_path()));
     let cases = cases(builtins, project, &source.model, &source.codec)?;
@@ -58,28 +80,37 @@ pub(super) fn export(builtins: &Builtins, order: &Order, context: &JobContext) -
         card: &source.card,
         cases: &cases,
     };
-    let mut written = None;
+    let mut said = Vec::new();
     let mut emit = |event: Event| {
-        if let Event::Written { path, bytes, sha256, .. } = &event {
-            written = Some((path.clone(), *bytes, sha256.clone()));
+        if matches!(event, Event::Written { .. } | Event::Certificate { .. }) {
+            said.push(event.clone());
         }
         context.emit(event);
     };
     let exported = temper_export::export(&request, &mut emit, &|| context.is_cancelled())?;
     if exported.certificate.pass()
-        && let (Some((run, _, folder)), Some((path, bytes, sha256))) = (&source.run, written)
+        && let Some((run, _, folder)) = &source.run
     {
-        put_on_record(folder, run, &path, bytes, &sha256);
+        put_on_record(folder, run, &said);
     }
     Ok(())
 }
 
-/// Notes an export in the project's database, so that `verify` finds its run. An export is whole without it.
-fn put_on_record(project_dir: &Path, run: &FoundRun, path: &Path, bytes: u64, sha256: &str) {
+/// Notes an export in the project's database, so that `verify` finds its run, and what was said of it among the run's
+/// events, so that its certificate outlives the window. An export is whole without either.
+fn put_on_record(project_dir: &Path, run: &FoundRun, said: &[Event]) {
     if run.row.is_none() {
         return;
     }
-    let noted = Store::open(project_dir).and_then(|store| store.record_file(run.run, path, sha256, bytes));
+    let noted = Store::open(project_dir).and_then(|store| {
+        for event in said {
+            if let Event::Written { path, bytes, sha256, .. } = event {
+                store.record_file(run.run, path, sha256, *bytes)?;
+            }
+            store.push_event(run.run, event)?;
+        }
+        store.flush()
+    });
     if let Err(error) = noted {
         tracing::warn!(%error, "the export is not on record in the project");
     }
@@ -150,7 +181,8 @@ fn of_run(
 ) -> Result<Source, Problem> {
     let found = names::find_run(project_dir, wanted)?;
     let folder = names::home_of(&found.folder, project_dir);
-    let project = names::frozen_project(&found, &folder)?;
+    let mut project = names::frozen_project(&found, &folder)?;
+    names::find_again(&mut project, &folder);
     // `RUN@step` of a folder may also be written as the checkpoint's folder.
     let checkpoint = match (wanted, step) {
         (RunRef::Path(path), None) if path.join(temper_train::checkpoint::STATE_FILE).is_file() => path.clone(),
@@ -244,6 +276,7 @@ fn of_adapter(
         dropout: 0.0,
         facts: vec![("rank".to_owned(), summary.rank.to_string()), ("adapted layers".to_owned(), sites.to_string())],
         beneath: Vec::new(),
+        body: None,
     };
     Ok(Source { model, codec, card, run: None })
 }
@@ -281,5 +314,29 @@ fn card_of_run(project: &Project, folder: &Path, meta: &Meta) -> Result<Card, Pr
         dropout: project.method.settings.number("dropout"),
         facts,
         beneath: Vec::new(),
+        body: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order(format: ExportFormat, out: &str, card: &str) -> Order {
+        let source = ExportSource::Run { run: RunRef::Last, step: None };
+        Order { project: None, source, format, dtype: None, out: PathBuf::from(out), card: Some(card.to_owned()) }
+    }
+
+    #[test]
+    fn a_written_card_goes_into_a_folder_without_its_front_matter() {
+        let body = card_body(&order(ExportFormat::Peft, "out", "---\ntags: x\n---\n# A\n")).expect("a card");
+        assert_eq!(body.as_deref(), Some("# A\n"));
+        assert!(card_body(&order(ExportFormat::Gguf, "folder", "# A")).is_ok());
+        let lone = card_body(&order(ExportFormat::Gguf, "m.gguf", "# A")).expect_err("no place for it");
+        assert_eq!(lone.code, Code::Usage);
+        let long = "x".repeat(LONGEST_CARD + 1);
+        assert!(card_body(&order(ExportFormat::Hf, "out", &long)).is_err());
+        let none = Order { card: None, ..order(ExportFormat::Gguf, "m.gguf", "") };
+        assert_eq!(card_body(&none).expect("nothing asked"), None);
+    }
 }

@@ -1,5 +1,5 @@
-//! `peek`, `index rows`, `rows` and `clean rows`: a first look at a project's data, its rows one by one as the model sees
-//! them, and a copy without some of them.
+//! `peek`, `index rows`, `rows`, `row texts` and `clean rows`: a first look at a project's data, its rows one by one as the
+//! model sees them, their texts to be edited, and a copy without some of them.
 //!
 //! Place in the data flow: the first request opens the data with the model's tokenizer and keeps it; later ones find it
 //! again as long as project, model and files are the same.
@@ -13,8 +13,9 @@ use std::path::Path;
 use std::sync::Arc;
 use temper_data::lens::{Cleaned, Cleaning, Extent};
 use temper_data::{DataError, Lens, ValidationSource};
+use temper_protocol::data::RowField;
 use temper_protocol::event::{DataRows, LensRow};
-use temper_protocol::{Event, Problem};
+use temper_protocol::{Code, Event, Problem};
 use temper_train::TrainRequest;
 
 /// Rows that are shown at once at most, and tokens of all of them.
@@ -32,6 +33,39 @@ struct Opened {
     lens: Lens,
     /// Share of the rows kept for validation.
     validation: f64,
+}
+
+impl Opened {
+    /// Carries the index on until row `row` is known, or the data ends.
+    fn find(&self, row: u64, context: &JobContext) -> Result<(), Problem> {
+        while self.lens.extent().rows <= row && self.lens.look_on()? {
+            context.check_cancelled()?;
+        }
+        context.check_cancelled()
+    }
+}
+
+/// A row with other texts at some places, at most `most_tokens` tokens of it, and how many tokens the model sees at once.
+pub(super) fn one(
+    builtins: &Builtins,
+    lenses: &Lenses,
+    project: &Path,
+    (row, fields): (u64, &[RowField]),
+    most_tokens: usize,
+    context: &JobContext,
+) -> Result<(LensRow, usize), Problem> {
+    let opened = lenses.open(builtins, project)?;
+    opened.find(row, context)?;
+    let found = if fields.is_empty() {
+        opened.lens.rows(row, 1, most_tokens)?.pop()
+    } else {
+        Some(opened.lens.row_texts(row, fields, most_tokens)?.seen)
+    };
+    let missing = || {
+        let what = format!("there is no row {}", row + 1);
+        Problem::new(Code::DataInvalid, what, "data.train", "look at the rows again and choose another")
+    };
+    Ok((found.ok_or_else(missing)?, opened.lens.max_tokens()))
 }
 
 /// What a person wants to see.
@@ -80,7 +114,7 @@ fn stamps(lens: &Lens) -> String {
     lens.paths().map(stamp).collect::<Vec<_>>().join(" ")
 }
 
-/// The first look.
+/// The first look, with the columns in front of it: what they are must be seen above all when their meaning is not clear.
 pub(super) fn peek(
     builtins: &Builtins,
     lenses: &Lenses,
@@ -88,6 +122,15 @@ pub(super) fn peek(
     rows: usize,
     context: &JobContext,
 ) -> Result<(), Problem> {
+    let (said, project_dir) = read_project(project, &[])?;
+    let (schema, mapping) = (said.data.schema.clone(), said.data.columns.clone());
+    let request = build(builtins, said, &project_dir)?;
+    // A file that cannot be read is told by what follows.
+    if let Some((path, _)) = request.data_sources.first()
+        && let Ok(found) = temper_data::lens::columns(path, &schema, &mapping)
+    {
+        context.emit(Event::Columns(found));
+    }
     let opened = lenses.open(builtins, project)?;
     context.check_cancelled()?;
     context.emit(opened.lens.peek(rows, opened.validation)?);
@@ -135,6 +178,21 @@ pub(super) fn rows(
     Ok(())
 }
 
+/// The texts of a row, and the row as it would be with others. The index is carried on to it where it must be.
+pub(super) fn texts(
+    builtins: &Builtins,
+    lenses: &Lenses,
+    project: &Path,
+    (row, fields): (u64, &[RowField]),
+    most_tokens: usize,
+    context: &JobContext,
+) -> Result<(), Problem> {
+    let opened = lenses.open(builtins, project)?;
+    opened.find(row, context)?;
+    context.emit(Event::RowTexts(opened.lens.row_texts(row, fields, most_tokens.min(MOST_TOKENS))?));
+    Ok(())
+}
+
 /// Writes a cleaned copy into the project's folder.
 pub(super) fn clean(
     builtins: &Builtins,
@@ -151,10 +209,12 @@ pub(super) fn clean(
         Err(DataError::Cancelled) => return Err(crate::job::cancelled()),
         other => other?,
     };
-    let Cleaned { path, rows, left_out, duplicates, bytes, sha256 } = cleaned;
+    let Cleaned { path, rows, edited, left_out, duplicates, bytes, sha256 } = cleaned;
     context.emit(Event::Written { format: "jsonl".to_owned(), path, bytes, sha256 });
-    let text =
-        format!("{rows} rows were copied, {left_out} left out by number, {duplicates} because they occur before");
+    let text = format!(
+        "{rows} rows were copied, {edited} of them edited; {left_out} were left out by number, {duplicates} because they \
+         occur before"
+    );
     context.emit(Event::Warning { code: "cleaned".to_owned(), text, step: 0 });
     Ok(())
 }

@@ -19,6 +19,7 @@ mod generate;
 mod housekeep;
 mod inspect;
 mod lens;
+mod lens_loss;
 mod load;
 mod logits;
 mod new_project;
@@ -27,6 +28,7 @@ mod preview;
 mod race;
 mod repair;
 mod request;
+mod selftest;
 mod train;
 mod trial;
 
@@ -84,6 +86,49 @@ impl Program {
         let (builtins, kept) = (Arc::clone(&self.builtins), Arc::clone(&self.kept));
         Ok(Work::Heavy(Box::new(move |context: &JobContext| work(&builtins, &kept, context))))
     }
+
+    /// What is asked about the rows of a project's data.
+    fn plan_rows(&self, command: Command) -> Result<Work, Problem> {
+        match command {
+            Command::Preview { project, rows } => {
+                self.light(move |builtins, context| preview::preview(builtins, &project, rows, context))
+            }
+            Command::Peek { project, rows } => {
+                self.look(move |builtins, lenses, context| lens::peek(builtins, lenses, &project, rows, context))
+            }
+            Command::IndexRows { project } => {
+                self.look(move |builtins, lenses, context| lens::index(builtins, lenses, &project, context))
+            }
+            Command::Rows { project, first, count, most_tokens } => {
+                let wanted = lens::Wanted { first, count, most_tokens };
+                self.look(move |builtins, lenses, context| lens::rows(builtins, lenses, &project, wanted, context))
+            }
+            Command::RowTexts { project, row, fields, most_tokens } => self.look(move |builtins, lenses, context| {
+                lens::texts(builtins, lenses, &project, (row, fields.as_slice()), most_tokens, context)
+            }),
+            Command::RowLosses { project, row, fields, most_tokens } => {
+                let lenses = Arc::clone(&self.lenses);
+                self.heavy(move |builtins, kept, context| {
+                    lens_loss::losses(
+                        builtins,
+                        (kept, &*lenses),
+                        &project,
+                        (row, fields.as_slice()),
+                        most_tokens,
+                        context,
+                    )
+                })
+            }
+            Command::CleanRows { project, leave_out, deduplicate, edits } => {
+                let edits = edits.into_iter().map(|edit| (edit.row, edit.fields)).collect();
+                let leave_out = leave_out.into_iter().collect();
+                let cleaning = temper_data::lens::Cleaning { leave_out, deduplicate, edits };
+                let lenses = Arc::clone(&self.lenses);
+                self.light(move |builtins, context| lens::clean(builtins, &lenses, &project, &cleaning, context))
+            }
+            other => Err(Problem::internal(format!("{other:?} is not about rows"))),
+        }
+    }
 }
 
 impl Workshop for Program {
@@ -99,24 +144,13 @@ impl Workshop for Program {
                 context.emit(inspect::project_event(&dir)?);
                 Ok(())
             }),
-            Command::Preview { project, rows } => {
-                self.light(move |builtins, context| preview::preview(builtins, &project, rows, context))
-            }
-            Command::Peek { project, rows } => {
-                self.look(move |builtins, lenses, context| lens::peek(builtins, lenses, &project, rows, context))
-            }
-            Command::IndexRows { project } => {
-                self.look(move |builtins, lenses, context| lens::index(builtins, lenses, &project, context))
-            }
-            Command::Rows { project, first, count, most_tokens } => {
-                let wanted = lens::Wanted { first, count, most_tokens };
-                self.look(move |builtins, lenses, context| lens::rows(builtins, lenses, &project, wanted, context))
-            }
-            Command::CleanRows { project, leave_out, deduplicate } => {
-                let cleaning = temper_data::lens::Cleaning { leave_out: leave_out.into_iter().collect(), deduplicate };
-                let lenses = Arc::clone(&self.lenses);
-                self.light(move |builtins, context| lens::clean(builtins, &lenses, &project, &cleaning, context))
-            }
+            command @ (Command::Preview { .. }
+            | Command::Peek { .. }
+            | Command::IndexRows { .. }
+            | Command::Rows { .. }
+            | Command::RowTexts { .. }
+            | Command::RowLosses { .. }
+            | Command::CleanRows { .. }) => self.plan_rows(command),
             Command::Repair { project } => self.light(move |_, context| repair::repair(&project, context)),
             Command::Housekeep { project, order } => {
                 self.light(move |_, context| housekeep::housekeep(&project, &order, context))
@@ -192,15 +226,21 @@ impl Workshop for Program {
                 let loaded = kept.load(builtins, project.as_deref(), &model, context)?;
                 logits::logits(&loaded, &tokens, &out, context)
             }),
-            Command::Export { project, source, format, dtype, out } => self.heavy(move |builtins, kept, context| {
-                kept.clear();
-                export::export(builtins, &export::Order { project, source, format, dtype, out }, context)
-            }),
+            Command::Export { project, source, format, dtype, out, card } => {
+                let order = export::Order { project, source, format, dtype, out, card };
+                self.heavy(move |builtins, kept, context| {
+                    kept.clear();
+                    export::export(builtins, &order, context)
+                })
+            }
             Command::Verify { project, path, against } => self.heavy(move |builtins, kept, context| {
                 kept.clear();
                 export::verify(builtins, project.as_deref(), &path, against.as_ref(), context)
             }),
-            Command::Control { .. } | Command::CancelRequest { .. } | Command::Shutdown {} => {
+            Command::Control { .. }
+            | Command::CancelRequest { .. }
+            | Command::PauseOnBattery { .. }
+            | Command::Shutdown {} => {
                 Err(Problem::internal("a command for the engine itself reached the workshop"))
             }
         }

@@ -3,6 +3,7 @@
 //! Place in the data flow: tables of methods draw what a method learns against what it forgets; both are better lower.
 
 use std::fmt::Write as _;
+use temper_protocol::front;
 
 /// A point; lower is better on both axes.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,19 +20,6 @@ const MARGINS: (f64, f64, f64, f64) = (80.0, 120.0, 24.0, 56.0);
 const TICKS: usize = 5;
 /// Lowest distance of the middles of two names above each other.
 const LINE: f64 = 13.0;
-
-/// The points that no other point beats on both axes, from left to right.
-pub(super) fn front(points: &[Point]) -> Vec<&Point> {
-    let mut sorted: Vec<&Point> = points.iter().collect();
-    sorted.sort_by(|a, b| a.x.total_cmp(&b.x).then(a.y.total_cmp(&b.y)));
-    let mut lowest = f64::INFINITY;
-    sorted.retain(|point| {
-        let better = point.y < lowest;
-        lowest = lowest.min(point.y);
-        better
-    });
-    sorted
-}
 
 /// Lowest and highest, a little apart.
 fn span(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
@@ -68,7 +56,7 @@ pub(super) fn svg(points: &[Point], x_label: &str, y_label: &str) -> String {
     line(format!("<text x=\"{middle}\" y=\"{}\" text-anchor=\"middle\">{x_label}</text>", HEIGHT - 14.0));
     let (beside, half) = (18.0, HEIGHT / 2.0);
     line(format!("<text transform=\"translate({beside} {half}) rotate(-90)\" text-anchor=\"middle\">{y_label}</text>"));
-    let best = front(points);
+    let best = front(points, |point| (point.x, point.y));
     let way: Vec<String> = best.iter().map(|point| format!("{:.1},{:.1}", x(point.x), y(point.y))).collect();
     line(format!("<polyline points=\"{}\" fill=\"none\" stroke=\"#2563eb\" stroke-width=\"1.5\"/>", way.join(" ")));
     let mut taken: Vec<(f64, f64)> = Vec::new();
@@ -95,13 +83,6 @@ mod tests {
 
     fn point(name: &str, x: f64, y: f64) -> Point {
         Point { name: name.to_owned(), x, y }
-    }
-
-    #[test]
-    fn the_front_is_what_nothing_beats() {
-        let points = [point("a", 0.1, 1.0), point("b", 0.2, 0.5), point("c", 0.3, 0.7), point("d", 0.05, 1.2)];
-        let names: Vec<&str> = front(&points).iter().map(|point| point.name.as_str()).collect();
-        assert_eq!(names, ["d", "a", "b"]);
     }
 
     #[test]

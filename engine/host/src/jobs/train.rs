@@ -92,6 +92,7 @@ fn resumed_run(builtins: &Builtins, order: Order, wanted: &RunRef) -> Result<Wor
     let found = names::find_run(&project_dir, wanted)?;
     let text = names::frozen_text(&found)?;
     let mut project = project_file::parse_with(&text, &file, &order.set)?;
+    names::find_again(&mut project, &project_dir);
     mean_steps(&mut project, &order.set);
     if order.method.as_ref().is_some_and(|id| *id != project.method.id) {
         return Err(usage(

@@ -17,8 +17,8 @@ impl Bench {
     /// Exports the newest run; the reasons of its certificate.
     pub(crate) fn export(&mut self, project: &Path, format: ExportFormat, out: &Path) -> Vec<String> {
         let source = ExportSource::Run { run: RunRef::Last, step: None };
-        let order =
-            Command::Export { project: Some(project.into()), source, format, dtype: None, out: out.to_path_buf() };
+        let (project, out) = (Some(project.into()), out.to_path_buf());
+        let order = Command::Export { project, source, format, dtype: None, out, card: None };
         match self.ask(order).expect("exports").pop() {
             Some(Event::Certificate { pass: true, reasons, .. }) => reasons,
             other => panic!("{other:#?}"),
@@ -129,6 +129,7 @@ fn a_run_on_top_of_two_adapters_is_trained_resumed_and_exported() {
         format: ExportFormat::Peft,
         dtype: None,
         out: project.join("never"),
+        card: None,
     };
     let problem = bench.refused(order);
     assert!(problem.code == Code::AdapterInvalid && problem.what.contains("not the ones"), "{problem}");

@@ -40,6 +40,19 @@ impl Bench {
 
     /// Carries out a command; all its events but the last.
     pub(crate) fn ask(&mut self, command: Command) -> Result<Vec<Event>, Problem> {
+        let mut events = self.all(command);
+        match events.pop() {
+            Some(Event::Error(problem)) => Err(problem),
+            Some(Event::Done {}) | None => Ok(events),
+            Some(finished) => {
+                events.push(finished);
+                Ok(events)
+            }
+        }
+    }
+
+    /// Carries out a command; all its events, also when it fails.
+    pub(crate) fn all(&mut self, command: Command) -> Vec<Event> {
         let req = self.engine.send(command).expect("accepted");
         let begin = Instant::now();
         let mut heard: Vec<Envelope> = Vec::new();
@@ -47,15 +60,7 @@ impl Bench {
             self.engine.drain(&mut heard);
             if let Some(end) = heard.iter().position(|envelope| envelope.req == req && is_end(&envelope.event)) {
                 assert_eq!(heard.len(), end + 1, "nothing comes after the last event");
-                let mut events: Vec<Event> = heard.into_iter().map(|envelope| envelope.event).collect();
-                return match events.pop() {
-                    Some(Event::Error(problem)) => Err(problem),
-                    Some(Event::Done {}) | None => Ok(events),
-                    Some(finished) => {
-                        events.push(finished);
-                        Ok(events)
-                    }
-                };
+                return heard.into_iter().map(|envelope| envelope.event).collect();
             }
             assert!(begin.elapsed() < crate::kit::PATIENCE, "waited in vain; heard {heard:#?}");
             std::thread::park_timeout(crate::kit::PATIENCE / 100);
@@ -157,6 +162,52 @@ fn any_step_answers(bench: &mut Bench, project: &Path, model: &str, limits: Gene
     }
 }
 
+/// Certificates are among the run's events, whose last word about itself stays its end.
+fn certificates_are_on_record(project: &Path, count: usize) {
+    let reader = Reader::open(project).expect("a reader");
+    let row = reader.runs().expect("runs").remove(0);
+    let said = reader.events_after(row.run, 0, 10_000).expect("events");
+    let passed = |stored: &&temper_store::StoredEvent| matches!(stored.event, Event::Certificate { pass: true, .. });
+    assert_eq!(said.iter().filter(passed).count(), count);
+    assert_eq!(row.status, "finished");
+}
+
+/// The newest run leaves as a folder of each kind, and its adapter is merged again with a card that somebody wrote.
+fn leaves_and_is_proved(bench: &mut Bench, project: &Path, exports: &Path, model: String) {
+    for format in [ExportFormat::Peft, ExportFormat::Hf] {
+        let out = exports.join(format.name());
+        let source = ExportSource::Run { run: RunRef::Last, step: None };
+        let events = bench
+            .ask(Command::Export {
+                project: Some(project.to_path_buf()),
+                source,
+                format,
+                dtype: None,
+                out: out.clone(),
+                card: None,
+            })
+            .expect("exports");
+        assert!(matches!(events.last(), Some(Event::Certificate { pass: true, .. })), "{:#?}", events.last());
+        let events = bench
+            .ask(Command::Verify { project: Some(project.to_path_buf()), path: out, against: None })
+            .expect("finds the run on record");
+        assert!(matches!(events.last(), Some(Event::Certificate { pass: true, .. })), "{:#?}", events.last());
+    }
+    certificates_are_on_record(project, 2);
+    let merged = Command::Export {
+        project: None,
+        source: ExportSource::Adapter { path: exports.join("peft"), model },
+        format: ExportFormat::Hf,
+        dtype: None,
+        out: exports.join("again"),
+        card: Some("---\ntags: x\n---\n# Written by hand\n".to_owned()),
+    };
+    let events = bench.ask(merged).expect("merges a bare adapter");
+    assert!(matches!(events.last(), Some(Event::Certificate { pass: true, .. })), "{:#?}", events.last());
+    let card = std::fs::read_to_string(exports.join("again").join("README.md")).expect("a card");
+    assert!(card.starts_with("---\nbase_model: ") && card.ends_with("---\n# Written by hand\n"), "{card}");
+}
+
 #[test]
 fn a_project_goes_from_nothing_to_a_certificate() {
     let mut bench = Bench::new();
@@ -232,27 +283,7 @@ fn a_project_goes_from_nothing_to_a_certificate() {
     assert!(values.len() == 2 && values[0] < base_loss && values[1] > 0.0, "{values:?}");
 
     let exports = bench.path("exports");
-    for format in [ExportFormat::Peft, ExportFormat::Hf] {
-        let out = exports.join(format.name());
-        let source = ExportSource::Run { run: RunRef::Last, step: None };
-        let events = bench
-            .ask(Command::Export { project: Some(project.clone()), source, format, dtype: None, out: out.clone() })
-            .expect("exports");
-        assert!(matches!(events.last(), Some(Event::Certificate { pass: true, .. })), "{:#?}", events.last());
-        let events = bench
-            .ask(Command::Verify { project: Some(project.clone()), path: out, against: None })
-            .expect("finds the run on record");
-        assert!(matches!(events.last(), Some(Event::Certificate { pass: true, .. })), "{:#?}", events.last());
-    }
-    let merged = Command::Export {
-        project: None,
-        source: ExportSource::Adapter { path: exports.join("peft"), model },
-        format: ExportFormat::Hf,
-        dtype: None,
-        out: exports.join("again"),
-    };
-    let events = bench.ask(merged).expect("merges a bare adapter");
-    assert!(matches!(events.last(), Some(Event::Certificate { pass: true, .. })), "{:#?}", events.last());
+    leaves_and_is_proved(&mut bench, &project, &exports, model);
 
     let inspected = bench
         .ask(Command::Inspect { paths: vec![exports.join("peft"), project.join("runs").join("0001"), project.clone()] })
@@ -350,8 +381,8 @@ fn a_run_in_two_parts_is_one_run() {
     }
     let source = ExportSource::Run { run: RunRef::Last, step: Some(8) };
     let out = bench.path("early");
-    let command =
-        Command::Export { project: Some(project), source, format: ExportFormat::Peft, dtype: None, out: out.clone() };
+    let (project, format, out_dir) = (Some(project), ExportFormat::Peft, out.clone());
+    let command = Command::Export { project, source, format, dtype: None, out: out_dir, card: None };
     let events = bench.ask(command).expect("exports");
     assert!(matches!(events.last(), Some(Event::Certificate { pass: true, .. })));
     assert!(out.join("adapter_model.safetensors").is_file());
@@ -520,7 +551,12 @@ fn the_registry_the_example_and_the_machine_are_there() {
     assert_eq!(bench.refused(new).code, Code::Refused);
     let events = bench.ask(Command::Doctor {}).expect("examines");
     assert!(events.iter().any(|event| matches!(event, Event::Device { usable: true, .. })));
-    assert!(matches!(events.last(), Some(Event::Selftest(test)) if test.pass), "{events:#?}");
+    let Some(Event::Selftest(test)) = events.last() else { panic!("{events:#?}") };
+    assert!(test.pass, "{test:#?}");
+    let names: Vec<&str> = test.checks.iter().map(|check| check.name.as_str()).collect();
+    assert_eq!(names, ["learning", "gradients", "repeating", "saving", "memory", "speed"]);
+    // What passed says what was measured, and asks for nothing.
+    assert!(test.checks.iter().all(|check| !check.measured.is_empty() && check.action.is_empty()), "{test:#?}");
 }
 
 #[test]

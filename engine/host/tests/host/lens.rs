@@ -4,9 +4,10 @@ use crate::commands::Bench;
 use crate::kit::{Client, job};
 use std::path::{Path, PathBuf};
 use temper_host::Work;
+use temper_protocol::data::{RowEdit, RowField, RowTexts, WHOLE_LINE};
 use temper_protocol::event::{DataRows, LensRow};
 use temper_protocol::project::Source;
-use temper_protocol::{Command, Event, project_file};
+use temper_protocol::{Command, Event, ModelRef, Problem, project_file};
 
 fn conversation(number: usize) -> String {
     format!(
@@ -72,7 +73,8 @@ fn a_first_look_and_the_rows_say_what_the_full_reading_says() {
 fn a_cleaned_copy_lies_beside_the_project_and_is_told() {
     let mut bench = Bench::new();
     let dir = project(&mut bench, 6);
-    let command = Command::CleanRows { project: dir.clone(), leave_out: vec![0, 2], deduplicate: true };
+    let command =
+        Command::CleanRows { project: dir.clone(), leave_out: vec![0, 2], deduplicate: true, edits: Vec::new() };
     let events = bench.ask(command).expect("cleans");
     let written = events.iter().find_map(|event| match event {
         Event::Written { path, bytes, .. } => Some((path.clone(), *bytes)),
@@ -85,6 +87,105 @@ fn a_cleaned_copy_lies_beside_the_project_and_is_told() {
     assert_eq!(bytes, text.len() as u64);
     let told = events.iter().any(|event| matches!(event, Event::Warning { code, .. } if code == "cleaned"));
     assert!(told, "{events:#?}");
+}
+
+fn texts(bench: &mut Bench, project: &Path, row: u64, fields: Vec<RowField>) -> Result<RowTexts, Problem> {
+    let command = Command::RowTexts { project: project.to_path_buf(), row, fields, most_tokens: 1000 };
+    match bench.ask(command)?.pop() {
+        Some(Event::RowTexts(texts)) => Ok(texts),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn rows_are_edited_as_far_as_they_can_be_trained() {
+    let mut bench = Bench::new();
+    let dir = project(&mut bench, 4);
+    let field = |place: &str, text: &str| RowField { place: place.to_owned(), text: text.to_owned() };
+    let told = texts(&mut bench, &dir, 1, Vec::new()).expect("texts");
+    assert!(told.fields.contains(&field("/messages/1/content", "It is 2, and that is all.")), "{told:?}");
+    let better = field("/messages/1/content", "It is two.");
+    let seen = texts(&mut bench, &dir, 1, vec![better.clone()]).expect("texts").seen;
+    assert!(seen.pieces.concat().contains("It is two."), "{seen:?}");
+    let problem = texts(&mut bench, &dir, 1, vec![field("/messages/1/content", "")]).expect_err("no answer");
+    assert!(problem.what.contains("no answer") && problem.r#where.contains("line 2"), "{problem}");
+    let edits = vec![
+        RowEdit { row: 1, fields: vec![better] },
+        RowEdit { row: 2, fields: vec![field(WHOLE_LINE, conversation(2).trim())] },
+    ];
+    let command = Command::CleanRows { project: dir.clone(), leave_out: vec![0], deduplicate: false, edits };
+    let events = bench.ask(command).expect("cleans");
+    let written = events.iter().find_map(|event| match event {
+        Event::Written { path, .. } => Some(path.clone()),
+        _ => None,
+    });
+    let text = std::fs::read_to_string(written.expect("written")).expect("the copy");
+    let edited = conversation(1).replace("It is 2, and that is all.", "It is two.");
+    assert_eq!(text, edited + &conversation(2) + &conversation(3));
+}
+
+#[test]
+fn what_tokens_cost_adds_up_to_what_the_row_costs() {
+    let mut bench = Bench::new();
+    let dir = project(&mut bench, 2);
+    let losses = |bench: &mut Bench, row: u64, fields: Vec<RowField>| {
+        let command = Command::RowLosses { project: dir.clone(), row, fields, most_tokens: 1000 };
+        match bench.ask(command).expect("losses").pop() {
+            Some(Event::Rows(DataRows { mut rows, .. })) => rows.pop().expect("the row"),
+            other => panic!("{other:?}"),
+        }
+    };
+    let row = losses(&mut bench, 1, Vec::new());
+    assert_eq!(row.losses.len(), row.ids.len());
+    assert!(row.losses[0].is_nan() && row.losses[1..].iter().all(|loss| loss.is_finite() && *loss > 0.0), "{row:?}");
+    // The command that measures whole rows goes another way, through batches with padding.
+    std::fs::write(dir.join("one.jsonl"), conversation(1)).expect("written");
+    let said = project_file::load(&dir).expect("reads");
+    let model = ModelRef { model: said.model.path, adapters: Vec::new(), base: Some(said.model.base) };
+    let data = dir.join("one.jsonl").display().to_string();
+    let metrics = vec!["nll".to_owned()];
+    let events = bench.ask(Command::Evaluate { project: Some(dir.clone()), model, data, metrics }).expect("measured");
+    let whole =
+        events.iter().find_map(|event| if let Event::Result { value, .. } = event { Some(*value) } else { None });
+    let trained = row.losses.iter().zip(row.marks.chars()).filter(|(_, mark)| *mark == 't').map(|(loss, _)| *loss);
+    let (sum, count) = trained.fold((0.0, 0.0), |(sum, count), loss| (sum + loss, count + 1.0));
+    let whole = whole.expect("a result");
+    assert!((sum / count - whole).abs() < 1e-4 * whole, "{} and {whole}", sum / count);
+    // Another answer costs something else from its first token on, and the question what it did.
+    let edited =
+        losses(&mut bench, 1, vec![RowField { place: "/messages/1/content".to_owned(), text: "No.".to_owned() }]);
+    let first = row.marks.find('t').expect("trained");
+    let same = row.losses[1..first].iter().zip(&edited.losses[1..first]).all(|(a, b)| (a - b).abs() < 1e-4);
+    assert!(same && edited.losses.len() != row.losses.len());
+}
+
+#[test]
+fn columns_are_told_above_all_when_their_meaning_is_not_clear() {
+    let mut bench = Bench::new();
+    let dir = project(&mut bench, 4);
+    std::fs::write(dir.join("rows.jsonl"), "{\"ask\":\"Why?\",\"reply\":\"So.\",\"score\":1}\n").expect("written");
+    let columns = |events: &[Event]| {
+        let found =
+            events.iter().find_map(|event| if let Event::Columns(found) = event { Some(found.clone()) } else { None });
+        found.expect("columns")
+    };
+    let command = || Command::Peek { project: dir.clone(), rows: 3 };
+    let unclear = bench.all(command());
+    assert!(matches!(unclear.last(), Some(Event::Error(problem)) if problem.what.contains("not clear")), "{unclear:?}");
+    let found = columns(&unclear);
+    let names: Vec<_> = found.columns.iter().map(|column| column.name.as_str()).collect();
+    assert_eq!((names, found.schema.as_str()), (vec!["ask", "reply", "score"], ""));
+    let mut project = project_file::load(&dir).expect("reads");
+    project.data.schema = "prompt-completion".to_owned();
+    project.data.columns =
+        [("prompt", "ask"), ("completion", "reply")].map(|(a, b)| (a.to_owned(), b.to_owned())).into();
+    project_file::save(&project, &dir).expect("saves");
+    let events = bench.all(command());
+    assert_eq!(
+        (columns(&events).schema, columns(&events).mapping),
+        ("prompt-completion".to_owned(), project.data.columns)
+    );
+    assert_eq!(preview(&events).0, 1);
 }
 
 #[test]

@@ -6,6 +6,8 @@ mod compare;
 mod housekeep;
 mod kit;
 mod lens;
+mod longer;
+mod power;
 mod process;
 mod runs;
 mod train_on;

@@ -342,12 +342,12 @@ fn a_resume_that_does_not_start_changes_no_figures() {
             Err(temper_protocol::Problem::new(Code::ModelInvalid, "the model is gone", "m", "bring it back"))
         }))
     }));
-    for _ in 0..2 {
-        let req = client.send(train(project.path()));
-        client.end_of(req);
-    }
+    let first = client.send(train(project.path()));
+    client.end_of(first);
+    let again = client.send(train(project.path()));
+    assert!(matches!(client.end_of(again), Event::Error(problem) if problem.code == Code::ModelInvalid));
     let row = row(project.path(), 1);
-    assert_eq!((row.status.as_str(), row.steps, row.best_step, row.best_loss), ("failed", 20, 20, 2.0));
+    assert_eq!((row.status.as_str(), row.steps, row.best_step, row.best_loss), ("stopped", 20, 20, 2.0));
     let points = Reader::open(project.path()).expect("reader").points(1, "train_loss", 0, 100, 100).expect("points");
     assert_eq!(points.len(), 20);
 }

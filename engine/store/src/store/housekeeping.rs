@@ -11,11 +11,14 @@ use crate::series::{signed, unsigned};
 use crate::store::full_path;
 use crate::store::runs::stored_path;
 use rusqlite::{Connection, OptionalExtension as _, params};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use temper_protocol::housekeeping::{LabelChange, RunLabels};
 
-/// Folder of runs that were put aside.
+/// Folder of runs that were put aside, and that of the others.
 const TRASH: &str = "trash";
+const RUNS: &str = "runs";
+/// What a run started from, in its folder.
+const RUN_FILE: &str = "run.json";
 
 /// Where a run is and what became of it.
 struct Whereabouts {
@@ -43,13 +46,16 @@ impl Store {
     /// Moves a run to the trash of the project; it is in no list of runs then. Nothing is deleted.
     ///
     /// # Errors
-    /// [`StoreError::GoesOn`] when an engine works on it, [`StoreError::NotFound`] when there is no such run; those of
-    /// the disk.
+    /// [`StoreError::GoesOn`] when an engine works on it, [`StoreError::NotFound`] when there is no such run,
+    /// [`StoreError::NotItsOwn`] when its row names a folder that no run was trained in; those of the disk.
     pub fn trash(&self, run: u64) -> Result<(), StoreError> {
         let now = now_millis();
         self.move_run(run, |store, is| {
             if is.labels.trashed_millis > 0 {
                 return Ok(None);
+            }
+            if !store.is_of_a_run(&is.folder) {
+                return Err(StoreError::NotItsOwn { run, folder: is.folder.clone() });
             }
             let target = store.free_in_trash(run, &is.folder);
             let origin = stored_path(&store.project_dir, &is.folder);
@@ -57,7 +63,8 @@ impl Store {
         })
     }
 
-    /// Moves a run out of the trash, to where it was.
+    /// Moves a run out of the trash, to where it was when that is inside the project, else to the project's own place for it:
+    /// a project may come from somebody else, with rows that name any folder.
     ///
     /// # Errors
     /// [`StoreError::Io`] when something else is at its place; as [`Self::trash`] otherwise.
@@ -66,8 +73,10 @@ impl Store {
             if is.labels.trashed_millis == 0 {
                 return Ok(None);
             }
-            let target = full_path(&store.project_dir, &is.origin);
-            if is.folder.exists() && target.exists() {
+            // What does not lie in the trash is not moved; the run is only listed again.
+            let target =
+                if store.lies_in_trash(&is.folder) { store.place_of(run, &is.origin) } else { is.folder.clone() };
+            if target != is.folder && is.folder.exists() && target.exists() {
                 let taken = std::io::Error::new(std::io::ErrorKind::AlreadyExists, "something else is there");
                 return Err(StoreError::io(&target, taken));
             }
@@ -75,7 +84,7 @@ impl Store {
         })
     }
 
-    /// Deletes for good every run in the trash; returns their numbers.
+    /// Deletes for good every run in the trash; returns the numbers of those that were deleted here.
     ///
     /// # Errors
     /// Those of the disk; what was deleted before the error is gone.
@@ -90,20 +99,38 @@ impl Store {
                 })
                 .map_err(|error| self.sql(error))?
         };
-        for run in &trashed {
-            let inner = self.inner.lock();
-            let is = self.whereabouts(&inner.connection, *run)?;
-            if self.lies_in_trash(&is.folder) && is.folder.exists() {
-                std::fs::remove_dir_all(&is.folder).map_err(|error| StoreError::io(&is.folder, error))?;
+        let mut gone = Vec::new();
+        for run in trashed {
+            if self.delete_trashed(run)? {
+                gone.push(run);
             }
-            // Series, blocks, events, ranks and labels go with their run.
-            inner
-                .connection
-                .execute("DELETE FROM runs WHERE run = ?1", [signed(*run)])
-                .map_err(|error| self.sql(error))?;
-            self.pending.lock().runs.remove(run);
         }
-        Ok(trashed)
+        Ok(gone)
+    }
+
+    /// Deletes a run for good, if it is in the trash still: since the list was read, another window may have emptied the same
+    /// trash, or brought the run back. Returns whether it was deleted here.
+    fn delete_trashed(&self, run: u64) -> Result<bool, StoreError> {
+        let mut inner = self.inner.lock();
+        let transaction = immediate(&mut inner.connection).map_err(|error| self.sql(error))?;
+        let is = match self.whereabouts(&transaction, run) {
+            Err(StoreError::NotFound { .. }) => return Ok(false),
+            found => found?,
+        };
+        if is.labels.trashed_millis == 0 {
+            return Ok(false);
+        }
+        if self.lies_in_trash(&is.folder)
+            && let Err(error) = std::fs::remove_dir_all(&is.folder)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            return Err(StoreError::io(&is.folder, error));
+        }
+        // Series, blocks, events, ranks and labels go with their run.
+        transaction.execute("DELETE FROM runs WHERE run = ?1", [signed(run)]).map_err(|error| self.sql(error))?;
+        transaction.commit().map_err(|error| self.sql(error))?;
+        self.pending.lock().runs.remove(&run);
+        Ok(true)
     }
 
     /// Whether a folder is one of the trash's own. Only such a one is deleted, whatever its row says: a project may come from
@@ -111,6 +138,34 @@ impl Store {
     fn lies_in_trash(&self, folder: &Path) -> bool {
         let trash = self.project_dir.join(TRASH);
         folder.parent() == Some(trash.as_path()) && folder.file_name().is_some() && !trash.is_symlink()
+    }
+
+    /// Whether a folder may go to the trash, and be deleted from there: one of the project's folders for runs, or one that a
+    /// run was trained in, which says so. A row of a foreign project may name any folder of this machine.
+    fn is_of_a_run(&self, folder: &Path) -> bool {
+        if !folder.exists() || folder.join(RUN_FILE).is_file() {
+            return true;
+        }
+        let parent = folder.parent().and_then(|parent| parent.canonicalize().ok());
+        let runs = self.project_dir.canonicalize().map(|project| project.join(RUNS)).ok();
+        folder.file_name().is_some() && parent.is_some() && parent == runs
+    }
+
+    /// Where a run from the trash goes: to `origin`, if that is inside the project for real, links followed.
+    fn place_of(&self, run: u64, origin: &str) -> PathBuf {
+        let wished = full_path(&self.project_dir, origin);
+        if self.is_inside(&wished) { wished } else { self.project_dir.join(RUNS).join(format!("{run:04}")) }
+    }
+
+    /// Whether a path that may not be there yet is below the project.
+    fn is_inside(&self, path: &Path) -> bool {
+        let named = path.strip_prefix(&self.project_dir).is_ok_and(|inside| {
+            inside.components().next().is_some() && inside.components().all(|part| matches!(part, Component::Normal(_)))
+        });
+        let there = path.ancestors().skip(1).find(|ancestor| ancestor.exists());
+        let real = there.and_then(|ancestor| ancestor.canonicalize().ok());
+        let project = self.project_dir.canonicalize().ok();
+        named && real.zip(project).is_some_and(|(real, project)| real.starts_with(project))
     }
 
     /// A place in the trash: where a kill left the folder, or one that is free.
@@ -139,7 +194,7 @@ impl Store {
             return Err(StoreError::GoesOn { run });
         }
         let Some((target, labels, origin)) = plan(self, &is)? else { return Ok(()) };
-        let moves = is.folder.exists();
+        let moves = is.folder.exists() && target != is.folder;
         if moves {
             let parent = target.parent().unwrap_or(&self.project_dir);
             std::fs::create_dir_all(parent).map_err(|error| StoreError::io(parent, error))?;
@@ -234,5 +289,29 @@ impl Store {
                 .map_err(|error| self.sql(error))?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rows::NewRun;
+
+    #[test]
+    fn a_run_that_was_brought_back_or_deleted_meanwhile_is_left_alone() {
+        let folder = tempfile::tempdir().expect("folder");
+        let store = Store::open(folder.path()).expect("store");
+        let run = store.create_run(&NewRun { method: "lora".to_owned(), ..NewRun::default() }).expect("run");
+        let place = folder.path().join("runs").join("0001");
+        std::fs::create_dir_all(&place).expect("folder");
+        store.trash(run).expect("trashes");
+        // Another window brings it back, and deletes it, after the list was read.
+        Store::open(folder.path()).expect("another window").restore(run).expect("restores");
+        assert!(!store.delete_trashed(run).expect("looks"));
+        assert!(place.is_dir() && store.label(run, &LabelChange::default()).is_ok(), "folder and row are there");
+        store.trash(run).expect("trashes");
+        assert_eq!(Store::open(folder.path()).expect("another window").empty_trash().expect("empties"), [run]);
+        assert!(!store.delete_trashed(run).expect("is gone already"));
+        assert!(store.empty_trash().expect("nothing to do").is_empty());
     }
 }

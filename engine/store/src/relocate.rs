@@ -1,0 +1,284 @@
+//! A project's folder at another place: a copy of it, or the folder itself.
+//!
+//! Place in the data flow: the window's thread for files and the command line call this. The project's lock is held
+//! meanwhile, so that no engine writes into what is being copied; nothing is ever written over, and a copy appears under
+//! its name only when it is whole. The database knows its folders relative to the project, so it goes along as it is; of
+//! the project's file, paths that would lead elsewhere from the new place are written anew.
+
+use crate::database::{self, DB_NAME};
+use crate::error::StoreError;
+use crate::lock::{LOCK_NAME, PID_NAME, ProjectLock};
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+use temper_protocol::project::{Source, Validation};
+use temper_protocol::{Problem, Project, project_file};
+
+/// What belongs to runs alone, at the top of a project's folder.
+const OF_RUNS: [&str; 4] = ["runs", "trash", "exports", "compare.json"];
+
+/// Copies the project in `from` to `to`, which must not be there yet; with or without its runs. The copy is called after its
+/// folder.
+///
+/// # Errors
+/// [`StoreError::Busy`] while an engine works on the project, [`StoreError::Exists`], [`StoreError::Within`],
+/// [`StoreError::Missing`] where there is no project, and others of the disk; nothing of the copy is left then.
+pub fn duplicate(from: &Path, to: &Path, with_runs: bool) -> Result<PathBuf, Problem> {
+    let (from, to) = places(from, to)?;
+    // A project on a disk that cannot be written is nobody's to train, and can be copied all the same.
+    let _lock = match ProjectLock::acquire(&from) {
+        Ok(lock) => Some(lock),
+        Err(StoreError::ReadOnly { .. }) => None,
+        Err(error) => return Err(error.into()),
+    };
+    copy(&from, &to, with_runs)?;
+    settle(&from, &to, true)?;
+    Ok(to)
+}
+
+/// Moves the project in `from` to `to`, which must not be there yet; its runs go along.
+///
+/// # Errors
+/// As [`duplicate`]; the project is where it was then.
+pub fn relocate(from: &Path, to: &Path) -> Result<PathBuf, Problem> {
+    let (from, to) = places(from, to)?;
+    let mut lock = Some(ProjectLock::acquire(&from)?);
+    if cfg!(windows) {
+        // A folder with an open file in it does not move there.
+        drop(lock.take());
+    }
+    let parent = to.parent().unwrap_or(&to);
+    fs::create_dir_all(parent).map_err(|error| StoreError::io(parent, error))?;
+    match fs::rename(&from, &to) {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::CrossesDevices => {
+            copy(&from, &to, true)?;
+            drop(lock.take());
+            fs::remove_dir_all(&from).map_err(|error| StoreError::io(&from, error))?;
+        }
+        Err(error) => return Err(StoreError::io(&from, error).into()),
+    }
+    drop(lock);
+    settle(&from, &to, false)?;
+    Ok(to)
+}
+
+/// Both places, absolute, when the first holds a project and the second nothing.
+fn places(from: &Path, to: &Path) -> Result<(PathBuf, PathBuf), StoreError> {
+    let folder =
+        |path: &Path| std::path::absolute(path).map(|path| flat(&path)).map_err(|error| StoreError::io(path, error));
+    let (mut from, to) = (folder(from)?, folder(to)?);
+    if from.is_file() {
+        from.pop();
+    }
+    let file = from.join(project_file::FILE_NAME);
+    if !file.is_file() {
+        return Err(StoreError::NotFound { what: format!("a project at {}", file.display()) });
+    }
+    if to.starts_with(&from) {
+        return Err(StoreError::Within { folder: to });
+    }
+    // Also a link that leads nowhere is something.
+    if fs::symlink_metadata(&to).is_ok() {
+        return Err(StoreError::Exists { folder: to });
+    }
+    Ok((from, to))
+}
+
+/// Copies under another name beside `to` and renames what is whole.
+fn copy(from: &Path, to: &Path, with_runs: bool) -> Result<(), StoreError> {
+    let parent = to.parent().unwrap_or(to);
+    fs::create_dir_all(parent).map_err(|error| StoreError::io(parent, error))?;
+    let mut name = to.file_name().unwrap_or_default().to_os_string();
+    name.push(".partial");
+    let staging = to.with_file_name(name);
+    fs::create_dir(&staging).map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => StoreError::Exists { folder: staging.clone() },
+        _ => StoreError::io(&staging, error),
+    })?;
+    let copied = copy_into(from, &staging, with_runs).and_then(|()| {
+        // Renaming would put it over an empty folder that came there meanwhile.
+        if fs::symlink_metadata(to).is_ok() {
+            return Err(StoreError::Exists { folder: to.to_path_buf() });
+        }
+        fs::rename(&staging, to).map_err(|error| StoreError::io(to, error))
+    });
+    if copied.is_err()
+        && let Err(error) = fs::remove_dir_all(&staging)
+    {
+        tracing::warn!(path = %staging.display(), %error, "a partial copy could not be removed");
+    }
+    copied
+}
+
+fn copy_into(from: &Path, staging: &Path, with_runs: bool) -> Result<(), StoreError> {
+    let (write_ahead, shared, journal) =
+        (format!("{DB_NAME}-wal"), format!("{DB_NAME}-shm"), format!("{DB_NAME}-journal"));
+    let own = [LOCK_NAME, PID_NAME, DB_NAME, write_ahead.as_str(), shared.as_str(), journal.as_str()];
+    let left_out = |name: &OsStr| {
+        own.iter().any(|own| name == *own) || (!with_runs && OF_RUNS.iter().any(|of_runs| name == *of_runs))
+    };
+    copy_folder(from, staging, &left_out)?;
+    let database = from.join(DB_NAME);
+    if !with_runs || !database.is_file() {
+        return Ok(());
+    }
+    match copy_database(&database, &staging.join(DB_NAME)) {
+        // What cannot be read is copied as it lies there: a repair may still get something out of it.
+        Err(StoreError::Damaged { .. }) => {
+            for name in [DB_NAME, write_ahead.as_str()] {
+                let (source, target) = (from.join(name), staging.join(name));
+                if source.is_file() {
+                    fs::copy(&source, &target).map_err(|error| StoreError::io(&target, error))?;
+                }
+            }
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+/// The database as it is at one moment, whoever has it open.
+fn copy_database(from: &Path, to: &Path) -> Result<(), StoreError> {
+    let reading = database::open_reading(from)?;
+    let name = to.to_str().ok_or_else(|| {
+        StoreError::io(to, std::io::Error::new(std::io::ErrorKind::InvalidInput, "the path is not Unicode"))
+    })?;
+    // A damaged one may have left a part of the copy.
+    let copied = reading.connection.execute("VACUUM INTO ?1", [name]).map_err(|error| StoreError::sql(from, error));
+    if copied.is_err() && to.exists() {
+        fs::remove_file(to).map_err(|error| StoreError::io(to, error))?;
+    }
+    copied.map(|_rows| ())
+}
+
+/// Copies what is in a folder but for names that are left out at its top.
+fn copy_folder(from: &Path, to: &Path, left_out: &dyn Fn(&OsStr) -> bool) -> Result<(), StoreError> {
+    for entry in fs::read_dir(from).map_err(|error| StoreError::io(from, error))? {
+        let entry = entry.map_err(|error| StoreError::io(from, error))?;
+        let (source, name) = (entry.path(), entry.file_name());
+        if left_out(&name) {
+            continue;
+        }
+        let target = to.join(&name);
+        let kind = entry.file_type().map_err(|error| StoreError::io(&source, error))?;
+        if kind.is_dir() {
+            fs::create_dir(&target).map_err(|error| StoreError::io(&target, error))?;
+            copy_folder(&source, &target, &|_| false)?;
+        } else if kind.is_symlink() {
+            copy_link(&source, &target)?;
+        } else if kind.is_file() {
+            fs::copy(&source, &target).map_err(|error| StoreError::io(&target, error))?;
+        }
+    }
+    Ok(())
+}
+
+/// A link leads where it led.
+#[cfg(unix)]
+fn copy_link(from: &Path, to: &Path) -> Result<(), StoreError> {
+    fs::read_link(from)
+        .and_then(|leads_to| std::os::unix::fs::symlink(leads_to, to))
+        .map_err(|error| StoreError::io(to, error))
+}
+
+/// Where links need rights of their own, the file goes along instead.
+#[cfg(not(unix))]
+fn copy_link(from: &Path, to: &Path) -> Result<(), StoreError> {
+    if from.is_file() {
+        fs::copy(from, to).map_err(|error| StoreError::io(to, error))?;
+    }
+    Ok(())
+}
+
+/// Writes the project's file at the new place anew, when it would not mean the same there. One that cannot be read stays.
+fn settle(from: &Path, to: &Path, is_copy: bool) -> Result<(), Problem> {
+    let file = to.join(project_file::FILE_NAME);
+    let Ok(before) = project_file::load(&file) else { return Ok(()) };
+    let mut project = before.clone();
+    rebase(&mut project, from, to);
+    let name = |folder: &Path| folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    if is_copy || project.name == name(from) {
+        project.name = name(to);
+    }
+    if project != before {
+        project_file::save(&project, &file)?;
+    }
+    Ok(())
+}
+
+/// Paths of a project that is read from `to` instead of `from` lead where they led, or to what came along.
+fn rebase(project: &mut Project, from: &Path, to: &Path) {
+    let fix = |path: &mut String| {
+        let (scheme, written) = match path.strip_prefix("random:") {
+            Some(rest) => ("random:", rest),
+            None => ("", path.as_str()),
+        };
+        if written.is_empty() || written.starts_with("builtin:") || written.starts_with("run:") {
+            return;
+        }
+        let written = Path::new(written);
+        let meant = flat(&from.join(written));
+        let now = match meant.strip_prefix(from) {
+            // What lies in the project came along; a relative path finds it.
+            Ok(_) if written.is_relative() => return,
+            Ok(inside) => to.join(inside),
+            Err(_) if written.is_relative() => meant,
+            Err(_) => return,
+        };
+        *path = format!("{scheme}{}", now.display());
+    };
+    fix(&mut project.model.path);
+    for source in project.data.train.iter_mut().chain(&mut project.model.adapters) {
+        match source {
+            Source::Path(path) | Source::Weighted { path, .. } => fix(path),
+        }
+    }
+    if let Validation::Path(path) = &mut project.data.validation {
+        fix(path);
+    }
+    if let Some(path) = &mut project.train.from {
+        fix(path);
+    }
+    project.keep.probes.iter_mut().for_each(fix);
+}
+
+/// A path without `.` and `..`, as it is written.
+fn flat(path: &Path) -> PathBuf {
+    let mut flat = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                flat.pop();
+            }
+            other => flat.push(other),
+        }
+    }
+    flat
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_lead_where_they_led_or_to_what_came_along() {
+        let sources =
+            ["rows.jsonl", "/home/p/own.jsonl", "../shared/rows.jsonl", "builtin:starter-data", "/data/x.jsonl"];
+        let mut project = Project::new("p", "../models/m.gguf", &sources.map(str::to_owned), "lora");
+        project.train.from = Some("run:3@50".to_owned());
+        project.keep.probes = vec!["./kept/../kept/a.txt".to_owned()];
+        rebase(&mut project, Path::new("/home/p"), Path::new("/disk/q"));
+        assert_eq!(project.model.path, "/home/models/m.gguf");
+        let paths: Vec<&str> = project.data.train.iter().map(Source::path).collect();
+        let now =
+            ["rows.jsonl", "/disk/q/own.jsonl", "/home/shared/rows.jsonl", "builtin:starter-data", "/data/x.jsonl"];
+        assert_eq!(paths, now);
+        assert_eq!(project.train.from.as_deref(), Some("run:3@50"));
+        assert_eq!(project.keep.probes, ["./kept/../kept/a.txt"]);
+        let mut random = Project::new("p", "random:../c.json", &[], "lora");
+        rebase(&mut random, Path::new("/home/p"), Path::new("/disk/q"));
+        assert_eq!(random.model.path, "random:/home/c.json");
+    }
+}
