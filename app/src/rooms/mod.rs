@@ -94,8 +94,11 @@ pub fn follow_focus(ui: &Ui) {
         return;
     }
     let Some(focused) = ctx.read_response(id) else { return };
-    let is_mine = focused.layer_id == ui.layer_id() && ui.min_rect().contains(focused.rect.center());
-    if is_mine && !focused.interact_rect.contains_rect(focused.rect) {
+    let (place, view) = (focused.rect, ui.clip_rect());
+    let is_mine = focused.layer_id == ui.layer_id() && ui.min_rect().contains(place.center());
+    // A text that is higher than the view goes on below it: the cursor is what is followed there.
+    let seen = focused.interact_rect.contains_rect(place) || place.height() > view.height() && view.intersects(place);
+    if is_mine && !seen {
         ui.scroll_to_rect(focused.rect.expand(FOCUS_MARGIN), None);
     }
 }

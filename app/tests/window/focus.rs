@@ -9,14 +9,16 @@ use std::collections::BTreeMap;
 use temper::theme::{Look, Theme};
 
 /// Rooms full of controls; their names are those of the scenes.
-const ROOMS: [&str; 11] = [
+const ROOMS: &[&str] = &[
     "home",
     "setup_filled",
     "setup_more",
     "setup_errors",
+    "race_ticking",
     "training",
     "scrubbed",
     "step_answered",
+    "race_rounds",
     "compare_curves",
     "compare_rows",
     "playground",
@@ -24,7 +26,18 @@ const ROOMS: [&str; 11] = [
 ];
 
 /// What lies over a room: the keyboard stays in it until it is closed.
-const SHEETS: [&str; 6] = ["help", "token_lens", "path_entry", "longer", "queue", "closing"];
+const SHEETS: &[&str] = &[
+    "help",
+    "glossary",
+    "token_lens",
+    "path_entry",
+    "longer",
+    "model_card",
+    "duplicating",
+    "queue",
+    "machine_checks",
+    "closing",
+];
 
 /// More stops than any room has.
 const MOST: usize = 400;
@@ -119,7 +132,7 @@ fn tab_passes_every_control_of_each_room_and_comes_round() {
 
 #[test]
 fn the_way_back_is_the_way_there() {
-    for scene in ROOMS.into_iter().chain(SHEETS) {
+    for scene in ROOMS.iter().chain(SHEETS) {
         let (_root, mut window) = window_of(scene, kit::SIZES[0]);
         let there = walk(&mut window, Modifiers::NONE).unwrap_or_else(|fault| panic!("{scene}: {fault}"));
         // The walk ended where it began.
@@ -151,7 +164,7 @@ fn strokes(shape: &Shape, colour: Color32, place: Rect) -> usize {
 #[test]
 fn what_has_the_focus_is_in_view_and_marked() {
     let mut faults = Vec::new();
-    for scene in ROOMS.into_iter().chain(SHEETS) {
+    for scene in ROOMS.iter().chain(SHEETS) {
         // The small window, where cards scroll.
         let (_root, mut window) = window_of(scene, kit::SIZES[1]);
         let first = tab(&mut window, Modifiers::NONE).unwrap_or_else(|| panic!("{scene}: Tab reaches nothing"));
