@@ -36,6 +36,8 @@ slow "kills on SmolLM2" "$python" "$tools/kill_test.py" --temper "$temper" --mod
 slow "kills on the starter" "$python" "$tools/kill_test.py" --temper "$temper" --model builtin:starter \
     --data builtin:starter-data --repeat 50
 window=(--temper "$temper" --model assets/starter --data assets/starter/data.jsonl --python "$python")
+slow "first use on SmolLM2 in the window" /usr/bin/python3 "$tools/first_use.py" --temper "$temper" --model "$gguf" \
+    --data "$kit/chatterbot.jsonl" --python "$python" --patience 2
 slow "three runs compared in the window" /usr/bin/python3 "$tools/compare_e2e.py" "${window[@]}"
 slow "the window under a killed engine" /usr/bin/python3 "$tools/window_kill_test.py" "${window[@]}"
 slow "flat memory over 500 steps" "$python" "$tools/memory_test.py" --temper "$temper" --model "$gguf" \

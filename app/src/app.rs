@@ -7,7 +7,7 @@ use crate::commands::{self, Outbox, UiCommand};
 use crate::files::Job;
 use crate::overlays;
 use crate::plots::svg;
-use crate::rooms::{PanelCtx, frame};
+use crate::rooms::{PanelCtx, follow_focus, frame, note_focus};
 use crate::screen::{Format, Pictures, Wanted};
 use crate::state::{Sheet, State};
 use crate::theme::Theme;
@@ -150,11 +150,13 @@ impl App {
                 let (place, _) = ui.allocate_exact_size(room.size().max(SMALLEST), egui::Sense::hover());
                 let mut inner = ui.new_child(egui::UiBuilder::new().id_salt("window").max_rect(place));
                 frame::window_ui(&cx, &mut inner);
+                follow_focus(ui);
             });
         } else {
             frame::window_ui(&cx, ui);
         }
         overlays::sheet_ui(&cx, ui);
+        note_focus(&ctx);
         let commands = self.outbox.take();
         if !commands.is_empty() {
             for command in commands {

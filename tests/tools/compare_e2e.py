@@ -65,20 +65,6 @@ def open_project(stage, project):
     return opened
 
 
-def looks(stage, opened, name):
-    """Screenshots of what is shown: both themes, both sizes."""
-    if not stage.shots:
-        return
-    stage.shot(opened, f"{name}-dark")
-    stage.small_shot(opened, f"{name}-dark-1024")
-    opened.press("Switch to the light theme")
-    opened.wait("Switch to the dark theme")
-    stage.shot(opened, f"{name}-light")
-    stage.small_shot(opened, f"{name}-light-1024")
-    opened.press("Switch to the dark theme")
-    opened.wait("Switch to the light theme")
-
-
 def table_and_plots(stage, opened):
     opened.press("Compare", "page tab")
     opened.wait("Runs 3 runs, 3 of at most 5 chosen")
@@ -86,7 +72,7 @@ def table_and_plots(stage, opened):
         opened.wait(f"Compare Run {run}", "check box")
     opened.wait("Losses of the chosen runs: Run [123] is lowest: .*", "image")
     opened.wait("Loss against forgetting: .*no other run is better.*", "image")
-    looks(stage, opened, "30-compare-curves")
+    stage.looks(opened, "30-compare-curves")
     opened.press("Sort by best loss, nats")
     opened.wait("Sorted by best loss, nats, smallest first")
     opened.press("Compare Run 2", "check box")
@@ -96,7 +82,7 @@ def table_and_plots(stage, opened):
     opened.press("View: Settings", "radio button")
     opened.wait("method.id")
     check("equal settings are counted, not shown", opened.find("Settings [0-9]+ equal settings not shown") is not None)
-    looks(stage, opened, "31-compare-settings")
+    stage.looks(opened, "31-compare-settings")
 
 
 def files_of_plots(opened, project):
@@ -126,7 +112,7 @@ def in_order(stage, opened, project):
     opened.press("To trash: Run 1", "push button")
     opened.wait("1 run in the trash")
     check("the folder lies in the trash", (project / "trash/0001").is_dir() and not (project / "runs/0001").exists())
-    looks(stage, opened, "36-compare-order")
+    stage.looks(opened, "36-compare-order")
     opened.press("Bring back: Run 1", "push button")
     opened.wait("Runs 3 runs, 3 of at most 5 chosen")
     check("it is back", (project / "runs/0001").is_dir() and not (project / "trash/0001").exists())
@@ -143,7 +129,7 @@ def verdict(stage, opened):
     opened.wait(".*(beats|do not tell which is better).*", seconds=240)
     opened.wait("Rows shown: all [0-9]+", "radio button", 60)
     check("a verdict with its interval", opened.find(".*95 % interval.*") is not None)
-    looks(stage, opened, "32-compare-verdict")
+    stage.looks(opened, "32-compare-verdict")
 
 
 def answered(opened, count, seconds=240):
@@ -162,16 +148,16 @@ def playground(stage, opened):
     for name in ["base model", "Run 1", "Run 2", "Run 3"]:
         opened.wait(name)
     check("base and three runs answered", True)
-    looks(stage, opened, "33-playground")
+    stage.looks(opened, "33-playground")
     opened.press("Blind, with votes", "check box")
     opened.press("Ask all", "push button")
     answered(opened, 4)
     opened.wait("Which answer is best\\? The names are shown after your vote\\.")
     check("no name is shown before the vote", opened.find("base model") is None)
-    looks(stage, opened, "34-playground-blind")
+    stage.looks(opened, "34-playground-blind")
     opened.press("This is best: Answer B", "push button")
     opened.wait("1 vote in this project.*")
-    looks(stage, opened, "35-playground-voted")
+    stage.looks(opened, "35-playground-voted")
 
 
 def rooms(stage, opened):
@@ -179,7 +165,7 @@ def rooms(stage, opened):
     for room in ROOMS:
         opened.press(room, "page tab")
         opened.settle()
-        looks(stage, opened, f"40-{room.lower()}")
+        stage.looks(opened, f"40-{room.lower()}")
     check("every room was opened", True)
 
 

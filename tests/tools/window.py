@@ -1,6 +1,6 @@
 """Drives the real window: a virtual screen, a session bus with accessibility, the program, and what a person would do.
 
-Used by window_e2e.py. Needs the system's Python with python3-gi and gir1.2-atspi-2.0, and Xvfb, xwd, xdotool and
+Used by window_e2e.py and the scripts that share its stage. Needs the system's Python with python3-gi and gir1.2-atspi-2.0, and Xvfb, xwd, xdotool and
 ImageMagick. The program is seen as a screen reader sees it (AT-SPI): by roles and names, never by pixels; pixels are
 only for screenshots and for the place of a drop. Start scripts through `in_session`.
 """
@@ -65,7 +65,7 @@ class Screen:
 class Window:
     """The program on a screen."""
 
-    def __init__(self, screen, binary, *arguments, env=None, python=None):
+    def __init__(self, screen, binary, *arguments, env=None, python=None, patience=1):
         import gi
         gi.require_version("Atspi", "2.0")
         from gi.repository import Atspi
@@ -75,6 +75,7 @@ class Window:
         Atspi.set_timeout(10_000, 30_000)
         self.name = pathlib.Path(binary).name
         self.python = python or sys.executable
+        self.patience = patience
         self.work = tempfile.mkdtemp()
         os.chmod(self.work, 0o700)
         # The labels that the steps look for are English, whatever this machine speaks.
@@ -122,6 +123,7 @@ class Window:
 
     def wait(self, pattern, role=None, seconds=30):
         """Waits until something with this name is there."""
+        seconds *= self.patience
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if self.process.poll() is not None:
@@ -133,6 +135,7 @@ class Window:
         raise Failed(f"nothing called {pattern!r} after {seconds} s; there was:\n{self.tree()[-4000:]}\n{self.tail()}")
 
     def wait_gone(self, pattern, role=None, seconds=30):
+        seconds *= self.patience
         end = time.monotonic() + seconds
         while self.find(pattern, role) is not None:
             if time.monotonic() > end:
@@ -149,13 +152,13 @@ class Window:
 
     def wait_enabled(self, pattern, role=None, seconds=30):
         """Waits until it is there and can be used."""
-        end = time.monotonic() + seconds
+        end = time.monotonic() + seconds * self.patience
         while time.monotonic() < end:
-            node = self.wait(pattern, role, max(1.0, end - time.monotonic()))
+            node = self.wait(pattern, role, max(1.0, end - time.monotonic()) / self.patience)
             if node.get_state_set().contains(self.atspi.StateType.ENABLED):
                 return node
             time.sleep(0.2)
-        raise Failed(f"{pattern!r} cannot be used after {seconds} s; there was:\n{self.tree()[-4000:]}")
+        raise Failed(f"{pattern!r} cannot be used after {seconds * self.patience} s; there was:\n{self.tree()[-4000:]}")
 
     def settle(self, seconds=10):
         """Waits until two looks at the tree give the same texts, so that a screenshot shows a finished frame."""
@@ -198,6 +201,19 @@ class Window:
     def type(self, text):
         subprocess.run(["xdotool", "type", "--delay", "5", text], check=True, env=self.env)
         time.sleep(0.2)
+
+    def command(self, name):
+        """Carries a command out by the palette: opens it, types the command's name, presses Enter."""
+        self.keys("ctrl+k")
+        self.wait("Search commands", "entry|text")
+        self.type(name)
+        self.wait(re.escape(name), "menu item")
+        self.keys("Return")
+
+    def theme(self, name):
+        """To the `dark` or the `light` theme; the button in the top bar says which one comes next, so it tells."""
+        self.command(f"{name.capitalize()} theme")
+        self.wait("Switch to the light theme" if name == "dark" else "Switch to the (dark|high-contrast) theme")
 
     def focus_window(self):
         """Gives the window the keyboard: a bare screen has no window manager that would."""

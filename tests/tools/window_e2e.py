@@ -38,8 +38,11 @@ class Stage:
         self.home.mkdir()
         self.binary = self.work / "temper"
         shutil.copy2(arguments.temper, self.binary)
-        self.model = self.work / "small-model"
-        shutil.copytree(arguments.model, self.model, ignore=shutil.ignore_patterns("data.jsonl", "README.md"))
+        self.model = pathlib.Path(arguments.model).resolve()
+        if self.model.is_dir():
+            # a copy under a name of its own, without the data that lies beside the bundled model
+            self.model = shutil.copytree(self.model, self.work / "small-model",
+                                         ignore=shutil.ignore_patterns("data.jsonl", "README.md"))
         self.data = self.work / "answers.jsonl"
         shutil.copyfile(arguments.data, self.data)
         self.shots = pathlib.Path(arguments.shots) if arguments.shots else None
@@ -51,16 +54,17 @@ class Stage:
 
     def open(self, *paths, env=None):
         env = {**self.env, **(env or {})}
-        opened = window.Window(self.screen, self.binary, *paths, env=env, python=self.arguments.python)
+        opened = window.Window(self.screen, self.binary, *paths, env=env, python=self.arguments.python,
+                               patience=self.arguments.patience)
         opened.wait("Setup", "page tab", 60)
         opened.wait_drawn()
         opened.focus_window()
         return opened
 
-    def shot(self, opened, name):
-        """A screenshot under this name; the picture must show something."""
+    def shot(self, opened, name, settle_secs=10):
+        """A screenshot under this name; the picture must show something. While a run goes on no frame is the last one."""
         if self.shots:
-            opened.settle()
+            opened.settle(settle_secs)
             colours = opened.shot(self.shots / f"{name}.png")
             check(f"screenshot {name}", colours > 50, colours=colours)
 
@@ -71,6 +75,21 @@ class Stage:
             opened.settle()
             opened.shot(self.shots / f"{name}.png", "1024x700+0+0")
             opened.resize(1280, 800)
+
+    def light_shot(self, opened, name, small=False):
+        """The same in the light theme, then back to the dark one."""
+        if self.shots:
+            opened.theme("light")
+            self.shot(opened, name)
+            if small:
+                self.small_shot(opened, f"{name}-1024")
+            opened.theme("dark")
+
+    def looks(self, opened, name):
+        """Both themes at both sizes."""
+        self.shot(opened, f"{name}-dark")
+        self.small_shot(opened, f"{name}-dark-1024")
+        self.light_shot(opened, f"{name}-light", small=True)
 
     def cli(self, *words, ok=True):
         done = subprocess.run([str(self.binary), *map(str, words), "--json"], capture_output=True, text=True,
@@ -144,7 +163,8 @@ def whole(stage):
         stage.shot(opened, "02-setup-empty-dark")
         drop_both(stage, opened)
         train_and_steer(stage, opened)
-        export_all(stage, opened)
+        _, models = export_all(stage, opened, TARGETS)
+        refuse(stage, opened, models[0])
     finally:
         opened.close()
 
@@ -172,15 +192,7 @@ def drop_both(stage, opened):
         opened.wait(f"{card}: ready", "image")
     check("both drops filled their cards", True)
     opened.wait("measured .*", seconds=120)
-    stage.shot(opened, "06-setup-filled-dark")
-    if stage.shots:
-        opened.press("Switch to the light theme")
-        opened.wait("Switch to the dark theme")
-        stage.shot(opened, "07-setup-filled-light")
-        stage.small_shot(opened, "08-setup-filled-light-1024")
-        opened.press("Switch to the dark theme")
-        opened.wait("Switch to the light theme")
-        stage.small_shot(opened, "09-setup-filled-dark-1024")
+    stage.looks(opened, "06-setup-filled")
 
 
 def train_and_steer(stage, opened):
@@ -193,10 +205,10 @@ def train_and_steer(stage, opened):
     stage.shot(opened, "10-project-folder")
     opened.press("Create and train", "push button")
     opened.wait("preparing|queued|live|Preparing.*", seconds=30)
-    stage.shot(opened, "11-preparing")
+    stage.shot(opened, "11-preparing", 1)
     opened.wait("live", "label", 120)
-    until("the run has steps", lambda: any(step >= 3 for _, _, step in runs_of(project)), 120)
-    stage.shot(opened, "12-training-dark")
+    until("the run has steps", lambda: any(step >= 3 for _, _, step in runs_of(project)), 120 * opened.patience)
+    stage.shot(opened, "12-training-dark", 1)
     opened.press("Pause", "push button")
     opened.wait("paused", "label", 60)
     paused = runs_of(project)[-1]
@@ -208,56 +220,48 @@ def train_and_steer(stage, opened):
     check("the run finished", (status, steps) == ("finished", stage.arguments.steps), status=status, steps=steps)
     stage.shot(opened, "14-finished-dark")
     stage.small_shot(opened, "15-finished-dark-1024")
-    if stage.shots:
-        opened.press("Switch to the light theme")
-        opened.wait("Switch to the dark theme")
-        stage.shot(opened, "16-finished-light")
-        opened.press("Switch to the dark theme")
-        opened.wait("Switch to the light theme")
+    stage.light_shot(opened, "16-finished-light")
     stage.project = project
 
 
-def export_all(stage, opened):
+def export_all(stage, opened, targets):
+    """Writes each target and sees its certificate; gives what lies on the disk then, adapters before models."""
     opened.press("Export…", "push button")
     opened.wait("Targets.*")
     stage.shot(opened, "17-export-ready")
-    for name in TARGETS:
+    for number, name in enumerate(targets):
         opened.press(f"Target {name}", "radio button")
         opened.keys("ctrl+e")
+        if number + 1 == len(targets):
+            # the last one is the largest: it takes long enough to be seen
+            opened.wait(f"(Writing|Passed:) {name}.*", seconds=120)
+            stage.shot(opened, "18-exporting", 0)
         opened.wait(f"Passed: {name}", seconds=120)
     stage.shot(opened, "18-certificate-passed-dark")
     stage.small_shot(opened, "19-certificate-passed-dark-1024")
-    if stage.shots:
-        opened.press("Switch to the light theme")
-        opened.wait("Switch to the dark theme")
-        stage.shot(opened, "20-certificate-passed-light")
-        opened.press("Switch to the dark theme")
-        opened.wait("Switch to the light theme")
-    written = sorted((stage.project).rglob("*.safetensors"))
-    folders = {path.parent for path in written if "export" in str(path.parent)}
-    adapters = [folder for folder in folders if (folder / "adapter_config.json").exists()]
-    models = [folder for folder in folders if (folder / "config.json").exists()]
+    stage.light_shot(opened, "20-certificate-passed-light")
+    # beside a file lies what was noted about it
+    exports = [path for path in stage.project.glob("exports/*") if path.suffix != ".json"]
+    adapters = [path for path in exports if (path / "adapter_config.json").exists() or path.name.endswith("-lora.gguf")]
+    models = [path for path in exports if path not in adapters]
     check("an adapter and a model were written", bool(adapters) and bool(models), adapters=len(adapters), models=len(models))
-    for folder in [*adapters, *models]:
-        code, events = stage.cli("verify", folder, "--against", "last", "--project", stage.project)
+    for path in [*adapters, *models]:
+        code, events = stage.cli("verify", path, "--against", "last", "--project", stage.project)
         certificate = next(event for event in events if event["event"] == "certificate")
-        check(f"verify {folder.name}", code == 0 and certificate["pass"], relative=certificate["relative_diff"])
-    refuse(stage, opened, models[0])
+        check(f"verify {path.name}", code == 0 and certificate["pass"], relative=certificate["relative_diff"])
+    return adapters, models
 
 
 def refuse(stage, opened, folder):
     """A model damaged after it was written is refused, in the window and on the command line."""
-    path = folder / "model.safetensors"
+    path = folder / "model.safetensors" if folder.is_dir() else folder
     with open(path, "r+b") as weights:
         weights.seek(path.stat().st_size // 2)
         weights.write(bytes(256 * 1024))
     opened.press("Check again", "push button")
     opened.wait("Refused: .*", seconds=120)
     stage.shot(opened, "21-certificate-refused-dark")
-    if stage.shots:
-        opened.press("Switch to the light theme")
-        opened.wait("Switch to the dark theme")
-        stage.shot(opened, "22-certificate-refused-light")
+    stage.light_shot(opened, "22-certificate-refused-light")
     code, events = stage.cli("verify", folder, "--against", "last", "--project", stage.project, ok=False)
     certificate = next(event for event in events if event["event"] == "certificate")
     first = next(iter(certificate["reasons"]), "")
@@ -344,13 +348,7 @@ def steps(stage):
     try:
         opened.press("Watch", "page tab")
         opened.wait("finished", "label", 30)
-        opened.keys("Escape", "comma", "comma")
-        opened.wait("adapter as of step [0-9,]+", "label")
-        opened.press("Ask a step…", "push button")
-        opened.set_field("Prompt for this step", "Are you open on Sundays?")
-        opened.wait("Base: [0-9,]+ tokens?, .*", seconds=60)
-        answered = opened.wait(r"Run 1 at step [0-9,]+: [0-9,]+ tokens?, .*", seconds=60).get_name()
-        step = int(answered.split("step ")[1].split(":")[0].replace(",", ""))
+        step = ask_step(opened, "Are you open on Sundays?", 2)
         check("a kept step has answered", step in kept and step < STEPS_FIRST, step=step, kept=len(kept))
         stage.shot(opened, "28-step-asked")
         opened.press("Show the samples", "push button")
@@ -361,7 +359,7 @@ def steps(stage):
         opened.keys("ctrl+Return")
         opened.wait("1 run waits", "push button", 30)
         check("the next run waits", runs_of(project)[1][1] == "queued", status=runs_of(project)[1][1])
-        stage.shot(opened, "29-run-waits")
+        stage.shot(opened, "29-run-waits", 1)
         ended = [(1, "finished", STEPS_MORE), (2, "finished", STEPS_FIRST)]
         until("both have finished", lambda: runs_of(project) == ended, 300)
         check("more steps, then the run that waited", True, runs=runs_of(project))
@@ -429,6 +427,17 @@ def windows(opened):
     return found.stdout.split()
 
 
+def ask_step(opened, prompt, back):
+    """Goes so many kept states back in a finished run 1 and asks there; gives the step whose adapter has answered."""
+    opened.keys("Escape", *["comma"] * back)
+    opened.wait("adapter as of step [0-9,]+", "label")
+    opened.press("Ask a step…", "push button")
+    opened.set_field("Prompt for this step", prompt)
+    opened.wait("Base: [0-9,]+ tokens?, .*", seconds=60)
+    answered = opened.wait(r"Run 1 at step [0-9,]+: [0-9,]+ tokens?, .*", seconds=60).get_name()
+    return int(answered.split("step ")[1].split(":")[0].replace(",", ""))
+
+
 STEPS_FIRST = 24
 STEPS_MORE = 150
 
@@ -442,10 +451,7 @@ def showcase(stage):
     try:
         opened.press("Setup", "page tab")
         opened.wait("measured .*", seconds=120)
-        opened.press("Switch to the light theme")
-        opened.wait("Switch to the dark theme")
-        stage.shot(opened, "setup-light")
-        opened.press("Switch to the dark theme")
+        stage.light_shot(opened, "setup-light")
         opened.press("Train", "push button")
         until("most steps are done", lambda: any(step >= 106 for _, _, step in runs_of(project)), 400)
         opened.press("Watch", "page tab")
@@ -502,6 +508,7 @@ def parser_of(words):
     parser.add_argument("--data", required=True)
     parser.add_argument("--python", default=sys.executable, help="a Python with python-xlib, for the drops")
     parser.add_argument("--shots", help="keep screenshots in this folder")
+    parser.add_argument("--patience", type=float, default=1, help="every wait may last this many times longer")
     return parser
 
 

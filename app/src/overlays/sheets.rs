@@ -115,8 +115,9 @@ pub fn path_ui(cx: &PanelCtx<'_>, ui: &mut Ui, text: &str, reason: &str) {
                 row,
                 Field { hint: t!("sheets-path-hint"), ..Field::new(t!("sheets-path"), text) },
             );
-            let idle = written.changed.is_none() && !written.response.has_focus() && !written.response.lost_focus();
-            if idle && text.is_empty() {
+            // Typing can begin at once; who goes on by Tab is not called back.
+            let nothing = ui.memory(|memory| memory.focused().is_none()) && !written.response.lost_focus();
+            if written.changed.is_none() && nothing && text.is_empty() {
                 written.response.request_focus();
             }
             let current = written.changed.clone().unwrap_or_else(|| text.to_owned());

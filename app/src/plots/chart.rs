@@ -115,7 +115,8 @@ pub fn show(ui: &mut Ui, theme: &Theme, rect: Rect, chart: &Chart<'_>) -> Shown 
         .allow_scroll(false)
         .allow_boxed_zoom(false)
         .allow_double_click_reset(false)
-        .sense(Sense::click_and_drag())
+        // For the pointer alone: the keyboard has commands, the scrub line and the table, and would stop here unseen.
+        .sense(Sense::CLICK | Sense::DRAG)
         .show(&mut child, |plot| {
             plot.set_plot_bounds_x(chart.x.0..=chart.x.1);
             plot.set_plot_bounds_y(chart.y.0..=chart.y.1);

@@ -15,7 +15,7 @@ use crate::commands::{self, Id, Outbox, UiCommand};
 use crate::state::State;
 use crate::theme::{Colours, Theme};
 use crate::widgets::Button;
-use egui::{Rect, Response, Ui};
+use egui::{Context, Rect, Response, Ui};
 use temper_protocol::Project;
 
 /// What every panel gets.
@@ -77,6 +77,47 @@ pub fn scrolled(ui: &mut Ui, rect: Rect, salt: &str, content: impl FnOnce(&mut U
         let top = ui.min_rect().min;
         let area = Rect::from_min_size(top, rect.size());
         content(ui, area);
+        follow_focus(ui);
     });
     ui.advance_cursor_after_rect(rect);
+}
+
+/// Scrolls to what the keyboard has just reached in this scroll area, when it is not wholly in view: egui moves the
+/// focus, not the view. To be called inside the area, after its content.
+pub fn follow_focus(ui: &Ui) {
+    let ctx = ui.ctx();
+    let Some(id) = ctx.memory(|memory| memory.focused()) else { return };
+    let before: Option<egui::Id> = ctx.data(|data| data.get_temp(last_focus()));
+    // Who clicks sees what he clicks: nothing moves under the pointer.
+    let by_pointer = ctx.input(|input| input.pointer.any_down() || input.pointer.any_released());
+    if before == Some(id) || by_pointer {
+        return;
+    }
+    let Some(focused) = ctx.read_response(id) else { return };
+    let is_mine = focused.layer_id == ui.layer_id() && ui.min_rect().contains(focused.rect.center());
+    if is_mine && !focused.interact_rect.contains_rect(focused.rect) {
+        ui.scroll_to_rect(focused.rect.expand(FOCUS_MARGIN), None);
+    }
+}
+
+/// Room around what the keyboard has reached: its ring, or the frame of a field.
+const FOCUS_MARGIN: f32 = 8.0;
+
+/// Notes what has the focus at the end of a frame, so that the next one knows what is new.
+pub fn note_focus(ctx: &Context) {
+    if ctx.will_discard() {
+        return;
+    }
+    let focused = ctx.memory(|memory| memory.focused());
+    ctx.data_mut(|data| {
+        if let Some(id) = focused {
+            data.insert_temp(last_focus(), id);
+        } else {
+            data.remove::<egui::Id>(last_focus());
+        }
+    });
+}
+
+fn last_focus() -> egui::Id {
+    egui::Id::unique("focus of the last frame")
 }

@@ -2,11 +2,13 @@
 
 use crate::app::App;
 use crate::commands::UiCommand;
+use crate::reader::compared::flatten;
 use crate::state::export::{TARGETS, TargetKind};
 use crate::state::{Ask, Sheet, State};
 use std::path::PathBuf;
 use temper_protocol::command::ExportSource;
-use temper_protocol::{Command, ExportFormat, RunRef, project_file};
+use temper_protocol::project::Source;
+use temper_protocol::{Command, ExportFormat, Project, RunRef, project_file};
 
 impl App {
     /// Carries out what concerns files that leave the window.
@@ -132,14 +134,55 @@ pub fn command_line(state: &State) -> String {
             }
             text.push_str(&format!("    --method {}\n", quoted(&draft.project.method.id)));
             text.push_str(&format!("temper train {}", quoted(&folder)));
+            for (key, value) in differing(&draft.project) {
+                text.push_str(&format!(" \\\n    --set {}", quoted(&format!("{key}={value}"))));
+            }
             text
         }
     }
 }
 
+/// Settings that `temper new` would write otherwise, as dotted keys with the values that `--set` takes.
+fn differing(project: &Project) -> Vec<(String, String)> {
+    let data: Vec<String> = project.data.train.iter().map(|source| source.path().to_owned()).collect();
+    let flat = |project: &Project| flatten(&project_file::to_text(project).unwrap_or_default());
+    let usual = flat(&Project::new(&project.name, &project.model.path, &data, &project.method.id));
+    let plain = project.data.train.iter().all(|source| matches!(source, Source::Path(_)));
+    let is_said = |key: &str| match key {
+        "model.path" | "method.id" => true,
+        "data.train" => plain,
+        // 0 is what the method usually takes, and that is what `temper new` writes.
+        "train.lr_peak" => project.train.lr_peak == 0.0,
+        _ => false,
+    };
+    // A rate that was chosen is said in any case: what `temper new` writes depends on the method.
+    let differs = |pair: &(String, String)| pair.0 == "train.lr_peak" || !usual.contains(pair);
+    flat(project).into_iter().filter(|pair| !is_said(&pair.0) && differs(pair)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_command_line_says_what_differs_from_a_new_project() {
+        let mut project = Project::new("tone", "m.gguf", &["d.jsonl".to_owned()], "lora");
+        project.train.lr_peak = 0.0;
+        assert!(differing(&project).is_empty(), "{:?}", differing(&project));
+        project.train.steps = 24;
+        project.samples.prompts = vec!["What is AI?".to_owned()];
+        let said = differing(&project);
+        assert_eq!(said.len(), 2, "{said:?}");
+        assert!(said.contains(&("train.steps".to_owned(), "24".to_owned())), "{said:?}");
+        let set = [said[0].clone(), said[1].clone()];
+        let read = project_file::parse_with(
+            &project_file::to_text(&Project::new("tone", "m.gguf", &["d.jsonl".to_owned()], "lora")).expect("text"),
+            std::path::Path::new("project.toml"),
+            &set,
+        );
+        let read = read.expect("a project");
+        assert_eq!((read.train.steps, read.samples.prompts), (24, project.samples.prompts));
+    }
 
     #[test]
     fn paths_with_spaces_are_quoted() {

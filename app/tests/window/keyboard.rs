@@ -1,89 +1,13 @@
-//! Everything by keyboard: the palette reaches every command, shortcuts work, Tab reaches every control.
+//! The palette, shortcuts and the Tab key in use. Every command by keyboard is in `commands.rs`, the way of the Tab key
+//! through each room in `focus.rs`.
 
-use crate::step_scenes::with_waiting;
-use crate::{compare, kit, race, race_scenes, scenes};
+use crate::kit;
 use egui::{Key, Modifiers};
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 use std::collections::BTreeSet;
-use temper::commands::{Id, TABLE, UiCommand};
+use temper::commands::UiCommand;
 use temper::state::settings::ThemeChoice;
-use temper::state::step_ask::StepAct;
 use temper::state::{Room, Sheet};
-use temper::testing::Stage;
-
-#[test]
-fn the_palette_finds_and_runs_every_command_by_its_name() {
-    for entry in TABLE.iter().filter(|entry| entry.id != Id::Palette && entry.id != Id::Quit) {
-        let (_root, stage) = kit::stage();
-        let mut window = kit::window(&stage, kit::SIZES[0], true);
-        let folder = kit::open(&mut window, &stage);
-        let live = matches!(entry.id, Id::Pause | Id::Stop | Id::SaveNow | Id::SampleNow | Id::Resume);
-        let status = match entry.id {
-            Id::Resume => "paused",
-            Id::Continue => "stopped",
-            _ if live || entry.id == Id::Queue => "running",
-            _ => "finished",
-        };
-        stage.runs.publish(kit::snapshot(&folder, kit::view(7, status, 412), live));
-        window.run();
-        seed(&mut window, 1);
-        seed(&mut window, 2);
-        kit::send(&mut window, UiCommand::Undo);
-        kit::send(&mut window, UiCommand::Scrub(Some(100)));
-        kit::send(&mut window, UiCommand::Zoomed(Some((10, 200))));
-        kit::send(&mut window, UiCommand::Beside(6, true));
-        kit::send(&mut window, UiCommand::StepAsk(StepAct::Open(entry.id == Id::StepAskClose)));
-        if entry.id == Id::Queue {
-            stage.runs.publish(with_waiting(&folder, &[8]));
-            window.run();
-        }
-        if in_compare(entry.id) {
-            compare::everything(&mut window, &stage, &folder);
-        }
-        if in_race(entry.id) {
-            race_for(&mut window, &stage, entry.id);
-        }
-        if entry.id == Id::Repair {
-            stage.runs.publish(scenes::unreadable(&folder));
-            window.run();
-        }
-        if entry.id == Id::ResetKeys {
-            let key = temper::commands::entry(Id::Doctor).key.to_owned();
-            window.state_mut().state.settings.keys.insert(key, "F9".to_owned());
-        }
-        assert!(entry.enabled(&window.state().state), "{} cannot be done in a state made for it", entry.name.get());
-        window.key_press_modifiers(Modifiers::COMMAND, Key::K);
-        window.run();
-        assert!(matches!(window.state().state.sheet, Some(Sheet::Palette { .. })), "Ctrl+K opens the palette");
-        window.get_by_role_and_label(egui::accesskit::Role::TextInput, "Search commands").type_text(entry.name.get());
-        window.run();
-        window.key_press(Key::Enter);
-        window.run_steps(3);
-        let closed = !matches!(window.state().state.sheet, Some(Sheet::Palette { .. }));
-        assert!(closed, "{} was run from the palette", entry.name.get());
-    }
-}
-
-/// Whether a command needs curves, a zoom or rows in Compare.
-fn in_compare(id: Id) -> bool {
-    matches!(id, Id::SaveRows | Id::CopyCompared | Id::SaveCompared | Id::ResetCompared)
-}
-
-/// Whether a command is about a race of methods.
-fn in_race(id: Id) -> bool {
-    let about_one = matches!(id, Id::StopRace | Id::ShowRace | Id::UseWinner);
-    about_one || matches!(id, Id::StartRace | Id::CopyRace | Id::SaveRace | Id::RacePng | Id::RaceSvg)
-}
-
-/// A race in the state that its command is for.
-fn race_for(window: &mut kit::Window, stage: &Stage, id: Id) {
-    race_scenes::tick(window);
-    if id == Id::StartRace {
-        return;
-    }
-    race_scenes::start(window, stage);
-    race::say_rounds(window, stage, id != Id::StopRace);
-}
 
 /// An edit of the project.
 fn seed(window: &mut kit::Window, seed: u64) {

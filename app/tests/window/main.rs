@@ -4,11 +4,13 @@
 mod beside;
 mod card;
 mod cards;
+mod commands;
 mod compare;
 mod compared;
 mod drops;
 mod exports;
 mod file_types;
+mod focus;
 mod german;
 mod glossary;
 mod habits;

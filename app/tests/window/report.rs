@@ -1,13 +1,14 @@
 //! A run as one HTML file: what stands in it, that nothing in it runs, and the ways to it.
 
 use crate::kit;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use temper::commands::{Id, UiCommand, entry};
 use temper::reader::view::RunCache;
 use temper::reader::{RunsSnapshot, ViewRequest};
 use temper::report;
 use temper::state::Room;
+use temper::testing::Stage;
 use temper::texts::{Language, speak};
 use temper_protocol::event::Check;
 use temper_protocol::housekeeping::LabelChange;
@@ -171,11 +172,9 @@ fn a_run_that_never_began_has_a_report_too() {
     assert!(missing.what.contains('9'), "{missing}");
 }
 
-#[test]
-fn the_report_is_reached_from_watch_from_compare_and_by_its_command() {
-    let (_root, stage) = kit::stage();
-    let mut window = kit::window(&stage, kit::SIZES[0], true);
-    let folder = kit::open(&mut window, &stage);
+/// Has the window show the trained run; gives the place of its report.
+pub(crate) fn ready(window: &mut kit::Window, stage: &Stage) -> PathBuf {
+    let folder = kit::open(window, stage);
     let row = trained(&folder);
     let reader = Reader::open(&folder).expect("a reader");
     let rows = vec![row.clone()];
@@ -190,6 +189,14 @@ fn the_report_is_reached_from_watch_from_compare_and_by_its_command() {
         ..RunsSnapshot::default()
     });
     window.run();
+    file
+}
+
+#[test]
+fn the_report_is_reached_from_watch_from_compare_and_by_its_command() {
+    let (_root, stage) = kit::stage();
+    let mut window = kit::window(&stage, kit::SIZES[0], true);
+    let file = ready(&mut window, &stage);
     let written = |what: &str| {
         let page = std::fs::read_to_string(&file).unwrap_or_default();
         assert!(page.contains("short &amp; calm"), "no report from {what}");

@@ -350,7 +350,7 @@ fn stop_check(pass: bool, count: usize) -> Check {
         name: "same stop tokens".to_owned(),
         measured: if pass { "listed".to_owned() } else { "missing".to_owned() },
         limit: "listed".to_owned(),
-        over: format!("{count} stop tokens"),
+        over: if count == 1 { "1 stop token".to_owned() } else { format!("{count} stop tokens") },
         pass,
     }
 }

@@ -2,6 +2,7 @@
 
 preflight-title = Vorabmessung
 preflight-measuring = misst einen echten Schritt
+preflight-measuring-again = misst einen echten Schritt; die Zahlen gehören zu den Einstellungen davor
 preflight-measured = { $ago } gemessen: ein Mikroschritt, { $batch } × { $tokens } Tokens
 preflight-changed = seit der letzten Messung geändert
 preflight-unmeasured = noch nicht gemessen
@@ -18,7 +19,7 @@ preflight-memory-tip = Höchster belegter Speicher beim Training, gemessen am l�
 preflight-time = Zeit
 preflight-a-step = { $step } je Schritt
 preflight-a-step-steps = { $step } × { $steps } Schritte
-preflight-time-tip = Sekunden des gemessenen Schritts mal die geplanten Schritte
+preflight-time-tip = Der gemessene Schritt mal die geplanten Schritte, dazu das Messen von Validierung und Prüfsets dazwischen
 preflight-checkpoints-tip = Plattenplatz für die behaltenen Checkpoints
 preflight-export = Export
 preflight-export-tip = Plattenplatz für die Formate, die in der Projektdatei stehen

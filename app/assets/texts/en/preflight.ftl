@@ -2,6 +2,7 @@
 
 preflight-title = Pre-flight
 preflight-measuring = measuring one real step
+preflight-measuring-again = measuring one real step; the figures are those of the settings before
 preflight-measured = measured { $ago }: one micro-step, { $batch } × { $tokens } tokens
 preflight-changed = changed since the last measurement
 preflight-unmeasured = not measured yet
@@ -18,7 +19,7 @@ preflight-memory-tip = Highest resident memory while training, measured on the l
 preflight-time = Time
 preflight-a-step = { $step } a step
 preflight-a-step-steps = { $step } a step, { $steps } steps
-preflight-time-tip = Seconds of the measured step times the steps planned
+preflight-time-tip = The measured step times the steps planned, and the measuring of validation rows and kept sets in between
 preflight-checkpoints-tip = Disk for the checkpoints that are kept
 preflight-export = Export
 preflight-export-tip = Disk for the formats named in the project file

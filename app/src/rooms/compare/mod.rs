@@ -10,8 +10,8 @@ pub mod table;
 pub mod tradeoff;
 pub mod verdict;
 
-use super::PanelCtx;
 use super::frame::part;
+use super::{PanelCtx, follow_focus};
 use crate::commands::UiCommand;
 use crate::format;
 use crate::plots::chart::Marker;
@@ -190,6 +190,7 @@ fn rows_in_view(
             let (row, _) = ui.allocate_exact_size(vec2(body.width(), height), Sense::hover());
             show(ui, row, index);
         }
+        follow_focus(ui);
     });
     ui.advance_cursor_after_rect(body);
 }

@@ -40,7 +40,9 @@ fn lines<'a>(state: &'a State, runs: &[u64]) -> Vec<Line<'a>> {
 pub fn settings_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let runs: Vec<u64> = cx.state.compared().iter().map(|row| row.run).collect();
     let all = lines(cx.state, &runs);
-    let only = cx.state.compare.differences;
+    // One run differs from nothing: all of its settings are shown.
+    let several = runs.len() > 1;
+    let only = cx.state.compare.differences && several;
     let differing = all.iter().filter(|line| line.differs()).count();
     let equal = all.len() - differing;
     let note = t!("compare-equal", n = equal as u64, count = format::count(equal as u64));
@@ -48,7 +50,7 @@ pub fn settings_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let words = t!("compare-differences");
     let width = text::width(ui, words, Type::Body) + 26.0;
     let place = Rect::from_min_size(pos2(head.right() - width, head.top() + 4.0), vec2(width, 20.0));
-    if choice::check(ui, cx.theme, place, words, only) {
+    if several && choice::check(ui, cx.theme, place, words, only) {
         cx.send(UiCommand::Compare(CompareAct::Differences(!only)));
     }
     if all.is_empty() {

@@ -163,15 +163,7 @@ fn certificate_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, certificate: &Cert
         Type::Card,
         c.text,
     );
-    let name = format::file_name(&record.path.display().to_string()).to_owned();
-    let mut note = name;
-    if record.bytes > 0 {
-        note.push_str(&format!(", {}", format::bytes(record.bytes)));
-    }
-    if certificate.secs > 0.0 {
-        note.push_str(&t!("export-took", time = format::duration(certificate.secs)));
-    }
-    text::data(ui, words.with_min_y(words.bottom() - 18.0), Align::Min, &note, Type::Body, c.text2);
+    file_and_size(cx, ui, words.with_min_y(words.bottom() - 18.0), certificate);
     let body = Rect::from_min_max(
         pos2(rect.left() + 12.0, head.bottom() + 2.0),
         pos2(rect.right() - 12.0, rect.bottom() - 4.0),
@@ -181,6 +173,27 @@ fn certificate_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, certificate: &Cert
     verdict(cx, ui, &mut lines, certificate);
     foot(cx, ui, &mut lines, record);
 }
+
+/// The name of what was written, its size, and how long that took. Where there is little room the name gives way.
+fn file_and_size(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, certificate: &Certificate) {
+    let record = &certificate.record;
+    let path = record.path.display().to_string();
+    let name = format::file_name(&path);
+    let mut rest = if record.bytes > 0 { format::bytes(record.bytes) } else { String::new() };
+    if certificate.secs > 0.0 {
+        rest.push_str(&t!("export-took", time = format::duration(certificate.secs)));
+    }
+    let rest = rest.trim_start_matches(", ");
+    let room = row.width() - text::width(ui, rest, Type::Body) - text::PIECE_GAP;
+    let end = row.left() + (text::width(ui, name, Type::Body) + 1.0).min(room.max(LEAST_NAME));
+    text::path(ui, row.with_max_x(end), name, Type::Body, cx.c().text2);
+    if !rest.is_empty() {
+        text::data(ui, row.with_min_x(end + text::PIECE_GAP), Align::Min, rest, Type::Body, cx.c().text2);
+    }
+}
+
+/// Room that the name of a file has in any case.
+const LEAST_NAME: f32 = 80.0;
 
 fn table(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, made: &[Check]) {
     let c = cx.c();

@@ -52,6 +52,7 @@ fn head_ui(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect) {
     let end = text::pieces(ui, row, &title);
     let mut words_row = row.with_min_x(end + 10.0);
     let words = match (&cx.state.setup.preflight, measuring) {
+        (Some(_), true) if !is_fresh(cx) => t!("preflight-measuring-again").to_owned(),
         (_, true) => t!("preflight-measuring").to_owned(),
         (Some(answer), false) if is_fresh(cx) => {
             let Event::Preflight { fits, .. } = &answer.event else { return };
