@@ -53,8 +53,9 @@ class Stage:
         self.screen = window.Screen(1280, 800)
 
     def open(self, *paths, env=None):
-        opened = window.Window(self.screen, self.binary, *paths, env={**self.env, **(env or {})},
-                               python=self.arguments.python, patience=self.arguments.patience)
+        env = {**self.env, **(env or {})}
+        opened = window.Window(self.screen, self.binary, *paths, env=env, python=self.arguments.python,
+                               patience=self.arguments.patience)
         opened.wait("Setup", "page tab", 60)
         opened.wait_drawn()
         opened.focus_window()
@@ -366,17 +367,6 @@ def steps(stage):
         opened.close()
 
 
-def ask_step(opened, prompt, back):
-    """Goes so many kept states back in a finished run 1 and asks there; gives the step whose adapter has answered."""
-    opened.keys("Escape", *["comma"] * back)
-    opened.wait("adapter as of step [0-9,]+", "label")
-    opened.press("Ask a step…", "push button")
-    opened.set_field("Prompt for this step", prompt)
-    opened.wait("Base: [0-9,]+ tokens?, .*", seconds=60)
-    answered = opened.wait(r"Run 1 at step [0-9,]+: [0-9,]+ tokens?, .*", seconds=60).get_name()
-    return int(answered.split("step ")[1].split(":")[0].replace(",", ""))
-
-
 def one(stage):
     """A second start hands its files to the window that is open and ends; the next start after a kill is the window."""
     runtime = stage.work / "runtime"
@@ -435,6 +425,17 @@ def windows(opened):
     found = subprocess.run(["xdotool", "search", "--onlyvisible", "--name", "^Temper$"], env=opened.env, check=False,
                            capture_output=True, text=True)
     return found.stdout.split()
+
+
+def ask_step(opened, prompt, back):
+    """Goes so many kept states back in a finished run 1 and asks there; gives the step whose adapter has answered."""
+    opened.keys("Escape", *["comma"] * back)
+    opened.wait("adapter as of step [0-9,]+", "label")
+    opened.press("Ask a step…", "push button")
+    opened.set_field("Prompt for this step", prompt)
+    opened.wait("Base: [0-9,]+ tokens?, .*", seconds=60)
+    answered = opened.wait(r"Run 1 at step [0-9,]+: [0-9,]+ tokens?, .*", seconds=60).get_name()
+    return int(answered.split("step ")[1].split(":")[0].replace(",", ""))
 
 
 STEPS_FIRST = 24

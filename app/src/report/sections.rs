@@ -394,7 +394,10 @@ impl Source<'_> {
 
 /// An export with what was checked.
 fn certificate(page: &mut Page, record: &ExportRecord) {
-    let what = ExportFormat::from_name(&record.format).map_or(record.format.as_str(), format_words);
+    let what = match ExportFormat::from_name(&record.format) {
+        Some(format) => format_words(format),
+        None => record.format.as_str(),
+    };
     let (class, words) = match record.pass {
         Some(true) => ("ok", t!("export-passed", what = what)),
         Some(false) => ("err", t!("export-refused", what = what)),

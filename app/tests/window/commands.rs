@@ -4,8 +4,9 @@
 use crate::compared::compared;
 use crate::kit::{self, Window};
 use crate::step_scenes::{step_ask_empty, waiting};
-use crate::{compare, race, race_scenes, report, scenes};
+use crate::{compare, race_scenes, report, scenes};
 use egui::{Event, Key, KeyboardShortcut, Modifiers, OutputCommand, ViewportCommand};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use temper::commands::{Entry, Id, TABLE, UiCommand, entry};
 use temper::dialogs::Pick;
@@ -65,21 +66,21 @@ fn case(id: Id) -> Case {
         Id::TokenLens => (opened, Is(|state| state.sheet == Some(Sheet::Lens))),
         Id::Measure => (opened, Engine(|command| matches!(command, Command::Preflight { .. }))),
         Id::Train => (opened, Engine(|command| matches!(command, Command::Train { resume: None, .. }))),
+        Id::RaceMethods => (opened, Is(|state| state.setup.racing)),
+        Id::StartRace => (ticked, Engine(race_scenes::is_race)),
+        Id::StopRace => (racing, Engine(|command| matches!(command, Command::CancelRequest { .. }))),
+        Id::ShowRace => (race_left, Is(|state| state.watch.race)),
+        Id::UseWinner => (race_scenes::race_won, Is(|state| state.draft.project.method.id == "dora")),
+        Id::CopyRace => (racing, Copied(is_table)),
+        Id::SaveRace => (racing, File("race.csv")),
+        Id::RacePng => (racing, File("race.png")),
+        Id::RaceSvg => (racing, File("race.svg")),
         Id::Pause => (running, Store(|command| tells(command, Act::Pause))),
         Id::Resume => (paused, Store(|command| tells(command, Act::Resume))),
         Id::Stop => (running, Store(|command| tells(command, Act::Stop))),
         Id::SaveNow => (running, Store(|command| tells(command, Act::SaveNow))),
         Id::SampleNow => (running, Store(|command| tells(command, Act::SampleNow))),
         Id::Continue => (stopped, Engine(|command| goes_on_with(command, 7))),
-        Id::RaceMethods => (opened, Is(|state| state.setup.racing)),
-        Id::StartRace => (race_ticked, Engine(race_scenes::is_race)),
-        Id::StopRace => (race_going, Engine(|command| matches!(command, Command::CancelRequest { .. }))),
-        Id::ShowRace => (race_hidden, Is(|state| state.watch.race)),
-        Id::UseWinner => (race_won, Is(|state| state.room == Room::Setup)),
-        Id::CopyRace => (race_won, Copied(is_table)),
-        Id::SaveRace => (race_won, File("race.csv")),
-        Id::RacePng => (race_won, File("race.png")),
-        Id::RaceSvg => (race_won, File("race.svg")),
         Id::Queue => (waiting, Is(|state| state.sheet == Some(Sheet::Queue))),
         Id::Extend => (finished, Is(|state| matches!(state.sheet, Some(Sheet::Longer { run: 7, .. })))),
         Id::Branch => (scrubbed, Is(|state| state.draft.project.train.from.as_deref() == Some("run:7@250"))),
@@ -104,6 +105,7 @@ fn case(id: Id) -> Case {
         Id::RatesVector => (finished, File("rates.svg")),
         Id::ForgettingVector => (finished, File("forgetting.svg")),
         Id::RanksVector => (finished, File("ranks.svg")),
+        Id::Report => (reportable, File(temper::report::FILE_NAME)),
         Id::Repair => (damaged, Engine(|command| matches!(command, Command::Repair { .. }))),
         Id::Judge => (chosen, Engine(|command| matches!(command, Command::Compare { .. }))),
         Id::AskAll => (chosen, Engine(is_prompt)),
@@ -123,17 +125,16 @@ fn case(id: Id) -> Case {
         Id::StarRun => (finished, Engine(stars)),
         Id::TrashRun => (finished, Engine(|command| orders(command, &Housekeeping::Trash { runs: vec![7] }))),
         Id::PruneAll => (finished, Engine(|command| orders(command, &Housekeeping::Prune { runs: Vec::new() }))),
-        Id::Report => (reported, File("report.html")),
-        Id::ModelCard => (finished, Is(|state| matches!(state.sheet, Some(Sheet::Card { .. })))),
         Id::Export => (finished, Engine(|command| matches!(command, Command::Export { .. }))),
+        Id::ModelCard => (scenes::export_ready, Is(|state| matches!(state.sheet, Some(Sheet::Card { .. })))),
         Id::ShowCommand => (opened, Is(|state| reads(state, "temper train "))),
         Id::ShowProjectFile => (opened, Is(|state| reads(state, "[method]"))),
         Id::ShowFolder => (opened, Shown),
-        Id::DuplicateProject => (opened, Is(|state| asks_place(state, false))),
-        Id::MoveProject => (opened, Is(|state| asks_place(state, true))),
+        Id::DuplicateProject => (opened, Is(|state| rehouses(state, false))),
+        Id::MoveProject => (opened, Is(|state| rehouses(state, true))),
+        Id::Doctor => (opened, Engine(|command| matches!(command, Command::Doctor {}))),
         Id::Machine => (opened, Is(|state| state.sheet == Some(Sheet::Machine))),
         Id::Battery => (opened, Turned(|state| state.settings.pause_on_battery)),
-        Id::Doctor => (opened, Engine(|command| matches!(command, Command::Doctor {}))),
         Id::Dark => (light, Is(|state| state.look() == Look::Dark)),
         Id::Light => (opened, Is(|state| state.look() == Look::Light)),
         Id::Contrast => (opened, Is(|state| state.look() == Look::Contrast)),
@@ -145,8 +146,8 @@ fn case(id: Id) -> Case {
         Id::ZoomOut => (opened, Is(|state| state.settings.zoom < 0.95)),
         Id::ZoomReset => (large, Is(|state| (state.settings.zoom - 1.0).abs() < 1e-3)),
         Id::Palette => (opened, Is(|state| matches!(state.sheet, Some(Sheet::Palette { .. })))),
-        Id::Help => (opened, Is(|state| state.sheet == Some(Sheet::Help))),
         Id::Glossary => (opened, Is(|state| matches!(state.sheet, Some(Sheet::Glossary { .. })))),
+        Id::Help => (opened, Is(|state| state.sheet == Some(Sheet::Help))),
         Id::ResetKeys => (own_keys, Is(|state| state.settings.keys.is_empty())),
         Id::Quit => (opened, Closes),
     };
@@ -175,17 +176,16 @@ fn stars(command: &Command) -> bool {
 }
 
 fn is_table(text: &str) -> bool {
-    text.lines().count() > 2 && text.lines().all(|line| line.contains(','))
-}
-
-/// Whether the window asks where the project shall be copied or moved to.
-fn asks_place(state: &State, moves: bool) -> bool {
-    matches!(&state.sheet, Some(Sheet::Rehouse(asked)) if asked.moves == moves)
+    text.lines().count() > 3 && text.lines().all(|line| line.contains(','))
 }
 
 /// Whether a sheet shows a text with these words in it.
 fn reads(state: &State, words: &str) -> bool {
     matches!(&state.sheet, Some(Sheet::Text { text, .. }) if text.contains(words))
+}
+
+fn rehouses(state: &State, moves: bool) -> bool {
+    matches!(&state.sheet, Some(Sheet::Rehouse(asked)) if asked.moves == moves)
 }
 
 fn nothing(_window: &mut Window, _stage: &Stage) {}
@@ -268,30 +268,27 @@ fn everything(window: &mut Window, stage: &Stage) {
     compare::everything(window, stage, &folder);
 }
 
-fn race_ticked(window: &mut Window, stage: &Stage) {
+/// Two methods are ticked for a race.
+fn ticked(window: &mut Window, stage: &Stage) {
     opened(window, stage);
     race_scenes::tick(window);
 }
 
-fn race_going(window: &mut Window, stage: &Stage) {
-    race_ticked(window, stage);
-    race_scenes::start(window, stage);
-    race::say_rounds(window, stage, false);
+/// A race after its first round of two.
+fn racing(window: &mut Window, stage: &Stage) {
+    race_scenes::race_rounds(window, stage);
+    window.run();
 }
 
-fn race_won(window: &mut Window, stage: &Stage) {
-    race_ticked(window, stage);
-    race_scenes::start(window, stage);
-    race::say_rounds(window, stage, true);
-}
-
-fn race_hidden(window: &mut Window, stage: &Stage) {
-    race_won(window, stage);
+/// A race goes on behind the view of one of its runs.
+fn race_left(window: &mut Window, stage: &Stage) {
+    racing(window, stage);
     kit::send(window, UiCommand::Race(RaceAct::Show(false)));
 }
 
-fn reported(window: &mut Window, stage: &Stage) {
-    report::reported(window, stage);
+fn reportable(window: &mut Window, stage: &Stage) {
+    report::ready(window, stage);
+    kit::send(window, UiCommand::Go(Room::Watch));
 }
 
 fn light(window: &mut Window, stage: &Stage) {
@@ -373,8 +370,9 @@ fn count(proof: &Proof, window: &Window, stage: &Stage, asked: &Asked) -> usize 
         Proof::Engine(fits) => stage.engine.count(fits),
         Proof::Store(fits) => stage.runs.0.lock().steered.iter().filter(|command| fits(command)).count(),
         Proof::File(name) => {
-            let run = state.watched().map(|row| row.folder.clone());
-            run.into_iter().chain([project_folder(stage)]).filter(|folder| folder.join(name).is_file()).count()
+            let runs = state.runs.runs.iter().map(|row| row.folder.clone());
+            let folders: BTreeSet<PathBuf> = [project_folder(stage), run_folder(stage)].into_iter().chain(runs).collect();
+            folders.iter().filter(|folder| folder.join(name).is_file()).count()
         }
         Proof::Copied(fits) => asked.copied.iter().filter(|text| fits(text)).count(),
         Proof::Dialog(wanted) => stage.picker.0.lock().asked.iter().filter(|pick| *pick == wanted).count(),

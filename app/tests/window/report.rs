@@ -172,8 +172,8 @@ fn a_run_that_never_began_has_a_report_too() {
     assert!(missing.what.contains('9'), "{missing}");
 }
 
-/// The trained run in the window; gives where its report will be.
-pub(crate) fn reported(window: &mut kit::Window, stage: &Stage) -> PathBuf {
+/// Has the window show the trained run; gives the place of its report.
+pub(crate) fn ready(window: &mut kit::Window, stage: &Stage) -> PathBuf {
     let folder = kit::open(window, stage);
     let row = trained(&folder);
     let reader = Reader::open(&folder).expect("a reader");
@@ -196,7 +196,7 @@ pub(crate) fn reported(window: &mut kit::Window, stage: &Stage) -> PathBuf {
 fn the_report_is_reached_from_watch_from_compare_and_by_its_command() {
     let (_root, stage) = kit::stage();
     let mut window = kit::window(&stage, kit::SIZES[0], true);
-    let file = reported(&mut window, &stage);
+    let file = ready(&mut window, &stage);
     let written = |what: &str| {
         let page = std::fs::read_to_string(&file).unwrap_or_default();
         assert!(page.contains("short &amp; calm"), "no report from {what}");
