@@ -5,15 +5,17 @@
 
 #[path = "../tests/window/compared.rs"]
 mod compared;
+#[path = "../tests/window/export_scenes.rs"]
+mod export_scenes;
 #[path = "../tests/window/kit.rs"]
 #[expect(dead_code, reason = "shared with the tests, which use the rest")]
 mod kit;
 #[path = "../tests/window/machine_scenes.rs"]
 mod machine_scenes;
-#[path = "../tests/window/race_scenes.rs"]
-mod race_scenes;
 #[path = "../tests/window/project_scenes.rs"]
 mod project_scenes;
+#[path = "../tests/window/race_scenes.rs"]
+mod race_scenes;
 #[path = "../tests/window/rows.rs"]
 mod rows;
 #[path = "../tests/window/scenes.rs"]

@@ -4,8 +4,8 @@
 //! `inbox` change it. No egui types beyond plot points, no files, no threads.
 
 pub mod answers;
-pub mod columns;
 pub mod card;
+pub mod columns;
 pub mod compare;
 pub mod compared;
 pub mod draft;
@@ -16,8 +16,8 @@ pub mod judged;
 mod labels;
 pub mod layout;
 pub mod lens;
-pub mod machine;
 pub mod lens_edit;
+pub mod machine;
 pub mod race;
 pub mod rehouse;
 pub mod relink;

@@ -1,6 +1,6 @@
 //! The model card: filled from the run, changed before an export, sent along with it.
 
-use crate::{kit, scenes};
+use crate::{export_scenes, kit};
 use egui::accesskit::Role;
 use egui_kittest::kittest::Queryable as _;
 use temper::commands::UiCommand;
@@ -12,7 +12,7 @@ use temper_protocol::Command;
 fn ready() -> (tempfile::TempDir, Stage, kit::Window) {
     let (root, stage) = kit::stage();
     let mut window = kit::window(&stage, kit::SIZES[0], true);
-    scenes::export_ready(&mut window, &stage);
+    export_scenes::export_ready(&mut window, &stage);
     (root, stage, window)
 }
 

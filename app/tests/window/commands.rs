@@ -4,7 +4,7 @@
 use crate::compared::compared;
 use crate::kit::{self, Window};
 use crate::step_scenes::{step_ask_empty, waiting};
-use crate::{compare, race_scenes, report, scenes};
+use crate::{compare, export_scenes, race_scenes, report, scenes};
 use egui::{Event, Key, KeyboardShortcut, Modifiers, OutputCommand, ViewportCommand};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -126,7 +126,7 @@ fn case(id: Id) -> Case {
         Id::TrashRun => (finished, Engine(|command| orders(command, &Housekeeping::Trash { runs: vec![7] }))),
         Id::PruneAll => (finished, Engine(|command| orders(command, &Housekeeping::Prune { runs: Vec::new() }))),
         Id::Export => (finished, Engine(|command| matches!(command, Command::Export { .. }))),
-        Id::ModelCard => (scenes::export_ready, Is(|state| matches!(state.sheet, Some(Sheet::Card { .. })))),
+        Id::ModelCard => (export_scenes::export_ready, Is(|state| matches!(state.sheet, Some(Sheet::Card { .. })))),
         Id::ShowCommand => (opened, Is(|state| reads(state, "temper train "))),
         Id::ShowProjectFile => (opened, Is(|state| reads(state, "[method]"))),
         Id::ShowFolder => (opened, Shown),
@@ -371,7 +371,8 @@ fn count(proof: &Proof, window: &Window, stage: &Stage, asked: &Asked) -> usize 
         Proof::Store(fits) => stage.runs.0.lock().steered.iter().filter(|command| fits(command)).count(),
         Proof::File(name) => {
             let runs = state.runs.runs.iter().map(|row| row.folder.clone());
-            let folders: BTreeSet<PathBuf> = [project_folder(stage), run_folder(stage)].into_iter().chain(runs).collect();
+            let folders: BTreeSet<PathBuf> =
+                [project_folder(stage), run_folder(stage)].into_iter().chain(runs).collect();
             folders.iter().filter(|folder| folder.join(name).is_file()).count()
         }
         Proof::Copied(fits) => asked.copied.iter().filter(|text| fits(text)).count(),

@@ -1,6 +1,6 @@
 //! Export: target, place, progress, certificate passed and refused.
 
-use crate::{kit, scenes};
+use crate::{export_scenes, kit};
 use egui_kittest::kittest::Queryable as _;
 use std::path::PathBuf;
 use temper::commands::UiCommand;
@@ -32,7 +32,7 @@ fn written(path: &str) -> Event {
 }
 
 fn certificate(pass: bool, path: &str) -> Event {
-    let record = if pass { scenes::passed().record } else { scenes::refused().record };
+    let record = if pass { export_scenes::passed().record } else { export_scenes::refused().record };
     Event::Certificate {
         pass,
         format: "gguf".to_owned(),
@@ -112,10 +112,10 @@ fn a_failed_export_is_a_problem_in_place_and_can_be_tried_again() {
 fn a_certificate_is_made_again_on_demand() {
     let (_root, stage) = kit::stage();
     let (mut window, _folder) = ready(&stage);
-    window.state_mut().state.export.certificates = vec![scenes::passed()];
+    window.state_mut().state.export.certificates = vec![export_scenes::passed()];
     window.run();
     kit::press(&mut window, "Check again");
-    let path = scenes::passed().record.path;
+    let path = export_scenes::passed().record.path;
     let is_verify = |command: &Command| matches!(command, Command::Verify { .. });
     match stage.engine.newest(is_verify) {
         Some(Command::Verify { path: asked, .. }) => assert_eq!(asked, path),
@@ -147,7 +147,7 @@ fn what_a_method_cannot_leave_as_cannot_be_chosen() {
 fn a_destroyed_change_is_said_in_words_and_figures_have_their_thousands() {
     let (_root, stage) = kit::stage();
     let (mut window, _folder) = ready(&stage);
-    let mut destroyed = scenes::refused();
+    let mut destroyed = export_scenes::refused();
     let check = |name: &str, measured: &str, over: &str| temper_protocol::event::Check {
         name: name.to_owned(),
         measured: measured.to_owned(),
@@ -172,7 +172,7 @@ fn a_destroyed_change_is_said_in_words_and_figures_have_their_thousands() {
 fn a_damaged_export_is_written_again_in_its_place() {
     let (_root, stage) = kit::stage();
     let (mut window, _folder) = ready(&stage);
-    let mut damaged = scenes::passed();
+    let mut damaged = export_scenes::passed();
     damaged.record.pass = Some(false);
     damaged.target = None;
     damaged.record.checks.push(temper_protocol::event::Check {

@@ -1,6 +1,6 @@
 //! States of the window around projects and what leaves them: the model card, moving, what is no longer there.
 
-use crate::{kit, scenes};
+use crate::{export_scenes, kit};
 use egui_kittest::Harness;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use temper_protocol::{Code, Command, Event, Problem};
 type Window = Harness<'static, App>;
 
 pub(crate) fn model_card(window: &mut Window, stage: &Stage) {
-    scenes::export_ready(window, stage);
+    export_scenes::export_ready(window, stage);
     kit::send(window, UiCommand::ExportTarget(0));
     kit::send(window, UiCommand::Card(CardAct::Open));
 }

@@ -131,7 +131,7 @@ fn the_end_of_a_run_is_told_in_every_room_and_asks_for_attention_when_nobody_loo
         let mut view = kit::view(7, status, 412);
         if status == "failed" {
             let what = "the loss was not a number";
-            view.row.problem = Some(temper_protocol::Problem::new(temper_protocol::Code::NonFinite, what, "", ""));
+            view.row.problem = Some(Problem::new(Code::NonFinite, what, "", ""));
         }
         stage.runs.publish(kit::snapshot(&folder, view, false));
         window.step();

@@ -4,13 +4,16 @@ use crate::compared::{
     compare_curves, compare_empty, compare_no_verdict, compare_order, compare_rows, compare_settings, compare_tables,
     comparing, many_runs, playground, playground_blind, playground_empty, playground_five,
 };
+use crate::export_scenes::{
+    export_empty, export_no_gguf, export_passed, export_problem, export_ready, export_refused, exporting,
+};
 use crate::kit;
 use crate::machine_scenes::{machine_checks, machine_failed};
+use crate::project_scenes::{duplicating, model_card, model_gone, moving, other_model, own_card};
+use crate::race_scenes::{race_begun, race_rounds, race_ticking, race_won};
 use crate::rows::{
     help_keys, lens_edit, lens_looking, lens_loss, setup_columns, setup_estimated, setup_unclear, token_lens,
 };
-use crate::race_scenes::{race_begun, race_rounds, race_ticking, race_won};
-use crate::project_scenes::{duplicating, model_card, model_gone, moving, other_model, own_card};
 use crate::step_scenes::{
     branched, longer, queue, step_answered, step_ask_busy, step_ask_empty, step_failed, step_loading, waiting,
 };
@@ -20,12 +23,10 @@ use std::path::PathBuf;
 use temper::app::App;
 use temper::commands::UiCommand;
 use temper::reader::BesideRun;
-use temper::reader::snapshot::{ExportRecord, Preparing, RunView, RunsSnapshot};
-use temper::state::export::Certificate;
+use temper::reader::snapshot::{Preparing, RunView, RunsSnapshot};
 use temper::state::setup::Card;
 use temper::state::{Room, Sheet};
-use temper::testing::{NOW_MILLIS, Stage};
-use temper_protocol::event::Check;
+use temper::testing::Stage;
 use temper_protocol::{Code, Problem};
 
 /// A named state of the window.
@@ -414,107 +415,6 @@ fn no_samples(window: &mut Window, stage: &Stage) {
     view.kept_step = None;
     view.rank = temper::reader::ranks::RankView::default();
     stage.runs.publish(kit::snapshot(&folder, view, true));
-    window.run();
-}
-
-fn export_empty(window: &mut Window, _stage: &Stage) {
-    kit::send(window, UiCommand::Go(Room::Export));
-}
-
-pub(crate) fn export_ready(window: &mut Window, stage: &Stage) {
-    run(window, stage, "finished", 1200);
-    kit::send(window, UiCommand::Go(Room::Export));
-    kit::send(window, UiCommand::ExportTarget(5));
-}
-
-fn export_no_gguf(window: &mut Window, stage: &Stage) {
-    export_ready(window, stage);
-    let why = "its way of splitting text has no name in GGUF; export to hf, or start from a GGUF base, whose tokenizer \
-               is copied";
-    window.state_mut().state.export.no_gguf.insert(kit::MODEL.to_owned(), why.to_owned());
-    kit::send(window, UiCommand::ExportTarget(2));
-}
-
-fn exporting(window: &mut Window, stage: &Stage) {
-    export_ready(window, stage);
-    kit::send(window, UiCommand::Export);
-    let progress = temper_protocol::Event::Progress {
-        done: 148,
-        total: 272,
-        unit: "tensors".to_owned(),
-        stage: "merging".to_owned(),
-    };
-    stage.engine.say(|command| matches!(command, temper_protocol::Command::Export { .. }), vec![progress]);
-    window.run();
-}
-
-fn check(name: &str, measured: &str, limit: &str, over: &str, pass: bool) -> Check {
-    Check { name: name.to_owned(), measured: measured.to_owned(), limit: limit.to_owned(), over: over.to_owned(), pass }
-}
-
-/// A passed certificate.
-pub(crate) fn passed() -> Certificate {
-    Certificate {
-        target: Some(5),
-        run: Some(7),
-        record: ExportRecord {
-            format: "gguf".to_owned(),
-            path: PathBuf::from("/exports/customer-tone-run7-gguf-f16.gguf"),
-            bytes: 269_484_032,
-            sha256: "9f3c71d044ae0b5290aa11c4d15efc6a3f1e2b7c8d9e0f1a2b3c4d5e6f706e18".to_owned(),
-            pass: Some(true),
-            checks: vec![
-                check("mean logit difference", "0.0007", "≤ 0.01", "11.0 M logits", true),
-                check("worst logit difference", "0.011", "≤ 0.1", "text 131, token 58", true),
-                check("same first choice", "100.0 %", "≥ 99.5 %", "224 positions", true),
-                check("same greedy answers", "24 of 24", "≥ 23 of 24", "32 tokens each", true),
-            ],
-            reasons: Vec::new(),
-            at_millis: NOW_MILLIS - 20_000,
-        },
-        secs: 11.5,
-    }
-}
-
-/// A refused certificate.
-pub(crate) fn refused() -> Certificate {
-    let mut certificate = passed();
-    certificate.target = Some(7);
-    certificate.record.path = PathBuf::from("/exports/customer-tone-run7-gguf-q8_0.gguf.rejected");
-    certificate.record.pass = Some(false);
-    certificate.record.reasons = vec![
-        "in 128 of 210 tensors the change is smaller than half a rounding step of Q8_0, so rounding erases it"
-            .to_owned(),
-    ];
-    certificate.record.checks = vec![
-        check("mean logit difference", "0.214", "≤ 0.01", "11.0 M logits", false),
-        check("worst logit difference", "3.92", "≤ 0.1", "text 17, token 203", false),
-        check("same first choice", "91.1 %", "≥ 99.5 %", "224 positions", false),
-        check("same greedy answers", "24 of 24", "≥ 23 of 24", "32 tokens each", true),
-    ];
-    certificate
-}
-
-fn export_passed(window: &mut Window, stage: &Stage) {
-    export_ready(window, stage);
-    window.state_mut().state.export.certificates = vec![passed()];
-    window.run();
-}
-
-fn export_refused(window: &mut Window, stage: &Stage) {
-    export_ready(window, stage);
-    window.state_mut().state.export.certificates = vec![refused(), passed()];
-    window.run();
-}
-
-fn export_problem(window: &mut Window, stage: &Stage) {
-    export_ready(window, stage);
-    window.state_mut().state.export.problem = Some(Problem::new(
-        Code::Io,
-        "the disk is full",
-        "/exports/customer-tone-run7-gguf-f16.gguf, 212 of 257 MiB written",
-        "free 45 MiB or choose another place; the unfinished file was removed",
-    ));
     window.run();
 }
 

@@ -301,7 +301,7 @@ fn texts_of_a_row_are_shown_and_seen_as_edited() {
 #[test]
 fn edited_rows_stand_in_the_copy_and_all_else_stays_as_it_was() {
     let dir = tempfile::tempdir().expect("folder");
-    let odd = "{\"text\" : \"caf\\u00e9\", \"score\":1.50}\n";
+    let odd = "{\"text\" : \"na\\u00efve\", \"score\":1.50}\n";
     let first = format!("\u{feff}{odd}\n{{\"text\":\"broken\n{{\"text\":\"same\"}}\n");
     let paths = [write(dir.path(), "a.jsonl", &first), write(dir.path(), "b.jsonl", "\u{feff}{\"text\":\"last\"}")];
     let lens = open(&paths, 64);

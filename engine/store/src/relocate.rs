@@ -265,20 +265,20 @@ mod tests {
     #[test]
     fn paths_lead_where_they_led_or_to_what_came_along() {
         let sources =
-            ["rows.jsonl", "/home/p/own.jsonl", "../shared/rows.jsonl", "builtin:starter-data", "/data/x.jsonl"];
+            ["rows.jsonl", "/data/p/own.jsonl", "../shared/rows.jsonl", "builtin:starter-data", "/data/x.jsonl"];
         let mut project = Project::new("p", "../models/m.gguf", &sources.map(str::to_owned), "lora");
         project.train.from = Some("run:3@50".to_owned());
         project.keep.probes = vec!["./kept/../kept/a.txt".to_owned()];
-        rebase(&mut project, Path::new("/home/p"), Path::new("/disk/q"));
-        assert_eq!(project.model.path, "/home/models/m.gguf");
+        rebase(&mut project, Path::new("/data/p"), Path::new("/disk/q"));
+        assert_eq!(project.model.path, "/data/models/m.gguf");
         let paths: Vec<&str> = project.data.train.iter().map(Source::path).collect();
         let now =
-            ["rows.jsonl", "/disk/q/own.jsonl", "/home/shared/rows.jsonl", "builtin:starter-data", "/data/x.jsonl"];
+            ["rows.jsonl", "/disk/q/own.jsonl", "/data/shared/rows.jsonl", "builtin:starter-data", "/data/x.jsonl"];
         assert_eq!(paths, now);
         assert_eq!(project.train.from.as_deref(), Some("run:3@50"));
         assert_eq!(project.keep.probes, ["./kept/../kept/a.txt"]);
         let mut random = Project::new("p", "random:../c.json", &[], "lora");
-        rebase(&mut random, Path::new("/home/p"), Path::new("/disk/q"));
-        assert_eq!(random.model.path, "random:/home/c.json");
+        rebase(&mut random, Path::new("/data/p"), Path::new("/disk/q"));
+        assert_eq!(random.model.path, "random:/data/c.json");
     }
 }

@@ -158,7 +158,7 @@ mod tests {
     use serde_json::Value;
 
     const LINE: &str =
-        r#"{ "id":7.10, "a/b~": "x\"y\\", "turns":[{"role":"user","n":[1,"two",null,{}]},[],"caf\u00e9"] }"#;
+        r#"{ "id":7.10, "a/b~": "x\"y\\", "turns":[{"role":"user","n":[1,"two",null,{}]},[],"na\u00efve"] }"#;
 
     fn field(place: &str, text: &str) -> RowField {
         RowField { place: place.to_owned(), text: text.to_owned() }

@@ -240,9 +240,7 @@ impl Workshop for Program {
             Command::Control { .. }
             | Command::CancelRequest { .. }
             | Command::PauseOnBattery { .. }
-            | Command::Shutdown {} => {
-                Err(Problem::internal("a command for the engine itself reached the workshop"))
-            }
+            | Command::Shutdown {} => Err(Problem::internal("a command for the engine itself reached the workshop")),
         }
     }
 }

@@ -1,0 +1,128 @@
+//! What the window keeps beside a project file: how the project was looked at, and what the room Compare remembers.
+//!
+//! Place in the data flow: called on the files thread for [`super::Job`]s. Both files may come from another machine or a
+//! later version, so neither is trusted: a layout that cannot be used is passed over, an unreadable `compare.json`, which
+//! holds votes, is set aside.
+
+use super::{Done, io_problem};
+use crate::state::layout::{self, Layout};
+use crate::state::remembered::{self, Remembered};
+use std::path::PathBuf;
+use temper_protocol::{Code, Problem};
+
+/// How a project was looked at. A file that cannot be used is passed over; it is written anew with the next change.
+pub(super) fn load_layout(folder: PathBuf) -> Done {
+    let path = folder.join(layout::FILE_NAME);
+    let Ok(meta) = std::fs::metadata(&path) else { return Done::Layout { folder, layout: None, unreadable: false } };
+    // One that is larger than this program writes, or no file at all, is not read.
+    let readable = meta.is_file() && meta.len() <= layout::MOST_BYTES;
+    let text = if readable { std::fs::read_to_string(&path).ok() } else { None };
+    let layout = text.as_deref().and_then(Layout::read);
+    let unreadable = layout.is_none();
+    Done::Layout { folder, layout: layout.map(Box::new), unreadable }
+}
+
+/// What the room Compare remembers; nothing when there is no file. One that cannot be read is set aside.
+pub(super) fn load_compare(folder: PathBuf) -> Option<Done> {
+    let path = folder.join(remembered::FILE_NAME);
+    let meta = std::fs::metadata(&path).ok()?;
+    // One that is larger than this program writes, or no file at all, is not read.
+    let readable = meta.is_file() && meta.len() <= remembered::MOST_BYTES;
+    let text = if readable { std::fs::read_to_string(&path).ok() } else { None };
+    if let Some(remembered) = text.as_deref().and_then(Remembered::read) {
+        return Some(Done::Compare { folder, remembered: Box::new(remembered) });
+    }
+    // Beside those that were set aside before.
+    let name = |number: usize| path.with_extension(format!("unreadable-{number}.json"));
+    let first = path.with_extension("unreadable.json");
+    let aside = if first.exists() { (2..).map(name).find(|aside| !aside.exists()).unwrap_or(first) } else { first };
+    let moved = std::fs::rename(&path, &aside);
+    let problem = match moved {
+        Ok(()) => {
+            let place = aside.display().to_string();
+            Problem::new(Code::DataInvalid, t!("problem-compare"), place, t!("problem-compare-aside"))
+        }
+        Err(error) => io_problem(t!("problem-compare"), &path, &error),
+    };
+    Some(Done::Failed(problem))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{one, places};
+    use super::super::{Backstage as _, Inline, Job};
+    use super::*;
+
+    #[test]
+    fn what_compare_remembers_is_read_back_and_an_unreadable_file_is_kept_aside() {
+        let root = tempfile::tempdir().expect("temporary folder");
+        let mut backstage = Inline::new(places(root.path()));
+        let folder = root.path().to_path_buf();
+        let mut remembered = Remembered { chosen: Some(vec![3, 1]), ..Remembered::default() };
+        remembered.sampling.temperature = 0.5;
+        let path = folder.join("compare.json");
+        backstage.send(Job::LoadCompare(folder.clone()));
+        backstage.send(Job::SaveCompare { path: path.clone(), text: remembered.text() });
+        let mut done = Vec::new();
+        backstage.drain(&mut done);
+        assert!(done.is_empty(), "nothing to say about a file that is not there yet, nor about one written: {done:?}");
+        let read = one(&mut backstage, Job::LoadCompare(folder.clone()));
+        assert_eq!(read, Done::Compare { folder: folder.clone(), remembered: Box::new(remembered) });
+        std::fs::write(&path, "half a fi").expect("file");
+        assert!(matches!(one(&mut backstage, Job::LoadCompare(folder.clone())), Done::Failed(_)));
+        assert!(folder.join("compare.unreadable.json").is_file() && !path.exists());
+    }
+
+    #[test]
+    fn a_compare_file_of_another_version_a_huge_one_and_a_folder_are_set_aside_each_by_its_own_name() {
+        let root = tempfile::tempdir().expect("temporary folder");
+        let mut backstage = Inline::new(places(root.path()));
+        let folder = root.path().to_path_buf();
+        let path = folder.join("compare.json");
+        let mut refused = |aside: &str| {
+            match one(&mut backstage, Job::LoadCompare(folder.clone())) {
+                Done::Failed(problem) => assert!(problem.r#where.ends_with(aside), "{problem}"),
+                other => panic!("expected a problem, got {other:?}"),
+            }
+            assert!(folder.join(aside).exists() && !path.exists(), "{aside}");
+        };
+        std::fs::write(&path, "{\"schema\": 2}").expect("file");
+        refused("compare.unreadable.json");
+        // Holes take no disk.
+        let huge = std::fs::File::create(&path).expect("file");
+        huge.set_len(remembered::MOST_BYTES + 1).expect("as long as that");
+        drop(huge);
+        refused("compare.unreadable-2.json");
+        std::fs::create_dir(&path).expect("folder");
+        refused("compare.unreadable-3.json");
+        std::fs::write(&path, [0xff, 0xfe, 0x00]).expect("file");
+        refused("compare.unreadable-4.json");
+    }
+
+    #[test]
+    fn a_layout_is_read_back_and_one_that_cannot_be_is_said_to_be_unreadable() {
+        let root = tempfile::tempdir().expect("temporary folder");
+        let mut backstage = Inline::new(places(root.path()));
+        let folder = root.path().to_path_buf();
+        let path = folder.join("layout.json");
+        let read = |backstage: &mut Inline| match one(backstage, Job::LoadLayout(folder.clone())) {
+            Done::Layout { layout, unreadable, .. } => (layout.is_some(), unreadable),
+            other => panic!("expected a layout, got {other:?}"),
+        };
+        assert_eq!(read(&mut backstage), (false, false), "no file is no fault");
+        backstage.send(Job::SaveLayout { path: path.clone(), text: "{\"schema\": 1}".to_owned() });
+        assert_eq!(read(&mut backstage), (true, false));
+        for bytes in ["half a fi".as_bytes(), &[0xff, 0xfe, 0x00], "[".repeat(200_000).as_bytes()] {
+            std::fs::write(&path, bytes).expect("file");
+            assert_eq!(read(&mut backstage), (false, true));
+        }
+        // Holes take no disk.
+        let huge = std::fs::File::create(&path).expect("file");
+        huge.set_len(layout::MOST_BYTES + 1).expect("as long as that");
+        drop(huge);
+        assert_eq!(read(&mut backstage), (false, true));
+        std::fs::remove_file(&path).expect("file");
+        std::fs::create_dir(&path).expect("folder");
+        assert_eq!(read(&mut backstage), (false, true));
+    }
+}
