@@ -16,7 +16,7 @@ use temper::testing::Stage;
 use temper::theme::Look;
 
 /// The folder of projects, as pictures show it.
-const PROJECTS: &str = "/home/you/Documents/Temper";
+const PROJECTS: &str = "/documents/Temper";
 
 /// What to do when nothing draws.
 const DRIVER: &str = "pictures need a Vulkan driver, the one for the processor is enough: install the package \
