@@ -160,7 +160,7 @@ impl App {
     /// Why no cleaned copy can be written now; nothing when it can.
     #[must_use]
     pub fn copy_hindrance(state: &State) -> Option<&'static str> {
-        if state.lens.editor.trial.is_some() {
+        if !state.lens.editor.trials.is_empty() {
             Some(t!("lens-edit-open"))
         } else if !state.lens.is_changed() {
             Some(t!("lens-nothing-changed"))
