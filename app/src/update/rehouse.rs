@@ -7,7 +7,8 @@ use crate::app::App;
 use crate::commands::UiCommand;
 use crate::files::Job;
 use crate::state::rehouse::{Rehouse, RehouseAct};
-use crate::state::{Sheet, State};
+use crate::state::{Ask, Sheet, State};
+use crate::typed;
 use std::path::{Path, PathBuf};
 use temper_protocol::Problem;
 
@@ -18,17 +19,21 @@ pub fn rehouse_hindrance(state: &State) -> Option<&'static str> {
         Some(t!("commands-no-folder"))
     } else if state.is_training() {
         Some(t!("commands-run-going"))
+    } else if state.jobs.find(|ask| matches!(ask, Ask::Export(_))).is_some() {
+        // What it writes would make a folder at the old place again.
+        Some(t!("commands-exporting"))
     } else {
-        None
+        state.jobs.find(|ask| *ask == Ask::Clean).is_some().then_some(t!("lens-job-copy"))
     }
 }
 
 /// The typed folder, when the project can go there: it says something, and not where the project is or lies within.
 #[must_use]
 pub fn rehouse_place(state: &State, typed: &str) -> Option<PathBuf> {
-    let place = PathBuf::from(typed.trim());
+    let mut named = typed::paths(typed);
+    let place = named.pop().filter(|_| named.is_empty())?;
     let folder = state.draft.folder.as_ref()?;
-    (!typed.trim().is_empty() && place.is_absolute() && !place.starts_with(folder)).then_some(place)
+    (place.is_absolute() && !place.starts_with(folder)).then_some(place)
 }
 
 /// What stands in the field at first: a name beside the project's.
@@ -78,11 +83,8 @@ impl App {
         if rehouse_hindrance(&self.state).is_some() {
             return;
         }
-        let draft = &mut self.state.draft;
-        if !draft.is_saved() {
-            draft.saving_revision = draft.revision;
-            let (project, revision) = (Box::new(draft.project.clone()), draft.revision);
-            self.services.files.send(Job::Save { folder: from.clone(), project, revision });
+        if !self.state.draft.is_saved() {
+            self.save_now(from.clone());
         }
         if let Some(Sheet::Rehouse(asked)) = &mut self.state.sheet {
             asked.working = true;
@@ -90,10 +92,27 @@ impl App {
         self.services.files.send(Job::Rehouse { from, to, moves, with_runs });
     }
 
+    /// Saves the draft, whose folder this is, without waiting for a moment of quiet.
+    fn save_now(&mut self, folder: PathBuf) {
+        let draft = &mut self.state.draft;
+        draft.saving_revision = draft.revision;
+        let (project, revision) = (Box::new(draft.project.clone()), draft.revision);
+        self.services.files.send(Job::Save { folder, project, revision });
+    }
+
     /// The project is at `to` now; what moved is no longer where it was.
     pub(super) fn rehoused(&mut self, from: &Path, to: PathBuf, moved: bool) {
         self.state.sheet = None;
         let place = to.display().to_string();
+        let draft = &mut self.state.draft;
+        // An answer may have edited the project meanwhile.
+        let edited = draft.folder.as_deref() == Some(from) && !draft.is_saved();
+        if edited && moved {
+            // Saved, it would make a folder at the old place again, and its paths are those from there.
+            draft.saving_revision = draft.revision;
+        } else if edited {
+            self.save_now(from.to_path_buf());
+        }
         if moved {
             self.state.settings.recents.retain(|recent| recent.path != from);
             self.save_settings();
@@ -140,6 +159,8 @@ mod tests {
             (folder.join("inside").display().to_string(), false),
             ("relative".to_owned(), false),
             (" ".to_owned(), false),
+            (format!("\"{}\"", root.join("in marks").display()), true),
+            (format!("\"{}\" \"{}\"", root.join("a").display(), root.join("b").display()), false),
         ] {
             assert_eq!(rehouse_place(&state, &typed).is_some(), good, "{typed}");
         }

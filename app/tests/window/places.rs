@@ -36,6 +36,22 @@ fn a_copy_is_made_and_opened_and_the_project_stays() {
 }
 
 #[test]
+fn an_edit_that_comes_while_a_copy_is_made_belongs_to_the_project_that_stays() {
+    let (_root, _stage, mut window, folder) = opened();
+    kit::send(&mut window, UiCommand::Rehouse(RehouseAct::Open { moves: false }));
+    let mut project = window.state().state.draft.project.clone();
+    project.train.seed = 77;
+    let ctx = window.ctx.clone();
+    window.state_mut().send(&ctx, UiCommand::Rehouse(RehouseAct::Confirm));
+    window.state_mut().send(&ctx, UiCommand::Edit("train.seed".to_owned(), Box::new(project)));
+    window.run_steps(4);
+    let copy = folder.with_file_name("customer-tone-copy");
+    assert_eq!(window.state().state.draft.folder.as_ref(), Some(&copy));
+    assert_eq!(project_file::load(&folder).expect("reads").train.seed, 77);
+    assert_ne!(project_file::load(&copy).expect("reads").train.seed, 77);
+}
+
+#[test]
 fn a_project_moves_and_its_last_edit_goes_along() {
     let (_root, _stage, mut window, folder) = opened();
     let mut project = window.state().state.draft.project.clone();
