@@ -15,7 +15,9 @@ use temper_protocol::Problem;
 /// Why the project can neither be copied nor moved now; nothing when it can.
 #[must_use]
 pub fn rehouse_hindrance(state: &State) -> Option<&'static str> {
-    if state.draft.folder.is_none() {
+    if state.rehousing {
+        Some(t!("rehouse-going"))
+    } else if state.draft.folder.is_none() {
         Some(t!("commands-no-folder"))
     } else if state.is_training() {
         Some(t!("commands-run-going"))
@@ -78,7 +80,7 @@ impl App {
     fn confirm_rehouse(&mut self) {
         let Some(Sheet::Rehouse(asked)) = &self.state.sheet else { return };
         let (moves, with_runs) = (asked.moves, asked.with_runs);
-        let place = rehouse_place(&self.state, &asked.folder).filter(|_| !asked.working);
+        let place = rehouse_place(&self.state, &asked.folder);
         let (Some(to), Some(from)) = (place, self.state.draft.folder.clone()) else { return };
         if rehouse_hindrance(&self.state).is_some() {
             return;
@@ -86,9 +88,7 @@ impl App {
         if !self.state.draft.is_saved() {
             self.save_now(from.clone());
         }
-        if let Some(Sheet::Rehouse(asked)) = &mut self.state.sheet {
-            asked.working = true;
-        }
+        self.state.rehousing = true;
         self.services.files.send(Job::Rehouse { from, to, moves, with_runs });
     }
 
@@ -102,6 +102,7 @@ impl App {
 
     /// The project is at `to` now; what moved is no longer where it was.
     pub(super) fn rehoused(&mut self, from: &Path, to: PathBuf, moved: bool) {
+        self.state.rehousing = false;
         self.state.sheet = None;
         let place = to.display().to_string();
         let draft = &mut self.state.draft;
@@ -125,11 +126,9 @@ impl App {
 
     /// It stayed where it was, and the question says why.
     pub(super) fn not_rehoused(&mut self, problem: Problem) {
+        self.state.rehousing = false;
         match &mut self.state.sheet {
-            Some(Sheet::Rehouse(asked)) => {
-                asked.working = false;
-                asked.problem = Some(problem);
-            }
+            Some(Sheet::Rehouse(asked)) => asked.problem = Some(problem),
             _ => self.state.engine.problem = Some(problem),
         }
     }
