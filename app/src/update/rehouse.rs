@@ -8,7 +8,6 @@ use crate::commands::UiCommand;
 use crate::files::Job;
 use crate::state::rehouse::{Rehouse, RehouseAct};
 use crate::state::{Ask, Sheet, State};
-use crate::typed;
 use std::path::{Path, PathBuf};
 use temper_protocol::Problem;
 
@@ -32,7 +31,7 @@ pub fn rehouse_hindrance(state: &State) -> Option<&'static str> {
 /// The typed folder, when the project can go there: it says something, and not where the project is or lies within.
 #[must_use]
 pub fn rehouse_place(state: &State, typed: &str) -> Option<PathBuf> {
-    let mut named = typed::paths(typed);
+    let mut named = crate::typed::paths(typed);
     let place = named.pop().filter(|_| named.is_empty())?;
     let folder = state.draft.folder.as_ref()?;
     (place.is_absolute() && !place.starts_with(folder)).then_some(place)
