@@ -67,6 +67,7 @@ impl App {
                 }
             }
         }
+        self.state.lens.keep_stamp();
         None
     }
 
@@ -180,7 +181,9 @@ impl App {
             let leave_out = self.state.lens.left_out.iter().copied().collect();
             let deduplicate = self.state.lens.deduplicate;
             let edits = self.state.lens.editor.all();
-            self.ask(Command::CleanRows { project, leave_out, deduplicate, edits }, Ask::Clean);
+            let lens = &self.state.lens;
+            let stamp = if lens.names_rows() { lens.chosen_stamp.clone() } else { String::new() };
+            self.ask(Command::CleanRows { project, leave_out, deduplicate, edits, stamp }, Ask::Clean);
         }
     }
 
@@ -206,8 +209,10 @@ impl App {
 
     /// Takes in rows, or how many there are.
     pub(super) fn take_rows(&mut self, ask: &Ask, event: Event) {
-        let Event::Rows(DataRows { known, complete, shortened, rows, .. }) = event else { return };
+        let Event::Rows(DataRows { known, complete, shortened, stamp, rows, .. }) = event else { return };
         let lens = &mut self.state.lens;
+        lens.stamp = stamp;
+        lens.keep_stamp();
         let was_last = lens.known;
         lens.known = if complete { known } else { known.max(lens.known) };
         (lens.complete, lens.shortened) = (complete, shortened);

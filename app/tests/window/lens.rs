@@ -227,8 +227,8 @@ fn rows_left_out_make_a_cleaned_copy_that_the_project_takes() {
     assert!(said(&window).ends_with("(left out)"), "{}", said(&window));
     kit::press(&mut window, "Save a cleaned copy");
     let asked = stage.engine.newest(|command| matches!(command, Command::CleanRows { .. }));
-    let Some(Command::CleanRows { leave_out, deduplicate, .. }) = asked else { panic!("{asked:?}") };
-    assert_eq!((leave_out, deduplicate), (vec![1], false));
+    let Some(Command::CleanRows { leave_out, deduplicate, stamp, .. }) = asked else { panic!("{asked:?}") };
+    assert_eq!((leave_out, deduplicate, stamp.as_str()), (vec![1], false, rows::STAMP));
     let path = window.state().state.draft.folder.clone().expect("a folder").join("support-tone-cleaned.jsonl");
     let written = Event::Written { format: "jsonl".to_owned(), path, bytes: 7, sha256: String::new() };
     stage.engine.say(|command| matches!(command, Command::CleanRows { .. }), vec![written, Event::Done {}]);
