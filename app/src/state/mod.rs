@@ -251,6 +251,8 @@ pub struct State {
     pub sheet: Option<Sheet>,
     /// The command that waits for its new keys.
     pub rekey: Option<Rekey>,
+    /// The disk copies or moves the project: nothing is written into its folder meanwhile, whatever lies over the room.
+    pub rehousing: bool,
     /// Message in the status bar.
     pub notice: Option<Notice>,
 }
@@ -284,6 +286,7 @@ impl State {
             export: export::Export::default(),
             sheet: None,
             rekey: None,
+            rehousing: false,
             notice: None,
         }
     }

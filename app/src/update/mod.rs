@@ -280,7 +280,7 @@ impl App {
         if self.state.sheet == (Some(Sheet::Closing { waiting: true })) {
             return;
         }
-        if matches!(&self.state.sheet, Some(Sheet::Rehouse(asked)) if asked.working) {
+        if self.state.rehousing && matches!(self.state.sheet, Some(Sheet::Rehouse(_))) {
             // The disk is at work; the answer closes it.
             return;
         }

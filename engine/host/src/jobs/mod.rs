@@ -119,12 +119,14 @@ impl Program {
                     )
                 })
             }
-            Command::CleanRows { project, leave_out, deduplicate, edits } => {
+            Command::CleanRows { project, leave_out, deduplicate, edits, stamp } => {
                 let edits = edits.into_iter().map(|edit| (edit.row, edit.fields)).collect();
                 let leave_out = leave_out.into_iter().collect();
                 let cleaning = temper_data::lens::Cleaning { leave_out, deduplicate, edits };
                 let lenses = Arc::clone(&self.lenses);
-                self.light(move |builtins, context| lens::clean(builtins, &lenses, &project, &cleaning, context))
+                self.light(move |builtins, context| {
+                    lens::clean(builtins, &lenses, &project, (&cleaning, stamp.as_str()), context)
+                })
             }
             other => Err(Problem::internal(format!("{other:?} is not about rows"))),
         }
