@@ -2,6 +2,7 @@
 //! right the certificates, newest first. Refusals are said as calmly as successes, in the same table.
 
 pub mod certificates;
+mod measured;
 pub mod targets;
 
 use super::PanelCtx;
