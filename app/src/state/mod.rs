@@ -331,6 +331,15 @@ impl State {
         self.runs.waiting.iter().filter_map(row).collect()
     }
 
+    /// The status of a run as a person sees it: one that is on record as waiting, with nothing before it, prepares.
+    #[must_use]
+    pub fn status_of<'a>(&self, row: &'a RunRow) -> &'a str {
+        let goes_on = |other: &&RunRow| other.run != row.run && other.is_active() && !other.is_waiting();
+        let is_next = self.waiting_rows().first().is_none_or(|first| first.run == row.run);
+        let waits = !is_next || self.runs.runs.iter().filter(goes_on).any(|other| self.is_held(other.run));
+        if row.is_waiting() && !waits { "preparing" } else { &row.status }
+    }
+
     /// Whether a run that is started now waits for its turn: our engine trains another one.
     #[must_use]
     pub fn can_queue(&self) -> bool {
