@@ -18,6 +18,7 @@ pub mod layout;
 pub mod lens;
 pub mod lens_edit;
 pub mod machine;
+pub mod prices;
 pub mod race;
 pub mod rehouse;
 pub mod relink;
@@ -227,6 +228,8 @@ pub struct State {
     pub known: BTreeMap<String, Event>,
     /// The registry.
     pub methods: Vec<MethodCard>,
+    /// What methods train on the models that were looked at.
+    pub prices: prices::Prices,
     /// The room Setup.
     pub setup: setup::Setup,
     /// The token lens.
@@ -272,6 +275,7 @@ impl State {
             draft: Draft::default(),
             known: BTreeMap::new(),
             methods: Vec::new(),
+            prices: prices::Prices::default(),
             setup: setup::Setup::default(),
             lens: lens::Lens::default(),
             drop: drop::DropState::default(),

@@ -239,7 +239,7 @@ fn verdict(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, certificate: &Certi
         if target.format.name() == record.format {
             continue;
         }
-        let size = format::bytes(target.bytes(run.model_parameters, run.trained_parameters));
+        let size = format::bytes(crate::update::target_bytes(cx.state, run, index));
         let label = t!("export-choose", name = target.name.get(), size = size);
         let button = Button::new(&label).tooltip(t!("export-choose-tip"));
         let width = button.width(ui);

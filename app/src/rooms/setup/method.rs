@@ -1,6 +1,7 @@
 //! The card Method: the gallery, presets, and the form made from the method's own declaration.
 
 use super::form::{self, Label};
+use super::price::Cost;
 use super::{card_problem, mark, price, race, train};
 use crate::commands::UiCommand;
 use crate::format;
@@ -162,9 +163,14 @@ fn tile(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, card: &MethodCard) {
     choice::radio_mark(ui, cx.theme, pos2(rect.left() + 15.0, rect.top() + 13.0), chosen);
     let inner = Rect::from_min_max(pos2(rect.left() + 30.0, rect.top() + 3.0), rect.max - vec2(8.0, 3.0));
     let first = inner.with_max_y(inner.top() + 18.0);
-    let cost = cx.state.model_facts().and_then(|model| price::trained_parameters(card, model, &cx.state.draft.project));
+    let cost = price::cost(cx.state, card);
     let mut title = first;
-    if let Some(cost) = cost {
+    if cost == Some(Cost::Measured) {
+        let words = t!("method-measured");
+        text::line(ui, first, Align::Max, words, Type::Caption, c.text3);
+        title.set_right(first.right() - text::width(ui, words, Type::Caption) - 8.0);
+    }
+    if let Some(Cost::Counted(cost)) = cost {
         let figure = format::parameters(cost);
         let unit = text::width(ui, t!("common-parameters"), Type::Body);
         text::line(ui, first, Align::Max, t!("common-parameters"), Type::Body, c.text2);
@@ -367,11 +373,8 @@ fn note(cx: &PanelCtx<'_>, card: &MethodCard, key: &str) -> String {
     let project = &cx.state.draft.project;
     match key {
         "rank" => {
-            let model = cx.state.model_facts();
-            let cost = model.and_then(|model| price::trained_parameters(card, model, project));
-            cost.map_or_else(String::new, |cost| {
-                format!("+{}", format::bytes(cost * price::bytes_per_trained(project)))
-            })
+            let Some(Cost::Counted(cost)) = price::cost(cx.state, card) else { return String::new() };
+            format!("+{}", format::bytes(cost * price::bytes_per_trained(project)))
         }
         "alpha" => {
             let number = |key: &str| match project.method.settings.0.get(key) {
