@@ -405,6 +405,17 @@ pub enum Command {
     },
     /// Lists the registry: `method` events, then `done`.
     Methods {},
+    /// Counts what methods train on a model, from its shapes alone: `prices`, then `done`.
+    Prices {
+        /// Model path or builtin name.
+        model: String,
+        /// Method id; every method at its defaults when empty.
+        #[serde(default)]
+        method: String,
+        /// Settings of the method.
+        #[serde(default)]
+        settings: crate::Values,
+    },
     /// Trains: `started`, then the run's events, then one `finished`.
     Train {
         /// Project folder or file.

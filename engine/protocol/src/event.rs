@@ -1,6 +1,5 @@
 //! Everything the engine says, as values. `--json` prints them unchanged, one per line.
 
-use crate::comparison::Comparison;
 use crate::data::{DataColumns, RowTexts};
 use crate::event_parts::nan_if_null;
 pub use crate::event_parts::{
@@ -8,7 +7,7 @@ pub use crate::event_parts::{
     RaceRound, RowLosses, RunStatus, SelfTest, SiteInfo, Standing,
 };
 use crate::housekeeping::{DiskUse, RunLabels};
-use crate::{MethodCard, Problem};
+use crate::{MethodCard, Problem, comparison::Comparison};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -287,6 +286,8 @@ pub enum Event {
     },
     /// A registry entry.
     Method(MethodCard),
+    /// What methods train on a model.
+    Prices(crate::prices::MethodPrices),
     /// A model, as the drop zone would say.
     Model {
         /// Path.

@@ -2,6 +2,7 @@
 //! right the certificates, newest first. Refusals are said as calmly as successes, in the same table.
 
 pub mod certificates;
+mod measured;
 pub mod targets;
 
 use super::PanelCtx;
@@ -152,7 +153,7 @@ fn what_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
         rows::key_value(ui, cx.theme, lines.next(23.0), 84.0, key, &value, note);
     }
     if let Some(row) = export_run(cx.state).filter(|_| lines.left() >= 20.0) {
-        let size = format::bytes(target.bytes(row.model_parameters, row.trained_parameters));
+        let size = format::bytes(crate::update::target_bytes(cx.state, row, cx.state.export.target));
         rows::key_value(ui, cx.theme, lines.next(23.0), 84.0, t!("export-needs"), &size, t!("export-needs-note"));
     }
 }

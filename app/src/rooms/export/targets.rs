@@ -4,7 +4,7 @@ use crate::commands::UiCommand;
 use crate::rooms::PanelCtx;
 use crate::state::export::TARGETS;
 use crate::theme::{Icon, Type, icons};
-use crate::update::{export_run, target_hindrance};
+use crate::update::{export_run, target_bytes, target_hindrance};
 use crate::widgets::button::focus_ring;
 use crate::widgets::rows::{self, Rows};
 use crate::widgets::text;
@@ -110,7 +110,7 @@ pub fn targets_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
         let opens_colour = if usable { c.text2 } else { c.text3 };
         text::data(ui, opens, Align::Min, target.opens_in, Type::Body, opens_colour);
         if let Some(run) = run {
-            let mib = target.bytes(run.model_parameters, run.trained_parameters) as f64 / 1_048_576.0;
+            let mib = target_bytes(cx.state, run, index) as f64 / 1_048_576.0;
             let figure = crate::format::mib_figure(mib);
             text::line(ui, size, Align::Max, &figure, Type::Mono, name_colour);
         }

@@ -104,7 +104,7 @@ fn seen(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, facts: Option<&Event>)
     if let Some(Event::Dataset { format: container, schema, confidence, bad_rows, columns, .. }) = facts {
         let sure = t!("data-confidence", confidence = format!("{confidence:.2}"));
         rows::key_value(ui, cx.theme, lines.next(22.0), KEY, t!("data-read-as"), &format::schema_words(schema), &sure);
-        rows::key_value(ui, cx.theme, lines.next(22.0), KEY, t!("data-file"), container, "");
+        rows::key_value(ui, cx.theme, lines.next(22.0), KEY, t!("data-file"), format::container_words(container), "");
         rows::key_value(ui, cx.theme, lines.next(22.0), KEY, t!("data-columns"), &columns.join(", "), "");
         if *bad_rows > 0 {
             let aside = t!("data-rows", n = bad_rows, rows = format::count(*bad_rows));

@@ -25,6 +25,7 @@ mod logits;
 mod new_project;
 mod pareto;
 mod preview;
+mod prices;
 mod race;
 mod repair;
 mod request;
@@ -160,6 +161,9 @@ impl Workshop for Program {
             Command::Methods {} => Ok(Work::Answer(
                 temper_methods::registry().iter().map(|method| Event::Method(temper_methods::card(*method))).collect(),
             )),
+            Command::Prices { model, method, settings } => {
+                self.light(move |builtins, context| prices::prices(builtins, &model, (&method, &settings), context))
+            }
             Command::Doctor {} => self.light(|_, context| doctor::examine(context)),
             Command::Train { project, set, method, out, resume, max_steps } => {
                 // The memory is needed for training.
