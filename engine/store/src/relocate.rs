@@ -340,8 +340,8 @@ mod tests {
     fn a_project_on_another_disk_is_the_same_one_and_the_old_folder_is_gone() {
         let root = tempfile::tempdir().expect("folder");
         let (from, to) = (root.path().join("tone"), root.path().join("far").join("calm"));
-        std::fs::create_dir_all(from.join("runs/0001")).expect("a folder");
-        std::fs::write(from.join("runs/0001/run.json"), "{}").expect("a file");
+        fs::create_dir_all(from.join("runs/0001")).expect("a folder");
+        fs::write(from.join("runs/0001/run.json"), "{}").expect("a file");
         let project = Project::new("tone", "builtin:starter", &["../rows.jsonl".to_owned()], "lora");
         project_file::save(&project, &from.join(project_file::FILE_NAME)).expect("saves");
         let lock = ProjectLock::acquire(&from).expect("nobody works on it");
@@ -358,7 +358,7 @@ mod tests {
     fn a_folder_that_is_named_by_a_link_is_not_copied_into_itself() {
         let root = tempfile::tempdir().expect("folder");
         let (own, link) = (root.path().join("tone"), root.path().join("link"));
-        std::fs::create_dir(&own).expect("a folder");
+        fs::create_dir(&own).expect("a folder");
         let project = Project::new("tone", "builtin:starter", &[], "lora");
         project_file::save(&project, &own.join(project_file::FILE_NAME)).expect("saves");
         std::os::unix::fs::symlink(&own, &link).expect("a link");

@@ -537,7 +537,10 @@ mod tests {
         let examples = vec![7, 8, 9].into();
         let whole = Tokens { ids: ids.clone().into(), targets: ids.into(), ctx, examples };
         let cut = whole.beginning(4);
-        assert_eq!((&cut.ids[..], &cut.targets[..], &cut.examples[..]), (&[0, 1, 2, 3][..], &[0, 1, 2, 3][..], &[7, 8][..]));
+        assert_eq!(
+            (&cut.ids[..], &cut.targets[..], &cut.examples[..]),
+            (&[0, 1, 2, 3][..], &[0, 1, 2, 3][..], &[7, 8][..])
+        );
         assert_eq!((cut.ctx.batch, cut.ctx.width), (1, 4));
         assert_eq!((&cut.ctx.positions[..], cut.ctx.borders.as_slice()), (&[0, 1, 0, 1][..], &[vec![0, 2, 4]][..]));
         let first = whole.beginning(2);

@@ -47,7 +47,6 @@ pub(super) fn machine_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let unused = devices.iter().find(|device| !is_usable(device));
     for device in devices.iter().filter(is_usable).take(2).chain(unused) {
         let Event::Device { kind, name, usable, note, threads, memory_mib } = device else { continue };
-        let row = lines.next(22.0);
         let value = if *usable && *threads > 0 {
             t!("home-threads", n = threads, threads = threads)
         } else if *usable {

@@ -10,4 +10,5 @@ mod longer;
 mod power;
 mod process;
 mod runs;
+mod told;
 mod train_on;
