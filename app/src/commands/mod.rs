@@ -27,6 +27,7 @@ use crate::state::compare::CompareAct;
 use crate::state::export::Certificate;
 use crate::state::lens::LensAct;
 use crate::state::machine::MachineAct;
+use crate::state::presets::PresetAct;
 use crate::state::race::RaceAct;
 use crate::state::rehouse::RehouseAct;
 use crate::state::relink::RelinkAct;
@@ -108,6 +109,8 @@ pub enum UiCommand {
     ShowAside(bool),
     /// Shows all roles that columns can have, or those in use.
     AllRoles(bool),
+    /// Something with a person's own presets.
+    Preset(PresetAct),
     /// Measures a step.
     Measure,
     /// Trains.

@@ -19,6 +19,7 @@ use crate::state::card::CardAct;
 use crate::state::compare::CompareAct;
 use crate::state::lens::LensAct;
 use crate::state::machine::MachineAct;
+use crate::state::presets::PresetAct;
 use crate::state::race::RaceAct;
 use crate::state::rehouse::RehouseAct;
 use crate::state::settings::{LanguageChoice, ThemeChoice};
@@ -28,8 +29,8 @@ use crate::texts::Text;
 use crate::theme::Icon;
 use crate::theme::icons;
 use crate::update::{
-    ask_hindrance, branch_hindrance, card_hindrance, judge_hindrance, longer_hindrance, rehouse_hindrance,
-    step_hindrance, to_kept_state,
+    ask_hindrance, branch_hindrance, card_hindrance, judge_hindrance, longer_hindrance, preset_hindrance,
+    rehouse_hindrance, step_hindrance, to_kept_state,
 };
 use egui::{Key, KeyboardShortcut};
 use temper_protocol::Act;
@@ -52,6 +53,7 @@ pub enum Id {
     Undo,
     Redo,
     TokenLens,
+    SavePreset,
     Measure,
     Train,
     RaceMethods,
@@ -222,6 +224,9 @@ pub static TABLE: &[Entry] = entries![
     (Redo, "commands-redo", "commands-redo-help", ARROW_CLOCKWISE, ctrl_shift(Key::Z), can_redo, |_| UiCommand::Redo),
     (TokenLens, "commands-token-lens", "commands-token-lens-help", EYE, ctrl(Key::T), needs_both, |_| {
         UiCommand::Lens(LensAct::Open(None))
+    }),
+    (SavePreset, "commands-preset", "commands-preset-help", FLOPPY_DISK, None, preset_hindrance, |_| {
+        UiCommand::Preset(PresetAct::Open)
     }),
     (Measure, "commands-measure", "commands-measure-help", CPU, ctrl(Key::M), needs_both, |_| { UiCommand::Measure }),
     (Train, "commands-train", "commands-train-help", PLAY, ctrl(Key::Enter), can_train, |_| UiCommand::Train),

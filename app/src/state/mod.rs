@@ -18,6 +18,7 @@ pub mod layout;
 pub mod lens;
 pub mod lens_edit;
 pub mod machine;
+pub mod presets;
 pub mod race;
 pub mod rehouse;
 pub mod relink;
@@ -150,6 +151,11 @@ pub enum Sheet {
     Card {
         /// Its text, as edited.
         text: String,
+    },
+    /// A name for a preset of one's own.
+    Preset {
+        /// The name, as typed.
+        name: String,
     },
     /// What was found is not what the project had.
     Mismatch {

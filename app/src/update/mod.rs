@@ -15,6 +15,7 @@ mod layout;
 mod lens;
 mod longer;
 mod machine;
+mod presets;
 mod project;
 mod queue;
 mod race;
@@ -29,6 +30,7 @@ pub use card::{card_hindrance, card_text};
 pub use compare::{ask_hindrance, compare_data, judge_hindrance, playground_prompt};
 pub(crate) use layout::LayoutKeeper;
 pub use longer::{branch_hindrance, longer_hindrance, longer_steps};
+pub use presets::preset_hindrance;
 pub use rehouse::{rehouse_hindrance, rehouse_place};
 pub use run::export_run;
 pub use step_ask::{step_hindrance, to_kept_state};
@@ -258,6 +260,7 @@ impl App {
             && let Some(command) = self.perform_lens(command)
             && let Some(command) = self.perform_keys(command)
             && let Some(command) = self.perform_card(command)
+            && let Some(command) = self.perform_preset(command)
             && let Some(command) = self.perform_rehouse(command)
             && let Some(command) = self.perform_relink(command)
         {

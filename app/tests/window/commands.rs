@@ -64,6 +64,7 @@ fn case(id: Id) -> Case {
         Id::Undo => (edited, Is(|state| state.draft.project.train.seed == 42)),
         Id::Redo => (taken_back, Is(|state| state.draft.project.train.seed == 7)),
         Id::TokenLens => (opened, Is(|state| state.sheet == Some(Sheet::Lens))),
+        Id::SavePreset => (opened, Is(|state| matches!(state.sheet, Some(Sheet::Preset { .. })))),
         Id::Measure => (opened, Engine(|command| matches!(command, Command::Preflight { .. }))),
         Id::Train => (opened, Engine(|command| matches!(command, Command::Train { resume: None, .. }))),
         Id::RaceMethods => (opened, Is(|state| state.setup.racing)),

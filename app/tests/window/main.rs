@@ -27,6 +27,7 @@ mod machine_scenes;
 mod mapping;
 mod moves;
 mod places;
+mod presets;
 mod project_scenes;
 mod queue;
 mod race;

@@ -1,14 +1,13 @@
 //! The card Method: the gallery, presets, and the form made from the method's own declaration.
 
 use super::form::{self, Label};
-use super::{card_problem, mark, price, race, train};
+use super::{card_problem, mark, presets, price, race, train};
 use crate::commands::UiCommand;
 use crate::format;
 use crate::glossary;
 use crate::rooms::{PanelCtx, scrolled};
 use crate::state::draft::switch_method;
 use crate::state::setup::Card;
-use crate::texts::Text;
 use crate::theme::{Type, icons};
 use crate::widgets::button::{Weight, focus_ring};
 use crate::widgets::field::{self, Field};
@@ -16,7 +15,7 @@ use crate::widgets::rows::Rows;
 use crate::widgets::text;
 use crate::widgets::{Button, choice, panel};
 use egui::{Align, Rect, Stroke, StrokeKind, Ui, pos2, vec2};
-use temper_protocol::{MethodCard, Project, SettingType, Value};
+use temper_protocol::{MethodCard, Project, Value};
 
 /// Methods from which on a search is worth its place.
 const SEARCH_FROM: usize = 5;
@@ -192,55 +191,14 @@ pub fn rate(project: &Project, card: Option<&MethodCard>) -> f64 {
     if chosen == 0.0 { card.map_or(0.0, |card| card.lr_peak) } else { chosen }
 }
 
-/// How hard a preset pulls: its name, factor of the rank and of the learning rate.
-const PRESETS: [(Text, f64, f64); 3] =
-    [(k!("method-gentle"), 0.5, 0.5), (k!("method-balanced"), 1.0, 1.0), (k!("method-strong"), 2.0, 2.0)];
-
-/// Sets rank, alpha and learning rate of a preset.
-fn apply_preset(project: &mut Project, card: &MethodCard, index: usize) {
-    let Some((_, rank_factor, rate_factor)) = PRESETS.get(index) else { return };
-    for (key, keeps) in [("rank", SettingType::Integer), ("alpha", SettingType::Number)] {
-        let Some(setting) = card.settings.iter().find(|setting| setting.key == key) else { continue };
-        let Ok(default) = setting.default.parse::<f64>() else { continue };
-        let value = (default * rank_factor).clamp(setting.min.unwrap_or(1.0), setting.max.unwrap_or(f64::MAX));
-        let value =
-            if keeps == SettingType::Integer { Value::Integer(value.round() as i64) } else { Value::Number(value) };
-        project.method.settings.0.insert(key.to_owned(), value);
-    }
-    project.train.lr_peak = card.lr_peak * rate_factor;
-}
-
-/// The preset that the project's values are, if any.
-fn current_preset(project: &Project, card: &MethodCard) -> Option<usize> {
-    (0..PRESETS.len()).find(|index| {
-        let mut other = project.clone();
-        apply_preset(&mut other, card, *index);
-        let number = |project: &Project, key: &str| match project.method.settings.0.get(key) {
-            Some(_) => project.method.settings.number(key),
-            None => card.settings.iter().find(|s| s.key == key).and_then(|s| s.default.parse().ok()).unwrap_or(0.0),
-        };
-        let same = |a: f64, b: f64| (a - b).abs() <= a.abs().max(b.abs()) * 1e-6;
-        ["rank", "alpha"].iter().all(|key| same(number(project, key), number(&other, key)))
-            && same(rate(project, Some(card)), rate(&other, Some(card)))
-    })
-}
-
 /// The card in a small window: the methods as a list, and the settings that everybody looks at in two columns, so that
 /// none of them has to be scrolled to.
 fn short(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, card: &MethodCard) {
-    let project = &cx.state.draft.project;
     let row = lines.next(26.0);
-    let presets: Vec<&str> = PRESETS.iter().map(|preset| preset.0.get()).collect();
-    let width = choice::segments_width(ui, &presets, Type::Body);
-    let place = Rect::from_min_size(pos2(row.right() - width, row.top() + 1.0), vec2(width, 24.0));
-    if let Some(index) =
-        choice::segments(ui, cx.theme, place, t!("method-preset"), &presets, current_preset(project, card))
-    {
-        cx.edit("", |project| apply_preset(project, card, index));
-    }
+    let left = presets::segments_ui(cx, ui, row, card);
     let titles: Vec<String> = cx.state.methods.iter().map(|method| method.title.clone()).collect();
     let chosen = cx.state.methods.iter().position(|method| method.id == card.id);
-    let list = Rect::from_min_max(row.min + vec2(0.0, 1.0), pos2(place.left() - 12.0, row.bottom() - 1.0));
+    let list = Rect::from_min_max(row.min + vec2(0.0, 1.0), pos2(left - 12.0, row.bottom() - 1.0));
     if let Some(new) = choice::select(ui, cx.theme, list, t!("common-method"), &titles, chosen)
         .filter(|index| Some(*index) != chosen)
         .and_then(|index| cx.state.methods.get(index))
@@ -249,6 +207,7 @@ fn short(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, card: &MethodCard) {
     }
     text::data(ui, lines.next(20.0), Align::Min, &card.summary, Type::Body, cx.c().text2);
     lines.gap(4.0);
+    presets::own_ui(cx, ui, lines, card);
     // The method's own notes are short; those of the run ("1.1 passes") need more room.
     let rest = lines.rest();
     let middle = rest.left() + OWN_COLUMN.min(rest.width() / 2.0);
@@ -264,18 +223,11 @@ fn short(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, card: &MethodCard) {
 
 fn settings(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, card: &MethodCard) {
     let c = cx.c();
-    let project = &cx.state.draft.project;
     let head = lines.next(26.0);
-    let names: Vec<&str> = PRESETS.iter().map(|preset| preset.0.get()).collect();
-    let width = choice::segments_width(ui, &names, Type::Body);
-    let place = Rect::from_min_size(pos2(head.right() - width, head.top() + 1.0), vec2(width, 24.0));
-    text::data(ui, head.with_max_x(place.left() - 8.0), Align::Min, &card.title, Type::Strong, c.text);
-    if let Some(index) =
-        choice::segments(ui, cx.theme, place, t!("method-preset"), &names, current_preset(project, card))
-    {
-        cx.edit("", |project| apply_preset(project, card, index));
-    }
+    let left = presets::segments_ui(cx, ui, head, card);
+    text::data(ui, head.with_max_x(left - 8.0), Align::Min, &card.title, Type::Strong, c.text);
     lines.gap(4.0);
+    presets::own_ui(cx, ui, lines, card);
     for setting in card.settings.iter().filter(|setting| !setting.advanced && setting.key != "targets") {
         one(cx, ui, lines, card, setting);
     }

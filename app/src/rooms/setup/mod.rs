@@ -9,6 +9,7 @@ pub mod method;
 mod missing;
 pub mod model;
 pub mod preflight;
+mod presets;
 pub mod price;
 pub mod race;
 pub mod train;
