@@ -25,6 +25,7 @@ use crate::state::Room;
 use crate::state::card::CardAct;
 use crate::state::compare::CompareAct;
 use crate::state::export::Certificate;
+use crate::state::gallery::Filter;
 use crate::state::lens::LensAct;
 use crate::state::machine::MachineAct;
 use crate::state::presets::PresetAct;
@@ -99,6 +100,8 @@ pub enum UiCommand {
     Redo,
     /// Text in the search for methods.
     MethodQuery(String),
+    /// Which methods are listed.
+    MethodFilter(Filter),
     /// Lists every method in the Method card, or the chosen one and a few.
     AllMethods(bool),
     /// Text in the search for sites.

@@ -11,6 +11,7 @@ pub mod compared;
 pub mod draft;
 pub mod drop;
 pub mod export;
+pub mod gallery;
 pub mod jobs;
 pub mod judged;
 mod labels;

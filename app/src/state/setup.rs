@@ -46,6 +46,8 @@ pub struct Setup {
     pub preflight: Option<Answer>,
     /// What was typed into the search for methods.
     pub method_query: String,
+    /// Which methods are listed.
+    pub method_filter: super::gallery::Filter,
     /// Whether the Method card lists every method.
     pub all_methods: bool,
     /// What was typed into the search for sites.

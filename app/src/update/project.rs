@@ -75,6 +75,7 @@ impl App {
                 }
             }
             UiCommand::MethodQuery(text) => self.state.setup.method_query = text,
+            UiCommand::MethodFilter(filter) => self.state.setup.method_filter = filter,
             UiCommand::AllMethods(all) => self.state.setup.all_methods = all,
             UiCommand::SiteQuery(text) => self.state.setup.site_query = text,
             UiCommand::More(more) => self.state.setup.more = more,

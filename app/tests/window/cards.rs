@@ -3,6 +3,7 @@
 use crate::kit;
 use egui_kittest::kittest::Queryable as _;
 use temper::commands::UiCommand;
+use temper::state::gallery::Filter;
 use temper::state::setup::Card;
 use temper_protocol::{Code, Command, Event, Problem, Value};
 
@@ -222,4 +223,37 @@ fn the_example_opens_ready_to_train() {
     window.run_steps(4);
     assert_eq!(stage.engine.count(|command| matches!(command, Command::Train { .. })), 1);
     assert_eq!(stage.engine.count(|command| matches!(command, Command::CopyExample { .. })), 1, "it is copied once");
+}
+
+#[test]
+fn filters_list_what_is_asked_for_and_the_gallery_says_what_does_not_fit() {
+    let (_root, stage) = kit::stage();
+    let mut window = kit::window(&stage, kit::SIZES[0], true);
+    kit::open(&mut window, &stage);
+    let known = kit::methods();
+    let more = (0..6).map(|number| {
+        let mut card = known[0].clone();
+        card.id = format!("extra-{number}");
+        card.title = format!("Extra {number}");
+        card.families = vec!["vision".to_owned()];
+        card.family = if number < 3 { "rank-allocation" } else { "prompts" }.to_owned();
+        card
+    });
+    window.state_mut().state.methods = known.iter().cloned().chain(more).collect();
+    window.run();
+    kit::send(&mut window, UiCommand::MethodFilter(Filter::MovesRank));
+    assert!(window.query_by_label("Method LoRA").is_none());
+    window.get_by_label("Method Extra 2");
+    assert!(window.query_by_label("Method Extra 3").is_none());
+    window.get_by_label("Rank-allocation");
+    window.get_by_label("5 hidden by search and filter");
+    window.get_by_label("Show all").click_accesskit();
+    window.run();
+    assert_eq!(window.state().state.setup.method_filter, Filter::All);
+    kit::send(&mut window, UiCommand::MethodFilter(Filter::Fits));
+    window.get_by_label("Method LoRA");
+    assert!(window.query_by_label("Method Extra 0").is_none(), "it is for images");
+    kit::send(&mut window, UiCommand::MethodFilter(Filter::Family("prompts".to_owned())));
+    window.get_by_label("Method Extra 5");
+    window.get_by_role_and_label(egui::accesskit::Role::ComboBox, "Methods listed");
 }

@@ -1,7 +1,7 @@
 //! The card Method: the gallery, presets, and the form made from the method's own declaration.
 
 use super::form::{self, Label};
-use super::{card_problem, mark, presets, price, race, train};
+use super::{card_problem, gallery, mark, presets, price, race, train};
 use crate::commands::UiCommand;
 use crate::format;
 use crate::glossary;
@@ -9,20 +9,12 @@ use crate::rooms::{PanelCtx, scrolled};
 use crate::state::draft::switch_method;
 use crate::state::setup::Card;
 use crate::theme::{Type, icons};
-use crate::widgets::button::{Weight, focus_ring};
-use crate::widgets::field::{self, Field};
+use crate::widgets::button::Weight;
 use crate::widgets::rows::Rows;
 use crate::widgets::text;
 use crate::widgets::{Button, choice, panel};
-use egui::{Align, Rect, Stroke, StrokeKind, Ui, pos2, vec2};
+use egui::{Align, Rect, Ui, pos2, vec2};
 use temper_protocol::{MethodCard, Project, Value};
-
-/// Methods from which on a search is worth its place.
-const SEARCH_FROM: usize = 5;
-/// Methods listed until a person wants to see all: the form below them stays in sight.
-const FEW: usize = 3;
-/// Methods up to which a tile has room for two lines of summary.
-const ROOMY_UP_TO: usize = 4;
 
 /// Width of the method's own settings in a small window: name, field, and a note such as "+75 MiB".
 const OWN_COLUMN: f32 = 212.0;
@@ -42,7 +34,7 @@ pub fn method_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
             short(cx, ui, &mut lines, method);
             race::invite_ui(cx, ui, &mut lines);
         } else {
-            gallery(cx, ui, &mut lines);
+            gallery::gallery_ui(cx, ui, &mut lines);
             race::invite_ui(cx, ui, &mut lines);
         }
         if let Some(method) = method.filter(|_| !cx.compact && !racing) {
@@ -53,77 +45,6 @@ pub fn method_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
         let used = Rect::from_min_max(area.min, pos2(area.right(), lines.y + 6.0));
         ui.allocate_rect(used, egui::Sense::hover());
     });
-}
-
-fn gallery(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows) {
-    let c = cx.c();
-    let methods = &cx.state.methods;
-    if methods.is_empty() {
-        let words = if cx.state.engine.problem.is_some() { t!("method-none") } else { t!("method-asking") };
-        let top = pos2(lines.area.left(), lines.y);
-        lines.y += text::block(ui, top, lines.area.width(), words, Type::Body, c.text2);
-        return;
-    }
-    let query = &cx.state.setup.method_query;
-    if methods.len() >= SEARCH_FROM {
-        let hint = t!("method-search-hint", count = methods.len());
-        let search =
-            Field { hint: &hint, icon: Some(icons::MAGNIFYING_GLASS), ..Field::new(t!("method-search"), query) };
-        if let Some(text) = field::show(ui, cx.theme, lines.next(26.0), search).changed {
-            cx.send(UiCommand::MethodQuery(text));
-        }
-        lines.gap(6.0);
-    }
-    let wanted = query.to_lowercase();
-    let fits = |card: &&MethodCard| {
-        wanted.is_empty() || format!("{} {} {}", card.title, card.summary, card.family).to_lowercase().contains(&wanted)
-    };
-    let mut shown: Vec<&MethodCard> = methods.iter().filter(fits).collect();
-    let few = methods.len() >= SEARCH_FROM && wanted.is_empty() && !cx.state.setup.all_methods;
-    if few {
-        // The chosen one first; the others stay in the order of the registry.
-        shown.sort_by_key(|card| card.id != cx.state.draft.project.method.id);
-        shown.truncate(FEW);
-    }
-    for card in &shown {
-        let most = if methods.len() <= ROOMY_UP_TO { 36.0 } else { 18.0 };
-        let summary = text::block_height(ui, lines.area.width() - 38.0, &card.summary, Type::Body).min(most);
-        tile(cx, ui, lines.next(24.0 + summary), card);
-        lines.gap(4.0);
-    }
-    if shown.len() < methods.len() {
-        let hidden = methods.len() - shown.len();
-        if few {
-            let wanted = link_row(
-                cx,
-                ui,
-                lines,
-                &t!("method-more", hidden = hidden),
-                (t!("method-show-all"), t!("method-show-all-tip")),
-            );
-            if wanted {
-                cx.send(UiCommand::AllMethods(true));
-            }
-        } else if link_row(
-            cx,
-            ui,
-            lines,
-            &t!("method-hidden", hidden = hidden),
-            (t!("method-show-all"), t!("method-clear-tip")),
-        ) {
-            cx.send(UiCommand::MethodQuery(String::new()));
-        }
-    } else if methods.len() >= SEARCH_FROM
-        && link_row(
-            cx,
-            ui,
-            lines,
-            &t!("method-all", count = shown.len()),
-            (t!("method-show-few"), t!("method-show-few-tip")),
-        )
-    {
-        cx.send(UiCommand::AllMethods(false));
-    }
 }
 
 /// A remark below the list and a link beside it; whether it was clicked.
@@ -139,49 +60,6 @@ pub(super) fn link_row(
     let button = Button::new(name).weight(Weight::Link).tooltip(tip);
     let width = button.width(ui);
     button.show(ui, cx.theme, row.with_min_x(row.right() - width)).clicked()
-}
-
-fn tile(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, card: &MethodCard) {
-    let c = cx.c();
-    let chosen = card.id == cx.state.draft.project.method.id;
-    let response = choice::radio(ui, rect, &t!("method-name", name = card.title), chosen);
-    let (fill, border) = if chosen {
-        (c.accent_bg, c.accent)
-    } else if response.hovered() {
-        (c.hover, c.hover)
-    } else {
-        (c.raised, c.raised)
-    };
-    ui.painter().rect(rect, 4.0, fill, Stroke::new(1.0, border), StrokeKind::Inside);
-    if response.has_focus() {
-        focus_ring(ui, cx.theme, rect, 4.0);
-    }
-    choice::radio_mark(ui, cx.theme, pos2(rect.left() + 15.0, rect.top() + 13.0), chosen);
-    let inner = Rect::from_min_max(pos2(rect.left() + 30.0, rect.top() + 3.0), rect.max - vec2(8.0, 3.0));
-    let first = inner.with_max_y(inner.top() + 18.0);
-    let cost = cx.state.model_facts().and_then(|model| price::trained_parameters(card, model, &cx.state.draft.project));
-    let mut title = first;
-    if let Some(cost) = cost {
-        let figure = format::parameters(cost);
-        let unit = text::width(ui, t!("common-parameters"), Type::Body);
-        text::line(ui, first, Align::Max, t!("common-parameters"), Type::Body, c.text2);
-        let place = first.with_max_x(first.right() - unit - 5.0);
-        text::line(ui, place, Align::Max, &figure, Type::Mono, c.text);
-        title.set_right(place.right() - text::width(ui, &figure, Type::Mono) - 8.0);
-    }
-    text::data(ui, title, Align::Min, &card.title, Type::Strong, c.text);
-    let rows = ((inner.bottom() - first.bottom()) / 18.0).round() as usize;
-    text::clipped_block(ui, first.left_bottom(), inner.width(), rows, &card.summary, Type::Body, c.text2);
-    let mut tip = card.summary.clone();
-    if !card.paper.is_empty() {
-        tip.push_str(&format!("\n{}", card.paper));
-    }
-    tip.push_str(&format!("\n{}", t!("method-leaves-as", forms = card.exports_as.join(", "))));
-    if response.on_hover_text(tip).clicked() && !chosen {
-        let old = cx.state.method().cloned();
-        let new = card.clone();
-        cx.edit("", |project| switch_method(project, old.as_ref(), &new));
-    }
 }
 
 /// The project's highest learning rate; 0 in it stands for what the method usually takes.

@@ -4,6 +4,7 @@ pub mod begun;
 mod columns;
 pub mod data;
 pub mod form;
+mod gallery;
 pub mod keep;
 pub mod method;
 mod missing;
