@@ -1,14 +1,13 @@
 //! Everything the engine says, as values. `--json` prints them unchanged, one per line.
 
-use crate::comparison::Comparison;
 use crate::data::{DataColumns, RowTexts};
 use crate::event_parts::nan_if_null;
 pub use crate::event_parts::{
-    AttentionSize, Check, DataRows, ExpertLoad, Figure, Figures, LensRow, MachineCheck, PreviewRow, QuarantineRow,
-    RaceRound, RowLosses, RunStatus, SelfTest, SiteInfo, Standing,
+    AttentionSize, Check, DataRows, ExpertLoad, Figure, Figures, LensRow, MachineCheck, MachineState, PreviewRow,
+    QuarantineRow, RaceRound, RowLosses, RunStatus, SelfTest, SiteInfo, Standing,
 };
 use crate::housekeeping::{DiskUse, RunLabels};
-use crate::{MethodCard, Problem};
+use crate::{MethodCard, Problem, comparison::Comparison};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -147,6 +146,8 @@ pub enum Event {
     Attention(AttentionSize),
     /// What the router of a layer chose.
     Experts(ExpertLoad),
+    /// How warm the machine is, and what it drew.
+    Machine(MachineState),
     /// An answer to a sample prompt.
     Sample {
         /// Step; 0 is the base.
