@@ -68,6 +68,7 @@ pub enum Id {
     Pause,
     Resume,
     Stop,
+    FreeMemory,
     SaveNow,
     SampleNow,
     Continue,
@@ -262,6 +263,9 @@ pub static TABLE: &[Entry] = entries![
         Act::Resume
     )),
     (Stop, "commands-stop", "commands-stop-help", STOP, ctrl_shift(Key::S), needs_live, |_| {
+        UiCommand::Act(Act::Stop)
+    }),
+    (FreeMemory, "commands-free-memory", "commands-free-memory-help", ARCHIVE, None, can_resume, |_| {
         UiCommand::Act(Act::Stop)
     }),
     (SaveNow, "commands-save-now", "commands-save-now-help", FLOPPY_DISK, ctrl(Key::S), needs_live, |_| {

@@ -35,7 +35,7 @@ pub use rehouse::{rehouse_hindrance, rehouse_place};
 pub use run::export_run;
 pub use step_ask::{step_hindrance, to_kept_state};
 pub(crate) use tables::folder as plot_folder;
-pub use write::{command_line, export_out, target_hindrance};
+pub use write::{command_line, export_out, offered_targets, target_bytes, target_hindrance};
 
 use crate::app::App;
 use crate::client::{EngineLauncher, Wake};

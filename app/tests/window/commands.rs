@@ -79,6 +79,7 @@ fn case(id: Id) -> Case {
         Id::Pause => (running, Store(|command| tells(command, Act::Pause))),
         Id::Resume => (paused, Store(|command| tells(command, Act::Resume))),
         Id::Stop => (running, Store(|command| tells(command, Act::Stop))),
+        Id::FreeMemory => (paused, Store(|command| tells(command, Act::Stop))),
         Id::SaveNow => (running, Store(|command| tells(command, Act::SaveNow))),
         Id::SampleNow => (running, Store(|command| tells(command, Act::SampleNow))),
         Id::Continue => (stopped, Engine(|command| goes_on_with(command, 7))),
