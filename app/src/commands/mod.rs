@@ -106,6 +106,8 @@ pub enum UiCommand {
     AllMethods(bool),
     /// Text in the search for sites.
     SiteQuery(String),
+    /// Lists the layers of a module one by one, or of none.
+    OpenModule(Option<String>),
     /// Shows or hides the rest of the settings.
     More(bool),
     /// Shows or hides the rows set aside.

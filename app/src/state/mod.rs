@@ -10,6 +10,7 @@ pub mod compare;
 pub mod compared;
 pub mod draft;
 pub mod drop;
+pub mod earlier;
 pub mod export;
 pub mod gallery;
 pub mod jobs;

@@ -52,6 +52,8 @@ pub struct Setup {
     pub all_methods: bool,
     /// What was typed into the search for sites.
     pub site_query: String,
+    /// The module whose layers are listed one by one.
+    pub open_module: Option<String>,
     /// Whether the rest of the settings is shown.
     pub more: bool,
     /// Whether the rows set aside are shown.

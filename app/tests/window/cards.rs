@@ -2,6 +2,8 @@
 
 use crate::kit;
 use egui_kittest::kittest::Queryable as _;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use temper::commands::UiCommand;
 use temper::state::gallery::Filter;
 use temper::state::setup::Card;
@@ -173,6 +175,39 @@ fn modules_can_be_left_out_in_the_model_card() {
     window.run();
     let value = window.state().state.draft.project.method.settings.0.get("targets").cloned();
     assert_eq!(value, Some(Value::Text("all-linear".to_owned())));
+}
+
+#[test]
+fn a_module_unfolds_into_its_layers_and_a_search_finds_single_ones() {
+    let (_root, stage) = kit::stage();
+    let mut window = kit::window(&stage, kit::SIZES[0], true);
+    kit::open(&mut window, &stage);
+    assert!(window.query_by_label("layers.17.attn.v").is_none());
+    window.get_by_label("Show the layers of attn.v").click();
+    window.run();
+    window.get_by_label("layers.17.attn.v");
+    window.get_by_label("Hide the layers of attn.v").click();
+    window.run();
+    assert!(window.query_by_label("layers.17.attn.v").is_none());
+    kit::send(&mut window, UiCommand::SiteQuery("17.attn".to_owned()));
+    window.get_by_label("layers.17.attn.v");
+    assert!(window.query_by_label("layers.16.attn.v").is_none());
+}
+
+#[test]
+fn what_an_earlier_run_learnt_is_offered_to_be_kept() {
+    let (_root, stage) = kit::stage();
+    let mut window = kit::window(&stage, kit::SIZES[0], true);
+    let folder = kit::open(&mut window, &stage);
+    let mut snapshot = kit::snapshot(&folder, kit::view(7, "finished", 1200), false);
+    let list = "[\"/data/greetings.jsonl\", \"/data/support-tone.jsonl\"]".to_owned();
+    snapshot.settings = BTreeMap::from([(7, Arc::new(vec![("data.train".to_owned(), list)]))]);
+    stage.runs.publish(snapshot);
+    window.run();
+    window.get_by_label("Keep greetings.jsonl").click();
+    window.run();
+    assert!(window.state().state.draft.project.keep.probes.iter().any(|probe| probe == "/data/greetings.jsonl"));
+    assert!(window.query_by_label("Keep support-tone.jsonl").is_none(), "it is trained on now");
 }
 
 #[test]

@@ -213,3 +213,5 @@ watch-energy = { $energy } Wh verbraucht
 watch-drawn = Verbraucht
 watch-watt-hours = Wh
 watch-drawn-note = vom ganzen Prozessor
+watch-kept-best = beim besten
+watch-kept-best-words = Der beste Checkpoint, Schritt { $step }, liegt bei { $nats } nats.

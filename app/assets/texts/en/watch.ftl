@@ -213,3 +213,5 @@ watch-energy = { $energy } Wh drawn
 watch-drawn = Drawn
 watch-watt-hours = Wh
 watch-drawn-note = by the whole processor
+watch-kept-best = at the best
+watch-kept-best-words = The best checkpoint, step { $step }, is at { $nats } nats.
