@@ -180,6 +180,8 @@ pub enum UiCommand {
     SaveReport(u64),
     /// A plot as a picture.
     SavePicture(Plot, Format),
+    /// The series of a plot as a table to read.
+    ShowTable(Plot),
     /// The series of a plot into the clipboard.
     CopyTable(Plot),
     /// The loss series into the clipboard.

@@ -88,6 +88,9 @@ pub enum Id {
     SaveCurves,
     SaveForgetting,
     SaveRanks,
+    RatesTable,
+    ForgettingTable,
+    RanksTable,
     LossPicture,
     RatesPicture,
     ForgettingPicture,
@@ -342,6 +345,15 @@ pub static TABLE: &[Entry] = entries![
     }),
     (SaveRanks, "commands-save-ranks", "commands-save-ranks-help", ROWS, None, needs_ranks, |_| {
         UiCommand::SaveTable(Plot::Ranks)
+    }),
+    (RatesTable, "commands-rates-table", "commands-rates-table-help", TABLE, None, needs_run, |_| {
+        UiCommand::ShowTable(Plot::Rates)
+    }),
+    (ForgettingTable, "commands-forgetting-table", "commands-forgetting-table-help", TABLE, None, needs_kept, |_| {
+        UiCommand::ShowTable(Plot::Forgetting)
+    }),
+    (RanksTable, "commands-ranks-table", "commands-ranks-table-help", TABLE, None, needs_ranks, |_| {
+        UiCommand::ShowTable(Plot::Ranks)
     }),
     (LossPicture, "commands-loss-picture", "commands-loss-picture-help", FLOPPY_DISK, None, needs_run, |_| {
         UiCommand::SavePicture(Plot::Loss, Format::Png)

@@ -23,6 +23,7 @@ mod rehouse;
 mod relink;
 mod run;
 mod step_ask;
+mod tabled;
 mod tables;
 mod write;
 

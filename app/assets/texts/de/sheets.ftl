@@ -58,3 +58,4 @@ sheets-queue-place = { $place }.
 sheets-queue-sooner = Lauf { $run } früher
 sheets-queue-later = Lauf { $run } später
 sheets-queue-remove = Lauf { $run } herausnehmen
+sheets-table-note = { $shown } von { $all } Zeilen; die CSV hat alle mit jeder Ziffer

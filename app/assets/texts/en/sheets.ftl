@@ -58,3 +58,4 @@ sheets-queue-place = { $place }.
 sheets-queue-sooner = Run { $run } sooner
 sheets-queue-later = Run { $run } later
 sheets-queue-remove = Take run { $run } out
+sheets-table-note = { $shown } of { $all } rows; the CSV has all of them with every digit

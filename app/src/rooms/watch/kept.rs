@@ -41,7 +41,7 @@ pub fn kept_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView, axis:
         ui,
         head,
         t!("watch-forgetting-menu"),
-        &[Id::SaveForgetting, Id::ForgettingPicture, Id::ForgettingVector],
+        &[Id::ForgettingTable, Id::SaveForgetting, Id::ForgettingPicture, Id::ForgettingVector],
     );
     standing(cx, ui, head, view, budget);
     let (plot, column) = plot_places(rect, 32.0, 24.0, cx.compact);
