@@ -19,6 +19,8 @@ pub enum Filter {
     PlainLora,
     /// Those that move rank between layers while they train, or before.
     MovesRank,
+    /// Those made to leave alone what the model knows.
+    Protects,
     /// Those that fold into the weights exactly.
     Merges,
     /// Those that train on a rounded base such as a GGUF file.
@@ -36,6 +38,7 @@ impl Filter {
             Self::Fits => fits(card, model),
             Self::PlainLora => card.exports_as.iter().any(|format| format == "gguf-lora"),
             Self::MovesRank => card.family == MOVES_RANK,
+            Self::Protects => card.protects_knowledge,
             Self::Merges => card.mergeable,
             Self::Rounded => card.bases.is_empty() || card.bases.iter().any(|base| base == "blocks"),
             Self::Family(family) => card.family == *family,
@@ -85,6 +88,7 @@ mod tests {
             mergeable: exports.contains(&"hf"),
             settings: Vec::new(),
             waivers: Vec::new(),
+            protects_knowledge: false,
             lr_peak: 0.0,
             docs: String::new(),
             page: String::new(),
@@ -135,6 +139,9 @@ mod tests {
         assert_eq!(listed(&Filter::MovesRank), ["rank-allocation"]);
         assert_eq!(listed(&Filter::Merges), ["low-rank"]);
         assert_eq!(listed(&Filter::Family("prompts".to_owned())), ["prompts"]);
+        let mut careful = lora.clone();
+        careful.protects_knowledge = true;
+        assert!(Filter::Protects.lets(&careful, None) && !Filter::Protects.lets(&lora, None));
         let mut dense = lora.clone();
         dense.bases = vec!["dense".to_owned()];
         assert!(!Filter::Rounded.lets(&dense, None) && Filter::Rounded.lets(&lora, None));

@@ -198,6 +198,7 @@ pub(crate) fn methods() -> Vec<MethodCard> {
         mergeable: true,
         settings,
         waivers: Vec::new(),
+        protects_knowledge: false,
         lr_peak: if family == "everything" { 2e-5 } else { 2e-4 },
         docs: String::new(),
         page: String::new(),

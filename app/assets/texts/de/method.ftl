@@ -46,3 +46,4 @@ method-filter-family = Familie: { $family }
 method-contract = Vertragstests: erfüllt jede Klausel
 method-contract-but = Vertragstests: erfüllt jede Klausel außer: { $waivers }
 method-unfit = Nicht für dieses Modell: braucht { $families }
+method-filter-protects = Schützen altes Wissen

@@ -46,3 +46,4 @@ method-filter-family = Family: { $family }
 method-contract = Contract tests: it meets every clause
 method-contract-but = Contract tests: it meets every clause but these: { $waivers }
 method-unfit = Not for this model: it needs { $families }
+method-filter-protects = Protect old knowledge

@@ -119,6 +119,7 @@ fn search_ui(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect) {
         (Filter::Fits, t!("method-filter-fits").to_owned()),
         (Filter::PlainLora, t!("method-filter-lora").to_owned()),
         (Filter::MovesRank, t!("method-filter-rank").to_owned()),
+        (Filter::Protects, t!("method-filter-protects").to_owned()),
         (Filter::Merges, t!("method-filter-merges").to_owned()),
         (Filter::Rounded, t!("method-filter-rounded").to_owned()),
     ];
