@@ -52,6 +52,7 @@ fn has_sheet(name: &str) -> bool {
         "place",
         "path_entry",
         "longer",
+        "saving_preset",
         "queue",
         "machine_checks",
         "machine_failed",
