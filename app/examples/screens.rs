@@ -5,6 +5,8 @@
 
 #[path = "../tests/window/compared.rs"]
 mod compared;
+#[path = "../tests/window/drawn.rs"]
+mod drawn;
 #[path = "../tests/window/export_scenes.rs"]
 mod export_scenes;
 #[path = "../tests/window/kit.rs"]
@@ -23,8 +25,7 @@ mod scenes;
 #[path = "../tests/window/step_scenes.rs"]
 mod step_scenes;
 
-use temper::commands::UiCommand;
-use temper::state::settings::{LanguageChoice, ThemeChoice};
+use temper::state::settings::LanguageChoice;
 use temper::theme::Look;
 
 fn main() {
@@ -39,15 +40,8 @@ fn main() {
         }
         for (size, name) in kit::SIZES.iter().zip(["1280", "1024"]) {
             for look in Look::ALL {
-                let (_root, stage) = kit::stage();
-                let mut window = kit::window_in(&stage, *size, look != Look::Light, language);
-                if look == Look::Contrast {
-                    kit::send(&mut window, UiCommand::Theme(ThemeChoice::Contrast));
-                }
+                let picture = drawn::draw(scene, *size, look, language);
                 let theme = look.name();
-                (scene.make)(&mut window, &stage);
-                window.set_render_cursor(false);
-                let picture = window.render().expect("rendered");
                 let file = folder.join(format!("{}-{theme}-{name}.png", scene.name.replace('_', "-")));
                 picture.save(&file).expect("written");
             }

@@ -304,6 +304,34 @@ pub fn csv_cell(text: &str) -> String {
     if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
 }
 
+/// How far a wait is, with the engine's unit in the language that is spoken.
+#[must_use]
+pub fn how_far(done: u64, total: u64, unit: &str) -> String {
+    match (done, total) {
+        (0, 0) => t!("common-length-unknown").to_owned(),
+        (done, 0) => format!("{} {}", count(done), unit_words(unit)),
+        (done, total) => t!("frame-done-of", done = count(done), total = count(total), unit = unit_words(unit)),
+    }
+}
+
+/// What the engine counts; one that the window does not know keeps its name.
+fn unit_words(unit: &str) -> &str {
+    match unit {
+        "batches" => t!("frame-unit-batches"),
+        "bytes" => t!("frame-unit-bytes"),
+        "cases" => t!("frame-unit-cases"),
+        "methods" => t!("frame-unit-methods"),
+        "prompts" => t!("frame-unit-prompts"),
+        "requests" => t!("frame-unit-requests"),
+        "rows" => t!("frame-unit-rows"),
+        "steps" => t!("frame-unit-steps"),
+        "tensors" => t!("frame-unit-tensors"),
+        "tokens" => t!("frame-unit-tokens"),
+        "trainings" => t!("frame-unit-trainings"),
+        other => other,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -40,9 +40,9 @@ pub fn pressed(ctx: &egui::Context, state: &State, out: &Outbox) {
     let mut keyed: Vec<(KeyboardShortcut, &Entry)> =
         TABLE.iter().filter_map(|entry| Some((keymap.shortcut(entry)?, entry))).collect();
     // egui takes Ctrl+Shift+Z for Ctrl+Z as well, so those with more modifiers come first.
-    keyed.sort_by_key(|(keys, _)| !(keys.modifiers.shift || keys.modifiers.alt));
+    keyed.sort_by_key(|(keys, _)| !more_modifiers(keys));
     let taken: Vec<KeyboardShortcut> = keyed.iter().map(|(shortcut, _)| *shortcut).collect();
-    for (shortcut, entry) in keyed {
+    for &(shortcut, entry) in &keyed {
         let bare = shortcut.modifiers.is_none() && !keymap::is_function(shortcut.logical_key);
         if bare && (typing || focused || state.sheet.is_some()) {
             continue;
@@ -52,6 +52,11 @@ pub fn pressed(ctx: &egui::Context, state: &State, out: &Outbox) {
             continue;
         }
         if !entry.enabled(state) {
+            // Keys of what cannot be done now do nothing: with nothing to make again, Ctrl+Shift+Z is no Ctrl+Z.
+            let other = |(keys, other): &(KeyboardShortcut, &Entry)| *keys == shortcut && other.enabled(state);
+            if more_modifiers(&shortcut) && !keyed.iter().any(other) {
+                ctx.input_mut(|input| input.consume_shortcut(&shortcut));
+            }
             continue;
         }
         let twin = twin(&shortcut).filter(|twin| !taken.contains(twin));
@@ -64,6 +69,10 @@ pub fn pressed(ctx: &egui::Context, state: &State, out: &Outbox) {
             out.push(term.map_or_else(|| (entry.make)(state), |term| UiCommand::Glossary(Some(term))));
         }
     }
+}
+
+fn more_modifiers(keys: &KeyboardShortcut) -> bool {
+    keys.modifiers.shift || keys.modifiers.alt
 }
 
 /// Other keys that people expect to do the same, unless a command has them.

@@ -132,6 +132,7 @@ fn field_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, query: &str) -> Option<S
         .hint_text(egui::RichText::new(t!("sheets-palette-hint")).color(c.text3))
         .desired_width(inner.width());
     let response = ui.put(inner, edit).accessible_name(t!("commands-palette"));
+    let response = response.on_hover_text(t!("sheets-palette-hint"));
     if !response.has_focus() {
         response.request_focus();
     }

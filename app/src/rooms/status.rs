@@ -95,17 +95,10 @@ fn preparing_words(cx: &PanelCtx<'_>, row: &RunRow) -> String {
     let Some(wait) = view.and_then(|view| view.preparing.as_ref()) else {
         return t!("frame-before-first-step").to_owned();
     };
-    match (wait.done, wait.total) {
-        (0, 0) => wait.stage.clone(),
-        (done, 0) => format!("{}: {} {}", wait.stage, format::count(done), wait.unit),
-        (done, total) => t!(
-            "frame-stage-of",
-            stage = wait.stage,
-            done = format::count(done),
-            total = format::count(total),
-            unit = wait.unit
-        ),
+    if (wait.done, wait.total) == (0, 0) {
+        return wait.stage.clone();
     }
+    format!("{}: {}", wait.stage, format::how_far(wait.done, wait.total, &wait.unit))
 }
 
 fn items(cx: &PanelCtx<'_>, row: &RunRow) -> Vec<Item> {
@@ -287,13 +280,7 @@ fn idle(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
 fn job(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, request: u64, running: &crate::state::jobs::Running) {
     let c = cx.c();
     let words = running.ask.words().unwrap_or_default();
-    let far = match (running.done, running.total) {
-        (0, 0) => t!("common-length-unknown").to_owned(),
-        (done, 0) => format!("{} {}", format::count(done), running.unit),
-        (done, total) => {
-            t!("frame-done-of", done = format::count(done), total = format::count(total), unit = running.unit)
-        }
-    };
+    let far = format::how_far(running.done, running.total, &running.unit);
     let left = running.left_secs(cx.state.now_secs).map(|secs| t!("frame-time-left", time = format::duration(secs)));
     let pieces = [
         text::Piece(&words, Type::Strong, c.text),

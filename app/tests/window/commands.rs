@@ -131,7 +131,7 @@ fn case(id: Id) -> Case {
         Id::TrashRun => (finished, Engine(|command| orders(command, &Housekeeping::Trash { runs: vec![7] }))),
         Id::PruneAll => (finished, Engine(|command| orders(command, &Housekeeping::Prune { runs: Vec::new() }))),
         Id::Export => (finished, Engine(|command| matches!(command, Command::Export { .. }))),
-        Id::ModelCard => (export_scenes::export_ready, Is(|state| matches!(state.sheet, Some(Sheet::Card { .. })))),
+        Id::ModelCard => (exportable, Is(|state| matches!(state.sheet, Some(Sheet::Card { .. })))),
         Id::ShowCommand => (opened, Is(|state| reads(state, "temper train "))),
         Id::ShowProjectFile => (opened, Is(|state| reads(state, "[method]"))),
         Id::ShowFolder => (opened, Shown),
@@ -294,6 +294,12 @@ fn race_left(window: &mut Window, stage: &Stage) {
 fn reportable(window: &mut Window, stage: &Stage) {
     report::ready(window, stage);
     kit::send(window, UiCommand::Go(Room::Watch));
+}
+
+/// A finished run that leaves as a folder, which has a place for a card.
+fn exportable(window: &mut Window, stage: &Stage) {
+    export_scenes::export_ready(window, stage);
+    kit::send(window, UiCommand::ExportTarget(0));
 }
 
 fn light(window: &mut Window, stage: &Stage) {

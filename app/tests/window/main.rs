@@ -1,5 +1,5 @@
 //! The window over a scripted engine: drop, train, pause, stop, export, errors in place, keyboard reach,
-//! names for screen readers, and words that fit their places at both sizes.
+//! names for screen readers, words that fit their places at both sizes, and pictures of the rooms.
 
 mod beside;
 mod card;
@@ -7,6 +7,7 @@ mod cards;
 mod commands;
 mod compare;
 mod compared;
+mod drawn;
 mod drops;
 mod export_scenes;
 mod exports;
@@ -26,6 +27,8 @@ mod machine;
 mod machine_scenes;
 mod mapping;
 mod moves;
+mod palette;
+mod pictures;
 mod places;
 mod presets;
 mod project_scenes;
@@ -37,6 +40,7 @@ mod report;
 mod rows;
 mod runs;
 mod scenes;
+mod seen;
 mod step_ask;
 mod step_scenes;
 mod store;

@@ -107,6 +107,8 @@ fn columns_that_nobody_understands_are_shown_with_the_problem() {
     window.get_by_label("Say what the rows are, then drag columns onto their roles.");
     choose(&mut window, "What rows are", "prompts and answers");
     assert_eq!(window.state().state.draft.project.data.schema, "prompt-completion");
+    // The data is looked at again, and what was said of it moves the card's lines.
+    window.run_steps(10);
     let (from, to) = (chip(&window, "Column topic, text: Delivery"), slot(&window, "prompt"));
     carry(&mut window, from, to);
     choose(&mut window, "Column for completion", "reply");

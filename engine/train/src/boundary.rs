@@ -15,6 +15,9 @@ use crate::state::ALL_STEPS;
 use temper_protocol::Event;
 use temper_protocol::event::RowLosses;
 
+/// Most tokens on which the sizes of queries and keys are measured.
+const SIZED_TOKENS: usize = 256;
+
 /// Whether something due every `every` steps (0: never before the end) is due.
 fn due(step: u64, every: u64, last: bool) -> bool {
     last || (every > 0 && step.is_multiple_of(every))
@@ -123,8 +126,10 @@ impl Run<'_> {
     fn attention_sizes(&mut self, step: u64) -> Result<()> {
         let validation = self.validation.as_ref().and_then(|validation| validation.batches().first());
         let Some(tokens) = validation.or_else(|| self.probes.batches().next()) else { return Ok(()) };
+        // Half of a batch at most: a pass forward over a whole one every 50 steps is more than 1 % of training.
+        let tokens = tokens.beginning((tokens.ids.len() / 2).min(SIZED_TOKENS));
         let (sizes, driver, model, watch) = (&mut self.sizes, &self.driver, &self.model, self.watch);
-        self.clock.time(Phase::Probes, || sizes.tell(driver, model, tokens, step, watch))
+        self.clock.time(Phase::Probes, || sizes.tell(driver, model, &tokens, step, watch))
     }
 
     fn record(&mut self, step: u64, measures: &[SetMeasure]) {

@@ -34,6 +34,25 @@ pub struct Tokens {
     pub examples: Arc<[u32]>,
 }
 
+impl Tokens {
+    /// The first row alone, of which at most `most` tokens: what a figure that any text shows is measured on.
+    #[must_use]
+    pub fn beginning(&self, most: usize) -> Self {
+        let width = self.ctx.width.min(most.max(1));
+        let mut row: Vec<u32> = self.ctx.borders.first().cloned().unwrap_or_default();
+        row.iter_mut().for_each(|border| *border = (*border).min(width as u32));
+        row.dedup();
+        let segments = row.len().saturating_sub(1);
+        let first = |values: &Arc<[u32]>, most: usize| values.iter().take(most).copied().collect();
+        Self {
+            ids: first(&self.ids, width),
+            targets: first(&self.targets, width),
+            ctx: ForwardContext::with_borders(width, vec![row]),
+            examples: first(&self.examples, segments),
+        }
+    }
+}
+
 /// What a micro-step measured.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MicroLoss {
@@ -505,4 +524,25 @@ pub fn kept_bytes_per_token(model: &Model) -> f64 {
         + (3 + on_heads) * (config.query_width() + keys)
         + 3 * config.intermediate_size;
     (floats * size_of::<f32>()) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_beginning_is_the_first_row_cut_with_its_segments() {
+        let ids: Vec<u32> = (0..12).collect();
+        let ctx = ForwardContext::with_borders(6, vec![vec![0, 2, 5], vec![0, 6]]);
+        let examples = vec![7, 8, 9].into();
+        let whole = Tokens { ids: ids.clone().into(), targets: ids.into(), ctx, examples };
+        let cut = whole.beginning(4);
+        assert_eq!((&cut.ids[..], &cut.targets[..], &cut.examples[..]), (&[0, 1, 2, 3][..], &[0, 1, 2, 3][..], &[7, 8][..]));
+        assert_eq!((cut.ctx.batch, cut.ctx.width), (1, 4));
+        assert_eq!((&cut.ctx.positions[..], cut.ctx.borders.as_slice()), (&[0, 1, 0, 1][..], &[vec![0, 2, 4]][..]));
+        let first = whole.beginning(2);
+        assert_eq!((&first.examples[..], first.ctx.borders.as_slice()), (&[7][..], &[vec![0, 2]][..]));
+        let all = whole.beginning(100);
+        assert_eq!((all.ctx.width, &all.ctx.positions[..]), (6, &[0, 1, 0, 1, 2, 0][..]));
+    }
 }

@@ -84,13 +84,7 @@ fn working_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     text::line(ui, lines.next(20.0), Align::Min, &title, Type::Card, c.text);
     let Some((request, running)) = running else { return };
     let stage = if running.stage.is_empty() { t!("export-starting") } else { &running.stage };
-    let far = match (running.done, running.total) {
-        (0, 0) => t!("common-length-unknown").to_owned(),
-        (done, 0) => format!("{} {}", format::count(done), running.unit),
-        (done, total) => {
-            t!("frame-done-of", done = format::count(done), total = format::count(total), unit = running.unit)
-        }
-    };
+    let far = format::how_far(running.done, running.total, &running.unit);
     lines.gap(4.0);
     text::data(ui, lines.next(18.0), Align::Min, &crate::reader::words::sentence_case(stage), Type::Body, c.text2);
     lines.gap(4.0);

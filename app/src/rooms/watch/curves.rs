@@ -27,11 +27,7 @@ pub fn wait(cx: &PanelCtx<'_>, ui: &mut Ui, area: Rect, stage: &str, done: u64, 
     let name =
         if stage.is_empty() { t!("watch-preparing").to_owned() } else { crate::reader::words::sentence_case(stage) };
     text::data(ui, lines.next(22.0), Align::Min, &name, Type::Panel, c.text);
-    let far = match (done, total) {
-        (0, 0) => t!("common-length-unknown").to_owned(),
-        (done, 0) => format!("{} {unit}", format::count(done)),
-        (done, total) => t!("frame-done-of", done = format::count(done), total = format::count(total), unit = unit),
-    };
+    let far = format::how_far(done, total, unit);
     lines.gap(4.0);
     let row = lines.next(8.0);
     let share = (total > 0).then(|| done as f32 / total as f32);
