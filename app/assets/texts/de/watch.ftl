@@ -205,11 +205,11 @@ watch-waiting = { $n ->
     }
 watch-moving = tauscht die Plätze
 watch-start-again = Neu starten
-watch-heat = Wärme
+watch-warmth = Wärme
 watch-processor = Prozessor
 watch-graphics = Grafik
 watch-degrees = { $part } { $degrees } °C
-watch-energy = { $energy } Wh verbraucht
+watch-wh-drawn = { $energy } Wh verbraucht
 watch-drawn = Verbraucht
 watch-watt-hours = Wh
 watch-drawn-note = vom ganzen Prozessor

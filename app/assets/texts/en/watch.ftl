@@ -205,11 +205,11 @@ watch-waiting = { $n ->
     }
 watch-moving = changing places
 watch-start-again = Start it again
-watch-heat = Heat
+watch-warmth = Heat
 watch-processor = processor
 watch-graphics = graphics
 watch-degrees = { $part } { $degrees } °C
-watch-energy = { $energy } Wh drawn
+watch-wh-drawn = { $energy } Wh drawn
 watch-drawn = Drawn
 watch-watt-hours = Wh
 watch-drawn-note = by the whole processor

@@ -122,7 +122,7 @@ fn part_words(part: &str) -> &str {
 /// Temperature of the first part, and behind it the other parts and what was drawn; nothing where the system does not
 /// tell.
 fn heat(view: &RunView) -> Option<(&'static str, String, &'static str, String)> {
-    let energy = view.joules.map(|joules| t!("watch-energy", energy = format!("{:.1}", joules / JOULES_A_WATT_HOUR)));
+    let energy = view.joules.map(|joules| t!("watch-wh-drawn", energy = format!("{:.1}", joules / JOULES_A_WATT_HOUR)));
     let Some(((part, degrees), others)) = view.celsius.split_first() else {
         let joules = view.joules?;
         let figure = format!("{:.1}", joules / JOULES_A_WATT_HOUR);
@@ -134,7 +134,7 @@ fn heat(view: &RunView) -> Option<(&'static str, String, &'static str, String)> 
     };
     notes.extend(others.iter().map(other));
     notes.extend(energy);
-    Some((t!("watch-heat"), format!("{degrees:.0}"), "°C", notes.join(", ")))
+    Some((t!("watch-warmth"), format!("{degrees:.0}"), "°C", notes.join(", ")))
 }
 
 fn trained_tokens(view: &RunView) -> (String, &'static str) {
