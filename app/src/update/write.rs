@@ -102,7 +102,7 @@ pub fn offered_targets(state: &State) -> Vec<usize> {
         ExportFormat::Native => target_hindrance(state, target).is_none(),
         _ => true,
     };
-    let listed = |(index, target): &(usize, &TargetKind)| *index == state.export.target || means(target);
+    let listed = |entry: &(usize, &TargetKind)| entry.0 == state.export.target || means(entry.1);
     TARGETS.iter().enumerate().filter(listed).map(|(index, _)| index).collect()
 }
 

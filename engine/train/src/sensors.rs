@@ -117,7 +117,7 @@ impl Sensors {
             }
         }
         let drawn: Vec<f64> = self.energy.iter_mut().filter_map(Counter::drawn).collect();
-        let joules = (!drawn.is_empty()).then(|| drawn.iter().sum());
+        let joules: Option<f64> = (!drawn.is_empty()).then(|| drawn.iter().sum());
         let tells = !parts.is_empty() || joules.is_some();
         tells.then_some(MachineState { step, celsius: parts, joules })
     }
@@ -129,7 +129,7 @@ impl Counter {
     fn drawn(&mut self) -> Option<f64> {
         let now = number(&self.file)?;
         let millionths =
-            if now >= self.last { now - self.last } else { (self.range.saturating_sub(self.last)).saturating_add(now) };
+            if now >= self.last { now - self.last } else { self.range.saturating_sub(self.last).saturating_add(now) };
         self.last = now;
         Some(millionths as f64 / 1e6)
     }
