@@ -7,6 +7,7 @@ use crate::format;
 use crate::glossary;
 use crate::rooms::{PanelCtx, scrolled};
 use crate::state::draft::switch_method;
+use crate::state::gallery::fits;
 use crate::state::setup::Card;
 use crate::theme::{Type, icons};
 use crate::widgets::button::Weight;
@@ -74,12 +75,16 @@ pub fn rate(project: &Project, card: Option<&MethodCard>) -> f64 {
 fn short(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, card: &MethodCard) {
     let row = lines.next(26.0);
     let left = presets::segments_ui(cx, ui, row, card);
-    let titles: Vec<String> = cx.state.methods.iter().map(|method| method.title.clone()).collect();
-    let chosen = cx.state.methods.iter().position(|method| method.id == card.id);
+    // There is no room to say of each whether it works on the model: those that do not are left out.
+    let model = cx.state.model_facts();
+    let offered = |method: &&MethodCard| method.id == card.id || fits(method, model);
+    let offered: Vec<&MethodCard> = cx.state.methods.iter().filter(offered).collect();
+    let titles: Vec<String> = offered.iter().map(|method| method.title.clone()).collect();
+    let chosen = offered.iter().position(|method| method.id == card.id);
     let list = Rect::from_min_max(row.min + vec2(0.0, 1.0), pos2(left - 12.0, row.bottom() - 1.0));
     if let Some(new) = choice::select(ui, cx.theme, list, t!("common-method"), &titles, chosen)
         .filter(|index| Some(*index) != chosen)
-        .and_then(|index| cx.state.methods.get(index))
+        .and_then(|index| offered.get(index))
     {
         cx.edit("", |project| switch_method(project, Some(card), new));
     }
