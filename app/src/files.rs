@@ -278,14 +278,12 @@ impl Backstage for Threaded {
     fn send(&mut self, job: Job) {
         match self.jobs.try_send(job) {
             Ok(()) => {}
-            Err(TrySendError::Full(_)) => self.refused.push(Done::Failed(Problem::new(
-                Code::Busy,
-                t!("problem-disk-slow"),
-                "",
-                t!("problem-wait"),
-            ))),
-            Err(TrySendError::Disconnected(_)) => {
-                self.refused.push(Done::Failed(Problem::internal(t!("problem-files-ended"))));
+            Err(TrySendError::Full(job)) => {
+                let problem = Problem::new(Code::Busy, t!("problem-disk-slow"), "", t!("problem-wait"));
+                self.refused.push(refused(&job, problem));
+            }
+            Err(TrySendError::Disconnected(job)) => {
+                self.refused.push(refused(&job, Problem::internal(t!("problem-files-ended"))));
             }
         }
     }
@@ -293,6 +291,15 @@ impl Backstage for Threaded {
     fn drain(&mut self, into: &mut Vec<Done>) {
         into.append(&mut self.refused);
         into.extend(self.done.try_iter());
+    }
+}
+
+/// The answer to a job that nobody does: whoever waits for a certain answer gets that one.
+fn refused(job: &Job, problem: Problem) -> Done {
+    match job {
+        Job::Save { revision, .. } => Done::NotSaved { revision: *revision, problem },
+        Job::Rehouse { .. } => Done::NotRehoused(problem),
+        _ => Done::Failed(problem),
     }
 }
 
@@ -445,6 +452,25 @@ mod tests {
         backstage.drain(&mut done);
         assert_eq!(done.len(), 1);
         done.remove(0)
+    }
+
+    #[test]
+    fn who_waits_for_an_answer_gets_it_from_a_thread_that_is_gone_too() {
+        let (jobs, gone) = sync_channel(1);
+        let (_answers, done) = sync_channel(1);
+        drop(gone);
+        let mut files = Threaded { jobs, done, refused: Vec::new() };
+        let folder = PathBuf::from("tone");
+        files.send(Job::Rehouse { from: folder.clone(), to: PathBuf::from("calm"), moves: true, with_runs: true });
+        let project = Box::new(Project::new("tone", "builtin:starter", &[], "lora"));
+        files.send(Job::Save { folder: folder.clone(), project, revision: 3 });
+        files.send(Job::LoadLayout(folder));
+        let mut told = Vec::new();
+        files.drain(&mut told);
+        assert!(
+            matches!(told.as_slice(), [Done::NotRehoused(_), Done::NotSaved { revision: 3, .. }, Done::Failed(_)]),
+            "{told:?}"
+        );
     }
 
     #[test]

@@ -285,6 +285,19 @@ pub fn schema_words(schema: &str) -> String {
     }
 }
 
+/// A container of rows by its own name, as people write it: `jsonl` is JSON Lines. Others stay as they are.
+#[must_use]
+pub fn container_words(container: &str) -> &str {
+    match container {
+        "json" => "JSON",
+        "jsonl" => "JSON Lines",
+        "csv" => "CSV",
+        "tsv" => "TSV",
+        "parquet" => "Parquet",
+        other => other,
+    }
+}
+
 /// The name of a bundled thing without its prefix, or the file's name.
 #[must_use]
 pub fn plain_name(path: &str) -> String {
@@ -335,6 +348,12 @@ fn unit_words(unit: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn containers_have_the_names_that_people_write() {
+        assert_eq!(container_words("jsonl"), "JSON Lines");
+        assert_eq!(container_words("idx"), "idx", "what is not known stays as it is");
+    }
 
     #[test]
     fn figures_look_as_the_style_says() {

@@ -61,6 +61,8 @@ fn decoded(address: &str) -> String {
     let mut at = 0;
     while let Some(byte) = bytes.get(at) {
         let digits = if *byte == b'%' { bytes.get(at + 1..at + 3) } else { None };
+        // A sign would be taken for a part of the number.
+        let digits = digits.filter(|pair| pair.iter().all(u8::is_ascii_hexdigit));
         let code =
             digits.and_then(|pair| std::str::from_utf8(pair).ok()).and_then(|pair| u8::from_str_radix(pair, 16).ok());
         match code {
@@ -89,7 +91,7 @@ mod tests {
     #[test]
     fn paths_are_read_as_people_and_file_managers_write_them() {
         let drive = if cfg!(windows) { "C:/m.gguf" } else { "/C:/m.gguf" };
-        let cases: [(&str, &[&str]); 14] = [
+        let cases: [(&str, &[&str]); 15] = [
             ("", &[]),
             ("  /data/my rows.jsonl\n", &["/data/my rows.jsonl"]),
             ("\"/data/my rows.jsonl\"", &["/data/my rows.jsonl"]),
@@ -103,6 +105,7 @@ mod tests {
             ("file:///a/k%C3%A4se file://localhost/b%25", &["/a/käse", "/b%"]),
             ("file:///a/100%", &["/a/100%"]),
             ("file:///a/%ff", &["/a/%ff"]),
+            ("file:///a/%+f", &["/a/%+f"]),
             ("file:///C:/m.gguf", &[drive]),
         ];
         for (text, expected) in cases {

@@ -287,7 +287,7 @@ pub fn verdict(thing: &Event) -> (Icon, String) {
                     "drop-data",
                     schema = format::schema_words(schema),
                     rows = format!("{}{more}", format::count(*rows)),
-                    container = container
+                    container = format::container_words(container)
                 ),
             )
         }

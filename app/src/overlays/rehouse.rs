@@ -22,7 +22,7 @@ pub fn rehouse_ui(cx: &PanelCtx<'_>, ui: &mut Ui, asked: &Rehouse) {
         let mut y = body.top() + text::block(ui, body.min, body.width(), words, Type::Body, c.text2) + 10.0;
         let row = Rect::from_min_size(pos2(body.left(), y), vec2(body.width(), 28.0));
         let place = rehouse_place(cx.state, &asked.folder);
-        let ready = place.is_some() && !asked.working;
+        let ready = place.is_some() && !cx.state.rehousing;
         let entry = Field { tooltip: t!("rehouse-folder-tip"), ..Field::new(t!("rehouse-folder"), &asked.folder) };
         let typed = field::show(ui, cx.theme, row, entry);
         if let Some(folder) = typed.changed.clone() {
@@ -42,7 +42,7 @@ pub fn rehouse_ui(cx: &PanelCtx<'_>, ui: &mut Ui, asked: &Rehouse) {
         } else {
             (t!("rehouse-duplicate-now"), t!("rehouse-duplicate-tip"))
         };
-        let buttons = [(act, tip, true, ready), (t!("common-cancel"), t!("sheets-back"), false, !asked.working)];
+        let buttons = [(act, tip, true, ready), (t!("common-cancel"), t!("sheets-back"), false, !cx.state.rehousing)];
         match acts(cx, ui, body, &buttons) {
             Some(0) => cx.send(UiCommand::Rehouse(RehouseAct::Confirm)),
             Some(_) => cx.send(UiCommand::CloseSheet),
@@ -55,7 +55,7 @@ pub fn rehouse_ui(cx: &PanelCtx<'_>, ui: &mut Ui, asked: &Rehouse) {
 /// What stands below the field: the work, why it failed, or what is missing.
 fn below(cx: &PanelCtx<'_>, ui: &mut Ui, area: Rect, asked: &Rehouse, unusable: bool) {
     let c = cx.c();
-    if asked.working {
+    if cx.state.rehousing {
         let words = if asked.moves { t!("rehouse-moving") } else { t!("rehouse-copying") };
         text::line(ui, area.with_max_y(area.top() + 18.0), Align::Min, words, Type::Body, c.text2);
         let track = Rect::from_min_size(pos2(area.left(), area.top() + 24.0), vec2(area.width(), 4.0));

@@ -32,6 +32,8 @@ fn inline(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for letter in text.chars() {
         match letter {
+            // One that stands before a border would take the border's escape for itself.
+            '\\' => safe.push_str("\\\\"),
             '|' => safe.push_str("\\|"),
             '<' => safe.push_str("&lt;"),
             '&' => safe.push_str("&amp;"),
@@ -209,6 +211,12 @@ mod tests {
         let columns =
             text.lines().filter(|line| line.starts_with("| ")).map(|line| line.replace("\\|", "").matches('|').count());
         assert!(columns.into_iter().all(|count| count == 3), "{text}");
+    }
+
+    #[test]
+    fn nothing_in_a_name_is_the_border_of_a_cell() {
+        assert_eq!(inline(r"a\|b|c"), r"a\\\|b\|c");
+        assert_eq!(inline("<b>`&\n"), "&lt;b>'&amp; ");
     }
 
     #[test]

@@ -45,7 +45,7 @@ fn live(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, row: &RunRow) {
     } else {
         ui.painter().circle_filled(pos2(rect.left() + 4.0, y), 4.0, c.accent);
     }
-    let word = match row.status.as_str() {
+    let word = match cx.state.status_of(row) {
         "running" => t!("frame-training"),
         other => words::status(other),
     };

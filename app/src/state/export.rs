@@ -80,6 +80,19 @@ pub fn format_words(format: ExportFormat) -> &'static str {
     }
 }
 
+/// What the files of a run hold, in numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// Numbers of the merged model.
+    pub model: u64,
+    /// Numbers of the PEFT adapter.
+    pub peft: u64,
+    /// Numbers of the GGUF adapter, which has two factors for each layer whatever the method trained.
+    pub gguf_lora: u64,
+    /// Numbers that were trained.
+    pub trained: u64,
+}
+
 impl TargetKind {
     /// The end of the file or folder name: `peft`, `hf-bf16`.
     #[must_use]
@@ -96,20 +109,23 @@ impl TargetKind {
         matches!(self.format, ExportFormat::Gguf | ExportFormat::GgufLora)
     }
 
-    /// Size in bytes, estimated from the numbers of parameters.
+    /// Size in bytes, estimated from the numbers in the files.
     #[must_use]
-    pub fn bytes(&self, model_parameters: u64, trained_parameters: u64) -> u64 {
-        let (count, bits) = match (self.format, self.dtype) {
-            (ExportFormat::Peft | ExportFormat::GgufLora | ExportFormat::Native, None | Some(StorageType::F32)) => {
-                (trained_parameters, 32)
-            }
-            (ExportFormat::Peft | ExportFormat::GgufLora | ExportFormat::Native, _) => (trained_parameters, 16),
-            (_, Some(StorageType::F32)) => (model_parameters, 32),
-            // 32 values and one 16-bit scale a block.
-            (_, Some(StorageType::Q8_0)) => return model_parameters * 34 / 32,
-            _ => (model_parameters, 16),
+    pub fn bytes(&self, held: &Held) -> u64 {
+        let adapter = match self.format {
+            ExportFormat::Peft => Some(held.peft),
+            ExportFormat::GgufLora => Some(held.gguf_lora),
+            ExportFormat::Native => Some(held.trained),
+            ExportFormat::Hf | ExportFormat::Gguf => None,
         };
-        count * bits / 8
+        match (adapter, self.dtype) {
+            (Some(count), None | Some(StorageType::F32)) => count * 4,
+            (Some(count), _) => count * 2,
+            (None, Some(StorageType::F32)) => held.model * 4,
+            // 32 values and one 16-bit scale a block.
+            (None, Some(StorageType::Q8_0)) => held.model * 34 / 32,
+            (None, _) => held.model * 2,
+        }
     }
 }
 
@@ -172,8 +188,10 @@ mod tests {
 
     #[test]
     fn sizes_follow_from_the_parameters() {
-        let bytes = |index: usize| TARGETS[index].bytes(1_000_000, 1000);
+        let held = Held { model: 1_000_000, peft: 1000, gguf_lora: 2000, trained: 900 };
+        let bytes = |index: usize| TARGETS[index].bytes(&held);
         assert_eq!(bytes(0), 4000);
+        assert_eq!(bytes(1), 8000, "converted into two factors a layer");
         assert_eq!(bytes(2), 2_000_000);
         assert_eq!(bytes(4), 4_000_000);
         assert_eq!(bytes(7), 1_062_500);

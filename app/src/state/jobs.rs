@@ -37,6 +37,8 @@ pub enum Ask {
     Preflight(String),
     /// The registry.
     Methods,
+    /// What methods train, by the key of the question.
+    Prices(String),
     /// The self-test.
     Doctor,
     /// A run; its number once it is known.

@@ -49,6 +49,10 @@ pub enum LensAct {
 pub struct Lens {
     /// What the rows belong to.
     pub fingerprint: String,
+    /// What the engine said last of the files: it changes when they do.
+    pub stamp: String,
+    /// The same, of when rows were first left out or edited: their numbers mean those rows.
+    pub chosen_stamp: String,
     /// The first row shown.
     pub top: u64,
     /// Points of it that are scrolled away.
@@ -95,6 +99,19 @@ impl Lens {
     #[must_use]
     pub fn is_changed(&self) -> bool {
         self.deduplicate || !self.left_out.is_empty() || !self.editor.edits.is_empty()
+    }
+
+    /// Whether rows are left out or edited, which are named by their numbers.
+    #[must_use]
+    pub fn names_rows(&self) -> bool {
+        !self.left_out.is_empty() || !self.editor.edits.is_empty() || !self.editor.trials.is_empty()
+    }
+
+    /// As long as no row is named, the next one is named in the files as they are now.
+    pub fn keep_stamp(&mut self) {
+        if !self.names_rows() {
+            self.chosen_stamp.clone_from(&self.stamp);
+        }
     }
 
     /// Whether a row arrived, also when its line turned out to be blank.
@@ -176,6 +193,20 @@ mod tests {
         }
         lens.choose(u64::MAX);
         assert_eq!(lens.chosen, 999_999);
+    }
+
+    #[test]
+    fn rows_are_named_in_the_files_as_they_were_when_the_first_one_was() {
+        let mut lens = Lens { stamp: "a".to_owned(), ..lens() };
+        lens.keep_stamp();
+        lens.left_out.insert(3);
+        lens.stamp = "b".to_owned();
+        lens.keep_stamp();
+        assert_eq!(lens.chosen_stamp, "a", "row 3 is that of before");
+        lens.left_out.clear();
+        lens.deduplicate = true;
+        lens.keep_stamp();
+        assert_eq!(lens.chosen_stamp, "b", "no row is named");
     }
 
     #[test]

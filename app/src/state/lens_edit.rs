@@ -13,8 +13,6 @@ pub type Texts = BTreeMap<String, String>;
 /// A row's texts that are not accepted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Trial {
-    /// The row.
-    pub row: u64,
     /// All its texts that differ from the file.
     pub texts: Texts,
     /// Why the engine refuses them; nothing while it looks at them.
@@ -28,8 +26,8 @@ pub struct Editor {
     pub open: bool,
     /// Texts that were accepted, by row.
     pub edits: BTreeMap<u64, Texts>,
-    /// Texts that were not.
-    pub trial: Option<Trial>,
+    /// Texts that were not, by row: what was refused waits for its person while they edit another row.
+    pub trials: BTreeMap<u64, Trial>,
     /// Texts of the row that was asked for last, as they stand in the file, and the row with what was accepted.
     told: Option<RowTexts>,
     /// Why the texts of a row cannot be shown.
@@ -52,7 +50,15 @@ impl Editor {
     /// The trial of a row.
     #[must_use]
     pub fn trial(&self, row: u64) -> Option<&Trial> {
-        self.trial.as_ref().filter(|trial| trial.row == row)
+        self.trials.get(&row)
+    }
+
+    /// Whether these are the texts of a row as they were accepted.
+    fn is_accepted(&self, row: u64, texts: &Texts) -> bool {
+        match self.edits.get(&row) {
+            Some(accepted) => accepted == texts,
+            None => texts.is_empty(),
+        }
     }
 
     /// Whether the engine has to be asked about a row that is shown.
@@ -72,49 +78,55 @@ impl Editor {
     pub fn left(&mut self, row: u64, place: String, text: String) -> Option<Texts> {
         let file = self.told(row)?.fields.iter().find(|field| field.place == place)?;
         let same = file.text == text;
-        let accepted = self.edits.get(&row);
-        let mut texts = self.trial(row).map(|trial| &trial.texts).or(accepted).cloned().unwrap_or_default();
+        let known = self.trial(row).map(|trial| &trial.texts).or_else(|| self.edits.get(&row));
+        let mut texts = known.cloned().unwrap_or_default();
         if same {
             texts.remove(&place);
         } else {
             texts.insert(place, text);
         }
-        let as_accepted = match accepted {
-            Some(accepted) => *accepted == texts,
-            None => texts.is_empty(),
-        };
-        if as_accepted {
-            self.trial = None;
+        if self.is_accepted(row, &texts) {
+            self.trials.remove(&row);
             return None;
         }
-        self.trial = Some(Trial { row, texts: texts.clone(), refused: None });
+        self.trials.insert(row, Trial { texts: texts.clone(), refused: None });
         Some(texts)
     }
 
-    /// The engine accepted `texts` of the row it tells about.
+    /// The engine accepted `texts` of the row it tells about. What was typed over or taken back before the answer came does
+    /// not come back with it.
     pub fn accept(&mut self, texts: &Texts, told: RowTexts) {
         let row = told.row;
+        let tried = self.trial(row).is_some_and(|trial| trial.texts == *texts);
+        if !tried && !self.is_accepted(row, texts) {
+            return;
+        }
+        if tried {
+            self.trials.remove(&row);
+        }
         if texts.is_empty() {
             self.edits.remove(&row);
         } else {
             self.edits.insert(row, texts.clone());
         }
-        self.trial.take_if(|trial| trial.row == row && trial.texts == *texts);
         self.told = Some(told);
     }
 
     /// The engine refused `texts` of a row, or cannot tell its texts at all.
     pub fn refuse(&mut self, row: u64, texts: &Texts, problem: Problem) {
-        match &mut self.trial {
-            Some(trial) if trial.row == row && trial.texts == *texts => trial.refused = Some(problem),
-            _ => self.failed = Some((row, problem)),
+        let asked_for_row = self.is_accepted(row, texts);
+        match self.trials.get_mut(&row).filter(|trial| trial.texts == *texts) {
+            Some(trial) => trial.refused = Some(problem),
+            None if asked_for_row => self.failed = Some((row, problem)),
+            // Typed over or taken back since: what is there now has an answer of its own.
+            None => {}
         }
     }
 
     /// A row is again as it stands in the file.
     pub fn take_back(&mut self, row: u64) {
         self.edits.remove(&row);
-        self.trial.take_if(|trial| trial.row == row);
+        self.trials.remove(&row);
         self.told.take_if(|told| told.row == row);
         self.failed.take_if(|(failed, _)| *failed == row);
     }
@@ -177,7 +189,7 @@ mod tests {
         editor.accept(&tried, told(3));
         assert_eq!(editor.trial(3).map(|trial| &trial.texts), Some(&both), "the later one is still looked at");
         editor.accept(&both, told(3));
-        assert_eq!(editor.trial, None);
+        assert_eq!(editor.trial(3), None);
         assert_eq!(editor.all(), [RowEdit { row: 3, fields: vec![field("/a", "uno"), field("/b", "due")] }]);
     }
 
@@ -194,7 +206,41 @@ mod tests {
         assert_eq!(editor.all(), [RowEdit { row: 3, fields: vec![field("/a", "uno")] }]);
         // The text of the file again: nothing is left to be looked at.
         assert_eq!(left(&mut editor, "/b", "two"), None);
-        assert_eq!(editor.trial, None);
+        assert_eq!(editor.trial(3), None);
+    }
+
+    #[test]
+    fn an_answer_about_what_was_taken_back_or_typed_over_changes_nothing() {
+        let mut editor = Editor { open: true, ..Editor::default() };
+        editor.accept(&Texts::new(), told(3));
+        let tried = left(&mut editor, "/a", "uno").expect("looked at");
+        assert_eq!(left(&mut editor, "/a", "one"), None);
+        editor.accept(&tried, told(3));
+        assert!(editor.all().is_empty(), "it is as in the file again");
+        let tried = left(&mut editor, "/a", "uno").expect("looked at");
+        editor.take_back(3);
+        editor.accept(&tried, told(3));
+        assert!(editor.all().is_empty() && editor.wants(3), "it was taken back");
+        editor.accept(&Texts::new(), told(3));
+        let first = left(&mut editor, "/a", " ").expect("looked at");
+        let second = left(&mut editor, "/a", "uno").expect("looked at");
+        editor.refuse(3, &first, Problem::new(Code::DataInvalid, "empty", "", "write"));
+        editor.accept(&second, told(3));
+        assert!(editor.failed(3).is_none(), "what was typed over is refused to nobody");
+        assert_eq!(editor.all().len(), 1);
+    }
+
+    #[test]
+    fn a_refused_text_waits_while_another_row_is_edited() {
+        let mut editor = Editor { open: true, ..Editor::default() };
+        editor.accept(&Texts::new(), told(3));
+        let bad = left(&mut editor, "/b", " ").expect("looked at");
+        editor.refuse(3, &bad, Problem::new(Code::DataInvalid, "empty", "", "write"));
+        editor.accept(&Texts::new(), told(5));
+        let good = editor.left(5, "/a".to_owned(), "uno".to_owned()).expect("looked at");
+        editor.accept(&good, told(5));
+        assert!(editor.trial(3).is_some_and(|trial| trial.refused.is_some()) && editor.trial(5).is_none());
+        assert_eq!(editor.text(3, &field("/b", "two")), " ");
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub mod lens;
 pub mod lens_edit;
 pub mod machine;
 pub mod presets;
+pub mod prices;
 pub mod race;
 pub mod rehouse;
 pub mod relink;
@@ -235,6 +236,8 @@ pub struct State {
     pub known: BTreeMap<String, Event>,
     /// The registry.
     pub methods: Vec<MethodCard>,
+    /// What methods train on the models that were looked at.
+    pub prices: prices::Prices,
     /// The room Setup.
     pub setup: setup::Setup,
     /// The token lens.
@@ -259,6 +262,8 @@ pub struct State {
     pub sheet: Option<Sheet>,
     /// The command that waits for its new keys.
     pub rekey: Option<Rekey>,
+    /// The disk copies or moves the project: nothing is written into its folder meanwhile, whatever lies over the room.
+    pub rehousing: bool,
     /// Message in the status bar.
     pub notice: Option<Notice>,
 }
@@ -280,6 +285,7 @@ impl State {
             draft: Draft::default(),
             known: BTreeMap::new(),
             methods: Vec::new(),
+            prices: prices::Prices::default(),
             setup: setup::Setup::default(),
             lens: lens::Lens::default(),
             drop: drop::DropState::default(),
@@ -292,6 +298,7 @@ impl State {
             export: export::Export::default(),
             sheet: None,
             rekey: None,
+            rehousing: false,
             notice: None,
         }
     }
@@ -337,6 +344,15 @@ impl State {
     pub fn waiting_rows(&self) -> Vec<&RunRow> {
         let row = |run: &u64| self.runs.runs.iter().find(|row| row.run == *run && row.is_waiting());
         self.runs.waiting.iter().filter_map(row).collect()
+    }
+
+    /// The status of a run as a person sees it: one that is on record as waiting, with nothing before it, prepares.
+    #[must_use]
+    pub fn status_of<'a>(&self, row: &'a RunRow) -> &'a str {
+        let goes_on = |other: &&RunRow| other.run != row.run && other.is_active() && !other.is_waiting();
+        let is_next = self.waiting_rows().first().is_none_or(|first| first.run == row.run);
+        let waits = !is_next || self.runs.runs.iter().filter(goes_on).any(|other| self.is_held(other.run));
+        if row.is_waiting() && !waits { "preparing" } else { &row.status }
     }
 
     /// Whether a run that is started now waits for its turn: our engine trains another one.

@@ -256,7 +256,7 @@ impl Race {
         }
         match self.running() {
             Some((now, _)) if now == method => Fate::Runs,
-            // Methods take their turns in the order of the round before, or in that of ticking.
+            // Methods take their turns in the order of ticking, in every round.
             Some((now, _)) => {
                 let order: Vec<&str> = self.methods.iter().map(String::as_str).collect();
                 let place = |name: &str| order.iter().position(|one| *one == name);

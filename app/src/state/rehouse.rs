@@ -11,8 +11,6 @@ pub struct Rehouse {
     pub folder: String,
     /// Whether a copy has the runs too.
     pub with_runs: bool,
-    /// The disk is at work.
-    pub working: bool,
     /// Why it could not be done.
     pub problem: Option<Problem>,
 }

@@ -71,6 +71,11 @@ impl App {
                 let card = |event| if let Event::Method(card) = event { Some(card) } else { None };
                 self.state.methods = events.into_iter().filter_map(card).collect();
             }
+            (Ask::Prices(key), Event::Prices(known)) => self.state.prices.take(key, known.prices),
+            // Nothing can be counted then.
+            (Ask::Prices(key), Event::Done {}) if self.state.prices.is_waiting(key) => {
+                self.state.prices.take(key, Vec::new());
+            }
             (Ask::Repair, Event::Done {}) => self.repaired(req),
             (Ask::Drop(_) | Ask::Doctor | Ask::Methods | Ask::Repair, event) => {
                 self.collected.entry(req).or_default().push(event)
@@ -268,6 +273,8 @@ impl App {
             // Those of the room Compare, of a step and of a race were told to them.
             // What keeps a first look from the rows keeps the reading of all rows from them, too, which says so.
             Ask::Starter | Ask::Cancel | Ask::Race | Ask::Judge | Ask::Answer(_) | Ask::Step { .. } | Ask::Peek(_) => {}
+            // A model that nothing can be counted of says why in its card; prices are known when a step was measured.
+            Ask::Prices(key) => self.state.prices.take(key, Vec::new()),
             Ask::Index | Ask::Rows(_) | Ask::WholeRow(_) | Ask::Clean => self.state.lens.problem = Some(problem),
             Ask::RowTexts(row, texts) => self.state.lens.editor.refuse(*row, texts, problem),
             Ask::Losses(..) => {
@@ -342,6 +349,7 @@ impl App {
                 }
                 Ask::Export(_) => self.state.export.working = None,
                 Ask::Answer(_) => self.state.compare.answers.working = None,
+                Ask::Prices(key) => self.state.prices.take(&key, Vec::new()),
                 Ask::Step { .. } => self.state.watch.ask.working = None,
                 // Asked again at once, it would perhaps break the next engine as well.
                 ask @ (Ask::Preview(_)

@@ -13,6 +13,11 @@ use temper_protocol::{Command, Event};
 /// Pages that may be on their way at once.
 const MOST_ASKED: usize = 2;
 
+/// Whether the answer is about rows of the data that is looked at: of other data it would be about other rows.
+fn is_about_rows(ask: &Ask) -> bool {
+    matches!(ask, Ask::Index | Ask::Rows(_) | Ask::WholeRow(_) | Ask::RowTexts(..) | Ask::Losses(..))
+}
+
 impl App {
     /// Carries out what concerns the token lens; gives back what does not.
     pub(super) fn perform_lens(&mut self, command: UiCommand) -> Option<UiCommand> {
@@ -62,6 +67,7 @@ impl App {
                 }
             }
         }
+        self.state.lens.keep_stamp();
         None
     }
 
@@ -80,9 +86,7 @@ impl App {
                 self.state.lens.known = known;
                 self.state.lens.choose(chosen);
             }
-            if let Some((request, _)) = self.state.jobs.find(|ask| *ask == Ask::Index) {
-                self.ask(Command::CancelRequest { target: request }, Ask::Cancel);
-            }
+            self.forget_rows_asked(is_about_rows);
             self.ask(Command::IndexRows { project: project.clone() }, Ask::Index);
         }
         if self.state.lens.problem.is_some() {
@@ -90,17 +94,7 @@ impl App {
         }
         let shown = self.state.lens.shown();
         // Rows that were scrolled past before they arrived are not waited for.
-        let passed: Vec<u64> = self
-            .state
-            .jobs
-            .iter()
-            .filter(|(_, running)| matches!(running.ask, Ask::Rows(page) if !shown.contains(&page)))
-            .map(|(request, _)| request)
-            .collect();
-        for request in passed {
-            self.state.jobs.remove(request);
-            self.ask(Command::CancelRequest { target: request }, Ask::Cancel);
-        }
+        self.forget_rows_asked(|ask| matches!(ask, Ask::Rows(page) if !shown.contains(page)));
         let chosen = self.state.lens.chosen;
         let has_whole = self.state.lens.whole.as_ref().is_some_and(|(row, _)| *row == chosen);
         if !has_whole && self.state.jobs.find(|ask| matches!(ask, Ask::WholeRow(_))).is_none() {
@@ -124,6 +118,16 @@ impl App {
             let project = project.clone();
             let first = page * PAGE;
             self.ask(Command::Rows { project, first, count: PAGE as usize, most_tokens: LIST_TOKENS }, Ask::Rows(page));
+        }
+    }
+
+    /// Forgets requests that nobody waits for any more: what still comes of them is not taken in.
+    fn forget_rows_asked(&mut self, whose: impl Fn(&Ask) -> bool) {
+        let asked = self.state.jobs.iter().filter(|(_, running)| whose(&running.ask));
+        let asked: Vec<u64> = asked.map(|(request, _)| request).collect();
+        for request in asked {
+            self.state.jobs.remove(request);
+            self.ask(Command::CancelRequest { target: request }, Ask::Cancel);
         }
     }
 
@@ -160,7 +164,7 @@ impl App {
     /// Why no cleaned copy can be written now; nothing when it can.
     #[must_use]
     pub fn copy_hindrance(state: &State) -> Option<&'static str> {
-        if state.lens.editor.trial.is_some() {
+        if !state.lens.editor.trials.is_empty() {
             Some(t!("lens-edit-open"))
         } else if !state.lens.is_changed() {
             Some(t!("lens-nothing-changed"))
@@ -177,7 +181,9 @@ impl App {
             let leave_out = self.state.lens.left_out.iter().copied().collect();
             let deduplicate = self.state.lens.deduplicate;
             let edits = self.state.lens.editor.all();
-            self.ask(Command::CleanRows { project, leave_out, deduplicate, edits }, Ask::Clean);
+            let lens = &self.state.lens;
+            let stamp = if lens.names_rows() { lens.chosen_stamp.clone() } else { String::new() };
+            self.ask(Command::CleanRows { project, leave_out, deduplicate, edits, stamp }, Ask::Clean);
         }
     }
 
@@ -186,8 +192,12 @@ impl App {
         match event {
             Event::Written { path, .. } => {
                 let folder = self.state.draft.folder.as_deref();
-                let inside = folder.and_then(|folder| path.strip_prefix(folder).ok());
-                let name = inside.unwrap_or(&path).display().to_string();
+                let Some(inside) = folder.and_then(|folder| path.strip_prefix(folder).ok()) else {
+                    // Another project was opened meanwhile: its data is none of this copy's business.
+                    self.notice(t!("notice-written", path = path.display().to_string()));
+                    return;
+                };
+                let name = inside.display().to_string();
                 let mut project = self.state.draft.project.clone();
                 project.data.train = vec![Source::Path(name)];
                 self.perform(ctx, UiCommand::Edit(String::new(), Box::new(project)));
@@ -199,8 +209,10 @@ impl App {
 
     /// Takes in rows, or how many there are.
     pub(super) fn take_rows(&mut self, ask: &Ask, event: Event) {
-        let Event::Rows(DataRows { known, complete, shortened, rows, .. }) = event else { return };
+        let Event::Rows(DataRows { known, complete, shortened, stamp, rows, .. }) = event else { return };
         let lens = &mut self.state.lens;
+        lens.stamp = stamp;
+        lens.keep_stamp();
         let was_last = lens.known;
         lens.known = if complete { known } else { known.max(lens.known) };
         (lens.complete, lens.shortened) = (complete, shortened);

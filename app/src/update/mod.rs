@@ -16,6 +16,7 @@ mod lens;
 mod longer;
 mod machine;
 mod presets;
+mod prices;
 mod project;
 mod queue;
 mod race;
@@ -32,11 +33,12 @@ pub use compare::{ask_hindrance, compare_data, judge_hindrance, playground_promp
 pub(crate) use layout::LayoutKeeper;
 pub use longer::{branch_hindrance, longer_hindrance, longer_steps};
 pub use presets::preset_hindrance;
+pub use prices::{held_by, target_bytes};
 pub use rehouse::{rehouse_hindrance, rehouse_place};
 pub use run::export_run;
 pub use step_ask::{step_hindrance, to_kept_state};
 pub(crate) use tables::folder as plot_folder;
-pub use write::{command_line, export_out, offered_targets, target_bytes, target_hindrance};
+pub use write::{command_line, export_out, offered_targets, target_hindrance};
 
 use crate::app::App;
 use crate::client::{EngineLauncher, Wake};
@@ -284,7 +286,7 @@ impl App {
         if self.state.sheet == (Some(Sheet::Closing { waiting: true })) {
             return;
         }
-        if matches!(&self.state.sheet, Some(Sheet::Rehouse(asked)) if asked.working) {
+        if self.state.rehousing && matches!(self.state.sheet, Some(Sheet::Rehouse(_))) {
             // The disk is at work; the answer closes it.
             return;
         }
@@ -327,6 +329,7 @@ impl App {
         self.take_handed(ctx);
         self.save_edits(ctx);
         self.ask_for_cards(ctx);
+        self.ask_for_prices();
         self.ask_for_rows();
         self.start_wanted_run();
         self.follow_scrub(ctx);

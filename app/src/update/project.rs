@@ -219,7 +219,7 @@ impl App {
         if draft.is_saved() || draft.saving_revision == draft.revision {
             return;
         }
-        if matches!(&self.state.sheet, Some(Sheet::Rehouse(asked)) if asked.working) {
+        if self.state.rehousing {
             // Its folder is on the way to another place.
             return;
         }

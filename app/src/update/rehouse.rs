@@ -7,28 +7,34 @@ use crate::app::App;
 use crate::commands::UiCommand;
 use crate::files::Job;
 use crate::state::rehouse::{Rehouse, RehouseAct};
-use crate::state::{Sheet, State};
+use crate::state::{Ask, Sheet, State};
 use std::path::{Path, PathBuf};
 use temper_protocol::Problem;
 
 /// Why the project can neither be copied nor moved now; nothing when it can.
 #[must_use]
 pub fn rehouse_hindrance(state: &State) -> Option<&'static str> {
-    if state.draft.folder.is_none() {
+    if state.rehousing {
+        Some(t!("rehouse-going"))
+    } else if state.draft.folder.is_none() {
         Some(t!("commands-no-folder"))
     } else if state.is_training() {
         Some(t!("commands-run-going"))
+    } else if state.jobs.find(|ask| matches!(ask, Ask::Export(_))).is_some() {
+        // What it writes would make a folder at the old place again.
+        Some(t!("commands-exporting"))
     } else {
-        None
+        state.jobs.find(|ask| *ask == Ask::Clean).is_some().then_some(t!("lens-job-copy"))
     }
 }
 
 /// The typed folder, when the project can go there: it says something, and not where the project is or lies within.
 #[must_use]
 pub fn rehouse_place(state: &State, typed: &str) -> Option<PathBuf> {
-    let place = PathBuf::from(typed.trim());
+    let mut named = crate::typed::paths(typed);
+    let place = named.pop().filter(|_| named.is_empty())?;
     let folder = state.draft.folder.as_ref()?;
-    (!typed.trim().is_empty() && place.is_absolute() && !place.starts_with(folder)).then_some(place)
+    (place.is_absolute() && !place.starts_with(folder)).then_some(place)
 }
 
 /// What stands in the field at first: a name beside the project's.
@@ -73,27 +79,40 @@ impl App {
     fn confirm_rehouse(&mut self) {
         let Some(Sheet::Rehouse(asked)) = &self.state.sheet else { return };
         let (moves, with_runs) = (asked.moves, asked.with_runs);
-        let place = rehouse_place(&self.state, &asked.folder).filter(|_| !asked.working);
+        let place = rehouse_place(&self.state, &asked.folder);
         let (Some(to), Some(from)) = (place, self.state.draft.folder.clone()) else { return };
         if rehouse_hindrance(&self.state).is_some() {
             return;
         }
-        let draft = &mut self.state.draft;
-        if !draft.is_saved() {
-            draft.saving_revision = draft.revision;
-            let (project, revision) = (Box::new(draft.project.clone()), draft.revision);
-            self.services.files.send(Job::Save { folder: from.clone(), project, revision });
+        if !self.state.draft.is_saved() {
+            self.save_now(from.clone());
         }
-        if let Some(Sheet::Rehouse(asked)) = &mut self.state.sheet {
-            asked.working = true;
-        }
+        self.state.rehousing = true;
         self.services.files.send(Job::Rehouse { from, to, moves, with_runs });
+    }
+
+    /// Saves the draft, whose folder this is, without waiting for a moment of quiet.
+    fn save_now(&mut self, folder: PathBuf) {
+        let draft = &mut self.state.draft;
+        draft.saving_revision = draft.revision;
+        let (project, revision) = (Box::new(draft.project.clone()), draft.revision);
+        self.services.files.send(Job::Save { folder, project, revision });
     }
 
     /// The project is at `to` now; what moved is no longer where it was.
     pub(super) fn rehoused(&mut self, from: &Path, to: PathBuf, moved: bool) {
+        self.state.rehousing = false;
         self.state.sheet = None;
         let place = to.display().to_string();
+        let draft = &mut self.state.draft;
+        // An answer may have edited the project meanwhile.
+        let edited = draft.folder.as_deref() == Some(from) && !draft.is_saved();
+        if edited && moved {
+            // Saved, it would make a folder at the old place again, and its paths are those from there.
+            draft.saving_revision = draft.revision;
+        } else if edited {
+            self.save_now(from.to_path_buf());
+        }
         if moved {
             self.state.settings.recents.retain(|recent| recent.path != from);
             self.save_settings();
@@ -106,11 +125,9 @@ impl App {
 
     /// It stayed where it was, and the question says why.
     pub(super) fn not_rehoused(&mut self, problem: Problem) {
+        self.state.rehousing = false;
         match &mut self.state.sheet {
-            Some(Sheet::Rehouse(asked)) => {
-                asked.working = false;
-                asked.problem = Some(problem);
-            }
+            Some(Sheet::Rehouse(asked)) => asked.problem = Some(problem),
             _ => self.state.engine.problem = Some(problem),
         }
     }
@@ -140,6 +157,8 @@ mod tests {
             (folder.join("inside").display().to_string(), false),
             ("relative".to_owned(), false),
             (" ".to_owned(), false),
+            (format!("\"{}\"", root.join("in marks").display()), true),
+            (format!("\"{}\" \"{}\"", root.join("a").display(), root.join("b").display()), false),
         ] {
             assert_eq!(rehouse_place(&state, &typed).is_some(), good, "{typed}");
         }

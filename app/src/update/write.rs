@@ -106,19 +106,6 @@ pub fn offered_targets(state: &State) -> Vec<usize> {
     TARGETS.iter().enumerate().filter(listed).map(|(index, _)| index).collect()
 }
 
-/// Size of what `target` would be, bytes, estimated; nothing before there is a run to export.
-#[must_use]
-pub fn target_bytes(state: &State, target: &TargetKind) -> Option<u64> {
-    let row = super::export_run(state)?;
-    match state.model_facts() {
-        // Each tensor keeps the type that it has in the base's file.
-        Some(Event::Model { disk_bytes, .. }) if target.format == ExportFormat::Gguf && target.dtype.is_none() => {
-            Some(*disk_bytes)
-        }
-        _ => Some(target.bytes(row.model_parameters, row.trained_parameters)),
-    }
-}
-
 /// Where the chosen export goes: as typed, or `exports/NAME-runN-FORMAT` in the project folder.
 #[must_use]
 pub fn export_out(state: &State) -> PathBuf {

@@ -182,6 +182,11 @@ fn the_most_used_settings_need_no_scrolling_in_a_small_window() {
         let field = window.get_by_role_and_label(egui::accesskit::Role::TextInput, name).rect();
         assert!(field.bottom() < strip - 14.0, "{name} is at {field:?}, the pre-flight begins at {strip}");
     }
+    // What stands below the settings is in the card as well, not half behind its edge.
+    for name in ["More settings", "Race methods…"] {
+        let link = window.get_by_role_and_label(egui::accesskit::Role::Button, name).rect();
+        assert!(link.bottom() < strip - 13.0, "{name} is at {link:?}, the pre-flight begins at {strip}");
+    }
     // The list chooses the method, as the tiles of a large window do.
     window.get_by_role_and_label(egui::accesskit::Role::ComboBox, "Method").click();
     window.run();

@@ -8,7 +8,7 @@ use temper::app::App;
 use temper::commands::UiCommand;
 use temper::state::Sheet;
 use temper::state::lens::{LensAct, PAGE};
-use temper_protocol::{Command, Event};
+use temper_protocol::{Command, Event, Project, project_file};
 
 fn opened() -> (tempfile::TempDir, temper::testing::Stage, kit::Window) {
     let (root, stage) = kit::stage();
@@ -68,6 +68,28 @@ fn rows_that_were_scrolled_past_are_not_waited_for() {
     assert!(!waiting.is_empty() && waiting.iter().all(near), "{waiting:?}");
     let cancelled = stage.engine.count(|command| matches!(command, Command::CancelRequest { .. }));
     assert!(cancelled >= 3, "{cancelled}");
+}
+
+#[test]
+fn rows_that_were_asked_of_other_data_are_asked_anew() {
+    let (_root, stage, mut window) = opened();
+    stage.engine.reply_with(|_| Vec::new());
+    kit::send(&mut window, UiCommand::Lens(LensAct::Choose(400_000)));
+    window.run();
+    let asked =
+        |stage: &temper::testing::Stage| pages_asked(stage).into_iter().filter(|page| *page == 400_000 / PAGE).count();
+    assert_eq!(asked(&stage), 1);
+    let mut project = window.state().state.draft.project.clone();
+    project.data.max_tokens += 64;
+    kit::send(&mut window, UiCommand::Edit("data.max_tokens".to_owned(), Box::new(project)));
+    window.run_steps(8);
+    assert_eq!(stage.engine.count(|command| matches!(command, Command::IndexRows { .. })), 2);
+    assert_eq!(asked(&stage), 2, "an answer that is on its way is about other rows");
+    let lens = &window.state().state;
+    let waiting =
+        |wanted: fn(&temper::state::Ask) -> bool| lens.jobs.iter().filter(|(_, running)| wanted(&running.ask)).count();
+    assert_eq!(waiting(|ask| matches!(ask, temper::state::Ask::Index)), 1);
+    assert_eq!(waiting(|ask| matches!(ask, temper::state::Ask::WholeRow(_))), 1);
 }
 
 #[test]
@@ -205,14 +227,34 @@ fn rows_left_out_make_a_cleaned_copy_that_the_project_takes() {
     assert!(said(&window).ends_with("(left out)"), "{}", said(&window));
     kit::press(&mut window, "Save a cleaned copy");
     let asked = stage.engine.newest(|command| matches!(command, Command::CleanRows { .. }));
-    let Some(Command::CleanRows { leave_out, deduplicate, .. }) = asked else { panic!("{asked:?}") };
-    assert_eq!((leave_out, deduplicate), (vec![1], false));
+    let Some(Command::CleanRows { leave_out, deduplicate, stamp, .. }) = asked else { panic!("{asked:?}") };
+    assert_eq!((leave_out, deduplicate, stamp.as_str()), (vec![1], false, rows::STAMP));
     let path = window.state().state.draft.folder.clone().expect("a folder").join("support-tone-cleaned.jsonl");
     let written = Event::Written { format: "jsonl".to_owned(), path, bytes: 7, sha256: String::new() };
     stage.engine.say(|command| matches!(command, Command::CleanRows { .. }), vec![written, Event::Done {}]);
     window.run();
     assert_eq!(kit::train_paths(&window.state().state.draft.project), ["support-tone-cleaned.jsonl"]);
     kit::send(&mut window, UiCommand::Undo);
+    assert_eq!(kit::train_paths(&window.state().state.draft.project), [kit::DATA]);
+}
+
+#[test]
+fn a_copy_that_is_written_after_another_project_was_opened_stays_out_of_it() {
+    let (_root, stage, mut window) = opened();
+    kit::send(&mut window, UiCommand::Lens(LensAct::Deduplicate(true)));
+    kit::press(&mut window, "Save a cleaned copy");
+    let folder = window.state().state.draft.folder.clone().expect("a folder");
+    let other = folder.with_file_name("another");
+    std::fs::create_dir(&other).expect("a folder");
+    let project = Project::new("another", kit::MODEL, &[kit::DATA.to_owned()], "lora");
+    project_file::save(&project, &other.join(project_file::FILE_NAME)).expect("saves");
+    kit::send(&mut window, UiCommand::OpenProject(other.clone()));
+    window.run();
+    assert_eq!(window.state().state.draft.folder.as_ref(), Some(&other));
+    let path = folder.join("support-tone-cleaned.jsonl");
+    let written = Event::Written { format: "jsonl".to_owned(), path, bytes: 7, sha256: String::new() };
+    stage.engine.say(|command| matches!(command, Command::CleanRows { .. }), vec![written, Event::Done {}]);
+    window.run();
     assert_eq!(kit::train_paths(&window.state().state.draft.project), [kit::DATA]);
 }
 

@@ -31,6 +31,7 @@ mod palette;
 mod pictures;
 mod places;
 mod presets;
+mod prices;
 mod project_scenes;
 mod queue;
 mod race;

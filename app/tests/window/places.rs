@@ -36,6 +36,40 @@ fn a_copy_is_made_and_opened_and_the_project_stays() {
 }
 
 #[test]
+fn an_edit_that_comes_while_a_copy_is_made_belongs_to_the_project_that_stays() {
+    let (_root, _stage, mut window, folder) = opened();
+    kit::send(&mut window, UiCommand::Rehouse(RehouseAct::Open { moves: false }));
+    let mut project = window.state().state.draft.project.clone();
+    project.train.seed = 77;
+    let ctx = window.ctx.clone();
+    window.state_mut().send(&ctx, UiCommand::Rehouse(RehouseAct::Confirm));
+    window.state_mut().send(&ctx, UiCommand::Edit("train.seed".to_owned(), Box::new(project)));
+    window.run_steps(4);
+    let copy = folder.with_file_name("customer-tone-copy");
+    assert_eq!(window.state().state.draft.folder.as_ref(), Some(&copy));
+    assert_eq!(project_file::load(&folder).expect("reads").train.seed, 77);
+    assert_ne!(project_file::load(&copy).expect("reads").train.seed, 77);
+}
+
+#[test]
+fn a_project_on_its_way_is_not_sent_elsewhere_whatever_lies_over_the_room() {
+    let (_root, _stage, mut window, folder) = opened();
+    kit::send(&mut window, UiCommand::Rehouse(RehouseAct::Open { moves: true }));
+    let to = folder.with_file_name("elsewhere");
+    kit::send(&mut window, UiCommand::Rehouse(RehouseAct::Folder(to.display().to_string())));
+    let ctx = window.ctx.clone();
+    let app = window.state_mut();
+    app.send(&ctx, UiCommand::Rehouse(RehouseAct::Confirm));
+    app.send(&ctx, UiCommand::OpenPalette);
+    app.send(&ctx, UiCommand::Rehouse(RehouseAct::Open { moves: false }));
+    assert!(matches!(app.state.sheet, Some(Sheet::Palette { .. })), "the disk is at work");
+    window.run();
+    let state = &window.state().state;
+    assert_eq!((state.draft.folder.as_ref(), state.rehousing), (Some(&to), false));
+    assert!(!folder.exists());
+}
+
+#[test]
 fn a_project_moves_and_its_last_edit_goes_along() {
     let (_root, _stage, mut window, folder) = opened();
     let mut project = window.state().state.draft.project.clone();
@@ -66,7 +100,7 @@ fn what_keeps_a_project_from_moving_is_said_in_the_question() {
     window.run();
     drop(lock);
     let Some(Sheet::Rehouse(asked)) = &window.state().state.sheet else { panic!("the question is gone") };
-    assert!(asked.problem.is_some() && !asked.working);
+    assert!(asked.problem.is_some() && !window.state().state.rehousing);
     assert!(window.query_all_by_label_contains("works on this project").next().is_some(), "the reason is said");
     assert!(folder.is_dir() && !to.exists());
 }

@@ -66,6 +66,31 @@ fn train_pressed_while_a_run_goes_on_lets_the_next_one_wait() {
 }
 
 #[test]
+fn a_run_alone_prepares_and_one_behind_another_is_queued() {
+    let (_root, stage) = kit::stage();
+    let mut window = kit::window(&stage, kit::SIZES[0], true);
+    let folder = kit::open(&mut window, &stage);
+    // On record it is queued until its engine says more.
+    stage.runs.publish(kit::snapshot(&folder, kit::view(7, "queued", 0), true));
+    window.run();
+    kit::send(&mut window, UiCommand::Watch(7));
+    assert!(window.query_all_by_label_contains("preparing").next().is_some(), "in the head and in the status bar");
+    assert!(window.query_all_by_label_contains("queued").next().is_none(), "nothing is before it");
+    let snapshot = with_waiting(&folder, &[8, 9]);
+    let (first, second) = (kit::row(8, "queued", 0), kit::row(9, "queued", 0));
+    stage.runs.publish(snapshot.clone());
+    window.run();
+    let state = &window.state().state;
+    assert_eq!((state.status_of(&first), state.status_of(&second)), ("queued", "queued"), "run 7 goes on");
+    let mut snapshot = snapshot;
+    snapshot.runs.retain(|row| row.run != 7);
+    stage.runs.publish(snapshot);
+    window.run();
+    let state = &window.state().state;
+    assert_eq!((state.status_of(&first), state.status_of(&second)), ("preparing", "queued"), "one after another");
+}
+
+#[test]
 fn runs_that_wait_are_moved_and_taken_out() {
     let (_root, stage) = kit::stage();
     let (mut window, folder) = training(&stage);

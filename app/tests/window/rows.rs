@@ -13,6 +13,8 @@ use temper_protocol::{Code, Command, Event, Problem};
 
 /// Rows of the scripted data.
 pub(crate) const ROWS: u64 = 1_000_000;
+/// What says that its rows are the same.
+pub(crate) const STAMP: &str = "as they are";
 /// The row that is a blank line, the one that is broken, and the one that is too long.
 pub(crate) const BLANK: u64 = 4;
 const BROKEN: u64 = 6;
@@ -78,7 +80,7 @@ fn texts(row: u64, fields: &[RowField], most_tokens: usize) -> Event {
 }
 
 fn known(first: u64, rows: Vec<LensRow>) -> Event {
-    Event::Rows(DataRows { first, known: ROWS, complete: true, shortened: false, rows })
+    Event::Rows(DataRows { first, known: ROWS, complete: true, shortened: false, stamp: STAMP.to_owned(), rows })
 }
 
 /// A row, the same whenever it is asked for.
@@ -176,12 +178,26 @@ pub(crate) fn lens_looking(window: &mut Window, stage: &Stage) {
                 unit: "bytes".to_owned(),
                 stage: "finding rows".to_owned(),
             },
-            Event::Rows(DataRows { first: 0, known: 356_400, complete: false, shortened: false, rows: Vec::new() }),
+            Event::Rows(DataRows {
+                first: 0,
+                known: 356_400,
+                complete: false,
+                shortened: false,
+                stamp: String::new(),
+                rows: Vec::new(),
+            }),
         ],
         Command::Rows { first, count, most_tokens, .. } => {
             let rows = (*first..first + *count as u64).map(|row| made(row, *most_tokens)).collect();
             vec![
-                Event::Rows(DataRows { first: *first, known: 356_400, complete: false, shortened: false, rows }),
+                Event::Rows(DataRows {
+                    first: *first,
+                    known: 356_400,
+                    complete: false,
+                    shortened: false,
+                    stamp: String::new(),
+                    rows,
+                }),
                 Event::Done {},
             ]
         }

@@ -5,13 +5,16 @@
 
 use crate::builtin::{Builtins, PREFIX};
 use std::path::{Path, PathBuf};
-use temper_protocol::project::Source;
+use temper_protocol::project::{Source, Validation};
 use temper_protocol::{Code, Problem, Project, RunRef, project_file};
 use temper_store::{Reader, RunRow, StoreError};
 use temper_train::checkpoint::Checkpoints;
 
 /// What stands before the configuration of a new model.
 pub(crate) const RANDOM: &str = "random:";
+
+/// What stands before the number of a run whose result is meant.
+const OF_A_RUN: &str = "run:";
 
 /// A path as a person may have written it, relative to `base`.
 pub(crate) fn absolute(path: &Path, base: &Path) -> Result<PathBuf, Problem> {
@@ -224,23 +227,31 @@ pub(crate) fn frozen_project(found: &FoundRun, project_dir: &Path) -> Result<Pro
 pub(crate) fn find_again(frozen: &mut Project, project_dir: &Path) {
     let gone = |written: &str| {
         let path = written.strip_prefix(RANDOM).unwrap_or(written);
-        !path.starts_with(PREFIX) && !project_dir.join(path).exists()
+        !path.starts_with(PREFIX) && !path.starts_with(OF_A_RUN) && !project_dir.join(path).exists()
     };
-    let sources = &frozen.data.train;
-    if !gone(&frozen.model.path) && !sources.iter().any(|source| gone(source.path())) {
-        return;
-    }
     let Ok(now) = project_file::load(&project_dir.join(project_file::FILE_NAME)) else { return };
-    if gone(&frozen.model.path) && !gone(&now.model.path) {
-        frozen.model.path = now.model.path;
-    }
-    // Of other data nothing can be said to be the same.
-    if frozen.data.train.len() == now.data.train.len() {
-        for (source, now) in frozen.data.train.iter_mut().zip(&now.data.train) {
-            let (Source::Path(path) | Source::Weighted { path, .. }) = source;
-            if gone(path) && !gone(now.path()) {
-                now.path().clone_into(path);
+    let find = |path: &mut String, now: &str| {
+        if gone(path) && !gone(now) {
+            now.clone_into(path);
+        }
+    };
+    find(&mut frozen.model.path, &now.model.path);
+    let lists = [(&mut frozen.data.train, &now.data.train), (&mut frozen.model.adapters, &now.model.adapters)];
+    for (sources, now) in lists {
+        // Of other data nothing can be said to be the same.
+        if sources.len() == now.len() {
+            for (source, now) in sources.iter_mut().zip(now) {
+                let (Source::Path(path) | Source::Weighted { path, .. }) = source;
+                find(path, now.path());
             }
+        }
+    }
+    if let (Validation::Path(path), Validation::Path(now)) = (&mut frozen.data.validation, &now.data.validation) {
+        find(path, now);
+    }
+    if frozen.keep.probes.len() == now.keep.probes.len() {
+        for (path, now) in frozen.keep.probes.iter_mut().zip(&now.keep.probes) {
+            find(path, now);
         }
     }
 }
@@ -253,18 +264,27 @@ mod tests {
     fn a_frozen_project_finds_its_model_and_data_where_the_project_has_them_now() {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::create_dir(folder.path().join("new")).expect("a folder");
-        for name in ["new/m.gguf", "new/a.jsonl", "b.jsonl"] {
+        for name in ["new/m.gguf", "new/a.jsonl", "new/v.jsonl", "new/k.txt", "b.jsonl"] {
             std::fs::write(folder.path().join(name), "x").expect("a file");
         }
         let with = |model: &str, data: &[&str]| {
             let data: Vec<String> = data.iter().map(|name| (*name).to_owned()).collect();
             Project::new("p", model, &data, "lora")
         };
-        let now = with("new/m.gguf", &["new/a.jsonl", "new/nowhere.jsonl"]);
+        let mut now = with("new/m.gguf", &["new/a.jsonl", "new/nowhere.jsonl"]);
+        now.data.validation = Validation::Path("new/v.jsonl".to_owned());
+        now.keep.probes = vec!["b.jsonl".to_owned(), "new/k.txt".to_owned()];
+        now.model.adapters = vec![Source::Path("new/m.gguf".to_owned())];
         project_file::save(&now, &folder.path().join(project_file::FILE_NAME)).expect("saves");
         let mut frozen = with("old/m.gguf", &["old/a.jsonl", "b.jsonl"]);
         frozen.data.train[0] = Source::Weighted { path: "old/a.jsonl".to_owned(), weight: 0.5 };
+        frozen.data.validation = Validation::Path("old/v.jsonl".to_owned());
+        frozen.keep.probes = vec!["builtin:prose".to_owned(), "old/k.txt".to_owned()];
+        frozen.model.adapters = vec![Source::Path("run:3".to_owned())];
         find_again(&mut frozen, folder.path());
+        assert_eq!(frozen.data.validation, Validation::Path("new/v.jsonl".to_owned()));
+        assert_eq!(frozen.keep.probes, ["builtin:prose", "new/k.txt"]);
+        assert_eq!(frozen.model.adapters[0].path(), "run:3", "a run is found by its number");
         assert_eq!(frozen.model.path, "new/m.gguf");
         assert_eq!(frozen.data.train[0], Source::Weighted { path: "new/a.jsonl".to_owned(), weight: 0.5 });
         assert_eq!(frozen.data.train[1].path(), "b.jsonl", "what is there stays");

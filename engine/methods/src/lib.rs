@@ -11,6 +11,7 @@ pub mod method;
 pub mod page;
 pub mod patterns;
 pub mod points;
+pub mod price;
 pub mod rates;
 pub mod settings;
 pub mod targets;

@@ -299,6 +299,10 @@ pub enum Command {
         /// Rows with other texts. A row that could not be trained with them ends the copy with the reason.
         #[serde(default)]
         edits: Vec<RowEdit>,
+        /// [`crate::event::DataRows::stamp`] of when the rows were chosen by their numbers: a copy of files that changed
+        /// since is refused. Empty asks for no such check.
+        #[serde(default)]
+        stamp: String,
     },
     /// Says which texts a row of JSON Lines has and how the model sees it with other texts at some places: `row_texts`,
     /// then `done`. Texts with which the row could not be trained are refused with the reason. Nothing is written.
@@ -401,6 +405,17 @@ pub enum Command {
     },
     /// Lists the registry: `method` events, then `done`.
     Methods {},
+    /// Counts what methods train on a model, from its shapes alone: `prices`, then `done`.
+    Prices {
+        /// Model path or builtin name.
+        model: String,
+        /// Method id; every method at its defaults when empty.
+        #[serde(default)]
+        method: String,
+        /// Settings of the method.
+        #[serde(default)]
+        settings: crate::Values,
+    },
     /// Trains: `started`, then the run's events, then one `finished`.
     Train {
         /// Project folder or file.

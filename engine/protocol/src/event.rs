@@ -6,11 +6,9 @@ pub use crate::event_parts::{
     AttentionSize, Check, DataRows, ExpertLoad, Figure, Figures, LensRow, MachineCheck, MachineState, PreviewRow,
     QuarantineRow, RaceRound, RowLosses, RunStatus, SelfTest, SiteInfo, Standing,
 };
-use crate::housekeeping::{DiskUse, RunLabels};
 use crate::{MethodCard, Problem, comparison::Comparison};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 /// One thing the engine says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -288,6 +286,8 @@ pub enum Event {
     },
     /// A registry entry.
     Method(MethodCard),
+    /// What methods train on a model.
+    Prices(crate::prices::MethodPrices),
     /// A model, as the drop zone would say.
     Model {
         /// Path.
@@ -572,10 +572,10 @@ pub enum Event {
         problem: Option<Problem>,
         /// What a person said about it.
         #[serde(default)]
-        labels: RunLabels,
+        labels: crate::housekeeping::RunLabels,
     },
     /// What a run takes on the disk.
-    Disk(DiskUse),
+    Disk(crate::housekeeping::DiskUse),
     /// A device.
     Device {
         /// `cpu`, `cuda`, `metal`.

@@ -105,6 +105,9 @@ pub struct DataRows {
     /// Whether a file has more rows than can be shown.
     #[serde(default)]
     pub shortened: bool,
+    /// Changes when the files do: a row's number means the same row as long as this is the same.
+    #[serde(default)]
+    pub stamp: String,
     /// The rows; blank lines and rows beyond the known ones are missing.
     pub rows: Vec<LensRow>,
 }

@@ -17,6 +17,15 @@ use temper_protocol::{Problem, Project, project_file};
 /// What belongs to runs alone, at the top of a project's folder.
 const OF_RUNS: [&str; 4] = ["runs", "trash", "exports", "compare.json"];
 
+/// What the project at the other place is to the one that was there before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum As {
+    /// A project of its own.
+    Copy,
+    /// The same one.
+    Itself,
+}
+
 /// Copies the project in `from` to `to`, which must not be there yet; with or without its runs. The copy is called after its
 /// folder.
 ///
@@ -31,15 +40,15 @@ pub fn duplicate(from: &Path, to: &Path, with_runs: bool) -> Result<PathBuf, Pro
         Err(StoreError::ReadOnly { .. }) => None,
         Err(error) => return Err(error.into()),
     };
-    copy(&from, &to, with_runs)?;
-    settle(&from, &to, true)?;
+    copy(&from, &to, with_runs, As::Copy)?;
     Ok(to)
 }
 
 /// Moves the project in `from` to `to`, which must not be there yet; its runs go along.
 ///
 /// # Errors
-/// As [`duplicate`]; the project is where it was then.
+/// As [`duplicate`]; the project is where it was then. On another disk what cannot be removed of the old folder is no error:
+/// the project is whole at its new place then, and the log says what stayed.
 pub fn relocate(from: &Path, to: &Path) -> Result<PathBuf, Problem> {
     let (from, to) = places(from, to)?;
     let mut lock = Some(ProjectLock::acquire(&from)?);
@@ -52,15 +61,30 @@ pub fn relocate(from: &Path, to: &Path) -> Result<PathBuf, Problem> {
     match fs::rename(&from, &to) {
         Ok(()) => {}
         Err(error) if error.kind() == std::io::ErrorKind::CrossesDevices => {
-            copy(&from, &to, true)?;
-            drop(lock.take());
-            fs::remove_dir_all(&from).map_err(|error| StoreError::io(&from, error))?;
+            carry(&from, &to, lock.take())?;
+            return Ok(to);
         }
         Err(error) => return Err(StoreError::io(&from, error).into()),
     }
+    if let Err(problem) = settle(&from, &to, &to, As::Itself) {
+        // Where it was, what its file says means what it did.
+        if let Err(error) = fs::rename(&to, &from) {
+            tracing::error!(path = %to.display(), %error, "the project could not be moved back");
+        }
+        return Err(problem);
+    }
     drop(lock);
-    settle(&from, &to, false)?;
     Ok(to)
+}
+
+/// Moves a project to another disk: the old folder goes only when the new one is whole and on that disk.
+fn carry(from: &Path, to: &Path, lock: Option<ProjectLock>) -> Result<(), Problem> {
+    copy(from, to, true, As::Itself)?;
+    drop(lock);
+    if let Err(error) = fs::remove_dir_all(from) {
+        tracing::warn!(path = %from.display(), %error, "the project has moved; of its old folder something stays");
+    }
+    Ok(())
 }
 
 /// Both places, absolute, when the first holds a project and the second nothing.
@@ -75,7 +99,7 @@ fn places(from: &Path, to: &Path) -> Result<(PathBuf, PathBuf), StoreError> {
     if !file.is_file() {
         return Err(StoreError::NotFound { what: format!("a project at {}", file.display()) });
     }
-    if to.starts_with(&from) {
+    if to.starts_with(&from) || real(&to).starts_with(real(&from)) {
         return Err(StoreError::Within { folder: to });
     }
     // Also a link that leads nowhere is something.
@@ -85,8 +109,16 @@ fn places(from: &Path, to: &Path) -> Result<(PathBuf, PathBuf), StoreError> {
     Ok((from, to))
 }
 
+/// Where a path leads, links followed as far as there is something: a folder that is named by a link would be copied into
+/// itself without end.
+fn real(path: &Path) -> PathBuf {
+    let known = path.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
+    let led = known.and_then(|(above, real)| Some(real.join(path.strip_prefix(above).ok()?)));
+    led.unwrap_or_else(|| path.to_path_buf())
+}
+
 /// Copies under another name beside `to` and renames what is whole.
-fn copy(from: &Path, to: &Path, with_runs: bool) -> Result<(), StoreError> {
+fn copy(from: &Path, to: &Path, with_runs: bool, is: As) -> Result<(), Problem> {
     let parent = to.parent().unwrap_or(to);
     fs::create_dir_all(parent).map_err(|error| StoreError::io(parent, error))?;
     let mut name = to.file_name().unwrap_or_default().to_os_string();
@@ -96,19 +128,27 @@ fn copy(from: &Path, to: &Path, with_runs: bool) -> Result<(), StoreError> {
         std::io::ErrorKind::AlreadyExists => StoreError::Exists { folder: staging.clone() },
         _ => StoreError::io(&staging, error),
     })?;
-    let copied = copy_into(from, &staging, with_runs).and_then(|()| {
-        // Renaming would put it over an empty folder that came there meanwhile.
-        if fs::symlink_metadata(to).is_ok() {
-            return Err(StoreError::Exists { folder: to.to_path_buf() });
-        }
-        fs::rename(&staging, to).map_err(|error| StoreError::io(to, error))
-    });
+    let copied = copy_by(from, &staging, to, with_runs, is);
     if copied.is_err()
         && let Err(error) = fs::remove_dir_all(&staging)
     {
         tracing::warn!(path = %staging.display(), %error, "a partial copy could not be removed");
     }
     copied
+}
+
+fn copy_by(from: &Path, staging: &Path, to: &Path, with_runs: bool, is: As) -> Result<(), Problem> {
+    copy_into(from, staging, with_runs)?;
+    settle(from, to, staging, is)?;
+    if is == As::Itself {
+        sync_folder(staging)?;
+    }
+    // Renaming would put it over an empty folder that came there meanwhile.
+    if fs::symlink_metadata(to).is_ok() {
+        return Err(StoreError::Exists { folder: to.to_path_buf() }.into());
+    }
+    fs::rename(staging, to).map_err(|error| StoreError::io(to, error))?;
+    Ok(())
 }
 
 fn copy_into(from: &Path, staging: &Path, with_runs: bool) -> Result<(), StoreError> {
@@ -174,6 +214,39 @@ fn copy_folder(from: &Path, to: &Path, left_out: &dyn Fn(&OsStr) -> bool) -> Res
     Ok(())
 }
 
+/// Waits until what is in a folder is on its disk: what it was copied from is deleted next, and a disk may be pulled out.
+fn sync_folder(folder: &Path) -> Result<(), StoreError> {
+    for entry in fs::read_dir(folder).map_err(|error| StoreError::io(folder, error))? {
+        let entry = entry.map_err(|error| StoreError::io(folder, error))?;
+        let path = entry.path();
+        let kind = entry.file_type().map_err(|error| StoreError::io(&path, error))?;
+        if kind.is_dir() {
+            sync_folder(&path)?;
+        } else if kind.is_file() {
+            sync_file(&path)?;
+        }
+    }
+    Ok(())
+}
+
+fn sync_file(path: &Path) -> Result<(), StoreError> {
+    use std::io::ErrorKind;
+    // Windows wants the right to write for it, which a file that is only to be read does not give; others do not.
+    let file = if cfg!(windows) { fs::OpenOptions::new().write(true).open(path) } else { fs::File::open(path) };
+    match file.and_then(|file| file.sync_all()) {
+        // Some disks have no such thing.
+        Err(error)
+            if !matches!(
+                error.kind(),
+                ErrorKind::PermissionDenied | ErrorKind::Unsupported | ErrorKind::InvalidInput
+            ) =>
+        {
+            Err(StoreError::io(path, error))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// A link leads where it led.
 #[cfg(unix)]
 fn copy_link(from: &Path, to: &Path) -> Result<(), StoreError> {
@@ -191,14 +264,15 @@ fn copy_link(from: &Path, to: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Writes the project's file at the new place anew, when it would not mean the same there. One that cannot be read stays.
-fn settle(from: &Path, to: &Path, is_copy: bool) -> Result<(), Problem> {
-    let file = to.join(project_file::FILE_NAME);
+/// Writes the project's file, which lies in `at` and is read in `to`, anew when it would not mean the same there. One that
+/// cannot be read stays.
+fn settle(from: &Path, to: &Path, at: &Path, is: As) -> Result<(), Problem> {
+    let file = at.join(project_file::FILE_NAME);
     let Ok(before) = project_file::load(&file) else { return Ok(()) };
     let mut project = before.clone();
     rebase(&mut project, from, to);
     let name = |folder: &Path| folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    if is_copy || project.name == name(from) {
+    if is == As::Copy || project.name == name(from) {
         project.name = name(to);
     }
     if project != before {
@@ -261,6 +335,38 @@ fn flat(path: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_project_on_another_disk_is_the_same_one_and_the_old_folder_is_gone() {
+        let root = tempfile::tempdir().expect("folder");
+        let (from, to) = (root.path().join("tone"), root.path().join("far").join("calm"));
+        std::fs::create_dir_all(from.join("runs/0001")).expect("a folder");
+        std::fs::write(from.join("runs/0001/run.json"), "{}").expect("a file");
+        let project = Project::new("tone", "builtin:starter", &["../rows.jsonl".to_owned()], "lora");
+        project_file::save(&project, &from.join(project_file::FILE_NAME)).expect("saves");
+        let lock = ProjectLock::acquire(&from).expect("nobody works on it");
+        carry(&from, &to, Some(lock)).expect("moves");
+        assert!(!from.exists() && to.join("runs/0001/run.json").is_file());
+        let moved = project_file::load(&to).expect("reads");
+        assert_eq!(moved.name, "calm");
+        assert_eq!(moved.data.train[0].path(), root.path().join("rows.jsonl").display().to_string());
+        assert!(!root.path().join("far").join("calm.partial").exists());
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_folder_that_is_named_by_a_link_is_not_copied_into_itself() {
+        let root = tempfile::tempdir().expect("folder");
+        let (own, link) = (root.path().join("tone"), root.path().join("link"));
+        std::fs::create_dir(&own).expect("a folder");
+        let project = Project::new("tone", "builtin:starter", &[], "lora");
+        project_file::save(&project, &own.join(project_file::FILE_NAME)).expect("saves");
+        std::os::unix::fs::symlink(&own, &link).expect("a link");
+        for refused in [places(&link, &own.join("copy")), places(&own, &link.join("deep").join("copy"))] {
+            assert!(matches!(refused, Err(StoreError::Within { .. })), "{refused:?}");
+        }
+        assert!(places(&link, &root.path().join("copy")).is_ok());
+    }
 
     #[test]
     fn paths_lead_where_they_led_or_to_what_came_along() {

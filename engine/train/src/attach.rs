@@ -5,11 +5,11 @@ use crate::driver::Tokens;
 use crate::error::Result;
 use candle_core::Var;
 use candle_core::backprop::GradStore;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use temper_methods::{Imitation, ModelDims, OwnDims, Promote, SiteDims};
 use temper_models::capability::{DECODER, refusal};
-use temper_models::{Flow, Model, names};
+use temper_models::{Flow, LlamaConfig, Model, names};
 use temper_nn::ParamSet;
 use temper_nn::at_once::{AT_ONCE_BYTES, at_once, decomposition_bytes};
 use temper_nn::layer_stats::{gather, in_portions};
@@ -44,12 +44,23 @@ pub struct Attached {
 /// The linear layers and other weights of a model, as methods see them.
 #[must_use]
 pub fn dims_of(model: &Model) -> ModelDims {
-    let config = model.config.as_llama();
-    let bias = |site: &str| model.site(site).is_some_and(LinearSite::has_bias);
+    let mut dims = dims_of_config(model.config.as_llama());
+    for site in &mut dims.sites {
+        site.bias = model.site(&site.name).is_some_and(LinearSite::has_bias);
+    }
+    dims
+}
+
+/// The same from a configuration, without the model.
+#[must_use]
+pub fn dims_of_config(config: &LlamaConfig) -> ModelDims {
+    let slots = names::slots(config);
+    let biased: BTreeSet<&str> =
+        slots.iter().filter(|slot| slot.shape.len() == 1).filter_map(|slot| slot.site.as_deref()).collect();
     let sites = names::sites(config)
         .into_iter()
         .map(|site| SiteDims {
-            bias: bias(&site.name),
+            bias: biased.contains(site.name.as_str()),
             name: site.name,
             hf_name: site.hf,
             out_features: site.out_features,
@@ -58,10 +69,10 @@ pub fn dims_of(model: &Model) -> ModelDims {
             window: (1, 1),
         })
         .collect();
-    let own = names::slots(config)
-        .into_iter()
+    let own = slots
+        .iter()
         .filter(|slot| slot.site.is_none())
-        .map(|slot| OwnDims { entries: slot.shape.iter().map(|dim| *dim as u64).product(), name: slot.name })
+        .map(|slot| OwnDims { entries: slot.shape.iter().map(|dim| *dim as u64).product(), name: slot.name.clone() })
         .collect();
     ModelDims { sites, own, head_features: config.head_dim }
 }

@@ -1,5 +1,6 @@
 //! What a run would need, measured on one real step in a scratch state.
 
+use crate::attach::dims_of;
 use crate::control::RunControl;
 use crate::driver::{Driver, Tokens, kept_bytes_per_token};
 use crate::error::Result;
@@ -18,7 +19,7 @@ use std::time::Instant;
 use temper_data::{Example, eval_batches};
 use temper_models::Model;
 use temper_nn::{AdamW, Grads};
-use temper_protocol::{Code, Event, Problem, StorageType};
+use temper_protocol::{Code, Event, Problem, Project, StorageType};
 
 const MIB: f64 = 1024.0 * 1024.0;
 /// Bytes of a trained number itself, in memory and in a checkpoint; its gradient takes as many.
@@ -242,7 +243,8 @@ fn one_step(
 /// Size of an export: adapters in f32, merged models in their own or the chosen storage type.
 fn export_mib(format: &str, request: &TrainRequest, prepared: &Prepared) -> f64 {
     if matches!(format, "peft" | "gguf-lora" | "native") {
-        return prepared.attached.params.elements() as f64 * 4.0 / MIB;
+        let trained = prepared.attached.params.elements() as u64;
+        return adapter_entries(format, &request.project, &prepared.model).unwrap_or(trained) as f64 * 4.0 / MIB;
     }
     let bytes = match request.project.export.dtype.as_deref().and_then(StorageType::from_name) {
         Some(StorageType::F32) => parameters(&prepared.model) * 4.0,
@@ -253,6 +255,18 @@ fn export_mib(format: &str, request: &TrainRequest, prepared: &Prepared) -> f64 
         None => prepared.model.memory_bytes() as f64,
     };
     bytes / MIB
+}
+
+/// Numbers in an adapter file, where the plan of the method says it: a format without a type for the method holds two
+/// factors for each layer, which may be more than what is trained.
+fn adapter_entries(format: &str, project: &Project, model: &Model) -> Option<u64> {
+    let method = temper_methods::find(&project.method.id).ok()?;
+    let price = temper_methods::price::price(method, &project.method.settings, &dims_of(model))?;
+    match format {
+        "peft" => price.peft_parameters,
+        "gguf-lora" => price.gguf_lora_parameters,
+        _ => None,
+    }
 }
 
 fn parameters(model: &Model) -> f64 {

@@ -33,6 +33,7 @@ method-more-tip = Einstellungen, die selten geändert werden müssen
 method-all-shown = Alle Einstellungen sind zu sehen
 method-hidden-rows = Zeitplan, Seed und { $more } weitere
 method-scale = Faktor { $scale }
+method-measured = misst die Vorabmessung
 method-leaves-as = Exportierbar als: { $forms }
 method-more-settings = Weitere Einstellungen
 method-filter = Gezeigte Methoden

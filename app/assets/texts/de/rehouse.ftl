@@ -15,6 +15,7 @@ rehouse-duplicate-now = Duplizieren
 rehouse-duplicate-tip = Kopiert den Ordner und öffnet die Kopie
 rehouse-moving = Das Projekt wird verschoben
 rehouse-copying = Das Projekt wird kopiert
+rehouse-going = das Projekt wird gerade kopiert oder verschoben
 rehouse-moved = Das Projekt ist jetzt in { $path }
 rehouse-copied = Die Kopie ist in { $path }
 relink-model-gone = Das Modell ist nicht mehr da

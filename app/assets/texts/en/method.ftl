@@ -33,6 +33,7 @@ method-more-tip = Settings that rarely need a change
 method-all-shown = All settings are shown
 method-hidden-rows = Schedule, seed and { $more } more
 method-scale = scale { $scale }
+method-measured = measured by pre-flight
 method-leaves-as = Leaves as: { $forms }
 method-more-settings = More settings
 method-filter = Methods listed

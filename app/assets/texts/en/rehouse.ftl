@@ -15,6 +15,7 @@ rehouse-duplicate-now = Duplicate
 rehouse-duplicate-tip = Copies the folder and opens the copy
 rehouse-moving = Moving the project
 rehouse-copying = Copying the project
+rehouse-going = the project is being copied or moved
 rehouse-moved = The project is now at { $path }
 rehouse-copied = The copy is at { $path }
 relink-model-gone = The model is no longer there

@@ -58,6 +58,9 @@ pub(super) fn list_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
         if lens.editor.edits.contains_key(&lens.chosen) {
             said = format!("{said} ({})", t!("lens-edited"));
         }
+        if is_refused(cx, lens.chosen) {
+            said = format!("{said} ({})", t!("lens-edit-open"));
+        }
         info.current_text_value = Some(said);
         info
     });
@@ -97,6 +100,11 @@ fn missing(cx: &PanelCtx<'_>, row: u64) -> &'static str {
     if cx.state.lens.has(row) { t!("lens-blank") } else { t!("lens-loading") }
 }
 
+/// Whether a text of the row was refused and waits to be corrected.
+fn is_refused(cx: &PanelCtx<'_>, row: u64) -> bool {
+    cx.state.lens.editor.trial(row).is_some_and(|trial| trial.refused.is_some())
+}
+
 /// A row in words.
 fn said(row: &LensRow) -> String {
     if row.problem.is_empty() {
@@ -115,11 +123,17 @@ fn line_ui(cx: &PanelCtx<'_>, ui: &Ui, line: Rect, row: u64) {
     rows::underline(ui, cx.theme, line);
     let [number, trained, tokens, words] = columns(line);
     let painter = ui.painter();
-    let edited = lens.editor.edits.contains_key(&row);
-    let colour = if edited { c.accent } else { c.text3 };
+    let mark = if is_refused(cx, row) {
+        Some((icons::WARNING, c.warn))
+    } else if lens.editor.edits.contains_key(&row) {
+        Some((icons::PENCIL_SIMPLE, c.accent))
+    } else {
+        None
+    };
+    let colour = mark.map_or(c.text3, |(_, colour)| colour);
     let place = text::paint(painter, number, Align::Max, &format::count(row + 1), Type::Mono, colour);
-    if edited {
-        text::icon(painter, pos2(place.left() - 10.0, line.center().y), icons::PENCIL_SIMPLE, 12.0, c.accent);
+    if let Some((icon, colour)) = mark {
+        text::icon(painter, pos2(place.left() - 10.0, line.center().y), icon, 12.0, colour);
     }
     let Some(found) = lens.row(row) else {
         text::paint(painter, words, Align::Min, missing(cx, row), Type::Body, c.text3);

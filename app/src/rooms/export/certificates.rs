@@ -1,5 +1,6 @@
 //! Certificates: what was checked, what was measured, the limit, over what; for passed and refused alike.
 
+use super::measured;
 use crate::commands::UiCommand;
 use crate::format;
 use crate::reader::checks;
@@ -9,15 +10,13 @@ use crate::state::Ask;
 use crate::state::export::{Certificate, TARGETS};
 use crate::theme::{Type, icons};
 use crate::widgets::button::Weight;
-use crate::widgets::rows::{self, Rows};
+use crate::widgets::rows::Rows;
 use crate::widgets::text::{self, Piece};
 use crate::widgets::{Button, bar, empty, panel, problem};
 use egui::{Align, CornerRadius, Rect, Stroke, Ui, pos2, vec2};
 use temper_protocol::ExportFormat;
-use temper_protocol::event::Check;
 
 const HEAD: f32 = 47.0;
-const ROW: f32 = 23.0;
 const GAP: f32 = 8.0;
 
 /// Shows the column.
@@ -116,7 +115,7 @@ fn height(ui: &Ui, width: f32, record: &ExportRecord) -> f32 {
     let reasons =
         if why.is_empty() { 0.0 } else { text::block_height(ui, width - 24.0 - 36.0, &why, Type::Body) + 10.0 };
     let ways = if record.pass == Some(false) { 38.0 } else { 0.0 };
-    HEAD + 22.0 + ROW * record.checks.len() as f32 + reasons + ways + 30.0
+    HEAD + measured::HEAD + measured::ROW * record.checks.len() as f32 + reasons + ways + 30.0
 }
 
 fn certificate_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, certificate: &Certificate) {
@@ -163,7 +162,7 @@ fn certificate_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, certificate: &Cert
         pos2(rect.right() - 12.0, rect.bottom() - 4.0),
     );
     let mut lines = Rows::new(body);
-    table(cx, ui, &mut lines, &record.checks);
+    measured::table(cx, ui, &mut lines, &record.checks);
     verdict(cx, ui, &mut lines, certificate);
     foot(cx, ui, &mut lines, record);
 }
@@ -188,38 +187,6 @@ fn file_and_size(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, certificate: &Certif
 
 /// Room that the name of a file has in any case.
 const LEAST_NAME: f32 = 80.0;
-
-fn table(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, made: &[Check]) {
-    let c = cx.c();
-    let columns = |row: Rect| {
-        let name =
-            Rect::from_min_max(pos2(row.left() + 24.0, row.top()), pos2(row.left() + row.width() * 0.37, row.bottom()));
-        [name, rows::column(row, 0.37, 0.55), rows::column(row, 0.56, 0.74), rows::column(row, 0.75, 1.0)]
-    };
-    let head = lines.next(22.0);
-    for (index, name) in
-        [t!("export-head-check"), t!("export-head-measured"), t!("export-head-limit"), t!("export-head-over")]
-            .into_iter()
-            .enumerate()
-    {
-        let align = if index == 0 { Align::Min } else { Align::Max };
-        text::line(ui, columns(head)[index], align, name, Type::Caption, c.text2);
-    }
-    rows::underline(ui, cx.theme, head);
-    for check in made {
-        let row = lines.next(ROW);
-        rows::underline(ui, cx.theme, row);
-        let (icon, colour) = if check.pass { (icons::CHECK_BOLD, c.ok) } else { (icons::X_BOLD, c.err) };
-        text::icon(ui.painter(), pos2(row.left() + 8.0, row.center().y), icon, 14.0, colour);
-        let [name, measured, limit, over] = columns(row);
-        let kind = if check.pass { Type::Body } else { Type::Strong };
-        text::data(ui, name, Align::Min, &crate::reader::words::sentence_case(&check.name), kind, c.text);
-        let colour = if check.pass { c.text } else { c.err };
-        text::data(ui, measured, Align::Max, &checks::measured(check), Type::Mono, colour);
-        text::data(ui, limit, Align::Max, &checks::limit(check), Type::Mono, c.text2);
-        text::data(ui, over, Align::Max, &format::figures(&check.over), Type::Body, c.text2);
-    }
-}
 
 fn verdict(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, certificate: &Certificate) {
     let c = cx.c();
@@ -266,7 +233,7 @@ fn verdict(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, certificate: &Certi
         if target.format.name() == record.format {
             continue;
         }
-        let size = format::bytes(target.bytes(run.model_parameters, run.trained_parameters));
+        let size = format::bytes(crate::update::target_bytes(cx.state, run, index));
         let label = t!("export-choose", name = target.name.get(), size = size);
         let button = Button::new(&label).tooltip(t!("export-choose-tip"));
         let width = button.width(ui);

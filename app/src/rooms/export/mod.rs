@@ -2,6 +2,7 @@
 //! right the certificates, newest first. Refusals are said as calmly as successes, in the same table.
 
 pub mod certificates;
+mod measured;
 pub mod targets;
 
 use super::PanelCtx;
@@ -10,7 +11,7 @@ use crate::commands::{Id, UiCommand};
 use crate::format;
 use crate::state::Room;
 use crate::theme::{Type, icons};
-use crate::update::{export_run, target_bytes};
+use crate::update::export_run;
 use crate::widgets::button::Weight;
 use crate::widgets::rows::{self, Rows};
 use crate::widgets::text;
@@ -151,8 +152,8 @@ fn what_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
         }
         rows::key_value(ui, cx.theme, lines.next(23.0), 84.0, key, &value, note);
     }
-    if let Some(bytes) = target_bytes(cx.state, target).filter(|_| lines.left() >= 20.0) {
-        let size = format::bytes(bytes);
+    if let Some(row) = export_run(cx.state).filter(|_| lines.left() >= 20.0) {
+        let size = format::bytes(crate::update::target_bytes(cx.state, row, cx.state.export.target));
         rows::key_value(ui, cx.theme, lines.next(23.0), 84.0, t!("export-needs"), &size, t!("export-needs-note"));
     }
 }

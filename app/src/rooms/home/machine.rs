@@ -13,6 +13,11 @@ use egui::{Align, Rect, Ui, pos2, vec2};
 use temper_protocol::Event;
 use temper_protocol::event::SelfTest;
 
+/// Width of the column of keys.
+const KEYS: f32 = 84.0;
+/// Lines that what is said about a device takes at most.
+const NOTE_LINES: usize = 2;
+
 /// Shows devices and self-test.
 pub(super) fn machine_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let c = cx.c();
@@ -55,28 +60,47 @@ pub(super) fn machine_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
             _ => t!("home-graphics"),
         };
         let note = if note.is_empty() { name.clone() } else { format::figures(note) };
-        rows::key_value(ui, cx.theme, row, 84.0, key, &value, &note);
+        let (note, free) = split_free(&note);
+        device_row(cx, ui, &mut lines, (key, value.as_str(), note));
         if *memory_mib > 0.0 {
             let row = lines.next(22.0);
-            rows::key_value(
-                ui,
-                cx.theme,
-                row,
-                84.0,
-                t!("home-memory"),
-                &format::mib(*memory_mib),
-                if kind == "cpu" { t!("home-memory-all") } else { t!("home-memory-device") },
-            );
+            let note = match (free.is_empty(), kind.as_str()) {
+                (false, _) => t!("home-memory-free", free = free),
+                (true, "cpu") => t!("home-memory-all").to_owned(),
+                (true, _) => t!("home-memory-device").to_owned(),
+            };
+            rows::key_value(ui, cx.theme, row, KEYS, t!("home-memory"), &format::mib(*memory_mib), &note);
         }
     }
     let places = lines.next(22.0);
     let projects = cx.state.places.projects.display().to_string();
     text::line(ui, places, Align::Min, t!("home-projects"), Type::Body, c.text2);
-    text::path(ui, places.with_min_x(places.left() + 84.0), &projects, Type::Body, c.text);
+    text::path(ui, places.with_min_x(places.left() + KEYS), &projects, Type::Body, c.text);
     lines.gap(6.0);
     panel::divider(ui, cx.theme, inside, lines.y);
     lines.gap(7.0);
     selftest_ui(cx, ui, &mut lines, selftest, running.map(|(_, running)| running));
+}
+
+/// What an engine says about a device, and how much memory it says is free at the end of that.
+fn split_free(note: &str) -> (&str, &str) {
+    let end = note.rsplit_once("; ").and_then(|(what, end)| Some((what, end.strip_suffix(" free")?)));
+    end.unwrap_or((note, ""))
+}
+
+/// Key, value and note of a device; why one is not used may take a second line.
+fn device_row(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, (key, value, note): (&str, &str, &str)) {
+    let c = cx.c();
+    let left = lines.area.left() + KEYS + text::width(ui, value, Type::Body) + text::PIECE_GAP;
+    let room = lines.area.right() - left;
+    if text::width(ui, note, Type::Body) <= room {
+        rows::key_value(ui, cx.theme, lines.next(22.0), KEYS, key, value, note);
+        return;
+    }
+    let most = NOTE_LINES as f32 * Type::Body.line_height();
+    let row = lines.next(4.0 + text::block_height(ui, room, note, Type::Body).min(most));
+    rows::key_value(ui, cx.theme, row.with_max_y(row.top() + 22.0), KEYS, key, value, "");
+    text::clipped_block(ui, pos2(left, row.top() + 2.0), room, NOTE_LINES, note, Type::Body, c.text2);
 }
 
 fn selftest_ui(
@@ -131,16 +155,17 @@ fn selftest_ui(
     let said = crate::reader::words::sentence_case(&format::figures(said));
     lines.y +=
         text::clipped_block(ui, pos2(lines.area.left() + 22.0, lines.y), width, 2, &said, Type::Body, c.text) + 2.0;
-    for (name, figure, unit) in [
-        (t!("home-speed"), format::speed(*tokens_per_sec), t!("home-speed-unit")),
-        (t!("home-products"), format::count(gemm_gflops.round().max(0.0) as u64), t!("home-products-unit")),
+    let operations = format::count(gemm_gflops.round().max(0.0) as u64);
+    for (name, figure, unit, tip) in [
+        (t!("home-speed"), format::speed(*tokens_per_sec), t!("home-speed-unit"), t!("home-speed-tip")),
+        (t!("home-products"), operations, t!("home-products-unit"), t!("home-products-tip")),
     ] {
         if lines.left() < 18.0 {
             return;
         }
         let row = lines.next(20.0);
-        text::line(ui, row, Align::Min, name, Type::Body, c.text2);
-        let place = row.with_min_x(row.left() + 84.0);
+        text::line(ui, row, Align::Min, name, Type::Body, c.text2).on_hover_text(tip);
+        let place = row.with_min_x(row.left() + KEYS);
         text::pieces(ui, place, &[Piece(&figure, Type::Mono, c.text), Piece(unit, Type::Body, c.text2)]);
     }
 }
@@ -191,6 +216,19 @@ pub(super) fn fits_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
             text::line(ui, rows::column(row, 0.3, 0.62), Align::Max, t!("home-fits-not"), Type::Body, c.warn);
             let of = t!("home-fits-of", gib = gib, memory = format!("{:.1}", memory / 1024.0));
             text::line(ui, rows::column(row, 0.66, 1.0), Align::Max, &of, Type::Mono, c.warn);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::split_free;
+
+    #[test]
+    fn free_memory_is_told_with_the_memory() {
+        assert_eq!(split_free("AVX2, FMA; 21.1 GiB free"), ("AVX2, FMA", "21.1 GiB"));
+        for whole in ["AVX2, FMA", "no driver was found; the processor is used", "6.0 GiB free", ""] {
+            assert_eq!(split_free(whole), (whole, ""), "nothing is split off");
         }
     }
 }

@@ -29,7 +29,8 @@ pub fn home_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     part(ui, "starter", starter, |ui, rect| starter::starter_ui(cx, ui, rect));
     part(ui, "drop zone", zone, |ui, rect| zone::drop_zone(cx, ui, rect));
     part(ui, "recent", recent, |ui, rect| zone::recent_ui(cx, ui, rect));
-    let machine = right.with_max_y(right.top() + 244.0);
+    // In the narrow column the sentences about the graphics and the self-test take two lines each.
+    let machine = right.with_max_y(right.top() + if cx.compact { 258.0 } else { 244.0 });
     let fits = Rect::from_min_size(pos2(right.left(), machine.bottom() + GAP), vec2(right.width(), 152.0));
     let private = Rect::from_min_size(pos2(right.left(), fits.bottom() + GAP), vec2(right.width(), 98.0));
     let keys = right.with_min_y(private.bottom() + GAP);

@@ -1,7 +1,7 @@
 //! The gallery of methods: search, filters, families, and a tile for each method with its price and its badge.
 
 use super::method::link_row;
-use super::price;
+use super::price::{self, Cost};
 use crate::commands::UiCommand;
 use crate::format;
 use crate::reader::words::sentence_case;
@@ -176,9 +176,14 @@ fn tile(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, card: &MethodCard) {
     choice::radio_mark(ui, cx.theme, pos2(rect.left() + 15.0, rect.top() + 13.0), chosen);
     let inner = Rect::from_min_max(pos2(rect.left() + 30.0, rect.top() + 3.0), rect.max - vec2(8.0, 3.0));
     let first = inner.with_max_y(inner.top() + 18.0);
-    let cost = model.filter(|_| fits).and_then(|model| price::trained_parameters(card, model, &cx.state.draft.project));
+    let cost = if fits { price::cost(cx.state, card) } else { None };
     let mut title = first;
-    if let Some(cost) = cost {
+    if cost == Some(Cost::Measured) {
+        let words = t!("method-measured");
+        text::line(ui, first, Align::Max, words, Type::Caption, c.text3);
+        title.set_right(first.right() - text::width(ui, words, Type::Caption) - 8.0);
+    }
+    if let Some(Cost::Counted(cost)) = cost {
         let figure = format::parameters(cost);
         let unit = text::width(ui, t!("common-parameters"), Type::Body);
         text::line(ui, first, Align::Max, t!("common-parameters"), Type::Body, c.text2);

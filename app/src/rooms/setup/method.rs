@@ -1,6 +1,7 @@
 //! The card Method: the gallery, presets, and the form made from the method's own declaration.
 
 use super::form::{self, Label};
+use super::price::Cost;
 use super::{card_problem, gallery, mark, presets, price, race, train};
 use crate::commands::UiCommand;
 use crate::format;
@@ -27,7 +28,9 @@ pub fn method_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let inside = panel::card(ui, cx.theme, rect, icons::PUZZLE_PIECE, t!("common-method"), head);
     scrolled(ui, inside, "method card", |ui, area| {
         let used = card_problem(cx, ui, area, Card::Method);
-        let mut lines = Rows::new(area.with_min_y(area.top() + used + 8.0));
+        // A small window has no height to spare: what is below the last setting shall still be in sight.
+        let (above, below) = if cx.compact { (5.0, 0.0) } else { (8.0, 6.0) };
+        let mut lines = Rows::new(area.with_min_y(area.top() + used + above));
         let racing = cx.state.setup.racing && !cx.state.methods.is_empty();
         if racing {
             race::racers_ui(cx, ui, &mut lines);
@@ -43,7 +46,7 @@ pub fn method_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
             lines.gap(10.0);
             settings(cx, ui, &mut lines, method);
         }
-        let used = Rect::from_min_max(area.min, pos2(area.right(), lines.y + 6.0));
+        let used = Rect::from_min_max(area.min, pos2(area.right(), lines.y + below));
         ui.allocate_rect(used, egui::Sense::hover());
     });
 }
@@ -88,8 +91,8 @@ fn short(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, card: &MethodCard) {
     {
         cx.edit("", |project| switch_method(project, Some(card), new));
     }
-    text::data(ui, lines.next(20.0), Align::Min, &card.summary, Type::Body, cx.c().text2);
-    lines.gap(4.0);
+    text::data(ui, lines.next(18.0), Align::Min, &card.summary, Type::Body, cx.c().text2);
+    lines.gap(2.0);
     presets::own_ui(cx, ui, lines, card);
     // The method's own notes are short; those of the run ("1.1 passes") need more room.
     let rest = lines.rest();
@@ -100,8 +103,13 @@ fn short(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, card: &MethodCard) {
     }
     let mut run = Rows::new(rest.with_min_x(middle + 12.0));
     train::main_rows(cx, ui, &mut run);
+    // The link to the rest stands under the shorter column where there is room for it.
     lines.y = own.y.max(run.y);
-    more_ui(cx, ui, lines, card);
+    let shorter = if own.y < run.y { &mut own } else { &mut run };
+    let fits = shorter.y + MORE_ROW <= lines.y && more_width(cx, ui, card) <= shorter.area.width();
+    let row = if fits { shorter.next(MORE_ROW) } else { lines.next(MORE_ROW) };
+    more_link(cx, ui, row, card);
+    more_settings(cx, ui, lines, card);
 }
 
 fn settings(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, card: &MethodCard) {
@@ -115,35 +123,52 @@ fn settings(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, card: &MethodCard)
         one(cx, ui, lines, card, setting);
     }
     train::main_rows(cx, ui, lines);
-    more_ui(cx, ui, lines, card);
+    more_link(cx, ui, lines.next(MORE_ROW), card);
+    more_settings(cx, ui, lines, card);
 }
 
-/// The link to the rest of the settings, and the rest when it is open.
-fn more_ui(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, card: &MethodCard) {
-    let c = cx.c();
-    let more = cx.state.setup.more;
+/// Height of the row with the link to the rest of the settings.
+const MORE_ROW: f32 = 26.0;
+
+/// What the link to the rest of the settings stands beside.
+fn more_words(cx: &PanelCtx<'_>, card: &MethodCard) -> String {
     let hidden = card.settings.iter().filter(|setting| setting.advanced).count() + train::MORE_ROWS;
-    let row = lines.next(26.0);
-    let button = Button::new(if more { t!("method-less") } else { t!("common-show") })
-        .weight(Weight::Link)
-        .name(t!("method-more-settings"));
-    let button = button.tooltip(t!("method-more-tip"));
+    if cx.state.setup.more { t!("method-all-shown").to_owned() } else { t!("method-hidden-rows", more = hidden - 2) }
+}
+
+fn more_button(cx: &PanelCtx<'_>) -> Button<'static> {
+    let button = Button::new(if cx.state.setup.more { t!("method-less") } else { t!("common-show") });
+    button.weight(Weight::Link).name(t!("method-more-settings")).tooltip(t!("method-more-tip"))
+}
+
+/// Least width of the row with the link.
+fn more_width(cx: &PanelCtx<'_>, ui: &Ui, card: &MethodCard) -> f32 {
+    text::width(ui, &more_words(cx, card), Type::Body) + 8.0 + more_button(cx).width(ui)
+}
+
+/// The link to the rest of the settings.
+fn more_link(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, card: &MethodCard) {
+    text::line(ui, row, Align::Min, &more_words(cx, card), Type::Body, cx.c().text2);
+    let button = more_button(cx);
     let width = button.width(ui);
-    let words = if more { t!("method-all-shown").to_owned() } else { t!("method-hidden-rows", more = hidden - 2) };
-    text::line(ui, row, Align::Min, &words, Type::Body, c.text2);
     if button.show(ui, cx.theme, row.with_min_x(row.right() - width)).clicked() {
-        cx.send(UiCommand::More(!more));
+        cx.send(UiCommand::More(!cx.state.setup.more));
     }
-    if more {
-        let advanced: Vec<_> = card.settings.iter().filter(|s| s.advanced || s.key == "targets").collect();
-        if !advanced.is_empty() {
-            title(cx, ui, lines, &card.title);
-            for setting in advanced {
-                one(cx, ui, lines, card, setting);
-            }
+}
+
+/// The rest of the settings, when it is open.
+fn more_settings(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, card: &MethodCard) {
+    if !cx.state.setup.more {
+        return;
+    }
+    let advanced: Vec<_> = card.settings.iter().filter(|s| s.advanced || s.key == "targets").collect();
+    if !advanced.is_empty() {
+        title(cx, ui, lines, &card.title);
+        for setting in advanced {
+            one(cx, ui, lines, card, setting);
         }
-        train::more_rows(cx, ui, lines);
     }
+    train::more_rows(cx, ui, lines);
 }
 
 /// A group title in the long form.
@@ -178,11 +203,8 @@ fn note(cx: &PanelCtx<'_>, card: &MethodCard, key: &str) -> String {
     let project = &cx.state.draft.project;
     match key {
         "rank" => {
-            let model = cx.state.model_facts();
-            let cost = model.and_then(|model| price::trained_parameters(card, model, project));
-            cost.map_or_else(String::new, |cost| {
-                format!("+{}", format::bytes(cost * price::bytes_per_trained(project)))
-            })
+            let Some(Cost::Counted(cost)) = price::cost(cx.state, card) else { return String::new() };
+            format!("+{}", format::bytes(cost * price::bytes_per_trained(project)))
         }
         "alpha" => {
             let number = |key: &str| match project.method.settings.0.get(key) {

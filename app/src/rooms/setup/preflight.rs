@@ -153,6 +153,12 @@ fn gauges(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     };
     let memory = sized(*peak_rss_mib);
     let time = format::duration_parts(*total_secs);
+    let stepping_secs = step_secs * *max_steps as f64;
+    let time_tip = t!(
+        "preflight-time-tip",
+        steps = format::duration(stepping_secs),
+        rest = format::duration((total_secs - stepping_secs).max(0.0))
+    );
     let checkpoints = sized(*checkpoints_mib);
     let export = sized(*export_mib);
     let memory_share = share(*peak_rss_mib, *free_memory_mib);
@@ -186,7 +192,7 @@ fn gauges(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
             share: None,
             colour: c.ok,
             alarming: false,
-            help: t!("preflight-time-tip"),
+            help: &time_tip,
         },
         Gauge {
             name: t!("common-checkpoints"),

@@ -1,9 +1,12 @@
-//! What a choice costs, from the sites of the model: parameters and the memory of training them.
+//! What a choice costs: parameters, as the engine counted them, and the memory of training them. Until the engine has
+//! answered, they follow from the sites of the model where a method is simple enough.
 
 use super::model::is_target;
 use crate::reader::ranks::split_site;
+use crate::state::State;
+use crate::state::prices::key;
 use temper_protocol::event::SiteInfo;
-use temper_protocol::{Event, MethodCard, Project};
+use temper_protocol::{Event, MethodCard, Project, Values};
 
 /// Bytes a trained parameter takes: weight and gradient in 32-bit floats, and two moments as the project keeps them
 /// (the scales of 8-bit ones, 1.6 % of them, are left out).
@@ -12,14 +15,40 @@ pub fn bytes_per_trained(project: &Project) -> u64 {
     if project.train.optim_state == "int8" { 10 } else { 16 }
 }
 
+/// What a method trains, as far as it is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cost {
+    /// So many numbers.
+    Counted(u64),
+    /// The engine was asked.
+    Asked,
+    /// It is known when a step was measured.
+    Measured,
+}
+
+/// What a method of the gallery trains on the chosen model: with the project's settings where it is the project's method,
+/// at its defaults otherwise; none while no model is known.
+#[must_use]
+pub fn cost(state: &State, card: &MethodCard) -> Option<Cost> {
+    let project = &state.draft.project;
+    let facts = state.model_facts().filter(|facts| matches!(facts, Event::Model { .. }))?;
+    let model = state.draft.resolve(&project.model.path);
+    let none = Values::default();
+    let settings = if card.id == project.method.id { &project.method.settings } else { &none };
+    let counted = state.prices.of(&model, &card.id, settings).map(|price| price.trained_parameters);
+    if let Some(count) = counted.or_else(|| trained_parameters(card, facts, project)) {
+        return Some(Cost::Counted(count));
+    }
+    let method = if settings.0.is_empty() { "" } else { card.id.as_str() };
+    Some(if state.prices.is_waiting(&key(&model, method, settings)) { Cost::Asked } else { Cost::Measured })
+}
+
 /// Methods that train two factors of the rank beside each layer and nothing else. What others train follows from more than
-/// the rank: their figure comes from pre-flight.
+/// the rank: their figure comes from the engine.
 const FACTOR_PAIRS: [&str; 5] = ["lora", "pissa", "olora", "lq-lora", "int2.1"];
 
-/// Trained parameters of `method` on `model` with the settings of `project`, where that follows from the
-/// shapes; pre-flight measures the rest.
-#[must_use]
-pub fn trained_parameters(method: &MethodCard, model: &Event, project: &Project) -> Option<u64> {
+/// Trained parameters of `method` on `model` with the settings of `project`, where that follows from the shapes.
+fn trained_parameters(method: &MethodCard, model: &Event, project: &Project) -> Option<u64> {
     let Event::Model { sites, parameters, .. } = model else { return None };
     if method.family == "everything" {
         return Some(*parameters);

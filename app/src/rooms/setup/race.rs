@@ -1,7 +1,7 @@
 //! The choice of methods for a race, in the card Method: tick two to eight, then start.
 
 use super::method::link_row;
-use super::price;
+use super::price::{self, Cost};
 use crate::commands::{Id, UiCommand, entry};
 use crate::format;
 use crate::rooms::PanelCtx;
@@ -103,8 +103,10 @@ fn racer_ui(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, card: &MethodCard, on: bo
         tip.push_str(&format!("\n{}", card.paper));
     }
     let response = choice::check_mark(ui, cx.theme, row, &name, on).on_hover_text(tip);
-    let cost = cx.state.model_facts().and_then(|model| price::trained_parameters(card, model, &cx.state.draft.project));
-    let figure = cost.map_or_else(String::new, format::parameters);
+    let figure = match price::cost(cx.state, card) {
+        Some(Cost::Counted(count)) => format::parameters(count),
+        Some(Cost::Asked | Cost::Measured) | None => String::new(),
+    };
     let width = text::width(ui, &figure, Type::Mono);
     if !figure.is_empty() {
         text::line(ui, row, Align::Max, &figure, Type::Mono, c.text2);

@@ -70,10 +70,18 @@ fn steps_note(cx: &PanelCtx<'_>) -> String {
     let passes = taken * packed / *train_rows as f64;
     let passes = if passes < 10.0 { format!("{passes:.1}") } else { format::count(passes.round() as u64) };
     let mut note = t!("train-passes", passes = passes);
-    if let Some(Event::Preflight { step_secs, .. }) = cx.state.setup.preflight.as_ref().map(|answer| &answer.event) {
-        note.push_str(&format!(", {}", format::duration(step_secs * project.train.steps as f64)));
+    let measured = cx.state.setup.preflight.as_ref().map(|answer| &answer.event);
+    if let Some(secs) = measured.and_then(|event| expected_secs(event, project.train.steps)) {
+        note.push_str(&format!(", {}", format::duration(secs)));
     }
     note
+}
+
+/// Wall time of `steps` by a pre-flight, seconds: what its strip says, with the measuring between the steps, and another
+/// number of steps in proportion. None where no step was measured.
+fn expected_secs(preflight: &Event, steps: u64) -> Option<f64> {
+    let Event::Preflight { total_secs, max_steps, .. } = preflight else { return None };
+    (*max_steps > 0 && *total_secs > 0.0).then(|| *total_secs * steps as f64 / *max_steps as f64)
 }
 
 /// Everything else.
@@ -213,5 +221,33 @@ fn data_rows(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows) {
     let row = label(t!("train-packing"), t!("train-packing-tip"), "");
     if let Some(on) = form::flag(cx, ui, lines, &row, data.packing) {
         cx.edit("data.packing", |project| project.data.packing = on);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_steps_take_as_long_as_the_strip_says() {
+        let preflight = |total_secs: f64, max_steps: u64| Event::Preflight {
+            fits: true,
+            peak_rss_mib: 786.0,
+            step_secs: 4.0,
+            total_secs,
+            disk_mib: 0.0,
+            warnings: Vec::new(),
+            free_memory_mib: 0.0,
+            free_disk_mib: 0.0,
+            checkpoints_mib: 0.0,
+            export_mib: 0.0,
+            trained_parameters: 0,
+            max_steps,
+        };
+        // 24 steps of 4 s, and 84 s of measuring between them.
+        assert_eq!(expected_secs(&preflight(180.0, 24), 24), Some(180.0));
+        assert_eq!(expected_secs(&preflight(180.0, 24), 48), Some(360.0), "until it is measured again");
+        assert_eq!(expected_secs(&preflight(0.0, 24), 24), None, "the step would not fit, so none was measured");
+        assert_eq!(expected_secs(&preflight(180.0, 0), 24), None);
     }
 }

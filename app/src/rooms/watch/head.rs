@@ -33,9 +33,11 @@ pub fn state_of(cx: &PanelCtx<'_>, view: &RunView) -> (Option<Icon>, String, Col
         };
         return (Some(icons::DOTS_THREE), word.to_owned(), c.info, c.info_bg);
     }
-    match row.status.as_str() {
+    match cx.state.status_of(row) {
         "running" => (Some(icons::CIRCLE_FILL), t!("watch-live").to_owned(), c.accent, c.accent_bg),
-        "queued" | "preparing" => (Some(icons::DOTS_THREE), words::status(&row.status).to_owned(), c.info, c.info_bg),
+        status @ ("queued" | "preparing") => {
+            (Some(icons::DOTS_THREE), words::status(status).to_owned(), c.info, c.info_bg)
+        }
         "paused" => (Some(icons::PAUSE), t!("words-paused").to_owned(), c.warn, c.warn_bg),
         "finished" => (Some(icons::CHECK_CIRCLE), t!("words-finished").to_owned(), c.ok, c.ok_bg),
         "stopped" => (Some(icons::STOP), t!("watch-stopped-kept", step = format::count(row.steps)), c.ok, c.ok_bg),
@@ -47,7 +49,7 @@ pub fn state_of(cx: &PanelCtx<'_>, view: &RunView) -> (Option<Icon>, String, Col
 /// State of any run in one word.
 #[must_use]
 pub fn word_of<'a>(state: &State, row: &'a RunRow) -> &'a str {
-    if state.is_interrupted(row) { t!("words-interrupted") } else { words::status(&row.status) }
+    if state.is_interrupted(row) { t!("words-interrupted") } else { words::status(state.status_of(row)) }
 }
 
 /// Shows the head.

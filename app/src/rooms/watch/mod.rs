@@ -34,7 +34,7 @@ const GAP: f32 = 8.0;
 /// Width of the readout column beside a plot.
 pub const READOUT: f32 = 140.0;
 /// The same in a small window.
-pub const SMALL_READOUT: f32 = 128.0;
+pub const SMALL_READOUT: f32 = 138.0;
 
 /// Shows the room.
 pub fn watch_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {

@@ -339,6 +339,10 @@ impl LensFile {
         match &self.rows {
             RowsOf::Index(index) => {
                 let from = index.read().bytes();
+                if from >= self.bytes {
+                    // Somebody else has just looked at the last block.
+                    return Ok(true);
+                }
                 let failed = |error| DataError::io("cannot read the data file", path, error);
                 let mut file = File::open(path).map_err(failed)?;
                 file.seek(SeekFrom::Start(from)).map_err(failed)?;

@@ -9,6 +9,7 @@ use super::request::{build, read_project};
 use crate::builtin::Builtins;
 use crate::job::JobContext;
 use parking_lot::Mutex;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::Path;
 use std::sync::Arc;
 use temper_data::lens::{Cleaned, Cleaning, Extent};
@@ -31,6 +32,8 @@ pub(super) struct Lenses(Mutex<Option<(String, Arc<Opened>)>>);
 /// Data that is being looked at.
 struct Opened {
     lens: Lens,
+    /// Sizes and times of the files when they were opened.
+    stamp: String,
     /// Share of the rows kept for validation.
     validation: f64,
 }
@@ -84,14 +87,15 @@ impl Lenses {
         let mut kept = self.0.lock();
         // A project whose key is known had its paths resolved before; whether the files changed is asked of the files.
         if let Some((known, opened)) = &*kept
-            && *known == format!("{key} {}", stamps(&opened.lens))
+            && *known == key
+            && opened.stamp == stamp_of(&opened.lens)
         {
             return Ok(Arc::clone(opened));
         }
         *kept = None;
         let request = build(builtins, project, &project_dir)?;
         let opened = Arc::new(open(&request)?);
-        *kept = Some((format!("{key} {}", stamps(&opened.lens)), Arc::clone(&opened)));
+        *kept = Some((key, Arc::clone(&opened)));
         Ok(opened)
     }
 }
@@ -102,16 +106,21 @@ fn open(request: &TrainRequest) -> Result<Opened, Problem> {
         ValidationSource::Share(share) => share,
         ValidationSource::Path(_) => 0.0,
     };
-    Ok(Opened { lens: Lens::open(load, codec)?, validation })
+    let lens = Lens::open(load, codec)?;
+    let stamp = stamp_of(&lens);
+    Ok(Opened { lens, stamp, validation })
 }
 
-/// Sizes and times of the files, by which a change shows.
-fn stamps(lens: &Lens) -> String {
-    let stamp = |path: &Path| match std::fs::metadata(path) {
-        Ok(meta) => format!("{} {:?}", meta.len(), meta.modified().ok()),
-        Err(error) => error.to_string(),
-    };
-    lens.paths().map(stamp).collect::<Vec<_>>().join(" ")
+/// Sizes and times of the files, by which a change shows, as a short word.
+fn stamp_of(lens: &Lens) -> String {
+    let mut all = DefaultHasher::new();
+    for path in lens.paths() {
+        match std::fs::metadata(path) {
+            Ok(meta) => format!("{} {:?}", meta.len(), meta.modified().ok()).hash(&mut all),
+            Err(error) => error.to_string().hash(&mut all),
+        }
+    }
+    format!("{:016x}", all.finish())
 }
 
 /// The first look, with the columns in front of it: what they are must be seen above all when their meaning is not clear.
@@ -143,7 +152,7 @@ pub(super) fn index(builtins: &Builtins, lenses: &Lenses, project: &Path, contex
     let report = || {
         let extent = opened.lens.extent();
         context.progress("finding rows", extent.done, extent.total, "bytes");
-        context.emit(rows_event(&opened.lens, 0, Vec::new()));
+        context.emit(rows_event(&opened, 0, Vec::new()));
     };
     let mut blocks = 0;
     while opened.lens.look_on()? {
@@ -174,7 +183,7 @@ pub(super) fn rows(
     context.check_cancelled()?;
     let most_tokens = wanted.most_tokens.min(MOST_TOKENS / count);
     let found = opened.lens.rows(wanted.first, count, most_tokens)?;
-    context.emit(rows_event(&opened.lens, wanted.first, found));
+    context.emit(rows_event(&opened, wanted.first, found));
     Ok(())
 }
 
@@ -198,10 +207,16 @@ pub(super) fn clean(
     builtins: &Builtins,
     lenses: &Lenses,
     project: &Path,
-    cleaning: &Cleaning,
+    (cleaning, stamp): (&Cleaning, &str),
     context: &JobContext,
 ) -> Result<(), Problem> {
     let opened = lenses.open(builtins, project)?;
+    if !stamp.is_empty() && stamp != opened.stamp {
+        let place = opened.lens.paths().next().map(|path| path.display().to_string()).unwrap_or_default();
+        let what = "the data changed since its rows were chosen: their numbers may be those of other rows";
+        let action = "take the choices back, look at the rows again and choose anew";
+        return Err(Problem::new(Code::DataInvalid, what, place, action));
+    }
     let (_, folder) = read_project(project, &[])?;
     let total = opened.lens.extent().total;
     let mut tell = |read: u64| context.progress("copying rows", read, total, "bytes");
@@ -219,7 +234,7 @@ pub(super) fn clean(
     Ok(())
 }
 
-fn rows_event(lens: &Lens, first: u64, rows: Vec<LensRow>) -> Event {
-    let Extent { rows: known, complete, shortened, .. } = lens.extent();
-    Event::Rows(DataRows { first, known, complete, shortened, rows })
+fn rows_event(opened: &Opened, first: u64, rows: Vec<LensRow>) -> Event {
+    let Extent { rows: known, complete, shortened, .. } = opened.lens.extent();
+    Event::Rows(DataRows { first, known, complete, shortened, stamp: opened.stamp.clone(), rows })
 }

@@ -41,7 +41,8 @@ pub(super) fn losses(
             *place = loss;
         }
     }
-    let rows = DataRows { first: row, known: row + 1, complete: false, shortened: false, rows: vec![found] };
+    let (stamp, rows) = (String::new(), vec![found]);
+    let rows = DataRows { first: row, known: row + 1, complete: false, shortened: false, stamp, rows };
     context.emit(Event::Rows(rows));
     Ok(())
 }

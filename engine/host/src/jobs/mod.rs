@@ -25,6 +25,7 @@ mod logits;
 mod new_project;
 mod pareto;
 mod preview;
+mod prices;
 mod race;
 mod repair;
 mod request;
@@ -119,12 +120,14 @@ impl Program {
                     )
                 })
             }
-            Command::CleanRows { project, leave_out, deduplicate, edits } => {
+            Command::CleanRows { project, leave_out, deduplicate, edits, stamp } => {
                 let edits = edits.into_iter().map(|edit| (edit.row, edit.fields)).collect();
                 let leave_out = leave_out.into_iter().collect();
                 let cleaning = temper_data::lens::Cleaning { leave_out, deduplicate, edits };
                 let lenses = Arc::clone(&self.lenses);
-                self.light(move |builtins, context| lens::clean(builtins, &lenses, &project, &cleaning, context))
+                self.light(move |builtins, context| {
+                    lens::clean(builtins, &lenses, &project, (&cleaning, stamp.as_str()), context)
+                })
             }
             other => Err(Problem::internal(format!("{other:?} is not about rows"))),
         }
@@ -158,6 +161,9 @@ impl Workshop for Program {
             Command::Methods {} => Ok(Work::Answer(
                 temper_methods::registry().iter().map(|method| Event::Method(temper_methods::card(*method))).collect(),
             )),
+            Command::Prices { model, method, settings } => {
+                self.light(move |builtins, context| prices::prices(builtins, &model, (&method, &settings), context))
+            }
             Command::Doctor {} => self.light(|_, context| doctor::examine(context)),
             Command::Train { project, set, method, out, resume, max_steps } => {
                 // The memory is needed for training.

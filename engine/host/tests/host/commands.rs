@@ -13,7 +13,7 @@ use temper_protocol::command::ExportSource;
 use temper_protocol::project::{Source, Validation};
 use temper_protocol::{
     Code, Command, EngineClient as _, Envelope, Event, ExportFormat, GenerateLimits, ModelRef, Problem, RunRef,
-    RunStatus, StorageType, project_file,
+    RunStatus, StorageType, Value, Values, project_file,
 };
 use temper_store::{ProjectLock, Reader};
 
@@ -534,6 +534,29 @@ fn images_and_their_models_are_named_and_not_taken_for_texts() {
     assert!(problem.action.contains("not trained from project.toml yet"), "{problem:?}");
     let problem = refused(&vit, &bench.path("model")).expect("a classifier continues no text");
     assert!(problem.action.contains("not trained from project.toml yet"), "{problem:?}");
+}
+
+#[test]
+fn every_method_has_a_price_on_a_model_before_anything_is_loaded() {
+    let mut bench = Bench::new();
+    let model = bench.path("model").display().to_string();
+    let ask = |bench: &mut Bench, method: &str, settings: Values| {
+        let command = Command::Prices { model: model.clone(), method: method.to_owned(), settings };
+        match &bench.ask(command).expect("counts")[..] {
+            [Event::Prices(known)] => known.prices.clone(),
+            other => panic!("{other:#?}"),
+        }
+    };
+    let all = ask(&mut bench, "", Values::default());
+    let of = |id: &str| all.iter().find(|price| price.method == id).expect("a price").trained_parameters;
+    assert!(of("lora") > 0 && of("full") > of("lora"), "{all:#?}");
+    let rank = of("lora") / 16;
+    let settings = Values([("rank".to_owned(), Value::Integer(3))].into());
+    let one = ask(&mut bench, "lora", settings);
+    assert_eq!(one.iter().map(|price| price.trained_parameters).collect::<Vec<_>>(), [3 * rank]);
+    assert!(ask(&mut bench, "no-such-method", Values::default()).is_empty());
+    let nowhere = Command::Prices { model: "nowhere".to_owned(), method: String::new(), settings: Values::default() };
+    assert_eq!(bench.refused(nowhere).code, Code::NotFound);
 }
 
 #[test]

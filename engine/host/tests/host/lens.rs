@@ -73,9 +73,30 @@ fn a_first_look_and_the_rows_say_what_the_full_reading_says() {
 fn a_cleaned_copy_lies_beside_the_project_and_is_told() {
     let mut bench = Bench::new();
     let dir = project(&mut bench, 6);
-    let command =
-        Command::CleanRows { project: dir.clone(), leave_out: vec![0, 2], deduplicate: true, edits: Vec::new() };
-    let events = bench.ask(command).expect("cleans");
+    let command = |stamp: &str| Command::CleanRows {
+        project: dir.clone(),
+        leave_out: vec![0, 2],
+        deduplicate: true,
+        edits: Vec::new(),
+        stamp: stamp.to_owned(),
+    };
+    let stamp = |bench: &mut Bench| {
+        let rows = Command::Rows { project: dir.clone(), first: 0, count: 1, most_tokens: 8 };
+        match bench.ask(rows).expect("rows").pop() {
+            Some(Event::Rows(DataRows { stamp, .. })) => stamp,
+            other => panic!("{other:?}"),
+        }
+    };
+    let before = stamp(&mut bench);
+    let six = std::fs::read_to_string(dir.join("rows.jsonl")).expect("the rows");
+    let nine: String = (0..9).map(conversation).collect();
+    std::fs::write(dir.join("rows.jsonl"), nine).expect("written");
+    let problem = bench.ask(command(&before)).expect_err("rows 0 and 2 are others now");
+    assert!(problem.what.contains("changed since its rows were chosen"), "{problem}");
+    assert_ne!(stamp(&mut bench), before);
+    std::fs::write(dir.join("rows.jsonl"), six).expect("written");
+    let now = stamp(&mut bench);
+    let events = bench.ask(command(&now)).expect("cleans");
     let written = events.iter().find_map(|event| match event {
         Event::Written { path, bytes, .. } => Some((path.clone(), *bytes)),
         _ => None,
@@ -113,7 +134,8 @@ fn rows_are_edited_as_far_as_they_can_be_trained() {
         RowEdit { row: 1, fields: vec![better] },
         RowEdit { row: 2, fields: vec![field(WHOLE_LINE, conversation(2).trim())] },
     ];
-    let command = Command::CleanRows { project: dir.clone(), leave_out: vec![0], deduplicate: false, edits };
+    let (leave_out, stamp) = (vec![0], String::new());
+    let command = Command::CleanRows { project: dir.clone(), leave_out, deduplicate: false, edits, stamp };
     let events = bench.ask(command).expect("cleans");
     let written = events.iter().find_map(|event| match event {
         Event::Written { path, .. } => Some(path.clone()),

@@ -275,6 +275,29 @@ impl Slots {
         change + left + right + normaliser + bias - self.held_back()
     }
 
+    /// Inner width of the whole change as two thin factors, which is how files of plain adapters hold it; none where it is
+    /// no product of thin factors. Directions that come and go while it is trained make it another one.
+    #[must_use]
+    pub fn exported_rank(&self) -> Option<usize> {
+        if self.base == Base::Dropped || self.right != Right::None || self.normaliser != Normaliser::None {
+            return None;
+        }
+        let change = match &self.delta {
+            Delta::None => 0,
+            // What a residual base takes off has factors of its own, unless A stays what it was at the start.
+            Delta::Chain(chain) if self.base == Base::Residual && chain.a.is_trained() => 2 * chain.rank,
+            Delta::Chain(chain) => chain.rank,
+            Delta::Hadamard(first, second) => first.rank * second.rank,
+            Delta::Tucker(tucker) => tucker.rank,
+            Delta::Tile | Delta::Kron(_) | Delta::Scatter(_) | Delta::LookUp { .. } => return None,
+        };
+        let left = match &self.left {
+            Left::None => 0,
+            Left::LowRank(chain) => chain.rank,
+        };
+        Some(change + left).filter(|rank| *rank > 0)
+    }
+
     /// How many directions, the last ones, are trained ahead with their entry of the core held.
     #[must_use]
     pub(crate) fn held_back(&self) -> usize {

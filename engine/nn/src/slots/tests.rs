@@ -21,6 +21,28 @@ fn only_trained_factors_count() {
 }
 
 #[test]
+fn the_rank_in_a_file_counts_what_the_factors_become() {
+    let (trained, summed) = (Factor::trained(Init::Zeros), Factor::of(Source::TiledIdentity));
+    let chain = |rank: usize, a: Factor| Chain { rank, b: trained, core: Core::None, a };
+    let with = |delta: Delta| Slots { delta, ..Slots::default() };
+    assert_eq!(Slots::low_rank(4, Scale::Fixed(1.0)).exported_rank(), Some(4));
+    assert_eq!(with(Delta::Chain(chain(64, summed))).exported_rank(), Some(64), "what is not trained is written, too");
+    assert_eq!(with(Delta::Hadamard(chain(3, trained), chain(4, trained))).exported_rank(), Some(12));
+    let residual = |a: Factor| Slots { base: Base::Residual, ..with(Delta::Chain(chain(4, a))) }.exported_rank();
+    assert_eq!((residual(trained), residual(summed)), (Some(8), Some(4)), "the start is taken off again");
+    let left = Slots { left: Left::LowRank(Box::new(chain(2, trained))), ..Slots::low_rank(4, Scale::Fixed(1.0)) };
+    assert_eq!(left.exported_rank(), Some(6));
+    for other in [
+        Slots::default(),
+        with(Delta::Tile),
+        Slots { normaliser: Normaliser::RowMagnitude(Group::default()), ..Slots::low_rank(4, Scale::Fixed(1.0)) },
+        Slots { base: Base::Dropped, ..with(Delta::LookUp { groups: 1, bits: 2, table: trained }) },
+    ] {
+        assert_eq!(other.exported_rank(), None, "{other:?}");
+    }
+}
+
+#[test]
 fn slots_that_no_layer_could_have_are_refused() {
     let plain = Slots::low_rank(4, Scale::Fixed(1.0));
     let looked_up = |groups: usize, bits: usize| Slots {

@@ -1,0 +1,76 @@
+//! Asks what methods train on the chosen model, and what the files of a run that can be exported hold.
+
+use crate::app::App;
+use crate::state::export::{Certificate, Held, TARGETS};
+use crate::state::prices::key;
+use crate::state::{Ask, Room, State};
+use temper_protocol::{Command, Event, ExportFormat, Values};
+use temper_store::RunRow;
+
+impl App {
+    /// Asks for what gallery, form and targets do not know yet. The answers come from the headers of a file.
+    pub(super) fn ask_for_prices(&mut self) {
+        for (model, method, settings) in wanted(&self.state) {
+            let key = key(&model, &method, &settings);
+            if self.state.prices.begin(&key) {
+                self.ask(Command::Prices { model, method, settings }, Ask::Prices(key));
+            }
+        }
+    }
+}
+
+fn wanted(state: &State) -> Vec<(String, String, Values)> {
+    let draft = &state.draft;
+    let mut wanted = Vec::new();
+    if !draft.open || state.methods.is_empty() {
+        return wanted;
+    }
+    if draft.has_model() && matches!(state.model_facts(), Some(Event::Model { .. })) {
+        let (model, method) = (draft.resolve(&draft.project.model.path), &draft.project.method);
+        wanted.push((model.clone(), String::new(), Values::default()));
+        if !method.settings.0.is_empty() {
+            wanted.push((model, method.id.clone(), method.settings.clone()));
+        }
+    }
+    let run = super::export_run(state).filter(|_| state.room == Room::Export);
+    wanted.extend(run.and_then(|row| priced_run(state, row)));
+    wanted
+}
+
+/// What the files of a run hold: what the engine counted from its settings, where it has answered, otherwise what was
+/// trained.
+#[must_use]
+pub fn held_by(state: &State, row: &RunRow) -> Held {
+    let priced = priced_run(state, row);
+    let price = priced.as_ref().and_then(|(model, method, settings)| state.prices.of(model, method, settings));
+    let trained = row.trained_parameters;
+    Held {
+        model: row.model_parameters,
+        peft: price.and_then(|price| price.peft_parameters).unwrap_or(trained),
+        gguf_lora: price.and_then(|price| price.gguf_lora_parameters).unwrap_or(trained),
+        trained,
+    }
+}
+
+/// Size of a target of a run, bytes: as it was written in this session, otherwise an estimate.
+#[must_use]
+pub fn target_bytes(state: &State, row: &RunRow, index: usize) -> u64 {
+    let is_it = |known: &&Certificate| known.target == Some(index) && known.run == Some(row.run);
+    let written = state.export.certificates.iter().find(is_it).map_or(0, |known| known.record.bytes);
+    let Some(target) = TARGETS.get(index).filter(|_| written == 0) else { return written };
+    match state.model_facts() {
+        // Each tensor keeps the type that it has in the base's file.
+        Some(Event::Model { disk_bytes, .. }) if target.format == ExportFormat::Gguf && target.dtype.is_none() => {
+            *disk_bytes
+        }
+        _ => target.bytes(&held_by(state, row)),
+    }
+}
+
+/// Model, method and settings of a run that is looked at, as they were when it started.
+fn priced_run(state: &State, row: &RunRow) -> Option<(String, String, Values)> {
+    let view = state.runs.view.as_ref().filter(|view| view.row.run == row.run)?;
+    let project = view.settings.as_ref()?;
+    let model = state.draft.resolve(&project.model.path);
+    Some((model, project.method.id.clone(), project.method.settings.clone()))
+}
