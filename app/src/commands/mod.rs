@@ -25,8 +25,10 @@ use crate::state::Room;
 use crate::state::card::CardAct;
 use crate::state::compare::CompareAct;
 use crate::state::export::Certificate;
+use crate::state::gallery::Filter;
 use crate::state::lens::LensAct;
 use crate::state::machine::MachineAct;
+use crate::state::presets::PresetAct;
 use crate::state::race::RaceAct;
 use crate::state::rehouse::RehouseAct;
 use crate::state::relink::RelinkAct;
@@ -98,16 +100,22 @@ pub enum UiCommand {
     Redo,
     /// Text in the search for methods.
     MethodQuery(String),
+    /// Which methods are listed.
+    MethodFilter(Filter),
     /// Lists every method in the Method card, or the chosen one and a few.
     AllMethods(bool),
     /// Text in the search for sites.
     SiteQuery(String),
+    /// Lists the layers of a module one by one, or of none.
+    OpenModule(Option<String>),
     /// Shows or hides the rest of the settings.
     More(bool),
     /// Shows or hides the rows set aside.
     ShowAside(bool),
     /// Shows all roles that columns can have, or those in use.
     AllRoles(bool),
+    /// Something with a person's own presets.
+    Preset(PresetAct),
     /// Measures a step.
     Measure,
     /// Trains.
@@ -172,6 +180,8 @@ pub enum UiCommand {
     SaveReport(u64),
     /// A plot as a picture.
     SavePicture(Plot, Format),
+    /// The series of a plot as a table to read.
+    ShowTable(Plot),
     /// The series of a plot into the clipboard.
     CopyTable(Plot),
     /// The loss series into the clipboard.

@@ -19,6 +19,7 @@ use crate::state::card::CardAct;
 use crate::state::compare::CompareAct;
 use crate::state::lens::LensAct;
 use crate::state::machine::MachineAct;
+use crate::state::presets::PresetAct;
 use crate::state::race::RaceAct;
 use crate::state::rehouse::RehouseAct;
 use crate::state::settings::{LanguageChoice, ThemeChoice};
@@ -28,8 +29,8 @@ use crate::texts::Text;
 use crate::theme::Icon;
 use crate::theme::icons;
 use crate::update::{
-    ask_hindrance, branch_hindrance, card_hindrance, judge_hindrance, longer_hindrance, rehouse_hindrance,
-    step_hindrance, to_kept_state,
+    ask_hindrance, branch_hindrance, card_hindrance, judge_hindrance, longer_hindrance, preset_hindrance,
+    rehouse_hindrance, step_hindrance, to_kept_state,
 };
 use egui::{Key, KeyboardShortcut};
 use temper_protocol::Act;
@@ -52,6 +53,7 @@ pub enum Id {
     Undo,
     Redo,
     TokenLens,
+    SavePreset,
     Measure,
     Train,
     RaceMethods,
@@ -66,6 +68,7 @@ pub enum Id {
     Pause,
     Resume,
     Stop,
+    FreeMemory,
     SaveNow,
     SampleNow,
     Continue,
@@ -85,6 +88,9 @@ pub enum Id {
     SaveCurves,
     SaveForgetting,
     SaveRanks,
+    RatesTable,
+    ForgettingTable,
+    RanksTable,
     LossPicture,
     RatesPicture,
     ForgettingPicture,
@@ -223,6 +229,9 @@ pub static TABLE: &[Entry] = entries![
     (TokenLens, "commands-token-lens", "commands-token-lens-help", EYE, ctrl(Key::T), needs_both, |_| {
         UiCommand::Lens(LensAct::Open(None))
     }),
+    (SavePreset, "commands-preset", "commands-preset-help", FLOPPY_DISK, None, preset_hindrance, |_| {
+        UiCommand::Preset(PresetAct::Open)
+    }),
     (Measure, "commands-measure", "commands-measure-help", CPU, ctrl(Key::M), needs_both, |_| { UiCommand::Measure }),
     (Train, "commands-train", "commands-train-help", PLAY, ctrl(Key::Enter), can_train, |_| UiCommand::Train),
     (RaceMethods, "commands-race", "commands-race-help", TROPHY, None, needs_methods, |_| {
@@ -257,6 +266,9 @@ pub static TABLE: &[Entry] = entries![
         Act::Resume
     )),
     (Stop, "commands-stop", "commands-stop-help", STOP, ctrl_shift(Key::S), needs_live, |_| {
+        UiCommand::Act(Act::Stop)
+    }),
+    (FreeMemory, "commands-free-memory", "commands-free-memory-help", ARCHIVE, None, can_resume, |_| {
         UiCommand::Act(Act::Stop)
     }),
     (SaveNow, "commands-save-now", "commands-save-now-help", FLOPPY_DISK, ctrl(Key::S), needs_live, |_| {
@@ -333,6 +345,15 @@ pub static TABLE: &[Entry] = entries![
     }),
     (SaveRanks, "commands-save-ranks", "commands-save-ranks-help", ROWS, None, needs_ranks, |_| {
         UiCommand::SaveTable(Plot::Ranks)
+    }),
+    (RatesTable, "commands-rates-table", "commands-rates-table-help", TABLE, None, needs_run, |_| {
+        UiCommand::ShowTable(Plot::Rates)
+    }),
+    (ForgettingTable, "commands-forgetting-table", "commands-forgetting-table-help", TABLE, None, needs_kept, |_| {
+        UiCommand::ShowTable(Plot::Forgetting)
+    }),
+    (RanksTable, "commands-ranks-table", "commands-ranks-table-help", TABLE, None, needs_ranks, |_| {
+        UiCommand::ShowTable(Plot::Ranks)
     }),
     (LossPicture, "commands-loss-picture", "commands-loss-picture-help", FLOPPY_DISK, None, needs_run, |_| {
         UiCommand::SavePicture(Plot::Loss, Format::Png)

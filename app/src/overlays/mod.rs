@@ -9,6 +9,7 @@ pub mod longer;
 pub mod machine;
 pub mod mismatch;
 pub mod palette;
+pub mod preset;
 pub mod queue;
 pub mod rehouse;
 pub mod sheets;
@@ -33,6 +34,7 @@ pub fn sheet_ui(cx: &PanelCtx<'_>, ui: &mut Ui) {
         Some(Sheet::Longer { run, steps }) => longer::longer_ui(cx, ui, *run, steps),
         Some(Sheet::Machine) => machine::machine_ui(cx, ui),
         Some(Sheet::Card { text }) => card::card_ui(cx, ui, text),
+        Some(Sheet::Preset { name }) => preset::preset_ui(cx, ui, name),
         Some(Sheet::Mismatch { found, differences }) => mismatch::mismatch_ui(cx, ui, found, differences),
         Some(Sheet::Rehouse(asked)) => rehouse::rehouse_ui(cx, ui, asked),
         Some(Sheet::Queue) => queue::queue_ui(cx, ui),

@@ -69,10 +69,27 @@ fn row_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, (place, count): (usize, us
     if let Some(rate) = cx.state.run_setting(row.run, "train.lr_peak") {
         facts.push(t!("watch-rate-is", rate = rate));
     }
+    if let Some(secs) = about_secs(cx, row) {
+        facts.push(t!("sheets-queue-time", time = format::duration(secs)));
+    }
     let facts = facts.join(", ");
     text::pieces(
         ui,
         words,
         &[Piece(&name, Type::Strong, c.text), Piece(method, Type::Body, c.text), Piece(&facts, Type::Body, c.text2)],
     );
+}
+
+/// Settings that decide how long a step takes.
+const COSTLY: [&str; 5] = ["model.path", "method.id", "train.batch", "train.micro_batch", "data.max_tokens"];
+
+/// How long a waiting run will take, by the steps of the run that is looked at, when it is of the same kind.
+fn about_secs(cx: &PanelCtx<'_>, row: &RunRow) -> Option<f64> {
+    let view = cx.state.runs.view.as_ref()?;
+    let setting = |run: u64, key: &str| cx.state.run_setting(run, key);
+    // Nothing is said of settings that were not read.
+    setting(row.run, "model.path")?;
+    let alike = COSTLY.iter().all(|key| setting(row.run, key) == setting(view.row.run, key));
+    let secs = view.step_secs * row.max_steps as f64;
+    (alike && secs.is_finite() && secs > 0.0).then_some(secs)
 }

@@ -217,6 +217,10 @@ pub struct RunView {
     pub phases: Vec<(String, f64)>,
     /// Resident memory now, MiB.
     pub rss_mib: f64,
+    /// Degrees Celsius by part of the machine as told last; empty where the system does not tell.
+    pub celsius: Vec<(String, f64)>,
+    /// Joules that the processor drew since the run's first step, where the system tells.
+    pub joules: Option<f64>,
     /// Tokens trained so far.
     pub trained_tokens: f64,
     /// Seconds a step, lately.

@@ -17,6 +17,8 @@ use temper_store::{Point, Reader, RunRow, SeriesMeta, StoreError};
 const READ_POINTS: usize = 24_000;
 /// Pairs of a step and its place that an axis of tokens or of time is made of.
 const MAP_PAIRS: usize = 400;
+/// Series of the joules that the processor drew, each since the one before.
+const ENERGY: &str = "energy/joules";
 /// Most steps without a number that are marked in a plot.
 const MARKED_GAPS: usize = 60;
 
@@ -38,6 +40,7 @@ struct Long {
     lr: Track,
     norm: Track,
     phases: BTreeMap<String, Work>,
+    energy: Work,
 }
 
 impl Default for Long {
@@ -48,6 +51,7 @@ impl Default for Long {
             lr: Track::default(),
             norm: Track::default(),
             phases: BTreeMap::new(),
+            energy: Work::default(),
         }
     }
 }
@@ -64,6 +68,10 @@ impl Long {
             if let Some(phase) = meta.name.strip_prefix("phase/") {
                 self.phases.entry(phase.to_owned()).or_default().follow(reader, *run, meta)?;
             }
+        }
+        match source.meta(ENERGY) {
+            Some(meta) => self.energy.follow(reader, *run, meta)?,
+            None => self.energy = Work::default(),
         }
         Ok(())
     }
@@ -85,6 +93,14 @@ impl Source<'_> {
 
     fn meta(&self, name: &str) -> Option<&SeriesMeta> {
         self.series.iter().find(|series| series.name == name)
+    }
+
+    /// The newest temperature of each part, the processor first.
+    fn temperatures(&self) -> Vec<(String, f64)> {
+        let part = |series: &SeriesMeta| Some((series.name.strip_prefix("celsius/")?.to_owned(), series.last));
+        let mut parts: Vec<(String, f64)> = self.series.iter().filter_map(part).collect();
+        parts.sort_by(|a, b| b.0.cmp(&a.0));
+        parts
     }
 
     fn last(&self, name: &str) -> f64 {
@@ -132,6 +148,7 @@ impl RunCache {
             exports: self.log.exports.clone(),
             preparing: if row.status == "preparing" { self.log.preparing.clone() } else { None },
             rss_mib: source.last("rss_mib"),
+            celsius: source.temperatures(),
             trained_tokens: source.last("trained_tokens"),
             ..RunView::default()
         };
@@ -179,6 +196,7 @@ impl RunCache {
         let phases = &self.long.phases;
         view.phases = phases.iter().map(|(phase, work)| (phase.clone(), work.total())).collect();
         view.phases.sort_by(|a, b| b.1.total_cmp(&a.1));
+        view.joules = source.meta(ENERGY).map(|_| self.long.energy.total());
         view.step_secs = recent_step_secs(view, source, phases.values().map(Work::total).sum());
         let pairs: Vec<(f64, f64)> = match view.request.x {
             XAxis::Step => Vec::new(),

@@ -20,7 +20,7 @@ pub struct TargetKind {
 }
 
 /// Everything that can be written, in the order of the table.
-pub const TARGETS: [TargetKind; 8] = [
+pub const TARGETS: [TargetKind; 10] = [
     TargetKind { format: ExportFormat::Peft, dtype: None, name: k!("export-peft"), opens_in: "transformers, vLLM" },
     TargetKind {
         format: ExportFormat::GgufLora,
@@ -64,6 +64,8 @@ pub const TARGETS: [TargetKind; 8] = [
         name: k!("export-gguf-q8"),
         opens_in: "llama.cpp, Ollama",
     },
+    TargetKind { format: ExportFormat::Gguf, dtype: None, name: k!("export-gguf-base"), opens_in: "llama.cpp, Ollama" },
+    TargetKind { format: ExportFormat::Native, dtype: None, name: k!("export-native"), opens_in: "Temper" },
 ];
 
 /// A format in words.
@@ -204,6 +206,8 @@ mod tests {
             secs: 0.0,
         };
         assert_eq!(certificate("gguf", "/e/tone-run7-gguf-q8_0.gguf.rejected").target_index(), Some(7));
+        assert_eq!(certificate("gguf", "/e/tone-run7-gguf.gguf").target_index(), Some(8), "in the types of the base");
+        assert_eq!(certificate("native", "/e/tone-run7-native").target_index(), Some(9));
         assert_eq!(certificate("hf", "/e/tone-run7-hf-f16").target_index(), Some(3));
         assert_eq!(certificate("hf", "/e/other-name").target_index(), Some(2), "the first of its format");
         assert_eq!(certificate("mlx", "/e/other-name").target_index(), None);

@@ -10,7 +10,9 @@ pub mod compare;
 pub mod compared;
 pub mod draft;
 pub mod drop;
+pub mod earlier;
 pub mod export;
+pub mod gallery;
 pub mod jobs;
 pub mod judged;
 mod labels;
@@ -18,6 +20,7 @@ pub mod layout;
 pub mod lens;
 pub mod lens_edit;
 pub mod machine;
+pub mod presets;
 pub mod prices;
 pub mod race;
 pub mod rehouse;
@@ -151,6 +154,11 @@ pub enum Sheet {
     Card {
         /// Its text, as edited.
         text: String,
+    },
+    /// A name for a preset of one's own.
+    Preset {
+        /// The name, as typed.
+        name: String,
     },
     /// What was found is not what the project had.
     Mismatch {

@@ -1,5 +1,6 @@
 //! What the window remembers from one start to the next: theme, language, scale, recent projects, self-test.
 
+use super::presets::{self, OwnPreset};
 use crate::texts::Language;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -108,6 +109,9 @@ pub struct Settings {
     pub machine: Option<MachineReport>,
     /// Whether runs wait while the machine is on its battery; machines without one never notice.
     pub pause_on_battery: bool,
+    /// A person's own presets of methods' settings, oldest first.
+    #[serde(deserialize_with = "presets::read")]
+    pub presets: Vec<OwnPreset>,
 }
 
 /// Smallest and largest scale.
@@ -124,6 +128,7 @@ impl Default for Settings {
             recents: Vec::new(),
             machine: None,
             pause_on_battery: true,
+            presets: Vec::new(),
         }
     }
 }

@@ -46,10 +46,14 @@ pub struct Setup {
     pub preflight: Option<Answer>,
     /// What was typed into the search for methods.
     pub method_query: String,
+    /// Which methods are listed.
+    pub method_filter: super::gallery::Filter,
     /// Whether the Method card lists every method.
     pub all_methods: bool,
     /// What was typed into the search for sites.
     pub site_query: String,
+    /// The module whose layers are listed one by one.
+    pub open_module: Option<String>,
     /// Whether the rest of the settings is shown.
     pub more: bool,
     /// Whether the rows set aside are shown.

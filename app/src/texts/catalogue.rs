@@ -34,6 +34,7 @@ files![
     "data",
     "lens",
     "method",
+    "preset",
     "train",
     "keep",
     "preflight",

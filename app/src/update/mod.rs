@@ -15,6 +15,7 @@ mod layout;
 mod lens;
 mod longer;
 mod machine;
+mod presets;
 mod prices;
 mod project;
 mod queue;
@@ -23,6 +24,7 @@ mod rehouse;
 mod relink;
 mod run;
 mod step_ask;
+mod tabled;
 mod tables;
 mod write;
 
@@ -30,12 +32,13 @@ pub use card::{card_hindrance, card_text};
 pub use compare::{ask_hindrance, compare_data, judge_hindrance, playground_prompt};
 pub(crate) use layout::LayoutKeeper;
 pub use longer::{branch_hindrance, longer_hindrance, longer_steps};
+pub use presets::preset_hindrance;
 pub use prices::{held_by, target_bytes};
 pub use rehouse::{rehouse_hindrance, rehouse_place};
 pub use run::export_run;
 pub use step_ask::{step_hindrance, to_kept_state};
 pub(crate) use tables::folder as plot_folder;
-pub use write::{command_line, export_out, target_hindrance};
+pub use write::{command_line, export_out, offered_targets, target_hindrance};
 
 use crate::app::App;
 use crate::client::{EngineLauncher, Wake};
@@ -260,6 +263,7 @@ impl App {
             && let Some(command) = self.perform_lens(command)
             && let Some(command) = self.perform_keys(command)
             && let Some(command) = self.perform_card(command)
+            && let Some(command) = self.perform_preset(command)
             && let Some(command) = self.perform_rehouse(command)
             && let Some(command) = self.perform_relink(command)
         {

@@ -4,7 +4,7 @@ use crate::app::App;
 use crate::state::export::{Certificate, Held, TARGETS};
 use crate::state::prices::key;
 use crate::state::{Ask, Room, State};
-use temper_protocol::{Command, Event, Values};
+use temper_protocol::{Command, Event, ExportFormat, Values};
 use temper_store::RunRow;
 
 impl App {
@@ -57,7 +57,14 @@ pub fn held_by(state: &State, row: &RunRow) -> Held {
 pub fn target_bytes(state: &State, row: &RunRow, index: usize) -> u64 {
     let is_it = |known: &&Certificate| known.target == Some(index) && known.run == Some(row.run);
     let written = state.export.certificates.iter().find(is_it).map_or(0, |known| known.record.bytes);
-    if written > 0 { written } else { TARGETS.get(index).map_or(0, |target| target.bytes(&held_by(state, row))) }
+    let Some(target) = TARGETS.get(index).filter(|_| written == 0) else { return written };
+    match state.model_facts() {
+        // Each tensor keeps the type that it has in the base's file.
+        Some(Event::Model { disk_bytes, .. }) if target.format == ExportFormat::Gguf && target.dtype.is_none() => {
+            *disk_bytes
+        }
+        _ => target.bytes(&held_by(state, row)),
+    }
 }
 
 /// Model, method and settings of a run that is looked at, as they were when it started.

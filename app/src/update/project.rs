@@ -75,7 +75,9 @@ impl App {
                 }
             }
             UiCommand::MethodQuery(text) => self.state.setup.method_query = text,
+            UiCommand::MethodFilter(filter) => self.state.setup.method_filter = filter,
             UiCommand::AllMethods(all) => self.state.setup.all_methods = all,
+            UiCommand::OpenModule(module) => self.state.setup.open_module = module,
             UiCommand::SiteQuery(text) => self.state.setup.site_query = text,
             UiCommand::More(more) => self.state.setup.more = more,
             UiCommand::ShowAside(show) => self.state.setup.show_aside = show,

@@ -84,6 +84,20 @@ impl App {
                     self.services.files.send(Job::WriteText { path, text });
                 }
             }
+            UiCommand::ShowTable(plot) => {
+                if let Some(csv) = super::tables::csv(&self.state, plot) {
+                    let tabled = super::tabled::aligned(&csv, super::tabled::MOST_ROWS);
+                    let title = match plot {
+                        Plot::Rates => t!("watch-rates"),
+                        Plot::Forgetting => t!("watch-forgetting"),
+                        Plot::Ranks => t!("watch-microscope"),
+                        _ => t!("watch-loss"),
+                    };
+                    let (shown, all) = (tabled.shown, tabled.all);
+                    let note = t!("sheets-table-note", shown = shown, all = all);
+                    self.state.sheet = Some(Sheet::Text { title: title.to_owned(), note, text: tabled.text });
+                }
+            }
             UiCommand::CopyTable(plot) => {
                 if let Some(text) = super::tables::csv(&self.state, plot) {
                     ctx.copy_text(text);

@@ -8,7 +8,7 @@ use crate::state::{Ask, Sheet, State};
 use std::path::PathBuf;
 use temper_protocol::command::ExportSource;
 use temper_protocol::project::Source;
-use temper_protocol::{Command, ExportFormat, Project, RunRef, project_file};
+use temper_protocol::{Command, Event, ExportFormat, Project, RunRef, project_file};
 
 impl App {
     /// Carries out what concerns files that leave the window.
@@ -90,6 +90,20 @@ pub fn target_hindrance(state: &State, target: &TargetKind) -> Option<String> {
     let view = state.runs.view.as_ref().filter(|view| view.row.run == row.run);
     let settings = view.and_then(|view| view.settings.as_ref()).unwrap_or(&state.draft.project);
     state.export.no_gguf.get(&state.draft.resolve(&settings.model.path)).cloned()
+}
+
+/// Targets that the table lists, by their places in [`TARGETS`]: two of them only where they mean something. A merged file
+/// in the types of its base needs a GGUF base; the program's own folder is for methods that no other format holds.
+#[must_use]
+pub fn offered_targets(state: &State) -> Vec<usize> {
+    let gguf = matches!(state.model_facts(), Some(Event::Model { format, .. }) if format == "gguf");
+    let means = |target: &TargetKind| match target.format {
+        ExportFormat::Gguf if target.dtype.is_none() => gguf,
+        ExportFormat::Native => target_hindrance(state, target).is_none(),
+        _ => true,
+    };
+    let listed = |entry: &(usize, &TargetKind)| entry.0 == state.export.target || means(entry.1);
+    TARGETS.iter().enumerate().filter(listed).map(|(index, _)| index).collect()
 }
 
 /// Where the chosen export goes: as typed, or `exports/NAME-runN-FORMAT` in the project folder.

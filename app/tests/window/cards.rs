@@ -2,7 +2,10 @@
 
 use crate::kit;
 use egui_kittest::kittest::Queryable as _;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use temper::commands::UiCommand;
+use temper::state::gallery::Filter;
 use temper::state::setup::Card;
 use temper_protocol::{Code, Command, Event, Problem, Value};
 
@@ -175,6 +178,39 @@ fn modules_can_be_left_out_in_the_model_card() {
 }
 
 #[test]
+fn a_module_unfolds_into_its_layers_and_a_search_finds_single_ones() {
+    let (_root, stage) = kit::stage();
+    let mut window = kit::window(&stage, kit::SIZES[0], true);
+    kit::open(&mut window, &stage);
+    assert!(window.query_by_label("layers.17.attn.v").is_none());
+    window.get_by_label("Show the layers of attn.v").click();
+    window.run();
+    window.get_by_label("layers.17.attn.v");
+    window.get_by_label("Hide the layers of attn.v").click();
+    window.run();
+    assert!(window.query_by_label("layers.17.attn.v").is_none());
+    kit::send(&mut window, UiCommand::SiteQuery("17.attn".to_owned()));
+    window.get_by_label("layers.17.attn.v");
+    assert!(window.query_by_label("layers.16.attn.v").is_none());
+}
+
+#[test]
+fn what_an_earlier_run_learnt_is_offered_to_be_kept() {
+    let (_root, stage) = kit::stage();
+    let mut window = kit::window(&stage, kit::SIZES[0], true);
+    let folder = kit::open(&mut window, &stage);
+    let mut snapshot = kit::snapshot(&folder, kit::view(7, "finished", 1200), false);
+    let list = "[\"/data/greetings.jsonl\", \"/data/support-tone.jsonl\"]".to_owned();
+    snapshot.settings = BTreeMap::from([(7, Arc::new(vec![("data.train".to_owned(), list)]))]);
+    stage.runs.publish(snapshot);
+    window.run();
+    window.get_by_label("Keep greetings.jsonl").click();
+    window.run();
+    assert!(window.state().state.draft.project.keep.probes.iter().any(|probe| probe == "/data/greetings.jsonl"));
+    assert!(window.query_by_label("Keep support-tone.jsonl").is_none(), "it is trained on now");
+}
+
+#[test]
 fn kept_sets_and_prompts_are_edited_in_the_keep_card() {
     let (_root, stage) = kit::stage();
     let mut window = kit::window(&stage, kit::SIZES[0], true);
@@ -222,4 +258,37 @@ fn the_example_opens_ready_to_train() {
     window.run_steps(4);
     assert_eq!(stage.engine.count(|command| matches!(command, Command::Train { .. })), 1);
     assert_eq!(stage.engine.count(|command| matches!(command, Command::CopyExample { .. })), 1, "it is copied once");
+}
+
+#[test]
+fn filters_list_what_is_asked_for_and_the_gallery_says_what_does_not_fit() {
+    let (_root, stage) = kit::stage();
+    let mut window = kit::window(&stage, kit::SIZES[0], true);
+    kit::open(&mut window, &stage);
+    let known = kit::methods();
+    let more = (0..6).map(|number| {
+        let mut card = known[0].clone();
+        card.id = format!("extra-{number}");
+        card.title = format!("Extra {number}");
+        card.families = vec!["vision".to_owned()];
+        card.family = if number < 3 { "rank-allocation" } else { "prompts" }.to_owned();
+        card
+    });
+    window.state_mut().state.methods = known.iter().cloned().chain(more).collect();
+    window.run();
+    kit::send(&mut window, UiCommand::MethodFilter(Filter::MovesRank));
+    assert!(window.query_by_label("Method LoRA").is_none());
+    window.get_by_label("Method Extra 2");
+    assert!(window.query_by_label("Method Extra 3").is_none());
+    window.get_by_label("Rank-allocation");
+    window.get_by_label("5 hidden by search and filter");
+    window.get_by_label("Show all").click_accesskit();
+    window.run();
+    assert_eq!(window.state().state.setup.method_filter, Filter::All);
+    kit::send(&mut window, UiCommand::MethodFilter(Filter::Fits));
+    window.get_by_label("Method LoRA");
+    assert!(window.query_by_label("Method Extra 0").is_none(), "it is for images");
+    kit::send(&mut window, UiCommand::MethodFilter(Filter::Family("prompts".to_owned())));
+    window.get_by_label("Method Extra 5");
+    window.get_by_role_and_label(egui::accesskit::Role::ComboBox, "Methods listed");
 }

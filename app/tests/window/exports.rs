@@ -228,3 +228,37 @@ fn a_tokenizer_without_a_name_in_gguf_greys_the_merged_targets_and_says_why() {
     window.run();
     assert_eq!(window.state().state.export.target, 1, "the adapter needs no tokenizer");
 }
+
+#[test]
+fn a_gguf_base_can_keep_its_types_and_a_method_of_its_own_its_own_folder() {
+    let (_root, stage) = kit::stage();
+    let (mut window, folder) = ready(&stage);
+    window.get_by_label("Target merged GGUF, as the base").click();
+    window.run();
+    kit::press(&mut window, "Write and check");
+    match stage.engine.newest(is_export) {
+        Some(Command::Export { format, dtype, out, .. }) => {
+            assert_eq!((format, dtype), (ExportFormat::Gguf, None));
+            assert_eq!(out, folder.join("exports").join("customer-tone-run7-gguf.gguf"));
+        }
+        other => panic!("expected an export, got {other:?}"),
+    }
+    assert!(window.query_by_label("Target Temper adapter").is_none(), "LoRA leaves in forms that others read");
+    for card in &mut window.state_mut().state.methods {
+        card.exports_as = vec!["native".to_owned()];
+    }
+    window.run();
+    window.get_by_label("Target Temper adapter");
+}
+
+#[test]
+fn a_folder_base_offers_no_file_in_its_own_types() {
+    let (_root, stage) = kit::stage();
+    let (mut window, _folder) = ready(&stage);
+    if let Some(Event::Model { format, .. }) = window.state_mut().state.known.get_mut(kit::MODEL) {
+        "huggingface".clone_into(format);
+    }
+    window.run();
+    assert!(window.query_by_label("Target merged GGUF, as the base").is_none());
+    window.get_by_label("Target merged GGUF, Q8_0");
+}

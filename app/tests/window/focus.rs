@@ -32,6 +32,7 @@ const SHEETS: &[&str] = &[
     "token_lens",
     "path_entry",
     "longer",
+    "saving_preset",
     "model_card",
     "duplicating",
     "queue",

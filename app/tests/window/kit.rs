@@ -197,6 +197,8 @@ pub(crate) fn methods() -> Vec<MethodCard> {
         peft_type: Some("LORA".to_owned()),
         mergeable: true,
         settings,
+        waivers: Vec::new(),
+        protects_knowledge: false,
         lr_peak: if family == "everything" { 2e-5 } else { 2e-4 },
         docs: String::new(),
         page: String::new(),

@@ -52,6 +52,7 @@ fn has_sheet(name: &str) -> bool {
         "place",
         "path_entry",
         "longer",
+        "saving_preset",
         "queue",
         "model_card",
         "own_card",

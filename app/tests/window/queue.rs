@@ -3,7 +3,9 @@
 use crate::kit::{self, Window};
 use crate::step_scenes::with_waiting;
 use egui_kittest::kittest::Queryable as _;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use temper::commands::{Id, UiCommand, entry};
 use temper::state::{Room, Sheet};
 use temper::testing::Stage;
@@ -203,4 +205,20 @@ fn an_ended_run_that_does_not_go_on_says_so_and_is_not_told_as_ended_anew() {
     publish(&mut window, "finished", false);
     let notice = window.state().state.notice.as_ref().map(|notice| notice.text.clone()).unwrap_or_default();
     assert!(notice.starts_with("Run 7 has finished"), "{notice}");
+}
+
+#[test]
+fn a_waiting_run_says_how_long_it_takes_when_one_like_it_was_measured() {
+    let (_root, stage) = kit::stage();
+    let (mut window, folder) = training(&stage);
+    let settings = |batch: &str| {
+        let pairs = [("model.path", kit::MODEL), ("train.batch", batch)];
+        Arc::new(pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec())
+    };
+    let mut snapshot = with_waiting(&folder, &[8, 9]);
+    snapshot.settings = BTreeMap::from([(7, settings("4")), (8, settings("4")), (9, settings("8"))]);
+    stage.runs.publish(snapshot);
+    window.run();
+    kit::send(&mut window, UiCommand::OpenQueue);
+    assert_eq!(window.query_all_by_label_contains(", about ").count(), 1, "of run 8; run 9 has other batches");
 }

@@ -226,6 +226,7 @@ fn a_run_that_has_ended_is_given_more_steps() {
     kit::press(&mut window, "More steps…");
     assert_eq!(window.state().state.sheet, Some(Sheet::Longer { run: 7, steps: "1800".to_owned() }));
     assert!(shows(&window, "600 steps more, 21 min"), "with its price at the run's own speed");
+    assert!(shows(&window, "then by its schedule to step 1,800"), "the rate is drawn before it is accepted");
     kit::send(&mut window, UiCommand::LongerText("1,200".to_owned()));
     assert!(shows(&window, "at least 1,201"));
     kit::send(&mut window, UiCommand::ConfirmLonger);

@@ -285,3 +285,22 @@ fn labels_in_plots_stand_where_no_curve_goes() {
         }
     }
 }
+
+#[test]
+fn heat_and_energy_are_shown_where_the_system_tells_and_nowhere_else() {
+    let (_root, stage) = kit::stage();
+    let window = watching(&stage, kit::view(7, "running", 412));
+    assert!(!shows(&window, "°C") && !shows(&window, "Wh drawn"));
+    let mut warm = kit::view(7, "running", 412);
+    warm.celsius = vec![("processor".to_owned(), 71.4), ("graphics".to_owned(), 55.0)];
+    warm.joules = Some(9000.0);
+    let (_root, stage) = kit::stage();
+    let window = watching(&stage, warm);
+    assert!(shows(&window, "71 °C"));
+    assert!(shows(&window, "processor, graphics 55 °C, 2.5 Wh drawn"));
+    let mut drawn = kit::view(7, "running", 412);
+    drawn.joules = Some(9000.0);
+    let (_root, stage) = kit::stage();
+    let window = watching(&stage, drawn);
+    assert!(shows(&window, "2.5 Wh") && !shows(&window, "°C"));
+}

@@ -96,6 +96,10 @@ impl Method for CompLora {
         &DECLARED
     }
 
+    fn protects_knowledge(&self) -> bool {
+        true
+    }
+
     fn plan(&self, values: &Values, sites: &[SiteDims], _seed: u64) -> Result<Plan, MethodError> {
         common::plan(SETTINGS, values, sites, |values, _| {
             let outside = Map::Complement { energy: values.number("energy") };

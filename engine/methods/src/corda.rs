@@ -99,6 +99,10 @@ impl Method for Corda {
         &DECLARED
     }
 
+    fn protects_knowledge(&self) -> bool {
+        true
+    }
+
     fn plan(&self, values: &Values, sites: &[SiteDims], _seed: u64) -> Result<Plan, MethodError> {
         common::plan(SETTINGS, values, sites, |values, site| {
             let found = Factor::trained(Init::Calibrated);

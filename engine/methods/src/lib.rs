@@ -98,7 +98,12 @@ pub fn registry() -> &'static [&'static dyn Method] {
 #[must_use]
 pub fn card(method: &dyn Method) -> MethodCard {
     let declared = method.declared();
-    MethodCard { lr_peak: rates::lr_peak(declared, ""), page: page::page(method), ..declared.card() }
+    MethodCard {
+        lr_peak: rates::lr_peak(declared, ""),
+        page: page::page(method),
+        protects_knowledge: method.protects_knowledge(),
+        ..declared.card()
+    }
 }
 
 /// The method called `id`.

@@ -135,6 +135,11 @@ pub trait Method: Sync {
         None
     }
 
+    /// Whether it was made to leave alone what the model knows: the gallery can list such methods.
+    fn protects_knowledge(&self) -> bool {
+        false
+    }
+
     /// How many numbers it trains, by the formula of its paper.
     ///
     /// # Errors

@@ -3,14 +3,12 @@
 use crate::data::{DataColumns, RowTexts};
 use crate::event_parts::nan_if_null;
 pub use crate::event_parts::{
-    AttentionSize, Check, DataRows, ExpertLoad, Figure, Figures, LensRow, MachineCheck, PreviewRow, QuarantineRow,
-    RaceRound, RowLosses, RunStatus, SelfTest, SiteInfo, Standing,
+    AttentionSize, Check, DataRows, ExpertLoad, Figure, Figures, LensRow, MachineCheck, MachineState, PreviewRow,
+    QuarantineRow, RaceRound, RowLosses, RunStatus, SelfTest, SiteInfo, Standing,
 };
-use crate::housekeeping::{DiskUse, RunLabels};
 use crate::{MethodCard, Problem, comparison::Comparison};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 /// One thing the engine says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -146,6 +144,8 @@ pub enum Event {
     Attention(AttentionSize),
     /// What the router of a layer chose.
     Experts(ExpertLoad),
+    /// How warm the machine is, and what it drew.
+    Machine(MachineState),
     /// An answer to a sample prompt.
     Sample {
         /// Step; 0 is the base.
@@ -572,10 +572,10 @@ pub enum Event {
         problem: Option<Problem>,
         /// What a person said about it.
         #[serde(default)]
-        labels: RunLabels,
+        labels: crate::housekeeping::RunLabels,
     },
     /// What a run takes on the disk.
-    Disk(DiskUse),
+    Disk(crate::housekeeping::DiskUse),
     /// A device.
     Device {
         /// `cpu`, `cuda`, `metal`.

@@ -1,6 +1,7 @@
 //! Rows of tables that events carry, and how a run ended.
 
 use serde::{Deserialize, Deserializer, Serialize};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// How a run ended.
@@ -298,4 +299,17 @@ pub struct AttentionSize {
     /// The ratio of the model before training.
     #[serde(deserialize_with = "nan_if_null")]
     pub base_ratio: f64,
+}
+
+/// How warm the machine is and what it drew, as far as the system tells: a measurement without a verdict.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MachineState {
+    /// Step.
+    pub step: u64,
+    /// Degrees Celsius by part: `processor`, `graphics`; the warmest sensor of each.
+    #[serde(default)]
+    pub celsius: BTreeMap<String, f64>,
+    /// Joules that the whole processor drew since the last such event, whatever else ran on it.
+    #[serde(default)]
+    pub joules: Option<f64>,
 }

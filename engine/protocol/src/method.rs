@@ -154,6 +154,12 @@ pub struct MethodCard {
     pub mergeable: bool,
     /// What can be set.
     pub settings: Vec<SettingCard>,
+    /// Clauses of the contract that it cannot meet, each with the reason; empty when it meets all.
+    #[serde(default)]
+    pub waivers: Vec<String>,
+    /// Whether it was made to leave alone what the model knows.
+    #[serde(default)]
+    pub protects_knowledge: bool,
     /// The highest learning rate that it usually takes; 0 when nobody said.
     #[serde(default)]
     pub lr_peak: f64,
@@ -200,6 +206,8 @@ impl Declared {
                     advanced: setting.advanced,
                 })
                 .collect(),
+            waivers: self.waivers.iter().map(|waiver| format!("{}: {}", waiver.clause, waiver.reason)).collect(),
+            protects_knowledge: false,
             lr_peak: 0.0,
             docs: self.docs.to_owned(),
             page: String::new(),

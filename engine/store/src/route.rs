@@ -5,7 +5,7 @@
 
 use crate::rows::RunUpdate;
 use std::borrow::Cow;
-use temper_protocol::event::{AttentionSize, ExpertLoad};
+use temper_protocol::event::{AttentionSize, ExpertLoad, MachineState};
 use temper_protocol::{Event, RunStatus};
 
 /// What an event means to the store.
@@ -31,6 +31,8 @@ pub(crate) fn unit_of(name: &str) -> &'static str {
         "trained_tokens" => "tokens",
         "rss_mib" => "MiB",
         "lr" | "grad_norm" => "",
+        "energy/joules" => "J",
+        _ if name.starts_with("celsius/") => "°C",
         _ if name.starts_with("loss/") => "nats",
         _ if name.starts_with("phase/") => "s",
         _ if name.ends_with("/top1_agreement") || name.ends_with("/negative_flips") => "share",
@@ -76,6 +78,13 @@ fn experts(load: &ExpertLoad) -> Routed {
     let shares = load.load.iter().enumerate().map(|(expert, share)| (name(&format!("load/{expert}")), *share));
     let router = [(name("entropy"), load.entropy), (name("dead"), load.dead as f64)];
     Routed { points: shares.chain(router).collect(), step: Some(load.step), ..Routed::default() }
+}
+
+/// A series for each part that has a temperature, and one of energy.
+fn machine(state: &MachineState) -> Routed {
+    let degrees = state.celsius.iter().map(|(part, value)| (Cow::Owned(format!("celsius/{part}")), *value));
+    let joules = state.joules.map(|joules| (Cow::Borrowed("energy/joules"), joules));
+    Routed { points: degrees.chain(joules).collect(), step: Some(state.step), ..Routed::default() }
 }
 
 /// What to write for `event`. Ranks have a table of their own and are handled by the store.
@@ -142,6 +151,7 @@ pub(crate) fn route(event: &Event) -> Routed {
         Event::Attention(size) => attention(size),
         Event::RowLosses(rows) => listed(Some(rows.step), RunUpdate::default()),
         Event::Experts(load) => experts(load),
+        Event::Machine(state) => machine(state),
         Event::Rank { step, .. } => Routed { step: Some(*step), ..Routed::default() },
         Event::Queued { .. } => listed(None, status("queued")),
         Event::Preparing { .. } => listed(None, status("preparing")),

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use temper_protocol::event::{AttentionSize, ExpertLoad};
+use temper_protocol::event::{AttentionSize, ExpertLoad, MachineState};
 use temper_protocol::{Act, Code, Command, Event, Problem, RunStatus};
 use temper_store::{NewRun, ProjectLock, Reader, RunUpdate, Store, StoreError, push_command};
 
@@ -246,6 +246,29 @@ fn experts_of_a_layer_become_a_series_each() {
             reader.points(run, &format!("experts/layers.3.attn.q/{measure}"), 0, u64::MAX, 10).expect("points");
         assert_eq!(points.iter().map(|point| (point.step, point.value)).collect::<Vec<_>>(), [(150, value)]);
     }
+}
+
+#[test]
+fn heat_becomes_a_series_for_each_part_and_energy_one_where_it_is_told() {
+    let folder = tempfile::tempdir().expect("folder");
+    let store = Store::open(folder.path()).expect("store");
+    let run = half_a_run(&store);
+    let celsius = BTreeMap::from([("processor".to_owned(), 61.5)]);
+    for (step, joules) in [(150, None), (160, Some(40.0))] {
+        let state = MachineState { step, celsius: celsius.clone(), joules };
+        store.push_event(run, &Event::Machine(state)).expect("pushes");
+    }
+    store.flush().expect("flushes");
+    let reader = Reader::open(folder.path()).expect("reader");
+    let of = |name: &str| {
+        let points = reader.points(run, name, 0, u64::MAX, 10).expect("points");
+        points.iter().map(|point| (point.step, point.value)).collect::<Vec<_>>()
+    };
+    assert_eq!(of("celsius/processor"), [(150, 61.5), (160, 61.5)]);
+    assert_eq!(of("energy/joules"), [(160, 40.0)]);
+    let names = reader.series_names(run).expect("series");
+    let unit = |name: &str| names.iter().find(|series| series.name == name).map(|series| series.unit.as_str());
+    assert_eq!((unit("celsius/processor"), unit("energy/joules")), (Some("°C"), Some("J")));
 }
 
 #[test]

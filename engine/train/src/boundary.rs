@@ -101,6 +101,9 @@ impl Run<'_> {
         // Early steps as well, so that the time left is known long before the first measurement.
         if eval_due || probe_due || step.is_power_of_two() {
             watch.say(Event::Phases { step, secs: self.clock.take() });
+            if let Some(state) = self.sensors.tell(step) {
+                watch.say(Event::Machine(state));
+            }
         }
         Ok(())
     }

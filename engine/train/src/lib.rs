@@ -39,6 +39,7 @@ mod saved;
 mod saving;
 pub mod schedule;
 pub mod scores;
+pub mod sensors;
 pub mod session;
 pub mod sizes;
 pub mod snapshots;

@@ -19,6 +19,7 @@ use crate::ranks;
 use crate::request::TrainRequest;
 use crate::samples::Prompts;
 use crate::schedule::Schedule;
+use crate::sensors::Sensors;
 use crate::sizes::Sizes;
 use crate::snapshots::Snapshots;
 use crate::start::Start;
@@ -78,6 +79,7 @@ pub(crate) struct Run<'a> {
     pub(crate) gradients_checked: bool,
     pub(crate) clock: PhaseClock,
     pub(crate) meter: Meter,
+    pub(crate) sensors: Sensors,
     pub(crate) totals: Totals,
     /// Divergence from the original and the trained tokens it was measured on, since it was last told.
     pub(crate) diverged: (f64, u64),

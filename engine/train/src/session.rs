@@ -17,6 +17,7 @@ use crate::samples::Prompts;
 use crate::saved::Saved;
 use crate::saving::adamw;
 use crate::schedule::Schedule;
+use crate::sensors::Sensors;
 use crate::sizes::Sizes;
 use crate::snapshots::{self, Snapshots};
 use crate::start::Start;
@@ -310,6 +311,7 @@ fn assemble<'a>(
         gradients_checked: false,
         clock: PhaseClock::default(),
         meter: std::mem::take(meter),
+        sensors: Sensors::of_this_machine(),
         totals: Totals::default(),
         diverged: (0.0, 0),
     })

@@ -87,6 +87,7 @@ export-hf-f32 = ganzes Modell, f32
 export-gguf-f16 = ganze GGUF, f16
 export-gguf-f32 = ganze GGUF, f32
 export-gguf-q8 = ganze GGUF, Q8_0
+export-gguf-base = ganze GGUF, wie die Basis
 export-hf = ganzes Modell
 export-gguf = ganze GGUF
 export-native = Temper-Adapter

@@ -44,3 +44,4 @@ keep-prompts-lead = Prompts, die während des Trainings beantwortet werden, mit 
 keep-remove-prompt = Prompt { $number } entfernen
 keep-prompt-hint = Prompt schreiben, dann Enter
 keep-prompt-new = Neuer Probeprompt
+keep-earlier = gelernt von Lauf { $run }

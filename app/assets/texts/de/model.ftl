@@ -44,3 +44,5 @@ model-layers-sites = { $layers } × { $per_layer } Stellen
 model-adapt = { $name } anpassen
 model-layers-of = { $sites } Schichten mit { $shape }
 model-hidden = { $more } weitere durch die Suche verborgen
+model-unfold = Schichten von { $name } zeigen
+model-fold = Schichten von { $name } verbergen

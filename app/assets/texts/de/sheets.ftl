@@ -58,3 +58,7 @@ sheets-queue-place = { $place }.
 sheets-queue-sooner = Lauf { $run } früher
 sheets-queue-later = Lauf { $run } später
 sheets-queue-remove = Lauf { $run } herausnehmen
+sheets-table-note = { $shown } von { $all } Zeilen; die CSV hat alle mit jeder Ziffer
+sheets-longer-curve = Lernrate: { $now } bei Schritt { $done }, { $next } mit dem ersten neuen Schritt, dann nach Plan bis Schritt { $steps }
+sheets-longer-curve-old = Lernrate: { $now } bei Schritt { $done }
+sheets-queue-time = etwa { $time }

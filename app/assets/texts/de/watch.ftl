@@ -205,3 +205,13 @@ watch-waiting = { $n ->
     }
 watch-moving = tauscht die Plätze
 watch-start-again = Neu starten
+watch-warmth = Wärme
+watch-processor = Prozessor
+watch-graphics = Grafik
+watch-degrees = { $part } { $degrees } °C
+watch-wh-drawn = { $energy } Wh verbraucht
+watch-drawn = Verbraucht
+watch-watt-hours = Wh
+watch-drawn-note = vom ganzen Prozessor
+watch-kept-best = beim besten
+watch-kept-best-words = Der beste Checkpoint, Schritt { $step }, liegt bei { $nats } nats.

@@ -87,6 +87,7 @@ export-hf-f32 = merged folder, f32
 export-gguf-f16 = merged GGUF, f16
 export-gguf-f32 = merged GGUF, f32
 export-gguf-q8 = merged GGUF, Q8_0
+export-gguf-base = merged GGUF, as the base
 export-hf = merged folder
 export-gguf = merged GGUF
 export-native = Temper adapter

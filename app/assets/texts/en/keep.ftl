@@ -44,3 +44,4 @@ keep-prompts-lead = Prompts that are answered while it trains, with the answer o
 keep-remove-prompt = Remove prompt { $number }
 keep-prompt-hint = Write a prompt, then Enter
 keep-prompt-new = New sample prompt
+keep-earlier = learnt by run { $run }

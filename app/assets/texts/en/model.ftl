@@ -44,3 +44,5 @@ model-layers-sites = { $layers } × { $per_layer } sites
 model-adapt = Adapt { $name }
 model-layers-of = { $sites } layers of { $shape }
 model-hidden = { $more } more hidden by the search
+model-unfold = Show the layers of { $name }
+model-fold = Hide the layers of { $name }

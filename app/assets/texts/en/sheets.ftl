@@ -58,3 +58,7 @@ sheets-queue-place = { $place }.
 sheets-queue-sooner = Run { $run } sooner
 sheets-queue-later = Run { $run } later
 sheets-queue-remove = Take run { $run } out
+sheets-table-note = { $shown } of { $all } rows; the CSV has all of them with every digit
+sheets-longer-curve = Learning rate: { $now } at step { $done }, { $next } with the first new step, then by its schedule to step { $steps }
+sheets-longer-curve-old = Learning rate: { $now } at step { $done }
+sheets-queue-time = about { $time }

@@ -205,3 +205,13 @@ watch-waiting = { $n ->
     }
 watch-moving = changing places
 watch-start-again = Start it again
+watch-warmth = Heat
+watch-processor = processor
+watch-graphics = graphics
+watch-degrees = { $part } { $degrees } °C
+watch-wh-drawn = { $energy } Wh drawn
+watch-drawn = Drawn
+watch-watt-hours = Wh
+watch-drawn-note = by the whole processor
+watch-kept-best = at the best
+watch-kept-best-words = The best checkpoint, step { $step }, is at { $nats } nats.

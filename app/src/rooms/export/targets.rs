@@ -4,7 +4,7 @@ use crate::commands::UiCommand;
 use crate::rooms::PanelCtx;
 use crate::state::export::TARGETS;
 use crate::theme::{Icon, Type, icons};
-use crate::update::{export_run, target_bytes, target_hindrance};
+use crate::update::{export_run, offered_targets, target_bytes, target_hindrance};
 use crate::widgets::button::focus_ring;
 use crate::widgets::rows::{self, Rows};
 use crate::widgets::text;
@@ -19,7 +19,7 @@ const ROW: f32 = 28.0;
 pub fn height(cx: &PanelCtx<'_>, ui: &Ui, width: f32) -> f32 {
     let inner = width - 2.0 * panel::MARGIN;
     let reason = reason(cx).map_or(0.0, |words| text::block_height(ui, inner, &words, Type::Body) + 8.0);
-    panel::HEAD + 22.0 + ROW * TARGETS.len() as f32 + 4.0 + reason
+    panel::HEAD + 22.0 + ROW * offered_targets(cx.state).len() as f32 + 4.0 + reason
 }
 
 /// Why some targets are greyed, in a sentence, when that is about the model: what a method cannot do stands in its card.
@@ -75,11 +75,13 @@ pub fn targets_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
         text::line(ui, columns(head)[index], align, name, Type::Caption, c.text2);
     }
     let run = export_run(cx.state);
-    let all_rows = lines.y + ROW * TARGETS.len() as f32;
+    let offered = offered_targets(cx.state);
+    let all_rows = lines.y + ROW * offered.len() as f32;
     if let Some(words) = reason(cx) {
         text::block(ui, pos2(inside.left(), all_rows + 5.0), inside.width(), &words, Type::Body, c.text2);
     }
-    for (index, target) in TARGETS.iter().enumerate() {
+    for index in offered {
+        let Some(target) = TARGETS.get(index) else { continue };
         let row = lines.next(ROW);
         let chosen = cx.state.export.target == index;
         let wide = row.expand2(vec2(11.0, 0.0));

@@ -6,6 +6,7 @@ use super::{card_problem, mark, section};
 use crate::commands::UiCommand;
 use crate::format;
 use crate::rooms::{PanelCtx, scrolled};
+use crate::state::earlier::earlier_tasks;
 use crate::state::kept_name;
 use crate::state::setup::Card;
 use crate::texts::Text;
@@ -91,7 +92,11 @@ fn sets(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows) {
     let bundled =
         BUNDLED.iter().map(|(path, name, note)| ((*path).to_owned(), name.get().to_owned(), note.get().to_owned()));
     let own = own.into_iter().map(|path| (path.clone(), format::plain_name(path), t!("keep-yours").to_owned()));
-    for (path, name, note) in bundled.chain(own) {
+    let earlier = earlier_tasks(cx.state).into_iter().map(|task| {
+        let note = t!("keep-earlier", run = task.run);
+        (task.path.clone(), format::plain_name(&task.path), note)
+    });
+    for (path, name, note) in bundled.chain(own).chain(earlier) {
         let row = lines.next(24.0);
         rows::underline(ui, cx.theme, row);
         let on = probes.contains(&path);

@@ -2,29 +2,21 @@
 
 use super::form::{self, Label};
 use super::price::Cost;
-use super::{card_problem, mark, price, race, train};
+use super::{card_problem, gallery, mark, presets, price, race, train};
 use crate::commands::UiCommand;
 use crate::format;
 use crate::glossary;
 use crate::rooms::{PanelCtx, scrolled};
 use crate::state::draft::switch_method;
+use crate::state::gallery::fits;
 use crate::state::setup::Card;
-use crate::texts::Text;
 use crate::theme::{Type, icons};
-use crate::widgets::button::{Weight, focus_ring};
-use crate::widgets::field::{self, Field};
+use crate::widgets::button::Weight;
 use crate::widgets::rows::Rows;
 use crate::widgets::text;
 use crate::widgets::{Button, choice, panel};
-use egui::{Align, Rect, Stroke, StrokeKind, Ui, pos2, vec2};
-use temper_protocol::{MethodCard, Project, SettingType, Value};
-
-/// Methods from which on a search is worth its place.
-const SEARCH_FROM: usize = 5;
-/// Methods listed until a person wants to see all: the form below them stays in sight.
-const FEW: usize = 3;
-/// Methods up to which a tile has room for two lines of summary.
-const ROOMY_UP_TO: usize = 4;
+use egui::{Align, Rect, Ui, pos2, vec2};
+use temper_protocol::{MethodCard, Project, Value};
 
 /// Width of the method's own settings in a small window: name, field, and a note such as "+75 MiB".
 const OWN_COLUMN: f32 = 212.0;
@@ -46,7 +38,7 @@ pub fn method_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
             short(cx, ui, &mut lines, method);
             race::invite_ui(cx, ui, &mut lines);
         } else {
-            gallery(cx, ui, &mut lines);
+            gallery::gallery_ui(cx, ui, &mut lines);
             race::invite_ui(cx, ui, &mut lines);
         }
         if let Some(method) = method.filter(|_| !cx.compact && !racing) {
@@ -57,77 +49,6 @@ pub fn method_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
         let used = Rect::from_min_max(area.min, pos2(area.right(), lines.y + below));
         ui.allocate_rect(used, egui::Sense::hover());
     });
-}
-
-fn gallery(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows) {
-    let c = cx.c();
-    let methods = &cx.state.methods;
-    if methods.is_empty() {
-        let words = if cx.state.engine.problem.is_some() { t!("method-none") } else { t!("method-asking") };
-        let top = pos2(lines.area.left(), lines.y);
-        lines.y += text::block(ui, top, lines.area.width(), words, Type::Body, c.text2);
-        return;
-    }
-    let query = &cx.state.setup.method_query;
-    if methods.len() >= SEARCH_FROM {
-        let hint = t!("method-search-hint", count = methods.len());
-        let search =
-            Field { hint: &hint, icon: Some(icons::MAGNIFYING_GLASS), ..Field::new(t!("method-search"), query) };
-        if let Some(text) = field::show(ui, cx.theme, lines.next(26.0), search).changed {
-            cx.send(UiCommand::MethodQuery(text));
-        }
-        lines.gap(6.0);
-    }
-    let wanted = query.to_lowercase();
-    let fits = |card: &&MethodCard| {
-        wanted.is_empty() || format!("{} {} {}", card.title, card.summary, card.family).to_lowercase().contains(&wanted)
-    };
-    let mut shown: Vec<&MethodCard> = methods.iter().filter(fits).collect();
-    let few = methods.len() >= SEARCH_FROM && wanted.is_empty() && !cx.state.setup.all_methods;
-    if few {
-        // The chosen one first; the others stay in the order of the registry.
-        shown.sort_by_key(|card| card.id != cx.state.draft.project.method.id);
-        shown.truncate(FEW);
-    }
-    for card in &shown {
-        let most = if methods.len() <= ROOMY_UP_TO { 36.0 } else { 18.0 };
-        let summary = text::block_height(ui, lines.area.width() - 38.0, &card.summary, Type::Body).min(most);
-        tile(cx, ui, lines.next(24.0 + summary), card);
-        lines.gap(4.0);
-    }
-    if shown.len() < methods.len() {
-        let hidden = methods.len() - shown.len();
-        if few {
-            let wanted = link_row(
-                cx,
-                ui,
-                lines,
-                &t!("method-more", hidden = hidden),
-                (t!("method-show-all"), t!("method-show-all-tip")),
-            );
-            if wanted {
-                cx.send(UiCommand::AllMethods(true));
-            }
-        } else if link_row(
-            cx,
-            ui,
-            lines,
-            &t!("method-hidden", hidden = hidden),
-            (t!("method-show-all"), t!("method-clear-tip")),
-        ) {
-            cx.send(UiCommand::MethodQuery(String::new()));
-        }
-    } else if methods.len() >= SEARCH_FROM
-        && link_row(
-            cx,
-            ui,
-            lines,
-            &t!("method-all", count = shown.len()),
-            (t!("method-show-few"), t!("method-show-few-tip")),
-        )
-    {
-        cx.send(UiCommand::AllMethods(false));
-    }
 }
 
 /// A remark below the list and a link beside it; whether it was clicked.
@@ -145,54 +66,6 @@ pub(super) fn link_row(
     button.show(ui, cx.theme, row.with_min_x(row.right() - width)).clicked()
 }
 
-fn tile(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, card: &MethodCard) {
-    let c = cx.c();
-    let chosen = card.id == cx.state.draft.project.method.id;
-    let response = choice::radio(ui, rect, &t!("method-name", name = card.title), chosen);
-    let (fill, border) = if chosen {
-        (c.accent_bg, c.accent)
-    } else if response.hovered() {
-        (c.hover, c.hover)
-    } else {
-        (c.raised, c.raised)
-    };
-    ui.painter().rect(rect, 4.0, fill, Stroke::new(1.0, border), StrokeKind::Inside);
-    if response.has_focus() {
-        focus_ring(ui, cx.theme, rect, 4.0);
-    }
-    choice::radio_mark(ui, cx.theme, pos2(rect.left() + 15.0, rect.top() + 13.0), chosen);
-    let inner = Rect::from_min_max(pos2(rect.left() + 30.0, rect.top() + 3.0), rect.max - vec2(8.0, 3.0));
-    let first = inner.with_max_y(inner.top() + 18.0);
-    let cost = price::cost(cx.state, card);
-    let mut title = first;
-    if cost == Some(Cost::Measured) {
-        let words = t!("method-measured");
-        text::line(ui, first, Align::Max, words, Type::Caption, c.text3);
-        title.set_right(first.right() - text::width(ui, words, Type::Caption) - 8.0);
-    }
-    if let Some(Cost::Counted(cost)) = cost {
-        let figure = format::parameters(cost);
-        let unit = text::width(ui, t!("common-parameters"), Type::Body);
-        text::line(ui, first, Align::Max, t!("common-parameters"), Type::Body, c.text2);
-        let place = first.with_max_x(first.right() - unit - 5.0);
-        text::line(ui, place, Align::Max, &figure, Type::Mono, c.text);
-        title.set_right(place.right() - text::width(ui, &figure, Type::Mono) - 8.0);
-    }
-    text::data(ui, title, Align::Min, &card.title, Type::Strong, c.text);
-    let rows = ((inner.bottom() - first.bottom()) / 18.0).round() as usize;
-    text::clipped_block(ui, first.left_bottom(), inner.width(), rows, &card.summary, Type::Body, c.text2);
-    let mut tip = card.summary.clone();
-    if !card.paper.is_empty() {
-        tip.push_str(&format!("\n{}", card.paper));
-    }
-    tip.push_str(&format!("\n{}", t!("method-leaves-as", forms = card.exports_as.join(", "))));
-    if response.on_hover_text(tip).clicked() && !chosen {
-        let old = cx.state.method().cloned();
-        let new = card.clone();
-        cx.edit("", |project| switch_method(project, old.as_ref(), &new));
-    }
-}
-
 /// The project's highest learning rate; 0 in it stands for what the method usually takes.
 #[must_use]
 pub fn rate(project: &Project, card: Option<&MethodCard>) -> f64 {
@@ -200,63 +73,27 @@ pub fn rate(project: &Project, card: Option<&MethodCard>) -> f64 {
     if chosen == 0.0 { card.map_or(0.0, |card| card.lr_peak) } else { chosen }
 }
 
-/// How hard a preset pulls: its name, factor of the rank and of the learning rate.
-const PRESETS: [(Text, f64, f64); 3] =
-    [(k!("method-gentle"), 0.5, 0.5), (k!("method-balanced"), 1.0, 1.0), (k!("method-strong"), 2.0, 2.0)];
-
-/// Sets rank, alpha and learning rate of a preset.
-fn apply_preset(project: &mut Project, card: &MethodCard, index: usize) {
-    let Some((_, rank_factor, rate_factor)) = PRESETS.get(index) else { return };
-    for (key, keeps) in [("rank", SettingType::Integer), ("alpha", SettingType::Number)] {
-        let Some(setting) = card.settings.iter().find(|setting| setting.key == key) else { continue };
-        let Ok(default) = setting.default.parse::<f64>() else { continue };
-        let value = (default * rank_factor).clamp(setting.min.unwrap_or(1.0), setting.max.unwrap_or(f64::MAX));
-        let value =
-            if keeps == SettingType::Integer { Value::Integer(value.round() as i64) } else { Value::Number(value) };
-        project.method.settings.0.insert(key.to_owned(), value);
-    }
-    project.train.lr_peak = card.lr_peak * rate_factor;
-}
-
-/// The preset that the project's values are, if any.
-fn current_preset(project: &Project, card: &MethodCard) -> Option<usize> {
-    (0..PRESETS.len()).find(|index| {
-        let mut other = project.clone();
-        apply_preset(&mut other, card, *index);
-        let number = |project: &Project, key: &str| match project.method.settings.0.get(key) {
-            Some(_) => project.method.settings.number(key),
-            None => card.settings.iter().find(|s| s.key == key).and_then(|s| s.default.parse().ok()).unwrap_or(0.0),
-        };
-        let same = |a: f64, b: f64| (a - b).abs() <= a.abs().max(b.abs()) * 1e-6;
-        ["rank", "alpha"].iter().all(|key| same(number(project, key), number(&other, key)))
-            && same(rate(project, Some(card)), rate(&other, Some(card)))
-    })
-}
-
 /// The card in a small window: the methods as a list, and the settings that everybody looks at in two columns, so that
 /// none of them has to be scrolled to.
 fn short(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, card: &MethodCard) {
-    let project = &cx.state.draft.project;
     let row = lines.next(26.0);
-    let presets: Vec<&str> = PRESETS.iter().map(|preset| preset.0.get()).collect();
-    let width = choice::segments_width(ui, &presets, Type::Body);
-    let place = Rect::from_min_size(pos2(row.right() - width, row.top() + 1.0), vec2(width, 24.0));
-    if let Some(index) =
-        choice::segments(ui, cx.theme, place, t!("method-preset"), &presets, current_preset(project, card))
-    {
-        cx.edit("", |project| apply_preset(project, card, index));
-    }
-    let titles: Vec<String> = cx.state.methods.iter().map(|method| method.title.clone()).collect();
-    let chosen = cx.state.methods.iter().position(|method| method.id == card.id);
-    let list = Rect::from_min_max(row.min + vec2(0.0, 1.0), pos2(place.left() - 12.0, row.bottom() - 1.0));
+    let left = presets::segments_ui(cx, ui, row, card);
+    // There is no room to say of each whether it works on the model: those that do not are left out.
+    let model = cx.state.model_facts();
+    let offered = |method: &&MethodCard| method.id == card.id || fits(method, model);
+    let offered: Vec<&MethodCard> = cx.state.methods.iter().filter(offered).collect();
+    let titles: Vec<String> = offered.iter().map(|method| method.title.clone()).collect();
+    let chosen = offered.iter().position(|method| method.id == card.id);
+    let list = Rect::from_min_max(row.min + vec2(0.0, 1.0), pos2(left - 12.0, row.bottom() - 1.0));
     if let Some(new) = choice::select(ui, cx.theme, list, t!("common-method"), &titles, chosen)
         .filter(|index| Some(*index) != chosen)
-        .and_then(|index| cx.state.methods.get(index))
+        .and_then(|index| offered.get(index))
     {
         cx.edit("", |project| switch_method(project, Some(card), new));
     }
     text::data(ui, lines.next(18.0), Align::Min, &card.summary, Type::Body, cx.c().text2);
     lines.gap(2.0);
+    presets::own_ui(cx, ui, lines, card);
     // The method's own notes are short; those of the run ("1.1 passes") need more room.
     let rest = lines.rest();
     let middle = rest.left() + OWN_COLUMN.min(rest.width() / 2.0);
@@ -277,18 +114,11 @@ fn short(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, card: &MethodCard) {
 
 fn settings(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, card: &MethodCard) {
     let c = cx.c();
-    let project = &cx.state.draft.project;
     let head = lines.next(26.0);
-    let names: Vec<&str> = PRESETS.iter().map(|preset| preset.0.get()).collect();
-    let width = choice::segments_width(ui, &names, Type::Body);
-    let place = Rect::from_min_size(pos2(head.right() - width, head.top() + 1.0), vec2(width, 24.0));
-    text::data(ui, head.with_max_x(place.left() - 8.0), Align::Min, &card.title, Type::Strong, c.text);
-    if let Some(index) =
-        choice::segments(ui, cx.theme, place, t!("method-preset"), &names, current_preset(project, card))
-    {
-        cx.edit("", |project| apply_preset(project, card, index));
-    }
+    let left = presets::segments_ui(cx, ui, head, card);
+    text::data(ui, head.with_max_x(left - 8.0), Align::Min, &card.title, Type::Strong, c.text);
     lines.gap(4.0);
+    presets::own_ui(cx, ui, lines, card);
     for setting in card.settings.iter().filter(|setting| !setting.advanced && setting.key != "targets") {
         one(cx, ui, lines, card, setting);
     }

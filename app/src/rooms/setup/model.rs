@@ -9,7 +9,7 @@ use crate::state::setup::Card;
 use crate::theme::{Type, icons};
 use crate::widgets::field::{self, Field};
 use crate::widgets::rows::{self, Rows};
-use crate::widgets::{choice, empty, panel};
+use crate::widgets::{Button, choice, empty, panel};
 use crate::widgets::{term, text};
 use egui::{Align, Rect, Ui, pos2, vec2};
 use temper_protocol::event::SiteInfo;
@@ -17,6 +17,8 @@ use temper_protocol::project::BASES;
 use temper_protocol::{Event, SettingType, Value};
 
 const KEY: f32 = 92.0;
+/// Most single layers that a search lists.
+const MOST_FOUND: usize = 64;
 
 /// Shows the card.
 pub fn model_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
@@ -251,6 +253,16 @@ fn tree(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, sites: &[SiteInfo]) {
     let shown: Vec<&Module> = modules.iter().filter(|module| module.name.to_lowercase().contains(&wanted)).collect();
     for module in &shown {
         let row = lines.next(22.0);
+        let open = cx.state.setup.open_module.as_deref() == Some(module.name.as_str());
+        let (icon, name) = if open {
+            (icons::CARET_DOWN, t!("model-fold", name = module.name))
+        } else {
+            (icons::CARET_RIGHT, t!("model-unfold", name = module.name))
+        };
+        let caret = Rect::from_min_size(pos2(row.left() - 2.0, row.top() + 1.0), vec2(20.0, 20.0));
+        if Button::icon_only(icon, &name).show(ui, cx.theme, caret).clicked() {
+            cx.send(UiCommand::OpenModule((!open).then(|| module.name.clone())));
+        }
         let row_in = row.with_min_x(row.left() + 22.0);
         if targets.is_some() {
             let place = row_in.with_max_x(row_in.left() + 120.0);
@@ -269,6 +281,15 @@ fn tree(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, sites: &[SiteInfo]) {
             c.text,
         );
         text::line(ui, row, Align::Max, &module.shape, Type::Mono, c.text2);
+        if open {
+            let of_module = |site: &&SiteInfo| split_site(&site.site).is_some_and(|(_, name)| name == module.name);
+            leaves(cx, ui, lines, sites.iter().filter(of_module));
+        }
+    }
+    // A search such as "17.attn" is for single layers.
+    if !wanted.is_empty() && shown.is_empty() {
+        let found = sites.iter().filter(|site| site.site.to_lowercase().contains(&wanted));
+        leaves(cx, ui, lines, found.take(MOST_FOUND));
     }
     if shown.len() < modules.len() {
         let hidden = t!("model-hidden", more = modules.len() - shown.len());
@@ -286,6 +307,20 @@ fn tree(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, sites: &[SiteInfo]) {
             c.text2,
         );
         text::line(ui, row, Align::Max, &format!("{} × {}", site.out_features, site.in_features), Type::Mono, c.text2);
+    }
+}
+
+/// Single layers with their shape and how the file stores them.
+fn leaves<'a>(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, sites: impl Iterator<Item = &'a SiteInfo>) {
+    let c = cx.c();
+    for site in sites {
+        let row = lines.next(18.0);
+        let words = format!("{} × {}  {}", site.out_features, site.in_features, site.storage);
+        let width = text::width(ui, &words, Type::MonoCaption);
+        text::line(ui, row, Align::Max, &words, Type::MonoCaption, c.text2);
+        let place =
+            Rect::from_min_max(pos2(row.left() + 44.0, row.top()), pos2(row.right() - width - 8.0, row.bottom()));
+        text::data(ui, place, Align::Min, &site.site, Type::MonoCaption, c.text2);
     }
 }
 

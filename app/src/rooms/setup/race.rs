@@ -5,6 +5,7 @@ use super::price::{self, Cost};
 use crate::commands::{Id, UiCommand, entry};
 use crate::format;
 use crate::rooms::PanelCtx;
+use crate::state::gallery;
 use crate::state::race::{RACERS, RaceAct, can_race, rounds, step_of};
 use crate::theme::{Type, icons};
 use crate::widgets::button::Weight;
@@ -34,7 +35,10 @@ pub(super) fn racers_ui(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows) {
     let setup = &cx.state.setup;
     let top = pos2(lines.area.left(), lines.y);
     lines.y += text::block(ui, top, lines.area.width(), t!("race-lead"), Type::Body, c.text2) + 6.0;
-    let all: Vec<&MethodCard> = cx.state.methods.iter().filter(|card| can_race(card)).collect();
+    // What would be refused for this model cannot be ticked.
+    let model = cx.state.model_facts();
+    let races = |card: &&MethodCard| can_race(card) && gallery::fits(card, model);
+    let all: Vec<&MethodCard> = cx.state.methods.iter().filter(races).collect();
     let hint = t!("method-search-hint", count = all.len());
     let tip = t!("method-search");
     let search = Field {

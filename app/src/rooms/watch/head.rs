@@ -138,8 +138,12 @@ fn controls(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) -> f32 {
         place(ui, button.tooltip(entry.help.get()), Some(Id::ShowRace));
     }
     if live {
-        let pause = if view.row.status == "paused" { Id::Resume } else { Id::Pause };
-        for id in [Id::SaveNow, Id::Stop, pause] {
+        let is_paused = view.row.status == "paused";
+        let pause = if is_paused { Id::Resume } else { Id::Pause };
+        // The state of a paused run is what a checkpoint would hold: ending it with one is how its memory becomes free. In a
+        // small window that is in the palette.
+        let second = if is_paused && !cx.compact { Id::FreeMemory } else { Id::Stop };
+        for id in [Id::SaveNow, second, pause] {
             let button = plain(cx.button(ui, id));
             place(ui, button, Some(id));
         }

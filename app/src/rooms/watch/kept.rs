@@ -41,7 +41,7 @@ pub fn kept_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView, axis:
         ui,
         head,
         t!("watch-forgetting-menu"),
-        &[Id::SaveForgetting, Id::ForgettingPicture, Id::ForgettingVector],
+        &[Id::ForgettingTable, Id::SaveForgetting, Id::ForgettingPicture, Id::ForgettingVector],
     );
     standing(cx, ui, head, view, budget);
     let (plot, column) = plot_places(rect, 32.0, 24.0, cx.compact);
@@ -83,18 +83,25 @@ fn standing_words(view: &RunView, verdict: Verdict, step: u64) -> String {
         every => t!("watch-rhythm", n = every, every = format::count(every)),
     };
     let (steps, at) = (format::count(view.row.steps), format::count(step));
-    match verdict {
+    let words = match verdict {
         Verdict::NotMeasured if view.row.is_active() => {
-            t!("watch-only-base", rhythm = rhythm)
+            return t!("watch-only-base", rhythm = rhythm);
         }
         Verdict::NotMeasured => {
-            t!("watch-only-base-ended", steps = steps, rhythm = rhythm)
+            return t!("watch-only-base-ended", steps = steps, rhythm = rhythm);
         }
         Verdict::Stale => {
             t!("watch-stale-words", at = at, steps = steps, last = format::count(view.row.steps.saturating_sub(step)))
         }
         Verdict::NoNumber => t!("watch-no-number-words", at = at),
         Verdict::Within | Verdict::Over => t!("watch-measured-at", at = at, rhythm = rhythm),
+    };
+    match at_best(view) {
+        Some((step, nats)) => {
+            let best = t!("watch-kept-best-words", step = format::count(step), nats = format::signed_nats(nats));
+            format!("{words} {best}")
+        }
+        None => words,
     }
 }
 
@@ -223,6 +230,19 @@ fn readout(cx: &PanelCtx<'_>, ui: &mut Ui, column: Rect, view: &RunView, axis: &
         let words = t!("watch-flips-tip", wrong = wrong, positions = format::count(worst.positions));
         ui.allocate_rect(row, egui::Sense::hover()).on_hover_text(words);
     }
+    if let Some((_, nats)) = at_best(view).filter(|_| lines.left() >= 18.0) {
+        let row = lines.next(18.0);
+        readout_row(ui, theme, row, Swatch::Nothing, t!("watch-kept-best"), &format::signed_nats(nats));
+    }
+}
+
+/// What the best checkpoint had forgotten: the worst set at the last measurement up to the best step. That is what leaves
+/// the house, whatever was forgotten later.
+fn at_best(view: &RunView) -> Option<(u64, f64)> {
+    let step = Some(view.row.best_step).filter(|step| *step > 0)?;
+    let place = view.map.place(step as f64);
+    let worst = worst_set(view, place)?;
+    value_at(&worst.delta, place).filter(|nats| nats.is_finite()).map(|nats| (step, nats))
 }
 
 /// "at step 350": the step of the measurement that the values are from, which is not always the step looked at.
@@ -249,4 +269,27 @@ fn measured_head(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, view: &RunView, at: 
 fn worst_set(view: &RunView, at: f64) -> Option<&KeptSet> {
     let value = |set: &&KeptSet| value_at(&set.delta, at).unwrap_or(f64::NEG_INFINITY);
     view.kept.iter().max_by(|a, b| value(a).total_cmp(&value(b)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use egui_plot::PlotPoint;
+
+    #[test]
+    fn the_best_checkpoint_forgot_what_was_measured_up_to_it() {
+        let set = |points: &[(f64, f64)]| KeptSet {
+            delta: points.iter().map(|(x, y)| PlotPoint::new(*x, *y)).collect(),
+            ..KeptSet::default()
+        };
+        let kept = vec![set(&[(0.0, 0.0), (40.0, 0.02), (60.0, 0.09)]), set(&[(0.0, 0.0), (40.0, 0.03), (60.0, 0.01)])];
+        let mut view = RunView { kept, ..RunView::default() };
+        assert_eq!(at_best(&view), None, "no validation, no best");
+        view.row.best_step = 50;
+        assert_eq!(at_best(&view), Some((50, 0.03)));
+        view.row.best_step = 60;
+        assert_eq!(at_best(&view), Some((60, 0.09)));
+        view.kept.clear();
+        assert_eq!(at_best(&view), None);
+    }
 }

@@ -36,8 +36,13 @@ pub fn ranks_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
         empty::show(ui, cx.theme, inside, icons::ROWS, title, words, &[]);
         return;
     }
-    let head =
-        super::plot_menu(cx, ui, head, t!("watch-ranks-menu"), &[Id::SaveRanks, Id::RanksPicture, Id::RanksVector]);
+    let head = super::plot_menu(
+        cx,
+        ui,
+        head,
+        t!("watch-ranks-menu"),
+        &[Id::RanksTable, Id::SaveRanks, Id::RanksPicture, Id::RanksVector],
+    );
     let measure = cx.state.watch.measure;
     let names: Vec<&str> = Measure::ALL.iter().map(|measure| measure.name()).collect();
     let width = choice::segments_width(ui, &names, Type::Caption);

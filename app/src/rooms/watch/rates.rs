@@ -17,7 +17,13 @@ use egui::{Align, Rect, Shape, Stroke, Ui, pos2, vec2};
 pub fn rates_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView, axis: &Axis) {
     let theme = cx.theme;
     let (head, _) = panel::titled(ui, theme, rect, t!("watch-rates"), "");
-    plot_menu(cx, ui, head, t!("watch-rates-menu"), &[Id::SaveCurves, Id::RatesPicture, Id::RatesVector]);
+    plot_menu(
+        cx,
+        ui,
+        head,
+        t!("watch-rates-menu"),
+        &[Id::RatesTable, Id::SaveCurves, Id::RatesPicture, Id::RatesVector],
+    );
     if view.lr.is_empty() {
         let place = Rect::from_min_size(rect.min + vec2(12.0, 32.0), vec2(rect.width() - 24.0, 20.0));
         text::line(ui, place, Align::Min, t!("watch-rates-lead"), Type::Body, cx.c().text2);

@@ -10,6 +10,10 @@ use crate::widgets::rows::Rows;
 use crate::widgets::text::{self, Piece};
 use egui::{Align, Rect, Role, Sense, Stroke, Ui, WidgetInfo, pos2, vec2};
 
+/// Place of the trained tokens among the gauges.
+const TRAINED: usize = 2;
+const JOULES_A_WATT_HOUR: f64 = 3600.0;
+
 /// Colour of each phase by name, so that it stays when the order changes.
 fn series_of(phase: &str) -> usize {
     match phase {
@@ -51,7 +55,7 @@ pub fn speed_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
     let left = if row.is_active() { format::duration_parts(left_secs) } else { format::duration_parts(row.wall_secs) };
     let steps = if row.is_active() { row.max_steps.saturating_sub(row.steps) } else { row.steps };
     let tokens = trained_tokens(view);
-    let gauges = [
+    let mut gauges = vec![
         (
             t!("watch-speed"),
             format::speed(row.tokens_per_sec),
@@ -83,6 +87,13 @@ pub fn speed_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
             t!("watch-steps", n = steps, steps = format::count(steps)),
         ),
     ];
+    if let Some(heat) = heat(view) {
+        // A small window has room for four.
+        if cx.compact {
+            gauges.remove(TRAINED);
+        }
+        gauges.push(heat);
+    }
     let width = inner.width() / gauges.len() as f32;
     for (index, (name, figure, unit, note)) in gauges.iter().enumerate() {
         let left = inner.left() + index as f32 * width;
@@ -97,6 +108,33 @@ pub fn speed_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
         }
     }
     phases(cx, ui, Rect::from_min_max(pos2(inner.left(), inner.top() + 55.0), inner.max), view);
+}
+
+/// The name of a part of the machine in the window's language.
+fn part_words(part: &str) -> &str {
+    match part {
+        "processor" => t!("watch-processor"),
+        "graphics" => t!("watch-graphics"),
+        other => other,
+    }
+}
+
+/// Temperature of the first part, and behind it the other parts and what was drawn; nothing where the system does not
+/// tell.
+fn heat(view: &RunView) -> Option<(&'static str, String, &'static str, String)> {
+    let energy = view.joules.map(|joules| t!("watch-wh-drawn", energy = format!("{:.1}", joules / JOULES_A_WATT_HOUR)));
+    let Some(((part, degrees), others)) = view.celsius.split_first() else {
+        let joules = view.joules?;
+        let figure = format!("{:.1}", joules / JOULES_A_WATT_HOUR);
+        return Some((t!("watch-drawn"), figure, t!("watch-watt-hours"), t!("watch-drawn-note").to_owned()));
+    };
+    let mut notes = vec![part_words(part).to_owned()];
+    let other = |(part, degrees): &(String, f64)| {
+        t!("watch-degrees", part = part_words(part), degrees = format!("{degrees:.0}"))
+    };
+    notes.extend(others.iter().map(other));
+    notes.extend(energy);
+    Some((t!("watch-warmth"), format!("{degrees:.0}"), "°C", notes.join(", ")))
 }
 
 fn trained_tokens(view: &RunView) -> (String, &'static str) {
