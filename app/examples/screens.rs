@@ -14,6 +14,8 @@ mod export_scenes;
 mod kit;
 #[path = "../tests/window/machine_scenes.rs"]
 mod machine_scenes;
+#[path = "../tests/window/preset_scenes.rs"]
+mod preset_scenes;
 #[path = "../tests/window/project_scenes.rs"]
 mod project_scenes;
 #[path = "../tests/window/race_scenes.rs"]

@@ -290,10 +290,10 @@ pub fn schema_words(schema: &str) -> String {
 pub fn container_words(container: &str) -> &str {
     match container {
         "json" => "JSON",
-        "jsonl" => "JSON Lines",
+        "jsonl" => t!("data-container-jsonl"),
         "csv" => "CSV",
         "tsv" => "TSV",
-        "parquet" => "Parquet",
+        "parquet" => t!("data-container-parquet"),
         other => other,
     }
 }

@@ -81,7 +81,7 @@ pub fn around(point: Pos2, size: egui::Vec2) -> impl Iterator<Item = Rect> {
     let steps = [-26.0, 12.0, -46.0, 32.0, -70.0, 56.0, -96.0, 84.0, -124.0, 112.0];
     let sides = [-size.x - 4.0, 8.0, -0.5 * size.x, -0.8 * size.x, -0.2 * size.x, -0.65 * size.x, -0.35 * size.x]
         .into_iter()
-        .chain([-size.x - 60.0, 56.0]);
+        .chain([-size.x - 60.0, 56.0, -size.x - 120.0, 116.0]);
     beside.chain(steps.into_iter().flat_map(move |down| {
         sides.clone().map(move |across| Rect::from_min_size(pos2(point.x + across, point.y + down), size))
     }))

@@ -282,17 +282,23 @@ fn job(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, request: u64, running: &crate
     let words = running.ask.words().unwrap_or_default();
     let far = format::how_far(running.done, running.total, &running.unit);
     let left = running.left_secs(cx.state.now_secs).map(|secs| t!("frame-time-left", time = format::duration(secs)));
-    let pieces = [
+    let button = Button::new(t!("common-cancel")).weight(Weight::Link).tooltip(t!("frame-cancel-tip"));
+    let bar_rect = Rect::from_min_size(pos2(rect.left(), rect.center().y - 3.0), vec2(90.0, 6.0));
+    let room = rect.with_min_x(bar_rect.right() + 12.0).with_max_x(rect.right() - 12.0 - button.width(ui));
+    let mut pieces = vec![
         text::Piece(&words, Type::Strong, c.text),
         text::Piece(&running.stage, Type::Body, c.text2),
         text::Piece(&far, Type::Body, c.text2),
         text::Piece(left.as_deref().unwrap_or_default(), Type::Body, c.text2),
     ];
-    let bar_rect = Rect::from_min_size(pos2(rect.left(), rect.center().y - 3.0), vec2(90.0, 6.0));
+    // In a small window the figures matter more than the engine's name for what it does.
+    let wide: f32 = pieces.iter().map(|piece| text::width(ui, piece.0, piece.1) + text::PIECE_GAP).sum();
+    if wide > room.width() {
+        pieces.remove(1);
+    }
     bar::progress(ui, cx.theme, bar_rect, &words, running.share(), c.accent);
-    let end = text::pieces(ui, rect.with_min_x(bar_rect.right() + 12.0).with_max_x(rect.right() - 60.0), &pieces);
+    let end = text::pieces(ui, room, &pieces);
     if !matches!(running.ask, Ask::Example { .. }) {
-        let button = Button::new(t!("common-cancel")).weight(Weight::Link).tooltip(t!("frame-cancel-tip"));
         let place = Rect::from_min_size(pos2(end + 12.0, rect.center().y - 10.0), vec2(button.width(ui), 20.0));
         if button.show(ui, cx.theme, place).clicked() {
             cx.send(commands::UiCommand::Cancel(request));

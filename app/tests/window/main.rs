@@ -30,6 +30,7 @@ mod moves;
 mod palette;
 mod pictures;
 mod places;
+mod preset_scenes;
 mod presets;
 mod prices;
 mod project_scenes;

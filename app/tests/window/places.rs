@@ -63,7 +63,7 @@ fn a_project_on_its_way_is_not_sent_elsewhere_whatever_lies_over_the_room() {
     app.send(&ctx, UiCommand::OpenPalette);
     app.send(&ctx, UiCommand::Rehouse(RehouseAct::Open { moves: false }));
     assert!(matches!(app.state.sheet, Some(Sheet::Palette { .. })), "the disk is at work");
-    window.run();
+    window.run_steps(4);
     let state = &window.state().state;
     assert_eq!((state.draft.folder.as_ref(), state.rehousing), (Some(&to), false));
     assert!(!folder.exists());

@@ -9,7 +9,7 @@ use crate::export_scenes::{
 };
 use crate::kit;
 use crate::machine_scenes::{machine_checks, machine_failed};
-use crate::presets::{own_presets, saving_preset};
+use crate::preset_scenes::{own_presets, saving_preset};
 use crate::project_scenes::{duplicating, model_card, model_gone, moving, other_model, own_card};
 use crate::race_scenes::{race_begun, race_rounds, race_ticking, race_won};
 use crate::rows::{

@@ -77,3 +77,5 @@ data-schema-rated = bewertete Antworten
 data-schema-prompts = Prompts und Antworten
 data-schema-instructions = Anweisungen
 data-schema-text = einfacher Text
+data-container-jsonl = JSON Lines
+data-container-parquet = Parquet

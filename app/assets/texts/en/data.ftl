@@ -83,3 +83,5 @@ data-schema-rated = rated answers
 data-schema-prompts = prompts and answers
 data-schema-instructions = instructions
 data-schema-text = plain text
+data-container-jsonl = JSON Lines
+data-container-parquet = Parquet

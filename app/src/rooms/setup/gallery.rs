@@ -26,7 +26,7 @@ const ROOMY_UP_TO: usize = 4;
 const SEARCH_SHARE: f32 = 0.58;
 
 /// Shows the gallery.
-pub fn gallery_ui(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows) {
+pub(super) fn gallery_ui(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows) {
     let c = cx.c();
     let methods = &cx.state.methods;
     if methods.is_empty() {

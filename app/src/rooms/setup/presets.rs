@@ -46,7 +46,7 @@ fn current_preset(project: &Project, card: &MethodCard) -> Option<usize> {
 }
 
 /// The three presets and the button that keeps the settings of now, at the right of `row`; gives where they begin.
-pub fn segments_ui(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, card: &MethodCard) -> f32 {
+pub(super) fn segments_ui(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, card: &MethodCard) -> f32 {
     let project = &cx.state.draft.project;
     let command = entry(Id::SavePreset);
     let keep = Rect::from_min_size(pos2(row.right() - 24.0, row.top() + 1.0), vec2(24.0, 24.0));
@@ -64,7 +64,7 @@ pub fn segments_ui(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, card: &MethodCard)
 }
 
 /// The person's own presets of the method, when there are any.
-pub fn own_ui(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, card: &MethodCard) {
+pub(super) fn own_ui(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, card: &MethodCard) {
     let own = of_method(&cx.state.settings.presets, &card.id);
     if own.is_empty() {
         return;
