@@ -215,7 +215,7 @@ fn a_tokenizer_without_a_name_in_gguf_greys_the_merged_targets_and_says_why() {
         events
     });
     let (mut window, _folder) = ready(&stage);
-    assert_eq!(window.query_all_by_label("not possible").count(), 3, "three merged GGUF targets");
+    assert_eq!(window.query_all_by_label("not possible").count(), 4, "four merged GGUF targets");
     assert!(window.query_all_by_label_contains(why).next().is_some(), "the reason stands in the room");
     window.get_by_label("Target merged GGUF, f16").click();
     window.run();
@@ -233,7 +233,7 @@ fn a_tokenizer_without_a_name_in_gguf_greys_the_merged_targets_and_says_why() {
 fn a_gguf_base_can_keep_its_types_and_a_method_of_its_own_its_own_folder() {
     let (_root, stage) = kit::stage();
     let (mut window, folder) = ready(&stage);
-    window.get_by_label("Target merged GGUF, as the base").click();
+    window.get_by_label("Target merged GGUF, as base").click();
     window.run();
     kit::press(&mut window, "Write and check");
     match stage.engine.newest(is_export) {
@@ -259,6 +259,6 @@ fn a_folder_base_offers_no_file_in_its_own_types() {
         "huggingface".clone_into(format);
     }
     window.run();
-    assert!(window.query_by_label("Target merged GGUF, as the base").is_none());
+    assert!(window.query_by_label("Target merged GGUF, as base").is_none());
     window.get_by_label("Target merged GGUF, Q8_0");
 }

@@ -39,7 +39,12 @@ pub(super) fn row_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
         return;
     };
     let file = format::file_name(&row.file.display().to_string()).to_owned();
-    let place = t!("lens-place-of", file = file, line = format::count(row.line));
+    // A row that is the line of the same number needs no second one.
+    let place = if row.line == lens.chosen + 1 {
+        file
+    } else {
+        t!("lens-place-of", file = file, line = format::count(row.line))
+    };
     let counts = if row.tokens > 0 { marks::counts(row) } else { String::new() };
     let pieces = [
         text::Piece(&name, Type::Strong, c.text),
