@@ -283,7 +283,8 @@ fn job(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, request: u64, running: &crate
     let far = format::how_far(running.done, running.total, &running.unit);
     let left = running.left_secs(cx.state.now_secs).map(|secs| t!("frame-time-left", time = format::duration(secs)));
     let button = Button::new(t!("common-cancel")).weight(Weight::Link).tooltip(t!("frame-cancel-tip"));
-    let bar_rect = Rect::from_min_size(pos2(rect.left(), rect.center().y - 3.0), vec2(90.0, 6.0));
+    let bar_rect =
+        Rect::from_min_size(pos2(rect.left(), rect.center().y - 3.0), vec2(if cx.compact { 48.0 } else { 90.0 }, 6.0));
     let room = rect.with_min_x(bar_rect.right() + 12.0).with_max_x(rect.right() - 12.0 - button.width(ui));
     let mut pieces = vec![
         text::Piece(&words, Type::Strong, c.text),
@@ -292,8 +293,7 @@ fn job(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, request: u64, running: &crate
         text::Piece(left.as_deref().unwrap_or_default(), Type::Body, c.text2),
     ];
     // In a small window the figures matter more than the engine's name for what it does.
-    let wide: f32 = pieces.iter().map(|piece| text::width(ui, piece.0, piece.1) + text::PIECE_GAP).sum();
-    if wide > room.width() {
+    if text::pieces_width(ui, &pieces) > room.width() {
         pieces.remove(1);
     }
     bar::progress(ui, cx.theme, bar_rect, &words, running.share(), c.accent);

@@ -181,6 +181,12 @@ pub fn marked_block(
 #[derive(Debug, Clone, Copy)]
 pub struct Piece<'a>(pub &'a str, pub Type, pub Color32);
 
+/// How much room pieces take when none is cut off.
+#[must_use]
+pub fn pieces_width(ui: &Ui, pieces: &[Piece<'_>]) -> f32 {
+    pieces.iter().filter(|piece| !piece.0.is_empty()).map(|piece| width(ui, piece.0, piece.1) + PIECE_GAP).sum()
+}
+
 /// Pieces one after another from the left; the last one is cut off where it does not fit. Gives the end.
 pub fn pieces(ui: &mut Ui, rect: Rect, pieces: &[Piece<'_>]) -> f32 {
     let mut x = rect.left();

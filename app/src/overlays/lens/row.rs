@@ -46,11 +46,15 @@ pub(super) fn row_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
         t!("lens-place-of", file = file, line = format::count(row.line))
     };
     let counts = if row.tokens > 0 { marks::counts(row) } else { String::new() };
-    let pieces = [
+    let mut pieces = vec![
         text::Piece(&name, Type::Strong, c.text),
         text::Piece(&counts, Type::Body, c.text2),
         text::Piece(&place, Type::Body, c.text3),
     ];
+    // In a small window the acts take the room of the file's name, which stands on the card as well.
+    if text::pieces_width(ui, &pieces) > head.width() {
+        pieces.pop();
+    }
     text::pieces(ui, head, &pieces);
     let mut top = head.bottom() + 4.0;
     if !row.problem.is_empty() {
