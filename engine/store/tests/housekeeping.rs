@@ -144,6 +144,14 @@ fn a_foreign_row_moves_no_folder_but_those_of_runs() {
         assert!(matches!(refused, Err(StoreError::NotItsOwn { run: 1, .. })), "{named:?}: {refused:?}");
     }
     assert!(precious.join("letter.txt").is_file() && project.join("data").is_dir());
+    // Nor the run of another project, although it says that it is a run.
+    let theirs = root.path().join("other/runs/0001");
+    fs::create_dir_all(&theirs).expect("folder");
+    trained(&Store::open(&root.path().join("other")).expect("store"));
+    fs::write(theirs.join("run.json"), "{}").expect("file");
+    set("folder", &theirs.display().to_string());
+    assert!(matches!(store.trash(run), Err(StoreError::NotItsOwn { run: 1, .. })));
+    assert!(theirs.join("run.json").is_file());
     // A run that was trained elsewhere, as --out allows, says so itself.
     fs::write(precious.join("run.json"), "{}").expect("file");
     set("folder", &elsewhere);

@@ -4,6 +4,7 @@
 //! first, its row follows in one transaction: what a kill leaves between the two is found again by the next call.
 
 use super::{Store, immediate, now_millis};
+use crate::database::DB_NAME;
 use crate::error::StoreError;
 use crate::lock::ProjectLock;
 use crate::rows::ACTIVE_STATUSES;
@@ -141,14 +142,18 @@ impl Store {
     }
 
     /// Whether a folder may go to the trash, and be deleted from there: one of the project's folders for runs, or one that a
-    /// run was trained in, which says so. A row of a foreign project may name any folder of this machine.
+    /// run was trained in, which says so and belongs to no other project. A row of a foreign project may name any folder of
+    /// this machine.
     fn is_of_a_run(&self, folder: &Path) -> bool {
-        if !folder.exists() || folder.join(RUN_FILE).is_file() {
+        let parent = folder.parent().and_then(|parent| parent.canonicalize().ok());
+        let own = self.project_dir.canonicalize().ok();
+        let runs = own.as_ref().map(|project| project.join(RUNS));
+        if !folder.exists() || (folder.file_name().is_some() && parent.is_some() && parent == runs) {
             return true;
         }
-        let parent = folder.parent().and_then(|parent| parent.canonicalize().ok());
-        let runs = self.project_dir.canonicalize().map(|project| project.join(RUNS)).ok();
-        folder.file_name().is_some() && parent.is_some() && parent == runs
+        // A folder that was trained in elsewhere (`--out`), unless it is a run of another project.
+        let project = parent.as_deref().and_then(Path::parent).filter(|project| Some(*project) != own.as_deref());
+        folder.join(RUN_FILE).is_file() && !project.is_some_and(|project| project.join(DB_NAME).exists())
     }
 
     /// Where a run from the trash goes: to `origin`, if that is inside the project for real, links followed.
