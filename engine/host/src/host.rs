@@ -470,7 +470,10 @@ impl Shared {
                     self.open.lock().remove(&req);
                 }
             }
+            return;
         }
+        // Who was told that it waits may have taken it out before it stood in the queue.
+        self.end_withdrawn();
     }
 
     /// Locks the project, gives the run its row and its control block.
