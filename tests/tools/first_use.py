@@ -164,7 +164,7 @@ def export(stage, opened):
 
 def home_again(stage, opened):
     opened.press("Home", "page tab")
-    opened.wait("Open first.*")
+    opened.wait("Open smollm2.*")
     stage.looks(opened, "23-home-recent")
 
 
