@@ -2,7 +2,7 @@
 //!
 //! Place in the data flow: the project's store is read by the reader that serves the window, so that a report shows what
 //! the room Watch shows; [`text`] makes a page of it. The window asks its thread for files, the command line calls
-//! [`write`] itself; both speak the language of their thread. A report holds neither the time nor the place of its making:
+//! [`write()`] itself; both speak the language of their thread. A report holds neither the time nor the place of its making:
 //! equal runs have equal reports.
 
 pub mod card;
