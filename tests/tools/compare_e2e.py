@@ -58,8 +58,10 @@ def train_three(stage):
 
 
 def open_project(stage, project):
-    """The window with the project in it; nothing is pressed before it is read."""
+    """The window with the project in it, once it is read."""
     opened = stage.open(project)
+    # A project that was open before begins in the room it was left in.
+    opened.press("Setup", "page tab")
     opened.wait("Model: ready", "image", 60)
     opened.wait("Run 3 finished .*")
     return opened
