@@ -10,7 +10,8 @@ use temper::state::Sheet;
 use temper::state::lens::{LensAct, PAGE};
 use temper_protocol::{Command, Event, Project, project_file};
 
-fn opened() -> (tempfile::TempDir, temper::testing::Stage, kit::Window) {
+/// The lens over the data of a project.
+pub(crate) fn opened() -> (tempfile::TempDir, temper::testing::Stage, kit::Window) {
     let (root, stage) = kit::stage();
     let mut window = kit::window(&stage, kit::SIZES[0], true);
     kit::open(&mut window, &stage);

@@ -1,22 +1,16 @@
 //! Texts of rows edited in the token lens: by keyboard, accepted or refused, and into the cleaned copy.
 
-use crate::{kit, rows};
+use crate::{kit, lens, rows};
 use egui::accesskit::Role;
 use egui::{Key, Modifiers};
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 use temper::app::App;
-use temper::state::Sheet;
 use temper_protocol::Command;
 use temper_protocol::data::{RowEdit, RowField};
 
 /// The lens with the texts of its first row.
 fn opened() -> (tempfile::TempDir, temper::testing::Stage, kit::Window) {
-    let (root, stage) = kit::stage();
-    let mut window = kit::window(&stage, kit::SIZES[0], true);
-    kit::open(&mut window, &stage);
-    window.key_press_modifiers(Modifiers::COMMAND, Key::T);
-    window.run();
-    assert_eq!(window.state().state.sheet, Some(Sheet::Lens));
+    let (root, stage, mut window) = lens::opened();
     window.key_press(Key::F2);
     window.run();
     (root, stage, window)
