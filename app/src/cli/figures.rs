@@ -1,12 +1,11 @@
 //! The figures of a bench in words.
 
 use crate::cli::drive::print_line;
-use temper_protocol::Event;
-use temper_protocol::event::{Figure, Figures, RaceRound};
+use temper_protocol::event::{Figure, Figures, RaceRound, TrainBench};
 
 /// Prints what a bench measured, one figure a line, each with its unit.
-pub(crate) fn bench(event: &Event) {
-    let Event::Bench {
+pub(crate) fn bench(bench: &TrainBench) {
+    let TrainBench {
         steps,
         threads,
         tokens_per_step,
@@ -24,10 +23,7 @@ pub(crate) fn bench(event: &Event) {
         phase_secs,
         losses,
         ..
-    } = event
-    else {
-        return;
-    };
+    } = bench;
     let first_and_last = losses.first().zip(losses.last());
     let mut lines = vec![
         format!(

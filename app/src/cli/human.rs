@@ -74,9 +74,9 @@ impl Human {
             }
             Event::Written { .. } | Event::Certificate { .. } => self.export_event(event),
             Event::Text { .. } => self.text(event),
-            Event::Bench { .. } => {
+            Event::Bench(bench) => {
                 self.finish();
-                figures::bench(event);
+                figures::bench(bench);
             }
             Event::Figures(table) => {
                 self.finish();
@@ -357,6 +357,7 @@ impl Human {
                 warnings,
                 free_memory_mib,
                 max_steps,
+                remedies,
                 ..
             } => {
                 print_line(if *fits { "it fits" } else { "it does NOT fit" });
@@ -368,6 +369,11 @@ impl Human {
                 print_line(&format!("  disk     {disk_mib:.0} MiB for checkpoints and exports"));
                 for warning in warnings {
                     print_line(&format!("  note: {warning}"));
+                }
+                for remedy in remedies {
+                    let settings: Vec<String> =
+                        remedy.settings.iter().map(|(key, value)| format!("--set {key}={value}")).collect();
+                    print_line(&format!("  would fit: {} ({:.0} MiB)", settings.join(" "), remedy.memory_mib));
                 }
             }
             Event::Result { metric, value, stderr, rows, .. } => {

@@ -134,6 +134,8 @@ pub enum UiCommand {
     ConfirmLonger,
     /// A new run that starts as the watched one was at the step under the scrub line: its settings go into the form.
     Branch,
+    /// A new run that starts as the watched one was at its last checkpoint, at a quarter of its rate: both go into the form.
+    BranchSlower,
     /// The run that the form starts from is forgotten: it starts from the base.
     ForgetStart,
     /// Shows the runs that wait.

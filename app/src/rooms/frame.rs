@@ -77,16 +77,16 @@ fn ways_out(cx: &PanelCtx<'_>) -> Vec<Way<'static>> {
     let repair = commands::entry(Id::Repair);
     if repair.enabled(cx.state) {
         ways.push(Way {
-            label: repair.name.get(),
-            price: repair.help.get(),
+            label: repair.name.get().into(),
+            price: repair.help.get().into(),
             primary: true,
             command: UiCommand::Repair,
         });
     }
     // A store that cannot be read stays a problem until it can.
     if cx.state.engine.problem.is_some() {
-        let price = t!("frame-note-closes");
-        ways.push(Way { label: t!("frame-dismiss"), price, primary: false, command: UiCommand::ForgetProblem });
+        let price = t!("frame-note-closes").into();
+        ways.push(Way { label: t!("frame-dismiss").into(), price, primary: false, command: UiCommand::ForgetProblem });
     }
     ways
 }

@@ -6,8 +6,9 @@
 use crate::app::App;
 use crate::commands::UiCommand;
 use crate::format;
+use crate::reader::RunView;
 use crate::state::{Ask, Room, Sheet, State};
-use temper_protocol::{Command, RunRef};
+use temper_protocol::{Command, Project, RunRef};
 use temper_store::RunRow;
 
 /// Why the watched run cannot be given more steps now; nothing when it can.
@@ -31,6 +32,14 @@ pub fn branch_hindrance(state: &State) -> Option<&'static str> {
         Some(view) if view.settings.is_none() => Some(t!("watch-ask-no-settings")),
         Some(_) => state.kept_state().is_none().then_some(t!("watch-ask-none-kept")),
     }
+}
+
+/// The last checkpoint of a run and a quarter of its rate; nothing for a run without either.
+#[must_use]
+pub fn slower_start(view: &RunView) -> Option<(u64, f64)> {
+    let lr_peak = view.settings.as_ref()?.train.lr_peak;
+    let step = view.checkpoints.last()?.step;
+    (lr_peak > 0.0).then_some((step, lr_peak / 4.0))
 }
 
 /// Steps that the run has done or was to do.
@@ -72,6 +81,7 @@ impl App {
             }
             UiCommand::ConfirmLonger => self.confirm_longer(),
             UiCommand::Branch => self.branch(),
+            UiCommand::BranchSlower => self.branch_slower(),
             UiCommand::ForgetStart => {
                 let mut project = self.state.draft.project.clone();
                 project.train.from = None;
@@ -107,8 +117,21 @@ impl App {
         if branch_hindrance(&self.state).is_some() {
             return;
         }
-        let Some((run, kept)) = self.state.watched().map(|row| row.run).zip(self.state.kept_state()) else { return };
-        let Some(mut project) = self.state.runs.view.as_ref().and_then(|view| view.settings.clone()) else { return };
+        let Some(kept) = self.state.kept_state() else { return };
+        let Some(project) = self.state.runs.view.as_ref().and_then(|view| view.settings.clone()) else { return };
+        self.begin_at(project, kept);
+    }
+
+    fn branch_slower(&mut self) {
+        let Some(view) = &self.state.runs.view else { return };
+        let Some(((step, lr_peak), mut project)) = slower_start(view).zip(view.settings.clone()) else { return };
+        project.train.lr_peak = lr_peak;
+        self.begin_at(project, step);
+    }
+
+    /// Puts `project` into the form, to begin as the watched run was at `kept`.
+    fn begin_at(&mut self, mut project: Project, kept: u64) {
+        let Some(run) = self.state.watched().map(|row| row.run) else { return };
         project.train.from = Some(format!("run:{run}@{kept}"));
         project.name.clone_from(&self.state.draft.project.name);
         let now = self.state.now_secs;

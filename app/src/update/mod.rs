@@ -31,7 +31,7 @@ mod write;
 pub use card::{card_hindrance, card_text};
 pub use compare::{ask_hindrance, compare_data, judge_hindrance, playground_prompt};
 pub(crate) use layout::LayoutKeeper;
-pub use longer::{branch_hindrance, longer_hindrance, longer_steps};
+pub use longer::{branch_hindrance, longer_hindrance, longer_steps, slower_start};
 pub use presets::preset_hindrance;
 pub use prices::{held_by, target_bytes};
 pub use rehouse::{rehouse_hindrance, rehouse_place};

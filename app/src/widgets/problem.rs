@@ -7,14 +7,15 @@ use crate::commands::{Outbox, UiCommand};
 use crate::reader::words::sentence_case;
 use crate::theme::{Icon, Theme, Type, icons};
 use egui::{Align, Color32, Rect, Stroke, Ui, pos2, vec2};
+use std::borrow::Cow;
 use temper_protocol::Problem;
 
 /// A way out of a problem.
 pub struct Way<'a> {
     /// Words of the button.
-    pub label: &'a str,
+    pub label: Cow<'a, str>,
     /// Its price, or what it does.
-    pub price: &'a str,
+    pub price: Cow<'a, str>,
     /// Whether it is the recommended one.
     pub primary: bool,
     /// What it does.
@@ -138,13 +139,13 @@ pub fn wide(
     key(ui, y + 5.0, t!("problem-next"));
     for way in ways {
         let weight = if way.primary { Weight::Primary } else { Weight::Normal };
-        let button = Button::new(way.label).weight(weight).tooltip(way.price);
+        let button = Button::new(&way.label).weight(weight).tooltip(&way.price);
         let place = Rect::from_min_size(pos2(value, y), vec2(236.0_f32.max(button.width(ui)), 28.0));
         let note = Rect::from_min_max(pos2(place.right() + 12.0, y), pos2(rect.right() - 12.0, y + 28.0));
         if button.show(ui, theme, place).clicked() {
             out.push(way.command.clone());
         }
-        text::data(ui, note, Align::Min, way.price, Type::Body, c.text2);
+        text::data(ui, note, Align::Min, &way.price, Type::Body, c.text2);
         y += 36.0;
     }
 }

@@ -48,3 +48,4 @@ mod step_scenes;
 mod store;
 mod told;
 mod watch;
+mod ways;

@@ -18,6 +18,7 @@ use crate::rows::{
 use crate::step_scenes::{
     branched, longer, queue, step_answered, step_ask_busy, step_ask_empty, step_failed, step_loading, waiting,
 };
+use crate::ways::setup_tight;
 use egui_kittest::Harness;
 use egui_plot::PlotPoint;
 use std::path::PathBuf;
@@ -57,6 +58,7 @@ scenes![
     setup_aside,
     setup_errors,
     setup_full,
+    setup_tight,
     setup_reading,
     setup_estimated,
     setup_columns,
@@ -390,12 +392,7 @@ fn failed(window: &mut Window, stage: &Stage) {
     let mut view = kit::view(8, "failed", 96);
     view.non_finite = vec![97];
     view.row.adapter = None;
-    view.row.problem = Some(Problem::new(
-        Code::NonFinite,
-        "the loss was not a number at step 97",
-        "layers.12.mlp.up, first tensor with a non-finite value",
-        "lower the learning rate to 2e-4 and go on from the last checkpoint",
-    ));
+    view.row.problem = Some(crate::ways::not_finite());
     stage.runs.publish(kit::snapshot(&folder, view, false));
     window.run();
 }

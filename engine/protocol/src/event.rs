@@ -4,7 +4,7 @@ use crate::data::{DataColumns, RowTexts};
 use crate::event_parts::nan_if_null;
 pub use crate::event_parts::{
     AttentionSize, Check, DataRows, ExpertLoad, Figure, Figures, LensRow, MachineCheck, MachineState, PreviewRow,
-    QuarantineRow, RaceRound, RowLosses, RunStatus, SelfTest, SiteInfo, Standing,
+    QuarantineRow, RaceRound, Remedy, RowLosses, RunStatus, SelfTest, SiteInfo, Standing, TrainBench,
 };
 use crate::{MethodCard, Problem, comparison::Comparison};
 use serde::{Deserialize, Serialize};
@@ -455,46 +455,12 @@ pub enum Event {
         /// Steps planned.
         #[serde(default)]
         max_steps: u64,
-    },
-    /// What a bench measured: medians over its steps, the first left out.
-    Bench {
-        /// Which bench: `train`.
-        what: String,
-        /// Steps counted.
-        steps: u64,
-        /// Threads.
-        threads: u64,
-        /// Tokens a step, padding not counted; of rows of data the mean.
-        tokens_per_step: u64,
-        /// Tokens a step that are trained, the mean.
+        /// What would make it fit into memory, where it does not.
         #[serde(default)]
-        trained_tokens_per_step: f64,
-        /// Share of the positions that are padding.
-        #[serde(default)]
-        padding_share: f64,
-        /// Tokens a second, padding not counted; the median over the steps.
-        tokens_per_sec: f64,
-        /// Seconds a step.
-        step_secs: f64,
-        /// Processor seconds a step, all threads.
-        cpu_secs_per_step: f64,
-        /// Highest resident memory, pages of mapped files included.
-        peak_rss_mib: f64,
-        /// Useful operations a step, 10^9: recomputation not counted.
-        useful_gflop_per_step: f64,
-        /// Useful operations a second, 10^9.
-        useful_gflops: f64,
-        /// What libraries' matrix products reach on the same shapes in the same process, 10^9 a second.
-        gemm_gflops: f64,
-        /// useful_gflops / gemm_gflops.
-        gemm_fraction: f64,
-        /// Pages the system had to hand out, a step.
-        page_faults_per_step: f64,
-        /// Seconds a step by phase.
-        phase_secs: BTreeMap<String, f64>,
-        /// Loss of every step, nats a token, the first included.
-        losses: Vec<f64>,
+        remedies: Vec<Remedy>,
     },
+    /// What the bench of training measured.
+    Bench(TrainBench),
     /// What any other bench measured, as a table.
     Figures(Figures),
     /// Generated text; streaming when `stop_reason` is empty.

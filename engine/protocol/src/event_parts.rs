@@ -313,3 +313,59 @@ pub struct MachineState {
     #[serde(default)]
     pub joules: Option<f64>,
 }
+
+/// A change of settings after which a run would fit into memory.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Remedy {
+    /// Dotted keys of the project file and their values, as `--set` takes them.
+    pub settings: Vec<(String, String)>,
+    /// Memory that a step would take then, MiB.
+    pub memory_mib: f64,
+    /// Rows that would be cut off by it.
+    #[serde(default)]
+    pub rows_cut: u64,
+    /// What a step would take of the time it takes now; absent where that was not measured.
+    #[serde(default)]
+    pub time_factor: Option<f64>,
+}
+
+/// What the bench of training measured: medians over its steps, the first left out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrainBench {
+    /// Which bench: `train`.
+    pub what: String,
+    /// Steps counted.
+    pub steps: u64,
+    /// Threads.
+    pub threads: u64,
+    /// Tokens a step, padding not counted; of rows of data the mean.
+    pub tokens_per_step: u64,
+    /// Tokens a step that are trained, the mean.
+    #[serde(default)]
+    pub trained_tokens_per_step: f64,
+    /// Share of the positions that are padding.
+    #[serde(default)]
+    pub padding_share: f64,
+    /// Tokens a second, padding not counted; the median over the steps.
+    pub tokens_per_sec: f64,
+    /// Seconds a step.
+    pub step_secs: f64,
+    /// Processor seconds a step, all threads.
+    pub cpu_secs_per_step: f64,
+    /// Highest resident memory, pages of mapped files included.
+    pub peak_rss_mib: f64,
+    /// Useful operations a step, 10^9: recomputation not counted.
+    pub useful_gflop_per_step: f64,
+    /// Useful operations a second, 10^9.
+    pub useful_gflops: f64,
+    /// What libraries' matrix products reach on the same shapes in the same process, 10^9 a second.
+    pub gemm_gflops: f64,
+    /// useful_gflops / gemm_gflops.
+    pub gemm_fraction: f64,
+    /// Pages the system had to hand out, a step.
+    pub page_faults_per_step: f64,
+    /// Seconds a step by phase.
+    pub phase_secs: BTreeMap<String, f64>,
+    /// Loss of every step, nats a token, the first included.
+    pub losses: Vec<f64>,
+}

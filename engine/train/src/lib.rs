@@ -32,6 +32,7 @@ pub mod preflight;
 pub mod prepare;
 pub mod probes;
 pub mod ranks;
+mod remedies;
 pub mod request;
 mod run;
 pub mod samples;

@@ -9,6 +9,7 @@ use crate::meter::{Meter, free_disk_mib, free_memory_mib, most_memory_mib};
 use crate::phases::PhaseClock;
 use crate::prefix::needed_mib;
 use crate::prepare::{Prepared, Starts, prepare, tokens_of};
+use crate::remedies::{self, Tight};
 use crate::request::TrainRequest;
 use crate::saving::{adamw, moment_storage};
 use crate::session::{kept_blocks, kept_windows, layout};
@@ -107,6 +108,17 @@ fn measure(request: &TrainRequest, watch: &Watch<'_>) -> Result<Event> {
             cost.memory_taken_mib
         ));
     }
+    let remedies = if fits_memory {
+        Vec::new()
+    } else {
+        let forward_share = cost.forward_secs_per_token * tokens.ids.len() as f64 / cost.micro_secs;
+        let tight = Tight {
+            needed_mib: cost.memory_taken_mib,
+            free_mib: free_memory_mib,
+            forward_share: forward_share.is_finite().then_some(forward_share),
+        };
+        remedies::find(project, &prepared, &tokens, &tight)
+    };
     let fits_disk = disk_mib <= free_disk_mib;
     if !fits_disk {
         warnings.push(format!(
@@ -135,19 +147,25 @@ fn measure(request: &TrainRequest, watch: &Watch<'_>) -> Result<Event> {
         export_mib,
         trained_parameters,
         max_steps: steps,
+        remedies,
     })
 }
 
-/// Memory that a step takes beside the mapped model, by count: value, gradient and two moments of every
-/// trained number, activations of the blocks that keep them and, where others compute them again, of one more and every
-/// block's input.
+/// [`step_mib`] of the run as it was asked for.
 fn expected_mib(request: &TrainRequest, prepared: &Prepared, tokens: &Tokens) -> f64 {
+    step_mib(&request.project, prepared, tokens.ids.len() as f64, prepared.max_tokens)
+}
+
+/// Memory that a step of `positions` tokens takes beside the mapped model, MiB, by count: value, gradient and two moments
+/// of every trained number, activations of the blocks that keep them and, where others compute them again, of one more and
+/// every block's input. `project` may differ from the prepared one in its batch, its length and what is computed again.
+pub(crate) fn step_mib(project: &Project, prepared: &Prepared, positions: f64, max_tokens: usize) -> f64 {
     let model = &prepared.model;
-    let (blocks, positions) = (model.blocks.len() as f64, tokens.ids.len() as f64);
-    let bytes = 2.0 * VALUE_BYTES + moment_storage(&request.project.train).bytes_per_value();
+    let blocks = model.blocks.len() as f64;
+    let bytes = 2.0 * VALUE_BYTES + moment_storage(&project.train).bytes_per_value();
     let trained = prepared.attached.params.elements() as f64 * bytes;
     let per_block = kept_bytes_per_token(model) * positions;
-    let kept = kept_blocks(&request.project, model, prepared.max_tokens) as f64;
+    let kept = kept_blocks(project, model, max_tokens) as f64;
     let again = if kept < blocks {
         2.0 * per_block + blocks * positions * model.config.hidden_size() as f64 * 4.0
     } else {

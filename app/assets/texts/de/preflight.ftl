@@ -35,3 +35,17 @@ preflight-passes-but = Alles in Ordnung. { $n ->
 preflight-passes = Alles in Ordnung.
 preflight-asks-place = Das erste Training fragt, wo das Projekt liegen soll.
 preflight-as-it-goes = Noch nicht gemessen; das Training misst unterwegs.
+preflight-fix = { $needed } nötig, { $free } frei. Mit jedem davon passt es:
+preflight-fix-batch = Batch { $batch }
+preflight-fix-batch-tip = Weniger Zeilen auf einmal, mehr Durchgänge je Schritt: derselbe Schritt, etwa dieselbe Zeit ({ $settings })
+preflight-fix-recompute = Neu berechnen
+preflight-fix-recompute-tip = Blöcke werden auf dem Rückweg neu berechnet statt behalten: dieselben Zahlen, mehr Zeit ({ $settings })
+preflight-fix-length = Länge { $tokens }
+preflight-fix-length-tip = Zeilen werden nach so vielen Tokens abgeschnitten ({ $settings })
+preflight-fix-same = { $needs }, gleiche Zeit
+preflight-fix-slower = { $needs }, +{ $more } Zeit
+preflight-fix-cuts = { $needs }, { $n ->
+    [one] { $rows } Zeile gekürzt
+   *[other] { $rows } Zeilen gekürzt
+}
+preflight-pick = So passt es nicht in den Speicher. Links einen der Wege wählen.

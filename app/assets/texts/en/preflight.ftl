@@ -35,3 +35,17 @@ preflight-passes-but = All checks pass. { $n ->
 preflight-passes = All checks pass.
 preflight-asks-place = The first training asks where the project shall live.
 preflight-as-it-goes = Not measured yet; training measures as it goes.
+preflight-fix = { $needed } needed, { $free } free. Any of these makes it fit:
+preflight-fix-batch = Batch { $batch }
+preflight-fix-batch-tip = Fewer rows at once, more passes a step: the same step, the same time about ({ $settings })
+preflight-fix-recompute = Recompute
+preflight-fix-recompute-tip = Blocks are computed again on the way back instead of being kept: the same numbers, more time ({ $settings })
+preflight-fix-length = Length { $tokens }
+preflight-fix-length-tip = Rows are cut off after so many tokens ({ $settings })
+preflight-fix-same = { $needs }, same time
+preflight-fix-slower = { $needs }, +{ $more } time
+preflight-fix-cuts = { $needs }, { $n ->
+    [one] { $rows } row cut
+   *[other] { $rows } rows cut
+}
+preflight-pick = It does not fit into memory as it stands. Pick one of the ways on the left.

@@ -13,6 +13,7 @@ pub mod preflight;
 mod presets;
 pub mod price;
 pub mod race;
+pub mod remedies;
 pub mod train;
 
 use super::PanelCtx;

@@ -227,7 +227,8 @@ fn gauges(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
         },
     ];
     let width = (rect.width() / gauges.len() as f32).floor();
-    for (index, gauge) in gauges.iter().enumerate() {
+    let shown = if super::remedies::found(cx).is_some() { 1 } else { gauges.len() };
+    for (index, gauge) in gauges.iter().take(shown).enumerate() {
         let left = rect.left() + index as f32 * width;
         let place = Rect::from_min_size(pos2(left, rect.top()), vec2(width - 22.0, bar::GAUGE_HEIGHT));
         bar::gauge(ui, cx.theme, place, gauge);
@@ -236,6 +237,7 @@ fn gauges(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
             ui.painter().vline(x, rect.top() + 2.0..=rect.top() + 76.0, Stroke::new(1.0, c.line));
         }
     }
+    super::remedies::remedies_ui(cx, ui, rect.with_min_x(rect.left() + width), *peak_rss_mib);
 }
 
 fn acts_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
@@ -268,6 +270,9 @@ fn verdict(cx: &PanelCtx<'_>) -> String {
     }
     let answer = cx.state.setup.preflight.as_ref().filter(|_| is_fresh(cx)).map(|answer| &answer.event);
     match answer {
+        Some(Event::Preflight { fits: false, remedies, .. }) if !remedies.is_empty() => {
+            t!("preflight-pick").to_owned()
+        }
         Some(Event::Preflight { fits: false, warnings, .. }) => {
             warnings.first().cloned().unwrap_or_else(|| t!("preflight-no-fit").to_owned())
         }

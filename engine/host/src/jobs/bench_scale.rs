@@ -176,11 +176,11 @@ fn measure(case: &Case, steps: u64, context: &JobContext) -> Result<Cost, Proble
     arguments.extend(["--steps".to_owned(), steps.to_string()]);
     let mut cost = None;
     child::run(&arguments, context, &mut |_, event| {
-        if let Event::Bench { tokens_per_sec, peak_rss_mib, useful_gflop_per_step, tokens_per_step, .. } = event {
+        if let Event::Bench(bench) = event {
             cost = Some(Cost {
-                tokens_per_sec: *tokens_per_sec,
-                peak_rss_mib: *peak_rss_mib,
-                gflop_per_token: useful_gflop_per_step / (*tokens_per_step).max(1) as f64,
+                tokens_per_sec: bench.tokens_per_sec,
+                peak_rss_mib: bench.peak_rss_mib,
+                gflop_per_token: bench.useful_gflop_per_step / bench.tokens_per_step.max(1) as f64,
             });
         }
         false

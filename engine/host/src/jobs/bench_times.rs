@@ -92,8 +92,8 @@ fn secs(
     words.extend_from_slice(settings);
     let mut measured = None;
     child::run(&words, context, &mut |_, event| {
-        if let Event::Bench { step_secs, .. } = event {
-            measured = Some(*step_secs);
+        if let Event::Bench(bench) = event {
+            measured = Some(bench.step_secs);
         }
         false
     })?;

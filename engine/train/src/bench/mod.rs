@@ -35,6 +35,7 @@ use temper_nn::ops::IGNORE;
 use temper_nn::rng::Stream;
 use temper_nn::rules::{At, take_step};
 use temper_nn::{AdamW, ForwardContext, Grads};
+use temper_protocol::event::TrainBench;
 use temper_protocol::{Code, Event, Problem, Project};
 
 /// Token ids are drawn below this, as the reference script does.
@@ -154,7 +155,7 @@ fn measure(request: &BenchRequest, threads: usize, watch: &Watch<'_>) -> Result<
     let useful_gflops = useful_gflop / load.tokens.max(1) as f64 * tokens_per_sec;
     let mean = |of: fn(&Load) -> usize| costs.iter().map(|cost| of(&cost.load) as f64).sum::<f64>() / count;
     let tokens_per_step = mean(|load| load.tokens);
-    Ok(Event::Bench {
+    Ok(Event::Bench(TrainBench {
         what: "train".to_owned(),
         steps: request.steps - 1,
         threads: threads as u64,
@@ -172,7 +173,7 @@ fn measure(request: &BenchRequest, threads: usize, watch: &Watch<'_>) -> Result<
         page_faults_per_step: median(|cost| cost.page_faults),
         phase_secs: phases,
         losses,
-    })
+    }))
 }
 
 fn check_width(model: &Model, width: usize, path: &Path) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use crate::fixture::Fixture;
 use std::fs;
-use temper_protocol::event::Figure;
+use temper_protocol::event::{Figure, TrainBench};
 use temper_protocol::{Code, Event, Problem};
 use temper_train::RunControl;
 use temper_train::bench::rows::RowsRequest;
@@ -28,10 +28,8 @@ fn rows_of_data_are_packed_counted_and_written_down() {
     let fixture = Fixture::new();
     let request = request(&fixture, 96, 10..=90);
     let event = temper_train::bench::train(&request, &RunControl::new(), &mut |_| ()).expect("measures");
-    let Event::Bench { tokens_per_step, trained_tokens_per_step, padding_share, losses, tokens_per_sec, .. } = event
-    else {
-        panic!("{event:?}");
-    };
+    let Event::Bench(bench) = event else { panic!("{event:?}") };
+    let TrainBench { tokens_per_step, trained_tokens_per_step, padding_share, losses, tokens_per_sec, .. } = bench;
     assert!(tokens_per_sec > 0.0 && losses.iter().all(|loss| loss.is_finite()));
     let text = fs::read_to_string(fixture.path("fed.jsonl")).expect("the dump");
     let steps: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
