@@ -442,6 +442,36 @@ def out_of_memory_is_said_before_it_happens(bench):
 
 
 @case
+def what_does_not_fit_comes_with_settings_that_do(bench):
+    rows = [{"text": f"Row {row} has words" + " and words" * 50} for row in range(5000)]
+    bench.data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    model, asked = bench.model(), {"batch": 4096, "recompute": "off"}
+
+    def measured(where, train, **tables):
+        project = bench.project(model, where=where, train=train, **tables)
+        done = subprocess.run(bench.temper.command("preflight", project), capture_output=True, text=True, timeout=120,
+                              preexec_fn=address_space(3000))
+        answer = temper_cli.last(temper_cli.events_of(done.stdout), "preflight")
+        assert answer, f"{done.stdout[-500:]} {done.stderr[-500:]}"
+        return answer
+
+    tight = measured("tight", asked)
+    assert not tight["fits"], tight
+    assert any(["train.batch", "train.accumulate"] == [key for key, _ in remedy["settings"]]
+               for remedy in tight["remedies"]), tight
+    for number, remedy in enumerate(tight["remedies"]):
+        tables = {"train": dict(asked)}
+        for key, value in remedy["settings"]:
+            table, name = key.split(".")
+            tables.setdefault(table, {})[name] = int(value) if value.isdigit() else value
+        train = tables.pop("train")
+        assert "accumulate" not in train or train["batch"] * train["accumulate"] == 4096, "the same step"
+        assert remedy["memory_mib"] <= tight["free_memory_mib"], remedy
+        answer = measured(f"way-{number}", train, **tables)
+        assert answer["fits"], (remedy, answer)
+
+
+@case
 def whatever_the_limit_of_memory_there_is_an_answer(bench):
     model, outcomes = bench.model(), {}
     # below, not even the system's loader can start the program; the steps are finer than the span between too little for
