@@ -46,5 +46,6 @@ mod seen;
 mod step_ask;
 mod step_scenes;
 mod store;
+mod support;
 mod told;
 mod watch;
