@@ -54,8 +54,8 @@ enum Below {
     Left(Id),
 }
 
-/// Gives the keyboard back to what had it before a sheet was opened: egui takes it away from everything that is covered,
-/// and Escape from everything. Who closes a sheet and reaches for something else at once keeps that.
+/// Gives the keyboard back to what had it before a sheet was opened: egui takes it away from everything that is
+/// covered, and Escape from everything. Who closes a sheet and reaches for something else at once keeps that.
 fn keep_focus(ctx: &Context, covered: bool) {
     let key = Id::unique("focus below a sheet");
     let known: Option<Below> = ctx.data(|data| data.get_temp(key));

@@ -52,8 +52,8 @@ pub fn held_by(state: &State, row: &RunRow) -> Held {
     }
 }
 
-/// What the files of a run of the project as it stands would hold. A number that nobody knows yet is 0: of a method whose
-/// adapter follows from the training, or while the engine counts.
+/// What the files of a run of the project as it stands would hold. A number that nobody knows yet is 0: of a method
+/// whose adapter follows from the training, or while the engine counts.
 #[must_use]
 pub(super) fn held_by_draft(state: &State) -> Held {
     let draft = &state.draft;
