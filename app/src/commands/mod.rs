@@ -220,6 +220,8 @@ pub enum UiCommand {
     Copy(String, &'static str),
     /// Stops a request.
     Cancel(u64),
+    /// Shows what a run of the project as it stands can leave as.
+    ShowSupport,
     /// Shows the equal command line.
     ShowCommand,
     /// Shows the project file.

@@ -30,7 +30,7 @@ use crate::theme::Icon;
 use crate::theme::icons;
 use crate::update::{
     ask_hindrance, branch_hindrance, card_hindrance, judge_hindrance, longer_hindrance, preset_hindrance,
-    rehouse_hindrance, step_hindrance, to_kept_state,
+    rehouse_hindrance, step_hindrance, support_hindrance, to_kept_state,
 };
 use egui::{Key, KeyboardShortcut};
 use temper_protocol::Act;
@@ -121,6 +121,7 @@ pub enum Id {
     PruneAll,
     Export,
     ModelCard,
+    Support,
     ShowCommand,
     ShowProjectFile,
     ShowFolder,
@@ -461,6 +462,7 @@ pub static TABLE: &[Entry] = entries![
     (ModelCard, "commands-model-card", "commands-model-card-help", FILE_TEXT, None, card_hindrance, |_| {
         UiCommand::Card(CardAct::Open)
     }),
+    (Support, "commands-support", "commands-support-help", EXPORT, None, support_hindrance, |_| UiCommand::ShowSupport),
     (ShowCommand, "commands-show-command", "commands-show-command-help", TERMINAL, None, needs_both, |_| {
         UiCommand::ShowCommand
     }),

@@ -13,15 +13,17 @@ pub mod preset;
 pub mod queue;
 pub mod rehouse;
 pub mod sheets;
+pub mod support;
 
 use crate::rooms::PanelCtx;
 use crate::state::Sheet;
 use crate::theme::Theme;
 use crate::widgets::panel;
-use egui::{Area, Id, Order, Rect, Sense, Ui, vec2};
+use egui::{Area, Context, Id, Order, Rect, Sense, Ui, vec2};
 
 /// Shows the sheet, if there is one.
 pub fn sheet_ui(cx: &PanelCtx<'_>, ui: &mut Ui) {
+    keep_focus(ui.ctx(), cx.state.sheet.is_some());
     match &cx.state.sheet {
         None => {}
         Some(Sheet::Palette { query, chosen }) => palette::palette_ui(cx, ui, query, *chosen),
@@ -34,12 +36,55 @@ pub fn sheet_ui(cx: &PanelCtx<'_>, ui: &mut Ui) {
         Some(Sheet::Longer { run, steps }) => longer::longer_ui(cx, ui, *run, steps),
         Some(Sheet::Machine) => machine::machine_ui(cx, ui),
         Some(Sheet::Card { text }) => card::card_ui(cx, ui, text),
+        Some(Sheet::Support) => support::support_ui(cx, ui),
         Some(Sheet::Preset { name }) => preset::preset_ui(cx, ui, name),
         Some(Sheet::Mismatch { found, differences }) => mismatch::mismatch_ui(cx, ui, found, differences),
         Some(Sheet::Rehouse(asked)) => rehouse::rehouse_ui(cx, ui, asked),
         Some(Sheet::Queue) => queue::queue_ui(cx, ui),
         Some(Sheet::Closing { waiting }) => sheets::closing_ui(cx, ui, *waiting),
     }
+}
+
+/// What had the keyboard in the room when a sheet came over it.
+#[derive(Debug, Clone, Copy)]
+enum Below {
+    /// The sheet is open.
+    Covered(Option<Id>),
+    /// It was closed in the frame before: egui still takes the room for covered by it.
+    Left(Id),
+}
+
+/// Gives the keyboard back to what had it before a sheet was opened: egui takes it away from everything that is
+/// covered, and Escape from everything. Who closes a sheet and reaches for something else at once keeps that.
+fn keep_focus(ctx: &Context, covered: bool) {
+    let key = Id::unique("focus below a sheet");
+    let known: Option<Below> = ctx.data(|data| data.get_temp(key));
+    let focused = ctx.memory(|memory| memory.focused());
+    let next = match (known, covered) {
+        (Some(Below::Covered(before)), true) => Some(Below::Covered(before)),
+        (Some(Below::Left(before)), true) => Some(Below::Covered(focused.or(Some(before)))),
+        (None, true) => Some(Below::Covered(focused)),
+        (Some(Below::Covered(Some(before))), false) => {
+            ctx.request_repaint();
+            Some(Below::Left(before))
+        }
+        (Some(Below::Left(before)), false) => {
+            // It may be gone, with its room or by what was done in the sheet.
+            let is_there = ctx.read_response(before).is_some_and(|response| response.enabled());
+            if focused.is_none() && is_there {
+                ctx.memory_mut(|memory| memory.request_focus(before));
+                ctx.request_repaint();
+            }
+            None
+        }
+        (Some(Below::Covered(None)) | None, false) => None,
+    };
+    ctx.data_mut(|data| match next {
+        Some(below) => {
+            data.insert_temp(key, below);
+        }
+        None => data.remove::<Below>(key),
+    });
 }
 
 /// A card of `size` over a dimmed room; a click beside it or Escape closes it.

@@ -4,6 +4,8 @@ use temper_protocol::{Event, MethodCard};
 
 /// What a family of models that continue text is called in a declaration.
 const DECODER: &str = "decoder";
+/// Families of models that tell classes of images. The engine reads them and trains none of them from a project yet.
+const OF_IMAGES: [&str; 2] = ["vit", "cnn"];
 /// The family of methods that decide by themselves which layers get how much rank.
 const MOVES_RANK: &str = "rank-allocation";
 
@@ -51,6 +53,12 @@ impl Filter {
 pub fn fits(card: &MethodCard, model: Option<&Event>) -> bool {
     let Some(Event::Model { architecture, .. }) = model else { return true };
     card.families.is_empty() || card.families.iter().any(|family| family == architecture || family == DECODER)
+}
+
+/// Whether a model tells classes of images instead of continuing texts.
+#[must_use]
+pub fn tells_images(model: &Event) -> bool {
+    matches!(model, Event::Model { architecture, .. } if OF_IMAGES.contains(&architecture.as_str()))
 }
 
 /// Families of methods, each once, in the order of the registry.

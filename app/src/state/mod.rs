@@ -155,6 +155,8 @@ pub enum Sheet {
         /// Its text, as edited.
         text: String,
     },
+    /// What a run of the project as it stands can leave as.
+    Support,
     /// A name for a preset of one's own.
     Preset {
         /// The name, as typed.

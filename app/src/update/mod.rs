@@ -24,6 +24,7 @@ mod rehouse;
 mod relink;
 mod run;
 mod step_ask;
+mod support;
 mod tabled;
 mod tables;
 mod write;
@@ -37,6 +38,7 @@ pub use prices::{held_by, target_bytes};
 pub use rehouse::{rehouse_hindrance, rehouse_place};
 pub use run::export_run;
 pub use step_ask::{step_hindrance, to_kept_state};
+pub use support::{Support, is_gguf_unsure, support_hindrance, supports};
 pub(crate) use tables::folder as plot_folder;
 pub use write::{command_line, export_out, offered_targets, target_hindrance};
 

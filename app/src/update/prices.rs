@@ -1,7 +1,7 @@
 //! Asks what methods train on the chosen model, and what the files of a run that can be exported hold.
 
 use crate::app::App;
-use crate::state::export::{Certificate, Held, TARGETS};
+use crate::state::export::{Certificate, Held, TARGETS, TargetKind};
 use crate::state::prices::key;
 use crate::state::{Ask, Room, State};
 use temper_protocol::{Command, Event, ExportFormat, Values};
@@ -52,18 +52,47 @@ pub fn held_by(state: &State, row: &RunRow) -> Held {
     }
 }
 
+/// What the files of a run of the project as it stands would hold. A number that nobody knows yet is 0: of a method
+/// whose adapter follows from the training, or while the engine counts.
+#[must_use]
+pub(super) fn held_by_draft(state: &State) -> Held {
+    let draft = &state.draft;
+    let method = &draft.project.method;
+    let price = state.prices.of(&draft.resolve(&draft.project.model.path), &method.id, &method.settings);
+    let fresh = state.setup.preflight.as_ref().filter(|answer| answer.fingerprint == draft.run_fingerprint());
+    let measured = match fresh.map(|answer| &answer.event) {
+        Some(Event::Preflight { trained_parameters, .. }) => *trained_parameters,
+        _ => 0,
+    };
+    let model = match state.model_facts() {
+        Some(Event::Model { parameters, .. }) => *parameters,
+        _ => 0,
+    };
+    Held {
+        model,
+        peft: price.and_then(|price| price.peft_parameters).unwrap_or(0),
+        gguf_lora: price.and_then(|price| price.gguf_lora_parameters).unwrap_or(0),
+        trained: price.map_or(measured, |price| price.trained_parameters),
+    }
+}
+
 /// Size of a target of a run, bytes: as it was written in this session, otherwise an estimate.
 #[must_use]
 pub fn target_bytes(state: &State, row: &RunRow, index: usize) -> u64 {
     let is_it = |known: &&Certificate| known.target == Some(index) && known.run == Some(row.run);
     let written = state.export.certificates.iter().find(is_it).map_or(0, |known| known.record.bytes);
     let Some(target) = TARGETS.get(index).filter(|_| written == 0) else { return written };
-    match state.model_facts() {
+    estimated(state.model_facts(), &held_by(state, row), target)
+}
+
+/// Size of a target in bytes, from the numbers in its files and from what was found out about the model.
+pub(super) fn estimated(model: Option<&Event>, held: &Held, target: &TargetKind) -> u64 {
+    match model {
         // Each tensor keeps the type that it has in the base's file.
         Some(Event::Model { disk_bytes, .. }) if target.format == ExportFormat::Gguf && target.dtype.is_none() => {
             *disk_bytes
         }
-        _ => target.bytes(&held_by(state, row)),
+        _ => target.bytes(held),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Commands that write results: exports, certificates, tables, and the equal command line.
 
+use super::support::Leaving;
 use crate::app::App;
 use crate::commands::UiCommand;
 use crate::reader::compared::flatten;
@@ -36,6 +37,7 @@ impl App {
                 let project = self.state.draft.folder.clone();
                 self.ask(Command::Verify { project, path: path.clone(), against: None }, Ask::Verify(path));
             }
+            UiCommand::ShowSupport => self.state.sheet = Some(Sheet::Support),
             UiCommand::ShowCommand => {
                 self.state.sheet = Some(Sheet::Text {
                     title: t!("sheets-command").to_owned(),
@@ -79,17 +81,10 @@ impl App {
 #[must_use]
 pub fn target_hindrance(state: &State, target: &TargetKind) -> Option<String> {
     let row = super::export_run(state)?;
-    let card = state.methods.iter().find(|card| card.id == row.method);
-    if card.is_some_and(|card| !card.exports_as.iter().any(|format| format == target.format.name())) {
-        return Some(t!("export-no-form").to_owned());
-    }
-    if target.format != ExportFormat::Gguf {
-        return None;
-    }
     // The run's own model, where its settings are known.
     let view = state.runs.view.as_ref().filter(|view| view.row.run == row.run);
     let settings = view.and_then(|view| view.settings.as_ref()).unwrap_or(&state.draft.project);
-    state.export.no_gguf.get(&state.draft.resolve(&settings.model.path)).cloned()
+    Leaving::of(state, &row.method, &settings.model.path).hindrance(target)
 }
 
 /// Targets that the table lists, by their places in [`TARGETS`]: two of them only where they mean something. A merged file

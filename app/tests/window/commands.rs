@@ -132,6 +132,7 @@ fn case(id: Id) -> Case {
         Id::PruneAll => (finished, Engine(|command| orders(command, &Housekeeping::Prune { runs: Vec::new() }))),
         Id::Export => (finished, Engine(|command| matches!(command, Command::Export { .. }))),
         Id::ModelCard => (exportable, Is(|state| matches!(state.sheet, Some(Sheet::Card { .. })))),
+        Id::Support => (opened, Is(|state| state.sheet == Some(Sheet::Support))),
         Id::ShowCommand => (opened, Is(|state| reads(state, "temper train "))),
         Id::ShowProjectFile => (opened, Is(|state| reads(state, "[method]"))),
         Id::ShowFolder => (opened, Shown),

@@ -9,10 +9,44 @@ use temper::state::Room;
 use temper::state::export::Certificate;
 use temper::testing::{NOW_MILLIS, Stage};
 use temper_protocol::event::Check;
+use temper_protocol::prices::{MethodPrice, MethodPrices};
 use temper_protocol::{Code, Command, Event, Problem};
 
 pub(crate) fn export_empty(window: &mut Window, _stage: &Stage) {
     kit::send(window, UiCommand::Go(Room::Export));
+}
+
+/// An engine that counts what LoRA trains on the model of the scenes.
+pub(crate) fn counting(command: &Command) -> Vec<Event> {
+    match command {
+        Command::Prices { .. } => {
+            let price = MethodPrice {
+                method: "lora".to_owned(),
+                trained_parameters: 4_884_480,
+                peft_parameters: Some(4_884_480),
+                gguf_lora_parameters: Some(4_884_480),
+            };
+            vec![Event::Prices(MethodPrices { prices: vec![price] }), Event::Done {}]
+        }
+        other => kit::answer(other),
+    }
+}
+
+/// Nothing was trained yet.
+pub(crate) fn export_before(window: &mut Window, stage: &Stage) {
+    stage.engine.reply_with(counting);
+    kit::open(window, stage);
+    kit::send(window, UiCommand::Go(Room::Export));
+}
+
+/// What full training can leave as, over Setup.
+pub(crate) fn export_support(window: &mut Window, stage: &Stage) {
+    stage.engine.reply_with(counting);
+    kit::open(window, stage);
+    let mut project = window.state().state.draft.project.clone();
+    "full".clone_into(&mut project.method.id);
+    kit::send(window, UiCommand::Edit(String::new(), Box::new(project)));
+    kit::send(window, UiCommand::ShowSupport);
 }
 
 pub(crate) fn export_ready(window: &mut Window, stage: &Stage) {

@@ -34,6 +34,7 @@ const SHEETS: &[&str] = &[
     "longer",
     "saving_preset",
     "model_card",
+    "export_support",
     "duplicating",
     "queue",
     "machine_checks",

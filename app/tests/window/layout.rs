@@ -55,6 +55,7 @@ fn has_sheet(name: &str) -> bool {
         "saving_preset",
         "queue",
         "model_card",
+        "export_support",
         "own_card",
         "duplicating",
         "moving",

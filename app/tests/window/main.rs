@@ -46,6 +46,7 @@ mod seen;
 mod step_ask;
 mod step_scenes;
 mod store;
+mod support;
 mod told;
 mod watch;
 mod ways;

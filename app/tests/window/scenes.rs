@@ -5,7 +5,8 @@ use crate::compared::{
     comparing, many_runs, playground, playground_blind, playground_empty, playground_five,
 };
 use crate::export_scenes::{
-    export_empty, export_no_gguf, export_passed, export_problem, export_ready, export_refused, exporting,
+    export_before, export_empty, export_no_gguf, export_passed, export_problem, export_ready, export_refused,
+    export_support, exporting,
 };
 use crate::kit;
 use crate::machine_scenes::{machine_checks, machine_failed};
@@ -113,6 +114,8 @@ scenes![
     playground_five,
     playground_blind,
     export_empty,
+    export_before,
+    export_support,
     export_ready,
     export_no_gguf,
     exporting,

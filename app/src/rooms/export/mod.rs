@@ -3,6 +3,7 @@
 
 pub mod certificates;
 mod measured;
+pub mod support;
 pub mod targets;
 
 use super::PanelCtx;
@@ -11,7 +12,7 @@ use crate::commands::{Id, UiCommand};
 use crate::format;
 use crate::state::Room;
 use crate::theme::{Type, icons};
-use crate::update::export_run;
+use crate::update::{export_run, support_hindrance};
 use crate::widgets::button::Weight;
 use crate::widgets::rows::{self, Rows};
 use crate::widgets::text;
@@ -20,13 +21,21 @@ use egui::{Align, Rect, Ui, pos2, vec2};
 use temper_protocol::Event;
 
 const GAP: f32 = 8.0;
+/// Height of what is said while there is no run, above the table of what one could leave as.
+const EMPTY: f32 = 186.0;
 
 /// Shows the room.
 pub fn export_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     part(ui, "head", Rect::from_min_size(rect.min, vec2(rect.width(), 28.0)), |ui, rect| head(cx, ui, rect));
     let area = rect.with_min_y(rect.top() + 36.0);
     if export_run(cx.state).is_none() {
-        part(ui, "empty", area, |ui, rect| nothing(cx, ui, rect));
+        let tells = support_hindrance(cx.state).is_none();
+        let above = if tells { area.with_max_y(area.top() + EMPTY) } else { area };
+        part(ui, "empty", above, |ui, rect| nothing(cx, ui, rect));
+        if tells {
+            let below = area.with_min_y(above.bottom() + GAP);
+            part(ui, "support", below, |ui, rect| support::panel_ui(cx, ui, rect));
+        }
         return;
     }
     let left_width = if cx.compact { 470.0 } else { (area.width() * 0.466).round() };

@@ -3,7 +3,7 @@
 use super::form::{self, Label};
 use super::price::Cost;
 use super::{card_problem, gallery, mark, presets, price, race, train};
-use crate::commands::UiCommand;
+use crate::commands::{Id, UiCommand, entry};
 use crate::format;
 use crate::glossary;
 use crate::rooms::{PanelCtx, scrolled};
@@ -26,6 +26,7 @@ pub fn method_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let method = cx.state.method();
     let head = mark(cx, Card::Method, method.is_some(), true);
     let inside = panel::card(ui, cx.theme, rect, icons::PUZZLE_PIECE, t!("common-method"), head);
+    support_link(cx, ui, rect);
     scrolled(ui, inside, "method card", |ui, area| {
         let used = card_problem(cx, ui, area, Card::Method);
         // A small window has no height to spare: what is below the last setting shall still be in sight.
@@ -49,6 +50,19 @@ pub fn method_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
         let used = Rect::from_min_max(area.min, pos2(area.right(), lines.y + below));
         ui.allocate_rect(used, egui::Sense::hover());
     });
+}
+
+/// The link to what a run can leave as, in the head of the card: in sight however far the card is scrolled.
+fn support_link(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
+    let line = entry(Id::Support);
+    let hindrance = (line.hindrance)(cx.state);
+    let button = Button::new(line.name.get()).weight(Weight::Link).enabled(hindrance.is_none());
+    let button = button.tooltip(hindrance.unwrap_or_else(|| line.help.get()));
+    // The mark of the card has the right end.
+    let right = rect.right() - 44.0;
+    let top = rect.top() + (panel::CARD_HEAD - 20.0) / 2.0;
+    let place = Rect::from_min_max(pos2(right - button.width(ui), top), pos2(right, top + 20.0));
+    cx.press(ui, Id::Support, button, place);
 }
 
 /// A remark below the list and a link beside it; whether it was clicked.
