@@ -159,6 +159,7 @@ pub(crate) fn preflight() -> Event {
         export_mib: 257.0,
         trained_parameters: 4_884_480,
         max_steps: 1200,
+        step_joules: Some(93.0),
     }
 }
 

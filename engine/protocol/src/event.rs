@@ -1,17 +1,14 @@
 //! Everything the engine says, as values. `--json` prints them unchanged, one per line.
 
-use crate::data::{DataColumns, RowTexts};
-use crate::event_parts::nan_if_null;
 pub use crate::event_parts::{
     AttentionSize, Check, DataRows, ExpertLoad, Figure, Figures, LensRow, MachineCheck, MachineState, PreviewRow,
     QuarantineRow, RaceRound, RowLosses, RunStatus, SelfTest, SiteInfo, Standing,
 };
-use crate::{MethodCard, Problem, comparison::Comparison};
-use serde::{Deserialize, Serialize};
+use crate::{MethodCard, Problem, comparison::Comparison, event_parts::nan_if_null};
 use std::{collections::BTreeMap, path::PathBuf};
 
 /// One thing the engine says.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     /// A run waits for another one to end.
@@ -420,9 +417,9 @@ pub enum Event {
     /// Rows of the project's data token by token, and how far rows are known.
     Rows(DataRows),
     /// The columns of the project's data, and what they may be for.
-    Columns(DataColumns),
+    Columns(crate::data::DataColumns),
     /// The texts of a row.
-    RowTexts(RowTexts),
+    RowTexts(crate::data::RowTexts),
     /// What a run would need.
     Preflight {
         /// Whether it fits.
@@ -455,6 +452,9 @@ pub enum Event {
         /// Steps planned.
         #[serde(default)]
         max_steps: u64,
+        /// Joules that the whole processor draws for a step; nothing where the system does not tell.
+        #[serde(default)]
+        step_joules: Option<f64>,
     },
     /// What a bench measured: medians over its steps, the first left out.
     Bench {
