@@ -207,6 +207,20 @@ pub fn plain(value: f64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
+/// The setting `key` as a project file says it, written as forms and heads write it: `2e-4`, `0.05`, `1,200`. Seeds,
+/// names and words stay as they are.
+#[must_use]
+pub fn setting(key: &str, text: &str) -> String {
+    if key == "name" || key.ends_with("seed") {
+        return text.to_owned();
+    }
+    match (text.parse::<u64>(), text.parse::<f64>()) {
+        (Ok(whole), _) => count(whole),
+        (Err(_), Ok(number)) if number.is_finite() => rate(number),
+        _ => text.to_owned(),
+    }
+}
+
 /// A share: `0.4 %`, `61 %`, `99.8 %`, `100 %`
 #[must_use]
 pub fn percent(share: f64) -> String {
@@ -404,6 +418,20 @@ mod tests {
         assert_eq!(rate(0.05), "0.05");
         assert_eq!(rate_short(1.997_322e-4), "2e-4");
         assert_eq!(rate_short(1.7e-4), "1.7e-4");
+        let settings = [
+            ("train.lr_peak", "0.0002", "2e-4"),
+            ("method.dropout", "0.05", "0.05"),
+            ("method.dropout", "0.0", "0"),
+            ("train.steps", "1200", "1,200"),
+            ("train.seed", "12345", "12345"),
+            ("name", "2.50", "2.50"),
+            ("train.schedule", "cosine", "cosine"),
+            ("data.train", "[\"1.5\"]", "[\"1.5\"]"),
+            ("data.cut", "inf", "inf"),
+        ];
+        for (key, said, shown) in settings {
+            assert_eq!(setting(key, said), shown, "{key}");
+        }
         assert_eq!(percent(0.9981), "99.8 %");
         assert_eq!(percent(0.61), "61 %");
         assert_eq!(percent(1.0), "100 %");
