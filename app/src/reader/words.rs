@@ -124,8 +124,8 @@ pub fn sentence_case(text: &str) -> String {
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
-/// A name of a form as the head of a column, which begins small, unless its first word is a name such as `LoRA+`. German
-/// nouns stay large.
+/// A name of a form as the head of a column, which begins small, unless its first word is a name such as `LoRA+`.
+/// German nouns stay large.
 #[must_use]
 pub fn head_case(text: &str) -> String {
     let first = text.split_whitespace().next().unwrap_or_default();

@@ -226,7 +226,7 @@ fn controls(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, row: &RunRow) -> f32 {
     right - 8.0
 }
 
-/// What a run would take of what is free, as it was measured last; before that a dash, and what this machine has in all.
+/// What a run would take of what is free, as it was measured last; before that a dash, and what the machine has in all.
 fn memory_fact(cx: &PanelCtx<'_>) -> Option<(String, String)> {
     let measured = cx.state.setup.preflight.as_ref().map(|answer| &answer.event);
     if let Some(Event::Preflight { peak_rss_mib, free_memory_mib, .. }) = measured
