@@ -202,7 +202,7 @@ fn names(text: &str, word: &str) -> bool {
         let before = text.get(..at).and_then(|part| part.chars().next_back());
         let behind = text.get(at + word.len()..).unwrap_or_default();
         let end = behind.split(|letter: char| !letter.is_alphanumeric()).next().unwrap_or_default();
-        !before.is_some_and(char::is_alphanumeric) && ENDS.contains(&end)
+        before.is_none_or(|letter| !letter.is_alphanumeric()) && ENDS.contains(&end)
     })
 }
 
