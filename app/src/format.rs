@@ -135,6 +135,28 @@ pub fn duration_parts(secs: f64) -> (String, &'static str) {
     }
 }
 
+/// Joules of a watt-hour.
+pub const JOULES_A_WATT_HOUR: f64 = 3600.0;
+
+/// Energy given in joules: `120 J`, `1.7 Wh`, `31 Wh`, `0.12 kWh`
+#[must_use]
+pub fn energy(joules: f64) -> String {
+    let watt_hours = joules / JOULES_A_WATT_HOUR;
+    if !watt_hours.is_finite() || watt_hours < 0.0 {
+        UNKNOWN.to_owned()
+    } else if watt_hours < 0.0995 {
+        format!("{joules:.0} J")
+    } else if watt_hours < 9.95 {
+        format!("{watt_hours:.1} {}", t!("watch-watt-hours"))
+    } else if watt_hours < 99.5 {
+        format!("{watt_hours:.0} {}", t!("watch-watt-hours"))
+    } else if watt_hours < 9950.0 {
+        format!("{:.2} kWh", watt_hours / 1000.0)
+    } else {
+        format!("{:.0} kWh", watt_hours / 1000.0)
+    }
+}
+
 /// Tokens per second: `7.4`, `410`, `38,400`
 #[must_use]
 pub fn speed(tokens_per_sec: f64) -> String {
@@ -183,6 +205,20 @@ pub fn plain(value: f64) -> String {
     }
     let text = format!("{value:.6}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// The setting `key` as a project file says it, written as forms and heads write it: `2e-4`, `0.05`, `1,200`. Seeds,
+/// names and words stay as they are.
+#[must_use]
+pub fn setting(key: &str, text: &str) -> String {
+    if key == "name" || key.ends_with("seed") {
+        return text.to_owned();
+    }
+    match (text.parse::<u64>(), text.parse::<f64>()) {
+        (Ok(whole), _) => count(whole),
+        (Err(_), Ok(number)) if number.is_finite() => rate(number),
+        _ => text.to_owned(),
+    }
 }
 
 /// A share: `0.4 %`, `61 %`, `99.8 %`, `100 %`
@@ -375,10 +411,27 @@ mod tests {
         assert_eq!(duration(3900.0), "1 h 05 min");
         assert_eq!(duration(f64::NAN), UNKNOWN);
         assert_eq!(speed(38_412.0), "38,400");
+        let energies = [120.0, 6120.0, 111_600.0, 432_000.0, 5.4e7].map(energy);
+        assert_eq!(energies, ["120 J", "1.7 Wh", "31 Wh", "0.12 kWh", "15 kWh"]);
+        assert_eq!(energy(f64::NAN), UNKNOWN);
         assert_eq!(rate(2e-4), "2e-4");
         assert_eq!(rate(0.05), "0.05");
         assert_eq!(rate_short(1.997_322e-4), "2e-4");
         assert_eq!(rate_short(1.7e-4), "1.7e-4");
+        let settings = [
+            ("train.lr_peak", "0.0002", "2e-4"),
+            ("method.dropout", "0.05", "0.05"),
+            ("method.dropout", "0.0", "0"),
+            ("train.steps", "1200", "1,200"),
+            ("train.seed", "12345", "12345"),
+            ("name", "2.50", "2.50"),
+            ("train.schedule", "cosine", "cosine"),
+            ("data.train", "[\"1.5\"]", "[\"1.5\"]"),
+            ("data.cut", "inf", "inf"),
+        ];
+        for (key, said, shown) in settings {
+            assert_eq!(setting(key, said), shown, "{key}");
+        }
         assert_eq!(percent(0.9981), "99.8 %");
         assert_eq!(percent(0.61), "61 %");
         assert_eq!(percent(1.0), "100 %");

@@ -4,6 +4,7 @@
 //! show is a term (see [`crate::widgets::term`]); the palette finds terms by [`find`]; the overlay of the glossary
 //! lists [`TERMS`]. The words themselves are texts as all others.
 
+use crate::state::Room;
 use crate::texts::{Language, Text, spoken};
 
 /// A term.
@@ -19,6 +20,37 @@ pub struct Term {
     labels: &'static [Text],
     /// Settings of methods that are about it, by key.
     settings: &'static [&'static str],
+}
+
+impl Term {
+    /// Where the window names it: rooms, and the words that stand there in the language of this thread. Words that many
+    /// rooms share are no place.
+    #[must_use]
+    pub fn places(&self) -> Vec<(Room, &'static str)> {
+        self.labels.iter().filter_map(|text| Some((room_of(text.key())?, text.get()))).collect()
+    }
+
+    /// Settings of methods that are about it, by key.
+    #[must_use]
+    pub fn settings(&self) -> &'static [&'static str] {
+        self.settings
+    }
+
+    /// Name and meaning, small.
+    fn words(&self) -> String {
+        format!("{} {}", self.word.get(), self.meaning.get()).to_lowercase()
+    }
+}
+
+/// The room that a text belongs to, by the file that its key begins with.
+fn room_of(key: &str) -> Option<Room> {
+    match key.split('-').next().unwrap_or_default() {
+        "model" | "data" | "method" | "train" | "keep" | "preflight" => Some(Room::Setup),
+        "watch" | "race" => Some(Room::Watch),
+        "compare" => Some(Room::Compare),
+        "export" => Some(Room::Export),
+        _ => None,
+    }
 }
 
 /// Terms that the help explains beside the keys: the first ones.
@@ -158,6 +190,34 @@ pub fn of_setting(key: &str) -> Option<&'static Term> {
     TERMS.iter().find(|term| term.settings.contains(&key))
 }
 
+/// Most terms that [`related`] gives.
+const MOST_RELATED: usize = 8;
+
+/// Ends of a word that leave it the same word, in English and in German.
+const ENDS: [&str; 6] = ["", "s", "es", "e", "n", "en"];
+
+/// Whether `text` has `word` as a word of its own; both are small.
+fn names(text: &str, word: &str) -> bool {
+    text.match_indices(word).any(|(at, _)| {
+        let before = text.get(..at).and_then(|part| part.chars().next_back());
+        let behind = text.get(at + word.len()..).unwrap_or_default();
+        let end = behind.split(|letter: char| !letter.is_alphanumeric()).next().unwrap_or_default();
+        before.is_none_or(|letter| !letter.is_alphanumeric()) && ENDS.contains(&end)
+    })
+}
+
+/// Terms that the words of `term` name, and then those whose words name it; in the language of this thread.
+#[must_use]
+pub fn related(term: &Term) -> Vec<&'static Term> {
+    let (own, word) = (term.words(), term.word.get().to_lowercase());
+    let others = TERMS.iter().filter(|other| other.key != term.key);
+    let (mut found, rest): (Vec<&'static Term>, Vec<&'static Term>) =
+        others.partition(|other| names(&own, &other.word.get().to_lowercase()));
+    found.extend(rest.into_iter().filter(|other| names(&other.words(), &word)));
+    found.truncate(MOST_RELATED);
+    found
+}
+
 /// Terms in whose name all words occur, in this language or in English; earlier places first. All without words.
 #[must_use]
 pub fn find(query: &str) -> Vec<&'static Term> {
@@ -225,6 +285,37 @@ mod tests {
             assert!(of_setting(key).is_some(), "{key}");
         }
         assert!(of_setting("no setting").is_none());
+    }
+
+    #[test]
+    fn related_terms_are_those_that_the_words_name_and_those_that_name_them() {
+        let keys = |key: &str| -> Vec<&str> {
+            let found = term(key).map(related).unwrap_or_default();
+            found.iter().map(|other| other.key).collect()
+        };
+        let forgetting = keys("forgetting");
+        assert!(forgetting.starts_with(&["loss", "nat", "kept", "base"]), "{forgetting:?}");
+        assert!(forgetting.contains(&"budget") && forgetting.contains(&"pareto"), "{forgetting:?}");
+        assert!(keys("rank").contains(&"effective"));
+        for language in Language::ALL {
+            speak(language);
+            for term in TERMS {
+                let found = keys(term.key);
+                let once: BTreeSet<&str> = found.iter().copied().collect();
+                assert!(found.len() <= MOST_RELATED && once.len() == found.len(), "{}: {found:?}", term.key);
+                assert!(!found.contains(&term.key), "{} is not related to itself", term.key);
+            }
+        }
+        speak(Language::English);
+        assert!(names("low-rank methods", "rank") && names("both ranks", "rank") && !names("frankly", "rank"));
+    }
+
+    #[test]
+    fn a_term_is_seen_in_the_rooms_whose_texts_name_it() {
+        let places = term("forgetting").map(Term::places).unwrap_or_default();
+        let rooms: Vec<Room> = places.iter().map(|(room, _)| *room).collect();
+        assert_eq!(rooms, [Room::Watch, Room::Compare], "not where a shared text names it");
+        assert!(term("certificate").map(Term::places).unwrap_or_default().is_empty());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 use std::time::Instant;
+use temper::format::energy;
 use temper_protocol::event::{MachineCheck, SelfTest};
 use temper_protocol::{Event, MethodCard, RunStatus};
 
@@ -358,6 +359,7 @@ impl Human {
                 free_memory_mib,
                 max_steps,
                 remedies,
+                step_joules,
                 ..
             } => {
                 print_line(if *fits { "it fits" } else { "it does NOT fit" });
@@ -366,6 +368,7 @@ impl Human {
                     "  time     {step_secs:.2} s a step, {} for {max_steps} steps",
                     duration(*total_secs)
                 ));
+                print_line(&format!("  energy   {}", energy_words(*step_joules, *step_secs, *max_steps)));
                 print_line(&format!("  disk     {disk_mib:.0} MiB for checkpoints and exports"));
                 for warning in warnings {
                     print_line(&format!("  note: {warning}"));
@@ -404,6 +407,18 @@ fn self_check(check: &MachineCheck) -> String {
     format!("  {verdict} {:<10} {}{action}", check.name, check.measured)
 }
 
+/// What the steps of a run draw, by the joules of the one that was measured.
+fn energy_words(step_joules: Option<f64>, step_secs: f64, max_steps: u64) -> String {
+    match step_joules.filter(|_| step_secs > 0.0) {
+        Some(joules) => format!(
+            "about {} for {max_steps} steps, {:.0} W of the whole processor",
+            energy(joules * max_steps as f64),
+            joules / step_secs
+        ),
+        None => "not known: this machine does not tell what it draws".to_owned(),
+    }
+}
+
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -419,5 +434,17 @@ fn count(parameters: u64) -> String {
         format!("{:.0} k", value / 1e3)
     } else {
         parameters.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn energy_is_said_where_the_machine_tells_and_its_absence_too() {
+        assert_eq!(energy_words(Some(93.0), 2.07, 1200), "about 31 Wh for 1200 steps, 45 W of the whole processor");
+        assert!(energy_words(None, 2.07, 1200).starts_with("not known"));
+        assert!(energy_words(Some(93.0), 0.0, 1200).starts_with("not known"), "no step was measured");
     }
 }

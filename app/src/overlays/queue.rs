@@ -67,7 +67,7 @@ fn row_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, (place, count): (usize, us
     let method = card.map_or(row.method.as_str(), |card| card.title.as_str());
     let mut facts = vec![t!("watch-steps", n = row.max_steps, steps = format::count(row.max_steps))];
     if let Some(rate) = cx.state.run_setting(row.run, "train.lr_peak") {
-        facts.push(t!("watch-rate-is", rate = rate));
+        facts.push(t!("watch-rate-is", rate = format::setting("train.lr_peak", rate)));
     }
     if let Some(secs) = about_secs(cx, row) {
         facts.push(t!("sheets-queue-time", time = format::duration(secs)));

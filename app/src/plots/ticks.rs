@@ -17,6 +17,14 @@ pub fn ticks(low: f64, high: f64, most: usize) -> (Vec<f64>, usize) {
     ((first..=last).map(|index| index as f64 * step).collect(), decimals)
 }
 
+/// As [`ticks`], with more of them where `most` would leave fewer than two: one value alone gives no scale.
+#[must_use]
+pub fn two_or_more(low: f64, high: f64, most: usize) -> (Vec<f64>, usize) {
+    // A step is at most 2.5 times what was asked for, so that five always leave two.
+    let mut tries = (most..=most.max(5)).map(|most| ticks(low, high, most));
+    tries.find(|(values, _)| values.len() > 1).unwrap_or_else(|| ticks(low, high, most))
+}
+
 /// A range that holds all finite values with a little air, starting at zero where that is close.
 #[must_use]
 pub fn range(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
@@ -49,6 +57,19 @@ mod tests {
         assert_eq!(values, vec![0.0, 200.0, 400.0, 600.0, 800.0, 1000.0, 1200.0]);
         assert!(ticks(1.0, 1.0, 5).0.is_empty());
         assert!(ticks(f64::NAN, 1.0, 5).0.is_empty());
+    }
+
+    #[test]
+    fn a_scale_has_two_values_at_least() {
+        assert_eq!(ticks(10.6, 11.9, 2).0, [11.0], "which is why there is another way");
+        for low in [0.0, 0.3, 3.97, 10.6, 99.0] {
+            for span in [0.011, 0.4, 1.3, 2.9, 7.0, 55.0] {
+                let (values, _) = two_or_more(low, low + span, 2);
+                assert!((2..=5).contains(&values.len()), "{low} and {span} more: {values:?}");
+                assert!(values.iter().all(|value| (low - 1e-6..=low + span + 1e-6).contains(value)), "{values:?}");
+            }
+        }
+        assert!(two_or_more(1.0, 1.0, 2).0.is_empty());
     }
 
     #[test]

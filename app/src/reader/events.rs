@@ -9,8 +9,10 @@ use temper_store::StoredEvent;
 /// What an event line is about; the filter and the icon follow from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EventKind {
-    /// Start, pause, resume, end.
+    /// Start, resume, end.
     Run,
+    /// A pause; the filter shows it with [`EventKind::Run`].
+    Pause,
     /// Checkpoint or export.
     File,
     /// Kept sets.
@@ -32,7 +34,7 @@ impl EventKind {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::Run => t!("words-kind-run"),
+            Self::Run | Self::Pause => t!("words-kind-run"),
             Self::File => t!("words-kind-files"),
             Self::Kept => t!("words-kind-kept"),
             Self::Validation | Self::Best => t!("words-kind-validation"),

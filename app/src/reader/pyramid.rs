@@ -169,6 +169,15 @@ impl Pyramid {
         Some((first, numbers.next_back().unwrap_or(first)))
     }
 
+    /// How many points from `first_step` to `last_step` (both included) are larger than `value`.
+    #[must_use]
+    pub fn above(&self, value: f64, first_step: u64, last_step: u64) -> u64 {
+        let from = self.steps.partition_point(|step| *step < first_step);
+        let to = self.steps.partition_point(|step| *step <= last_step);
+        let between = self.values.get(from..to.max(from)).unwrap_or_default();
+        between.iter().filter(|other| **other > value).count() as u64
+    }
+
     /// Appends smallest and largest of equal spans.
     fn spans(&self, from: usize, to: usize, limit: usize, points: &mut Vec<Point>) {
         let span = to.saturating_sub(from).div_ceil(limit / 2);
@@ -257,6 +266,18 @@ mod tests {
         let mut all: Vec<Point> = ends[0].into_iter().chain(middle).chain(ends[1]).collect();
         all.dedup_by(|later, earlier| later.step == earlier.step);
         all
+    }
+
+    #[test]
+    fn points_above_a_value_are_counted_between_two_steps() {
+        let mut pyramid = Pyramid::default();
+        for (step, value) in [(1, 3.0), (2, 0.5), (4, f64::NAN), (5, 1.0), (7, 2.0)] {
+            pyramid.push(Point { step, value });
+        }
+        assert_eq!(pyramid.above(1.0, 0, u64::MAX), 2, "neither what is as large nor what is no number");
+        assert_eq!(pyramid.above(1.0, 2, 7), 1);
+        assert_eq!(pyramid.above(1.0, 8, 3), 0);
+        assert_eq!(Pyramid::default().above(0.0, 0, 9), 0);
     }
 
     #[test]

@@ -201,6 +201,8 @@ pub struct RunView {
     pub lr_planned: Vec<PlotPoint>,
     /// Gradient norm before clipping.
     pub grad_norm: Vec<PlotPoint>,
+    /// Visible steps whose gradient was longer than the clip norm, and was shortened to it; 0 where nothing is clipped.
+    pub clipped_steps: u64,
     /// Steps whose loss was no number; of very many, some.
     pub non_finite: Vec<u64>,
     /// Other runs that were chosen, in the order of the list of runs.

@@ -244,6 +244,9 @@ impl RunCache {
         let (first, last) = view.request.steps.unwrap_or((0, u64::MAX));
         view.lr = curves::place(&self.long.lr.points.window(first, last, most / 2), &view.map, false);
         view.grad_norm = curves::place(&self.long.norm.points.window(first, last, most), &view.map, false);
+        // Of all steps, not only of those that are drawn.
+        let clip = view.settings.as_ref().map_or(0.0, |settings| settings.train.clip_norm);
+        view.clipped_steps = if clip > 0.0 { self.long.norm.points.above(clip, first, last) } else { 0 };
         let (done, planned) = (view.row.steps, view.row.max_steps);
         if let Some(settings) = &view.settings
             && view.row.is_active()

@@ -2,6 +2,7 @@
 
 use super::events::EventKind;
 use crate::format;
+use crate::texts::{Language, spoken};
 use temper_protocol::{Event, RunStatus};
 
 /// The line of an event, or nothing when it has none of its own. `kept_step` is the step of the newest measurement
@@ -29,7 +30,7 @@ pub fn say(event: &Event, kept_step: Option<u64>) -> Option<(EventKind, String)>
             let size = if *bytes > 0 { format!(", {}", format::bytes(*bytes)) } else { String::new() };
             (EventKind::File, t!("words-checkpoint", size = size))
         }
-        Event::Paused { .. } => (EventKind::Run, t!("words-event-paused").to_owned()),
+        Event::Paused { .. } => (EventKind::Pause, t!("words-event-paused").to_owned()),
         Event::Resumed { .. } => (EventKind::Run, t!("words-event-resumed").to_owned()),
         Event::Warning { code, .. } if code == "on_battery" => (EventKind::Warning, t!("words-on-battery").to_owned()),
         Event::Warning { code, text, .. } if code == "off_battery" => (EventKind::Run, sentence_case(text)),
@@ -123,6 +124,18 @@ pub fn sentence_case(text: &str) -> String {
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
+/// A name of a form as the head of a column, which begins small, unless its first word is a name such as `LoRA+`.
+/// German nouns stay large.
+#[must_use]
+pub fn head_case(text: &str) -> String {
+    let first = text.split_whitespace().next().unwrap_or_default();
+    if spoken() == Language::German || begins_with_name(text) || first.chars().skip(1).any(char::is_uppercase) {
+        return text.to_owned();
+    }
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
+}
+
 /// Ends of names of files.
 const FILE_ENDS: [&str; 13] = [
     ".json",
@@ -181,6 +194,18 @@ mod tests {
     }
 
     #[test]
+    fn a_head_begins_small_but_names_and_german_nouns_do_not() {
+        for (text, shown) in
+            [("Learning rate", "learning rate"), ("LoRA+ ratio", "LoRA+ ratio"), ("method.rank", "method.rank")]
+        {
+            assert_eq!(head_case(text), shown);
+        }
+        crate::texts::speak(Language::German);
+        assert_eq!(head_case("Lernrate"), "Lernrate");
+        crate::texts::speak(Language::English);
+    }
+
+    #[test]
     fn every_line_begins_large_whatever_its_first_word_is() {
         for (text, shown) in [
             ("more is forgotten than allowed: +0.061 nats", "More is forgotten than allowed: +0.061 nats"),
@@ -195,6 +220,14 @@ mod tests {
             assert_eq!(sentence(text), shown);
             assert!(!sentence(text).starts_with(char::is_lowercase));
         }
+    }
+
+    #[test]
+    fn a_pause_is_told_from_what_goes_on() {
+        let kind = |event: &Event| say(event, None).map(|(kind, _)| kind);
+        assert_eq!(kind(&Event::Paused { run: 1, step: 5 }), Some(EventKind::Pause));
+        assert_eq!(kind(&Event::Resumed { run: 1, step: 5 }), Some(EventKind::Run));
+        assert_eq!(EventKind::Pause.name(), EventKind::Run.name(), "one filter shows both");
     }
 
     #[test]

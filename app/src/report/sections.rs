@@ -119,7 +119,7 @@ impl Source<'_> {
         let known = |value: f64, words: String| if value > 0.0 { words } else { format::UNKNOWN.to_owned() };
         let speed = t!("report-speed-is", speed = format::speed(row.tokens_per_sec));
         let tokens = self.view.trained_tokens;
-        page.pairs(&[
+        let mut pairs = vec![
             (t!("report-base-loss"), loss(row.base_loss)),
             (t!("report-best-loss"), best),
             (t!("report-final-loss"), loss(row.final_loss)),
@@ -128,7 +128,10 @@ impl Source<'_> {
             (t!("report-tokens"), known(tokens, format::count(tokens.max(0.0) as u64))),
             (t!("report-speed"), known(row.tokens_per_sec, speed)),
             (t!("report-memory"), known(row.peak_rss_mib, format::mib(row.peak_rss_mib))),
-        ]);
+        ];
+        let drawn = |joules: f64| (t!("report-energy"), t!("report-energy-is", energy = format::energy(joules)));
+        pairs.extend(self.view.joules.map(drawn));
+        page.pairs(&pairs);
         let total: f64 = self.view.phases.iter().map(|(_, secs)| secs).sum();
         let phases = self.view.phases.iter().map(|(phase, secs)| {
             vec![sentence_case(phase_words(phase)), format::duration(*secs), format::percent(secs / total.max(1e-9))]

@@ -226,7 +226,7 @@ fn controls(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, row: &RunRow) -> f32 {
     right - 8.0
 }
 
-/// What a run would take of what is free, as it was measured last; before that what this machine has in all.
+/// What a run would take of what is free, as it was measured last; before that a dash, and what the machine has in all.
 fn memory_fact(cx: &PanelCtx<'_>) -> Option<(String, String)> {
     let measured = cx.state.setup.preflight.as_ref().map(|answer| &answer.event);
     if let Some(Event::Preflight { peak_rss_mib, free_memory_mib, .. }) = measured
@@ -235,7 +235,7 @@ fn memory_fact(cx: &PanelCtx<'_>) -> Option<(String, String)> {
         let note = t!("frame-memory-free", free = format::mib(*free_memory_mib));
         return Some((format::mib(*peak_rss_mib), note));
     }
-    machine_memory(cx).map(|mib| (format::mib(mib), t!("frame-memory-note").to_owned()))
+    machine_memory(cx).map(|mib| (format::UNKNOWN.to_owned(), t!("frame-memory-all", all = format::mib(mib))))
 }
 
 fn idle(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {

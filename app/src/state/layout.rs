@@ -29,8 +29,9 @@ const MEASURES: [(Measure, &str); 3] =
     [(Measure::Rank, "rank"), (Measure::Effective, "effective"), (Measure::Change, "change")];
 const TABS: [(SideTab, &str); 3] =
     [(SideTab::Rank, "rank"), (SideTab::Samples, "samples"), (SideTab::Events, "events")];
-const KINDS: [(EventKind, &str); 8] = [
+const KINDS: [(EventKind, &str); 9] = [
     (EventKind::Run, "run"),
+    (EventKind::Pause, "pause"),
     (EventKind::File, "file"),
     (EventKind::Kept, "kept"),
     (EventKind::Validation, "validation"),

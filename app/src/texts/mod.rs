@@ -107,6 +107,12 @@ impl Text {
         (0..TEXTS.len()).map(Self)
     }
 
+    /// Its key.
+    #[must_use]
+    pub fn key(self) -> &'static str {
+        TEXTS.get(self.0).map_or("", |entry| entry.key)
+    }
+
     /// The words, in the language of this thread.
     #[must_use]
     pub fn get(self) -> &'static str {

@@ -72,6 +72,8 @@ pub struct Gauge<'a> {
     pub reference: String,
     /// Share of the reference, for the bar.
     pub share: Option<f32>,
+    /// A second line where there is no bar; may be empty.
+    pub note: String,
     /// Colour of the bar and, when it is a warning, of the number.
     pub colour: Color32,
     /// Whether the number is a warning.
@@ -97,6 +99,9 @@ pub fn gauge(ui: &mut Ui, theme: &Theme, rect: Rect, gauge: &Gauge<'_>) {
         &[Piece(&gauge.figure, Type::Figure, colour), Piece(gauge.unit, Type::Body, c.text2)],
     );
     text::data(ui, row(50.0, 18.0), Align::Min, &gauge.reference, Type::Body, c.text2);
+    if gauge.share.is_none() && !gauge.note.is_empty() {
+        text::data(ui, row(67.0, 16.0), Align::Min, &gauge.note, Type::Body, c.text2).on_hover_text(gauge.help);
+    }
     if gauge.share.is_some() {
         progress(ui, theme, row(73.0, 4.0), gauge.name, gauge.share, gauge.colour);
     }

@@ -41,6 +41,26 @@ fn filled_cards_say_what_they_understood() {
 }
 
 #[test]
+fn the_strip_says_what_the_steps_draw_where_the_machine_tells() {
+    for (told, shown) in [(Some(93.0), true), (None, false)] {
+        let (_root, stage) = kit::stage();
+        stage.engine.reply_with(move |command| match command {
+            Command::Preflight { .. } => {
+                let mut answer = kit::preflight();
+                if let Event::Preflight { step_joules, .. } = &mut answer {
+                    *step_joules = told;
+                }
+                vec![answer]
+            }
+            other => kit::answer(other),
+        });
+        let mut window = kit::window(&stage, kit::SIZES[0], true);
+        kit::open(&mut window, &stage);
+        assert_eq!(window.query_all_by_label("about 31 Wh").next().is_some(), shown, "{told:?}");
+    }
+}
+
+#[test]
 fn each_card_shows_its_own_problem() {
     for (code, place, card) in [
         (Code::TokenizerInvalid, "tokenizer.json", Card::Model),

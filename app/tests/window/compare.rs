@@ -6,6 +6,7 @@ use crate::compared::{
 };
 use crate::kit;
 use egui::accesskit::Role;
+use egui::epaint::Shape;
 use egui::{Key, Modifiers};
 use egui_kittest::kittest::Queryable as _;
 use temper::commands::UiCommand;
@@ -134,9 +135,10 @@ fn only_settings_that_differ_are_shown_until_all_are_wanted() {
     let mut window = ready(&stage);
     act(&mut window, CompareAct::Part(Part::Settings));
     // The head of a column, and the row.
-    for label in ["Rank", "Learning rate"] {
-        assert!(window.query_all_by_label(label).count() >= 2, "{label}");
+    for label in ["rank", "learning rate", "Rank", "Learning rate"] {
+        assert!(window.query_all_by_label(label).next().is_some(), "{label}");
     }
+    assert!(window.query_all_by_label("4e-4").next().is_some() && window.query_by_label("0.0004").is_none());
     assert!(window.query_by_label("Batch").is_none());
     assert!(says(&window, "equal settings not shown"));
     window.get_by_role_and_label(Role::CheckBox, "Differences only").click();
@@ -518,9 +520,33 @@ fn the_table_says_in_which_settings_the_runs_differ() {
     let (_root, stage) = kit::stage();
     let window = ready(&stage);
     assert_eq!(window.state().state.runs.differing, ["method.rank", "train.lr_peak"]);
-    for label in ["Rank", "Learning rate"] {
-        assert!(window.query_all_by_label(label).next().is_some(), "the form's label \"{label}\"");
+    for label in ["rank", "learning rate"] {
+        assert!(window.query_all_by_label(label).next().is_some(), "the form's label, small as the heads: \"{label}\"");
     }
     assert!(window.query_by_label("lr_peak").is_none());
-    assert!(window.query_all_by_label("0.0004").count() >= 2, "runs 5 and 2");
+    assert!(window.query_all_by_label("4e-4").count() >= 2, "runs 5 and 2, written as everywhere");
+    assert!(window.query_by_label("0.0004").is_none());
+}
+
+#[test]
+fn no_dashed_line_runs_through_the_name_of_a_run() {
+    let (_root, stage) = kit::stage();
+    let window = ready(&stage);
+    let (mut names, mut dashes) = (Vec::new(), Vec::new());
+    for clipped in &window.output().shapes {
+        match &clipped.shape {
+            Shape::Text(words) if words.galley.text().starts_with("Run ") => {
+                names.push((words.galley.text().to_owned(), words.visual_bounding_rect()));
+            }
+            // Pieces of the budget's line are 5 points long, those of the front 4.
+            Shape::LineSegment { points: [from, to], .. } if from.distance(*to) < 5.5 => {
+                dashes.push(from.lerp(*to, 0.5));
+            }
+            _ => {}
+        }
+    }
+    assert!(names.len() >= 6 && dashes.len() > 40, "{} names, {} dashes", names.len(), dashes.len());
+    for (name, ink) in &names {
+        assert!(!dashes.iter().any(|dash| ink.contains(*dash)), "a line runs through \"{name}\" at {ink:?}");
+    }
 }

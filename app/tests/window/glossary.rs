@@ -88,3 +88,22 @@ fn the_search_narrows_the_list_and_a_term_of_it_can_be_chosen() {
     kit::send(&mut window, UiCommand::GlossaryQuery("xyzzy".to_owned()));
     assert!(window.query_all_by_label("No term is called that.").next().is_some());
 }
+
+#[test]
+fn a_term_leads_to_related_ones_and_says_where_it_is_met() {
+    let (_root, stage) = kit::stage();
+    let mut window = kit::window(&stage, kit::SIZES[0], true);
+    kit::open(&mut window, &stage);
+    kit::send(&mut window, UiCommand::Glossary(Some("forgetting")));
+    for words in ["Related terms", "Seen in"] {
+        assert!(window.query_all_by_label(words).next().is_some(), "{words}");
+    }
+    let budgets = window.query_all_by_role_and_label(Role::Button, "budget").count();
+    assert_eq!(budgets, 2, "in the list, and beside the term that it belongs to");
+    kit::press(&mut window, "budget");
+    assert_eq!(open_at(&window), Some("budget"));
+    kit::send(&mut window, UiCommand::Glossary(Some("rank")));
+    assert!(window.query_all_by_label("Rank microscope").next().is_some(), "which stands in another room");
+    kit::send(&mut window, UiCommand::Glossary(Some("nf4")));
+    assert!(window.query_all_by_label("Seen in").next().is_none(), "no room names it");
+}

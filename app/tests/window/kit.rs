@@ -160,6 +160,7 @@ pub(crate) fn preflight() -> Event {
         trained_parameters: 4_884_480,
         max_steps: 1200,
         remedies: Vec::new(),
+        step_joules: Some(93.0),
     }
 }
 
@@ -465,6 +466,7 @@ pub(crate) fn view(run: u64, status: &str, steps: u64) -> RunView {
             PlotPoint::new(step as f64, 0.55 + 1.2 * (-(step as f64) / 60.0).exp() + noise(step) * 0.3 + spike)
         })
         .collect();
+    view.clipped_steps = view.grad_norm.iter().filter(|point| point.y > train.clip_norm).count() as u64;
     view.checkpoints = every(50)
         .skip(1)
         .map(|step| CheckpointMark {

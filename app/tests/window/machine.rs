@@ -111,3 +111,13 @@ fn a_run_that_waits_on_the_battery_says_so_in_every_room() {
     let line = temper::reader::words::say(&warning, None).map(|(_, words)| words);
     assert!(line.is_some_and(|words| words.contains("goes on by itself")));
 }
+
+#[test]
+fn the_bar_says_what_a_run_takes_and_of_how_much_also_before_that_was_measured() {
+    let (_root, stage) = kit::stage();
+    let mut window = kit::window(&stage, kit::SIZES[0], true);
+    let unknown = format!("memory {} for a run, 23.0 GiB in all", temper::format::UNKNOWN);
+    assert!(window.query_all_by_label(&unknown).next().is_some(), "\"{unknown}\"");
+    kit::open(&mut window, &stage);
+    assert!(window.query_all_by_label("memory 1.6 GiB for a run, 17.8 GiB free").next().is_some());
+}

@@ -1,6 +1,7 @@
 //! A run as one HTML file: what stands in it, that nothing in it runs, and the ways to it.
 
 use crate::kit;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use temper::commands::{Id, UiCommand, entry};
@@ -10,7 +11,7 @@ use temper::report;
 use temper::state::Room;
 use temper::testing::Stage;
 use temper::texts::{Language, speak};
-use temper_protocol::event::Check;
+use temper_protocol::event::{Check, MachineState};
 use temper_protocol::housekeeping::LabelChange;
 use temper_protocol::{Event, RunStatus, project_file};
 use temper_store::{NewRun, Reader, RunRow, Store};
@@ -77,6 +78,8 @@ fn trained(folder: &Path) -> RunRow {
     let secs = [("forward".to_owned(), 12.0), ("backward".to_owned(), 24.0)].into_iter().collect();
     events.extend([
         Event::Phases { step: 20, secs },
+        Event::Machine(MachineState { step: 10, celsius: BTreeMap::new(), joules: Some(2600.0) }),
+        Event::Machine(MachineState { step: 20, celsius: BTreeMap::new(), joules: Some(10_000.0) }),
         eval(20, 2.2),
         probe(20, "prose", 0.041),
         rank(20, "layers.0.attn.q", 12),
@@ -127,6 +130,7 @@ fn a_report_holds_the_run_and_runs_nothing() {
         "worst kept set +0.041 nats against the base at step 20: within the budget of +0.050",
         "410 tokens a second",
         "1.6 GiB",
+        "3.5 Wh, drawn by the whole processor",
         "42 s",
         "Backward",
         "67 %",
@@ -168,6 +172,7 @@ fn a_run_that_never_began_has_a_report_too() {
     report::write(folder.path(), run, &file).expect("a report");
     let page = std::fs::read_to_string(&file).expect("the file");
     assert!(page.contains("<h1>Run 1</h1>") && !page.contains("NaN") && !page.contains("<polyline"));
+    assert!(!page.contains("whole processor"), "nothing is said of energy where the machine told nothing");
     let missing = report::write(folder.path(), 9, &file).expect_err("there is no such run");
     assert!(missing.what.contains('9'), "{missing}");
 }

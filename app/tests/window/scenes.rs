@@ -313,6 +313,7 @@ fn preparing(window: &mut Window, stage: &Stage) {
     view.phases.clear();
     view.lr.clear();
     view.grad_norm.clear();
+    view.clipped_steps = 0;
     view.train_smooth.clear();
     view.row.best_step = 0;
     view.row.tokens_per_sec = 0.0;

@@ -304,3 +304,14 @@ fn heat_and_energy_are_shown_where_the_system_tells_and_nowhere_else() {
     let window = watching(&stage, drawn);
     assert!(shows(&window, "2.5 Wh") && !shows(&window, "°C"));
 }
+
+#[test]
+fn the_clip_norm_says_how_many_steps_were_longer() {
+    for (steps, words) in [(0, "clip 1"), (1, "clip 1; 1 step above"), (24, "clip 1; 24 steps above")] {
+        let mut view = kit::view(7, "running", 412);
+        view.clipped_steps = steps;
+        let (_root, stage) = kit::stage();
+        let window = watching(&stage, view);
+        assert!(window.query_all_by_label(words).next().is_some(), "{words}");
+    }
+}

@@ -455,6 +455,9 @@ pub enum Event {
         /// Steps planned.
         #[serde(default)]
         max_steps: u64,
+        /// Joules that the whole processor draws for a step; nothing where the system does not tell.
+        #[serde(default)]
+        step_joules: Option<f64>,
         /// What would make it fit into memory, where it does not.
         #[serde(default)]
         remedies: Vec<Remedy>,

@@ -161,6 +161,16 @@ fn a_number_that_is_not_finite_is_null_and_comes_back_as_nan() {
 }
 
 #[test]
+fn a_measurement_of_before_energy_was_asked_for_still_reads() {
+    let line = r#"{"event":"preflight","fits":true,"peak_rss_mib":1.0,"step_secs":2.0,"total_secs":3.0,"disk_mib":4.0,
+        "warnings":[]}"#;
+    let Event::Preflight { step_joules, .. } = serde_json::from_str(line).expect("reads") else {
+        panic!("another event")
+    };
+    assert_eq!(step_joules, None);
+}
+
+#[test]
 fn requests_and_envelopes_survive_a_line() {
     let request = Request {
         req: 7,

@@ -12,6 +12,7 @@ use crate::prepare::{Prepared, Starts, prepare, tokens_of};
 use crate::remedies::{self, Tight};
 use crate::request::TrainRequest;
 use crate::saving::{adamw, moment_storage};
+use crate::sensors::Sensors;
 use crate::session::{kept_blocks, kept_windows, layout};
 use crate::snapshots;
 use crate::threads::{on_pool, threads_for};
@@ -46,8 +47,20 @@ struct Cost {
     /// Forward only, seconds a token.
     forward_secs_per_token: f64,
     optimiser_secs: f64,
+    /// Joules of the same two; nothing where the system does not tell.
+    micro_joules: Option<f64>,
+    optimiser_joules: Option<f64>,
     peak_rss_mib: f64,
     memory_taken_mib: f64,
+}
+
+impl Cost {
+    /// Joules of a step of `accumulate` micro-steps; nothing where the counters tell nothing or have not moved: they do
+    /// so about once a millisecond.
+    fn step_joules(&self, accumulate: usize) -> Option<f64> {
+        let joules = self.micro_joules? * accumulate as f64 + self.optimiser_joules?;
+        (joules > 0.0).then_some(joules)
+    }
 }
 
 fn measure(request: &TrainRequest, watch: &Watch<'_>) -> Result<Event> {
@@ -64,7 +77,7 @@ fn measure(request: &TrainRequest, watch: &Watch<'_>) -> Result<Event> {
     let wanted_mib = expected_mib(request, &prepared, &tokens);
     let measured = wanted_mib <= free_memory_mib();
     let cost = if measured {
-        one_step(request, &prepared, &tokens, &mut meter, rss_before, watch)?
+        one_step(request, &prepared, &tokens, (&mut meter, &mut Sensors::of_this_machine()), rss_before, watch)?
     } else {
         // Measuring would end this process.
         Cost { peak_rss_mib: rss_before + wanted_mib, memory_taken_mib: wanted_mib, ..Cost::default() }
@@ -148,6 +161,7 @@ fn measure(request: &TrainRequest, watch: &Watch<'_>) -> Result<Event> {
         trained_parameters,
         max_steps: steps,
         remedies,
+        step_joules: cost.step_joules(train.accumulate),
     })
 }
 
@@ -225,7 +239,7 @@ fn one_step(
     request: &TrainRequest,
     prepared: &Prepared,
     tokens: &Tokens,
-    meter: &mut Meter,
+    (meter, sensors): (&mut Meter, &mut Sensors),
     rss_before: f64,
     watch: &Watch<'_>,
 ) -> Result<Cost> {
@@ -235,24 +249,29 @@ fn one_step(
     let mut clock = PhaseClock::default();
     let mut grads = Grads::new();
     // The first pass reads the model's pages and grows the buffers; the second is what a step costs.
-    let mut micro_secs = 0.0;
+    let (mut micro_secs, mut micro_joules) = (0.0, None);
     for _ in 0..2 {
         watch.check()?;
         clock = PhaseClock::default();
+        sensors.joules();
         let started = Instant::now();
         driver.micro_step(model, tokens, (1e-3, 1.0), &mut grads, &mut clock)?;
         micro_secs = started.elapsed().as_secs_f64();
+        micro_joules = sensors.joules();
     }
     let forward = clock.take().get("forward").copied().unwrap_or(micro_secs);
     let started = Instant::now();
     grads.clip_global_norm(1.0)?;
     AdamW::new(adamw(&project.train)).step(&prepared.attached.params, &grads, 0.0)?;
     let optimiser_secs = started.elapsed().as_secs_f64();
+    let optimiser_joules = sensors.joules();
     let peak_rss_mib = meter.peak_rss_mib();
     Ok(Cost {
         micro_secs,
         forward_secs_per_token: forward / tokens.ids.len().max(1) as f64,
         optimiser_secs,
+        micro_joules,
+        optimiser_joules,
         peak_rss_mib,
         memory_taken_mib: (peak_rss_mib - rss_before).max(0.0),
     })
@@ -289,4 +308,22 @@ fn adapter_entries(format: &str, project: &Project, model: &Model) -> Option<u64
 
 fn parameters(model: &Model) -> f64 {
     model.parameter_count() as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_draws_what_its_parts_draw_and_is_silent_where_one_is_not_known() {
+        let cost = |micro: Option<f64>, optimiser: Option<f64>| Cost {
+            micro_joules: micro,
+            optimiser_joules: optimiser,
+            ..Cost::default()
+        };
+        assert_eq!(cost(Some(2.0), Some(0.5)).step_joules(4), Some(8.5));
+        assert_eq!(cost(Some(2.0), None).step_joules(4), None);
+        assert_eq!(cost(None, None).step_joules(1), None);
+        assert_eq!(cost(Some(0.0), Some(0.0)).step_joules(1), None, "the counters have not moved");
+    }
 }

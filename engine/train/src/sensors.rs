@@ -1,7 +1,8 @@
 //! How warm the machine is and what it draws, as far as the system tells a program without special rights.
 //!
 //! Place in the data flow: the run asks once whenever it tells where its time went, and says [`MachineState`] when there is
-//! anything to say. Nothing follows from it by itself. On Linux the kernel lists its sensors as small files:
+//! anything to say; the pre-flight asks before and after the step that it measures. Nothing follows from it by itself. On
+//! Linux the kernel lists its sensors as small files:
 //! `hwmon/hwmon*/{name,temp1_input}` and `thermal/thermal_zone*/{type,temp}` in thousandths of a degree,
 //! `powercap/intel-rapl:*/{name,energy_uj,max_energy_range_uj}` in millionths of a joule. The counters of energy can be read
 //! by the administrator alone on most machines; where they cannot, there is none. Other systems tell nothing here.
@@ -116,10 +117,16 @@ impl Sensors {
                 *warmest = warmest.max(degrees);
             }
         }
-        let drawn: Vec<f64> = self.energy.iter_mut().filter_map(Counter::drawn).collect();
-        let joules: Option<f64> = (!drawn.is_empty()).then(|| drawn.iter().sum());
+        let joules = self.joules();
         let tells = !parts.is_empty() || joules.is_some();
         tells.then_some(MachineState { step, celsius: parts, joules })
+    }
+
+    /// The joules drawn since this or [`Sensors::tell`] was asked last, or since the sensors were found; nothing where
+    /// no counter can be read.
+    pub fn joules(&mut self) -> Option<f64> {
+        let drawn: Vec<f64> = self.energy.iter_mut().filter_map(Counter::drawn).collect();
+        (!drawn.is_empty()).then(|| drawn.iter().sum())
     }
 }
 
@@ -197,9 +204,26 @@ mod tests {
     }
 
     #[test]
+    fn joules_of_all_packages_are_asked_for_without_temperatures() {
+        let root = tempfile::tempdir().expect("a folder");
+        for package in [0, 1] {
+            write(root.path(), &format!("powercap/intel-rapl:{package}/name"), &format!("package-{package}"));
+            write(root.path(), &format!("powercap/intel-rapl:{package}/energy_uj"), "1000000");
+        }
+        let mut sensors = Sensors::under(root.path());
+        write(root.path(), "powercap/intel-rapl:0/energy_uj", "3000000");
+        write(root.path(), "powercap/intel-rapl:1/energy_uj", "1500000");
+        assert!((sensors.joules().expect("joules") - 2.5).abs() < 1e-9);
+        assert!(sensors.joules().expect("joules").abs() < 1e-9, "a question begins the next stretch");
+        write(root.path(), "powercap/intel-rapl:1/energy_uj", "2500000");
+        assert_eq!(sensors.tell(7).and_then(|told| told.joules), Some(1.0), "the same counters as those of a run");
+    }
+
+    #[test]
     fn a_machine_that_tells_nothing_says_nothing() {
         let root = tempfile::tempdir().expect("a folder");
         assert_eq!(Sensors::under(&root.path().join("none")).tell(3), None);
         assert_eq!(Sensors::default().tell(3), None);
+        assert_eq!(Sensors::default().joules(), None);
     }
 }

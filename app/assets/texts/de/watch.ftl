@@ -140,7 +140,11 @@ watch-planned-rate = geplante Rate
 watch-learning-rate = Lernrate
 watch-gradient-norm = Gradientennorm
 watch-dashed = gestrichelt: geplant
-watch-clip-above = Clip { $clip }; { $above } darüber
+watch-clip-above = { $n ->
+        [one] { $above } Schritt
+       *[other] { $above } Schritte
+    } über Clip { $clip }
+watch-clip-tip = Ein Gradient, der länger als { $clip } ist (gestrichelt), wird darauf gekürzt, bevor der Schritt gemacht wird
 watch-clip = Clip { $clip }
 watch-prompt-of = Prompt { $number } von { $count }, greedy, { $most } Tokens
 watch-samples = Proben

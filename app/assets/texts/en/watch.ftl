@@ -140,7 +140,11 @@ watch-planned-rate = planned rate
 watch-learning-rate = Learning rate
 watch-gradient-norm = Gradient norm
 watch-dashed = dashed: planned
-watch-clip-above = clip { $clip }; { $above } above
+watch-clip-above = clip { $clip }; { $n ->
+        [one] { $above } step
+       *[other] { $above } steps
+    } above
+watch-clip-tip = A gradient that is longer than { $clip } (dashed) is shortened to it before the step is made
 watch-clip = clip { $clip }
 watch-prompt-of = prompt { $number } of { $count }, greedy, { $most } tokens
 watch-samples = Samples

@@ -86,8 +86,8 @@ pub fn settings_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
             text::data(ui, key, Align::Min, label, Type::Body, cx.c().text2).on_hover_text(line.key);
             for (index, value) in line.values.iter().enumerate() {
                 let place = column(row, index);
-                match value {
-                    Some(value) => text::data(ui, place, Align::Min, value, Type::Mono, cx.c().text),
+                match value.map(|value| format::setting(line.key, value)) {
+                    Some(value) => text::data(ui, place, Align::Min, &value, Type::Mono, cx.c().text),
                     None => text::data(ui, place, Align::Min, format::UNKNOWN, Type::Mono, cx.c().text3),
                 };
             }

@@ -3,6 +3,7 @@
 use super::swatch;
 use crate::commands::UiCommand;
 use crate::format;
+use crate::reader::words::head_case;
 use crate::rooms::PanelCtx;
 use crate::rooms::watch::head::word_of;
 use crate::state::compare::{Column, CompareAct, Grouping, MOST, TableRow};
@@ -70,12 +71,12 @@ impl Columns {
     }
 }
 
-/// The heads of the settings' columns: the labels of the forms, the keys in the tooltips.
+/// The heads of the settings' columns: the labels of the forms, small as the other heads, the keys in the tooltips.
 fn setting_heads(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, columns: Columns) {
     for (index, key) in settings(cx).iter().enumerate() {
-        let label = cx.state.setting_label(key);
+        let label = head_case(cx.state.setting_label(key));
         let place = columns.setting(row, index);
-        text::data(ui, place, Align::Min, label, Type::Caption, cx.c().text2).on_hover_text(key.as_str());
+        text::data(ui, place, Align::Min, &label, Type::Caption, cx.c().text2).on_hover_text(key.as_str());
     }
 }
 
@@ -217,8 +218,9 @@ fn run_row(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, run: &RunRow, on: bool) {
     let columns = Columns::new(cx);
     let cell = |row: Rect, column: usize| columns.cell(row, column);
     for (index, key) in settings(cx).iter().enumerate() {
-        let value = cx.state.run_setting(run.run, key).unwrap_or(format::UNKNOWN);
-        text::data(ui, columns.setting(row, index), Align::Min, value, Type::Mono, c.text);
+        let value = cx.state.run_setting(run.run, key);
+        let value = value.map_or_else(|| format::UNKNOWN.to_owned(), |value| format::setting(key, value));
+        text::data(ui, columns.setting(row, index), Align::Min, &value, Type::Mono, c.text);
     }
     let name = t!("common-run", run = run.run);
     let mark = row.with_max_x(row.left() + 20.0);

@@ -14,6 +14,7 @@ use crate::theme::{Theme, Type, icons};
 use crate::widgets::rows::{self, Rows};
 use crate::widgets::{Button, panel, text};
 use egui::{Align, Rect, Shape, Stroke, Ui, pos2, vec2};
+use egui_plot::PlotPoint;
 
 /// Radius of the largest circle, points.
 const LARGEST: f32 = 12.0;
@@ -92,7 +93,8 @@ fn plot_ui(cx: &PanelCtx<'_>, ui: &mut Ui, plot: Rect, (places, front): (&[Place
         let line = [pos2(limit, plot.top()), pos2(limit, plot.bottom())];
         inside.extend(Shape::dashed_line(&line, Stroke::new(1.5, c.err), 5.0, 4.0));
     }
-    inside.extend(Shape::dashed_line(&steps(&shown, front), Stroke::new(1.0, c.text2), 4.0, 3.0));
+    let stairs = steps(&shown, front);
+    inside.extend(Shape::dashed_line(&stairs, Stroke::new(1.0, c.text2), 4.0, 3.0));
     let most = places.iter().map(|place| place.mib).fold(0.0, f64::max);
     let mut taken = Vec::new();
     // A small circle lies on a large one, never under it.
@@ -108,7 +110,10 @@ fn plot_ui(cx: &PanelCtx<'_>, ui: &mut Ui, plot: Rect, (places, front): (&[Place
     if limit.is_finite() {
         taken.push(Rect::from_min_max(pos2(limit - 1.0, plot.top()), pos2(limit + 1.0, plot.bottom())));
     }
-    let mut obstacles = Obstacles { shown: &shown, curves: &[], taken };
+    // Names keep clear of the front as well, whose line is drawn in points.
+    let stairs: Vec<PlotPoint> = stairs.iter().map(|place| shown.transform.value_from_position(*place)).collect();
+    let lines = [stairs.as_slice()];
+    let mut obstacles = Obstacles { shown: &shown, curves: &lines, taken };
     // Hundreds of names would hide the plot, and cost more than all of it: then only those that matter have one.
     let chosen: Vec<u64> = cx.state.compared().iter().map(|row| row.run).collect();
     let matters = |run: u64| chosen.contains(&run) || front.iter().any(|place| place.run == run);

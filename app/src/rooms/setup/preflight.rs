@@ -127,6 +127,26 @@ fn problem_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, problem: &Problem) {
     );
 }
 
+/// What the time of a run is made of.
+fn time_words(step_secs: f64, steps: u64, total_secs: f64) -> String {
+    let stepping_secs = step_secs * steps as f64;
+    t!(
+        "preflight-time-tip",
+        steps = format::duration(stepping_secs),
+        rest = format::duration((total_secs - stepping_secs).max(0.0))
+    )
+}
+
+/// What the steps draw, and what is said about it under the pointer; the first is empty where the machine does not tell.
+fn energy_words(step_joules: Option<f64>, step_secs: f64, steps: u64) -> (String, String) {
+    let Some(joules) = step_joules.filter(|_| step_secs > 0.0) else {
+        return (String::new(), t!("preflight-energy-untold").to_owned());
+    };
+    let energy = format::energy(joules * steps as f64);
+    let watts = format!("{:.0}", joules / step_secs);
+    (t!("preflight-energy", energy = energy), t!("preflight-energy-tip", watts = watts, energy = energy))
+}
+
 fn gauges(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let Some(Event::Preflight {
         fits,
@@ -139,6 +159,7 @@ fn gauges(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
         free_disk_mib,
         trained_parameters,
         max_steps,
+        step_joules,
         ..
     }) = cx.state.setup.preflight.as_ref().map(|answer| &answer.event)
     else {
@@ -153,12 +174,8 @@ fn gauges(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     };
     let memory = sized(*peak_rss_mib);
     let time = format::duration_parts(*total_secs);
-    let stepping_secs = step_secs * *max_steps as f64;
-    let time_tip = t!(
-        "preflight-time-tip",
-        steps = format::duration(stepping_secs),
-        rest = format::duration((total_secs - stepping_secs).max(0.0))
-    );
+    let (drawn, drawn_tip) = energy_words(*step_joules, *step_secs, *max_steps);
+    let time_tip = format!("{}\n{drawn_tip}", time_words(*step_secs, *max_steps, *total_secs));
     let checkpoints = sized(*checkpoints_mib);
     let export = sized(*export_mib);
     let memory_share = share(*peak_rss_mib, *free_memory_mib);
@@ -176,6 +193,7 @@ fn gauges(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
             unit: memory.1,
             reference: of(*free_memory_mib, t!("preflight-free")),
             share: memory_share,
+            note: String::new(),
             colour: if *fits { tone(memory_share) } else { c.err },
             alarming: !fits,
             help: t!("preflight-memory-tip"),
@@ -190,6 +208,7 @@ fn gauges(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
                 t!("preflight-a-step-steps", step = format::duration(*step_secs), steps = format::count(*max_steps))
             },
             share: None,
+            note: drawn,
             colour: c.ok,
             alarming: false,
             help: &time_tip,
@@ -200,6 +219,7 @@ fn gauges(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
             unit: checkpoints.1,
             reference: of(*free_disk_mib, t!("preflight-free")),
             share: share(*checkpoints_mib, *free_disk_mib),
+            note: String::new(),
             colour: tone(share(*checkpoints_mib, *free_disk_mib)),
             alarming: false,
             help: t!("preflight-checkpoints-tip"),
@@ -210,6 +230,7 @@ fn gauges(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
             unit: export.1,
             reference: cx.state.draft.project.export.formats.join(", "),
             share: share(*export_mib, *free_disk_mib),
+            note: String::new(),
             colour: tone(share(*export_mib, *free_disk_mib)),
             alarming: false,
             help: t!("preflight-export-tip"),
@@ -221,6 +242,7 @@ fn gauges(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
             reference: trained_share
                 .map_or_else(String::new, |share| t!("preflight-of-model", share = format::percent(share))),
             share: trained_share.map(|share| share as f32),
+            note: String::new(),
             colour: c.accent,
             alarming: false,
             help: t!("preflight-trained-tip"),
@@ -291,5 +313,25 @@ fn verdict(cx: &PanelCtx<'_>) -> String {
         },
         None if cx.state.draft.folder.is_none() => t!("preflight-asks-place").to_owned(),
         None => t!("preflight-as-it-goes").to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn energy_is_the_measured_step_times_the_steps() {
+        let (drawn, tip) = energy_words(Some(360.0), 2.0, 1200);
+        assert_eq!(drawn, "about 0.12 kWh");
+        assert!(tip.contains("180 W") && tip.contains("0.12 kWh"), "{tip}");
+    }
+
+    #[test]
+    fn a_machine_that_does_not_tell_is_said_to_be_one() {
+        for (joules, secs) in [(None, 2.0), (Some(360.0), 0.0)] {
+            let (drawn, tip) = energy_words(joules, secs, 1200);
+            assert!(drawn.is_empty() && tip.contains("does not tell"), "{tip}");
+        }
     }
 }

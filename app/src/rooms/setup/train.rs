@@ -244,6 +244,7 @@ mod tests {
             trained_parameters: 0,
             max_steps,
             remedies: Vec::new(),
+            step_joules: None,
         };
         // 24 steps of 4 s, and 84 s of measuring between them.
         assert_eq!(expected_secs(&preflight(180.0, 24), 24), Some(180.0));

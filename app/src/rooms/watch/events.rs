@@ -24,6 +24,7 @@ const FILTERS: [EventKind; 7] = [
 fn look(kind: EventKind, c: &Colours) -> (Icon, Color32) {
     match kind {
         EventKind::Run => (icons::PLAY, c.text2),
+        EventKind::Pause => (icons::PAUSE, c.text2),
         EventKind::File => (icons::FLOPPY_DISK, c.text2),
         EventKind::Kept => (icons::SHIELD_CHECK, c.text2),
         EventKind::Validation => (icons::CHART_LINE_DOWN, c.text2),

@@ -278,7 +278,7 @@ fn history_ui(cx: &PanelCtx<'_>, ui: &mut Ui, plot: Rect, rank: &RankView, view:
         response.on_hover_text(words);
     }
     ui.painter().line(points, Stroke::new(1.5, cx.theme.series[0]));
-    let (values, decimals) = ticks::ticks(low, high, 2);
+    let (values, decimals) = ticks::two_or_more(low, high, 2);
     for value in values {
         let y = plot.bottom() - ((value - low) / (high - low)) as f32 * plot.height();
         let words = format!("{value:.decimals$}");

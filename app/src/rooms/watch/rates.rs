@@ -139,14 +139,15 @@ fn rates_readout(cx: &PanelCtx<'_>, ui: &mut Ui, upper: Rect, lower: Rect, colum
     );
     let clip = clip_norm(view);
     if clip > 0.0 {
-        let above = view.grad_norm.iter().filter(|point| point.y > clip).count();
+        let above = view.clipped_steps;
         let clip = format::plain(clip);
         let words = if above > 0 {
-            t!("watch-clip-above", clip = clip, above = format::count(above as u64))
+            t!("watch-clip-above", n = above, clip = clip, above = format::count(above))
         } else {
             t!("watch-clip", clip = clip)
         };
         let place = row(lower.top() + 15.0, 16.0).with_min_x(column.left() + 20.0);
-        text::data(ui, place, Align::Min, &words, Type::Caption, c.text2);
+        text::data(ui, place, Align::Min, &words, Type::Caption, c.text2)
+            .on_hover_text(t!("watch-clip-tip", clip = clip));
     }
 }

@@ -1,6 +1,6 @@
 //! Speed, memory, time, and where the time goes.
 
-use crate::format;
+use crate::format::{self, JOULES_A_WATT_HOUR};
 use crate::reader::RunView;
 use crate::rooms::PanelCtx;
 use crate::rooms::status::machine_memory;
@@ -12,7 +12,6 @@ use egui::{Align, Rect, Role, Sense, Stroke, Ui, WidgetInfo, pos2, vec2};
 
 /// Place of the trained tokens among the gauges.
 const TRAINED: usize = 2;
-const JOULES_A_WATT_HOUR: f64 = 3600.0;
 
 /// Colour of each phase by name, so that it stays when the order changes.
 fn series_of(phase: &str) -> usize {

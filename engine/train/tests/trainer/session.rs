@@ -265,11 +265,21 @@ fn preflight_measures_and_writes_nothing() {
     let fixture = Fixture::new();
     let request = fixture.request(fixture.project(), "never");
     let event = preflight(&request, &RunControl::new(), &mut |_| ()).expect("measures");
-    let Event::Preflight { fits, peak_rss_mib, step_secs, total_secs, disk_mib, trained_parameters, max_steps, .. } =
-        event
+    let Event::Preflight {
+        fits,
+        peak_rss_mib,
+        step_secs,
+        total_secs,
+        disk_mib,
+        trained_parameters,
+        max_steps,
+        step_joules,
+        ..
+    } = event
     else {
         panic!("another event");
     };
+    assert!(step_joules.is_none_or(|joules| joules > 0.0 && joules.is_finite()), "{step_joules:?}");
     assert!(fits && peak_rss_mib > 1.0 && step_secs > 0.0 && total_secs >= 20.0 * step_secs && disk_mib > 0.0);
     assert_eq!((trained_parameters, max_steps), (2 * 4 * (32 + 32 + 2 * (32 + 16) + 32 + 32 + 3 * (32 + 64)), 20));
     assert!(!request.run_dir.exists());
