@@ -41,7 +41,7 @@ pub fn energy(spectrum: &[f32]) -> f64 {
     spectrum.iter().map(|value| f64::from(*value).powi(2)).filter(|value| value.is_finite()).sum()
 }
 
-/// Of the singular values `spectrum`, largest first, how many have nine tenths of its energy; all where there is none.
+/// Of the singular values `spectrum`, largest first, how many have nine tenths of its energy; 0 of none.
 #[must_use]
 pub fn needed(spectrum: &[f32]) -> usize {
     let enough = 0.9 * energy(spectrum);
