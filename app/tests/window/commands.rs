@@ -110,6 +110,18 @@ fn case(id: Id) -> Case {
         Id::RatesVector => (finished, File("rates.svg")),
         Id::ForgettingVector => (finished, File("forgetting.svg")),
         Id::RanksVector => (finished, File("ranks.svg")),
+        Id::SpectrumTable => (finished, Is(|state| reads(state, "singular_value"))),
+        Id::SpectrumCsv => (finished, File("spectrum.csv")),
+        Id::SpectrumPng => (finished, File("spectrum.png")),
+        Id::SpectrumSvg => (finished, File("spectrum.svg")),
+        Id::HistoryTable => (finished, Is(|state| reads(state, "effective_rank  change_share"))),
+        Id::HistoryCsv => (finished, File("rank-history.csv")),
+        Id::HistoryPng => (finished, File("rank-history.png")),
+        Id::HistorySvg => (finished, File("rank-history.svg")),
+        Id::ExpertsTable => (routed, Is(|state| reads(state, "entropy_nats"))),
+        Id::ExpertsCsv => (routed, File("experts.csv")),
+        Id::ExpertsPng => (routed, File("experts.png")),
+        Id::ExpertsSvg => (routed, File("experts.svg")),
         Id::Report => (reportable, File(temper::report::FILE_NAME)),
         Id::Repair => (damaged, Engine(|command| matches!(command, Command::Repair { .. }))),
         Id::Judge => (chosen, Engine(|command| matches!(command, Command::Compare { .. }))),
@@ -228,6 +240,15 @@ fn finished(window: &mut Window, stage: &Stage) {
     stage.runs.publish(kit::snapshot(&folder, view, false));
     window.run();
     kit::send(window, UiCommand::Go(Room::Watch));
+}
+
+/// The same with routers on some layers; their load is not shown yet.
+fn routed(window: &mut Window, stage: &Stage) {
+    finished(window, stage);
+    let mut view = scenes::routed_view("finished", 1200);
+    view.row.folder = run_folder(stage);
+    stage.runs.publish(kit::snapshot(&project_folder(stage), view, false));
+    window.run();
 }
 
 fn running(window: &mut Window, stage: &Stage) {

@@ -40,7 +40,13 @@ pub(super) fn experts_ui(cx: &PanelCtx<'_>, ui: &mut Ui, places: &Places, view: 
         let (expert_name, layer) = (expert + 1, layers.get(column).copied().unwrap_or_default());
         match load(expert, column) {
             Some(share) => {
-                t!("watch-expert-cell", expert = expert_name, module = module, layer = layer, load = format::percent(share))
+                t!(
+                    "watch-expert-cell",
+                    expert = expert_name,
+                    module = module,
+                    layer = layer,
+                    load = format::percent(share)
+                )
             }
             None => t!("watch-expert-cell-none", expert = expert_name, module = module, layer = layer),
         }
@@ -187,10 +193,7 @@ fn bars_ui(cx: &PanelCtx<'_>, ui: &mut Ui, plot: Rect, router: &Router, expert: 
     for (index, share) in router.load.iter().enumerate().filter(|(_, share)| share.is_finite()) {
         let left = plot.left() + index as f32 * width;
         let upper = top(*share).min(plot.bottom() - 1.0);
-        let bar = Rect::from_min_max(
-            pos2(left, upper),
-            pos2((left + width - 1.0).max(left + 1.0), plot.bottom()),
-        );
+        let bar = Rect::from_min_max(pos2(left, upper), pos2((left + width - 1.0).max(left + 1.0), plot.bottom()));
         ui.painter().rect_filled(bar, 0.0, if index == expert { c.accent } else { cx.theme.series[0] });
     }
     let y = top(1.0 / count as f64).round() + 0.5;
