@@ -126,7 +126,7 @@ enum Part {
 fn parts(name: &str) -> Option<(&str, Part)> {
     let rest = name.strip_prefix(PREFIX)?;
     if let Some((site, expert)) = rest.rsplit_once("/load/") {
-        let expert = expert.parse().ok().filter(|expert| *expert < MOST_EXPERTS)?;
+        let expert = expert.parse::<usize>().ok().filter(|expert| *expert < MOST_EXPERTS)?;
         return Some((site, Part::Load(expert)));
     }
     match rest.rsplit_once('/')? {
