@@ -161,8 +161,15 @@ pub static TERMS: &[Term] = terms![
     ("bits", "glossary-bits", "glossary-bits-words", [], []),
     ("kl", "glossary-kl", "glossary-kl-words", [], []),
     ("flips", "glossary-flips", "glossary-flips-words", [], []),
-    ("energy", "glossary-energy", "glossary-energy-words", ["watch-singular"], []),
+    ("energy", "glossary-energy", "glossary-energy-words", ["watch-singular", "watch-energy-share"], []),
     ("change", "glossary-change", "glossary-change-words", ["watch-change"], []),
+    (
+        "expert",
+        "glossary-expert",
+        "glossary-expert-words",
+        ["watch-expert", "watch-experts", "watch-load"],
+        ["experts"]
+    ),
     ("probe", "glossary-probe", "glossary-probe-words", ["watch-phase-probes"], []),
     ("bootstrap", "glossary-bootstrap", "glossary-bootstrap-words", ["compare-verdict"], []),
     ("interval", "glossary-interval", "glossary-interval-words", ["race-difference"], []),

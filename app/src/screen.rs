@@ -22,6 +22,12 @@ pub enum Plot {
     Forgetting,
     /// Ranks.
     Ranks,
+    /// Singular values of the change of one layer.
+    Spectrum,
+    /// Effective rank of one layer over the run.
+    History,
+    /// Load of the experts of routers.
+    Experts,
     /// Losses of methods that race.
     Race,
     /// Losses of several runs.
@@ -39,6 +45,9 @@ impl Plot {
             Self::Rates => "rates",
             Self::Forgetting => "forgetting",
             Self::Ranks => "ranks",
+            Self::Spectrum => "spectrum",
+            Self::History => "rank-history",
+            Self::Experts => "experts",
             Self::Race => "race",
             Self::Compared => "compared-losses",
             Self::Tradeoff => "loss-over-forgetting",
@@ -49,7 +58,14 @@ impl Plot {
     #[must_use]
     pub fn room(self) -> Room {
         match self {
-            Self::Loss | Self::Rates | Self::Forgetting | Self::Ranks | Self::Race => Room::Watch,
+            Self::Loss
+            | Self::Rates
+            | Self::Forgetting
+            | Self::Ranks
+            | Self::Spectrum
+            | Self::History
+            | Self::Experts
+            | Self::Race => Room::Watch,
             Self::Compared | Self::Tradeoff => Room::Compare,
         }
     }
@@ -57,7 +73,7 @@ impl Plot {
     /// The tab of a small window that it stands in.
     #[must_use]
     pub fn tab(self) -> Option<SideTab> {
-        (self == Self::Ranks).then_some(SideTab::Rank)
+        matches!(self, Self::Ranks | Self::Spectrum | Self::History | Self::Experts).then_some(SideTab::Rank)
     }
 
     fn id(self) -> Id {

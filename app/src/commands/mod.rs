@@ -8,14 +8,17 @@ mod compared;
 mod conditions;
 pub mod keymap;
 mod keys;
+mod layers;
+mod lines;
 mod moments;
 mod race;
 mod search;
 pub mod table;
 
 pub use keys::pressed;
+pub use lines::entry;
 pub use search::search;
-pub use table::{Entry, Id, TABLE, entry};
+pub use table::{Entry, Id, TABLE};
 
 use crate::reader::XAxis;
 use crate::reader::events::EventKind;
@@ -162,6 +165,8 @@ pub enum UiCommand {
     RankMeasure(Measure),
     /// The site in the rank microscope.
     Site(Option<String>),
+    /// The site whose router is looked at, and the expert of it, from 0.
+    Expert(String, usize),
     /// Which prompt's answers are shown.
     Prompt(usize),
     /// Which events are shown.

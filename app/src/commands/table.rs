@@ -10,8 +10,12 @@ use super::conditions::{
     needs_both, needs_damage, needs_folder, needs_kept, needs_live, needs_others, needs_own_keys, needs_project,
     needs_ranks, needs_run, needs_scrub, needs_zoom, reveal_project, turn_battery,
 };
-use super::keymap::{Keymap, KeysAct};
+use super::keymap::KeysAct;
 use super::keys::{ctrl, ctrl_shift, plain, shift};
+use super::layers::{
+    experts_csv, experts_png, experts_svg, history_csv, history_png, history_svg, needs_change, needs_experts,
+    needs_history, show_experts, show_history, show_spectrum, spectrum_csv, spectrum_png, spectrum_svg,
+};
 use super::moments::{needs_earlier, needs_later, needs_step_ask, needs_waiting};
 use super::race::{can_start, needs_going, needs_methods, needs_race, needs_rounds, needs_winner, use_winner};
 use crate::screen::{Format, Plot};
@@ -99,6 +103,18 @@ pub enum Id {
     RatesVector,
     ForgettingVector,
     RanksVector,
+    SpectrumTable,
+    SpectrumCsv,
+    SpectrumPng,
+    SpectrumSvg,
+    HistoryTable,
+    HistoryCsv,
+    HistoryPng,
+    HistorySvg,
+    ExpertsTable,
+    ExpertsCsv,
+    ExpertsPng,
+    ExpertsSvg,
     Report,
     Repair,
     Judge,
@@ -392,6 +408,26 @@ pub static TABLE: &[Entry] = entries![
     (RanksVector, "commands-ranks-vector", "commands-ranks-vector-help", FLOPPY_DISK, None, needs_run, |_| {
         UiCommand::SavePicture(Plot::Ranks, Format::Svg)
     }),
+    (
+        SpectrumTable,
+        "commands-spectrum-table",
+        "commands-spectrum-table-help",
+        TABLE,
+        None,
+        needs_change,
+        show_spectrum
+    ),
+    (SpectrumCsv, "commands-spectrum-csv", "commands-spectrum-csv-help", ROWS, None, needs_change, spectrum_csv),
+    (SpectrumPng, "commands-spectrum-png", "commands-spectrum-png-help", FLOPPY_DISK, None, needs_change, spectrum_png),
+    (SpectrumSvg, "commands-spectrum-svg", "commands-spectrum-svg-help", FLOPPY_DISK, None, needs_change, spectrum_svg),
+    (HistoryTable, "commands-history-table", "commands-history-table-help", TABLE, None, needs_history, show_history),
+    (HistoryCsv, "commands-history-csv", "commands-history-csv-help", ROWS, None, needs_history, history_csv),
+    (HistoryPng, "commands-history-png", "commands-history-png-help", FLOPPY_DISK, None, needs_history, history_png),
+    (HistorySvg, "commands-history-svg", "commands-history-svg-help", FLOPPY_DISK, None, needs_history, history_svg),
+    (ExpertsTable, "commands-experts-table", "commands-experts-table-help", TABLE, None, needs_experts, show_experts),
+    (ExpertsCsv, "commands-experts-csv", "commands-experts-csv-help", ROWS, None, needs_experts, experts_csv),
+    (ExpertsPng, "commands-experts-png", "commands-experts-png-help", FLOPPY_DISK, None, needs_experts, experts_png),
+    (ExpertsSvg, "commands-experts-svg", "commands-experts-svg-help", FLOPPY_DISK, None, needs_experts, experts_svg),
     (Report, "commands-report", "commands-report-help", FILE_TEXT, None, needs_run, report_run),
     (Repair, "commands-repair", "commands-repair-help", SHIELD_CHECK, None, needs_damage, |_| { UiCommand::Repair }),
     (Judge, "commands-judge", "commands-judge-help", SCALES, None, judge_hindrance, |_| {
@@ -535,54 +571,3 @@ pub static TABLE: &[Entry] = entries![
     ),
     (Quit, "commands-quit", "commands-quit-help", X, ctrl(Key::Q), always, |_| UiCommand::Quit),
 ];
-
-/// A line of the table.
-#[must_use]
-pub fn entry(id: Id) -> &'static Entry {
-    let found = TABLE.iter().find(|entry| entry.id == id);
-    found.unwrap_or(&TABLE[0])
-}
-
-impl Entry {
-    /// Whether it can be done now.
-    #[must_use]
-    pub fn enabled(&self, state: &State) -> bool {
-        (self.hindrance)(state).is_none()
-    }
-
-    /// Its keys in words, for the system at hand.
-    #[must_use]
-    pub fn keys(&self, ctx: &egui::Context) -> Option<String> {
-        let own = Keymap::here(ctx);
-        let shortcut = own.map_or(self.shortcut, |keymap| keymap.shortcut(self))?;
-        // "Ctrl+1", not "Ctrl+Num1": egui's names of keys are good enough otherwise.
-        Some(ctx.format_shortcut(&shortcut))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_two_commands_that_can_both_be_done_share_keys_or_names() {
-        for (index, first) in TABLE.iter().enumerate() {
-            for second in &TABLE[index + 1..] {
-                assert_ne!(first.name.get(), second.name.get());
-                assert_ne!(first.id, second.id);
-                let shared = first.shortcut.is_some() && first.shortcut == second.shortcut;
-                // One key pauses and goes on: never both at once.
-                let toggles = matches!((first.id, second.id), (Id::Pause, Id::Resume));
-                assert!(!shared || toggles, "{} and {}", first.name.get(), second.name.get());
-            }
-        }
-    }
-
-    #[test]
-    fn each_id_has_its_line() {
-        for line in TABLE {
-            assert_eq!(entry(line.id).id, line.id);
-            assert!(!line.help.get().is_empty());
-        }
-    }
-}

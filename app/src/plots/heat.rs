@@ -1,4 +1,4 @@
-//! A heat map of modules by layers: one mesh, a cell can be pointed at, clicked, and walked with arrows.
+//! A heat map of modules, or of experts, by layers: one mesh, a cell can be pointed at, clicked, and walked with arrows.
 
 use crate::theme::{Theme, Type};
 use crate::widgets::button::focus_ring;
@@ -9,8 +9,10 @@ use egui::{
 
 /// What to draw.
 pub struct Heat<'a> {
-    /// Name for screen readers.
+    /// Its name, which stays the same while values change.
     pub name: &'a str,
+    /// What it shows in a sentence, for screen readers.
+    pub sentence: &'a str,
     /// Row names.
     pub rows: &'a [String],
     /// Column numbers.
@@ -130,7 +132,7 @@ fn keyboard(
 
 fn pointer(ui: &mut Ui, rect: Rect, heat: &Heat<'_>, (lines, columns): (usize, usize)) -> Option<(usize, usize)> {
     let response = ui.allocate_rect(rect, Sense::CLICK);
-    response.widget_info(|| WidgetInfo::labeled(Role::Image, true, heat.name));
+    response.widget_info(|| WidgetInfo::labeled(Role::Image, true, heat.sentence));
     let cell_at = |pointer: Pos2| {
         let share = |value: f32, from: f32, length: f32| ((value - from) / length).clamp(0.0, 0.999_9);
         let line = (share(pointer.y, rect.top(), rect.height()) * lines as f32) as usize;

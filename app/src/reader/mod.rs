@@ -10,6 +10,7 @@ pub mod checks;
 pub mod compared;
 pub mod curves;
 pub mod events;
+pub mod experts;
 pub mod forgetting;
 pub mod pyramid;
 pub mod ranks;

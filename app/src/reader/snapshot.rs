@@ -3,6 +3,7 @@
 use super::beside::BesideRun;
 use super::compared::{CompareRequest, ComparedRun, RunSettings};
 use super::events::EventLine;
+use super::experts::ExpertView;
 use super::ranks::RankView;
 use crate::texts::Language;
 use egui_plot::PlotPoint;
@@ -233,6 +234,8 @@ pub struct RunView {
     pub events: Arc<Vec<EventLine>>,
     /// Ranks.
     pub rank: RankView,
+    /// What routers choose, where layers have some.
+    pub experts: ExpertView,
     /// The wait before the first step.
     pub preparing: Option<Preparing>,
     /// What the loss did, in a sentence.

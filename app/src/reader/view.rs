@@ -3,6 +3,7 @@
 use super::beside::Beside;
 use super::curves;
 use super::events::EventLog;
+use super::experts;
 use super::ranks::RankView;
 use super::snapshot::{KeptSet, RunView, ViewRequest, XAxis};
 use super::tracks::{Smooth, Track, Work};
@@ -159,6 +160,7 @@ impl RunCache {
         view.beside = self.beside.build(reader, runs, row.run, request)?;
         self.fill_kept(&mut view, &source)?;
         fill_ranks(&mut view, reader, request)?;
+        view.experts = experts::read(reader, row.run, &source.series, request.rank_step)?;
         Ok(view)
     }
 

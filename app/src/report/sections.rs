@@ -4,6 +4,7 @@ use super::html::{Page, Table};
 use super::moment;
 use super::plot::{Curve, Picture, svg};
 use crate::format;
+use crate::reader::experts::Router;
 use crate::reader::forgetting::{Measured, Verdict};
 use crate::reader::snapshot::ExportRecord;
 use crate::reader::words::{sentence_case, status};
@@ -306,6 +307,36 @@ impl Source<'_> {
         page.end_section();
     }
 
+    /// What the routers choose, where layers have some.
+    fn experts(&self, page: &mut Page) {
+        let routers = &self.view.experts.routers;
+        if routers.is_empty() {
+            return;
+        }
+        let row = |router: &Router| {
+            vec![
+                router.site.clone(),
+                router.load.len().to_string(),
+                router.busiest().map_or_else(|| format::UNKNOWN.to_owned(), |(_, share)| format::percent(share)),
+                router.dead.to_string(),
+                format!("{:.2}", router.entropy),
+                format!("{:.2}", router.most_entropy()),
+            ]
+        };
+        let rows = routers.iter().map(row).collect();
+        page.folded(t!("report-experts-show"));
+        let heads = [
+            t!("report-layer"),
+            t!("report-experts"),
+            t!("report-experts-busiest"),
+            t!("report-experts-idle"),
+            t!("report-experts-entropy"),
+            t!("report-experts-most"),
+        ];
+        page.table(&Table { heads: &heads, words: 1, rows });
+        page.end_folded();
+    }
+
     fn ranks(&self, page: &mut Page) {
         let rank = &self.view.rank;
         if rank.steps.is_empty() {
@@ -340,6 +371,7 @@ impl Source<'_> {
         ];
         page.table(&Table { heads: &heads, words: 1, rows });
         page.end_folded();
+        self.experts(page);
         page.end_section();
     }
 

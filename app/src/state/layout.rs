@@ -25,8 +25,13 @@ const SCHEMA: u32 = 1;
 const ROOMS: [(Room, &str); 4] =
     [(Room::Setup, "setup"), (Room::Watch, "watch"), (Room::Compare, "compare"), (Room::Export, "export")];
 const AXES: [(XAxis, &str); 3] = [(XAxis::Step, "step"), (XAxis::Tokens, "tokens"), (XAxis::Time, "time")];
-const MEASURES: [(Measure, &str); 3] =
-    [(Measure::Rank, "rank"), (Measure::Effective, "effective"), (Measure::Change, "change")];
+const MEASURES: [(Measure, &str); 5] = [
+    (Measure::Rank, "rank"),
+    (Measure::Effective, "effective"),
+    (Measure::Change, "change"),
+    (Measure::Energy, "energy"),
+    (Measure::Experts, "experts"),
+];
 const TABS: [(SideTab, &str); 3] =
     [(SideTab::Rank, "rank"), (SideTab::Samples, "samples"), (SideTab::Events, "events")];
 const KINDS: [(EventKind, &str); 9] = [

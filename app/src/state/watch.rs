@@ -55,6 +55,8 @@ pub struct Watch {
     pub measure: Measure,
     /// The site in the rank microscope.
     pub site: Option<String>,
+    /// The expert of its router that is looked at, from 0; the busiest when none is chosen.
+    pub expert: Option<usize>,
     /// Which prompt's answers are shown.
     pub prompt: usize,
     /// Events shown; all when none.

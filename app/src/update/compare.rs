@@ -6,6 +6,7 @@
 use crate::app::App;
 use crate::commands::UiCommand;
 use crate::files::Job;
+use crate::reader::ranks::Measure;
 use crate::reader::{CompareRequest, XAxis};
 use crate::screen::Plot;
 use crate::state::answers::{HOTTEST, MOST_ANSWERS, Who};
@@ -117,7 +118,18 @@ impl App {
                     race.as_table = false;
                 }
             }
-            Plot::Loss | Plot::Rates | Plot::Forgetting | Plot::Ranks => self.state.watch.race = false,
+            Plot::Ranks | Plot::Spectrum | Plot::History => {
+                self.state.watch.race = false;
+                // Where the load of experts is shown there is no spectrum.
+                if self.state.watch.measure == Measure::Experts {
+                    self.state.watch.measure = Measure::default();
+                }
+            }
+            Plot::Experts => {
+                self.state.watch.race = false;
+                self.state.watch.measure = Measure::Experts;
+            }
+            Plot::Loss | Plot::Rates | Plot::Forgetting => self.state.watch.race = false,
         }
     }
 

@@ -56,6 +56,7 @@ impl App {
             UiCommand::Scrub(step) => (watch.scrub, watch.moved_secs) = (step, now),
             UiCommand::RankMeasure(measure) => watch.measure = measure,
             UiCommand::Site(site) => watch.site = site,
+            UiCommand::Expert(site, expert) => (watch.site, watch.expert) = (Some(site), Some(expert)),
             UiCommand::Prompt(prompt) => watch.prompt = prompt,
             UiCommand::Filter(filter) => watch.filter = filter,
             UiCommand::Tab(tab) => watch.tab = tab,
@@ -91,6 +92,9 @@ impl App {
                         Plot::Rates => t!("watch-rates"),
                         Plot::Forgetting => t!("watch-forgetting"),
                         Plot::Ranks => t!("watch-microscope"),
+                        Plot::Spectrum => t!("watch-singular"),
+                        Plot::History => t!("watch-effective-over"),
+                        Plot::Experts => t!("watch-experts-heat"),
                         _ => t!("watch-loss"),
                     };
                     let (shown, all) = (tabled.shown, tabled.all);

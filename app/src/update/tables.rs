@@ -2,6 +2,7 @@
 
 use crate::format::csv_cell;
 use crate::reader::XAxis;
+use crate::reader::ranks::{Measure, energy};
 use crate::reader::snapshot::value_at;
 use crate::screen::Plot;
 use crate::state::compared::{self, Place};
@@ -14,6 +15,9 @@ pub(super) fn csv(state: &State, plot: Plot) -> Option<String> {
         Plot::Loss | Plot::Rates => curves_csv(state),
         Plot::Forgetting => forgetting_csv(state),
         Plot::Ranks => ranks_csv(state),
+        Plot::Spectrum => spectrum_csv(state),
+        Plot::History => history_csv(state),
+        Plot::Experts => experts_csv(state),
         Plot::Race => race_csv(state),
         Plot::Compared => compared_csv(state),
         Plot::Tradeoff => tradeoff_csv(state),
@@ -105,10 +109,58 @@ fn ranks_csv(state: &State) -> Option<String> {
     if rank.steps.is_empty() {
         return None;
     }
-    let mut text = String::from("site,step,rank,effective_rank,change_share\n");
+    let mut text = String::from("site,step,rank,effective_rank,change_share,energy_share\n");
     for row in rank.rows().chain(&rank.others) {
         let site = csv_cell(&row.site);
+        let energy = rank.value(Measure::Energy, row).unwrap_or(f64::NAN);
+        text.push_str(&format!("{site},{},{},{},{},{energy}\n", row.step, row.rank, row.effective_rank, row.energy));
+    }
+    Some(text)
+}
+
+/// The singular values of the layer that is looked at, and what share of their energy they have up to each.
+fn spectrum_csv(state: &State) -> Option<String> {
+    let rank = &state.runs.view.as_ref()?.rank;
+    let row = rank.looked_at(state.watch.site.as_deref()).filter(|row| !row.spectrum.is_empty())?;
+    let all = energy(&row.spectrum);
+    let mut text = String::from("site,step,index,singular_value,energy_so_far\n");
+    let (site, step) = (csv_cell(&row.site), row.step);
+    let mut sum = 0.0;
+    for (place, value) in row.spectrum.iter().enumerate() {
+        sum += f64::from(*value).powi(2);
+        let share = if all > 0.0 { sum / all } else { 0.0 };
+        text.push_str(&format!("{site},{step},{},{value},{share}\n", place + 1));
+    }
+    Some(text)
+}
+
+/// The layer that is looked at, a line for each measurement.
+fn history_csv(state: &State) -> Option<String> {
+    let history = &state.runs.view.as_ref()?.rank.history;
+    if history.is_empty() {
+        return None;
+    }
+    let mut text = String::from("site,step,rank,effective_rank,change_share\n");
+    for row in history {
+        let site = csv_cell(&row.site);
         text.push_str(&format!("{site},{},{},{},{}\n", row.step, row.rank, row.effective_rank, row.energy));
+    }
+    Some(text)
+}
+
+/// What each router chose, a line for each of its experts.
+fn experts_csv(state: &State) -> Option<String> {
+    let routers = &state.runs.view.as_ref()?.experts.routers;
+    if routers.is_empty() {
+        return None;
+    }
+    let cell = |value: f64| if value.is_finite() { value.to_string() } else { String::new() };
+    let mut text = String::from("site,step,expert,load,entropy_nats,hardly_used\n");
+    for router in routers {
+        let (site, step, entropy, dead) = (csv_cell(&router.site), router.step, cell(router.entropy), router.dead);
+        for (expert, share) in router.load.iter().enumerate() {
+            text.push_str(&format!("{site},{step},{},{},{entropy},{dead}\n", expert + 1, cell(*share)));
+        }
     }
     Some(text)
 }

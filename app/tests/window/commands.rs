@@ -110,6 +110,9 @@ fn case(id: Id) -> Case {
         Id::RatesVector => (finished, File("rates.svg")),
         Id::ForgettingVector => (finished, File("forgetting.svg")),
         Id::RanksVector => (finished, File("ranks.svg")),
+        Id::SpectrumTable | Id::SpectrumCsv | Id::SpectrumPng | Id::SpectrumSvg => microscope(id),
+        Id::HistoryTable | Id::HistoryCsv | Id::HistoryPng | Id::HistorySvg => microscope(id),
+        Id::ExpertsTable | Id::ExpertsCsv | Id::ExpertsPng | Id::ExpertsSvg => microscope(id),
         Id::Report => (reportable, File(temper::report::FILE_NAME)),
         Id::Repair => (damaged, Engine(|command| matches!(command, Command::Repair { .. }))),
         Id::Judge => (chosen, Engine(|command| matches!(command, Command::Compare { .. }))),
@@ -158,6 +161,25 @@ fn case(id: Id) -> Case {
         Id::Quit => (opened, Closes),
     };
     Case { ready, proof }
+}
+
+/// The commands about one layer and about experts: each is read as a table, and saved as figures, pixels and shapes.
+fn microscope(id: Id) -> (fn(&mut Window, &Stage), Proof) {
+    match id {
+        Id::SpectrumTable => (finished, Proof::State(|state| reads(state, "singular_value"))),
+        Id::SpectrumCsv => (finished, Proof::File("spectrum.csv")),
+        Id::SpectrumPng => (finished, Proof::File("spectrum.png")),
+        Id::SpectrumSvg => (finished, Proof::File("spectrum.svg")),
+        Id::HistoryTable => (finished, Proof::State(|state| reads(state, "effective_rank  change_share"))),
+        Id::HistoryCsv => (finished, Proof::File("rank-history.csv")),
+        Id::HistoryPng => (finished, Proof::File("rank-history.png")),
+        Id::HistorySvg => (finished, Proof::File("rank-history.svg")),
+        Id::ExpertsTable => (routed, Proof::State(|state| reads(state, "entropy_nats"))),
+        Id::ExpertsCsv => (routed, Proof::File("experts.csv")),
+        Id::ExpertsPng => (routed, Proof::File("experts.png")),
+        Id::ExpertsSvg => (routed, Proof::File("experts.svg")),
+        other => panic!("{other:?} is no command about a layer"),
+    }
 }
 
 fn tells(command: &Command, wanted: Act) -> bool {
@@ -229,6 +251,15 @@ fn finished(window: &mut Window, stage: &Stage) {
     stage.runs.publish(kit::snapshot(&folder, view, false));
     window.run();
     kit::send(window, UiCommand::Go(Room::Watch));
+}
+
+/// The same with routers on some layers; their load is not shown yet.
+fn routed(window: &mut Window, stage: &Stage) {
+    finished(window, stage);
+    let mut view = scenes::routed_view("finished", 1200);
+    view.row.folder = run_folder(stage);
+    stage.runs.publish(kit::snapshot(&project_folder(stage), view, false));
+    window.run();
 }
 
 fn running(window: &mut Window, stage: &Stage) {

@@ -9,6 +9,7 @@ mod compare;
 mod compared;
 mod drawn;
 mod drops;
+mod experts;
 mod export_scenes;
 mod exports;
 mod file_types;

@@ -11,7 +11,7 @@ use temper::report;
 use temper::state::Room;
 use temper::testing::Stage;
 use temper::texts::{Language, speak};
-use temper_protocol::event::{Check, MachineState};
+use temper_protocol::event::{Check, ExpertLoad, MachineState};
 use temper_protocol::housekeeping::LabelChange;
 use temper_protocol::{Event, RunStatus, project_file};
 use temper_store::{NewRun, Reader, RunRow, Store};
@@ -83,6 +83,13 @@ fn trained(folder: &Path) -> RunRow {
         eval(20, 2.2),
         probe(20, "prose", 0.041),
         rank(20, "layers.0.attn.q", 12),
+        Event::Experts(ExpertLoad {
+            step: 20,
+            site: "layers.0.attn.q".to_owned(),
+            load: vec![0.875, 0.125],
+            entropy: 0.5,
+            dead: 0,
+        }),
         sample(20, "</pre><script>alert(1)</script>"),
         Event::Written {
             format: "peft".to_owned(),
@@ -140,6 +147,9 @@ fn a_report_holds_the_run_and_runs_nothing() {
         "Passed: PEFT adapter",
         "4,096 positions",
         "layers.0.attn.q",
+        "Experts of the routers",
+        "88 %",
+        "0.69",
         "Base validation 3.100 nats",
         "Is &lt;b&gt; bold?",
         "No.",

@@ -26,11 +26,14 @@ use std::path::PathBuf;
 use temper::app::App;
 use temper::commands::UiCommand;
 use temper::reader::BesideRun;
+use temper::reader::experts::ExpertView;
+use temper::reader::ranks::Measure;
 use temper::reader::snapshot::{Preparing, RunView, RunsSnapshot};
 use temper::state::setup::Card;
 use temper::state::{Room, Sheet};
 use temper::testing::Stage;
 use temper_protocol::{Code, Problem};
+use temper_store::Point;
 
 /// A named state of the window.
 pub(crate) struct Scene {
@@ -91,6 +94,7 @@ scenes![
     race_begun,
     race_rounds,
     race_won,
+    experts,
     table,
     few_others,
     many_others,
@@ -358,6 +362,43 @@ fn scrubbed(window: &mut Window, stage: &Stage) {
     run(window, stage, "running", 412);
     kit::send(window, UiCommand::Scrub(Some(250)));
     kit::send(window, UiCommand::Site(Some("layers.17.attn.v".to_owned())));
+}
+
+/// A run whose layers have routers on two modules, with more experts higher up and one that hardly answers.
+pub(crate) fn routed_view(status: &str, steps: u64) -> RunView {
+    let mut view = kit::view(7, status, steps);
+    let mut points = Vec::new();
+    for layer in 0..30_u64 {
+        for (index, module) in ["attn.q", "attn.v"].into_iter().enumerate() {
+            let experts = 2 + 2 * (layer / 8) as usize;
+            let mut tell = |measure: String, value: f64| {
+                points.push((
+                    format!("experts/layers.{layer}.{module}/{measure}"),
+                    Point { step: steps / 50 * 50, value },
+                ));
+            };
+            let idle = layer == 20 && index == 0;
+            let weight = |expert: usize| {
+                let even = 1.0 + kit::noise(layer * 16 + expert as u64 * 3 + index as u64);
+                if idle && expert + 1 == experts { 0.01 } else { even }
+            };
+            let all: f64 = (0..experts).map(weight).sum();
+            for expert in 0..experts {
+                tell(format!("load/{expert}"), weight(expert) / all);
+            }
+            tell("entropy".to_owned(), 0.92 * (experts as f64).ln());
+            tell("dead".to_owned(), if idle { 1.0 } else { 0.0 });
+        }
+    }
+    view.experts = ExpertView::new(points);
+    view
+}
+
+fn experts(window: &mut Window, stage: &Stage) {
+    let folder = run(window, stage, "finished", 1200);
+    stage.runs.publish(kit::snapshot(&folder, routed_view("finished", 1200), false));
+    window.run();
+    kit::send(window, UiCommand::RankMeasure(Measure::Experts));
 }
 
 fn table(window: &mut Window, stage: &Stage) {

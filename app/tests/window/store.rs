@@ -42,11 +42,11 @@ impl Watcher {
     }
 }
 
-fn request(project: &Path) -> ViewRequest {
+pub(crate) fn request(project: &Path) -> ViewRequest {
     ViewRequest { project: Some(project.to_path_buf()), ..ViewRequest::default() }
 }
 
-fn train(store: &Store, run: u64, steps: std::ops::RangeInclusive<u64>) {
+pub(crate) fn train(store: &Store, run: u64, steps: std::ops::RangeInclusive<u64>) {
     for step in steps {
         let event = Event::Step {
             step,
@@ -63,7 +63,7 @@ fn train(store: &Store, run: u64, steps: std::ops::RangeInclusive<u64>) {
     store.flush().expect("flushed");
 }
 
-fn new_run(store: &Store) -> u64 {
+pub(crate) fn new_run(store: &Store) -> u64 {
     let settings_toml = project_file::to_text(&kit::project()).expect("project text");
     let new = NewRun { method: "lora".to_owned(), settings_toml, max_steps: 1200, seed: 42, ..NewRun::default() };
     store.create_run(&new).expect("a run")

@@ -3,6 +3,7 @@
 //! Place in the data flow: opened by the window's reader thread and by commands such as `runs`, on a
 //! connection of its own; never blocks the engine (with the write-ahead log) and never writes.
 
+use crate::block::Item as _;
 use crate::database;
 use crate::error::StoreError;
 use crate::lock::ProjectLock;
@@ -219,6 +220,37 @@ impl Reader {
         };
         transaction.commit().map_err(|error| self.sql(error))?;
         Ok(points)
+    }
+
+    /// Of every series of a run whose name begins with `prefix`: its name and its newest point at or before `step`, in the
+    /// order of names. Series that begin later are left out. One block of each is read, however long it is.
+    ///
+    /// # Errors
+    /// Those of the disk; [`StoreError::Damaged`].
+    pub fn latest_points(&self, run: u64, prefix: &str, step: u64) -> Result<Vec<(String, Point)>, StoreError> {
+        let sql = |error| self.sql(error);
+        let mut statement = self
+            .connection
+            .prepare_cached(
+                "SELECT series.name, blocks.data FROM series
+                 JOIN blocks ON blocks.series = series.series AND blocks.level = 0 AND blocks.seq =
+                     (SELECT own.seq FROM blocks AS own
+                      WHERE own.series = series.series AND own.level = 0 AND own.first_step <= ?3
+                      ORDER BY own.seq DESC LIMIT 1)
+                 WHERE series.run = ?1 AND substr(series.name, 1, length(?2)) = ?2 ORDER BY series.name",
+            )
+            .map_err(sql)?;
+        let mut rows = statement.query(params![signed(run), prefix, signed(step)]).map_err(sql)?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next().map_err(sql)? {
+            let blob: Vec<u8> = row.get(1).map_err(sql)?;
+            self.blob_bytes.set(self.blob_bytes.get() + blob.len() as u64);
+            let points = Point::decode(&blob, &self.file)?;
+            if let Some(point) = points.iter().rev().find(|point| point.step <= step) {
+                found.push((row.get(0).map_err(sql)?, *point));
+            }
+        }
+        Ok(found)
     }
 
     /// Walks over all points of a series.

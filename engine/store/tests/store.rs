@@ -249,6 +249,38 @@ fn experts_of_a_layer_become_a_series_each() {
 }
 
 #[test]
+fn the_newest_points_of_many_series_are_read_as_of_a_step() {
+    let folder = tempfile::tempdir().expect("folder");
+    let store = Store::open(folder.path()).expect("store");
+    let run = half_a_run(&store);
+    // More measurements than a block of points holds.
+    for step in 1..=2500 {
+        let share = step as f64 / 4000.0;
+        let mut load = vec![share, 1.0 - share];
+        if step > 2000 {
+            load.push(0.0);
+        }
+        let site = "layers.3.attn.q".to_owned();
+        store.push_event(run, &Event::Experts(ExpertLoad { step, site, load, entropy: 0.5, dead: 0 })).expect("pushes");
+    }
+    store.flush().expect("flushes");
+    let reader = Reader::open(folder.path()).expect("reader");
+    let at = |step: u64| {
+        let points = reader.latest_points(run, "experts/layers.3.attn.q/load/", step).expect("points");
+        points.into_iter().map(|(name, point)| (name, point.step, point.value)).collect::<Vec<_>>()
+    };
+    let name = |expert: usize| format!("experts/layers.3.attn.q/load/{expert}");
+    for step in [1, 1000, 1024, 1025, 2000] {
+        let share = step as f64 / 4000.0;
+        assert_eq!(at(step), [(name(0), step, share), (name(1), step, 1.0 - share)], "at {step}");
+    }
+    assert!(at(0).is_empty(), "nothing was measured yet");
+    assert_eq!(at(u64::MAX).len(), 3, "the third expert came later");
+    assert_eq!(at(u64::MAX)[2], (name(2), 2500, 0.0));
+    assert!(reader.latest_points(run, "expertise", 10).expect("points").is_empty());
+}
+
+#[test]
 fn heat_becomes_a_series_for_each_part_and_energy_one_where_it_is_told() {
     let folder = tempfile::tempdir().expect("folder");
     let store = Store::open(folder.path()).expect("store");

@@ -5,8 +5,10 @@
 pub mod beside;
 pub mod curves;
 pub mod events;
+pub mod experts;
 pub mod head;
 pub mod kept;
+pub mod layer;
 pub mod race;
 pub mod race_plot;
 pub mod ranks;
