@@ -5,7 +5,8 @@ use crate::compared::{
     comparing, many_runs, playground, playground_blind, playground_empty, playground_five,
 };
 use crate::export_scenes::{
-    export_empty, export_no_gguf, export_passed, export_problem, export_ready, export_refused, exporting,
+    export_adapter, export_empty, export_no_adapter, export_no_gguf, export_passed, export_problem, export_ready,
+    export_refused, exporting,
 };
 use crate::kit;
 use crate::machine_scenes::{machine_checks, machine_failed};
@@ -71,6 +72,7 @@ scenes![
     hover_data,
     hover_adapter,
     hover_unknown,
+    hover_export,
     watch_empty,
     preparing,
     training,
@@ -117,6 +119,8 @@ scenes![
     export_passed,
     export_refused,
     export_problem,
+    export_no_adapter,
+    export_adapter,
     model_card,
     own_card,
     duplicating,
@@ -281,6 +285,13 @@ fn hover_adapter(window: &mut Window, stage: &Stage) {
 fn hover_unknown(window: &mut Window, stage: &Stage) {
     setup_filled(window, stage);
     hover(window, "/downloads/model.pt");
+}
+
+/// An adapter over the room that writes it for others.
+fn hover_export(window: &mut Window, stage: &Stage) {
+    setup_filled(window, stage);
+    kit::send(window, UiCommand::Go(Room::Export));
+    hover(window, "/adapters/tone-adapter");
 }
 
 fn watch_empty(window: &mut Window, _stage: &Stage) {
