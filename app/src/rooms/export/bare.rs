@@ -17,8 +17,10 @@ use temper_protocol::Event;
 const KEY: f32 = 84.0;
 /// Height of a row with a field.
 const ROW: f32 = 28.0;
+/// Height of a row with a fact.
+const FACT: f32 = 23.0;
 /// Height of the panel.
-pub(super) const HEIGHT: f32 = panel::HEAD + 2.0 * ROW + 23.0 + 8.0;
+pub(super) const HEIGHT: f32 = panel::HEAD + 2.0 * ROW + 2.0 * FACT + 8.0;
 
 /// Shows the panel.
 pub(super) fn bare_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, bare: &BareAdapter) {
@@ -56,25 +58,26 @@ pub(super) fn bare_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, bare: &BareAda
         let typed = path_of(&typed);
         cx.send(UiCommand::ExportBase((!typed.is_empty()).then_some(typed)));
     }
-    let row = lines.next(23.0);
-    let (value, note) = facts(cx);
-    rows::key_value(ui, cx.theme, row, KEY, t!("export-holds"), &value, &note);
+    let (holds, made_for) = facts(cx);
+    rows::key_value(ui, cx.theme, lines.next(FACT), KEY, t!("export-holds"), &holds, "");
+    rows::key_value(ui, cx.theme, lines.next(FACT), KEY, t!("export-made-for"), &made_for, "");
 }
 
 /// What the folder holds and what it was made for, in words.
 fn facts(cx: &PanelCtx<'_>) -> (String, String) {
-    let Some(path) = bare_path(cx.state) else { return (format::UNKNOWN.to_owned(), String::new()) };
+    let unknown = || format::UNKNOWN.to_owned();
+    let Some(path) = bare_path(cx.state) else { return (unknown(), unknown()) };
     match bare_facts(cx.state) {
         Some(Event::Adapter { method, rank, sites, base, .. }) => {
             let method = cx.state.method_title(method);
             let words = t!("export-adapter-words", method = method, rank = rank, sites = format::count(*sites));
             let made_for = if base.is_empty() { t!("common-not-stated") } else { base.as_str() };
-            (words, t!("export-adapter-for", base = made_for))
+            (words, made_for.to_owned())
         }
         _ if cx.state.export.problem.is_some() || cx.state.known.contains_key(&path) => {
-            (t!("drop-not-adapter").to_owned(), String::new())
+            (t!("drop-not-adapter").to_owned(), unknown())
         }
-        _ => (t!("drop-looking").to_owned(), String::new()),
+        _ => (t!("drop-looking").to_owned(), unknown()),
     }
 }
 
