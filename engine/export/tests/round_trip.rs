@@ -276,10 +276,11 @@ fn an_answer_that_ends_elsewhere_because_of_a_stop_token_in_the_files_fails_an_u
     assert_eq!(exported.certificate.stops_alike, (cases.prompts.len(), cases.prompts.len()));
     // The files now end an answer at a token with which the trained model goes on.
     let limits = Limits { max_tokens: 4, stop: Vec::new() };
-    let go_on = &mut |_| ControlFlow::Continue(());
-    let answer = generate(&model, &cases.prompts[0], &limits, Sampling::GREEDY, go_on).expect("answers").tokens;
+    let prompt = &cases.prompts[0];
+    let answer =
+        generate(&model, prompt, &limits, Sampling::GREEDY, &mut |_| ControlFlow::Continue(())).expect("answers");
     let mut stops = codec().special().stop.clone();
-    let more = answer.into_iter().find(|token| !stops.contains(token)).expect("a token that ends nothing");
+    let more = answer.tokens.into_iter().find(|token| !stops.contains(token)).expect("a token that ends nothing");
     stops.push(more);
     let config = format!("{{\"do_sample\": false, \"eos_token_id\": {stops:?}}}");
     std::fs::write(out.join("generation_config.json"), config).expect("writes");
