@@ -101,10 +101,19 @@ impl App {
             return true;
         }
         if asked_for {
-            self.state.export.problem = Some(no_adapter(&path));
-            self.state.room = Room::Export;
+            self.refuse_on_export(no_adapter(&path));
         }
         asked_for
+    }
+
+    /// Says in the room Export why what was chosen for it is not taken; where nothing else is exported the room then waits
+    /// for a folder.
+    pub(super) fn refuse_on_export(&mut self, problem: Problem) {
+        if super::export_run(&self.state).is_none() && self.state.export.adapter.is_none() {
+            self.state.export.adapter = Some(BareAdapter::default());
+        }
+        self.state.export.problem = Some(problem);
+        self.state.room = Room::Export;
     }
 
     /// Asks what the chosen adapter folder and its base are.

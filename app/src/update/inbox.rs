@@ -285,7 +285,7 @@ impl App {
                 self.notice(format!("{}; {}", sentence_case(&problem.what), problem.action));
             }
             Ask::Drop(_) if self.state.drop.meant_for.take() == Some(Target::Export) => {
-                self.state.export.problem = Some(problem);
+                self.refuse_on_export(problem);
             }
             Ask::Drop(_) => {
                 self.state.setup.problems.insert(card_of(&problem), problem);
