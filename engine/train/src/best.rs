@@ -1,7 +1,7 @@
 //! Which checkpoint counts as the best of a run: the one with the least validation loss, or one that also pays for what
 //! was forgotten.
 //!
-//! Place in the data flow: [`crate::boundary`] measures, [`crate::state::Evals`] remembers the best so far and asks here
+//! Place in the data flow: `boundary.rs` measures, [`crate::state::Evals`] remembers the best so far and asks here
 //! whether the newest is better. Checkpoints that are kept, exported and compared follow from its step.
 
 use temper_protocol::Project;
