@@ -102,7 +102,9 @@ pub(super) fn needs_damage(state: &State) -> Option<&'static str> {
 }
 
 pub(super) fn can_export(state: &State) -> Option<&'static str> {
-    if crate::update::export_run(state).is_none() {
+    if let Some(hindrance) = crate::update::bare_hindrance(state) {
+        Some(hindrance)
+    } else if state.export.adapter.is_none() && crate::update::export_run(state).is_none() {
         Some(t!("commands-no-result"))
     } else if state.export.working.is_some() {
         Some(t!("commands-exporting"))

@@ -209,6 +209,12 @@ pub enum UiCommand {
     Card(CardAct),
     /// The run that is exported.
     ExportRun(u64),
+    /// Chooses an adapter folder to export by a dialog.
+    ChooseAdapter,
+    /// The adapter folder that is exported instead of a run; empty while none is chosen.
+    ExportAdapter(String),
+    /// The base of that adapter folder, where it is not the project's model.
+    ExportBase(Option<String>),
     /// The target.
     ExportTarget(usize),
     /// Where to write.

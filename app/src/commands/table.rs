@@ -136,6 +136,7 @@ pub enum Id {
     TrashRun,
     PruneAll,
     Export,
+    ChooseAdapter,
     ModelCard,
     Support,
     ShowCommand,
@@ -495,6 +496,9 @@ pub static TABLE: &[Entry] = entries![
     (TrashRun, "commands-trash", "commands-trash-help", TRASH, None, can_trash, trash_run),
     (PruneAll, "commands-prune", "commands-prune-help", ARCHIVE, None, needs_run, prune_all),
     (Export, "commands-export", "commands-export-help", EXPORT, ctrl(Key::E), can_export, |_| { UiCommand::Export }),
+    (ChooseAdapter, "commands-choose-adapter", "commands-choose-adapter-help", PUZZLE_PIECE, None, always, |_| {
+        UiCommand::ChooseAdapter
+    }),
     (ModelCard, "commands-model-card", "commands-model-card-help", FILE_TEXT, None, card_hindrance, |_| {
         UiCommand::Card(CardAct::Open)
     }),

@@ -6,6 +6,7 @@
 use crate::format;
 use crate::rooms::PanelCtx;
 use crate::rooms::setup::{PREFLIGHT, ROOM_HEAD, card_rects};
+use crate::state::Room;
 use crate::state::drop::{Target, path_of, targets};
 use crate::theme::{Icon, Theme, Type, icons};
 use crate::widgets::rows::{self, Rows};
@@ -19,11 +20,16 @@ use temper_protocol::project::Source;
 pub fn drop_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let c = cx.c();
     let head = Rect::from_min_size(rect.min + vec2(4.0, 0.0), vec2(rect.width(), 28.0));
+    // An adapter that falls on the room Export stays there; everything else goes into a card of Setup.
+    let exported = match cx.state.drop.verdicts.as_slice() {
+        [thing @ Event::Adapter { .. }] if cx.state.room == Room::Export => Some(thing),
+        _ => None,
+    };
     text::paint(
         ui.painter(),
         head,
         Align::Min,
-        t!("setup-title"),
+        if exported.is_some() { t!("preflight-export") } else { t!("setup-title") },
         Type::Room,
         Theme::fade(c.text, 1.0 - cx.theme.shares.scrim),
     );
@@ -31,6 +37,12 @@ pub fn drop_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let first = drop.verdicts.iter().find(|thing| targets(thing).0.is_some()).or_else(|| drop.verdicts.first());
     let strip = rect.with_min_y(rect.bottom() - PREFLIGHT);
     let area = Rect::from_min_max(pos2(rect.left(), rect.top() + ROOM_HEAD), pos2(rect.right(), strip.top() - 8.0));
+    if let Some(thing) = exported {
+        let place = area.with_max_x(area.left() + (area.width() * 0.5).round());
+        card_ui(cx, ui, place, Target::Export, icons::EXPORT, t!("export-adapter"), &[thing], None);
+        strip_ui(cx, ui, strip, first);
+        return;
+    }
     let cards = card_rects(area, cx.compact);
     let kinds = [
         (Target::Model, icons::CUBE, t!("common-model")),
@@ -243,6 +255,18 @@ fn target_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, target: Target, thing: 
                     none(),
                     if base.is_empty() { t!("common-not-stated").to_owned() } else { base.clone() },
                 ),
+            ];
+            changes(cx, ui, &mut lines, &table);
+        }
+        (Target::Export, Event::Adapter { method, rank, sites, parameters, base, .. }) => {
+            title(cx, ui, &mut lines, t!("drop-export"), t!("drop-export-lead"));
+            let made_for = if base.is_empty() { t!("common-not-stated") } else { base.as_str() };
+            let table = [
+                (t!("drop-method"), none(), method.clone()),
+                (t!("common-rank"), none(), rank.to_string()),
+                (t!("drop-sites"), none(), format::count(*sites)),
+                (t!("common-parameters"), none(), format::parameters(*parameters)),
+                (t!("drop-made-for"), none(), made_for.to_owned()),
             ];
             changes(cx, ui, &mut lines, &table);
         }

@@ -182,7 +182,7 @@ mod tests {
     fn a_best_validation_is_said_as_such() {
         let event = Event::Eval { step: 350, split: "validation".to_owned(), loss: 1.427, best: true };
         let line = say(&event, None).expect("a line");
-        assert_eq!(line, (EventKind::Best, "Best validation so far, 1.427 nats".to_owned()));
+        assert_eq!(line, (EventKind::Best, "Best so far, validation 1.427 nats".to_owned()));
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub enum Target {
     Keep,
     /// A project that opens.
     Project,
+    /// The room Export.
+    Export,
 }
 
 /// The place of a thing, and the second possible place.
@@ -24,7 +26,7 @@ pub fn targets(thing: &Event) -> (Option<Target>, Option<Target>) {
     match thing {
         Event::Model { .. } => (Some(Target::Model), None),
         Event::Dataset { .. } => (Some(Target::Data), Some(Target::Keep)),
-        Event::Adapter { .. } => (Some(Target::Method), None),
+        Event::Adapter { .. } => (Some(Target::Method), Some(Target::Export)),
         Event::Project { .. } => (Some(Target::Project), None),
         _ => (None, None),
     }

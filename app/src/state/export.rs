@@ -129,6 +129,15 @@ impl TargetKind {
     }
 }
 
+/// An adapter folder that belongs to no run of the project, and the base that it goes onto.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BareAdapter {
+    /// The folder; empty while none is chosen.
+    pub path: String,
+    /// The base model, where it is not the project's.
+    pub model: Option<String>,
+}
+
 /// An export of this session, with the target it was made for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Certificate {
@@ -136,6 +145,8 @@ pub struct Certificate {
     pub target: Option<usize>,
     /// The run it is of, where that is known.
     pub run: Option<u64>,
+    /// The adapter folder it is of, where it is of one and of no run.
+    pub adapter: Option<BareAdapter>,
     /// What was written and measured.
     pub record: ExportRecord,
     /// Wall time of writing and comparing, seconds.
@@ -166,6 +177,8 @@ impl Certificate {
 pub struct Export {
     /// The run; the newest that can be exported when none is chosen.
     pub run: Option<u64>,
+    /// An adapter folder instead of a run.
+    pub adapter: Option<BareAdapter>,
     /// The chosen target.
     pub target: usize,
     /// Where to write, when it is not the usual place.
@@ -202,6 +215,7 @@ mod tests {
         let certificate = |format: &str, path: &str| Certificate {
             target: None,
             run: None,
+            adapter: None,
             record: ExportRecord { format: format.to_owned(), path: PathBuf::from(path), ..ExportRecord::default() },
             secs: 0.0,
         };

@@ -50,6 +50,7 @@ fn label(key: &str) -> Option<&'static str> {
         "train.snapshot_mib" => t!("train-snapshots"),
         "train.eval_steps" => t!("train-validate"),
         "train.patience" => t!("train-patience"),
+        "train.best_by" => t!("train-best-by"),
         "train.on_spike" => t!("train-spike"),
         "train.spike_factor" => t!("train-spike-factor"),
         "keep.budget_nats" => t!("keep-budget"),

@@ -12,6 +12,9 @@ use temper_protocol::{Event, project_file};
 /// Why there is no card to look at; nothing when there is one.
 #[must_use]
 pub fn card_hindrance(state: &State) -> Option<&'static str> {
+    if state.export.adapter.is_some() {
+        return Some(t!("card-no-run"));
+    }
     if super::export_run(state).is_none() {
         return Some(t!("commands-no-result"));
     }

@@ -6,7 +6,7 @@ use crate::format;
 use crate::reader::snapshot::ExportRecord;
 use crate::reader::words::sentence_case;
 use crate::state::columns::Columns;
-use crate::state::drop::path_of;
+use crate::state::drop::{Target, path_of};
 use crate::state::export::Certificate;
 use crate::state::machine::selftest;
 use crate::state::settings::MachineReport;
@@ -89,6 +89,7 @@ impl App {
                     (Card::Data, t!("problem-choose-data"))
                 };
                 let problem = Problem::new(Code::NotFound, why.clone(), path.clone(), action);
+                let Some(problem) = self.refuse_bare(path, problem) else { return };
                 self.state.setup.problems.insert(card, problem);
             }
             (Ask::Path(path), event) if path_of(&event).is_some() => {
@@ -206,12 +207,13 @@ impl App {
         let secs = self.state.jobs.get(req).map_or(0.0, |running| self.state.now_secs - running.since_secs);
         let at_millis = self.state.clock.now_millis();
         let run = super::export_run(&self.state).map(|row| row.run);
+        let adapter = self.state.export.adapter.clone();
         let export = &mut self.state.export;
         match event {
             Event::Written { format, path, bytes, sha256 } => {
                 export.certificates.retain(|known| known.record.path != path);
                 let record = ExportRecord { format, path, bytes, sha256, at_millis, ..ExportRecord::default() };
-                export.certificates.insert(0, Certificate { target: export.working, run, record, secs });
+                export.certificates.insert(0, Certificate { target: export.working, run, adapter, record, secs });
             }
             Event::Certificate { pass, format, reasons, checks, path, .. } => {
                 let index = match ask {
@@ -221,7 +223,7 @@ impl App {
                 let index = index.unwrap_or_else(|| {
                     let place = if let Ask::Verify(asked) = ask { asked.clone() } else { path.clone() };
                     let record = ExportRecord { format, path: place, at_millis, ..ExportRecord::default() };
-                    export.certificates.insert(0, Certificate { target: export.working, run, record, secs });
+                    export.certificates.insert(0, Certificate { target: export.working, run, adapter, record, secs });
                     0
                 });
                 let mut known = export.certificates.remove(index);
@@ -282,11 +284,15 @@ impl App {
                 self.state.lens.losses.shown = false;
                 self.notice(format!("{}; {}", sentence_case(&problem.what), problem.action));
             }
+            Ask::Drop(_) if self.state.drop.meant_for.take() == Some(Target::Export) => {
+                self.refuse_on_export(problem);
+            }
             Ask::Drop(_) => {
                 self.state.setup.problems.insert(card_of(&problem), problem);
                 self.state.room = Room::Setup;
             }
             Ask::Path(path) => {
+                let Some(problem) = self.refuse_bare(path, problem) else { return };
                 if problem.code == Code::NotFound {
                     self.is_missing(path);
                 }

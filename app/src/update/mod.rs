@@ -4,6 +4,7 @@
 //! before every frame, drains what has arrived within a budget, saves edits after a moment of quiet and
 //! asks for what the cards still need. Nothing here waits.
 
+mod bare;
 mod card;
 mod compare;
 mod disk;
@@ -29,12 +30,13 @@ mod tabled;
 mod tables;
 mod write;
 
+pub use bare::{bare_base, bare_facts, bare_hindrance, bare_path, export_base};
 pub use card::{card_hindrance, card_text};
 pub use compare::{ask_hindrance, compare_data, judge_hindrance, playground_prompt};
 pub(crate) use layout::LayoutKeeper;
 pub use longer::{branch_hindrance, longer_hindrance, longer_steps, slower_start};
 pub use presets::preset_hindrance;
-pub use prices::{held_by, target_bytes};
+pub use prices::{export_bytes, held_by, target_bytes};
 pub use rehouse::{rehouse_hindrance, rehouse_place};
 pub use run::export_run;
 pub use step_ask::{step_hindrance, to_kept_state};
@@ -268,6 +270,7 @@ impl App {
             && let Some(command) = self.perform_preset(command)
             && let Some(command) = self.perform_rehouse(command)
             && let Some(command) = self.perform_relink(command)
+            && let Some(command) = self.perform_bare(command)
         {
             self.perform_export(command);
         }
@@ -291,6 +294,9 @@ impl App {
         if self.state.rehousing && matches!(self.state.sheet, Some(Sheet::Rehouse(_))) {
             // The disk is at work; the answer closes it.
             return;
+        }
+        if matches!(self.state.sheet, Some(Sheet::PathEntry { .. })) {
+            self.state.drop.meant_for = None;
         }
         self.state.rekey = None;
         self.state.sheet = None;
@@ -331,6 +337,7 @@ impl App {
         self.take_handed(ctx);
         self.save_edits(ctx);
         self.ask_for_cards(ctx);
+        self.ask_for_bare();
         self.ask_for_prices();
         self.ask_for_rows();
         self.start_wanted_run();

@@ -96,6 +96,37 @@ pub(super) fn estimated(model: Option<&Event>, held: &Held, target: &TargetKind)
     }
 }
 
+/// Size of a target of what is exported, bytes: of the run, or of the adapter folder from what its header says. None while
+/// that is not known.
+#[must_use]
+pub fn export_bytes(state: &State, index: usize) -> Option<u64> {
+    let Some(bare) = &state.export.adapter else {
+        return super::export_run(state).map(|row| target_bytes(state, row, index));
+    };
+    let is_it = |known: &&Certificate| known.target == Some(index) && known.adapter.as_ref() == Some(bare);
+    let written = state.export.certificates.iter().find(is_it).map_or(0, |known| known.record.bytes);
+    if written > 0 {
+        return Some(written);
+    }
+    let target = TARGETS.get(index)?;
+    let Some(Event::Adapter { parameters: trained, .. }) = super::bare_facts(state) else { return None };
+    let base = match super::export_base(state) {
+        Some(Event::Model { parameters, disk_bytes, .. }) => Some((*parameters, *disk_bytes)),
+        _ => None,
+    };
+    match target.format {
+        ExportFormat::Hf | ExportFormat::Gguf => {
+            let (model, disk_bytes) = base?;
+            let of_base = target.format == ExportFormat::Gguf && target.dtype.is_none();
+            let held = Held { model, peft: 0, gguf_lora: 0, trained: 0 };
+            Some(if of_base { disk_bytes } else { target.bytes(&held) })
+        }
+        ExportFormat::Peft | ExportFormat::GgufLora | ExportFormat::Native => {
+            Some(target.bytes(&Held { model: 0, peft: *trained, gguf_lora: *trained, trained: *trained }))
+        }
+    }
+}
+
 /// Model, method and settings of a run that is looked at, as they were when it started.
 fn priced_run(state: &State, row: &RunRow) -> Option<(String, String, Values)> {
     let view = state.runs.view.as_ref().filter(|view| view.row.run == row.run)?;

@@ -111,9 +111,12 @@ impl App {
         let mut placed: Vec<Dropped> = Vec::new();
         let mut data_seen = false;
         let meant_for = self.state.drop.meant_for.take();
+        if self.drop_on_export(things, meant_for) {
+            return;
+        }
         for thing in things {
             let (Some(path), (mut target, mut other)) = (path_of(thing), targets(thing)) else { continue };
-            if meant_for.is_some() && other == meant_for {
+            if meant_for.is_some_and(|meant| meant != Target::Export) && other == meant_for {
                 std::mem::swap(&mut target, &mut other);
             }
             let text = path.display().to_string();
@@ -202,6 +205,10 @@ impl App {
         // Undo first: what was there before the drop comes back.
         let now = self.state.now_secs;
         self.state.draft.undo(now);
+        if other == Target::Export {
+            self.export_adapter(dropped.path);
+            return;
+        }
         let mut project = self.state.draft.project.clone();
         self.place(&mut project, &thing, other);
         self.state.draft.edit("", project, now);
@@ -339,6 +346,7 @@ fn said(target: Target, path: &str) -> String {
         Target::Method => t!("notice-is-method", name = name),
         Target::Keep => t!("notice-is-kept", name = name),
         Target::Project => t!("notice-opened", name = name),
+        Target::Export => t!("notice-is-exported", name = name),
     }
 }
 

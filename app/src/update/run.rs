@@ -15,9 +15,13 @@ use std::sync::Arc;
 use temper_protocol::{Act, Command, RunRef};
 use temper_store::RunRow;
 
-/// The run that the room Export offers: the chosen one, or the newest with a result.
+/// The run that the room Export offers: the chosen one, or the newest with a result; none while it is about an adapter
+/// folder.
 #[must_use]
 pub fn export_run(state: &State) -> Option<&RunRow> {
+    if state.export.adapter.is_some() {
+        return None;
+    }
     let has_result = |row: &&RunRow| row.adapter.is_some() && !row.is_active();
     match state.export.run {
         Some(run) => state.runs.runs.iter().find(|row| row.run == run),

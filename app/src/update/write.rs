@@ -3,6 +3,7 @@
 use super::support::Leaving;
 use crate::app::App;
 use crate::commands::UiCommand;
+use crate::format;
 use crate::reader::compared::flatten;
 use crate::state::export::{TARGETS, TargetKind};
 use crate::state::{Ask, Sheet, State};
@@ -17,6 +18,7 @@ impl App {
         match command {
             UiCommand::ExportRun(run) => {
                 self.state.export.run = Some(run);
+                self.state.export.adapter = None;
                 self.state.export.out = None;
             }
             UiCommand::ExportTarget(target) => {
@@ -28,6 +30,7 @@ impl App {
             UiCommand::WriteAgain(certificate) => {
                 let Some(target) = certificate.target_index() else { return };
                 self.state.export.run = certificate.run.or(self.state.export.run);
+                self.state.export.adapter.clone_from(&certificate.adapter);
                 self.state.export.target = target;
                 self.state.export.out = Some(certificate.place().display().to_string());
                 self.export();
@@ -58,9 +61,8 @@ impl App {
     }
 
     fn export(&mut self) {
-        let Some(row) = super::export_run(&self.state) else { return };
+        let Some(source) = export_source(&self.state) else { return };
         let Some(target) = TARGETS.get(self.state.export.target) else { return };
-        let source = ExportSource::Run { run: RunRef::Id(row.run), step: None };
         let out = export_out(&self.state);
         let command = Command::Export {
             project: self.state.draft.folder.clone(),
@@ -77,21 +79,40 @@ impl App {
     }
 }
 
-/// Why `target` cannot be written from the run that is exported; nothing when it can.
-#[must_use]
-pub fn target_hindrance(state: &State, target: &TargetKind) -> Option<String> {
+/// What the engine is told to export: the run, or the adapter folder and its base.
+fn export_source(state: &State) -> Option<ExportSource> {
+    if state.export.adapter.is_some() {
+        let path = PathBuf::from(super::bare_path(state)?);
+        return Some(ExportSource::Adapter { path, model: super::bare_base(state)? });
+    }
+    Some(ExportSource::Run { run: RunRef::Id(super::export_run(state)?.run), step: None })
+}
+
+/// Method of what is exported, and its model as the engine is asked about it.
+fn method_and_model(state: &State) -> Option<(&str, String)> {
+    if state.export.adapter.is_some() {
+        let Some(Event::Adapter { method, .. }) = super::bare_facts(state) else { return None };
+        return Some((method.as_str(), super::bare_base(state).unwrap_or_default()));
+    }
     let row = super::export_run(state)?;
     // The run's own model, where its settings are known.
     let view = state.runs.view.as_ref().filter(|view| view.row.run == row.run);
     let settings = view.and_then(|view| view.settings.as_ref()).unwrap_or(&state.draft.project);
-    Leaving::of(state, &row.method, &settings.model.path).hindrance(target)
+    Some((row.method.as_str(), state.draft.resolve(&settings.model.path)))
+}
+
+/// Why `target` cannot be written from what is exported; nothing when it can.
+#[must_use]
+pub fn target_hindrance(state: &State, target: &TargetKind) -> Option<String> {
+    let (method, model) = method_and_model(state)?;
+    Leaving::of(state, method, &model).hindrance(target)
 }
 
 /// Targets that the table lists, by their places in [`TARGETS`]: two of them only where they mean something. A merged file
 /// in the types of its base needs a GGUF base; the program's own folder is for methods that no other format holds.
 #[must_use]
 pub fn offered_targets(state: &State) -> Vec<usize> {
-    let gguf = matches!(state.model_facts(), Some(Event::Model { format, .. }) if format == "gguf");
+    let gguf = matches!(super::export_base(state), Some(Event::Model { format, .. }) if format == "gguf");
     let means = |target: &TargetKind| match target.format {
         ExportFormat::Gguf if target.dtype.is_none() => gguf,
         ExportFormat::Native => target_hindrance(state, target).is_none(),
@@ -101,17 +122,24 @@ pub fn offered_targets(state: &State) -> Vec<usize> {
     TARGETS.iter().enumerate().filter(listed).map(|(index, _)| index).collect()
 }
 
-/// Where the chosen export goes: as typed, or `exports/NAME-runN-FORMAT` in the project folder.
+/// Where the chosen export goes: as typed, or `exports/NAME-runN-FORMAT` in the project folder; of an adapter folder
+/// `exports/FOLDER-FORMAT`.
 #[must_use]
 pub fn export_out(state: &State) -> PathBuf {
     if let Some(out) = &state.export.out {
         return PathBuf::from(out);
     }
     let folder = state.draft.folder.clone().unwrap_or_else(|| state.places.projects.clone());
-    let run = super::export_run(state).map_or(0, |row| row.run);
     let Some(target) = TARGETS.get(state.export.target) else { return folder };
-    let name = if state.draft.project.name.is_empty() { "model" } else { &state.draft.project.name };
-    let mut file = format!("{name}-run{run}-{}", target.suffix());
+    let name = match &state.export.adapter {
+        Some(bare) if bare.path.is_empty() => "adapter".to_owned(),
+        Some(bare) => format::file_name(&bare.path).to_owned(),
+        None => {
+            let name = if state.draft.project.name.is_empty() { "model" } else { &state.draft.project.name };
+            format!("{name}-run{}", super::export_run(state).map_or(0, |row| row.run))
+        }
+    };
+    let mut file = format!("{name}-{}", target.suffix());
     if target.is_file() {
         file.push_str(".gguf");
     }

@@ -134,6 +134,7 @@ fn case(id: Id) -> Case {
         Id::TrashRun => (finished, Engine(|command| orders(command, &Housekeeping::Trash { runs: vec![7] }))),
         Id::PruneAll => (finished, Engine(|command| orders(command, &Housekeeping::Prune { runs: Vec::new() }))),
         Id::Export => (finished, Engine(|command| matches!(command, Command::Export { .. }))),
+        Id::ChooseAdapter => (opened, Dialog(Pick::Folder)),
         Id::ModelCard => (exportable, Is(|state| matches!(state.sheet, Some(Sheet::Card { .. })))),
         Id::Support => (opened, Is(|state| state.sheet == Some(Sheet::Support))),
         Id::ShowCommand => (opened, Is(|state| reads(state, "temper train "))),

@@ -49,6 +49,24 @@ pub(crate) fn export_support(window: &mut Window, stage: &Stage) {
     kit::send(window, UiCommand::ShowSupport);
 }
 
+/// No run, and no adapter folder is chosen yet.
+pub(crate) fn export_no_adapter(window: &mut Window, stage: &Stage) {
+    kit::open(window, stage);
+    kit::send(window, UiCommand::ExportAdapter(String::new()));
+}
+
+/// An adapter folder instead of a run, with a certificate of it.
+pub(crate) fn export_adapter(window: &mut Window, stage: &Stage) {
+    export_no_adapter(window, stage);
+    kit::send(window, UiCommand::Drop(vec![PathBuf::from(ADAPTER)]));
+    let adapter = window.state().state.export.adapter.clone();
+    window.state_mut().state.export.certificates = vec![Certificate { run: None, adapter, ..passed() }];
+    window.run();
+}
+
+/// A PEFT folder that belongs to no run.
+pub(crate) const ADAPTER: &str = "/adapters/tone-adapter";
+
 pub(crate) fn export_ready(window: &mut Window, stage: &Stage) {
     scenes::run(window, stage, "finished", 1200);
     kit::send(window, UiCommand::Go(Room::Export));
@@ -80,6 +98,7 @@ pub(crate) fn passed() -> Certificate {
     Certificate {
         target: Some(5),
         run: Some(7),
+        adapter: None,
         record: ExportRecord {
             format: "gguf".to_owned(),
             path: PathBuf::from("/exports/customer-tone-run7-gguf-f16.gguf"),

@@ -574,7 +574,7 @@ fn events(steps: u64) -> Vec<EventLine> {
     for index in 1..=steps / 50 {
         let step = index * 50;
         lines.push(line(step, EventKind::Kept, "Kept sets measured, worst instructions +0.041 of +0.050 nats"));
-        lines.push(line(step, EventKind::Best, "Best validation so far, 1.427 nats"));
+        lines.push(line(step, EventKind::Best, "Best so far, validation 1.427 nats"));
         lines.push(line(step, EventKind::File, "Checkpoint written, 28.1 MiB"));
     }
     lines

@@ -5,8 +5,8 @@ use crate::compared::{
     comparing, many_runs, playground, playground_blind, playground_empty, playground_five,
 };
 use crate::export_scenes::{
-    export_before, export_empty, export_no_gguf, export_passed, export_problem, export_ready, export_refused,
-    export_support, exporting,
+    export_adapter, export_before, export_empty, export_no_adapter, export_no_gguf, export_passed, export_problem,
+    export_ready, export_refused, export_support, exporting,
 };
 use crate::kit;
 use crate::machine_scenes::{machine_checks, machine_failed};
@@ -77,6 +77,7 @@ scenes![
     hover_data,
     hover_adapter,
     hover_unknown,
+    hover_export,
     watch_empty,
     preparing,
     training,
@@ -126,6 +127,8 @@ scenes![
     export_passed,
     export_refused,
     export_problem,
+    export_no_adapter,
+    export_adapter,
     model_card,
     own_card,
     duplicating,
@@ -290,6 +293,13 @@ fn hover_adapter(window: &mut Window, stage: &Stage) {
 fn hover_unknown(window: &mut Window, stage: &Stage) {
     setup_filled(window, stage);
     hover(window, "/downloads/model.pt");
+}
+
+/// An adapter over the room that writes it for others.
+fn hover_export(window: &mut Window, stage: &Stage) {
+    setup_filled(window, stage);
+    kit::send(window, UiCommand::Go(Room::Export));
+    hover(window, "/adapters/tone-adapter");
 }
 
 fn watch_empty(window: &mut Window, _stage: &Stage) {

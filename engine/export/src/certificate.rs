@@ -4,6 +4,7 @@
 //! Place in the data flow: [`crate::export`] calls this on the staged files; `verify` calls it again on
 //! finished ones.
 
+use crate::ends::{Ends, Stops};
 use crate::error::Result;
 use crate::measure::{Measured, compare_case};
 use crate::second_opinion::SecondOpinion;
@@ -63,6 +64,8 @@ pub struct Certificate {
     pub measured: Measured,
     /// Whether greedy continuations were equal up to near ties.
     pub greedy_equal: bool,
+    /// Answers that end at the same token, and answers compared.
+    pub stops_alike: (usize, usize),
 }
 
 impl Certificate {
@@ -90,8 +93,8 @@ impl Certificate {
     }
 }
 
-/// Compares `second` with the trained model. `extra` are checks that the format adds (stop tokens,
-/// tokenizer, tensors). `progress` is told cases done and in all, and answers whether to go on.
+/// Compares `second` with the trained model. `stops` end its answers, `extra` are checks that the format adds (stop
+/// tokens, tokenizer, tensors). `progress` is told cases done and in all, and answers whether to go on.
 ///
 /// # Errors
 /// A failing tensor operation, cancellation.
@@ -100,7 +103,7 @@ pub fn certify(
     second: &mut SecondOpinion,
     storage: &str,
     cases: &Cases,
-    extra: Vec<Check>,
+    (stops, extra): (&Stops, Vec<Check>),
     progress: &mut dyn FnMut(u64, u64) -> bool,
 ) -> Result<Certificate> {
     let limits = Limits::of(storage);
@@ -122,11 +125,13 @@ pub fn certify(
         }
     }
     let mut unequal = Vec::new();
+    let mut ends = Ends::default();
     let mut tokens_compared = 0;
     for (index, prompt) in cases.prompts.iter().enumerate() {
         let ours = compare_case::greedy(model, prompt, GREEDY_TOKENS)?;
         let theirs = second.greedy(prompt, GREEDY_TOKENS)?;
         tokens_compared += ours.len();
+        let mut tied = None;
         if let Some(position) = compare_case::first_difference(&ours, &theirs) {
             let margin = compare_case::margin_at(model, prompt, &ours, position)?;
             if margin > 2.0 * measured.max_abs {
@@ -135,8 +140,11 @@ pub fn certify(
                     index + 1,
                     position + 1
                 ));
+            } else {
+                tied = Some(position);
             }
         }
+        ends.add(stops, &ours, &theirs, tied);
         step(&mut done)?;
     }
     let greedy_equal = unequal.is_empty();
@@ -178,9 +186,14 @@ pub fn certify(
         over: format!("{} prompts, {tokens_compared} tokens", cases.prompts.len()),
         pass: greedy_equal || !limits.greedy,
     });
+    let stops_alike = (ends.alike, ends.all);
+    if ends.all > 0 {
+        checks.push(ends.check(limits.greedy));
+    }
+    unequal.extend(ends.apart());
     checks.extend(extra);
     let reasons = reasons(&checks, &measured, storage, second, unequal);
-    Ok(Certificate { checks, reasons, measured, greedy_equal })
+    Ok(Certificate { checks, reasons, measured, greedy_equal, stops_alike })
 }
 
 /// Logits of windows that are asked for at once: 128 MiB of them.

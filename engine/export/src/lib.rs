@@ -8,6 +8,7 @@
 pub mod beneath;
 pub mod certificate;
 pub mod change;
+pub mod ends;
 mod error;
 mod gguf;
 mod gguf_lora;
@@ -37,11 +38,13 @@ pub use second_opinion::SecondOpinion;
 pub use sidecar::{Card, Sidecar, body_of};
 pub use tensors::{LazyTensor, write_safetensors};
 
+use ends::Stops;
 use output::{Layout, OutputFolder};
 use routed::MeanRouting;
 use std::path::{Path, PathBuf};
 use temper_data::TextCodec;
 use temper_models::family::PartKind;
+use temper_models::gguf::{GgufFile, gguf_tokenizer_parts};
 use temper_models::{Model, ModelSource, names};
 use temper_protocol::event::Check;
 use temper_protocol::{Event, ExportFormat, StorageType};
@@ -300,20 +303,27 @@ fn check(
         ExportFormat::GgufLora => SecondOpinion::gguf_lora(base, &layout.path(gguf_lora::FILE), beneath)?,
         ExportFormat::Native => SecondOpinion::native(base, folder, beneath)?,
     };
-    let extra = match format {
-        ExportFormat::Hf => folder_checks(codec, folder, cases)?,
-        ExportFormat::Gguf => vec![gguf_stop_check(codec, &layout.path(gguf::FILE))?],
-        ExportFormat::Peft | ExportFormat::GgufLora | ExportFormat::Native => Vec::new(),
+    let trained = codec.special().stop.clone();
+    let (extra, written) = match format {
+        ExportFormat::Hf => {
+            let written = TextCodec::from_hf_folder(folder)?;
+            (folder_checks(codec, &written, cases)?, written.special().stop.clone())
+        }
+        ExportFormat::Gguf => {
+            let file = GgufFile::open(&layout.path(gguf::FILE))?;
+            (vec![gguf_stop_check(codec, &file)?], gguf_stops(&file)?)
+        }
+        ExportFormat::Peft | ExportFormat::GgufLora | ExportFormat::Native => (Vec::new(), trained.clone()),
     };
-    certificate::certify(model, &mut second, storage, cases, extra, &mut |done, total| {
+    let stops = Stops { trained, written };
+    certificate::certify(model, &mut second, storage, cases, (&stops, extra), &mut |done, total| {
         emit(Event::Progress { done, total, unit: "prompts".to_owned(), stage: "comparing".to_owned() });
         !cancelled()
     })
 }
 
 /// The written tokenizer gives the same tokens, and every token that ended answers in training ends them.
-fn folder_checks(codec: &TextCodec, folder: &Path, cases: &Cases) -> Result<Vec<Check>> {
-    let written = TextCodec::from_hf_folder(folder)?;
+fn folder_checks(codec: &TextCodec, written: &TextCodec, cases: &Cases) -> Result<Vec<Check>> {
     let mut texts = 0;
     let mut equal = 0;
     for (_, tokens) in &cases.windows {
@@ -334,12 +344,28 @@ fn folder_checks(codec: &TextCodec, folder: &Path, cases: &Cases) -> Result<Vec<
     ])
 }
 
-fn gguf_stop_check(codec: &TextCodec, file: &Path) -> Result<Check> {
-    let file = temper_models::gguf::GgufFile::open(file)?;
+/// Stop tokens that a GGUF file names one by one.
+fn gguf_listed(file: &GgufFile) -> Result<Vec<usize>> {
     let mut listed = Vec::new();
     for key in ["eos_token_id", "eot_token_id", "eom_token_id"] {
         listed.extend(file.get_usize(&format!("tokenizer.ggml.{key}"))?);
     }
+    Ok(listed)
+}
+
+/// Tokens at which a chat program ends an answer of this file: those it names, and those that its tokens and template say.
+fn gguf_stops(file: &GgufFile) -> Result<Vec<u32>> {
+    if let Some(parts) = gguf_tokenizer_parts(file)?
+        && let Ok(codec) = TextCodec::from_gguf(parts)
+    {
+        return Ok(codec.special().stop.clone());
+    }
+    // A tokenizer of a kind that is not read here: what is listed is what can be said.
+    Ok(gguf_listed(file)?.into_iter().filter_map(|id| u32::try_from(id).ok()).collect())
+}
+
+fn gguf_stop_check(codec: &TextCodec, file: &GgufFile) -> Result<Check> {
+    let listed = gguf_listed(file)?;
     // Chat programs stop at the turn end; other stop tokens follow from the token types of the file.
     let wanted = codec.special().turn_end.or_else(|| codec.special().eos);
     Ok(stop_check(wanted.is_none_or(|id| listed.contains(&(id as usize))), 1))

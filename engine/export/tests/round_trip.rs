@@ -1,11 +1,12 @@
 //! A small model with a trained-looking adapter leaves in every format and comes back: the certificate
 //! passes for what is right and fails for what was damaged.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use temper_data::TextCodec;
 use temper_export::{Card, Cases, ExportError, ExportRequest, Exported, export, read_peft, verify};
 use temper_models::family::GEMMA3;
-use temper_models::{BaseKind, LlamaConfig, LocalLayers, Model};
+use temper_models::{BaseKind, Limits, LlamaConfig, LocalLayers, Model, Sampling, generate};
 use temper_nn::rng::Stream;
 use temper_nn::slots::{Chain, Core, Delta, Factor, Init, Scale, Slots};
 use temper_protocol::{Event, ExportFormat, StorageType};
@@ -264,6 +265,31 @@ fn a_damaged_export_does_not_pass_and_says_why() {
         verdict.checks.iter().filter(|check| !check.pass).map(|check| check.name.as_str()).collect();
     assert!(failed.contains(&"share of the change that survives"), "{failed:?}");
     assert!(failed.contains(&"files are as they were written"), "{failed:?}");
+}
+
+#[test]
+fn an_answer_that_ends_elsewhere_because_of_a_stop_token_in_the_files_fails_an_unrounded_export() {
+    let dir = tempfile::tempdir().expect("folder");
+    let model = adapted(&base_folder(dir.path()));
+    let (out, cases) = (dir.path().join("merged"), cases());
+    let exported = write(&model, ExportFormat::Hf, Some(StorageType::F32), &out);
+    assert_eq!(exported.certificate.stops_alike, (cases.prompts.len(), cases.prompts.len()));
+    // The files now end an answer at a token with which the trained model goes on.
+    let limits = Limits { max_tokens: 4, stop: Vec::new() };
+    let prompt = &cases.prompts[0];
+    let answer =
+        generate(&model, prompt, &limits, Sampling::GREEDY, &mut |_| ControlFlow::Continue(())).expect("answers");
+    let mut stops = codec().special().stop.clone();
+    let more = answer.tokens.into_iter().find(|token| !stops.contains(token)).expect("a token that ends nothing");
+    stops.push(more);
+    let config = format!("{{\"do_sample\": false, \"eos_token_id\": {stops:?}}}");
+    std::fs::write(out.join("generation_config.json"), config).expect("writes");
+    let verdict = verify(&model, &codec(), (&out, &[]), &cases, &mut |_| {}, &|| false).expect("runs");
+    assert!(verdict.stops_alike.0 < verdict.stops_alike.1, "{:?}", verdict.checks);
+    let ends = verdict.checks.iter().find(|check| check.name == "answers end at the same token").expect("a row");
+    assert!(!ends.pass && ends.limit == "all", "{ends:?}");
+    assert!(verdict.reasons.iter().any(|reason| reason.starts_with("answer 1 ends at")), "{:?}", verdict.reasons);
+    assert!(verdict.greedy_equal, "the tokens themselves are the same");
 }
 
 #[test]

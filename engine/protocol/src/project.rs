@@ -58,6 +58,9 @@ pub const BASES: [&str; 18] = [
     "int2-g32",
 ];
 
+/// What [`Train::best_by`] can be.
+pub const BEST_BY: [&str; 3] = ["loss", "budget", "mix"];
+
 /// `[model]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Model {
@@ -226,6 +229,11 @@ pub struct Train {
     pub row_losses: bool,
     /// Validations without improvement before stopping; 0 never stops early.
     pub patience: u64,
+    /// Which checkpoint is the best of a run, one of [`BEST_BY`]: `loss`, the least validation loss; `budget`, the least
+    /// among those that forgot no more than `keep.budget_nats`; `mix`, the least sum of both, a nat forgotten on the worst
+    /// kept set for a nat of loss. The last two measure the kept sets with each validation.
+    #[serde(skip_serializing_if = "is_by_loss")]
+    pub best_by: String,
     /// What happens on a loss that is not finite or jumps: `stop`, `roll-back`.
     pub on_spike: String,
     /// A spike is a loss above this multiple of its running mean; 0 switches the test off.
@@ -267,6 +275,11 @@ pub struct Export {
     /// Storage type; the base's own when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dtype: Option<String>,
+}
+
+/// Whether the best checkpoint is chosen as it was before there was a choice: then the file says nothing of it, as ever.
+fn is_by_loss(best_by: &str) -> bool {
+    best_by == BEST_BY[0]
 }
 
 fn auto() -> String {
@@ -334,6 +347,7 @@ impl Default for Train {
             eval_rows: 200,
             row_losses: false,
             patience: 0,
+            best_by: BEST_BY[0].to_owned(),
             on_spike: "roll-back".to_owned(),
             spike_factor: 0.0,
         }

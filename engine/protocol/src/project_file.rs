@@ -49,6 +49,7 @@ const TABLES: &[(&str, &[&str])] = &[
             "eval_rows",
             "row_losses",
             "patience",
+            "best_by",
             "on_spike",
             "spike_factor",
         ],
@@ -297,6 +298,7 @@ fn check_ranges(project: &Project, name: &str) -> Result<(), Problem> {
     choice("train.optim_state", &train.optim_state, &["f32", "int8"])?;
     choice("train.recompute", &train.recompute, &["auto", "on", "off"])?;
     choice("train.on_spike", &train.on_spike, &["stop", "roll-back"])?;
+    choice("train.best_by", &train.best_by, &crate::project::BEST_BY)?;
     choice("keep.on_exceed", &project.keep.on_exceed, &["warn", "slow-down", "replay", "roll-back", "stop"])?;
     choice("model.base", &project.model.base, &crate::project::BASES)?;
     for format in &project.export.formats {
@@ -380,6 +382,22 @@ mod tests {
         let fp8 = format!("{SMALL}[train]\noptim_state = \"fp8\"\n");
         assert!(parse(&fp8, Path::new("p.toml")).expect_err("no such state").what.contains("train.optim_state"));
         assert_eq!(parse(SMALL, Path::new("p.toml")).expect("defaults").train.optim_state, "f32");
+    }
+
+    #[test]
+    fn the_best_checkpoint_is_chosen_by_one_of_three_and_a_file_says_it_only_where_it_is_not_the_loss() {
+        let plain = parse(SMALL, Path::new("p.toml")).expect("defaults");
+        assert_eq!(plain.train.best_by, "loss");
+        assert!(!to_text(&plain).expect("text").contains("best_by"));
+        for by in ["budget", "mix"] {
+            let text = format!("{SMALL}[train]\nbest_by = \"{by}\"\n");
+            let project = parse(&text, Path::new("p.toml")).expect("a choice");
+            assert_eq!(project.train.best_by, by);
+            let again = parse(&to_text(&project).expect("text"), Path::new("p.toml")).expect("round trip");
+            assert_eq!(project, again);
+        }
+        let other = format!("{SMALL}[train]\nbest_by = \"luck\"\n");
+        assert!(parse(&other, Path::new("p.toml")).expect_err("no choice").what.contains("train.best_by"));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! [`crate::state::State::boundary_done`] unset; the resume repeats what is missing, so that a run with
 //! breaks measures what a run without them does.
 
+use crate::best::{Measured, Rule};
 use crate::error::Result;
 use crate::exact::Exact;
 use crate::keep::{MOST_ROLL_BACKS, Reaction, react};
@@ -53,11 +54,17 @@ impl Run<'_> {
         let project = &self.request.project;
         let last = step >= self.end_step || step >= self.total_steps;
         let eval_due = due(step, project.train.eval_steps, last);
-        let probe_due = due(step, project.keep.every_steps, last) && !self.probes.is_empty();
-        let new_best = if eval_due { self.validate(step)? } else { false };
+        // A checkpoint that is judged by what was forgotten needs that of the same step, and needs it first.
+        let kept_first = self.rule().needs_forgetting();
+        let probe_due =
+            (due(step, project.keep.every_steps, last) || eval_due && kept_first) && !self.probes.is_empty();
+        let mut new_best = if eval_due && !kept_first { self.validate(step)? } else { false };
         let mut reaction = Reaction::Nothing;
         if probe_due {
             reaction = self.measure_kept(step)?;
+        }
+        if eval_due && kept_first && reaction != Reaction::RollBack {
+            new_best = self.validate(step)?;
         }
         if reaction == Reaction::RollBack {
             return self.budget_roll_back();
@@ -108,15 +115,22 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// What makes a checkpoint the best of this run.
+    pub(crate) fn rule(&self) -> Rule {
+        Rule::of(&self.request.project, !self.probes.is_empty())
+    }
+
     /// Validates once per step; says whether the step is the best so far.
     fn validate(&mut self, step: u64) -> Result<bool> {
         let Some(validation) = &self.validation else { return Ok(false) };
         if self.state.evals.last_step == step {
             return Ok(self.state.evals.best_step == step);
         }
-        let (model, watch) = (&self.model, self.watch);
+        let (model, watch, rule) = (&self.model, self.watch, self.rule());
         let loss = self.clock.time(Phase::Eval, || validation.loss(model, &mut || watch.check()))?;
-        let best = self.state.evals.record(step, loss);
+        let keep = &self.state.keep;
+        let forgetting = if keep.measured_step == step { keep.forgetting.0 } else { f64::NAN };
+        let best = self.state.evals.record(step, Measured { loss, forgetting }, rule);
         watch.say(Event::Eval { step, split: "validation".to_owned(), loss, best });
         Ok(best)
     }
@@ -188,12 +202,22 @@ impl Run<'_> {
         if matches!(reaction, Reaction::Stop | Reaction::GiveUp) {
             self.state.ended = Some("the budget of forgetting is used up".to_owned());
         } else if patience > 0 && evals.without_improvement >= patience {
-            let text = format!(
-                "the validation loss has not improved on {:.4} of step {} for {patience} measurements: the run ends here",
-                evals.best_loss.0, evals.best_step
-            );
+            let by_loss = !self.rule().needs_forgetting();
+            let text = if by_loss {
+                format!(
+                    "the validation loss has not improved on {:.4} of step {} for {patience} measurements: the run \
+                     ends here",
+                    evals.best_loss.0, evals.best_step
+                )
+            } else {
+                format!(
+                    "no checkpoint was better than that of step {} for {patience} measurements: the run ends here",
+                    evals.best_step
+                )
+            };
             self.watch.warn("early_stop", text);
-            self.state.ended = Some("the validation loss stopped improving".to_owned());
+            let why = if by_loss { "the validation loss stopped improving" } else { "no better checkpoint came" };
+            self.state.ended = Some(why.to_owned());
         }
     }
 }

@@ -205,6 +205,7 @@ mod tests {
         assert_ne!(same, hash(&|p| p.data.max_tokens = 7));
         assert_ne!(same, hash(&|p| p.train.optim_state = "int8".to_owned()));
         assert_ne!(same, hash(&|p| p.model.base = "nf4".to_owned()));
+        assert_ne!(same, hash(&|p| p.train.best_by = "mix".to_owned()));
         let adapter = |path: &str, weight| vec![Source::Weighted { path: path.to_owned(), weight }];
         let beneath = hash(&|p| p.model.adapters = adapter("here", 1.0));
         assert_eq!(beneath, hash(&|p| p.model.adapters = adapter("there", 1.0)));

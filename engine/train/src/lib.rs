@@ -12,6 +12,7 @@
 pub mod attach;
 pub mod base_cache;
 pub mod bench;
+pub mod best;
 mod bits;
 mod boundary;
 pub mod checkpoint;

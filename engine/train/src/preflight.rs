@@ -1,6 +1,7 @@
 //! What a run would need, measured on one real step in a scratch state.
 
 use crate::attach::dims_of;
+use crate::best::Rule;
 use crate::control::RunControl;
 use crate::driver::{Driver, Tokens, kept_bytes_per_token};
 use crate::error::Result;
@@ -92,7 +93,11 @@ fn measure(request: &TrainRequest, watch: &Watch<'_>) -> Result<Event> {
     let context = prepared.model.config.context();
     let width = temper_data::ProbeSet::WIDTH.min(context);
     let kept_tokens = (kept_windows(project, &prepared, context) * width * request.probes.len()) as f64;
-    let measuring = eval_tokens * times(train.eval_steps) + kept_tokens * times(project.keep.every_steps);
+    let mut kept_times = times(project.keep.every_steps);
+    if Rule::of(project, !request.probes.is_empty()).needs_forgetting() {
+        kept_times = kept_times.max(times(train.eval_steps));
+    }
+    let measuring = eval_tokens * times(train.eval_steps) + kept_tokens * kept_times;
     let total_secs = step_secs * steps as f64 + cost.forward_secs_per_token * measuring;
 
     let trained_parameters = prepared.attached.params.elements() as u64;

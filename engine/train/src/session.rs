@@ -274,6 +274,11 @@ fn assemble<'a>(
     if validation.is_none() {
         watch.warn("no_validation", "there are no validation rows: the newest checkpoint counts as the best");
     }
+    if probes.is_empty() && project.train.best_by != "loss" {
+        let by = &project.train.best_by;
+        let text = format!("nothing is kept, so train.best_by = \"{by}\" cannot be asked: the least loss is the best");
+        watch.warn("best_by", text);
+    }
     let driver = Driver::keeping(&model, kept_blocks(project, &model, max_tokens));
     let examples = std::sync::Arc::clone(loader.examples());
     let mut state = State::new(project.train.seed, loader.cursor());
@@ -393,6 +398,15 @@ impl Run<'_> {
     fn outcome(mut self, status: RunStatus, problem: Option<Problem>, started: Instant) -> Outcome {
         let evals = &self.state.evals;
         let (base_loss, best_loss) = (evals.base_loss, evals.best_loss);
+        let best_forgetting = evals.best_forgetting.unwrap_or_default().0;
+        if self.rule().puts_up_with(best_forgetting) {
+            let text = format!(
+                "no checkpoint is within the budget of forgetting: the best is that of step {}, which forgot least, \
+                 {best_forgetting:+.3} nats",
+                evals.best_step
+            );
+            self.watch.warn("beyond_budget", text);
+        }
         if status == RunStatus::Finished && self.state.step > 0 && best_loss.0 >= base_loss.0 {
             let text = format!(
                 "the best validation loss, {:.4}, is not below the base's, {:.4}: the run did not improve the model",

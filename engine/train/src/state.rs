@@ -2,6 +2,7 @@
 //!
 //! Random numbers need no state of their own: every generator is keyed by the seed, a name and the step.
 
+use crate::best::{Measured, Rule};
 use crate::exact::Exact;
 use crate::guard::Guard;
 use serde::{Deserialize, Serialize};
@@ -54,8 +55,11 @@ pub struct State {
 pub struct Evals {
     /// Loss before step 1, nats per trained token.
     pub base_loss: Exact,
-    /// Best loss of a trained step.
+    /// Loss of the best trained step.
     pub best_loss: Exact,
+    /// What it forgot, worst kept set minus base, nats; only where `train.best_by` asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub best_forgetting: Option<Exact>,
     /// Its step; 0 before the first validation.
     pub best_step: u64,
     /// Newest loss.
@@ -70,14 +74,18 @@ impl Evals {
     /// Forgets the best loss: a rule has begun anew, and what was reached before is no result of the run.
     pub fn begin_anew(&mut self) {
         (self.best_loss, self.best_step, self.without_improvement) = (Exact::default(), 0, 0);
+        self.best_forgetting = None;
     }
 
-    /// Takes in a validation loss, nats per trained token, and says whether it is the best so far. A loss that is not
-    /// finite is never the best, and does not keep a later one from being it.
-    pub fn record(&mut self, step: u64, loss: f64) -> bool {
-        let best = loss.is_finite() && (self.best_step == 0 || loss < self.best_loss.0);
+    /// Takes in a measurement and says whether it is the best so far by `rule`.
+    pub fn record(&mut self, step: u64, measured: Measured, rule: Rule) -> bool {
+        let Measured { loss, forgetting } = measured;
+        let forgotten = self.best_forgetting.unwrap_or_default().0;
+        let before = Measured { loss: self.best_loss.0, forgetting: forgotten };
+        let best = rule.prefers(measured, (self.best_step > 0).then_some(before));
         if best {
             self.best_loss = Exact(loss);
+            self.best_forgetting = rule.needs_forgetting().then_some(Exact(forgetting));
             self.best_step = step;
             self.without_improvement = 0;
         } else {
@@ -132,6 +140,8 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::Evals;
+    use crate::best::{Measured, Rule};
+    use crate::exact::Exact;
 
     #[test]
     fn a_loss_that_is_not_finite_is_never_the_best_and_blocks_no_later_one() {
@@ -139,10 +149,15 @@ mod tests {
         let best: Vec<bool> = [f64::NAN, f64::INFINITY, 3.0, f64::NAN, 2.5, 2.75]
             .into_iter()
             .zip(5..)
-            .map(|(loss, step)| evals.record(step, loss))
+            .map(|(loss, step)| evals.record(step, Measured { loss, forgetting: f64::NAN }, Rule::Loss))
             .collect();
         assert_eq!(best, [false, false, true, false, true, false]);
         assert_eq!((evals.best_step, evals.best_loss.0, evals.without_improvement), (9, 2.5, 1));
         assert_eq!((evals.last_step, evals.last_loss.0), (10, 2.75));
+        let text = serde_json::to_string(&evals).expect("text");
+        assert!(!text.contains("best_forgetting"), "a state that asks for no forgetting is written as ever: {text}");
+        evals.record(11, Measured { loss: 2.0, forgetting: 0.01 }, Rule::Mix);
+        let back: Evals = serde_json::from_str(&serde_json::to_string(&evals).expect("text")).expect("reads");
+        assert_eq!((back.best_step, back.best_forgetting), (11, Some(Exact(0.01))));
     }
 }

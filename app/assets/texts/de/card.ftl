@@ -44,3 +44,4 @@ card-again = Aus dem Lauf
 card-again-tip = Verwirft die Änderungen und füllt die Karte aus dem Lauf
 card-edited = mit eigener Karte
 card-lone-file = eine einzelne GGUF-Datei hat keinen Platz für eine Karte
+card-no-run = ein Adapterordner bekommt die übliche Karte: Kein Lauf füllt eine andere

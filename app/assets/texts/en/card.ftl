@@ -44,3 +44,4 @@ card-again = From the run
 card-again-tip = Throws the changes away and fills the card from the run
 card-edited = with a card of your own
 card-lone-file = a lone GGUF file has no place for a card
+card-no-run = an adapter folder gets the usual card: there is no run to fill one from

@@ -54,15 +54,17 @@ pub fn certificates_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     });
 }
 
-/// Certificates of this session, then those that the store has of the watched run.
+/// Certificates of this session, then those that the store has of the watched run; of an adapter folder it has none.
 fn certificates(cx: &PanelCtx<'_>) -> Vec<Certificate> {
     let mut known = cx.state.export.certificates.clone();
-    let stored = cx.state.runs.view.as_ref().map(|view| view.exports.as_slice()).unwrap_or_default();
+    let view = cx.state.runs.view.as_ref().filter(|_| cx.state.export.adapter.is_none());
+    let stored = view.map(|view| view.exports.as_slice()).unwrap_or_default();
     for record in stored.iter().rev() {
         if record.pass.is_some() && !known.iter().any(|other| other.record.path == record.path) {
             known.push(Certificate {
                 target: None,
                 run: cx.state.watched().map(|row| row.run),
+                adapter: None,
                 record: record.clone(),
                 secs: 0.0,
             });
@@ -143,7 +145,9 @@ fn certificate_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, certificate: &Cert
     let verify = Button::icon_only(icons::ARROW_CLOCKWISE, t!("export-check-again")).weight(Weight::Normal);
     let again = Rect::from_min_size(pos2(button.left() - 34.0, button.top()), vec2(28.0, 28.0));
     let busy = cx.state.jobs.find(|ask| matches!(ask, Ask::Verify(_))).is_some();
-    if verify.enabled(!busy).show(ui, cx.theme, again).clicked() {
+    let of_run = certificate.adapter.is_none();
+    let verify = if of_run { verify } else { verify.tooltip(t!("export-no-again")) };
+    if verify.enabled(!busy && of_run).show(ui, cx.theme, again).clicked() {
         cx.send(UiCommand::Verify(record.path.clone()));
     }
     let words =
@@ -226,14 +230,15 @@ fn verdict(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, certificate: &Certi
         }
         return;
     }
-    let run = crate::update::export_run(cx.state);
     // The ways out: the change alone loses nothing, wider numbers lose less.
     for index in [0, 1, 5] {
-        let (Some(target), Some(run)) = (TARGETS.get(index), run) else { continue };
+        let (Some(target), Some(bytes)) = (TARGETS.get(index), crate::update::export_bytes(cx.state, index)) else {
+            continue;
+        };
         if target.format.name() == record.format {
             continue;
         }
-        let size = format::bytes(crate::update::target_bytes(cx.state, run, index));
+        let size = format::bytes(bytes);
         let label = t!("export-choose", name = target.name.get(), size = size);
         let button = Button::new(&label).tooltip(t!("export-choose-tip"));
         let width = button.width(ui);

@@ -1,6 +1,8 @@
 //! Export: what can be written with size and result, what exactly is written, how it is checked; at the
 //! right the certificates, newest first. Refusals are said as calmly as successes, in the same table.
+//! What is written comes from a run, or from an adapter folder that belongs to none.
 
+mod bare;
 pub mod certificates;
 mod measured;
 pub mod support;
@@ -28,7 +30,8 @@ const EMPTY: f32 = 186.0;
 pub fn export_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     part(ui, "head", Rect::from_min_size(rect.min, vec2(rect.width(), 28.0)), |ui, rect| head(cx, ui, rect));
     let area = rect.with_min_y(rect.top() + 36.0);
-    if export_run(cx.state).is_none() {
+    let bare = cx.state.export.adapter.as_ref();
+    if bare.is_none() && export_run(cx.state).is_none() {
         let tells = support_hindrance(cx.state).is_none();
         let above = if tells { area.with_max_y(area.top() + EMPTY) } else { area };
         part(ui, "empty", above, |ui, rect| nothing(cx, ui, rect));
@@ -39,18 +42,30 @@ pub fn export_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
         return;
     }
     let left_width = if cx.compact { 470.0 } else { (area.width() * 0.466).round() };
-    let left = area.with_max_x(area.left() + left_width);
-    let right = area.with_min_x(left.right() + GAP);
+    let whole = area.with_max_x(area.left() + left_width);
+    let right = area.with_min_x(whole.right() + GAP);
+    // The folder and its base stand in the place of how a certificate is made.
+    let left = match bare {
+        Some(bare) => {
+            let source = whole.with_max_y(whole.top() + bare::HEIGHT);
+            part(ui, "source", source, |ui, rect| bare::bare_ui(cx, ui, rect, bare));
+            whole.with_min_y(source.bottom() + GAP)
+        }
+        None => whole,
+    };
     let table_height = targets::height(cx, ui, left_width);
     let table = left.with_max_y(left.top() + table_height);
     let how_height = ((left.height() - table_height - 2.0 * GAP) * 0.5).max(128.0).round();
     let how = left.with_min_y(left.bottom() - how_height);
-    let what = Rect::from_min_max(pos2(left.left(), table.bottom() + GAP), pos2(left.right(), how.top() - GAP));
+    let what_end = if bare.is_some() { left.bottom() } else { how.top() - GAP };
+    let what = Rect::from_min_max(pos2(left.left(), table.bottom() + GAP), pos2(left.right(), what_end));
     part(ui, "targets", table, |ui, rect| targets::targets_ui(cx, ui, rect));
     if what.height() > 60.0 {
         part(ui, "what", what, |ui, rect| what_ui(cx, ui, rect));
     }
-    part(ui, "how", how, |ui, rect| how_ui(cx, ui, rect));
+    if bare.is_none() {
+        part(ui, "how", how, |ui, rect| how_ui(cx, ui, rect));
+    }
     part(ui, "certificates", right, |ui, rect| certificates::certificates_ui(cx, ui, rect));
 }
 
@@ -58,17 +73,27 @@ fn head(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let c = cx.c();
     let title = Rect::from_min_max(pos2(rect.left() + 4.0, rect.top()), rect.max);
     let end = text::pieces(ui, title, &[text::Piece(t!("preflight-export"), Type::Room, c.text)]);
-    let Some(current) = export_run(cx.state) else { return };
+    let current = export_run(cx.state).map(|row| row.run);
+    let bare = cx.state.export.adapter.as_ref();
+    if current.is_none() && bare.is_none() {
+        return;
+    }
     let word = Rect::from_min_size(pos2(end + 12.0, rect.top()), vec2(30.0, 28.0));
     text::line(ui, word, Align::Min, t!("export-from"), Type::Body, c.text2);
     let offered: Vec<_> = cx.state.runs.runs.iter().filter(|row| row.adapter.is_some()).collect();
-    let names: Vec<String> = offered.iter().map(|row| run_words(cx, row.run)).collect();
-    let chosen = offered.iter().position(|row| row.run == current.run);
+    let mut names: Vec<String> = offered.iter().map(|row| run_words(cx, row.run)).collect();
+    names.push(t!("export-an-adapter").to_owned());
+    let chosen = match bare {
+        Some(_) => Some(offered.len()),
+        None => offered.iter().position(|row| Some(row.run) == current),
+    };
     let place = Rect::from_min_size(pos2(word.right() + 4.0, rect.top() + 1.0), vec2(236.0, 26.0));
-    if let Some(index) = choice::select(ui, cx.theme, place, t!("export-run"), &names, chosen)
-        && let Some(row) = offered.get(index)
-    {
-        cx.send(UiCommand::ExportRun(row.run));
+    if let Some(index) = choice::select(ui, cx.theme, place, t!("export-run"), &names, chosen) {
+        match offered.get(index) {
+            Some(row) => cx.send(UiCommand::ExportRun(row.run)),
+            None if bare.is_none() => cx.send(UiCommand::ExportAdapter(String::new())),
+            None => {}
+        }
     }
     let write = cx.button(ui, Id::Export).weight(Weight::Primary);
     let width = write.width(ui);
@@ -94,11 +119,17 @@ fn nothing(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let acts = [
         empty::Act { label: t!("commands-go-setup"), icon: icons::SLIDERS_HORIZONTAL, tooltip: t!("export-setup-tip") },
         empty::Act { label: t!("commands-go-watch"), icon: icons::CHART_LINE, tooltip: t!("export-watch-tip") },
+        empty::Act {
+            label: t!("commands-choose-adapter"),
+            icon: icons::PUZZLE_PIECE,
+            tooltip: t!("commands-choose-adapter-help"),
+        },
     ];
     let words = if cx.state.is_training() { t!("export-running-lead") } else { t!("export-empty-lead") };
     match empty::show(ui, cx.theme, area, icons::EXPORT, t!("export-empty"), words, &acts) {
         Some(0) => cx.send(UiCommand::Go(Room::Setup)),
-        Some(_) => cx.send(UiCommand::Go(Room::Watch)),
+        Some(1) => cx.send(UiCommand::Go(Room::Watch)),
+        Some(_) => cx.send(UiCommand::ChooseAdapter),
         None => {}
     }
 }
@@ -131,7 +162,7 @@ fn what_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     if let Some(text) = field::show(ui, cx.theme, place, entry).committed {
         cx.send(UiCommand::ExportOut((!text.trim().is_empty()).then(|| text.trim().to_owned())));
     }
-    let (storage, template) = match cx.state.model_facts() {
+    let (storage, template) = match crate::update::export_base(cx.state) {
         Some(Event::Model { storage, chat_template, .. }) => (storage.as_str(), chat_template.as_str()),
         _ => (t!("export-as-trained"), ""),
     };
@@ -161,8 +192,9 @@ fn what_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
         }
         rows::key_value(ui, cx.theme, lines.next(23.0), 84.0, key, &value, note);
     }
-    if let Some(row) = export_run(cx.state).filter(|_| lines.left() >= 20.0) {
-        let size = format::bytes(crate::update::target_bytes(cx.state, row, cx.state.export.target));
+    let bytes = crate::update::export_bytes(cx.state, cx.state.export.target);
+    if let Some(bytes) = bytes.filter(|_| lines.left() >= 20.0) {
+        let size = format::bytes(bytes);
         rows::key_value(ui, cx.theme, lines.next(23.0), 84.0, t!("export-needs"), &size, t!("export-needs-note"));
     }
 }

@@ -2,9 +2,9 @@
 
 use crate::commands::UiCommand;
 use crate::rooms::PanelCtx;
-use crate::state::export::TARGETS;
+use crate::state::export::{Certificate, TARGETS};
 use crate::theme::{Icon, Type, icons};
-use crate::update::{export_run, offered_targets, target_bytes, target_hindrance};
+use crate::update::{export_bytes, offered_targets, target_hindrance};
 use crate::widgets::button::focus_ring;
 use crate::widgets::rows::{self, Rows};
 use crate::widgets::text;
@@ -39,7 +39,8 @@ fn result(cx: &PanelCtx<'_>, index: usize, hindrance: Option<&str>) -> (Option<I
     if hindrance.is_some() {
         return (Some(icons::PROHIBIT), t!("export-impossible"), c.text3);
     }
-    let done = export.certificates.iter().find(|known| known.target == Some(index)).and_then(|known| known.record.pass);
+    let is_it = |known: &&Certificate| known.target == Some(index) && known.adapter == export.adapter;
+    let done = export.certificates.iter().find(is_it).and_then(|known| known.record.pass);
     match done {
         Some(true) => (Some(icons::CHECK_CIRCLE), t!("export-is-passed"), c.ok),
         Some(false) => (Some(icons::X_CIRCLE), t!("export-is-refused"), c.err),
@@ -74,7 +75,6 @@ pub fn targets_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
         let align = if index >= 2 { Align::Max } else { Align::Min };
         text::line(ui, columns(head)[index], align, name, Type::Caption, c.text2);
     }
-    let run = export_run(cx.state);
     let offered = offered_targets(cx.state);
     let all_rows = lines.y + ROW * offered.len() as f32;
     if let Some(words) = reason(cx) {
@@ -111,8 +111,8 @@ pub fn targets_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
         );
         let opens_colour = if usable { c.text2 } else { c.text3 };
         text::data(ui, opens, Align::Min, target.opens_in, Type::Body, opens_colour);
-        if let Some(run) = run {
-            let mib = target_bytes(cx.state, run, index) as f64 / 1_048_576.0;
+        if let Some(bytes) = export_bytes(cx.state, index) {
+            let mib = bytes as f64 / 1_048_576.0;
             let figure = crate::format::mib_figure(mib);
             text::line(ui, size, Align::Max, &figure, Type::Mono, name_colour);
         }

@@ -97,6 +97,9 @@ fn dropped_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, dropped: &crate::state
         Some(Target::Data) => {
             acts.push((t!("setup-train-instead"), t!("setup-train-instead-tip"), UiCommand::MoveDropped))
         }
+        Some(Target::Export) => {
+            acts.push((t!("setup-export-instead"), t!("setup-export-instead-tip"), UiCommand::MoveDropped))
+        }
         _ => {}
     }
     acts.push((t!("commands-undo"), t!("setup-undo-tip"), UiCommand::Undo));

@@ -7,10 +7,10 @@ use crate::rooms::PanelCtx;
 use crate::widgets::rows::Rows;
 use egui::Ui;
 use temper_protocol::Event;
-use temper_protocol::project::Validation;
+use temper_protocol::project::{BEST_BY, Validation};
 
 /// Rows behind "more", for the words of the link.
-pub const MORE_ROWS: usize = 24;
+pub const MORE_ROWS: usize = 25;
 
 const SCHEDULES: [&str; 4] = ["cosine", "linear", "constant", "wsd"];
 const LOSS_ON: [&str; 3] = ["answers", "last-answer", "everything"];
@@ -189,6 +189,10 @@ fn run_rows(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows) {
     let row = label(t!("train-patience"), t!("train-patience-tip"), t!("common-zero-off"));
     if let Some(count) = form::figure(cx, ui, lines, &row, &train.patience.to_string(), integer(0, 10_000)) {
         cx.edit("train.patience", |project| project.train.patience = count);
+    }
+    let row = label(t!("train-best-by"), t!("train-best-by-tip"), "");
+    if let Some(index) = form::choice(cx, ui, lines, &row, &BEST_BY, &train.best_by) {
+        cx.edit("train.best_by", |project| BEST_BY[index].clone_into(&mut project.train.best_by));
     }
     let row = label(t!("train-spike"), t!("train-spike-tip"), "");
     if let Some(index) = form::choice(cx, ui, lines, &row, &ON_SPIKE, &train.on_spike) {

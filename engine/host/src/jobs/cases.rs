@@ -18,6 +18,9 @@ const WINDOWS: usize = 2;
 const WIDTH: usize = 64;
 /// Prompts continued greedily.
 const PROMPTS: usize = 6;
+/// Questions asked as a chat program asks them, where the project names too few prompts: their answers are short enough to
+/// come to an end, which the beginning of a text seldom does.
+const QUESTIONS: [&str; 2] = ["What is the capital of France?", "Is ice cold? Answer with one word."];
 /// Tokens at the beginning of a window that make a prompt.
 const PROMPT_TOKENS: usize = 24;
 /// Sets compared over when a project names none.
@@ -45,11 +48,13 @@ pub(super) fn cases(
     let room = model.config.context();
     let width = WIDTH.min(room.saturating_sub(temper_export::GREEDY_TOKENS)).max(2);
     let mut cases = Cases::default();
+    let fits = |ids: &Vec<u32>| !ids.is_empty() && ids.len() + temper_export::GREEDY_TOKENS <= room;
     for prompt in prompts.iter().take(PROMPTS / 2) {
-        let ids = codec.encode_prompt(prompt, true)?;
-        if !ids.is_empty() && ids.len() + temper_export::GREEDY_TOKENS <= room {
-            cases.prompts.push(ids);
-        }
+        cases.prompts.extend(Some(codec.encode_prompt(prompt, true)?).filter(fits));
+    }
+    for question in QUESTIONS.iter().skip(prompts.len()) {
+        // A template that takes no lone question is asked nothing.
+        cases.prompts.extend(codec.encode_prompt(question, true).ok().filter(fits));
     }
     for (name, path) in sets {
         let set = match ProbeSet::load(&path, codec, WINDOWS, width) {

@@ -2,6 +2,7 @@
 
 use crate::fixture::{Fixture, run, steps, warnings};
 use temper_protocol::{Code, Event, Project, RunStatus};
+use temper_train::best::{Measured, Rule};
 use temper_train::checkpoint::{Checkpoints, load};
 
 /// A project that forgets quickly: full training at a high rate, measured every 4 steps.
@@ -77,6 +78,46 @@ fn rolling_back_returns_within_the_budget_at_half_the_rate_three_times() {
     }
     let newest = Checkpoints::existing(&request.run_dir).newest_valid().0.expect("whole");
     assert_eq!(newest.meta.state.step, outcome.steps);
+}
+
+#[test]
+fn the_best_checkpoint_is_the_one_that_the_projects_rule_prefers() {
+    let fixture = Fixture::new();
+    for by in ["budget", "mix"] {
+        // Validated every 5 steps, the kept sets are asked every 4: what a checkpoint forgot is measured with its loss.
+        let mut project = forgetful(&fixture, "warn");
+        project.train.eval_steps = 5;
+        project.keep.budget_nats = 0.05;
+        by.clone_into(&mut project.train.best_by);
+        let rule = Rule::of(&project, true);
+        let (outcome, events) = run(&fixture.request(project, by));
+        assert_eq!(outcome.status, RunStatus::Finished, "{:?}", outcome.problem);
+        let forgotten = |at: u64| {
+            let deltas = events.iter().filter_map(|event| match event {
+                Event::Probe { step, loss_delta, .. } if *step == at => Some(*loss_delta),
+                _ => None,
+            });
+            deltas.fold(f64::NEG_INFINITY, f64::max)
+        };
+        let mut best: Option<(u64, Measured)> = None;
+        for event in &events {
+            let Event::Eval { step, split, loss, best: said } = event else { continue };
+            if *step == 0 || split != "validation" {
+                continue;
+            }
+            let new = Measured { loss: *loss, forgetting: forgotten(*step) };
+            assert!(new.forgetting.is_finite(), "{by}: nothing was measured at step {step}");
+            let better = rule.prefers(new, best.map(|(_, measured)| measured));
+            assert_eq!(*said, better, "{by}: step {step}");
+            if better {
+                best = Some((*step, new));
+            }
+        }
+        let (step, measured) = best.expect("a validation");
+        assert_eq!((outcome.best_step, outcome.best_loss), (step, measured.loss), "{by}");
+        let adapter = outcome.adapter.expect("the best is kept");
+        assert!(adapter.ends_with(format!("step-{step:08}")), "{by}: {}", adapter.display());
+    }
 }
 
 #[test]
