@@ -16,6 +16,7 @@ pub mod independent;
 pub mod insertions;
 mod measure;
 mod merged;
+mod mixture;
 pub mod output;
 mod peft;
 mod peft_types;
