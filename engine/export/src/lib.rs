@@ -26,8 +26,10 @@ mod routed;
 mod second_opinion;
 mod sidecar;
 mod sparse;
+mod steps;
 mod tensors;
 pub mod train_on;
+mod yardstick;
 
 pub use beneath::Beneath;
 pub use certificate::{Cases, Certificate, GREEDY_TOKENS, Limits};
@@ -37,6 +39,7 @@ pub use merged::merged_values;
 pub use second_opinion::SecondOpinion;
 pub use sidecar::{Card, Sidecar, body_of};
 pub use tensors::{LazyTensor, write_safetensors};
+pub use yardstick::Yardstick;
 
 use output::{Layout, OutputFolder};
 use routed::MeanRouting;
@@ -46,6 +49,9 @@ use temper_models::family::PartKind;
 use temper_models::{Model, ModelSource, names};
 use temper_protocol::event::Check;
 use temper_protocol::{Event, ExportFormat, StorageType};
+
+/// End of the name of a rounded base, which is there only while it is measured.
+const SCRATCH: &str = "yardstick.gguf";
 
 /// What to export.
 pub struct ExportRequest<'a> {
@@ -294,6 +300,7 @@ fn check(
     emit(Event::Progress { done: 0, total: 0, unit: "prompts".to_owned(), stage: "reading back".to_owned() });
     let base = model.source.path();
     let lossless = matches!(storage.as_str(), "f32" | "f16");
+    let (blocks, yardstick) = rounding(model, codec, what, cases, emit, cancelled)?;
     let mut second = match format {
         ExportFormat::Peft => SecondOpinion::peft(base, folder, beneath)?,
         ExportFormat::Hf => SecondOpinion::hf(folder)?,
@@ -303,13 +310,41 @@ fn check(
     };
     let extra = match format {
         ExportFormat::Hf => folder_checks(codec, folder, cases)?,
-        ExportFormat::Gguf => vec![gguf_stop_check(codec, &layout.path(gguf::FILE))?],
+        ExportFormat::Gguf => {
+            std::iter::once(gguf_stop_check(codec, &layout.path(gguf::FILE))?).chain(blocks).collect()
+        }
         ExportFormat::Peft | ExportFormat::GgufLora | ExportFormat::Native => Vec::new(),
     };
-    certificate::certify(model, &mut second, storage, cases, extra, &mut |done, total| {
+    let judged_by = (extra, yardstick.as_ref());
+    certificate::certify(model, &mut second, storage, cases, judged_by, &mut |done, total| {
         emit(Event::Progress { done, total, unit: "prompts".to_owned(), stage: "comparing".to_owned() });
         !cancelled()
     })
+}
+
+/// For a merged GGUF in K-quants: whether its blocks hold the merged values, and what the same rounding does to the base.
+/// The rounded base lies beside what is checked while it is asked, and takes as much room.
+fn rounding(
+    model: &Model,
+    codec: &TextCodec,
+    what: &Written<'_>,
+    cases: &Cases,
+    emit: &mut dyn FnMut(Event),
+    cancelled: &dyn Fn() -> bool,
+) -> Result<(Option<Check>, Option<Yardstick>)> {
+    let dtype = StorageType::from_name(&what.storage).filter(|dtype| mixture::file_type(*dtype).is_some());
+    let Some(dtype) = dtype.filter(|_| what.format == ExportFormat::Gguf) else { return Ok((None, None)) };
+    let mut progress = |stage: &str, done: u64, total: u64| {
+        emit(Event::Progress { done, total, unit: "tensors".to_owned(), stage: stage.to_owned() });
+        !cancelled()
+    };
+    let file = what.layout.path(gguf::FILE);
+    let blocks = steps::check(model, &file, &mut |done, total| progress("reading back", done, total))?;
+    // Beside a file of its own, else in the folder, where an export that was broken off is cleared away.
+    let beside = if what.layout.is_file() { file } else { what.layout.root().join("base") };
+    let mut told = |done: u64, total: u64| progress("rounding the base", done, total);
+    let yardstick = Yardstick::measure((model, codec), dtype, cases, beside.with_extension(SCRATCH), &mut told)?;
+    Ok((Some(blocks), yardstick))
 }
 
 /// The written tokenizer gives the same tokens, and every token that ended answers in training ends them.
