@@ -20,6 +20,10 @@ use egui::{Align, Rect, Ui, pos2, vec2};
 use temper_protocol::Event;
 
 const GAP: f32 = 8.0;
+/// Least height of how it is checked.
+const LEAST_HOW: f32 = 128.0;
+/// Height of what is written, down to the place and a fact, for which the rows of the table make room.
+const LEAST_WHAT: f32 = 92.0;
 
 /// Shows the room.
 pub fn export_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
@@ -32,12 +36,13 @@ pub fn export_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let left_width = if cx.compact { 470.0 } else { (area.width() * 0.466).round() };
     let left = area.with_max_x(area.left() + left_width);
     let right = area.with_min_x(left.right() + GAP);
-    let table_height = targets::height(cx, ui, left_width);
+    let most = left.height() - LEAST_HOW - LEAST_WHAT - 2.0 * GAP;
+    let (row, table_height) = targets::heights(cx, ui, left_width, most);
     let table = left.with_max_y(left.top() + table_height);
-    let how_height = ((left.height() - table_height - 2.0 * GAP) * 0.5).max(128.0).round();
+    let how_height = ((left.height() - table_height - 2.0 * GAP) * 0.5).max(LEAST_HOW).round();
     let how = left.with_min_y(left.bottom() - how_height);
     let what = Rect::from_min_max(pos2(left.left(), table.bottom() + GAP), pos2(left.right(), how.top() - GAP));
-    part(ui, "targets", table, |ui, rect| targets::targets_ui(cx, ui, rect));
+    part(ui, "targets", table, |ui, rect| targets::targets_ui(cx, ui, rect, row));
     if what.height() > 60.0 {
         part(ui, "what", what, |ui, rect| what_ui(cx, ui, rect));
     }
