@@ -241,12 +241,7 @@ pub(crate) fn share_left(survival: f64) -> String {
     if survival * 100.0 >= 0.05 { format!("{:.1} %", survival * 100.0) } else { "none".to_owned() }
 }
 
-fn reasons(
-    checks: &[Check],
-    rounding: Option<String>,
-    second: &SecondOpinion,
-    unequal: Vec<String>,
-) -> Vec<String> {
+fn reasons(checks: &[Check], rounding: Option<String>, second: &SecondOpinion, unequal: Vec<String>) -> Vec<String> {
     let mut reasons: Vec<String> = rounding.into_iter().collect();
     for check in checks.iter().filter(|check| !check.pass) {
         reasons.push(format!("{}: {} (limit {})", check.name, check.measured, check.limit));

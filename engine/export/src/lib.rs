@@ -308,7 +308,7 @@ fn check(
         ExportFormat::GgufLora => SecondOpinion::gguf_lora(base, &layout.path(gguf_lora::FILE), beneath)?,
         ExportFormat::Native => SecondOpinion::native(base, folder, beneath)?,
     };
-    let extra = match format {
+    let extra: Vec<Check> = match format {
         ExportFormat::Hf => folder_checks(codec, folder, cases)?,
         ExportFormat::Gguf => {
             std::iter::once(gguf_stop_check(codec, &layout.path(gguf::FILE))?).chain(blocks).collect()

@@ -117,10 +117,7 @@ impl Measured {
 
 /// The sum over all logits of (`rounded` - `plain`) times (`trained` - `base`), each (positions x vocabulary).
 #[must_use]
-pub(crate) fn along(
-    (plain, rounded): (&[Vec<f32>], &[Vec<f32>]),
-    (base, trained): (&[Vec<f32>], &[Vec<f32>]),
-) -> f64 {
+pub(crate) fn along((plain, rounded): (&[Vec<f32>], &[Vec<f32>]), (base, trained): (&[Vec<f32>], &[Vec<f32>])) -> f64 {
     let mut sum = 0.0;
     for ((plain, rounded), (base, trained)) in plain.iter().zip(rounded).zip(base.iter().zip(trained)) {
         for ((plain, rounded), (base, trained)) in plain.iter().zip(rounded).zip(base.iter().zip(trained)) {

@@ -124,8 +124,9 @@ mod tests {
         let config = LlamaConfig { intermediate_size: 512, ..LlamaConfig::new(96, 256, 32, 4) };
         for (dtype, main) in [(StorageType::Q4K, StorageKind::Q4K), (StorageType::Q5K, StorageKind::Q5K)] {
             let kinds = kinds(&config, dtype);
-            let finer: Vec<usize> =
-                (0..32).filter(|layer| of(&kinds, &format!("blk.{layer}.ffn_down.weight")) == StorageKind::Q6K).collect();
+            let finer: Vec<usize> = (0..32)
+                .filter(|layer| of(&kinds, &format!("blk.{layer}.ffn_down.weight")) == StorageKind::Q6K)
+                .collect();
             assert_eq!(finer, [0, 1, 2, 3, 6, 9, 12, 15, 18, 21, 24, 27, 28, 29, 30, 31]);
             for layer in 0..32 {
                 let name = |part: &str| format!("blk.{layer}.{part}.weight");
