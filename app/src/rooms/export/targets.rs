@@ -15,7 +15,7 @@ use temper_protocol::ExportFormat;
 /// Height of a row where there is room.
 const ROW: f32 = 28.0;
 /// Least height of a row.
-const LEAST_ROW: f32 = 22.0;
+const LEAST_ROW: f32 = 20.0;
 
 /// Height of a row, and of the panel, which is no higher than `most` where rows of the least height allow it.
 #[must_use]
