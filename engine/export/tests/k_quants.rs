@@ -90,7 +90,7 @@ fn files(folder: &Path) -> Vec<String> {
 #[test]
 fn every_k_quant_passes_again_and_says_what_it_is() {
     let dir = tempfile::tempdir().expect("folder");
-    let model = adapted(&starter(), 0.05);
+    let model = adapted(&starter(), 0.04);
     for (dtype, number, narrow, wide) in [
         (StorageType::Q4K, 15, StorageKind::Q5_0, StorageKind::Q4K),
         (StorageType::Q5K, 17, StorageKind::Q5_1, StorageKind::Q5K),
@@ -123,7 +123,7 @@ fn every_k_quant_passes_again_and_says_what_it_is() {
 #[test]
 fn what_is_written_loads_as_any_model_with_the_merged_values() {
     let dir = tempfile::tempdir().expect("folder");
-    let model = adapted(&starter(), 0.05);
+    let model = adapted(&starter(), 0.04);
     for (dtype, most) in [(StorageType::Q4K, 0.15), (StorageType::Q6K, 0.04)] {
         let out = dir.path().join(format!("{}.gguf", dtype.name()));
         write(&model, dtype, &out);
@@ -144,7 +144,7 @@ fn the_base_under_the_name_of_the_trained_model_is_found() {
     let dir = tempfile::tempdir().expect("folder");
     let (base, merged) = (dir.path().join("base"), dir.path().join("merged"));
     assert!(write(&load(&starter()), StorageType::Q4K, &base).certificate.pass(), "a base alone is rounded as well");
-    let model = adapted(&starter(), 0.1);
+    let model = adapted(&starter(), 0.04);
     write(&model, StorageType::Q4K, &merged);
     let written = files(&merged);
     std::fs::copy(base.join("model.gguf"), merged.join("model.gguf")).expect("copies");
