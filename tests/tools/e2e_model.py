@@ -135,7 +135,7 @@ def main():
     parser.add_argument("--lr", type=float, default=5e-4)
     parser.add_argument("--min-gain", type=float, default=0.0)
     parser.add_argument("--max-rss", type=float, default=0.0)
-    parser.add_argument("--gguf-types", default="f32", help="storage types of merged GGUF files, with commas")
+    parser.add_argument("--gguf-types", default="f32", help="storage types of merged GGUF files, with commas, K-quants too")
     parser.add_argument("--greedy", type=pathlib.Path, help="the built example greedy_llama")
     parser.add_argument("--work", type=pathlib.Path, help="keep the files there")
     args = parser.parse_args()

@@ -7,7 +7,9 @@
 - MERGED has every tensor of BASE with the same shape, nothing else, and BASE's metadata (the storage type may differ).
 - LORA declares itself an adapter, each pair names a tensor of BASE and has its sides, no tensor is left over.
 - With both: alpha / r * B A of LORA added to BASE's dequantised tensors gives MERGED's tensors, each within 1e-5 of
-  its largest value for f32 (1e-3 f16 and bf16, 1.5e-2 q8_0), q and k included; tensors without a pair are unchanged.
+  its largest value for f32 (1e-3 f16, 8e-3 bf16; for blocks a little over one step: 1.5e-2 Q8_0, 4e-2 Q6_K and Q5_1,
+  7e-2 Q5_0, 8e-2 Q5_K, 0.15 Q4_K), q and k included; tensors without a pair that keep their blocks are unchanged.
+- A MERGED whose general.file_type says Q4_K_M, Q5_K_M or Q6_K has the types that llama.cpp's rules give each tensor.
 - With FILE (`<case>.input_ids`, `<case>.logits` of `temper logits MERGED`): transformers loads MERGED and agrees.
 
 Exit code 0 = passed, 1 = a check failed, 2 = could not run. Nothing is downloaded.
@@ -25,7 +27,12 @@ import transformers
 from gguf import GGUFReader, GGUFWriter, GGMLQuantizationType
 from gguf.quants import dequantize, quantize
 
-LIMITS = {"F32": 1e-5, "F16": 1e-3, "BF16": 8e-3, "Q8_0": 1.5e-2}
+LIMITS = {"F32": 1e-5, "F16": 1e-3, "BF16": 8e-3, "Q8_0": 1.5e-2, "Q6_K": 4e-2, "Q5_K": 8e-2, "Q4_K": 0.15,
+          "Q5_1": 4e-2, "Q5_0": 7e-2}
+FLOATS = ("F32", "F16", "BF16")
+# general.file_type -> the type of most tensors
+MIXTURES = {15: "Q4_K", 17: "Q5_K", 18: "Q6_K"}
+STAND_INS = {"Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0"}
 # metadata that must change with the storage type or names the file itself
 MAY_DIFFER = {"general.file_type", "general.quantization_version", "general.name", "general.size_label",
               "general.finetune", "general.basename", "general.version", "general.description"}
@@ -64,6 +71,36 @@ def check_same_tensors(report, base, merged):
     for tensor in b.values():
         kinds[tensor.tensor_type.name] = kinds.get(tensor.tensor_type.name, 0) + 1
     report.add("merged: storage types", kinds, **kinds)
+
+
+def expected_kind(name, shape, main, layers, tied):
+    """The type of a matrix in a mixture: llama.cpp's rules without an importance matrix, for dense llamas."""
+    kind, parts = main, name.split(".")
+    if name == "output.weight" or tied and name == "token_embd.weight":
+        kind = "Q6_K"
+    elif parts[0] == "blk" and parts[2] in ("attn_v", "ffn_down"):
+        layer, eighth = int(parts[1]), layers // 8
+        if layer < eighth or layer >= 7 * layers // 8 or (layer - eighth) % 3 == 2:
+            kind = "Q6_K"
+    width = int(shape[0])
+    if width % 256:
+        kind = STAND_INS[kind] if width % 32 == 0 else "F16"
+    return kind
+
+
+def check_mixture(report, merged):
+    meta, found = values(merged), tensors(merged)
+    main = MIXTURES.get(meta.get("general.file_type"))
+    if main is None:
+        return
+    layers, tied, wrong = meta[f"{meta['general.architecture']}.block_count"], "output.weight" not in found, []
+    for name, tensor in found.items():
+        kind = tensor.tensor_type.name
+        wanted = expected_kind(name, tensor.shape, main, layers, tied) if len(tensor.shape) == 2 else "F32"
+        if kind != wanted:
+            wrong.append(f"{name} {kind} for {wanted}")
+    report.add(f"merged: the mixture is {main}", not wrong, wrong=wrong[:4])
+    report.add("merged: the version of the blocks", meta.get("general.quantization_version") == 2)
 
 
 def lora_pairs(report, base, lora):
@@ -105,9 +142,9 @@ def check_sum(report, base, merged, pairs, alpha):
             moved += bool(np.abs(change).max() > 0)
             wanted = wanted + change
         limit = LIMITS.get(b[name].tensor_type.name)
-        error = float(np.abs(wanted - matrix(b[name])).max() / max(np.abs(wanted).max(), 1e-30))
-        if limit is None and name not in pairs:
+        if name not in pairs and a[name].tensor_type == b[name].tensor_type and b[name].tensor_type.name not in FLOATS:
             limit = 0.0  # kept in its blocks: nothing may have changed
+        error = float(np.abs(wanted - matrix(b[name])).max() / max(np.abs(wanted).max(), 1e-30))
         if limit is None or not error <= limit:
             bad.append(f"{name} {b[name].tensor_type.name} {error:.1e}")
         if error > worst:
@@ -125,6 +162,7 @@ def judge(base, merged=None, lora=None, ours=None, limit=1e-3, quiet=False):
     read = GGUFReader(merged) if merged else None
     if read:
         check_same_tensors(report, base, read)
+        check_mixture(report, read)
     if lora:
         pairs, alpha = lora_pairs(report, base, GGUFReader(lora))
         if read:
@@ -154,7 +192,7 @@ def gguf_name(name):
     return name
 
 
-def write_gguf(path, config, state, kinds=None):
+def write_gguf(path, config, state, kinds=None, file_type=None):
     writer = GGUFWriter(path, "llama")
     writer.add_context_length(config["max_position_embeddings"])
     writer.add_embedding_length(config["hidden_size"])
@@ -166,6 +204,8 @@ def write_gguf(path, config, state, kinds=None):
     writer.add_rope_freq_base(config["rope_parameters"]["rope_theta"])
     writer.add_rope_dimension_count(config["head_dim"])
     writer.add_vocab_size(config["vocab_size"])
+    if file_type is not None:
+        writer.add_file_type(file_type)
     for name, value in state.items():
         kind = (kinds or {}).get(name, GGMLQuantizationType.F32)
         if kind == GGMLQuantizationType.F32:
@@ -234,6 +274,12 @@ def selftest():
         expect("sum is exact", True, go(merged=path("merged"), lora=path("lora")))
         write_gguf(path("merged8"), config, total(8.0), {name: GGMLQuantizationType.Q8_0 for name in sites})
         expect("sum in q8_0", True, go(merged=path("merged8"), lora=path("lora")))
+        write_gguf(path("merged5"), config, total(8.0), {name: GGMLQuantizationType.Q5_0 for name in sites})
+        expect("sum in q5_0", True, go(merged=path("merged5"), lora=path("lora")))
+        write_gguf(path("twice5"), config, total(16.0), {name: GGMLQuantizationType.Q5_0 for name in sites})
+        expect("twice the change in q5_0", False, go(merged=path("twice5"), lora=path("lora")), "base + alpha")
+        write_gguf(path("named"), config, total(8.0), {name: GGMLQuantizationType.Q5_0 for name in sites}, file_type=15)
+        expect("not the mixture that it says it is", False, go(merged=path("named"), lora=path("lora")), "mixture")
         write_lora(path("alpha"), pairs, 9.0)
         expect("another alpha", False, go(merged=path("merged"), lora=path("alpha")), "base + alpha")
         swapped = {n: (a, permuted(b, 4) if ".attn_q" in n else b) for n, (a, b) in pairs.items()}

@@ -150,7 +150,7 @@ pub(crate) enum Task {
         /// peft, hf, gguf, gguf-lora or native
         #[arg(long)]
         format: String,
-        /// f32, f16, bf16 or q8_0; the base's own type when absent
+        /// f32, f16, bf16, or for gguf also q8_0, q6_k, q5_k and q4_k; the base's own type when absent
         #[arg(long)]
         dtype: Option<String>,
         /// Where to write

@@ -49,7 +49,9 @@ pub(crate) fn command(task: Task) -> Result<Command, Problem> {
             dtype: dtype
                 .map(|name| {
                     StorageType::from_name(&name).ok_or_else(|| {
-                        usage(format!("\"{name}\" is not a storage type"), "--dtype", "choose f32, f16, bf16 or q8_0")
+                        let known: Vec<&str> = StorageType::ALL.iter().map(|kind| kind.name()).collect();
+                        let action = format!("choose one of: {}", known.join(", "));
+                        usage(format!("\"{name}\" is not a storage type"), "--dtype", action)
                     })
                 })
                 .transpose()?,

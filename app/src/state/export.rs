@@ -20,7 +20,7 @@ pub struct TargetKind {
 }
 
 /// Everything that can be written, in the order of the table.
-pub const TARGETS: [TargetKind; 10] = [
+pub const TARGETS: [TargetKind; 13] = [
     TargetKind { format: ExportFormat::Peft, dtype: None, name: k!("export-peft"), opens_in: "transformers, vLLM" },
     TargetKind {
         format: ExportFormat::GgufLora,
@@ -62,6 +62,24 @@ pub const TARGETS: [TargetKind; 10] = [
         format: ExportFormat::Gguf,
         dtype: Some(StorageType::Q8_0),
         name: k!("export-gguf-q8"),
+        opens_in: "llama.cpp, Ollama",
+    },
+    TargetKind {
+        format: ExportFormat::Gguf,
+        dtype: Some(StorageType::Q6K),
+        name: k!("export-gguf-q6k"),
+        opens_in: "llama.cpp, Ollama",
+    },
+    TargetKind {
+        format: ExportFormat::Gguf,
+        dtype: Some(StorageType::Q5K),
+        name: k!("export-gguf-q5k"),
+        opens_in: "llama.cpp, Ollama",
+    },
+    TargetKind {
+        format: ExportFormat::Gguf,
+        dtype: Some(StorageType::Q4K),
+        name: k!("export-gguf-q4k"),
         opens_in: "llama.cpp, Ollama",
     },
     TargetKind { format: ExportFormat::Gguf, dtype: None, name: k!("export-gguf-base"), opens_in: "llama.cpp, Ollama" },
@@ -121,10 +139,8 @@ impl TargetKind {
         match (adapter, self.dtype) {
             (Some(count), None | Some(StorageType::F32)) => count * 4,
             (Some(count), _) => count * 2,
-            (None, Some(StorageType::F32)) => held.model * 4,
-            // 32 values and one 16-bit scale a block.
-            (None, Some(StorageType::Q8_0)) => held.model * 34 / 32,
-            (None, _) => held.model * 2,
+            (None, Some(dtype)) => (held.model as f64 * dtype.bytes_per_value()).round() as u64,
+            (None, None) => held.model * 2,
         }
     }
 }
@@ -208,6 +224,8 @@ mod tests {
         assert_eq!(bytes(2), 2_000_000);
         assert_eq!(bytes(4), 4_000_000);
         assert_eq!(bytes(7), 1_062_500);
+        assert_eq!(bytes(8), 820_313, "super-blocks of 256 values take 210 bytes");
+        assert!(bytes(10) > 562_500 && bytes(10) < bytes(9) && bytes(9) < bytes(8), "4 and 5 bits, some of them 6");
     }
 
     #[test]
@@ -220,8 +238,9 @@ mod tests {
             secs: 0.0,
         };
         assert_eq!(certificate("gguf", "/e/tone-run7-gguf-q8_0.gguf.rejected").target_index(), Some(7));
-        assert_eq!(certificate("gguf", "/e/tone-run7-gguf.gguf").target_index(), Some(8), "in the types of the base");
-        assert_eq!(certificate("native", "/e/tone-run7-native").target_index(), Some(9));
+        assert_eq!(certificate("gguf", "/e/tone-run7-gguf.gguf").target_index(), Some(11), "in the types of the base");
+        assert_eq!(certificate("gguf", "/e/tone-run7-gguf-q4_k.gguf").target_index(), Some(10));
+        assert_eq!(certificate("native", "/e/tone-run7-native").target_index(), Some(12));
         assert_eq!(certificate("hf", "/e/tone-run7-hf-f16").target_index(), Some(3));
         assert_eq!(certificate("hf", "/e/other-name").target_index(), Some(2), "the first of its format");
         assert_eq!(certificate("mlx", "/e/other-name").target_index(), None);

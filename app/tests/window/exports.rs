@@ -77,6 +77,34 @@ fn a_target_is_written_where_it_says_and_its_certificate_passes() {
 }
 
 #[test]
+fn a_k_quant_of_ones_choice_is_asked_for_at_every_size_of_the_window() {
+    for (size, name, wanted, end) in [
+        (kit::SIZES[0], "Target merged GGUF, Q4_K_M", StorageType::Q4K, "customer-tone-run7-gguf-q4_k.gguf"),
+        (kit::SIZES[1], "Target merged GGUF, Q5_K_M", StorageType::Q5K, "customer-tone-run7-gguf-q5_k.gguf"),
+        (kit::SIZES[1], "Target merged GGUF, Q6_K", StorageType::Q6K, "customer-tone-run7-gguf-q6_k.gguf"),
+    ] {
+        let (_root, stage) = kit::stage();
+        let mut window = kit::window(&stage, size, true);
+        let folder = kit::open(&mut window, &stage);
+        stage.runs.publish(kit::snapshot(&folder, kit::view(7, "finished", 1200), false));
+        window.run();
+        kit::send(&mut window, UiCommand::Go(Room::Export));
+        window.get_by_label(name).click();
+        window.run();
+        // The place is still there below all rows of the table.
+        assert!(window.query_all_by_label("Where to write").next().is_some());
+        kit::press(&mut window, "Write and check");
+        match stage.engine.newest(is_export) {
+            Some(Command::Export { format, dtype, out, .. }) => {
+                assert_eq!((format, dtype), (ExportFormat::Gguf, Some(wanted)));
+                assert_eq!(out, folder.join("exports").join(end));
+            }
+            other => panic!("expected an export, got {other:?}"),
+        }
+    }
+}
+
+#[test]
 fn a_refusal_says_why_and_offers_ways_out() {
     let (_root, stage) = kit::stage();
     let (mut window, _folder) = ready(&stage);

@@ -8,9 +8,13 @@ use crate::ends::{Ends, Stops};
 use crate::error::Result;
 use crate::measure::{Measured, compare_case};
 use crate::second_opinion::SecondOpinion;
+use crate::yardstick::Yardstick;
 use temper_models::Model;
 use temper_protocol::event::Check;
 use temper_protocol::{Event, ExportFormat};
+
+/// Name of the check of how much of the trained change is left.
+pub(crate) const SURVIVAL: &str = "share of the change that survives";
 
 /// Tokens that each prompt is continued by.
 pub const GREEDY_TOKENS: usize = 32;
@@ -41,6 +45,7 @@ impl Limits {
     /// Limits for tensors stored as `storage`, such as `f32` or `Q4_1`. A faithful copy of SmolLM2-135M after 100 steps
     /// measures 1.1e-2, 99.5 % and 98 % as bf16, 6.1e-2, 97.7 % and 93 % as q8_0: one scale for 32 values rounds more
     /// coarsely than 8 bits of mantissa, and the largest of 31 million differences shows it first.
+    /// K-quants have the last line's limits, widened by what the same rounding does to the base (`yardstick.rs`).
     #[must_use]
     pub fn of(storage: &str) -> Self {
         match storage.to_ascii_lowercase().as_str() {
@@ -94,7 +99,8 @@ impl Certificate {
 }
 
 /// Compares `second` with the trained model. `stops` end its answers, `extra` are checks that the format adds (stop
-/// tokens, tokenizer, tensors). `progress` is told cases done and in all, and answers whether to go on.
+/// tokens, tokenizer, tensors); `yardstick` is what the same rounding does to the base, where that is the measure.
+/// `progress` is told cases done and in all, and answers whether to go on.
 ///
 /// # Errors
 /// A failing tensor operation, cancellation.
@@ -103,10 +109,11 @@ pub fn certify(
     second: &mut SecondOpinion,
     storage: &str,
     cases: &Cases,
-    (stops, extra): (&Stops, Vec<Check>),
+    (stops, extra, yardstick): (&Stops, Vec<Check>, Option<&Yardstick>),
     progress: &mut dyn FnMut(u64, u64) -> bool,
 ) -> Result<Certificate> {
-    let limits = Limits::of(storage);
+    let usual = Limits::of(storage);
+    let limits = yardstick.map_or(usual, |yardstick| yardstick.widen(usual));
     let total = (cases.windows.len() + cases.prompts.len()) as u64;
     let mut measured = Measured::default();
     let mut done = 0;
@@ -159,7 +166,10 @@ pub fn certify(
     checks.push(Check {
         name: "largest logit difference, relative".to_owned(),
         measured: format!("{:.1e}", measured.relative()),
-        limit: format!("{:.0e}", limits.relative),
+        limit: match yardstick {
+            Some(_) => format!("{:.1e}", limits.relative),
+            None => format!("{:.0e}", limits.relative),
+        },
         over: positions.clone(),
         pass: measured.relative() <= limits.relative,
     });
@@ -170,15 +180,19 @@ pub fn certify(
         over: positions.clone(),
         pass: measured.top1() >= limits.top1,
     });
-    if let Some(survival) = measured.survival() {
+    let first_of_change = checks.len();
+    if let Some(yardstick) = yardstick {
+        checks.extend(yardstick.checks(&measured, limits, &positions));
+    } else if let Some(survival) = measured.survival() {
         checks.push(Check {
-            name: "share of the change that survives".to_owned(),
+            name: SURVIVAL.to_owned(),
             measured: share_left(survival),
             limit: format!("{:.0} %", limits.survival * 100.0),
             over: positions,
             pass: survival >= limits.survival,
         });
     }
+    let is_erased = checks.iter().skip(first_of_change).any(|check| !check.pass);
     checks.push(Check {
         name: "greedy continuations".to_owned(),
         measured: if greedy_equal { "equal".to_owned() } else { format!("{} differ", unequal.len()) },
@@ -192,7 +206,7 @@ pub fn certify(
     }
     unequal.extend(ends.apart());
     checks.extend(extra);
-    let reasons = reasons(&checks, &measured, storage, second, unequal);
+    let reasons = reasons(&checks, is_erased.then(|| rounding_reason(storage)), second, unequal);
     Ok(Certificate { checks, reasons, measured, greedy_equal, stops_alike })
 }
 
@@ -200,7 +214,7 @@ pub fn certify(
 const MOST_LOGITS: usize = 1 << 25;
 
 /// Cuts `windows` into runs of equal length that the second opinion can answer for together.
-fn together<'a>(windows: &'a [&'a [u32]], vocabulary: usize) -> impl Iterator<Item = &'a [&'a [u32]]> {
+pub(crate) fn together<'a>(windows: &'a [&'a [u32]], vocabulary: usize) -> impl Iterator<Item = &'a [&'a [u32]]> {
     windows.chunk_by(|one, next| one.len() == next.len()).flat_map(move |same| {
         let logits = same.first().map_or(1, |window| window.len() * vocabulary).max(1);
         same.chunks((MOST_LOGITS / logits).max(1))
@@ -240,17 +254,8 @@ pub(crate) fn share_left(survival: f64) -> String {
     if survival * 100.0 >= 0.05 { format!("{:.1} %", survival * 100.0) } else { "none".to_owned() }
 }
 
-fn reasons(
-    checks: &[Check],
-    measured: &Measured,
-    storage: &str,
-    second: &SecondOpinion,
-    unequal: Vec<String>,
-) -> Vec<String> {
-    let mut reasons = Vec::new();
-    if measured.survival().is_some_and(|survival| survival < Limits::of(storage).survival) {
-        reasons.push(rounding_reason(storage));
-    }
+fn reasons(checks: &[Check], rounding: Option<String>, second: &SecondOpinion, unequal: Vec<String>) -> Vec<String> {
+    let mut reasons: Vec<String> = rounding.into_iter().collect();
     for check in checks.iter().filter(|check| !check.pass) {
         reasons.push(format!("{}: {} (limit {})", check.name, check.measured, check.limit));
     }

@@ -2,10 +2,12 @@
 //!
 //! Over a GGUF base the metadata is copied byte for byte and only tensors are replaced, which keeps the
 //! tokenizer, the template and everything a chat program looks for. Over another base the metadata is made
-//! from the configuration and the tokenizer. Tensors are computed, encoded and written one by one.
+//! from the configuration and the tokenizer. Tensors are computed, encoded and written one by one. Which block type
+//! each of them gets stands in [`crate::mixture`].
 
 use crate::error::{ExportError, Result};
 use crate::merged::{Cancel, is_changed, merged_values};
+use crate::mixture::{self, Shape, fitting};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use temper_data::TextCodec;
@@ -61,7 +63,7 @@ pub(crate) fn write(
             over_folder(model, &slots, dtype)
         }
     };
-    stamp(&mut writer, &planned).map_err(wrap)?;
+    stamp(&mut writer, &planned, dtype).map_err(wrap)?;
     for tensor in &planned {
         match (&tensor.dims, tensor.kind) {
             (Some((dims, kind)), _) => writer.declare_as(&tensor.name, dims.clone(), *kind).map_err(wrap)?,
@@ -100,13 +102,16 @@ fn over_gguf<'a>(
     dtype: Option<StorageType>,
 ) -> Result<Vec<Planned<'a>>> {
     let by_name: BTreeMap<&str, &Slot> = slots.iter().map(|slot| (slot.gguf.as_str(), slot)).collect();
+    let shape = Shape::of(slots);
     let mut planned = Vec::new();
     for tensor in file.tensors() {
         let slot = by_name.get(tensor.name.as_str()).copied();
         let computed = slot.and_then(|slot| {
             let stored = tensor.kind()?;
-            let kind = if slot.shape.len() == 2 { dtype.map_or(stored, storage_kind) } else { stored };
-            let kind = fitting(kind, slot);
+            let kind = match dtype {
+                Some(dtype) if slot.shape.len() == 2 => mixture::kind_of(dtype, slot, shape),
+                _ => fitting(stored, slot),
+            };
             (is_changed(model, slot) || kind != stored).then_some((slot, kind))
         });
         planned.push(match computed {
@@ -128,7 +133,7 @@ fn over_gguf<'a>(
     }
     // A head that training untied from the embedding has no place in the base file.
     for slot in slots.iter().filter(|slot| file.tensor(&slot.gguf).is_none()) {
-        let kind = fitting(dtype.map_or(StorageKind::F16, storage_kind), slot);
+        let kind = dtype.map_or(StorageKind::F16, |dtype| mixture::kind_of(dtype, slot, shape));
         planned.push(Planned {
             name: slot.gguf.clone(),
             shape: slot.shape.clone(),
@@ -141,11 +146,15 @@ fn over_gguf<'a>(
 }
 
 fn over_folder<'a>(model: &Model, slots: &'a [Slot], dtype: Option<StorageType>) -> Vec<Planned<'a>> {
-    let matrices = dtype.map_or_else(|| base_kind(model), storage_kind);
+    let shape = Shape::of(slots);
     let mut planned: Vec<Planned<'a>> = slots
         .iter()
         .map(|slot| {
-            let kind = if slot.shape.len() == 2 { fitting(matrices, slot) } else { StorageKind::F32 };
+            let kind = match dtype {
+                _ if slot.shape.len() != 2 => StorageKind::F32,
+                Some(dtype) => mixture::kind_of(dtype, slot, shape),
+                None => fitting(base_kind(model), slot),
+            };
             Planned {
                 name: slot.gguf.clone(),
                 shape: slot.shape.clone(),
@@ -172,25 +181,8 @@ fn base_kind(model: &Model) -> StorageKind {
     model.main_storage().unwrap_or(StorageKind::F16)
 }
 
-/// The storage type as a kind of block.
-#[must_use]
-pub(crate) fn storage_kind(dtype: StorageType) -> StorageKind {
-    match dtype {
-        StorageType::F32 => StorageKind::F32,
-        StorageType::F16 => StorageKind::F16,
-        StorageType::Bf16 => StorageKind::Bf16,
-        StorageType::Q8_0 => StorageKind::Q8_0,
-    }
-}
-
-/// Blocks need rows of whole blocks; other rows stay f16.
-fn fitting(kind: StorageKind, slot: &Slot) -> StorageKind {
-    let width = slot.shape.last().copied().unwrap_or(0);
-    if width % kind.block_len() == 0 { kind } else { StorageKind::F16 }
-}
-
-/// `general.file_type` of most matrices and the version of the block formats.
-fn stamp(writer: &mut GgufWriter, planned: &[Planned<'_>]) -> io::Result<()> {
+/// `general.file_type` of the mixture asked for or of most matrices, and the version of the block formats.
+fn stamp(writer: &mut GgufWriter, planned: &[Planned<'_>], dtype: Option<StorageType>) -> io::Result<()> {
     let mut elements: BTreeMap<StorageKind, u64> = BTreeMap::new();
     for tensor in planned.iter().filter(|tensor| tensor.shape.len() == 2) {
         if let Some(kind) = tensor.kind {
@@ -198,7 +190,7 @@ fn stamp(writer: &mut GgufWriter, planned: &[Planned<'_>]) -> io::Result<()> {
         }
     }
     let main = elements.into_iter().max_by_key(|(_, count)| *count).map(|(kind, _)| kind);
-    if let Some(file_type) = main.and_then(file_type) {
+    if let Some(file_type) = dtype.and_then(mixture::file_type).or_else(|| main.and_then(file_type)) {
         writer.set("general.file_type", file_type)?;
     }
     if main.is_some_and(|kind| kind.block_len() > 1) {
@@ -288,7 +280,7 @@ fn describe(writer: &mut GgufWriter, model: &Model, codec: &TextCodec, name: &st
 }
 
 /// Rows in the order of the file.
-fn file_order(slot: &Slot, values: Vec<f32>) -> Vec<f32> {
+pub(crate) fn file_order(slot: &Slot, values: Vec<f32>) -> Vec<f32> {
     let Some(order) = &slot.gguf_rows else { return values };
     let width = values.len() / order.len().max(1);
     let mut rows = vec![0f32; values.len()];

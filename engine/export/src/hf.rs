@@ -86,7 +86,8 @@ fn config(model: &Model, codec: &TextCodec, dtype: StorageType) -> Value {
     let name = match dtype {
         StorageType::F16 => "float16",
         StorageType::Bf16 => "bfloat16",
-        StorageType::F32 | StorageType::Q8_0 => "float32",
+        // Blocks are refused when the tensors are written.
+        StorageType::F32 | StorageType::Q8_0 | StorageType::Q4K | StorageType::Q5K | StorageType::Q6K => "float32",
     };
     let mut config = match &model.source {
         ModelSource::HfFolder(folder) => folder.config_json.clone(),

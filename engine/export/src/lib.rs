@@ -17,6 +17,7 @@ pub mod independent;
 pub mod insertions;
 mod measure;
 mod merged;
+mod mixture;
 pub mod output;
 mod peft;
 mod peft_types;
@@ -26,8 +27,10 @@ mod routed;
 mod second_opinion;
 mod sidecar;
 mod sparse;
+mod steps;
 mod tensors;
 pub mod train_on;
+mod yardstick;
 
 pub use beneath::Beneath;
 pub use certificate::{Cases, Certificate, GREEDY_TOKENS, Limits};
@@ -37,6 +40,7 @@ pub use merged::merged_values;
 pub use second_opinion::SecondOpinion;
 pub use sidecar::{Card, Sidecar, body_of};
 pub use tensors::{LazyTensor, write_safetensors};
+pub use yardstick::Yardstick;
 
 use ends::Stops;
 use output::{Layout, OutputFolder};
@@ -48,6 +52,9 @@ use temper_models::gguf::{GgufFile, gguf_tokenizer_parts};
 use temper_models::{Model, ModelSource, names};
 use temper_protocol::event::Check;
 use temper_protocol::{Event, ExportFormat, StorageType};
+
+/// End of the name of a rounded base, which is there only while it is measured.
+const SCRATCH: &str = "yardstick.gguf";
 
 /// What to export.
 pub struct ExportRequest<'a> {
@@ -296,6 +303,7 @@ fn check(
     emit(Event::Progress { done: 0, total: 0, unit: "prompts".to_owned(), stage: "reading back".to_owned() });
     let base = model.source.path();
     let lossless = matches!(storage.as_str(), "f32" | "f16");
+    let (blocks, yardstick) = rounding(model, codec, what, cases, emit, cancelled)?;
     let mut second = match format {
         ExportFormat::Peft => SecondOpinion::peft(base, folder, beneath)?,
         ExportFormat::Hf => SecondOpinion::hf(folder)?,
@@ -311,15 +319,42 @@ fn check(
         }
         ExportFormat::Gguf => {
             let file = GgufFile::open(&layout.path(gguf::FILE))?;
-            (vec![gguf_stop_check(codec, &file)?], gguf_stops(&file)?)
+            let stops = gguf_stop_check(codec, &file)?;
+            (std::iter::once(stops).chain(blocks).collect(), gguf_stops(&file)?)
         }
         ExportFormat::Peft | ExportFormat::GgufLora | ExportFormat::Native => (Vec::new(), trained.clone()),
     };
     let stops = Stops { trained, written };
-    certificate::certify(model, &mut second, storage, cases, (&stops, extra), &mut |done, total| {
+    let judged_by = (&stops, extra, yardstick.as_ref());
+    certificate::certify(model, &mut second, storage, cases, judged_by, &mut |done, total| {
         emit(Event::Progress { done, total, unit: "prompts".to_owned(), stage: "comparing".to_owned() });
         !cancelled()
     })
+}
+
+/// For a merged GGUF in K-quants: whether its blocks hold the merged values, and what the same rounding does to the base.
+/// The rounded base lies beside what is checked while it is asked, and takes as much room.
+fn rounding(
+    model: &Model,
+    codec: &TextCodec,
+    what: &Written<'_>,
+    cases: &Cases,
+    emit: &mut dyn FnMut(Event),
+    cancelled: &dyn Fn() -> bool,
+) -> Result<(Option<Check>, Option<Yardstick>)> {
+    let dtype = StorageType::from_name(&what.storage).filter(|dtype| mixture::file_type(*dtype).is_some());
+    let Some(dtype) = dtype.filter(|_| what.format == ExportFormat::Gguf) else { return Ok((None, None)) };
+    let mut progress = |stage: &str, done: u64, total: u64| {
+        emit(Event::Progress { done, total, unit: "tensors".to_owned(), stage: stage.to_owned() });
+        !cancelled()
+    };
+    let file = what.layout.path(gguf::FILE);
+    let blocks = steps::check(model, &file, &mut |done, total| progress("reading back", done, total))?;
+    // Beside a file of its own, else in the folder, where an export that was broken off is cleared away.
+    let beside = if what.layout.is_file() { file } else { what.layout.root().join("base") };
+    let mut told = |done: u64, total: u64| progress("rounding the base", done, total);
+    let yardstick = Yardstick::measure((model, codec), dtype, cases, beside.with_extension(SCRATCH), &mut told)?;
+    Ok((Some(blocks), yardstick))
 }
 
 /// The written tokenizer gives the same tokens, and every token that ended answers in training ends them.

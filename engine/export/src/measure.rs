@@ -10,11 +10,14 @@ pub struct Measured {
     /// Whether everything compared was finite.
     pub finite: bool,
     sum_abs: f64,
+    sum_size: f64,
     entries: u64,
     largest_logit: f64,
     agreeing: u64,
     change_sum: f64,
     change_entries: u64,
+    change_squares: f64,
+    along: f64,
 }
 
 impl Default for Measured {
@@ -24,11 +27,14 @@ impl Default for Measured {
             max_abs: 0.0,
             finite: true,
             sum_abs: 0.0,
+            sum_size: 0.0,
             entries: 0,
             largest_logit: 0.0,
             agreeing: 0,
             change_sum: 0.0,
             change_entries: 0,
+            change_squares: 0.0,
+            along: 0.0,
         }
     }
 }
@@ -48,6 +54,7 @@ impl Measured {
                 self.finite &= difference.is_finite();
                 self.max_abs = self.max_abs.max(difference);
                 self.sum_abs += difference;
+                self.sum_size += f64::from(a.abs());
                 self.entries += 1;
                 self.largest_logit = self.largest_logit.max(f64::from(a.abs()));
             }
@@ -56,6 +63,11 @@ impl Measured {
                 for (a, b) in ours.iter().zip(before) {
                     self.change_sum += f64::from((a - b).abs());
                     self.change_entries += 1;
+                }
+                for ((a, b), written) in ours.iter().zip(before).zip(theirs) {
+                    let change = f64::from(a - b);
+                    self.change_squares += change * change;
+                    self.along += f64::from(written - a) * change;
                 }
             }
         }
@@ -79,6 +91,21 @@ impl Measured {
         self.agreeing as f64 / self.positions.max(1) as f64
     }
 
+    /// Mean absolute difference of logits over the mean size of a logit.
+    #[must_use]
+    pub fn unlike(&self) -> f64 {
+        if self.finite { self.sum_abs / self.sum_size.max(1e-12) } else { f64::INFINITY }
+    }
+
+    /// How much of the trained change is left in its own direction, once `rounding` is taken off: what the same rounding
+    /// does to the base in that direction (a sum of products of differences, as `along` makes them). What rounding
+    /// adds across the change does not count; of a change that it erased, 0 is left. `None` when there is no change
+    /// worth the name.
+    #[must_use]
+    pub fn kept(&self, rounding: f64) -> Option<f64> {
+        self.survival().map(|_| 1.0 + (self.along - rounding) / self.change_squares.max(1e-300))
+    }
+
     /// How much of the trained change is left: 1 less the difference over the change. `None` when there is
     /// no change worth the name.
     #[must_use]
@@ -86,6 +113,18 @@ impl Measured {
         let change = self.change_sum / self.change_entries.max(1) as f64;
         (change > 1e-6 * self.largest_logit.max(1e-12)).then(|| 1.0 - self.mean_abs() / change)
     }
+}
+
+/// The sum over all logits of (`rounded` - `plain`) times (`trained` - `base`), each (positions x vocabulary).
+#[must_use]
+pub(crate) fn along((plain, rounded): (&[Vec<f32>], &[Vec<f32>]), (base, trained): (&[Vec<f32>], &[Vec<f32>])) -> f64 {
+    let mut sum = 0.0;
+    for ((plain, rounded), (base, trained)) in plain.iter().zip(rounded).zip(base.iter().zip(trained)) {
+        for ((plain, rounded), (base, trained)) in plain.iter().zip(rounded).zip(base.iter().zip(trained)) {
+            sum += f64::from(rounded - plain) * f64::from(trained - base);
+        }
+    }
+    sum
 }
 
 /// Index of the largest value; the first of equals.
@@ -171,6 +210,26 @@ mod tests {
         assert!(measured.survival().unwrap().abs() < 1e-12);
         assert!(measured.top1() == 0.0);
         assert!((measured.relative() - 0.75).abs() < 1e-12);
+    }
+
+    #[test]
+    fn noise_across_a_change_leaves_it_and_an_erased_change_is_told_from_it() {
+        let (trained, base) = (vec![vec![1.0, 2.0, 4.0, 0.0]], vec![vec![1.0, 2.0, 3.0, 0.0]]);
+        let noisy = vec![vec![3.0, 0.0, 4.0, 2.0]];
+        let mut measured = Measured::default();
+        measured.add(&trained, &noisy, Some(&base));
+        assert!(measured.survival().unwrap() < 0.0, "by its size alone it would be lost");
+        assert!((measured.kept(0.0).unwrap() - 1.0).abs() < 1e-12);
+        let mut erased = Measured::default();
+        erased.add(&trained, &base, Some(&base));
+        assert!(erased.kept(0.0).unwrap().abs() < 1e-12);
+        // the base's rounding, which happens to lie along the change, is taken off
+        let rounded = vec![vec![1.0, 2.0, 3.5, 0.0]];
+        let mut shifted = Measured::default();
+        shifted.add(&trained, &[vec![1.0, 2.0, 4.5, 0.0]], Some(&base));
+        let rounding = along((&base, &rounded), (&base, &trained));
+        assert!((shifted.kept(rounding).unwrap() - 1.0).abs() < 1e-12);
+        assert!((shifted.unlike() - 0.5 / 7.0).abs() < 1e-12);
     }
 
     #[test]

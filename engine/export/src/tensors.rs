@@ -94,9 +94,9 @@ pub fn write_safetensors(path: &Path, tensors: &[LazyTensor<'_>], progress: &mut
                 StorageType::F32 => (Dtype::F32, 4),
                 StorageType::F16 => (Dtype::F16, 2),
                 StorageType::Bf16 => (Dtype::BF16, 2),
-                StorageType::Q8_0 => {
+                blocks @ (StorageType::Q8_0 | StorageType::Q4K | StorageType::Q5K | StorageType::Q6K) => {
                     return Err(ExportError::NotRepresentable {
-                        what: "safetensors cannot hold q8_0 blocks".to_owned(),
+                        what: format!("safetensors cannot hold {} blocks", blocks.name()),
                         action: "choose f32, f16 or bf16, or export to gguf".to_owned(),
                     });
                 }
@@ -149,7 +149,9 @@ pub(crate) fn encode(name: &str, values: &[f32], dtype: StorageType) -> Result<V
             let halves: Vec<bf16> = values.iter().map(|value| bf16::from_f32(*value)).collect();
             Ok(bytemuck::cast_slice(&halves).to_vec())
         }
-        StorageType::Q8_0 => refuse(format!("{name} cannot be q8_0 here"), "choose f32, f16 or bf16"),
+        StorageType::Q8_0 | StorageType::Q4K | StorageType::Q5K | StorageType::Q6K => {
+            refuse(format!("{name} cannot be {} here", dtype.name()), "choose f32, f16 or bf16")
+        }
     }
 }
 
@@ -219,6 +221,9 @@ mod tests {
         let bad = [lazy("layers.0", StorageType::F32, || Ok(vec![1.0, f32::NAN, 0.0, 0.0]))];
         let error = write_safetensors(&path, &bad, &mut |_| true).unwrap_err();
         assert!(error.to_string().contains("layers.0"), "{error}");
+        let blocks = [lazy("w", StorageType::Q4K, || Ok(vec![1.0; 4]))];
+        let error = write_safetensors(&path, &blocks, &mut |_| true).unwrap_err();
+        assert!(error.to_string().contains("q4_k"), "{error}");
         let large = [lazy("w", StorageType::F16, || Ok(vec![1e6; 4]))];
         assert!(write_safetensors(&path, &large, &mut |_| true).is_err());
         let good = [lazy("w", StorageType::F32, || Ok(vec![1.0; 4])), lazy("x", StorageType::F32, || Ok(vec![1.0; 4]))];

@@ -3,6 +3,7 @@
 
 use crate::data::{RowEdit, RowField};
 use crate::housekeeping::Housekeeping;
+use crate::storage_type::StorageType;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -94,39 +95,6 @@ impl ExportFormat {
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|format| format.name() == name)
-    }
-}
-
-/// Storage type of exported tensors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StorageType {
-    /// 32-bit floats.
-    F32,
-    /// 16-bit floats.
-    F16,
-    /// bfloat16.
-    Bf16,
-    /// GGUF 8-bit blocks.
-    Q8_0,
-}
-
-impl StorageType {
-    /// The name on the command line.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::F32 => "f32",
-            Self::F16 => "f16",
-            Self::Bf16 => "bf16",
-            Self::Q8_0 => "q8_0",
-        }
-    }
-
-    /// The type called `name`.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        [Self::F32, Self::F16, Self::Bf16, Self::Q8_0].into_iter().find(|kind| kind.name() == name)
     }
 }
 

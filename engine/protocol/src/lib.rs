@@ -24,9 +24,10 @@ pub mod project;
 pub mod project_file;
 pub mod run_folder;
 pub mod setting;
+pub mod storage_type;
 
 pub use client::{EngineClient, Envelope, Request};
-pub use command::{Act, Command, ExportFormat, GenerateLimits, ModelRef, RunRef, StorageType};
+pub use command::{Act, Command, ExportFormat, GenerateLimits, ModelRef, RunRef};
 pub use event::{Event, RunStatus};
 pub use front::front;
 pub use gguf_tokenizer::GgufTokenizer;
@@ -34,6 +35,7 @@ pub use method::{Declared, Kind, MethodCard, Paper, SeriesDef, Waiver};
 pub use problem::{Code, Problem};
 pub use project::Project;
 pub use setting::{Setting, SettingType, Value, Values};
+pub use storage_type::StorageType;
 
 /// Version of `project.toml` that this program writes.
 pub const SCHEMA_VERSION: u32 = 1;

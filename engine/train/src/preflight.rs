@@ -289,10 +289,7 @@ fn export_mib(format: &str, request: &TrainRequest, prepared: &Prepared) -> f64 
         return adapter_entries(format, &request.project, &prepared.model).unwrap_or(trained) as f64 * 4.0 / MIB;
     }
     let bytes = match request.project.export.dtype.as_deref().and_then(StorageType::from_name) {
-        Some(StorageType::F32) => parameters(&prepared.model) * 4.0,
-        Some(StorageType::F16 | StorageType::Bf16) => parameters(&prepared.model) * 2.0,
-        // 32 values take 34 bytes.
-        Some(StorageType::Q8_0) => parameters(&prepared.model) * 34.0 / 32.0,
+        Some(dtype) => parameters(&prepared.model) * dtype.bytes_per_value(),
         None if format == "hf" => parameters(&prepared.model) * 4.0,
         None => prepared.model.memory_bytes() as f64,
     };

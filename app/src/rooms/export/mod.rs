@@ -25,6 +25,10 @@ use temper_protocol::Event;
 const GAP: f32 = 8.0;
 /// Height of what is said while there is no run, above the table of what one could leave as.
 const EMPTY: f32 = 186.0;
+/// Least height of how it is checked.
+const LEAST_HOW: f32 = 128.0;
+/// Height of what is written, down to the place and a fact, for which the rows of the table make room.
+const LEAST_WHAT: f32 = 92.0;
 
 /// Shows the room.
 pub fn export_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
@@ -53,13 +57,14 @@ pub fn export_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
         }
         None => whole,
     };
-    let table_height = targets::height(cx, ui, left_width);
+    let below = if bare.is_some() { LEAST_WHAT + GAP } else { LEAST_HOW + LEAST_WHAT + 2.0 * GAP };
+    let (row, table_height) = targets::heights(cx, ui, left_width, left.height() - below);
     let table = left.with_max_y(left.top() + table_height);
-    let how_height = ((left.height() - table_height - 2.0 * GAP) * 0.5).max(128.0).round();
+    let how_height = ((left.height() - table_height - 2.0 * GAP) * 0.5).max(LEAST_HOW).round();
     let how = left.with_min_y(left.bottom() - how_height);
     let what_end = if bare.is_some() { left.bottom() } else { how.top() - GAP };
     let what = Rect::from_min_max(pos2(left.left(), table.bottom() + GAP), pos2(left.right(), what_end));
-    part(ui, "targets", table, |ui, rect| targets::targets_ui(cx, ui, rect));
+    part(ui, "targets", table, |ui, rect| targets::targets_ui(cx, ui, rect, row));
     if what.height() > 60.0 {
         part(ui, "what", what, |ui, rect| what_ui(cx, ui, rect));
     }

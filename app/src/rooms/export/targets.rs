@@ -12,14 +12,20 @@ use crate::widgets::{choice, panel};
 use egui::{Align, Color32, Rect, Ui, pos2, vec2};
 use temper_protocol::ExportFormat;
 
+/// Height of a row where there is room.
 const ROW: f32 = 28.0;
+/// Least height of a row.
+const LEAST_ROW: f32 = 20.0;
 
-/// Height of the panel.
+/// Height of a row, and of the panel, which is no higher than `most` where rows of the least height allow it.
 #[must_use]
-pub fn height(cx: &PanelCtx<'_>, ui: &Ui, width: f32) -> f32 {
+pub fn heights(cx: &PanelCtx<'_>, ui: &Ui, width: f32, most: f32) -> (f32, f32) {
     let inner = width - 2.0 * panel::MARGIN;
     let reason = reason(cx).map_or(0.0, |words| text::block_height(ui, inner, &words, Type::Body) + 8.0);
-    panel::HEAD + 22.0 + ROW * offered_targets(cx.state).len() as f32 + 4.0 + reason
+    let around = panel::HEAD + 22.0 + 4.0 + reason;
+    let rows = offered_targets(cx.state).len() as f32;
+    let row = ((most - around) / rows.max(1.0)).floor().clamp(LEAST_ROW, ROW);
+    (row, around + row * rows)
 }
 
 /// Why some targets are greyed, in a sentence, when that is about the model: what a method cannot do stands in its card.
@@ -48,8 +54,8 @@ fn result(cx: &PanelCtx<'_>, index: usize, hindrance: Option<&str>) -> (Option<I
     }
 }
 
-/// Shows the panel.
-pub fn targets_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
+/// Shows the panel, with rows of `row_height`.
+pub fn targets_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, row_height: f32) {
     let c = cx.c();
     let (_, inside) = panel::titled(ui, cx.theme, rect, t!("export-targets"), t!("export-targets-note"));
     let mut lines = Rows::new(inside);
@@ -76,13 +82,13 @@ pub fn targets_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
         text::line(ui, columns(head)[index], align, name, Type::Caption, c.text2);
     }
     let offered = offered_targets(cx.state);
-    let all_rows = lines.y + ROW * offered.len() as f32;
+    let all_rows = lines.y + row_height * offered.len() as f32;
     if let Some(words) = reason(cx) {
         text::block(ui, pos2(inside.left(), all_rows + 5.0), inside.width(), &words, Type::Body, c.text2);
     }
     for index in offered {
         let Some(target) = TARGETS.get(index) else { continue };
-        let row = lines.next(ROW);
+        let row = lines.next(row_height);
         let chosen = cx.state.export.target == index;
         let wide = row.expand2(vec2(11.0, 0.0));
         let response = choice::radio(ui, wide, &t!("export-target", name = target.name.get()), chosen);

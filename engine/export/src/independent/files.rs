@@ -3,6 +3,7 @@
 
 use crate::error::{ExportError, Result};
 use crate::independent::oracle::{Config, Gemma};
+use candle_core::quantized::GgmlDType;
 use candle_core::quantized::gguf_file::{Content, Value};
 use candle_core::{DType, Device, Tensor};
 use serde_json::Value as Json;
@@ -214,6 +215,38 @@ fn open_gguf(path: &Path) -> Result<(Content, File)> {
     let mut file = File::open(path).map_err(ExportError::io(path))?;
     let content = Content::read(&mut file).map_err(|error| read_back(path, first_line(&error)))?;
     Ok((content, file))
+}
+
+/// A GGUF file that is read through candle's reader tensor by tensor, in the file's own layout.
+pub struct StoredTensors {
+    path: PathBuf,
+    content: Content,
+    file: File,
+}
+
+impl StoredTensors {
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// A damaged file.
+    pub fn open(path: &Path) -> Result<Self> {
+        let (content, file) = open_gguf(path)?;
+        Ok(Self { path: path.to_path_buf(), content, file })
+    }
+
+    /// Storage type and values of the tensor `name`, row after row; `None` when the file has no such tensor.
+    ///
+    /// # Errors
+    /// A damaged file.
+    pub fn read(&mut self, name: &str) -> Result<Option<(GgmlDType, Vec<f32>)>> {
+        if !self.content.tensor_infos.contains_key(name) {
+            return Ok(None);
+        }
+        let stored = self.content.tensor(&mut self.file, name, &Device::Cpu);
+        let stored = stored.map_err(|error| read_back(&self.path, first_line(&error)))?;
+        let values = stored.dequantize(&Device::Cpu)?.flatten_all()?.to_vec1()?;
+        Ok(Some((stored.dtype(), values)))
+    }
 }
 
 fn gguf_with(path: &Path, adapter: Option<&Path>) -> Result<(Tensors, Config)> {

@@ -8,6 +8,6 @@ mod files;
 mod oracle;
 mod peft;
 
-pub use files::{Tensors, gguf_lora_over, read_gguf, read_hf, read_hf_config};
+pub use files::{StoredTensors, Tensors, gguf_lora_over, read_gguf, read_hf, read_hf_config};
 pub use oracle::{Config, Oracle, QuantisedOracle};
 pub use peft::{Adapted, adapter_over};
