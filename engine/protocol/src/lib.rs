@@ -14,6 +14,7 @@ pub mod comparison;
 pub mod data;
 pub mod event;
 pub mod event_parts;
+mod export_format;
 mod front;
 pub mod gguf_tokenizer;
 pub mod housekeeping;
@@ -26,8 +27,9 @@ pub mod run_folder;
 pub mod setting;
 
 pub use client::{EngineClient, Envelope, Request};
-pub use command::{Act, Command, ExportFormat, GenerateLimits, ModelRef, RunRef, StorageType};
+pub use command::{Act, Command, GenerateLimits, ModelRef, RunRef, StorageType};
 pub use event::{Event, RunStatus};
+pub use export_format::ExportFormat;
 pub use front::front;
 pub use gguf_tokenizer::GgufTokenizer;
 pub use method::{Declared, Kind, MethodCard, Paper, SeriesDef, Waiver};
