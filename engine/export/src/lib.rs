@@ -16,6 +16,7 @@ pub mod independent;
 pub mod insertions;
 mod measure;
 mod merged;
+mod mlx;
 pub mod output;
 mod peft;
 mod peft_types;
@@ -252,6 +253,20 @@ fn write_files(
             progress(changes.len() as u64, changes.len() as u64);
             Ok("f32".to_owned())
         }
+        ExportFormat::Mlx => {
+            mlx::write(model, &card.base_name, output, &mut progress)?;
+            output.write("README.md", card.text(request.format).as_bytes())?;
+            Ok("f32".to_owned())
+        }
+        ExportFormat::Capsule => Err(no_capsule()),
+    }
+}
+
+/// A capsule holds what a run was, which no model says.
+fn no_capsule() -> ExportError {
+    ExportError::NotRepresentable {
+        what: "a capsule is made of a run, not of a bare adapter".to_owned(),
+        action: "give the run: its number, last, or its folder".to_owned(),
     }
 }
 
@@ -299,11 +314,17 @@ fn check(
         ExportFormat::Gguf => SecondOpinion::gguf(&layout.path(gguf::FILE), lossless)?,
         ExportFormat::GgufLora => SecondOpinion::gguf_lora(base, &layout.path(gguf_lora::FILE), beneath)?,
         ExportFormat::Native => SecondOpinion::native(base, folder, beneath)?,
+        ExportFormat::Mlx => SecondOpinion::mlx(base, folder, beneath)?,
+        ExportFormat::Capsule => return Err(no_capsule()),
     };
     let extra = match format {
         ExportFormat::Hf => folder_checks(codec, folder, cases)?,
         ExportFormat::Gguf => vec![gguf_stop_check(codec, &layout.path(gguf::FILE))?],
-        ExportFormat::Peft | ExportFormat::GgufLora | ExportFormat::Native => Vec::new(),
+        ExportFormat::Peft
+        | ExportFormat::GgufLora
+        | ExportFormat::Native
+        | ExportFormat::Mlx
+        | ExportFormat::Capsule => Vec::new(),
     };
     certificate::certify(model, &mut second, storage, cases, extra, &mut |done, total| {
         emit(Event::Progress { done, total, unit: "prompts".to_owned(), stage: "comparing".to_owned() });

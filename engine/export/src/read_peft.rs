@@ -201,7 +201,7 @@ fn factor() -> Factor {
 }
 
 /// Puts `slots` on a site and gives each of its parameters the values that `values` has for its role.
-fn attach_layer<'a>(
+pub(crate) fn attach_layer<'a>(
     model: &mut Model,
     name: &str,
     slots: &Slots,

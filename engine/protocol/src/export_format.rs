@@ -23,11 +23,24 @@ pub enum ExportFormat {
     /// An adapter folder of this program, for what no other format holds.
     #[serde(rename = "native")]
     Native,
+    /// An adapter folder that mlx-lm loads.
+    #[serde(rename = "mlx")]
+    Mlx,
+    /// What a run was and what came of it, for somebody else to check and to repeat.
+    #[serde(rename = "capsule")]
+    Capsule,
 }
+
+/// Largest adapter that a capsule takes along, bytes; a larger one stays where it is and only its hash leaves.
+pub const CAPSULE_ADAPTER_BYTES: u64 = 64 << 20;
+
+/// Name of the file that says what a capsule holds.
+pub const CAPSULE_FILE: &str = "capsule.json";
 
 impl ExportFormat {
     /// All formats, in the order of the export room.
-    pub const ALL: [Self; 5] = [Self::Peft, Self::Hf, Self::Gguf, Self::GgufLora, Self::Native];
+    pub const ALL: [Self; 7] =
+        [Self::Peft, Self::Hf, Self::Gguf, Self::GgufLora, Self::Native, Self::Mlx, Self::Capsule];
 
     /// The name on the command line and in project files.
     #[must_use]
@@ -38,6 +51,8 @@ impl ExportFormat {
             Self::Gguf => "gguf",
             Self::GgufLora => "gguf-lora",
             Self::Native => "native",
+            Self::Mlx => "mlx",
+            Self::Capsule => "capsule",
         }
     }
 

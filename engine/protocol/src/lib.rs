@@ -29,7 +29,7 @@ pub mod setting;
 pub use client::{EngineClient, Envelope, Request};
 pub use command::{Act, Command, GenerateLimits, ModelRef, RunRef, StorageType};
 pub use event::{Event, RunStatus};
-pub use export_format::ExportFormat;
+pub use export_format::{CAPSULE_ADAPTER_BYTES, CAPSULE_FILE, ExportFormat};
 pub use front::front;
 pub use gguf_tokenizer::GgufTokenizer;
 pub use method::{Declared, Kind, MethodCard, Paper, SeriesDef, Waiver};
