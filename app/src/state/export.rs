@@ -4,7 +4,7 @@ use crate::reader::snapshot::ExportRecord;
 use crate::texts::Text;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use temper_protocol::{ExportFormat, Problem, StorageType};
+use temper_protocol::{CAPSULE_ADAPTER_BYTES, ExportFormat, MethodCard, Problem, StorageType};
 
 /// A line of the table of targets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub struct TargetKind {
 }
 
 /// Everything that can be written, in the order of the table.
-pub const TARGETS: [TargetKind; 10] = [
+pub const TARGETS: [TargetKind; 12] = [
     TargetKind { format: ExportFormat::Peft, dtype: None, name: k!("export-peft"), opens_in: "transformers, vLLM" },
     TargetKind {
         format: ExportFormat::GgufLora,
@@ -66,6 +66,8 @@ pub const TARGETS: [TargetKind; 10] = [
     },
     TargetKind { format: ExportFormat::Gguf, dtype: None, name: k!("export-gguf-base"), opens_in: "llama.cpp, Ollama" },
     TargetKind { format: ExportFormat::Native, dtype: None, name: k!("export-native"), opens_in: "Temper" },
+    TargetKind { format: ExportFormat::Mlx, dtype: None, name: k!("export-mlx"), opens_in: "mlx-lm" },
+    TargetKind { format: ExportFormat::Capsule, dtype: None, name: k!("export-capsule"), opens_in: "Temper" },
 ];
 
 /// A format in words.
@@ -77,6 +79,8 @@ pub fn format_words(format: ExportFormat) -> &'static str {
         ExportFormat::Gguf => t!("export-gguf"),
         ExportFormat::GgufLora => t!("export-gguf-lora"),
         ExportFormat::Native => t!("export-native"),
+        ExportFormat::Mlx => t!("export-mlx"),
+        ExportFormat::Capsule => t!("export-capsule"),
     }
 }
 
@@ -109,13 +113,31 @@ impl TargetKind {
         matches!(self.format, ExportFormat::Gguf | ExportFormat::GgufLora)
     }
 
+    /// Whether a result of the method leaves in this form. A capsule says what a run was, whatever it trained.
+    #[must_use]
+    pub fn is_form_of(&self, card: &MethodCard) -> bool {
+        self.format == ExportFormat::Capsule || card.exports_as.iter().any(|format| format == self.format.name())
+    }
+
+    /// What the name of a file or folder of a run ends with, behind `NAME-runN`.
+    #[must_use]
+    pub fn ending(&self) -> String {
+        match self.format {
+            ExportFormat::Capsule => format!(".{}", self.suffix()),
+            _ if self.is_file() => format!("-{}.gguf", self.suffix()),
+            _ => format!("-{}", self.suffix()),
+        }
+    }
+
     /// Size in bytes, estimated from the numbers in the files.
     #[must_use]
     pub fn bytes(&self, held: &Held) -> u64 {
         let adapter = match self.format {
             ExportFormat::Peft => Some(held.peft),
-            ExportFormat::GgufLora => Some(held.gguf_lora),
+            ExportFormat::GgufLora | ExportFormat::Mlx => Some(held.gguf_lora),
             ExportFormat::Native => Some(held.trained),
+            // A large adapter stays where it is: what is left is text.
+            ExportFormat::Capsule => Some(held.trained).filter(|count| count * 4 <= CAPSULE_ADAPTER_BYTES).or(Some(0)),
             ExportFormat::Hf | ExportFormat::Gguf => None,
         };
         match (adapter, self.dtype) {
@@ -195,6 +217,9 @@ mod tests {
         assert_eq!(bytes(2), 2_000_000);
         assert_eq!(bytes(4), 4_000_000);
         assert_eq!(bytes(7), 1_062_500);
+        assert_eq!((bytes(10), bytes(11)), (8000, 3600), "MLX has two factors a layer, a capsule what was trained");
+        let large = Held { trained: CAPSULE_ADAPTER_BYTES, ..held };
+        assert_eq!(TARGETS[11].bytes(&large), 0, "a large adapter stays with its run");
     }
 
     #[test]
@@ -210,7 +235,9 @@ mod tests {
         assert_eq!(certificate("native", "/e/tone-run7-native").target_index(), Some(9));
         assert_eq!(certificate("hf", "/e/tone-run7-hf-f16").target_index(), Some(3));
         assert_eq!(certificate("hf", "/e/other-name").target_index(), Some(2), "the first of its format");
-        assert_eq!(certificate("mlx", "/e/other-name").target_index(), None);
+        assert_eq!(certificate("mlx", "/e/other-name").target_index(), Some(10));
+        assert_eq!(certificate("capsule", "/e/tone-run7.capsule").target_index(), Some(11));
+        assert_eq!(certificate("onnx", "/e/other-name").target_index(), None);
         assert_eq!(certificate("gguf", "/e/a.gguf.rejected").place(), PathBuf::from("/e/a.gguf"));
     }
 

@@ -80,7 +80,7 @@ impl App {
 pub fn target_hindrance(state: &State, target: &TargetKind) -> Option<String> {
     let row = super::export_run(state)?;
     let card = state.methods.iter().find(|card| card.id == row.method);
-    if card.is_some_and(|card| !card.exports_as.iter().any(|format| format == target.format.name())) {
+    if card.is_some_and(|card| !target.is_form_of(card)) {
         return Some(t!("export-no-form").to_owned());
     }
     if target.format != ExportFormat::Gguf {
@@ -106,7 +106,7 @@ pub fn offered_targets(state: &State) -> Vec<usize> {
     TARGETS.iter().enumerate().filter(listed).map(|(index, _)| index).collect()
 }
 
-/// Where the chosen export goes: as typed, or `exports/NAME-runN-FORMAT` in the project folder.
+/// Where the chosen export goes: as typed, or `exports/NAME-runN-FORMAT` in the project folder (`NAME-runN.capsule`).
 #[must_use]
 pub fn export_out(state: &State) -> PathBuf {
     if let Some(out) = &state.export.out {
@@ -116,11 +116,7 @@ pub fn export_out(state: &State) -> PathBuf {
     let run = super::export_run(state).map_or(0, |row| row.run);
     let Some(target) = TARGETS.get(state.export.target) else { return folder };
     let name = if state.draft.project.name.is_empty() { "model" } else { &state.draft.project.name };
-    let mut file = format!("{name}-run{run}-{}", target.suffix());
-    if target.is_file() {
-        file.push_str(".gguf");
-    }
-    folder.join("exports").join(file)
+    folder.join("exports").join(format!("{name}-run{run}{}", target.ending()))
 }
 
 /// A path as a shell reads it.

@@ -17,9 +17,13 @@ use crate::widgets::rows::{self, Rows};
 use crate::widgets::text;
 use crate::widgets::{choice, empty, field, panel};
 use egui::{Align, Rect, Ui, pos2, vec2};
-use temper_protocol::Event;
+use temper_protocol::{Event, ExportFormat};
 
 const GAP: f32 = 8.0;
+/// Least height of how a certificate is made, and of what is written beside it: where there is no room for both, the
+/// first gives way.
+const LEAST_HOW: f32 = 128.0;
+const LEAST_WHAT: f32 = 84.0;
 
 /// Shows the room.
 pub fn export_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
@@ -34,14 +38,18 @@ pub fn export_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let right = area.with_min_x(left.right() + GAP);
     let table_height = targets::height(cx, ui, left_width);
     let table = left.with_max_y(left.top() + table_height);
-    let how_height = ((left.height() - table_height - 2.0 * GAP) * 0.5).max(128.0).round();
+    let room = left.height() - table_height - 2.0 * GAP;
+    let says_how = room >= LEAST_HOW + LEAST_WHAT;
+    let how_height = if says_how { (room * 0.5).max(LEAST_HOW).round() } else { -GAP };
     let how = left.with_min_y(left.bottom() - how_height);
     let what = Rect::from_min_max(pos2(left.left(), table.bottom() + GAP), pos2(left.right(), how.top() - GAP));
     part(ui, "targets", table, |ui, rect| targets::targets_ui(cx, ui, rect));
     if what.height() > 60.0 {
         part(ui, "what", what, |ui, rect| what_ui(cx, ui, rect));
     }
-    part(ui, "how", how, |ui, rect| how_ui(cx, ui, rect));
+    if says_how {
+        part(ui, "how", how, |ui, rect| how_ui(cx, ui, rect));
+    }
     part(ui, "certificates", right, |ui, rect| certificates::certificates_ui(cx, ui, rect));
 }
 
@@ -126,7 +134,7 @@ fn what_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
         Some(Event::Model { storage, chat_template, .. }) => (storage.as_str(), chat_template.as_str()),
         _ => (t!("export-as-trained"), ""),
     };
-    use temper_protocol::ExportFormat::{Gguf, GgufLora, Hf, Native, Peft};
+    use temper_protocol::ExportFormat::{Capsule, Gguf, GgufLora, Hf, Mlx, Native, Peft};
     let facts: Vec<(&str, String, &str)> = match target.format {
         Peft | Native => vec![
             (t!("export-holds"), t!("export-change").to_owned(), t!("export-needs-base")),
@@ -135,6 +143,14 @@ fn what_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
         GgufLora => vec![
             (t!("export-holds"), t!("export-change").to_owned(), t!("export-needs-gguf")),
             (t!("export-numbers"), t!("export-f32").to_owned(), t!("export-llama-order")),
+        ],
+        Mlx => vec![
+            (t!("export-holds"), t!("export-change").to_owned(), t!("export-needs-base")),
+            (t!("export-numbers"), t!("export-f32").to_owned(), t!("export-mlx-one")),
+        ],
+        Capsule => vec![
+            (t!("export-holds"), t!("export-capsule-holds").to_owned(), t!("export-capsule-adapter")),
+            (t!("export-without"), t!("export-capsule-without").to_owned(), t!("export-capsule-names")),
         ],
         Hf | Gguf => vec![
             (t!("export-merge-base"), t!("export-storage-trained", storage = storage), t!("export-merge-base-note")),
@@ -161,7 +177,12 @@ fn what_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
 fn how_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let c = cx.c();
     let (_, inside) = panel::titled(ui, cx.theme, rect, t!("export-how"), "");
-    let steps = [t!("export-how-1"), t!("export-how-2"), t!("export-how-3"), t!("export-how-4")];
+    let target = crate::state::export::TARGETS.get(cx.state.export.target);
+    let steps = if target.is_some_and(|target| target.format == ExportFormat::Capsule) {
+        [t!("export-capsule-1"), t!("export-capsule-2"), t!("export-capsule-3"), t!("export-capsule-4")]
+    } else {
+        [t!("export-how-1"), t!("export-how-2"), t!("export-how-3"), t!("export-how-4")]
+    };
     let mut lines = Rows::new(inside);
     for (index, words) in steps.iter().enumerate() {
         let row = lines.next(24.0);
