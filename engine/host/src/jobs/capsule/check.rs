@@ -182,7 +182,10 @@ impl<'a> Places<'a> {
     /// The file called `name` in a capsule; none where it is not here.
     fn find(&self, name: &str) -> Option<PathBuf> {
         let (top, below) = name.split_once('/').map_or((name, None), |(top, below)| (top, Some(below)));
-        let within = |root: PathBuf| below.map_or_else(|| root.clone(), |below| root.join(below));
+        let within = |root: PathBuf| match below {
+            Some(below) => root.join(below),
+            None => root,
+        };
         if top.starts_with(PREFIX) {
             return self.builtins.path(top).ok().map(within).filter(|path| path.is_file());
         }

@@ -258,10 +258,10 @@ mod tests {
 
     #[test]
     fn settings_lose_their_paths_and_prompts_and_stay_what_they_were() {
-        let mut project = Project::new("tone", "/home/ann/m.gguf", &["/home/ann/a.jsonl".to_owned()], "lora");
+        let mut project = Project::new("tone", "/people/ann/m.gguf", &["/people/ann/a.jsonl".to_owned()], "lora");
         project.data.train.push(Source::Weighted { path: r"C:\data\a.jsonl".to_owned(), weight: 0.5 });
-        project.data.validation = Validation::Path("/home/ann/a.jsonl".to_owned());
-        project.keep.probes = vec!["builtin:prose".to_owned(), "/home/ann/notes.txt".to_owned()];
+        project.data.validation = Validation::Path("/people/ann/a.jsonl".to_owned());
+        project.keep.probes = vec!["builtin:prose".to_owned(), "/people/ann/notes.txt".to_owned()];
         project.samples.prompts = vec!["Dear Ann".to_owned()];
         let mut names = Names::default();
         let portable = portable(&project, &mut names);

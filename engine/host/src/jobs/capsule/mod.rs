@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Place in the data flow: [`super::export`] hands both commands over when the format is a capsule. No model is loaded: what
-//! a capsule says is hashes and figures that a run's folder has already. [`write`] makes it, [`check`] reads it back, looks
+//! a capsule says is hashes and figures that a run's folder has already. [`mod@write`] makes it, [`mod@check`] reads it back, looks
 //! for the model and the data that it names, and compares it with a run that repeated it.
 
 mod check;
