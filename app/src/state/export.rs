@@ -122,10 +122,13 @@ impl TargetKind {
     /// What the name of a file or folder of a run ends with, behind `NAME-runN`.
     #[must_use]
     pub fn ending(&self) -> String {
-        match self.format {
-            ExportFormat::Capsule => format!(".{}", self.suffix()),
-            _ if self.is_file() => format!("-{}.gguf", self.suffix()),
-            _ => format!("-{}", self.suffix()),
+        let suffix = self.suffix();
+        if self.format == ExportFormat::Capsule {
+            format!(".{suffix}")
+        } else if self.is_file() {
+            format!("-{suffix}.gguf")
+        } else {
+            format!("-{suffix}")
         }
     }
 
