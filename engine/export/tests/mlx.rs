@@ -5,7 +5,7 @@ use candle_core::{Device, Tensor};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use temper_data::TextCodec;
-use temper_export::{Card, Cases, ExportError, ExportRequest, Exported, export, independent, verify};
+use temper_export::{Card, Cases, ExportError, ExportRequest, Exported, export, independent, read_peft, verify};
 use temper_models::{BaseKind, LlamaConfig, Model};
 use temper_nn::rng::Stream;
 use temper_nn::slots::{Chain, Core, Delta, Factor, Init, Scale, Slots};
@@ -106,6 +106,10 @@ fn the_starters_adapter_has_the_keys_and_shapes_that_mlx_lm_fills_in() {
     }
     let readme = std::fs::read_to_string(out.join("README.md")).expect("a card");
     assert!(readme.contains("library_name: mlx\n") && readme.contains("An adapter for mlx-lm"), "{readme}");
+    for refusal in [read_peft::describe(&out).map(drop), read_peft::attach(&mut load(&starter()), &out).map(drop)] {
+        let said = refusal.expect_err("another program's").to_string();
+        assert!(said.contains("mlx-lm"), "{said}");
+    }
     let again = verify(&model, &codec(), (&out, &[]), &cases(), &mut |_| {}, &|| false).expect("verifies");
     assert!(again.pass(), "{:#?}", again.checks);
 }
