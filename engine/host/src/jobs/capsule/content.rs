@@ -7,7 +7,7 @@ use crate::builtin::PREFIX;
 use crate::names::RANDOM;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use temper_protocol::event::Check;
 use temper_protocol::project::{Samples, Source, Validation};
 use temper_protocol::{Problem, Project};
@@ -238,9 +238,8 @@ pub(super) fn items(sources: &[(String, PathBuf)], files: Vec<Listed>, paths: &[
     let name_of = |listed: &Listed| -> Option<String> {
         let path = paths.get(listed.at)?;
         let (name, root) = sources.iter().find(|(_, root)| path.starts_with(root))?;
-        let below = path.strip_prefix(root).unwrap_or(Path::new(""));
         let mut name = name.clone();
-        for part in below {
+        for part in path.strip_prefix(root).ok()? {
             name.push('/');
             name.push_str(&part.to_string_lossy());
         }
