@@ -220,9 +220,6 @@ mod tests {
         assert_eq!(bytes(2), 2_000_000);
         assert_eq!(bytes(4), 4_000_000);
         assert_eq!(bytes(7), 1_062_500);
-        assert_eq!((bytes(10), bytes(11)), (8000, 3600), "MLX has two factors a layer, a capsule what was trained");
-        let large = Held { trained: CAPSULE_ADAPTER_BYTES, ..held };
-        assert_eq!(TARGETS[11].bytes(&large), 0, "a large adapter stays with its run");
     }
 
     #[test]
@@ -238,10 +235,25 @@ mod tests {
         assert_eq!(certificate("native", "/e/tone-run7-native").target_index(), Some(9));
         assert_eq!(certificate("hf", "/e/tone-run7-hf-f16").target_index(), Some(3));
         assert_eq!(certificate("hf", "/e/other-name").target_index(), Some(2), "the first of its format");
-        assert_eq!(certificate("mlx", "/e/other-name").target_index(), Some(10));
-        assert_eq!(certificate("capsule", "/e/tone-run7.capsule").target_index(), Some(11));
         assert_eq!(certificate("onnx", "/e/other-name").target_index(), None);
+        for (format, name) in [(ExportFormat::Mlx, "/e/other-name"), (ExportFormat::Capsule, "/e/tone-run7.capsule")] {
+            let found = certificate(format.name(), name).target_index().expect("one of the table");
+            assert_eq!(TARGETS[found].format, format);
+        }
         assert_eq!(certificate("gguf", "/e/a.gguf.rejected").place(), PathBuf::from("/e/a.gguf"));
+    }
+
+    #[test]
+    fn mlx_has_two_factors_a_layer_and_a_capsule_a_small_adapter() {
+        let held = Held { model: 1_000_000, peft: 1000, gguf_lora: 2000, trained: 900 };
+        let of = |format: ExportFormat| TARGETS.iter().find(|target| target.format == format).expect("a target");
+        assert_eq!(of(ExportFormat::Mlx).bytes(&held), 8000);
+        assert_eq!(of(ExportFormat::Capsule).bytes(&held), 3600);
+        let large = Held { trained: CAPSULE_ADAPTER_BYTES, ..held };
+        assert_eq!(of(ExportFormat::Capsule).bytes(&large), 0, "a large adapter stays with its run");
+        let endings =
+            [ExportFormat::Mlx, ExportFormat::Capsule, ExportFormat::GgufLora].map(|format| of(format).ending());
+        assert_eq!(endings, ["-mlx", ".capsule", "-gguf-lora.gguf"]);
     }
 
     #[test]

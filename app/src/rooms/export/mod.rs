@@ -20,10 +20,6 @@ use egui::{Align, Rect, Ui, pos2, vec2};
 use temper_protocol::{Event, ExportFormat};
 
 const GAP: f32 = 8.0;
-/// Least height of how a certificate is made, and of what is written beside it: where there is no room for both, the
-/// first gives way.
-const LEAST_HOW: f32 = 128.0;
-const LEAST_WHAT: f32 = 84.0;
 
 /// Shows the room.
 pub fn export_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
@@ -38,18 +34,14 @@ pub fn export_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let right = area.with_min_x(left.right() + GAP);
     let table_height = targets::height(cx, ui, left_width);
     let table = left.with_max_y(left.top() + table_height);
-    let room = left.height() - table_height - 2.0 * GAP;
-    let says_how = room >= LEAST_HOW + LEAST_WHAT;
-    let how_height = if says_how { (room * 0.5).max(LEAST_HOW).round() } else { -GAP };
+    let how_height = ((left.height() - table_height - 2.0 * GAP) * 0.5).max(128.0).round();
     let how = left.with_min_y(left.bottom() - how_height);
     let what = Rect::from_min_max(pos2(left.left(), table.bottom() + GAP), pos2(left.right(), how.top() - GAP));
     part(ui, "targets", table, |ui, rect| targets::targets_ui(cx, ui, rect));
     if what.height() > 60.0 {
         part(ui, "what", what, |ui, rect| what_ui(cx, ui, rect));
     }
-    if says_how {
-        part(ui, "how", how, |ui, rect| how_ui(cx, ui, rect));
-    }
+    part(ui, "how", how, |ui, rect| how_ui(cx, ui, rect));
     part(ui, "certificates", right, |ui, rect| certificates::certificates_ui(cx, ui, rect));
 }
 

@@ -13,21 +13,13 @@ use egui::{Align, Color32, Rect, Ui, pos2, vec2};
 use temper_protocol::ExportFormat;
 
 const ROW: f32 = 28.0;
-/// Height of a row in a small window that offers many targets, and how many of them are many.
-const LOW_ROW: f32 = 24.0;
-const MANY: usize = 9;
-
-fn row_height(cx: &PanelCtx<'_>, offered: usize) -> f32 {
-    if cx.compact && offered > MANY { LOW_ROW } else { ROW }
-}
 
 /// Height of the panel.
 #[must_use]
 pub fn height(cx: &PanelCtx<'_>, ui: &Ui, width: f32) -> f32 {
     let inner = width - 2.0 * panel::MARGIN;
     let reason = reason(cx).map_or(0.0, |words| text::block_height(ui, inner, &words, Type::Body) + 8.0);
-    let offered = offered_targets(cx.state).len();
-    panel::HEAD + 22.0 + row_height(cx, offered) * offered as f32 + 4.0 + reason
+    panel::HEAD + 22.0 + ROW * offered_targets(cx.state).len() as f32 + 4.0 + reason
 }
 
 /// Why some targets are greyed, in a sentence, when that is about the model: what a method cannot do stands in its card.
@@ -84,14 +76,13 @@ pub fn targets_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     }
     let run = export_run(cx.state);
     let offered = offered_targets(cx.state);
-    let height = row_height(cx, offered.len());
-    let all_rows = lines.y + height * offered.len() as f32;
+    let all_rows = lines.y + ROW * offered.len() as f32;
     if let Some(words) = reason(cx) {
         text::block(ui, pos2(inside.left(), all_rows + 5.0), inside.width(), &words, Type::Body, c.text2);
     }
     for index in offered {
         let Some(target) = TARGETS.get(index) else { continue };
-        let row = lines.next(height);
+        let row = lines.next(ROW);
         let chosen = cx.state.export.target == index;
         let wide = row.expand2(vec2(11.0, 0.0));
         let response = choice::radio(ui, wide, &t!("export-target", name = target.name.get()), chosen);
