@@ -47,5 +47,10 @@ slow "bottlenecks over five seeds" "$BIN/examples/insertion_seeds"
 slow "changes of other structure over three seeds" "$BIN/examples/structure_seeds"
 slow "methods of encoders over five seeds" "$BIN/examples/encoder_seeds"
 slow "methods on small benches over three seeds" "$BIN/examples/method_seeds"
+if chosen "MLX adapters beside mlx-lm"; then
+    stage "mlx-lm" install_mlx
+    stage "judge_mlx itself" "$MLX_VENV/bin/python" "$tools/judge_mlx.py" --selftest
+    slow "MLX adapters beside mlx-lm" "$MLX_VENV/bin/python" "$tools/mlx_test.py" --temper "$temper"
+fi
 slow "CUDA as far as types go" bash "$tools/check_cuda.sh"
 finish

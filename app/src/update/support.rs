@@ -41,7 +41,7 @@ impl<'a> Leaving<'a> {
             if !fits(card, self.model) {
                 return Some(t!("export-unfit", families = card.families.join(", ")));
             }
-            if !card.exports_as.iter().any(|format| format == target.format.name()) {
+            if !target.is_form_of(card) {
                 return Some(t!("export-no-form").to_owned());
             }
         }

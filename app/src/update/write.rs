@@ -104,6 +104,9 @@ fn method_and_model(state: &State) -> Option<(&str, String)> {
 /// Why `target` cannot be written from what is exported; nothing when it can.
 #[must_use]
 pub fn target_hindrance(state: &State, target: &TargetKind) -> Option<String> {
+    if state.export.adapter.is_some() && target.format == ExportFormat::Capsule {
+        return Some(t!("export-capsule-of-run").to_owned());
+    }
     let (method, model) = method_and_model(state)?;
     Leaving::of(state, method, &model).hindrance(target)
 }
@@ -122,8 +125,8 @@ pub fn offered_targets(state: &State) -> Vec<usize> {
     TARGETS.iter().enumerate().filter(listed).map(|(index, _)| index).collect()
 }
 
-/// Where the chosen export goes: as typed, or `exports/NAME-runN-FORMAT` in the project folder; of an adapter folder
-/// `exports/FOLDER-FORMAT`.
+/// Where the chosen export goes: as typed, or `exports/NAME-runN-FORMAT` in the project folder (`NAME-runN.capsule`); of an
+/// adapter folder `exports/FOLDER-FORMAT`.
 #[must_use]
 pub fn export_out(state: &State) -> PathBuf {
     if let Some(out) = &state.export.out {
@@ -139,11 +142,7 @@ pub fn export_out(state: &State) -> PathBuf {
             format!("{name}-run{}", super::export_run(state).map_or(0, |row| row.run))
         }
     };
-    let mut file = format!("{name}-{}", target.suffix());
-    if target.is_file() {
-        file.push_str(".gguf");
-    }
-    folder.join("exports").join(file)
+    folder.join("exports").join(format!("{name}{}", target.ending()))
 }
 
 /// A path as a shell reads it.

@@ -290,3 +290,53 @@ fn a_folder_base_offers_no_file_in_its_own_types() {
     assert!(window.query_by_label("Target merged GGUF, as base").is_none());
     window.get_by_label("Target merged GGUF, Q8_0");
 }
+
+#[test]
+fn a_capsule_is_possible_whatever_was_trained_and_mlx_takes_low_rank_changes() {
+    let (_root, stage) = kit::stage();
+    let (mut window, folder) = ready(&stage);
+    window.get_by_label("Target MLX adapter").click();
+    window.run();
+    assert!(window.query_all_by_label_contains("one rank and one scale for all layers").next().is_some());
+    kit::press(&mut window, "Write and check");
+    match stage.engine.newest(is_export) {
+        Some(Command::Export { format, dtype, out, .. }) => {
+            assert_eq!((format, dtype), (ExportFormat::Mlx, None));
+            assert_eq!(out, folder.join("exports").join("customer-tone-run7-mlx"));
+        }
+        other => panic!("expected an export, got {other:?}"),
+    }
+    stage.engine.say(is_export, vec![Event::Done {}]);
+    window.run();
+    let mut view = kit::view(7, "finished", 1200);
+    view.row.method = "full".to_owned();
+    stage.runs.publish(kit::snapshot(&folder, view, false));
+    window.run();
+    window.get_by_label("Target capsule").click();
+    window.run();
+    assert!(window.query_all_by_label_contains("settings, hashes, figures").next().is_some());
+    window.get_by_label("Target MLX adapter").click();
+    window.run();
+    let target = temper::state::export::TARGETS[window.state().state.export.target];
+    assert_eq!(target.format, ExportFormat::Capsule, "full training leaves no two factors");
+    kit::press(&mut window, "Write and check");
+    match stage.engine.newest(is_export) {
+        Some(Command::Export { format, out, .. }) => {
+            assert_eq!(format, ExportFormat::Capsule);
+            assert_eq!(out, folder.join("exports").join("customer-tone-run7.capsule"));
+        }
+        other => panic!("expected an export, got {other:?}"),
+    }
+}
+
+#[test]
+fn a_small_window_keeps_the_place_to_write_to_in_sight() {
+    let (_root, stage) = kit::stage();
+    let mut window = kit::window(&stage, kit::SIZES[1], true);
+    let folder = kit::open(&mut window, &stage);
+    stage.runs.publish(kit::snapshot(&folder, kit::view(7, "finished", 1200), false));
+    window.run();
+    kit::send(&mut window, UiCommand::Go(Room::Export));
+    window.get_by_label("Target capsule");
+    assert!(window.query_all_by_label_contains("Where to write").next().is_some());
+}

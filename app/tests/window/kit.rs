@@ -225,7 +225,7 @@ pub(crate) fn methods() -> Vec<MethodCard> {
     let lora_words = "Trains two thin matrices beside each frozen layer: little memory, small files, exact merging.";
     let full_words = "Trains every weight: the closest fit to the data, the most memory, the most forgetting.";
     vec![
-        card("lora", "low-rank", "LoRA", lora_words, &["peft", "gguf-lora", "hf", "gguf"], lora),
+        card("lora", "low-rank", "LoRA", lora_words, &["peft", "gguf-lora", "mlx", "hf", "gguf"], lora),
         card("full", "everything", "Full training", full_words, &["hf", "gguf"], full),
     ]
 }

@@ -117,7 +117,7 @@ pub fn titles(adapters: &[Beneath]) -> String {
 
 /// Whether a format holds the trained adapter alone.
 pub(crate) fn is_apart(format: ExportFormat) -> bool {
-    matches!(format, ExportFormat::Peft | ExportFormat::Native | ExportFormat::GgufLora)
+    !matches!(format, ExportFormat::Hf | ExportFormat::Gguf)
 }
 
 /// Says in a certificate what lies beneath the adapter.

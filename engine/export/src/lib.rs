@@ -18,6 +18,7 @@ pub mod insertions;
 mod measure;
 mod merged;
 mod mixture;
+mod mlx;
 pub mod output;
 mod peft;
 mod peft_types;
@@ -262,6 +263,20 @@ fn write_files(
             progress(changes.len() as u64, changes.len() as u64);
             Ok("f32".to_owned())
         }
+        ExportFormat::Mlx => {
+            mlx::write(model, &card.base_name, output, &mut progress)?;
+            output.write("README.md", card.text(request.format).as_bytes())?;
+            Ok("f32".to_owned())
+        }
+        ExportFormat::Capsule => Err(no_capsule()),
+    }
+}
+
+/// A capsule holds what a run was, which no model says.
+fn no_capsule() -> ExportError {
+    ExportError::NotRepresentable {
+        what: "a capsule is made of a run, not of a bare adapter".to_owned(),
+        action: "give the run: its number, last, or its folder".to_owned(),
     }
 }
 
@@ -310,6 +325,8 @@ fn check(
         ExportFormat::Gguf => SecondOpinion::gguf(&layout.path(gguf::FILE), lossless)?,
         ExportFormat::GgufLora => SecondOpinion::gguf_lora(base, &layout.path(gguf_lora::FILE), beneath)?,
         ExportFormat::Native => SecondOpinion::native(base, folder, beneath)?,
+        ExportFormat::Mlx => SecondOpinion::mlx(base, folder, beneath)?,
+        ExportFormat::Capsule => return Err(no_capsule()),
     };
     let trained = codec.special().stop.clone();
     let (extra, written) = match format {
@@ -322,7 +339,11 @@ fn check(
             let stops = gguf_stop_check(codec, &file)?;
             (std::iter::once(stops).chain(blocks).collect(), gguf_stops(&file)?)
         }
-        ExportFormat::Peft | ExportFormat::GgufLora | ExportFormat::Native => (Vec::new(), trained.clone()),
+        ExportFormat::Peft
+        | ExportFormat::GgufLora
+        | ExportFormat::Native
+        | ExportFormat::Mlx
+        | ExportFormat::Capsule => (Vec::new(), trained.clone()),
     };
     let stops = Stops { trained, written };
     let judged_by = (&stops, extra, yardstick.as_ref());

@@ -40,6 +40,7 @@ pub fn describe(folder: &Path) -> Result<PeftSummary> {
         return insertions::summary(folder);
     }
     let config = read_config(folder)?;
+    refuse_mlx(&config, folder)?;
     let path = folder.join(TENSORS);
     let bytes = std::fs::read(&path).map_err(ExportError::io(&path))?;
     let tensors = safetensors::SafeTensors::deserialize(&bytes)
@@ -77,6 +78,7 @@ pub fn attach(model: &mut Model, folder: &Path) -> Result<usize> {
         return insertions::attach_native(model, folder);
     }
     let config = read_config(folder)?;
+    refuse_mlx(&config, folder)?;
     let config_path = folder.join(CONFIG);
     let refuse = |what: String| ExportError::Adapter { path: config_path.clone(), what };
     check_meaning(&config).map_err(&refuse)?;
@@ -201,7 +203,7 @@ fn factor() -> Factor {
 }
 
 /// Puts `slots` on a site and gives each of its parameters the values that `values` has for its role.
-fn attach_layer<'a>(
+pub(crate) fn attach_layer<'a>(
     model: &mut Model,
     name: &str,
     slots: &Slots,
@@ -234,6 +236,18 @@ pub(crate) fn read_config(folder: &Path) -> Result<Value> {
     }
     let text = std::fs::read_to_string(&path).map_err(ExportError::io(&path))?;
     serde_json::from_str(&text).map_err(|error| ExportError::Adapter { path, what: error.to_string() })
+}
+
+/// Folders of mlx-lm have a configuration of the same name, which says other things.
+fn refuse_mlx(config: &Value, folder: &Path) -> Result<()> {
+    if config.get("fine_tune_type").is_none() || config.get("peft_type").is_some() {
+        return Ok(());
+    }
+    Err(ExportError::Refused {
+        path: folder.to_path_buf(),
+        what: "it is an adapter for mlx-lm, which is written here and not read".to_owned(),
+        action: "give the run that it came from, or export that run to peft".to_owned(),
+    })
 }
 
 /// Settings that change what the tensors mean and that plain LoRA does not have.

@@ -5,7 +5,7 @@ use crate::beneath::{self, Beneath};
 use crate::error::Result;
 use crate::independent::{self, Config, Oracle, QuantisedOracle, Tensors};
 use crate::measure::compare_case;
-use crate::{insertions, read_peft};
+use crate::{insertions, mlx, read_peft};
 use candle_core::{DType, Tensor};
 use std::path::Path;
 use temper_models::{BaseKind, Model};
@@ -54,11 +54,7 @@ impl SecondOpinion {
     /// # Errors
     /// Files that cannot be read back.
     pub fn peft(base: &Path, adapter: &Path, beneath: &[Beneath]) -> Result<Self> {
-        let (tensors, mut config) = if is_gguf(base) {
-            independent::read_gguf(base)?
-        } else {
-            (independent::read_hf(base)?, independent::read_hf_config(base)?)
-        };
+        let (tensors, mut config) = read_base(base)?;
         let tensors = with_beneath(tensors, &mut config, beneath)?;
         let adapted = independent::adapter_over(tensors, adapter)?;
         config.obstacles.extend(adapted.obstacles);
@@ -66,6 +62,23 @@ impl SecondOpinion {
             let mut model = Model::load(base, BaseKind::Auto, &mut |_, _, _| {})?;
             beneath::lay(&mut model, beneath)?;
             read_peft::attach(&mut model, adapter)?;
+            Ok(model)
+        })
+    }
+
+    /// Over an MLX adapter beside its base, a folder or a GGUF file, with what lies frozen `beneath` it.
+    ///
+    /// # Errors
+    /// Files that cannot be read back.
+    pub fn mlx(base: &Path, adapter: &Path, beneath: &[Beneath]) -> Result<Self> {
+        let (tensors, mut config) = read_base(base)?;
+        let tensors = with_beneath(tensors, &mut config, beneath)?;
+        let adapted = independent::mlx_over(tensors, adapter)?;
+        config.obstacles.extend(adapted.obstacles);
+        Self::choose(adapted.tensors, config, || {
+            let mut model = Model::load(base, BaseKind::Auto, &mut |_, _, _| {})?;
+            beneath::lay(&mut model, beneath)?;
+            mlx::attach(&mut model, adapter)?;
             Ok(model)
         })
     }
@@ -145,6 +158,14 @@ impl SecondOpinion {
 
 fn is_gguf(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
+}
+
+/// The tensors of a base by the independent readers, with its configuration.
+fn read_base(base: &Path) -> Result<(Tensors, Config)> {
+    if is_gguf(base) {
+        return independent::read_gguf(base);
+    }
+    Ok((independent::read_hf(base)?, independent::read_hf_config(base)?))
 }
 
 /// The tensors of a base with adapters merged into them, the first one first.

@@ -62,7 +62,8 @@ impl Card {
         match format {
             ExportFormat::Peft => text.push_str("library_name: peft\n"),
             ExportFormat::Hf => text.push_str("library_name: transformers\n"),
-            ExportFormat::Gguf | ExportFormat::GgufLora | ExportFormat::Native => {}
+            ExportFormat::Mlx => text.push_str("library_name: mlx\n"),
+            ExportFormat::Gguf | ExportFormat::GgufLora | ExportFormat::Native | ExportFormat::Capsule => {}
         }
         text.push_str("tags:\n- temper\n");
         if !self.method.is_empty() {
@@ -96,6 +97,8 @@ impl Card {
             ExportFormat::Gguf => "A merged model in the GGUF format",
             ExportFormat::GgufLora => "An adapter in the GGUF format",
             ExportFormat::Native => "An adapter in Temper's own format",
+            ExportFormat::Mlx => "An adapter for mlx-lm",
+            ExportFormat::Capsule => "What a run was and what came of it, to be checked and repeated",
         };
         let mut text =
             format!("# {}\n\n{what}, made with Temper: {} on {}.\n", self.name, self.method_title, self.base_name);

@@ -110,6 +110,7 @@ fn every_format_over_a_folder_passes_and_verifies_again() {
     let model = adapted(&base_folder(dir.path()));
     for (format, dtype) in [
         (ExportFormat::Peft, None),
+        (ExportFormat::Mlx, None),
         (ExportFormat::Hf, None),
         (ExportFormat::Hf, Some(StorageType::F16)),
         (ExportFormat::Gguf, Some(StorageType::F32)),
@@ -134,6 +135,7 @@ fn every_format_over_a_gguf_file_passes() {
     let model = adapted(&base_gguf(dir.path()));
     for (format, dtype, name) in [
         (ExportFormat::Peft, None, "peft"),
+        (ExportFormat::Mlx, None, "mlx"),
         (ExportFormat::Hf, Some(StorageType::F32), "hf"),
         (ExportFormat::Gguf, None, "merged.gguf"),
         (ExportFormat::GgufLora, None, "adapter.gguf"),
@@ -185,11 +187,13 @@ fn gemma_leaves_in_every_format_and_another_graph_agrees() {
     let f32 = Some(StorageType::F32);
     let folder = adapted(&gemma_folder(dir.path()));
     agreed(&folder, ExportFormat::Peft, None, "peft");
+    agreed(&folder, ExportFormat::Mlx, None, "mlx");
     agreed(&folder, ExportFormat::Hf, f32, "hf");
     let file = agreed(&folder, ExportFormat::Gguf, f32, "merged.gguf");
     let over_file = adapted(&file);
     assert_eq!(over_file.config.family().id, "gemma3");
     agreed(&over_file, ExportFormat::Peft, None, "peft-of-file");
+    agreed(&over_file, ExportFormat::Mlx, None, "mlx-of-file");
     agreed(&over_file, ExportFormat::Hf, f32, "hf-of-file");
     agreed(&over_file, ExportFormat::Gguf, None, "again.gguf");
     agreed(&over_file, ExportFormat::GgufLora, None, "adapter.gguf");

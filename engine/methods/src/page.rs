@@ -109,7 +109,7 @@ fn place(text: &mut String, declared: &Declared) {
          into the weights exactly: {}.",
         list(declared.families, "every one"),
         list(declared.bases, "every one"),
-        declared.exports_as.join(", "),
+        declared.leaves_as().join(", "),
         declared.peft_type.map_or_else(String::new, |name| format!(" (in PEFT: {name})")),
         if declared.mergeable { "yes" } else { "no" },
     );

@@ -2,6 +2,7 @@
 //! the tests all build these.
 
 use crate::data::{RowEdit, RowField};
+use crate::export_format::ExportFormat;
 use crate::housekeeping::Housekeeping;
 use crate::storage_type::StorageType;
 use serde::{Deserialize, Serialize};
@@ -53,49 +54,6 @@ pub enum Act {
     Sooner,
     /// Of a run that waits: let the one that waits behind it go first.
     Later,
-}
-
-/// What an export writes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum ExportFormat {
-    /// A Hugging Face PEFT adapter folder.
-    #[serde(rename = "peft")]
-    Peft,
-    /// A merged Hugging Face folder.
-    #[serde(rename = "hf")]
-    Hf,
-    /// A merged GGUF file.
-    #[serde(rename = "gguf")]
-    Gguf,
-    /// A GGUF adapter.
-    #[serde(rename = "gguf-lora")]
-    GgufLora,
-    /// An adapter folder of this program, for what no other format holds.
-    #[serde(rename = "native")]
-    Native,
-}
-
-impl ExportFormat {
-    /// All formats, in the order of the export room.
-    pub const ALL: [Self; 5] = [Self::Peft, Self::Hf, Self::Gguf, Self::GgufLora, Self::Native];
-
-    /// The name on the command line and in project files.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Peft => "peft",
-            Self::Hf => "hf",
-            Self::Gguf => "gguf",
-            Self::GgufLora => "gguf-lora",
-            Self::Native => "native",
-        }
-    }
-
-    /// The format called `name`.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|format| format.name() == name)
-    }
 }
 
 /// Limits of one generation.

@@ -14,6 +14,7 @@ pub mod comparison;
 pub mod data;
 pub mod event;
 pub mod event_parts;
+mod export_format;
 mod front;
 pub mod gguf_tokenizer;
 pub mod housekeeping;
@@ -27,8 +28,9 @@ pub mod setting;
 pub mod storage_type;
 
 pub use client::{EngineClient, Envelope, Request};
-pub use command::{Act, Command, ExportFormat, GenerateLimits, ModelRef, RunRef};
+pub use command::{Act, Command, GenerateLimits, ModelRef, RunRef};
 pub use event::{Event, RunStatus};
+pub use export_format::{CAPSULE_ADAPTER_BYTES, CAPSULE_FILE, ExportFormat};
 pub use front::front;
 pub use gguf_tokenizer::GgufTokenizer;
 pub use method::{Declared, Kind, MethodCard, Paper, SeriesDef, Waiver};

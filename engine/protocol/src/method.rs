@@ -171,6 +171,17 @@ pub struct MethodCard {
 }
 
 impl Declared {
+    /// Every form that the method leaves in, best first: what it declares, and what follows from that. mlx-lm takes two
+    /// factors for each layer, as a GGUF adapter holds them.
+    #[must_use]
+    pub fn leaves_as(&self) -> Vec<&'static str> {
+        let with_kin = |format: &&'static str| match *format {
+            "gguf-lora" => vec!["gguf-lora", "mlx"],
+            other => vec![other],
+        };
+        self.exports_as.iter().flat_map(with_kin).collect()
+    }
+
     /// The owned form.
     #[must_use]
     pub fn card(&self) -> MethodCard {
@@ -187,7 +198,7 @@ impl Declared {
                 format!("{} ({}, {}, {})", paper.title, paper.authors, paper.year, paper.id)
             }),
             year: self.paper.map_or(0, |paper| paper.year),
-            exports_as: owned(self.exports_as),
+            exports_as: owned(&self.leaves_as()),
             peft_type: self.peft_type.map(str::to_owned),
             mergeable: self.mergeable,
             settings: self

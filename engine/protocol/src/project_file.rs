@@ -5,7 +5,7 @@
 //! crate does not know the registry. Older schema versions are migrated on reading.
 
 use crate::project::{Project, Validation};
-use crate::{Code, Problem, SCHEMA_VERSION};
+use crate::{Code, ExportFormat, Problem, SCHEMA_VERSION};
 use std::path::{Path, PathBuf};
 
 /// Name of the file in a project folder.
@@ -302,7 +302,7 @@ fn check_ranges(project: &Project, name: &str) -> Result<(), Problem> {
     choice("keep.on_exceed", &project.keep.on_exceed, &["warn", "slow-down", "replay", "roll-back", "stop"])?;
     choice("model.base", &project.model.base, &crate::project::BASES)?;
     for format in &project.export.formats {
-        choice("export.formats", format, &["peft", "hf", "gguf", "gguf-lora", "native"])?;
+        choice("export.formats", format, &ExportFormat::ALL.map(ExportFormat::name))?;
     }
     if let Validation::Share(share) = project.data.validation {
         range("data.validation", share, 0.0, 0.9)?;

@@ -133,16 +133,49 @@ pub fn of_paths(paths: &[PathBuf]) -> Result<String> {
 /// # Errors
 /// A file that cannot be read.
 pub(crate) fn of_paths_with(paths: &[PathBuf], hash_of: &dyn Fn(&Path) -> Result<String>) -> Result<String> {
-    let mut hash = Sha256::new();
-    for (index, path) in paths.iter().enumerate() {
+    Ok(of_list(&list_with(paths, hash_of)?))
+}
+
+/// A file that counts towards a hash over files and folders.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed {
+    /// Which of the files and folders given it belongs to, counted from 0.
+    pub at: usize,
+    /// What it is called inside that folder, with a slash in front; empty where the file itself was given.
+    pub inside: String,
+    /// SHA-256 of its content, hexadecimal.
+    pub sha256: String,
+}
+
+/// Every file that [`of_paths`] counts, in its order: somebody who has some of them can check these.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn list(paths: &[PathBuf]) -> Result<Vec<Listed>> {
+    list_with(paths, &hash_file)
+}
+
+fn list_with(paths: &[PathBuf], hash_of: &dyn Fn(&Path) -> Result<String>) -> Result<Vec<Listed>> {
+    let mut all = Vec::new();
+    for (at, path) in paths.iter().enumerate() {
         let mut files = Vec::new();
         collect(path, "", &mut files)?;
         files.sort();
-        for (name, file) in files {
-            hash.update(format!("{index}\0{name}\0{}\n", hash_of(&file)?));
+        for (inside, file) in files {
+            all.push(Listed { at, inside, sha256: hash_of(&file)? });
         }
     }
-    Ok(hex(&hash.finalize()))
+    Ok(all)
+}
+
+/// The hash that [`of_paths`] gives over files with these names and contents.
+#[must_use]
+pub fn of_list(files: &[Listed]) -> String {
+    let mut hash = Sha256::new();
+    for Listed { at, inside, sha256 } in files {
+        hash.update(format!("{at}\0{inside}\0{sha256}\n"));
+    }
+    hex(&hash.finalize())
 }
 
 fn collect(path: &Path, name: &str, into: &mut Vec<(String, PathBuf)>) -> Result<()> {
@@ -181,6 +214,23 @@ mod tests {
         assert_ne!(hash(&one), hash(&renamed));
         assert_ne!(hash(&one), hash(&changed));
         assert_ne!(of_paths(&[one.clone(), changed.clone()]).expect("hash"), of_paths(&[changed, one]).expect("hash"));
+    }
+
+    #[test]
+    fn the_list_of_files_gives_their_hash_again() {
+        let folder = tempfile::tempdir().expect("temp");
+        let (alone, inside) = (folder.path().join("m.gguf"), folder.path().join("model"));
+        std::fs::create_dir_all(&inside).expect("folder");
+        for (file, text) in [(alone.clone(), "1"), (inside.join("a"), "2"), (inside.join("b"), "3")] {
+            std::fs::write(file, text).expect("file");
+        }
+        let paths = [alone, inside];
+        let mut files = list(&paths).expect("lists");
+        let names: Vec<_> = files.iter().map(|file| (file.at, file.inside.as_str())).collect();
+        assert_eq!(names, [(0, ""), (1, "/a"), (1, "/b")]);
+        assert_eq!(of_list(&files), of_paths(&paths).expect("hash"));
+        files[2].sha256 = files[1].sha256.clone();
+        assert_ne!(of_list(&files), of_paths(&paths).expect("hash"));
     }
 
     #[test]

@@ -284,7 +284,7 @@ fn one_step(
 
 /// Size of an export: adapters in f32, merged models in their own or the chosen storage type.
 fn export_mib(format: &str, request: &TrainRequest, prepared: &Prepared) -> f64 {
-    if matches!(format, "peft" | "gguf-lora" | "native") {
+    if matches!(format, "peft" | "gguf-lora" | "native" | "mlx" | "capsule") {
         let trained = prepared.attached.params.elements() as u64;
         return adapter_entries(format, &request.project, &prepared.model).unwrap_or(trained) as f64 * 4.0 / MIB;
     }
@@ -303,7 +303,7 @@ fn adapter_entries(format: &str, project: &Project, model: &Model) -> Option<u64
     let price = temper_methods::price::price(method, &project.method.settings, &dims_of(model))?;
     match format {
         "peft" => price.peft_parameters,
-        "gguf-lora" => price.gguf_lora_parameters,
+        "gguf-lora" | "mlx" => price.gguf_lora_parameters,
         _ => None,
     }
 }

@@ -20,7 +20,7 @@ use crate::widgets::rows::{self, Rows};
 use crate::widgets::text;
 use crate::widgets::{choice, empty, field, panel};
 use egui::{Align, Rect, Ui, pos2, vec2};
-use temper_protocol::Event;
+use temper_protocol::{Event, ExportFormat};
 
 const GAP: f32 = 8.0;
 /// Height of what is said while there is no run, above the table of what one could leave as.
@@ -171,7 +171,7 @@ fn what_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
         Some(Event::Model { storage, chat_template, .. }) => (storage.as_str(), chat_template.as_str()),
         _ => (t!("export-as-trained"), ""),
     };
-    use temper_protocol::ExportFormat::{Gguf, GgufLora, Hf, Native, Peft};
+    use temper_protocol::ExportFormat::{Capsule, Gguf, GgufLora, Hf, Mlx, Native, Peft};
     let facts: Vec<(&str, String, &str)> = match target.format {
         Peft | Native => vec![
             (t!("export-holds"), t!("export-change").to_owned(), t!("export-needs-base")),
@@ -180,6 +180,14 @@ fn what_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
         GgufLora => vec![
             (t!("export-holds"), t!("export-change").to_owned(), t!("export-needs-gguf")),
             (t!("export-numbers"), t!("export-f32").to_owned(), t!("export-llama-order")),
+        ],
+        Mlx => vec![
+            (t!("export-holds"), t!("export-change").to_owned(), t!("export-needs-base")),
+            (t!("export-numbers"), t!("export-f32").to_owned(), t!("export-mlx-one")),
+        ],
+        Capsule => vec![
+            (t!("export-holds"), t!("export-capsule-holds").to_owned(), t!("export-capsule-adapter")),
+            (t!("export-without"), t!("export-capsule-without").to_owned(), t!("export-capsule-names")),
         ],
         Hf | Gguf => vec![
             (t!("export-merge-base"), t!("export-storage-trained", storage = storage), t!("export-merge-base-note")),
@@ -207,7 +215,12 @@ fn what_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
 fn how_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let c = cx.c();
     let (_, inside) = panel::titled(ui, cx.theme, rect, t!("export-how"), "");
-    let steps = [t!("export-how-1"), t!("export-how-2"), t!("export-how-3"), t!("export-how-4")];
+    let target = crate::state::export::TARGETS.get(cx.state.export.target);
+    let steps = if target.is_some_and(|target| target.format == ExportFormat::Capsule) {
+        [t!("export-capsule-1"), t!("export-capsule-2"), t!("export-capsule-3"), t!("export-capsule-4")]
+    } else {
+        [t!("export-how-1"), t!("export-how-2"), t!("export-how-3"), t!("export-how-4")]
+    };
     let mut lines = Rows::new(inside);
     for (index, words) in steps.iter().enumerate() {
         let row = lines.next(24.0);

@@ -5,9 +5,11 @@
 //! trained model's. Nothing here touches `temper-nn`, `temper-models` or the writers of this crate.
 
 mod files;
+mod mlx;
 mod oracle;
 mod peft;
 
 pub use files::{StoredTensors, Tensors, gguf_lora_over, read_gguf, read_hf, read_hf_config};
+pub use mlx::mlx_over;
 pub use oracle::{Config, Oracle, QuantisedOracle};
 pub use peft::{Adapted, adapter_over};

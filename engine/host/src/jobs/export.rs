@@ -5,6 +5,7 @@
 //! go onto the weights of the file, which is what other programs put them on, and are certified there.
 
 use super::beneath;
+use super::capsule;
 use super::cases::cases;
 use super::load::{checkpoint_of, short_name};
 use crate::builtin::Builtins;
@@ -15,7 +16,7 @@ use temper_data::TextCodec;
 use temper_export::{Card, ExportRequest};
 use temper_models::{BaseKind, Model};
 use temper_protocol::command::ExportSource;
-use temper_protocol::{Code, Event, ExportFormat, Problem, Project, RunRef, StorageType};
+use temper_protocol::{CAPSULE_FILE, Code, Event, ExportFormat, Problem, Project, RunRef, StorageType};
 use temper_store::{Reader, Store};
 use temper_train::checkpoint::Meta;
 use temper_train::hashes;
@@ -62,6 +63,9 @@ fn card_body(order: &Order) -> Result<Option<String>, Problem> {
 /// Writes, checks and puts on record.
 pub(super) fn export(builtins: &Builtins, order: &Order, context: &JobContext) -> Result<(), Problem> {
     let body = card_body(order)?;
+    if order.format == ExportFormat::Capsule {
+        return capsule::export(builtins, order, body, context);
+    }
     let project_dir = names::project_dir_of(order.project.as_deref())?;
     let mut source = match &order.source {
         ExportSource::Run { run, step } => of_run(builtins, &project_dir, run, *step, order.format, context)?,
@@ -98,7 +102,7 @@ pub(super) fn export(builtins: &Builtins, order: &Order, context: &JobContext) -
 
 /// Notes an export in the project's database, so that `verify` finds its run, and what was said of it among the run's
 /// events, so that its certificate outlives the window. An export is whole without either.
-fn put_on_record(project_dir: &Path, run: &FoundRun, said: &[Event]) {
+pub(super) fn put_on_record(project_dir: &Path, run: &FoundRun, said: &[Event]) {
     if run.row.is_none() {
         return;
     }
@@ -132,6 +136,10 @@ pub(super) fn verify(
             path.display().to_string(),
             "give the folder or GGUF file that was written",
         ));
+    }
+    // A capsule says itself which run it is of, and may be of another machine's.
+    if path.join(CAPSULE_FILE).is_file() || matches!(temper_export::format_of(path), Ok(ExportFormat::Capsule)) {
+        return capsule::verify(builtins, project, path, against, context);
     }
     let run = match against {
         Some(run) => run.clone(),
@@ -217,7 +225,7 @@ struct RoundedBase {
 fn rounded_base(project: &Project, format: ExportFormat) -> Result<Option<RoundedBase>, Problem> {
     let base: BaseKind = project.model.base.parse()?;
     let method = temper_methods::find(&project.method.id)?;
-    let as_adapter = matches!(format, ExportFormat::Peft | ExportFormat::GgufLora);
+    let as_adapter = matches!(format, ExportFormat::Peft | ExportFormat::GgufLora | ExportFormat::Mlx);
     if as_adapter && method.belongs_to_its_base(&project.method.settings) {
         let what = format!(
             "{} starts with what rounding the base took away, so its adapter fits those rounded weights alone, which no \
@@ -239,7 +247,11 @@ fn rounded_base(project: &Project, format: ExportFormat) -> Result<Option<Rounde
                  trained and measured, not the base's original weights with a change"
             ),
         },
-        ExportFormat::Peft | ExportFormat::GgufLora | ExportFormat::Native => RoundedBase {
+        ExportFormat::Peft
+        | ExportFormat::GgufLora
+        | ExportFormat::Native
+        | ExportFormat::Mlx
+        | ExportFormat::Capsule => RoundedBase {
             held_as: Some("auto"),
             fact: format!("{base}; the adapter goes onto the original weights"),
             text: format!(
@@ -282,7 +294,7 @@ fn of_adapter(
 }
 
 /// What people should know of a result, without times, paths and run numbers: equal results have equal cards.
-fn card_of_run(project: &Project, folder: &Path, meta: &Meta) -> Result<Card, Problem> {
+pub(super) fn card_of_run(project: &Project, folder: &Path, meta: &Meta) -> Result<Card, Problem> {
     let declared = temper_methods::find(&meta.method)?.declared();
     let name = if project.name.is_empty() {
         folder.file_name().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())

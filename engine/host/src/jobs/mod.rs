@@ -9,6 +9,7 @@ mod bench_methods;
 mod bench_scale;
 mod bench_times;
 mod beneath;
+mod capsule;
 mod cases;
 mod child;
 mod compare;

@@ -1,6 +1,7 @@
 //! Tests of the engine: with scripted work (`runs`, `process`) and with the program's own (`commands`).
 
 mod beneath;
+mod capsule;
 mod commands;
 mod compare;
 mod housekeep;
