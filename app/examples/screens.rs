@@ -22,10 +22,14 @@ mod project_scenes;
 mod race_scenes;
 #[path = "../tests/window/rows.rs"]
 mod rows;
+#[path = "../tests/window/run_kit.rs"]
+mod run_kit;
 #[path = "../tests/window/scenes.rs"]
 mod scenes;
 #[path = "../tests/window/step_scenes.rs"]
 mod step_scenes;
+#[path = "../tests/window/way_scenes.rs"]
+mod way_scenes;
 
 use temper::state::settings::LanguageChoice;
 use temper::theme::Look;

@@ -30,7 +30,7 @@ fn the_card_is_filled_from_the_run_and_goes_along_unchanged() {
     kit::send(&mut window, UiCommand::ExportTarget(0));
     kit::press(&mut window, "Model card…");
     let Some(Sheet::Card { text }) = window.state().state.sheet.clone() else { panic!("no card is shown") };
-    for words in ["# customer-tone", "LoRA on SmolLM2-135M-Instruct.Q4_1.gguf", "1.521", "+0.041", "Apache-2.0"] {
+    for words in ["# customer-tone", "LoRA on SmolLM2-135M-Instruct.Q4_1.gguf", "1.427", "+0.041", "Apache-2.0"] {
         assert!(text.contains(words), "\"{words}\" is missing in {text}");
     }
     window.get_by_role_and_label(Role::MultilineTextInput, "Text of the card");

@@ -19,7 +19,7 @@ use crate::rows::{
 use crate::step_scenes::{
     branched, longer, queue, step_answered, step_ask_busy, step_ask_empty, step_failed, step_loading, waiting,
 };
-use crate::ways::setup_tight;
+use crate::way_scenes::{not_finite, setup_tight};
 use egui_kittest::Harness;
 use egui_plot::PlotPoint;
 use std::path::PathBuf;
@@ -447,7 +447,7 @@ fn failed(window: &mut Window, stage: &Stage) {
     let mut view = kit::view(8, "failed", 96);
     view.non_finite = vec![97];
     view.row.adapter = None;
-    view.row.problem = Some(crate::ways::not_finite());
+    view.row.problem = Some(not_finite());
     stage.runs.publish(kit::snapshot(&folder, view, false));
     window.run();
 }
