@@ -3,6 +3,7 @@
 use crate::app::App;
 use crate::commands::UiCommand;
 use crate::reader::compared::flatten;
+use crate::reader::words::sentence_case;
 use crate::state::export::{TARGETS, TargetKind};
 use crate::state::{Ask, Sheet, State};
 use std::path::PathBuf;
@@ -56,6 +57,11 @@ impl App {
     }
 
     fn export(&mut self) {
+        if self.state.rehousing {
+            // The engine would write to where the project no longer is.
+            self.notice(sentence_case(t!("rehouse-going")));
+            return;
+        }
         let Some(row) = super::export_run(&self.state) else { return };
         let Some(target) = TARGETS.get(self.state.export.target) else { return };
         let source = ExportSource::Run { run: RunRef::Id(row.run), step: None };

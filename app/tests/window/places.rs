@@ -4,7 +4,7 @@ use crate::{kit, project_scenes};
 use egui::accesskit::Role;
 use egui_kittest::kittest::Queryable as _;
 use std::path::{Path, PathBuf};
-use temper::commands::UiCommand;
+use temper::commands::{Id, UiCommand, entry};
 use temper::state::rehouse::RehouseAct;
 use temper::state::relink::RelinkAct;
 use temper::state::{Room, Sheet};
@@ -67,6 +67,31 @@ fn a_project_on_its_way_is_not_sent_elsewhere_whatever_lies_over_the_room() {
     let state = &window.state().state;
     assert_eq!((state.draft.folder.as_ref(), state.rehousing), (Some(&to), false));
     assert!(!folder.exists());
+}
+
+#[test]
+fn nothing_is_exported_or_cleaned_from_a_project_on_its_way() {
+    let (_root, stage, mut window, folder) = opened();
+    stage.runs.publish(kit::snapshot(&folder, kit::view(7, "finished", 1200), false));
+    window.run();
+    kit::send(&mut window, UiCommand::Rehouse(RehouseAct::Open { moves: true }));
+    let to = folder.with_file_name("elsewhere");
+    kit::send(&mut window, UiCommand::Rehouse(RehouseAct::Folder(to.display().to_string())));
+    let entry = entry(Id::Export);
+    assert_eq!((entry.hindrance)(&window.state().state), None, "it could be exported until then");
+    let ctx = window.ctx.clone();
+    let app = window.state_mut();
+    app.send(&ctx, UiCommand::Rehouse(RehouseAct::Confirm));
+    assert!(app.state.rehousing);
+    let going = Some("the project is being copied or moved");
+    assert_eq!((entry.hindrance)(&app.state), going, "the button says why not");
+    let mut refused = crate::export_scenes::refused();
+    refused.run = Some(7);
+    for command in [UiCommand::Export, UiCommand::WriteAgain(Box::new(refused))] {
+        app.send(&ctx, command);
+    }
+    assert_eq!(stage.engine.count(|command| matches!(command, Command::Export { .. })), 0);
+    assert_eq!(app.state.export.working, None);
 }
 
 #[test]
