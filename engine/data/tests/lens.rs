@@ -266,6 +266,31 @@ fn a_copy_that_is_given_up_or_empty_leaves_nothing_behind() {
     assert_eq!(left, ["a.jsonl"]);
 }
 
+#[test]
+fn copies_that_are_written_at_once_are_both_whole_and_touch_nothing_else() {
+    let dir = tempfile::tempdir().expect("folder");
+    let lens = open(&[write(dir.path(), "a.jsonl", &(chat(0) + &chat(1)))], 64);
+    for own in ["a-cleaned.jsonl.part", "a-cleaned.jsonl.1.part"] {
+        write(dir.path(), own, "a person's own");
+    }
+    let mut meanwhile = None;
+    // While the first is being written, a second one begins and is through.
+    let mut other = |_read: u64| {
+        let half = Cleaning { leave_out: [0].into(), ..Cleaning::default() };
+        meanwhile.get_or_insert_with(|| lens.clean(&half, dir.path(), &mut |_| {}, &|| false).expect("a copy"));
+    };
+    let cleaned = lens.clean(&Cleaning::default(), dir.path(), &mut other, &|| false).expect("a copy");
+    let meanwhile = meanwhile.expect("the other one");
+    assert_ne!(cleaned.path, meanwhile.path);
+    for (copy, text) in [(cleaned, chat(0) + &chat(1)), (meanwhile, chat(1))] {
+        assert_eq!(std::fs::read_to_string(&copy.path).expect("the copy"), text, "{}", copy.path.display());
+    }
+    for own in ["a-cleaned.jsonl.part", "a-cleaned.jsonl.1.part"] {
+        assert_eq!(std::fs::read_to_string(dir.path().join(own)).expect("stays"), "a person's own");
+    }
+    assert_eq!(std::fs::read_dir(dir.path()).expect("folder").count(), 5, "nothing unfinished is left");
+}
+
 fn field(place: &str, text: &str) -> RowField {
     RowField { place: place.to_owned(), text: text.to_owned() }
 }
