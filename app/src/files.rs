@@ -14,6 +14,7 @@ use crate::state::settings::Settings;
 use crate::texts::{Language, speak};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use temper_protocol::whole_file::write as write_whole;
 use temper_protocol::{Code, Problem, Project, project_file};
 
 /// Folders of this user.
@@ -431,13 +432,6 @@ fn free_folder(parent: &Path, name: &str) -> PathBuf {
     (2..).map(|number| parent.join(format!("{name}-{number}"))).find(|path| free(path)).unwrap_or(first)
 }
 
-/// Writes by a temporary name, so that a reader never sees half a file.
-pub(crate) fn write_whole(path: &Path, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
-    let temporary = path.with_extension("part");
-    std::fs::write(&temporary, bytes)?;
-    std::fs::rename(&temporary, path)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -482,6 +476,29 @@ mod tests {
         let saved = one(&mut backstage, Job::Save { folder: folder.clone(), project: project.clone(), revision: 3 });
         assert_eq!(saved, Done::Saved { folder: folder.clone(), revision: 3 });
         assert_eq!(one(&mut backstage, Job::Load(folder.clone())), Done::Loaded { folder, project });
+    }
+
+    #[test]
+    fn a_text_is_written_whole_and_nothing_beside_it_is_touched() {
+        let root = tempfile::tempdir().expect("temporary folder");
+        let mut backstage = Inline::new(places(root.path()));
+        let path = root.path().join("a.html");
+        for name in ["a.part", "a.html.part", "a.html.1.part"] {
+            std::fs::write(root.path().join(name), "a person's own").expect("file");
+        }
+        for text in ["first", "second"] {
+            let written = one(&mut backstage, Job::WriteText { path: path.clone(), text: text.to_owned() });
+            assert_eq!(written, Done::Written { path: path.clone() });
+            assert_eq!(std::fs::read_to_string(&path).expect("reads"), text);
+        }
+        for name in ["a.part", "a.html.part", "a.html.1.part"] {
+            assert_eq!(std::fs::read_to_string(root.path().join(name)).expect("reads"), "a person's own", "{name}");
+        }
+        // A folder of that name cannot be written over; what was begun is gone.
+        std::fs::create_dir(root.path().join("folder")).expect("folder");
+        let refused = one(&mut backstage, Job::WriteText { path: root.path().join("folder"), text: String::new() });
+        assert!(matches!(refused, Done::Failed(_)), "{refused:?}");
+        assert_eq!(std::fs::read_dir(root.path()).expect("lists").count(), 5);
     }
 
     #[test]
