@@ -30,11 +30,19 @@ pub struct Facts<'a> {
 /// A text inside a line or a cell: what Markdown reads as the border of a cell or as markup stays words.
 fn inline(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
-    for letter in text.chars() {
+    let mut before = ' ';
+    let mut letters = text.chars().peekable();
+    while let Some(letter) = letters.next() {
+        let within_word = before.is_alphanumeric() && letters.peek().is_some_and(|next| next.is_alphanumeric());
+        before = letter;
         match letter {
-            // One that stands before a border would take the border's escape for itself.
-            '\\' => safe.push_str("\\\\"),
-            '|' => safe.push_str("\\|"),
+            // Within a word it marks nothing, and names are full of it.
+            '_' if within_word => safe.push('_'),
+            // A backslash before a border would take the border's escape for itself; a name may look like a link.
+            '\\' | '|' | '*' | '_' | '[' | ']' | '~' | '#' => {
+                safe.push('\\');
+                safe.push(letter);
+            }
             '<' => safe.push_str("&lt;"),
             '&' => safe.push_str("&amp;"),
             '`' => safe.push('\''),
@@ -217,6 +225,13 @@ mod tests {
     fn nothing_in_a_name_is_the_border_of_a_cell() {
         assert_eq!(inline(r"a\|b|c"), r"a\\\|b\|c");
         assert_eq!(inline("<b>`&\n"), "&lt;b>'&amp; ");
+    }
+
+    #[test]
+    fn nothing_in_a_name_is_a_link_or_emphasis() {
+        assert_eq!(inline("![x](http://e.org)"), r"!\[x\](http://e.org)");
+        assert_eq!(inline("*bold* __so__ ~~not~~ #1"), r"\*bold\* \_\_so\_\_ \~\~not\~\~ \#1");
+        assert_eq!(inline("Q4_1 rank_pattern _x a_"), r"Q4_1 rank_pattern \_x a\_");
     }
 
     #[test]
