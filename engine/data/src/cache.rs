@@ -14,7 +14,7 @@ use std::path::Path;
 use temper_protocol::whole_file::Unfinished;
 
 /// Changes whenever reading, masking or chunking changes, so that old entries are not used.
-const MAGIC: &[u8; 8] = b"TMPTOK01";
+const MAGIC: &[u8; 8] = b"TMPTOK02";
 
 /// File name of the entry with this key.
 pub(crate) fn entry_name(key: &[u8; 32]) -> String {

@@ -206,6 +206,41 @@ fn the_first_look_at_a_small_file_is_exact() {
 }
 
 #[test]
+fn first_rows_have_the_numbers_by_which_the_lens_finds_them() {
+    let dir = tempfile::tempdir().expect("folder");
+    let row = |number: usize, good: bool| {
+        format!("{{\"prompt\":\"question {number}\",\"completion\":\"answer {number} of many\",\"label\":{good}}}")
+    };
+    // Two rows that are left out and one that is set aside lie before and between those that are trained.
+    let rows = [
+        row(0, false),
+        row(1, true),
+        "{\"prompt\":\"no answer\",\"label\":true}".to_owned(),
+        row(3, false),
+        row(4, true),
+    ];
+    let json = write(dir.path(), "a.json", &format!("[\n{}\n]\n", rows.join(",\n\n")));
+    let lines = write(dir.path(), "b.jsonl", &format!("{}\n", rows.join("\n\n")));
+    for (paths, numbers) in [
+        (vec![json.clone()], vec![Some(1), Some(4)]),
+        (vec![lines.clone()], vec![Some(2), Some(8)]),
+        (vec![json, lines], vec![Some(1), Some(4), None, None]),
+    ] {
+        let lens = open(&paths, 64);
+        all_known(&lens);
+        let data = Dataset::load(&request(&paths, 64), &codec(), &mut |_| {}, &|| false).expect("loads");
+        for preview in [lens.peek(8, 0.0).expect("looks"), preview_event(&data, 8)] {
+            let Event::Preview { examples, .. } = preview else { panic!("a preview") };
+            assert_eq!(examples.iter().map(|example| example.row).collect::<Vec<_>>(), numbers);
+            for example in examples.iter().filter(|example| example.row.is_some()) {
+                let found = lens.rows(example.row.unwrap_or(0), 1, 64).expect("reads").pop().expect("a row");
+                assert_eq!((found.line, found.problem.as_str()), (example.line, ""), "{example:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn the_first_look_at_a_large_file_reckons_what_it_has_not_read() {
     let dir = tempfile::tempdir().expect("folder");
     // Rows grow along the file: the head alone would reckon far too many.
