@@ -4,8 +4,10 @@
 //! [`Done`]; the UI thread never touches a disk. Tests use [`Inline`], which does the same at once.
 
 mod beside;
+mod threaded;
 
-use crate::client::Wake;
+pub use threaded::Threaded;
+
 use crate::report;
 use crate::screen::{self, Taken};
 use crate::state::layout::Layout;
@@ -13,7 +15,6 @@ use crate::state::remembered::Remembered;
 use crate::state::settings::Settings;
 use crate::texts::{Language, speak};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use temper_protocol::whole_file::write as write_whole;
 use temper_protocol::{Code, Problem, Project, project_file};
 
@@ -171,6 +172,8 @@ pub enum Done {
     },
     /// A project could not be written.
     NotSaved {
+        /// Its folder.
+        folder: PathBuf,
         /// Number of the edit.
         revision: u64,
         /// Why.
@@ -243,67 +246,6 @@ pub trait Backstage: Send {
     fn drain(&mut self, into: &mut Vec<Done>);
 }
 
-/// Does jobs on a thread.
-pub struct Threaded {
-    jobs: SyncSender<Job>,
-    done: Receiver<Done>,
-    refused: Vec<Done>,
-}
-
-impl Threaded {
-    /// Starts the thread; it ends when this is dropped.
-    ///
-    /// # Errors
-    /// A [`Problem`] when the system gives no thread.
-    pub fn start(places: Places, wake: Wake) -> Result<Self, Problem> {
-        let (jobs, waiting) = sync_channel::<Job>(64);
-        let (answers, done) = sync_channel(64);
-        std::thread::Builder::new()
-            .name("files".to_owned())
-            .spawn(move || {
-                while let Ok(job) = waiting.recv() {
-                    if let Some(answer) = perform(&places, job)
-                        && answers.send(answer).is_err()
-                    {
-                        return;
-                    }
-                    wake();
-                }
-            })
-            .map_err(|error| Problem::internal(t!("problem-files-thread", error = error.to_string())))?;
-        Ok(Self { jobs, done, refused: Vec::new() })
-    }
-}
-
-impl Backstage for Threaded {
-    fn send(&mut self, job: Job) {
-        match self.jobs.try_send(job) {
-            Ok(()) => {}
-            Err(TrySendError::Full(job)) => {
-                let problem = Problem::new(Code::Busy, t!("problem-disk-slow"), "", t!("problem-wait"));
-                self.refused.push(refused(&job, problem));
-            }
-            Err(TrySendError::Disconnected(job)) => {
-                self.refused.push(refused(&job, Problem::internal(t!("problem-files-ended"))));
-            }
-        }
-    }
-
-    fn drain(&mut self, into: &mut Vec<Done>) {
-        into.append(&mut self.refused);
-        into.extend(self.done.try_iter());
-    }
-}
-
-/// The answer to a job that nobody does: whoever waits for a certain answer gets that one.
-fn refused(job: &Job, problem: Problem) -> Done {
-    match job {
-        Job::Save { revision, .. } => Done::NotSaved { revision: *revision, problem },
-        Job::Rehouse { .. } => Done::NotRehoused(problem),
-        _ => Done::Failed(problem),
-    }
-}
-
 /// Does jobs at once; for tests.
 pub struct Inline {
     places: Places,
@@ -362,7 +304,7 @@ fn perform(places: &Places, job: Job) -> Option<Done> {
                 .and_then(|()| project_file::save(&project, &folder.join(project_file::FILE_NAME)));
             Some(match saved {
                 Ok(_) => Done::Saved { folder, revision },
-                Err(problem) => Done::NotSaved { revision, problem },
+                Err(problem) => Done::NotSaved { folder, revision, problem },
             })
         }
         Job::PlaceExample { name, train } => {
@@ -446,25 +388,6 @@ mod tests {
         backstage.drain(&mut done);
         assert_eq!(done.len(), 1);
         done.remove(0)
-    }
-
-    #[test]
-    fn who_waits_for_an_answer_gets_it_from_a_thread_that_is_gone_too() {
-        let (jobs, gone) = sync_channel(1);
-        let (_answers, done) = sync_channel(1);
-        drop(gone);
-        let mut files = Threaded { jobs, done, refused: Vec::new() };
-        let folder = PathBuf::from("tone");
-        files.send(Job::Rehouse { from: folder.clone(), to: PathBuf::from("calm"), moves: true, with_runs: true });
-        let project = Box::new(Project::new("tone", "builtin:starter", &[], "lora"));
-        files.send(Job::Save { folder: folder.clone(), project, revision: 3 });
-        files.send(Job::LoadLayout(folder));
-        let mut told = Vec::new();
-        files.drain(&mut told);
-        assert!(
-            matches!(told.as_slice(), [Done::NotRehoused(_), Done::NotSaved { revision: 3, .. }, Done::Failed(_)]),
-            "{told:?}"
-        );
     }
 
     #[test]

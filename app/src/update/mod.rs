@@ -65,6 +65,8 @@ use temper_protocol::{Command, EngineClient, Envelope, Problem};
 const BUDGET: Duration = Duration::from_millis(4);
 /// Quiet before an edit is saved.
 pub(crate) const SAVE_AFTER_SECS: f64 = 0.3;
+/// Seconds after which an edit that could not be written is tried again: a disk may come back or be made room on.
+pub(crate) const SAVE_AGAIN_SECS: f64 = 3.0;
 /// How long a message stays.
 const NOTICE_SECS: f64 = 6.0;
 

@@ -1,6 +1,6 @@
 //! Commands about the project: dropping, editing, opening, and the questions that follow from an edit.
 
-use super::SAVE_AFTER_SECS;
+use super::{SAVE_AFTER_SECS, SAVE_AGAIN_SECS};
 use crate::app::App;
 use crate::commands::UiCommand;
 use crate::files::Job;
@@ -226,6 +226,11 @@ impl App {
         let quiet = self.state.now_secs - draft.edited_secs;
         if quiet < SAVE_AFTER_SECS && !self.state.setup.train_wanted {
             ctx.request_repaint_after_secs((SAVE_AFTER_SECS - quiet) as f32 + 0.01);
+            return;
+        }
+        let wait = draft.wait_secs(self.state.now_secs, SAVE_AGAIN_SECS).filter(|_| !self.state.setup.train_wanted);
+        if let Some(wait) = wait {
+            ctx.request_repaint_after_secs(wait as f32 + 0.01);
             return;
         }
         draft.saving_revision = draft.revision;

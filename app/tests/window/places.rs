@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use temper::commands::{Id, UiCommand, entry};
 use temper::state::rehouse::RehouseAct;
 use temper::state::relink::RelinkAct;
+use temper::state::setup::Card;
 use temper::state::{Room, Sheet};
 use temper_protocol::project::Source;
 use temper_protocol::{Command, Event, project_file};
@@ -110,6 +111,30 @@ fn a_project_moves_and_its_last_edit_goes_along() {
     assert_eq!(state.draft.project.train.seed, 77);
     assert!(!folder.exists(), "nothing is left at, or comes back to, the old place");
     assert!(!state.settings.recents.iter().any(|recent| recent.path == folder));
+}
+
+#[test]
+fn an_edit_that_could_not_be_written_is_kept_and_tried_again() {
+    let (_root, _stage, mut window, folder) = opened();
+    // What lies in the place of the folder cannot be written into.
+    std::fs::remove_dir_all(&folder).expect("the folder goes");
+    std::fs::write(&folder, "in the way").expect("a file");
+    for seed in [76, 77] {
+        let mut project = window.state().state.draft.project.clone();
+        project.train.seed = seed;
+        kit::send(&mut window, UiCommand::Edit("train.seed".to_owned(), Box::new(project)));
+        window.run_steps(4);
+        let state = &window.state().state;
+        assert!(!state.draft.is_saved() && state.draft.refused.is_some());
+        assert!(state.setup.problems.contains_key(&Card::Preflight), "it is said");
+    }
+    std::fs::remove_file(&folder).expect("the way is free");
+    // Nobody touches anything meanwhile.
+    window.run_steps(24);
+    let state = &window.state().state;
+    assert!(state.draft.is_saved() && state.draft.refused.is_none());
+    assert!(!state.setup.problems.contains_key(&Card::Preflight), "and it is no longer said");
+    assert_eq!(project_file::load(&folder).expect("reads").train.seed, 77, "the latest edit");
 }
 
 #[test]
