@@ -7,7 +7,7 @@ use crate::app::App;
 use crate::commands::UiCommand;
 use crate::format;
 use crate::state::{Ask, Room, Sheet, State};
-use temper_protocol::{Command, RunRef};
+use temper_protocol::{Command, RunRef, named};
 use temper_store::RunRow;
 
 /// Why the watched run cannot be given more steps now; nothing when it can.
@@ -109,7 +109,7 @@ impl App {
         }
         let Some((run, kept)) = self.state.watched().map(|row| row.run).zip(self.state.kept_state()) else { return };
         let Some(mut project) = self.state.runs.view.as_ref().and_then(|view| view.settings.clone()) else { return };
-        project.train.from = Some(format!("run:{run}@{kept}"));
+        project.train.from = Some(named::of_run(run, Some(kept)));
         project.name.clone_from(&self.state.draft.project.name);
         let now = self.state.now_secs;
         self.state.setup.problems.clear();

@@ -59,7 +59,7 @@ use egui::Context;
 use ended::PAUSED;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use temper_protocol::{Command, EngineClient, Envelope, Problem};
+use temper_protocol::{Command, EngineClient, Envelope, Problem, named};
 
 /// Time that taking in events may cost a frame.
 const BUDGET: Duration = Duration::from_millis(4);
@@ -307,7 +307,7 @@ impl App {
         if !std::mem::replace(&mut self.started, true) {
             self.services.files.send(Job::LoadSettings);
             self.ask(Command::Methods {}, Ask::Methods);
-            let starter = ["builtin:starter", "builtin:starter-data"].map(PathBuf::from).to_vec();
+            let starter = [named::STARTER, named::STARTER_DATA].map(PathBuf::from).to_vec();
             self.ask(Command::Inspect { paths: starter }, Ask::Starter);
         }
         self.drain_engine(ctx);

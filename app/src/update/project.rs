@@ -11,7 +11,7 @@ use crate::state::{Ask, Draft, Room, Sheet};
 use egui::Context;
 use std::path::PathBuf;
 use temper_protocol::project::Source;
-use temper_protocol::{Code, Command, Event, Problem, Project, Value};
+use temper_protocol::{Code, Command, Event, Problem, Project, Value, named};
 
 /// Quiet before a step is measured: it costs more than reading.
 const MEASURE_AFTER_SECS: f64 = 1.0;
@@ -303,7 +303,7 @@ impl App {
         let unknown: Vec<String> = model
             .into_iter()
             .chain(data)
-            .filter(|path| !path.starts_with("random:"))
+            .filter(|path| named::random(path).is_none())
             .filter(|path| !self.state.known.contains_key(path) && !self.asked.paths.contains(path))
             .collect();
         for path in unknown {
@@ -321,7 +321,7 @@ impl App {
 /// The draft's file lies elsewhere than the project will, so its paths must not be relative.
 fn make_absolute(project: &mut Project) {
     let fix = |path: &mut String| {
-        if !(path.is_empty() || path.starts_with("builtin:") || path.starts_with("random:"))
+        if named::is_path(path)
             && let Ok(absolute) = std::path::absolute(&*path)
         {
             *path = absolute.display().to_string();

@@ -18,6 +18,7 @@ mod front;
 pub mod gguf_tokenizer;
 pub mod housekeeping;
 pub mod method;
+pub mod named;
 pub mod prices;
 pub mod problem;
 pub mod project;

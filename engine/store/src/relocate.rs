@@ -15,7 +15,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 use temper_protocol::project::{Source, Validation};
-use temper_protocol::{Problem, Project, project_file};
+use temper_protocol::{Problem, Project, named, project_file};
 
 /// What belongs to runs alone, at the top of a project's folder.
 const OF_RUNS: [&str; 4] = ["runs", "trash", "exports", "compare.json"];
@@ -348,11 +348,11 @@ fn settle(from: &Path, to: &Path, at: &Path, is: As) -> Result<(), Problem> {
 /// Paths of a project that is read from `to` instead of `from` lead where they led, or to what came along.
 fn rebase(project: &mut Project, from: &Path, to: &Path) {
     let fix = |path: &mut String| {
-        let (scheme, written) = match path.strip_prefix("random:") {
-            Some(rest) => ("random:", rest),
+        let (scheme, written) = match named::random(path) {
+            Some(rest) => (named::RANDOM, rest),
             None => ("", path.as_str()),
         };
-        if written.is_empty() || written.starts_with("builtin:") || written.starts_with("run:") {
+        if !named::is_path(written) {
             return;
         }
         let written = Path::new(written);

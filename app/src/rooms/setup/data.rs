@@ -15,7 +15,7 @@ use crate::widgets::text;
 use crate::widgets::{Button, empty, panel};
 use egui::{Align, Rect, Shape, Stroke, Ui, pos2, vec2};
 use temper_protocol::project::Source;
-use temper_protocol::{Event, event};
+use temper_protocol::{Event, event, named};
 
 const KEY: f32 = 64.0;
 
@@ -58,7 +58,7 @@ fn nothing(cx: &PanelCtx<'_>, ui: &mut Ui, area: Rect) {
     match empty::show(ui, cx.theme, area, icons::TABLE, t!("data-none"), words, &acts) {
         Some(0) => cx.send(UiCommand::ChooseFiles),
         Some(_) => cx.edit("data.train", |project| {
-            project.data.train = vec![Source::Path("builtin:starter-data".to_owned())];
+            project.data.train = vec![Source::Path(named::STARTER_DATA.to_owned())];
         }),
         None => {}
     }

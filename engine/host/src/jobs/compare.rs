@@ -11,7 +11,7 @@ use crate::job::JobContext;
 use crate::names;
 use std::path::{Path, PathBuf};
 use temper_protocol::comparison::{ComparedRow, Comparison, RowKind, RowKinds, RowScores};
-use temper_protocol::{Code, Event, ModelRef, Problem};
+use temper_protocol::{Code, Event, ModelRef, Problem, named};
 use temper_train::TrainError;
 use temper_train::checkpoint::Checkpoints;
 use temper_train::eval::{AsBase, RowScore, counted_rows, row_scores, spread};
@@ -185,7 +185,7 @@ fn checkpoints(
     (rows, name): (&Rows, &str),
     context: &JobContext,
 ) -> Result<Option<Vec<Vec<RowScore>>>, Problem> {
-    if !adapter.starts_with("run:") || adapter.contains('@') {
+    if !matches!(named::run(adapter), Some((_, None))) {
         return Ok(None);
     }
     let best = adapter_path(adapter, folder)?.folder;
