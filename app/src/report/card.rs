@@ -3,13 +3,13 @@
 //! Place in the data flow: the room Export shows it, a person changes what they like, and the export takes it along. Like
 //! a report it is made of the run's row and settings alone, without times and folders.
 
+use super::words;
 use crate::format;
 use crate::reader::checks;
 use crate::reader::snapshot::ExportRecord;
 use crate::reader::words::sentence_case;
 use crate::state::export::format_words;
 use std::path::Path;
-use temper_protocol::project::{Source, Validation};
 use temper_protocol::{ExportFormat, Project, project_file};
 use temper_store::RunRow;
 
@@ -51,11 +51,6 @@ fn inline(text: &str) -> String {
         }
     }
     safe
-}
-
-fn names(sources: &[Source]) -> String {
-    let names: Vec<String> = sources.iter().map(|source| format::plain_name(source.path())).collect();
-    names.join(", ")
 }
 
 /// A card that is being written.
@@ -135,7 +130,7 @@ fn how(card: &mut Card, row: &RunRow, method: &str, settings: Option<&Project>) 
         rows.push((t!("card-rate").to_owned(), format::rate(settings.train.lr_peak)));
         rows.push((t!("card-seed").to_owned(), settings.train.seed.to_string()));
         if !settings.model.adapters.is_empty() {
-            rows.push((t!("card-beneath").to_owned(), names(&settings.model.adapters)));
+            rows.push((t!("card-beneath").to_owned(), words::sources(&settings.model.adapters)));
         }
     }
     let steps = t!("card-of", done = format::count(row.steps), all = format::count(row.max_steps));
@@ -145,14 +140,10 @@ fn how(card: &mut Card, row: &RunRow, method: &str, settings: Option<&Project>) 
     card.rows(&rows);
     let Some(settings) = settings else { return };
     card.section(t!("common-data"));
-    let validation = match &settings.data.validation {
-        Validation::Share(share) => t!("card-share", share = format::percent(*share)),
-        Validation::Path(path) => format::plain_name(path),
-    };
     let mut rows = vec![
-        (t!("card-files").to_owned(), names(&settings.data.train)),
+        (t!("card-files").to_owned(), words::sources(&settings.data.train)),
         (t!("card-loss-on").to_owned(), settings.data.loss_on.clone()),
-        (t!("card-validation").to_owned(), validation),
+        (t!("card-validation").to_owned(), words::validation(&settings.data.validation)),
     ];
     if let Some(hash) = row.hashes.get("data").filter(|hash| !hash.is_empty()) {
         rows.push((t!("card-data-hash").to_owned(), hash.clone()));

@@ -9,6 +9,7 @@ pub mod card;
 mod html;
 mod plot;
 mod sections;
+mod words;
 
 use crate::reader::ViewRequest;
 use crate::reader::view::RunCache;
