@@ -15,7 +15,7 @@ use crate::state::remembered::Remembered;
 use crate::state::settings::Settings;
 use crate::texts::{Language, speak};
 use std::path::{Path, PathBuf};
-use temper_protocol::whole_file::write as write_whole;
+use temper_protocol::whole_file::{first_free, write as write_whole};
 use temper_protocol::{Code, Problem, Project, project_file};
 
 /// Folders of this user.
@@ -363,15 +363,12 @@ fn absolute(path: &Path) -> PathBuf {
 
 /// `name`, or `name-2`, `name-3` ... if that is taken by something that is not an empty folder.
 fn free_folder(parent: &Path, name: &str) -> PathBuf {
-    let free = |path: &Path| match std::fs::read_dir(path) {
+    let free = |path: &PathBuf| match std::fs::read_dir(path) {
         Ok(mut entries) => entries.next().is_none(),
         Err(_) => !path.exists(),
     };
-    let first = parent.join(name);
-    if free(&first) {
-        return first;
-    }
-    (2..).map(|number| parent.join(format!("{name}-{number}"))).find(|path| free(path)).unwrap_or(first)
+    let numbered = |number| if number == 1 { parent.join(name) } else { parent.join(format!("{name}-{number}")) };
+    first_free(numbered, free)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 use crate::builtin::{Builtins, PREFIX};
 use std::path::{Path, PathBuf};
 use temper_protocol::project::{Source, Validation};
+use temper_protocol::whole_file::first_free;
 use temper_protocol::{Code, Problem, Project, RunRef, named, project_file};
 use temper_store::{Reader, RunRow, StoreError};
 use temper_train::checkpoint::Checkpoints;
@@ -95,11 +96,8 @@ pub(crate) fn probe_paths(
         };
         // Series are told apart by the name.
         let taken = |name: &str| sets.iter().any(|(other, _)| other == name);
-        let name = if taken(&short) {
-            (2..).map(|number| format!("{short}-{number}")).find(|name| !taken(name)).unwrap_or(short)
-        } else {
-            short
-        };
+        let numbered = |number| if number == 1 { short.clone() } else { format!("{short}-{number}") };
+        let name = first_free(numbered, |name| !taken(name));
         sets.push((name, path));
     }
     Ok(sets)

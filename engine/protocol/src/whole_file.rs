@@ -107,3 +107,22 @@ pub fn write_synced(path: &Path, bytes: impl AsRef<[u8]>) -> Result<()> {
     drop(file);
     unfinished.put(path)
 }
+
+/// The first of numbered names that is free, from number 1 on: a plain name where `name` makes one of that number.
+pub fn first_free<T>(name: impl Fn(u32) -> T, is_free: impl Fn(&T) -> bool) -> T {
+    (1..u32::MAX).map(&name).find(is_free).unwrap_or_else(|| name(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::first_free;
+
+    #[test]
+    fn the_first_free_name_is_the_plain_one_or_the_lowest_number() {
+        let name = |number: u32| if number == 1 { "a".to_owned() } else { format!("a-{number}") };
+        let free_of = |taken: &[&str]| first_free(name, |name| !taken.contains(&name.as_str()));
+        assert_eq!(free_of(&[]), "a");
+        assert_eq!(free_of(&["a-2"]), "a");
+        assert_eq!(free_of(&["a", "a-2", "a-4"]), "a-3");
+    }
+}

@@ -14,6 +14,7 @@ use crate::store::runs::stored_path;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use std::path::{Component, Path, PathBuf};
 use temper_protocol::housekeeping::{LabelChange, RunLabels};
+use temper_protocol::whole_file::first_free;
 
 /// Folder of runs that were put aside, and that of the others.
 const TRASH: &str = "trash";
@@ -176,11 +177,11 @@ impl Store {
     /// A place in the trash: where a kill left the folder, or one that is free.
     fn free_in_trash(&self, run: u64, folder: &Path) -> PathBuf {
         let trash = self.project_dir.join(TRASH);
-        let first = trash.join(format!("{run:04}"));
-        if !folder.exists() || !first.exists() {
-            return first;
-        }
-        (2..).map(|number| trash.join(format!("{run:04}-{number}"))).find(|path| !path.exists()).unwrap_or(first)
+        let name = |number| match number {
+            1 => trash.join(format!("{run:04}")),
+            _ => trash.join(format!("{run:04}-{number}")),
+        };
+        if folder.exists() { first_free(name, |path| !path.exists()) } else { name(1) }
     }
 
     /// Moves a run's folder to where `plan` says, and tells the database; nothing when it has no plan.
