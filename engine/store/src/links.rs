@@ -41,7 +41,7 @@ impl Links {
 
     /// What the link at `place`, named from the project's folder, is to say elsewhere; nothing when what it says holds there.
     pub(crate) fn anew(&self, place: &Path, says: &Path) -> Option<PathBuf> {
-        let above = place.parent().unwrap_or(Path::new(""));
+        let above = place.parent().unwrap_or_else(|| Path::new(""));
         let inside = if says.is_absolute() {
             let meant = flat(says);
             let inside = meant.strip_prefix(&self.named).or_else(|_| meant.strip_prefix(&self.real));
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_link_leads_where_it_led_or_to_what_came_along() {
-        let links = Links { named: PathBuf::from("/home/p"), real: PathBuf::from("/disk/p") };
+        let links = Links { named: PathBuf::from("/people/p"), real: PathBuf::from("/disk/p") };
         for (place, says, anew) in [
             ("a", "rows.jsonl", None),
             ("deep/a", "../rows.jsonl", None),
@@ -172,9 +172,9 @@ mod tests {
             ("deep/er/a", "../../../rows.jsonl", Some("/disk/rows.jsonl")),
             ("deep/a", "../../p/rows.jsonl", Some("../rows.jsonl")),
             ("a", "/models/m.gguf", None),
-            ("a", "/home/p/own.gguf", Some("own.gguf")),
+            ("a", "/people/p/own.gguf", Some("own.gguf")),
             ("deep/a", "/disk/p/own.gguf", Some("../own.gguf")),
-            ("deep/a", "/home/p", Some("..")),
+            ("deep/a", "/people/p", Some("..")),
             ("a", "/disk/p", Some(".")),
             ("a", "/disk/press/rows.jsonl", None),
         ] {

@@ -224,9 +224,9 @@ fn copy_into(from: &Path, staging: &Path, with_runs: bool, put: Put<'_>) -> Resu
 /// The database as it is at one moment, whoever has it open.
 fn copy_database(from: &Path, to: &Path) -> Result<(), StoreError> {
     let reading = database::open_reading(from)?;
-    let name = to.to_str().ok_or_else(|| {
-        StoreError::io(to, std::io::Error::new(std::io::ErrorKind::InvalidInput, "the path is not Unicode"))
-    })?;
+    let name = to
+        .to_str()
+        .ok_or_else(|| StoreError::io(to, std::io::Error::new(ErrorKind::InvalidInput, "the path is not Unicode")))?;
     // A damaged one may have left a part of the copy.
     let copied = reading.connection.execute("VACUUM INTO ?1", [name]).map_err(|error| StoreError::sql(from, error));
     if copied.is_err() && to.exists() {
