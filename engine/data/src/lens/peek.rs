@@ -175,7 +175,7 @@ impl Lens {
                     let trained = made.iter().map(|made| made.trained).sum();
                     // Rows of JSON Lines are found by their lines, also over blank ones.
                     let number = if file.container == Container::JsonLines { line.saturating_sub(1) } else { number };
-                    let row = first.then_some(number);
+                    let row = (first && !is_threaded(plan)).then_some(number);
                     sums.examples.push(PreviewRow { line, input, output, tokens, trained, row });
                 }
                 sums.made.extend(made);
