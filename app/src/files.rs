@@ -4,8 +4,10 @@
 //! [`Done`]; the UI thread never touches a disk. Tests use [`Inline`], which does the same at once.
 
 mod beside;
+mod threaded;
 
-use crate::client::Wake;
+pub use threaded::Threaded;
+
 use crate::report;
 use crate::screen::{self, Taken};
 use crate::state::layout::Layout;
@@ -13,7 +15,7 @@ use crate::state::remembered::Remembered;
 use crate::state::settings::Settings;
 use crate::texts::{Language, speak};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use temper_protocol::whole_file::{first_free, write as write_whole};
 use temper_protocol::{Code, Problem, Project, project_file};
 
 /// Folders of this user.
@@ -170,6 +172,8 @@ pub enum Done {
     },
     /// A project could not be written.
     NotSaved {
+        /// Its folder.
+        folder: PathBuf,
         /// Number of the edit.
         revision: u64,
         /// Why.
@@ -242,67 +246,6 @@ pub trait Backstage: Send {
     fn drain(&mut self, into: &mut Vec<Done>);
 }
 
-/// Does jobs on a thread.
-pub struct Threaded {
-    jobs: SyncSender<Job>,
-    done: Receiver<Done>,
-    refused: Vec<Done>,
-}
-
-impl Threaded {
-    /// Starts the thread; it ends when this is dropped.
-    ///
-    /// # Errors
-    /// A [`Problem`] when the system gives no thread.
-    pub fn start(places: Places, wake: Wake) -> Result<Self, Problem> {
-        let (jobs, waiting) = sync_channel::<Job>(64);
-        let (answers, done) = sync_channel(64);
-        std::thread::Builder::new()
-            .name("files".to_owned())
-            .spawn(move || {
-                while let Ok(job) = waiting.recv() {
-                    if let Some(answer) = perform(&places, job)
-                        && answers.send(answer).is_err()
-                    {
-                        return;
-                    }
-                    wake();
-                }
-            })
-            .map_err(|error| Problem::internal(t!("problem-files-thread", error = error.to_string())))?;
-        Ok(Self { jobs, done, refused: Vec::new() })
-    }
-}
-
-impl Backstage for Threaded {
-    fn send(&mut self, job: Job) {
-        match self.jobs.try_send(job) {
-            Ok(()) => {}
-            Err(TrySendError::Full(job)) => {
-                let problem = Problem::new(Code::Busy, t!("problem-disk-slow"), "", t!("problem-wait"));
-                self.refused.push(refused(&job, problem));
-            }
-            Err(TrySendError::Disconnected(job)) => {
-                self.refused.push(refused(&job, Problem::internal(t!("problem-files-ended"))));
-            }
-        }
-    }
-
-    fn drain(&mut self, into: &mut Vec<Done>) {
-        into.append(&mut self.refused);
-        into.extend(self.done.try_iter());
-    }
-}
-
-/// The answer to a job that nobody does: whoever waits for a certain answer gets that one.
-fn refused(job: &Job, problem: Problem) -> Done {
-    match job {
-        Job::Save { revision, .. } => Done::NotSaved { revision: *revision, problem },
-        Job::Rehouse { .. } => Done::NotRehoused(problem),
-        _ => Done::Failed(problem),
-    }
-}
-
 /// Does jobs at once; for tests.
 pub struct Inline {
     places: Places,
@@ -361,7 +304,7 @@ fn perform(places: &Places, job: Job) -> Option<Done> {
                 .and_then(|()| project_file::save(&project, &folder.join(project_file::FILE_NAME)));
             Some(match saved {
                 Ok(_) => Done::Saved { folder, revision },
-                Err(problem) => Done::NotSaved { revision, problem },
+                Err(problem) => Done::NotSaved { folder, revision, problem },
             })
         }
         Job::PlaceExample { name, train } => {
@@ -420,22 +363,12 @@ fn absolute(path: &Path) -> PathBuf {
 
 /// `name`, or `name-2`, `name-3` ... if that is taken by something that is not an empty folder.
 fn free_folder(parent: &Path, name: &str) -> PathBuf {
-    let free = |path: &Path| match std::fs::read_dir(path) {
+    let free = |path: &PathBuf| match std::fs::read_dir(path) {
         Ok(mut entries) => entries.next().is_none(),
         Err(_) => !path.exists(),
     };
-    let first = parent.join(name);
-    if free(&first) {
-        return first;
-    }
-    (2..).map(|number| parent.join(format!("{name}-{number}"))).find(|path| free(path)).unwrap_or(first)
-}
-
-/// Writes by a temporary name, so that a reader never sees half a file.
-pub(crate) fn write_whole(path: &Path, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
-    let temporary = path.with_extension("part");
-    std::fs::write(&temporary, bytes)?;
-    std::fs::rename(&temporary, path)
+    let numbered = |number| if number == 1 { parent.join(name) } else { parent.join(format!("{name}-{number}")) };
+    first_free(numbered, free)
 }
 
 #[cfg(test)]
@@ -455,25 +388,6 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_for_an_answer_gets_it_from_a_thread_that_is_gone_too() {
-        let (jobs, gone) = sync_channel(1);
-        let (_answers, done) = sync_channel(1);
-        drop(gone);
-        let mut files = Threaded { jobs, done, refused: Vec::new() };
-        let folder = PathBuf::from("tone");
-        files.send(Job::Rehouse { from: folder.clone(), to: PathBuf::from("calm"), moves: true, with_runs: true });
-        let project = Box::new(Project::new("tone", "builtin:starter", &[], "lora"));
-        files.send(Job::Save { folder: folder.clone(), project, revision: 3 });
-        files.send(Job::LoadLayout(folder));
-        let mut told = Vec::new();
-        files.drain(&mut told);
-        assert!(
-            matches!(told.as_slice(), [Done::NotRehoused(_), Done::NotSaved { revision: 3, .. }, Done::Failed(_)]),
-            "{told:?}"
-        );
-    }
-
-    #[test]
     fn a_project_is_saved_and_read_back() {
         let root = tempfile::tempdir().expect("temporary folder");
         let mut backstage = Inline::new(places(root.path()));
@@ -482,6 +396,29 @@ mod tests {
         let saved = one(&mut backstage, Job::Save { folder: folder.clone(), project: project.clone(), revision: 3 });
         assert_eq!(saved, Done::Saved { folder: folder.clone(), revision: 3 });
         assert_eq!(one(&mut backstage, Job::Load(folder.clone())), Done::Loaded { folder, project });
+    }
+
+    #[test]
+    fn a_text_is_written_whole_and_nothing_beside_it_is_touched() {
+        let root = tempfile::tempdir().expect("temporary folder");
+        let mut backstage = Inline::new(places(root.path()));
+        let path = root.path().join("a.html");
+        for name in ["a.part", "a.html.part", "a.html.1.part"] {
+            std::fs::write(root.path().join(name), "a person's own").expect("file");
+        }
+        for text in ["first", "second"] {
+            let written = one(&mut backstage, Job::WriteText { path: path.clone(), text: text.to_owned() });
+            assert_eq!(written, Done::Written { path: path.clone() });
+            assert_eq!(std::fs::read_to_string(&path).expect("reads"), text);
+        }
+        for name in ["a.part", "a.html.part", "a.html.1.part"] {
+            assert_eq!(std::fs::read_to_string(root.path().join(name)).expect("reads"), "a person's own", "{name}");
+        }
+        // A folder of that name cannot be written over; what was begun is gone.
+        std::fs::create_dir(root.path().join("folder")).expect("folder");
+        let refused = one(&mut backstage, Job::WriteText { path: root.path().join("folder"), text: String::new() });
+        assert!(matches!(refused, Done::Failed(_)), "{refused:?}");
+        assert_eq!(std::fs::read_dir(root.path()).expect("lists").count(), 5);
     }
 
     #[test]

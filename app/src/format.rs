@@ -2,6 +2,8 @@
 //!
 //! Thousands have a comma, signs are true, nats have three decimals, sizes are powers of two.
 
+use temper_protocol::named;
+
 /// Stands where a value is not known.
 pub const UNKNOWN: &str = "\u{2013}";
 
@@ -300,7 +302,7 @@ pub fn ago(then_millis: i64, now_millis: i64) -> String {
 /// A path without the folders in front: the last component, or the whole when there is none.
 #[must_use]
 pub fn file_name(path: &str) -> &str {
-    if path.contains("://") || path.starts_with("builtin:") {
+    if path.contains("://") || named::builtin(path).is_some() {
         return path;
     }
     path.trim_end_matches(['/', '\\']).rsplit(['/', '\\']).next().filter(|name| !name.is_empty()).unwrap_or(path)
@@ -337,7 +339,7 @@ pub fn container_words(container: &str) -> &str {
 /// The name of a bundled thing without its prefix, or the file's name.
 #[must_use]
 pub fn plain_name(path: &str) -> String {
-    match path.strip_prefix("builtin:") {
+    match named::builtin(path) {
         Some(name) => {
             let words = name.replace(['-', '_'], " ");
             let mut letters = words.chars();

@@ -15,6 +15,15 @@ pub fn paths(text: &str) -> Vec<PathBuf> {
     paths_of(text, home.as_ref().map(|dirs| dirs.home_dir()))
 }
 
+/// The one folder that `text` names, with its whole path: the window has no folder of its own that a shorter one could start
+/// from.
+#[must_use]
+pub fn folder(text: &str) -> Option<PathBuf> {
+    let mut named = paths(text);
+    let folder = named.pop().filter(|_| named.is_empty())?;
+    folder.is_absolute().then_some(folder)
+}
+
 fn paths_of(text: &str, home: Option<&Path>) -> Vec<PathBuf> {
     let text = text.trim();
     let words: Vec<&str> = text.split_whitespace().collect();
@@ -110,6 +119,23 @@ mod tests {
         ];
         for (text, expected) in cases {
             assert_eq!(read(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_folder_is_named_alone_and_in_full() {
+        let root = if cfg!(windows) { "C:/" } else { "/" };
+        let whole = format!("{root}data/new one");
+        for (text, good) in [
+            (format!("  {whole} "), true),
+            (format!("\"{whole}\""), true),
+            (format!("\"{whole}\" \"{whole}-2\""), false),
+            ("new one".to_owned(), false),
+            ("./new".to_owned(), false),
+            ("../new".to_owned(), false),
+            (" ".to_owned(), false),
+        ] {
+            assert_eq!(folder(&text), good.then(|| PathBuf::from(&whole)), "{text}");
         }
     }
 

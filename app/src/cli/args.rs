@@ -207,7 +207,7 @@ pub(crate) enum Bench {
     /// Training steps on random tokens, beside the machine's matrix products on the same shapes
     Train {
         /// A folder, a GGUF file or a bundled model
-        #[arg(long, default_value = "builtin:starter")]
+        #[arg(long, default_value = temper_protocol::named::STARTER)]
         model: String,
         /// Storage of the base: auto keeps what the file has, or f32, f16, bf16, int8, nf4, nf4-double, int4, int3, int2
         /// (groups of 128; of 64 or 32 with -g64, -g32)
@@ -259,10 +259,10 @@ pub(crate) enum Bench {
     /// Reading, tokenising, packing, and waiting for batches
     Data {
         /// A folder, a GGUF file or a bundled model, for its tokenizer
-        #[arg(long, default_value = "builtin:starter")]
+        #[arg(long, default_value = temper_protocol::named::STARTER)]
         model: String,
         /// Data file, folder or bundled data
-        #[arg(long, default_value = "builtin:starter-data")]
+        #[arg(long, default_value = temper_protocol::named::STARTER_DATA)]
         data: String,
         /// Rows a batch
         #[arg(long, default_value_t = 8)]
@@ -292,7 +292,7 @@ pub(crate) enum Bench {
     /// Training steps while threads, row length, batch, layers and model grow, beside what is expected
     Scale {
         /// A folder, a GGUF file or a bundled model; may be repeated, the first is used for most tables
-        #[arg(long, default_value = "builtin:starter")]
+        #[arg(long, default_value = temper_protocol::named::STARTER)]
         model: Vec<String>,
         /// Only this table: threads, length, batch, layers or models; may be repeated
         #[arg(long)]
@@ -310,10 +310,10 @@ pub(crate) enum Bench {
     /// Every method on one task: quality, forgetting, size, memory, time, and what leaving as a file costs
     Methods {
         /// A folder, a GGUF file or a bundled model
-        #[arg(long, default_value = "builtin:starter")]
+        #[arg(long, default_value = temper_protocol::named::STARTER)]
         model: String,
         /// Data file, folder or bundled data
-        #[arg(long, default_value = "builtin:starter-data")]
+        #[arg(long, default_value = temper_protocol::named::STARTER_DATA)]
         data: String,
         /// Project folder for the runs and the table; a table that is there is gone on with
         #[arg(long, value_name = "DIR")]
@@ -378,7 +378,7 @@ pub(crate) struct UiArgs {
     #[arg(long, default_value_t = 30)]
     pub(crate) pairs: usize,
     /// Model that is trained meanwhile: a folder, a GGUF file or a bundled model
-    #[arg(long, default_value = "builtin:starter")]
+    #[arg(long, default_value = temper_protocol::named::STARTER)]
     pub(crate) model: String,
     /// Threads of that training; 0 leaves one processor free, as runs do
     #[arg(long, default_value_t = 0)]

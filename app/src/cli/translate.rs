@@ -3,7 +3,7 @@
 use crate::cli::args::{Bench, ModelArgs, Task, TrainArgs};
 use std::path::{Path, PathBuf};
 use temper_protocol::command::{BenchRows, ExportSource, MethodsBench, TrainBench};
-use temper_protocol::{Code, Command, ExportFormat, GenerateLimits, ModelRef, Problem, RunRef, StorageType};
+use temper_protocol::{Code, Command, ExportFormat, GenerateLimits, ModelRef, Problem, RunRef, StorageType, named};
 
 /// The command for `task`.
 ///
@@ -196,7 +196,7 @@ fn train(arguments: TrainArgs) -> Result<Command, Problem> {
         return Ok(Command::Race { project: absolute(&arguments.project)?, methods: arguments.race, set });
     }
     if let Some(from) = arguments.from {
-        let from = if from.starts_with("run:") { from } else { absolute(Path::new(&from))?.display().to_string() };
+        let from = if named::run(&from).is_some() { from } else { absolute(Path::new(&from))?.display().to_string() };
         set.push(("train.from".to_owned(), from));
     }
     Ok(Command::Train {
@@ -239,7 +239,7 @@ fn model_ref(arguments: ModelArgs) -> Result<(Option<PathBuf>, ModelRef), Proble
     let adapters = arguments
         .adapter
         .iter()
-        .map(|name| if name.starts_with("run:") { Ok(name.clone()) } else { absolute_name(name) })
+        .map(|name| if named::run(name).is_some() { Ok(name.clone()) } else { absolute_name(name) })
         .collect::<Result<_, _>>()?;
     Ok((Some(project), ModelRef { model: absolute_name(&arguments.model)?, adapters, base: None }))
 }
@@ -261,11 +261,11 @@ fn absolute_or_bundled(path: &Path) -> Result<PathBuf, Problem> {
 
 /// Names of bundled things stay, paths become absolute.
 pub(crate) fn absolute_name(name: &str) -> Result<String, Problem> {
-    if name.starts_with("builtin:") {
+    if named::builtin(name).is_some() {
         return Ok(name.to_owned());
     }
-    if let Some(config) = name.strip_prefix("random:") {
-        return Ok(format!("random:{}", absolute(Path::new(config))?.display()));
+    if let Some(config) = named::random(name) {
+        return Ok(format!("{}{}", named::RANDOM, absolute(Path::new(config))?.display()));
     }
     Ok(absolute(Path::new(name))?.display().to_string())
 }

@@ -108,6 +108,9 @@ pub(super) fn can_export(state: &State) -> Option<&'static str> {
         Some(t!("commands-no-result"))
     } else if state.export.working.is_some() {
         Some(t!("commands-exporting"))
+    } else if state.rehousing {
+        // What it writes would make a folder at the old place again.
+        Some(t!("rehouse-going"))
     } else {
         let target = crate::state::export::TARGETS.get(state.export.target);
         let hindered = target.is_some_and(|target| crate::update::target_hindrance(state, target).is_some());

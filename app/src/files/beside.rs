@@ -7,35 +7,50 @@
 use super::{Done, io_problem};
 use crate::state::layout::{self, Layout};
 use crate::state::remembered::{self, Remembered};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use temper_protocol::whole_file::first_free;
 use temper_protocol::{Code, Problem};
+
+/// What a small file was found to be.
+enum Small<T> {
+    Missing,
+    /// No file, larger than this program writes it, damaged, or of another version.
+    Unusable,
+    Read(T),
+}
+
+/// Reads a file of at most `most_bytes` bytes by what understands its text.
+fn read<T>(path: &Path, most_bytes: u64, understand: impl Fn(&str) -> Option<T>) -> Small<T> {
+    let Ok(meta) = std::fs::metadata(path) else { return Small::Missing };
+    let is_small = meta.is_file() && meta.len() <= most_bytes;
+    let text = if is_small { std::fs::read_to_string(path).ok() } else { None };
+    text.as_deref().and_then(understand).map_or(Small::Unusable, Small::Read)
+}
 
 /// How a project was looked at. A file that cannot be used is passed over; it is written anew with the next change.
 pub(super) fn load_layout(folder: PathBuf) -> Done {
-    let path = folder.join(layout::FILE_NAME);
-    let Ok(meta) = std::fs::metadata(&path) else { return Done::Layout { folder, layout: None, unreadable: false } };
-    // One that is larger than this program writes, or no file at all, is not read.
-    let readable = meta.is_file() && meta.len() <= layout::MOST_BYTES;
-    let text = if readable { std::fs::read_to_string(&path).ok() } else { None };
-    let layout = text.as_deref().and_then(Layout::read);
-    let unreadable = layout.is_none();
-    Done::Layout { folder, layout: layout.map(Box::new), unreadable }
+    let (layout, unreadable) = match read(&folder.join(layout::FILE_NAME), layout::MOST_BYTES, Layout::read) {
+        Small::Missing => (None, false),
+        Small::Unusable => (None, true),
+        Small::Read(layout) => (Some(Box::new(layout)), false),
+    };
+    Done::Layout { folder, layout, unreadable }
 }
 
 /// What the room Compare remembers; nothing when there is no file. One that cannot be read is set aside.
 pub(super) fn load_compare(folder: PathBuf) -> Option<Done> {
     let path = folder.join(remembered::FILE_NAME);
-    let meta = std::fs::metadata(&path).ok()?;
-    // One that is larger than this program writes, or no file at all, is not read.
-    let readable = meta.is_file() && meta.len() <= remembered::MOST_BYTES;
-    let text = if readable { std::fs::read_to_string(&path).ok() } else { None };
-    if let Some(remembered) = text.as_deref().and_then(Remembered::read) {
-        return Some(Done::Compare { folder, remembered: Box::new(remembered) });
+    match read(&path, remembered::MOST_BYTES, Remembered::read) {
+        Small::Missing => return None,
+        Small::Read(remembered) => return Some(Done::Compare { folder, remembered: Box::new(remembered) }),
+        Small::Unusable => {}
     }
     // Beside those that were set aside before.
-    let name = |number: usize| path.with_extension(format!("unreadable-{number}.json"));
-    let first = path.with_extension("unreadable.json");
-    let aside = if first.exists() { (2..).map(name).find(|aside| !aside.exists()).unwrap_or(first) } else { first };
+    let name = |number: u32| match number {
+        1 => path.with_extension("unreadable.json"),
+        _ => path.with_extension(format!("unreadable-{number}.json")),
+    };
+    let aside = first_free(name, |aside| !aside.exists());
     let moved = std::fs::rename(&path, &aside);
     let problem = match moved {
         Ok(()) => {

@@ -71,11 +71,16 @@ pub fn place_ui(cx: &PanelCtx<'_>, ui: &mut Ui, folder: &str) {
         let words = t!("sheets-place-lead");
         let height = text::block(ui, body.min, body.width(), words, Type::Body, c.text2);
         let row = Rect::from_min_size(pos2(body.left(), body.top() + height + 10.0), vec2(body.width(), 28.0));
-        let typed = field::show(ui, cx.theme, row, Field::new(t!("sheets-folder"), folder));
+        let ready = typed::folder(folder).is_some();
+        let wrong = (!ready).then_some(t!("sheets-place-whole"));
+        let typed = field::show(ui, cx.theme, row, Field { wrong, ..Field::new(t!("sheets-folder"), folder) });
         if let Some(text) = typed.changed {
             cx.send(UiCommand::PlaceText(text));
         }
-        let ready = !folder.trim().is_empty();
+        if let Some(wrong) = wrong {
+            let line = Rect::from_min_size(pos2(row.left(), row.bottom() + 5.0), vec2(row.width(), 18.0));
+            text::data(ui, line, Align::Min, wrong, Type::Body, c.text2);
+        }
         let buttons = [
             (t!("sheets-create"), t!("sheets-create-tip"), true, ready),
             (t!("sheets-not-now"), t!("sheets-not-now-tip"), false, true),

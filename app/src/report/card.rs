@@ -3,13 +3,13 @@
 //! Place in the data flow: the room Export shows it, a person changes what they like, and the export takes it along. Like
 //! a report it is made of the run's row and settings alone, without times and folders.
 
+use super::words;
 use crate::format;
 use crate::reader::checks;
 use crate::reader::snapshot::ExportRecord;
 use crate::reader::words::sentence_case;
 use crate::state::export::format_words;
 use std::path::Path;
-use temper_protocol::project::{Source, Validation};
 use temper_protocol::{ExportFormat, Project, project_file};
 use temper_store::RunRow;
 
@@ -30,11 +30,19 @@ pub struct Facts<'a> {
 /// A text inside a line or a cell: what Markdown reads as the border of a cell or as markup stays words.
 fn inline(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
-    for letter in text.chars() {
+    let mut before = ' ';
+    let mut letters = text.chars().peekable();
+    while let Some(letter) = letters.next() {
+        let within_word = before.is_alphanumeric() && letters.peek().is_some_and(|next| next.is_alphanumeric());
+        before = letter;
         match letter {
-            // One that stands before a border would take the border's escape for itself.
-            '\\' => safe.push_str("\\\\"),
-            '|' => safe.push_str("\\|"),
+            // Within a word it marks nothing, and names are full of it.
+            '_' if within_word => safe.push('_'),
+            // A backslash before a border would take the border's escape for itself; a name may look like a link.
+            '\\' | '|' | '*' | '_' | '[' | ']' | '~' | '#' => {
+                safe.push('\\');
+                safe.push(letter);
+            }
             '<' => safe.push_str("&lt;"),
             '&' => safe.push_str("&amp;"),
             '`' => safe.push('\''),
@@ -43,11 +51,6 @@ fn inline(text: &str) -> String {
         }
     }
     safe
-}
-
-fn names(sources: &[Source]) -> String {
-    let names: Vec<String> = sources.iter().map(|source| format::plain_name(source.path())).collect();
-    names.join(", ")
 }
 
 /// A card that is being written.
@@ -128,7 +131,7 @@ fn how(card: &mut Card, row: &RunRow, method: &str, settings: Option<&Project>) 
         rows.push((t!("card-rate").to_owned(), format::rate(settings.train.lr_peak)));
         rows.push((t!("card-seed").to_owned(), settings.train.seed.to_string()));
         if !settings.model.adapters.is_empty() {
-            rows.push((t!("card-beneath").to_owned(), names(&settings.model.adapters)));
+            rows.push((t!("card-beneath").to_owned(), words::sources(&settings.model.adapters)));
         }
     }
     let steps = t!("card-of", done = format::count(row.steps), all = format::count(row.max_steps));
@@ -138,14 +141,10 @@ fn how(card: &mut Card, row: &RunRow, method: &str, settings: Option<&Project>) 
     card.rows(&rows);
     let Some(settings) = settings else { return };
     card.section(t!("common-data"));
-    let validation = match &settings.data.validation {
-        Validation::Share(share) => t!("card-share", share = format::percent(*share)),
-        Validation::Path(path) => format::plain_name(path),
-    };
     let mut rows = vec![
-        (t!("card-files").to_owned(), names(&settings.data.train)),
+        (t!("card-files").to_owned(), words::sources(&settings.data.train)),
         (t!("card-loss-on").to_owned(), settings.data.loss_on.clone()),
-        (t!("card-validation").to_owned(), validation),
+        (t!("card-validation").to_owned(), words::validation(&settings.data.validation)),
     ];
     if let Some(hash) = row.hashes.get("data").filter(|hash| !hash.is_empty()) {
         rows.push((t!("card-data-hash").to_owned(), hash.clone()));
@@ -218,6 +217,13 @@ mod tests {
     fn nothing_in_a_name_is_the_border_of_a_cell() {
         assert_eq!(inline(r"a\|b|c"), r"a\\\|b\|c");
         assert_eq!(inline("<b>`&\n"), "&lt;b>'&amp; ");
+    }
+
+    #[test]
+    fn nothing_in_a_name_is_a_link_or_emphasis() {
+        assert_eq!(inline("![x](http://e.org)"), r"!\[x\](http://e.org)");
+        assert_eq!(inline("*bold* __so__ ~~not~~ #1"), r"\*bold\* \_\_so\_\_ \~\~not\~\~ \#1");
+        assert_eq!(inline("Q4_1 rank_pattern _x a_"), r"Q4_1 rank_pattern \_x a\_");
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod card;
 mod html;
 mod plot;
 mod sections;
+mod words;
 
 use crate::reader::ViewRequest;
 use crate::reader::view::RunCache;
@@ -69,7 +70,7 @@ pub fn write(project: &Path, run: u64, path: &Path) -> Result<u64, Problem> {
         )
     })?;
     let page = text(&reader, &row)?;
-    crate::files::write_whole(path, &page)
+    temper_protocol::whole_file::write(path, &page)
         .map_err(|error| crate::files::io_problem(t!("problem-file"), path, &error))?;
     Ok(page.len() as u64)
 }

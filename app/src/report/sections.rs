@@ -3,6 +3,7 @@
 use super::html::{Page, Table};
 use super::moment;
 use super::plot::{Curve, Picture, svg};
+use super::words;
 use crate::format;
 use crate::reader::experts::Router;
 use crate::reader::forgetting::{Measured, Verdict};
@@ -12,7 +13,6 @@ use crate::reader::{RunView, checks};
 use crate::rooms::watch::speed::phase_words;
 use crate::state::export::format_words;
 use std::collections::BTreeMap;
-use temper_protocol::project::{Source as DataSource, Validation};
 use temper_protocol::{ExportFormat, Project};
 
 /// Steps of a table of values.
@@ -33,13 +33,6 @@ fn loss(nats: f64) -> String {
 fn yes_or_no(value: bool) -> String {
     let word = if value { t!("report-yes") } else { t!("report-no") };
     word.to_owned()
-}
-
-/// File or folder name of a source, with its share where it has one.
-fn source_words(source: &DataSource) -> String {
-    let name = format::plain_name(source.path());
-    let weight = source.weight();
-    if (weight - 1.0).abs() < 1e-9 { name } else { t!("report-weighted", name = name, weight = format::plain(weight)) }
 }
 
 impl Source<'_> {
@@ -246,24 +239,18 @@ impl Source<'_> {
             (t!("report-base-held"), settings.model.base.clone()),
             (t!("report-parameters"), format::count(row.model_parameters)),
         ];
-        let beneath: Vec<String> = settings.model.adapters.iter().map(source_words).collect();
-        if !beneath.is_empty() {
-            rows.push((t!("report-beneath"), beneath.join(", ")));
+        if !settings.model.adapters.is_empty() {
+            rows.push((t!("report-beneath"), words::sources(&settings.model.adapters)));
         }
         rows.extend(hash("base").map(|hash| (t!("report-hash"), hash)));
         page.pairs(&rows);
         page.end_section();
         page.section(t!("common-data"));
         let data = &settings.data;
-        let files: Vec<String> = data.train.iter().map(source_words).collect();
-        let validation = match &data.validation {
-            Validation::Share(share) => t!("report-validation-share", share = format::percent(*share)),
-            Validation::Path(path) => format::plain_name(path),
-        };
         let mut rows = vec![
-            (t!("report-files"), files.join(", ")),
+            (t!("report-files"), words::sources(&data.train)),
             (t!("report-schema"), data.schema.clone()),
-            (t!("report-validation-rows"), validation),
+            (t!("report-validation-rows"), words::validation(&data.validation)),
             (t!("report-longest"), t!("report-tokens-are", count = format::count(data.max_tokens as u64))),
             (t!("report-packing"), yes_or_no(data.packing)),
             (t!("report-loss-on"), data.loss_on.clone()),

@@ -299,13 +299,18 @@ impl Default for Compare {
 }
 
 impl State {
-    /// The chosen runs that are there, in the order of choosing.
+    /// The chosen runs that are there, in the order of choosing; the newest when nobody chose, or of all that were chosen
+    /// none is there: the file that names them may be another project's.
     #[must_use]
     pub fn compared(&self) -> Vec<&RunRow> {
         let runs = &self.runs.runs;
-        match &self.compare.chosen {
-            Some(chosen) => chosen.iter().filter_map(|run| runs.iter().find(|row| row.run == *run)).collect(),
-            None => runs.iter().filter(|row| row.steps > 0).take(AT_FIRST).collect(),
+        let chosen = self.compare.chosen.as_ref().map(|chosen| {
+            let there = chosen.iter().filter_map(|run| runs.iter().find(|row| row.run == *run));
+            (chosen.is_empty(), there.collect::<Vec<_>>())
+        });
+        match chosen {
+            Some((none_wanted, there)) if none_wanted || !there.is_empty() => there,
+            _ => runs.iter().filter(|row| row.steps > 0).take(AT_FIRST).collect(),
         }
     }
 
@@ -475,6 +480,10 @@ mod tests {
         assert_eq!(numbers(&state.compared_adapters()), [4, 3]);
         state.compare.chosen = Some(vec![1, 9, 2]);
         assert_eq!(numbers(&state.compared()), [1, 2], "in the order of choosing, without what is gone");
+        state.compare.chosen = Some(vec![77, 78]);
+        assert_eq!(numbers(&state.compared()), [4, 3, 2], "another project's runs: as at first");
+        state.compare.chosen = Some(Vec::new());
+        assert!(state.compared().is_empty(), "who chose none sees none");
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub struct Draft {
     pub saving_revision: u64,
     /// When the last edit happened, seconds of the window's clock.
     pub edited_secs: f64,
+    /// The edit that could not be written, and when that was, seconds of the window's clock.
+    pub refused: Option<(u64, f64)>,
     past: Vec<Project>,
     future: Vec<Project>,
     last_key: String,
@@ -41,6 +43,7 @@ impl Default for Draft {
             saved_revision: 0,
             saving_revision: 0,
             edited_secs: 0.0,
+            refused: None,
             past: Vec::new(),
             future: Vec::new(),
             last_key: String::new(),
@@ -95,6 +98,22 @@ impl Draft {
             self.last_key.clear();
             self.changed(later, now_secs);
         }
+    }
+
+    /// The edit `revision` could not be written: it is not on its way any more, and is tried again later.
+    pub fn refuse(&mut self, revision: u64, now_secs: f64) {
+        if self.saving_revision == revision {
+            self.saving_revision = self.saved_revision;
+        }
+        self.refused = Some((revision, now_secs));
+    }
+
+    /// Seconds until an edit that could not be written is tried again; nothing when it need not wait.
+    #[must_use]
+    pub fn wait_secs(&self, now_secs: f64, between_secs: f64) -> Option<f64> {
+        let (revision, since) = self.refused?;
+        let left = since + between_secs - now_secs;
+        (revision == self.revision && left > 0.0).then_some(left)
     }
 
     /// Whether there is an edit to take back.

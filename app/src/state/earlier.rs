@@ -1,6 +1,7 @@
 //! What earlier runs of the project were trained on: material that a model which learns the next thing may want to keep.
 
 use super::State;
+use temper_protocol::named;
 
 /// Data of a run that is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +48,7 @@ pub fn earlier_tasks(state: &State) -> Vec<EarlierTask> {
             let kept = project.keep.probes.iter().any(|probe| state.draft.resolve(probe) == here);
             let known = found.iter().any(|task| state.draft.resolve(&task.path) == here);
             // Bundled data are sets of their own.
-            if !trained && !kept && !known && !path.starts_with("builtin:") {
+            if !trained && !kept && !known && named::builtin(&path).is_none() {
                 found.push(EarlierTask { run, path });
             }
         }

@@ -43,7 +43,7 @@ use settings::{Settings, ThemeChoice};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use temper_protocol::{Event, MethodCard, Problem};
+use temper_protocol::{Event, MethodCard, Problem, named};
 use temper_store::{INTERRUPTED, RunRow};
 
 /// A room, in the order in which data flows.
@@ -412,7 +412,7 @@ pub fn names_repair(problem: &Problem) -> bool {
 /// A path as the engine is asked about it: relative ones start at `folder`.
 #[must_use]
 pub fn resolve(folder: Option<&Path>, path: &str) -> String {
-    if path.is_empty() || path.starts_with("builtin:") || path.starts_with("random:") {
+    if !named::is_path(path) {
         return path.to_owned();
     }
     let path = PathBuf::from(path);
@@ -425,7 +425,7 @@ pub fn resolve(folder: Option<&Path>, path: &str) -> String {
 /// The name under which the engine reports a kept set: `prose` of `builtin:prose`, `contracts` of a path.
 #[must_use]
 pub fn kept_name(probe: &str) -> String {
-    match probe.strip_prefix("builtin:") {
+    match named::builtin(probe) {
         Some(name) => name.to_owned(),
         None => {
             let file = crate::format::file_name(probe);

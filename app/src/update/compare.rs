@@ -15,7 +15,7 @@ use crate::state::remembered::{self, Remembered};
 use crate::state::{Ask, Room, State, race};
 use temper_protocol::housekeeping::Housekeeping;
 use temper_protocol::project::Validation;
-use temper_protocol::{Code, Command, Event, ModelRef, Problem};
+use temper_protocol::{Code, Command, Event, ModelRef, Problem, named};
 
 /// The data that the chosen runs are compared on: as typed, else the project's validation file, its first kept set, or
 /// its training data.
@@ -343,5 +343,5 @@ impl App {
 
 /// The runs as the engine names their adapters; the base has none.
 fn adapters(runs: &[Who]) -> Vec<String> {
-    runs.iter().flatten().map(|run| format!("run:{run}")).collect()
+    runs.iter().flatten().map(|run| named::of_run(*run, None)).collect()
 }

@@ -43,6 +43,10 @@ impl App {
                 if folder == draft.engine_folder(&self.state.places.draft()) {
                     let fresh = draft.saved_revision < revision;
                     draft.saved_revision = draft.saved_revision.max(revision);
+                    if draft.refused.take().is_some() {
+                        // It was tried again and could be written.
+                        self.state.setup.problems.remove(&Card::Preflight);
+                    }
                     if fresh && draft.folder.is_some() && draft.is_saved() {
                         let known = self.state.settings.recents.first().is_some_and(|recent| recent.path == folder);
                         if !known {
@@ -51,9 +55,15 @@ impl App {
                     }
                 }
             }
-            Done::NotSaved { problem, .. } => {
-                self.state.setup.train_wanted = false;
-                self.state.setup.problems.insert(Card::Preflight, problem);
+            Done::NotSaved { folder, revision, problem } => {
+                let draft = &mut self.state.draft;
+                if folder == draft.engine_folder(&self.state.places.draft()) {
+                    draft.refuse(revision, self.state.now_secs);
+                    self.state.setup.train_wanted = false;
+                    self.state.setup.problems.insert(Card::Preflight, problem);
+                } else {
+                    self.state.engine.problem = Some(problem);
+                }
             }
             Done::ExamplePlace { folder, exists, name, train } => {
                 if exists {

@@ -13,7 +13,7 @@ use crate::state::settings::MachineReport;
 use crate::state::setup::{Card, card_of};
 use crate::state::{Ask, Room, Sheet, names_repair};
 use egui::Context;
-use temper_protocol::{Code, Envelope, Event, Problem};
+use temper_protocol::{Code, Envelope, Event, Problem, named};
 
 impl App {
     /// Takes in one event.
@@ -97,10 +97,10 @@ impl App {
             }
             // Asked by name, answered with the place the bundled files were unpacked to.
             (Ask::Starter, event @ Event::Model { .. }) => {
-                self.state.known.insert("builtin:starter".to_owned(), event);
+                self.state.known.insert(named::STARTER.to_owned(), event);
             }
             (Ask::Starter, event @ Event::Dataset { .. }) => {
-                self.state.known.insert("builtin:starter-data".to_owned(), event);
+                self.state.known.insert(named::STARTER_DATA.to_owned(), event);
             }
             (Ask::Preview(_), event @ Event::Warning { .. }) => self.collected.entry(req).or_default().push(event),
             // Those of data that was replaced meanwhile are nobody's.

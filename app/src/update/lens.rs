@@ -170,6 +170,9 @@ impl App {
             Some(t!("lens-nothing-changed"))
         } else if state.draft.folder.is_none() {
             Some(t!("commands-no-folder"))
+        } else if state.rehousing {
+            // The copy would be written to where the project no longer is.
+            Some(t!("rehouse-going"))
         } else {
             state.jobs.find(|ask| *ask == Ask::Clean).is_some().then_some(t!("lens-job-copy"))
         }

@@ -8,7 +8,7 @@ use crate::commands::UiCommand;
 use crate::format;
 use crate::reader::RunView;
 use crate::state::{Ask, Room, Sheet, State};
-use temper_protocol::{Command, Project, RunRef};
+use temper_protocol::{Command, Project, RunRef, named};
 use temper_store::RunRow;
 
 /// Why the watched run cannot be given more steps now; nothing when it can.
@@ -132,7 +132,7 @@ impl App {
     /// Puts `project` into the form, to begin as the watched run was at `kept`.
     fn begin_at(&mut self, mut project: Project, kept: u64) {
         let Some(run) = self.state.watched().map(|row| row.run) else { return };
-        project.train.from = Some(format!("run:{run}@{kept}"));
+        project.train.from = Some(named::of_run(run, Some(kept)));
         project.name.clone_from(&self.state.draft.project.name);
         let now = self.state.now_secs;
         self.state.setup.problems.clear();

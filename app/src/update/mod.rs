@@ -63,12 +63,14 @@ use egui::Context;
 use ended::PAUSED;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use temper_protocol::{Command, EngineClient, Envelope, Problem};
+use temper_protocol::{Command, EngineClient, Envelope, Problem, named};
 
 /// Time that taking in events may cost a frame.
 const BUDGET: Duration = Duration::from_millis(4);
 /// Quiet before an edit is saved.
 pub(crate) const SAVE_AFTER_SECS: f64 = 0.3;
+/// Seconds after which an edit that could not be written is tried again: a disk may come back or be made room on.
+pub(crate) const SAVE_AGAIN_SECS: f64 = 3.0;
 /// How long a message stays.
 const NOTICE_SECS: f64 = 6.0;
 
@@ -313,7 +315,7 @@ impl App {
         if !std::mem::replace(&mut self.started, true) {
             self.services.files.send(Job::LoadSettings);
             self.ask(Command::Methods {}, Ask::Methods);
-            let starter = ["builtin:starter", "builtin:starter-data"].map(PathBuf::from).to_vec();
+            let starter = [named::STARTER, named::STARTER_DATA].map(PathBuf::from).to_vec();
             self.ask(Command::Inspect { paths: starter }, Ask::Starter);
         }
         self.drain_engine(ctx);

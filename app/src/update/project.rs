@@ -1,6 +1,6 @@
 //! Commands about the project: dropping, editing, opening, and the questions that follow from an edit.
 
-use super::SAVE_AFTER_SECS;
+use super::{SAVE_AFTER_SECS, SAVE_AGAIN_SECS};
 use crate::app::App;
 use crate::commands::UiCommand;
 use crate::files::Job;
@@ -11,7 +11,7 @@ use crate::state::{Ask, Draft, Room, Sheet};
 use egui::Context;
 use std::path::PathBuf;
 use temper_protocol::project::Source;
-use temper_protocol::{Code, Command, Event, Problem, Project, Value};
+use temper_protocol::{Code, Command, Event, Problem, Project, Value, named};
 
 /// Quiet before a step is measured: it costs more than reading.
 const MEASURE_AFTER_SECS: f64 = 1.0;
@@ -235,6 +235,11 @@ impl App {
             ctx.request_repaint_after_secs((SAVE_AFTER_SECS - quiet) as f32 + 0.01);
             return;
         }
+        let wait = draft.wait_secs(self.state.now_secs, SAVE_AGAIN_SECS).filter(|_| !self.state.setup.train_wanted);
+        if let Some(wait) = wait {
+            ctx.request_repaint_after_secs(wait as f32 + 0.01);
+            return;
+        }
         draft.saving_revision = draft.revision;
         let folder = draft.engine_folder(&self.state.places.draft());
         let mut project = draft.project.clone();
@@ -305,7 +310,7 @@ impl App {
         let unknown: Vec<String> = model
             .into_iter()
             .chain(data)
-            .filter(|path| !path.starts_with("random:"))
+            .filter(|path| named::random(path).is_none())
             .filter(|path| !self.state.known.contains_key(path) && !self.asked.paths.contains(path))
             .collect();
         for path in unknown {
@@ -323,7 +328,7 @@ impl App {
 /// The draft's file lies elsewhere than the project will, so its paths must not be relative.
 fn make_absolute(project: &mut Project) {
     let fix = |path: &mut String| {
-        if !(path.is_empty() || path.starts_with("builtin:") || path.starts_with("random:"))
+        if named::is_path(path)
             && let Ok(absolute) = std::path::absolute(&*path)
         {
             *path = absolute.display().to_string();

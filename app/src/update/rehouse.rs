@@ -31,10 +31,9 @@ pub fn rehouse_hindrance(state: &State) -> Option<&'static str> {
 /// The typed folder, when the project can go there: it says something, and not where the project is or lies within.
 #[must_use]
 pub fn rehouse_place(state: &State, typed: &str) -> Option<PathBuf> {
-    let mut named = crate::typed::paths(typed);
-    let place = named.pop().filter(|_| named.is_empty())?;
+    let place = crate::typed::folder(typed)?;
     let folder = state.draft.folder.as_ref()?;
-    (place.is_absolute() && !place.starts_with(folder)).then_some(place)
+    (!place.starts_with(folder)).then_some(place)
 }
 
 /// What stands in the field at first: a name beside the project's.

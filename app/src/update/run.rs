@@ -192,11 +192,8 @@ impl App {
 
     fn confirm_place(&mut self) {
         let Some(Sheet::Place { folder }) = &self.state.sheet else { return };
-        let folder = folder.trim();
-        if folder.is_empty() {
-            return;
-        }
-        let folder = PathBuf::from(folder);
+        // Where a shorter path would start from is nothing that a person sees; the sheet says so.
+        let Some(folder) = crate::typed::folder(folder) else { return };
         let draft = &mut self.state.draft;
         if draft.project.name.is_empty()
             && let Some(name) = folder.file_name()

@@ -9,7 +9,7 @@ use crate::state::step_ask::{Side, StepAct, StepAnswer, StepQuestion};
 use crate::state::watch::SideTab;
 use crate::state::{Ask, Room, State};
 use egui::Context;
-use temper_protocol::{Code, Command, Event, GenerateLimits, ModelRef, Problem};
+use temper_protocol::{Code, Command, Event, GenerateLimits, ModelRef, Problem, named};
 
 /// Rest of the scrub line before the run is asked again.
 pub(crate) const REST_SECS: f64 = 0.4;
@@ -85,7 +85,7 @@ impl App {
         let StepQuestion { run, prompt, kept, .. } = question.clone();
         let adapters = match side {
             Side::Base => Vec::new(),
-            Side::Adapted => vec![format!("run:{run}@{kept}")],
+            Side::Adapted => vec![named::of_run(run, Some(kept))],
         };
         let model = self.state.draft.resolve(&settings.model.path);
         let command = Command::Generate {

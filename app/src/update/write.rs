@@ -5,6 +5,7 @@ use crate::app::App;
 use crate::commands::UiCommand;
 use crate::format;
 use crate::reader::compared::flatten;
+use crate::reader::words::sentence_case;
 use crate::state::export::{TARGETS, TargetKind};
 use crate::state::{Ask, Sheet, State};
 use std::path::PathBuf;
@@ -61,6 +62,11 @@ impl App {
     }
 
     fn export(&mut self) {
+        if self.state.rehousing {
+            // The engine would write to where the project no longer is.
+            self.notice(sentence_case(t!("rehouse-going")));
+            return;
+        }
         let Some(source) = export_source(&self.state) else { return };
         let Some(target) = TARGETS.get(self.state.export.target) else { return };
         let out = export_out(&self.state);

@@ -110,6 +110,7 @@ pub(crate) fn preview() -> Event {
         output: output.to_owned(),
         tokens,
         trained,
+        row: Some(line - 1),
     };
     let aside = |line, reason: &str| QuarantineRow { file: PathBuf::from(DATA), line, reason: reason.to_owned() };
     Event::Preview {

@@ -1,6 +1,8 @@
 //! How a project was looked at is remembered with it, and a file that cannot be read is passed over with a note.
 
 use crate::kit::{self, Window};
+use egui::accesskit::{Role, Toggled};
+use egui_kittest::kittest::{NodeT as _, Queryable as _};
 use std::path::Path;
 use temper::commands::UiCommand;
 use temper::reader::XAxis;
@@ -86,6 +88,41 @@ fn damaged_and_foreign_files_are_passed_over_with_a_note_and_written_anew() {
         kit::send(&mut window, UiCommand::Go(Room::Watch));
         settle(&mut window);
         assert_eq!(again(&stage, &folder).state().state.room, Room::Watch, "{text}: written anew");
+    }
+}
+
+#[test]
+fn a_layout_of_another_window_opens_in_a_room_and_a_part_that_are_there() {
+    let [large, small] = kit::SIZES;
+    // The room and the part that the file names, the size of the window, and what is shown.
+    for (room, part, size, shown) in [
+        ("attic", "settings", large, None),
+        ("home", "settings", large, None),
+        ("", "", small, None),
+        ("compare", "cellar", large, Some("View: Curves")),
+        ("compare", "", small, Some("View: Curves")),
+        ("compare", "order", large, Some("View: Curves")),
+        ("compare", "settings", large, Some("View: Settings")),
+        // A large window has it beside the curves, and no part of that name.
+        ("compare", "tradeoff", large, Some("View: Curves")),
+        ("compare", "tradeoff", small, Some("View: Loss against forgetting")),
+    ] {
+        let (_root, stage) = kit::stage();
+        let folder = stage.places.projects.join("customer-tone");
+        std::fs::create_dir_all(&folder).expect("project folder");
+        let text = format!("{{\"schema\": 1, \"room\": \"{room}\", \"compare\": {{\"part\": \"{part}\"}}}}");
+        std::fs::write(folder.join("layout.json"), text).expect("a file");
+        let mut window = kit::window(&stage, size, true);
+        kit::open(&mut window, &stage);
+        stage.runs.publish(kit::snapshot(&folder, kit::view(7, "finished", 1200), false));
+        window.run();
+        let room_shown = if shown.is_some() { Room::Compare } else { Room::Setup };
+        assert_eq!(window.state().state.room, room_shown, "{room} {part}");
+        let chosen = window.query_all_by_role(Role::RadioButton).filter_map(|node| {
+            let node = node.accesskit_node();
+            node.label().filter(|label| label.starts_with("View: ") && node.toggled() == Some(Toggled::True))
+        });
+        assert_eq!(chosen.collect::<Vec<_>>(), shown.into_iter().collect::<Vec<_>>(), "{room} {part}");
     }
 }
 

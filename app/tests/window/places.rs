@@ -4,9 +4,10 @@ use crate::{kit, project_scenes};
 use egui::accesskit::Role;
 use egui_kittest::kittest::Queryable as _;
 use std::path::{Path, PathBuf};
-use temper::commands::UiCommand;
+use temper::commands::{Id, UiCommand, entry};
 use temper::state::rehouse::RehouseAct;
 use temper::state::relink::RelinkAct;
+use temper::state::setup::Card;
 use temper::state::{Room, Sheet};
 use temper_protocol::project::Source;
 use temper_protocol::{Command, Event, project_file};
@@ -70,6 +71,31 @@ fn a_project_on_its_way_is_not_sent_elsewhere_whatever_lies_over_the_room() {
 }
 
 #[test]
+fn nothing_is_exported_or_cleaned_from_a_project_on_its_way() {
+    let (_root, stage, mut window, folder) = opened();
+    stage.runs.publish(kit::snapshot(&folder, kit::view(7, "finished", 1200), false));
+    window.run();
+    kit::send(&mut window, UiCommand::Rehouse(RehouseAct::Open { moves: true }));
+    let to = folder.with_file_name("elsewhere");
+    kit::send(&mut window, UiCommand::Rehouse(RehouseAct::Folder(to.display().to_string())));
+    let entry = entry(Id::Export);
+    assert_eq!((entry.hindrance)(&window.state().state), None, "it could be exported until then");
+    let ctx = window.ctx.clone();
+    let app = window.state_mut();
+    app.send(&ctx, UiCommand::Rehouse(RehouseAct::Confirm));
+    assert!(app.state.rehousing);
+    let going = Some("the project is being copied or moved");
+    assert_eq!((entry.hindrance)(&app.state), going, "the button says why not");
+    let mut refused = crate::export_scenes::refused();
+    refused.run = Some(7);
+    for command in [UiCommand::Export, UiCommand::WriteAgain(Box::new(refused))] {
+        app.send(&ctx, command);
+    }
+    assert_eq!(stage.engine.count(|command| matches!(command, Command::Export { .. })), 0);
+    assert_eq!(app.state.export.working, None);
+}
+
+#[test]
 fn a_project_moves_and_its_last_edit_goes_along() {
     let (_root, _stage, mut window, folder) = opened();
     let mut project = window.state().state.draft.project.clone();
@@ -85,6 +111,30 @@ fn a_project_moves_and_its_last_edit_goes_along() {
     assert_eq!(state.draft.project.train.seed, 77);
     assert!(!folder.exists(), "nothing is left at, or comes back to, the old place");
     assert!(!state.settings.recents.iter().any(|recent| recent.path == folder));
+}
+
+#[test]
+fn an_edit_that_could_not_be_written_is_kept_and_tried_again() {
+    let (_root, _stage, mut window, folder) = opened();
+    // What lies in the place of the folder cannot be written into.
+    std::fs::remove_dir_all(&folder).expect("the folder goes");
+    std::fs::write(&folder, "in the way").expect("a file");
+    for seed in [76, 77] {
+        let mut project = window.state().state.draft.project.clone();
+        project.train.seed = seed;
+        kit::send(&mut window, UiCommand::Edit("train.seed".to_owned(), Box::new(project)));
+        window.run_steps(4);
+        let state = &window.state().state;
+        assert!(!state.draft.is_saved() && state.draft.refused.is_some());
+        assert!(state.setup.problems.contains_key(&Card::Preflight), "it is said");
+    }
+    std::fs::remove_file(&folder).expect("the way is free");
+    // Nobody touches anything meanwhile.
+    window.run_steps(24);
+    let state = &window.state().state;
+    assert!(state.draft.is_saved() && state.draft.refused.is_none());
+    assert!(!state.setup.problems.contains_key(&Card::Preflight), "and it is no longer said");
+    assert_eq!(project_file::load(&folder).expect("reads").train.seed, 77, "the latest edit");
 }
 
 #[test]

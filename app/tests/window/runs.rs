@@ -70,6 +70,29 @@ fn the_first_training_asks_where_the_project_lives_and_writes_it_there() {
 }
 
 #[test]
+fn a_project_is_not_placed_where_only_a_part_of_a_path_says() {
+    let (_root, stage) = kit::stage();
+    let mut window = kit::window(&stage, kit::SIZES[0], true);
+    kit::send(&mut window, UiCommand::Drop(vec![PathBuf::from(kit::MODEL), PathBuf::from(kit::DATA)]));
+    kit::press(&mut window, "Train");
+    for part in ["support-tone", "./support-tone", "../support-tone", ""] {
+        kit::send(&mut window, UiCommand::PlaceText(part.to_owned()));
+        window.get_by_label("Write the whole path of one folder.");
+        kit::send(&mut window, UiCommand::ConfirmPlace);
+        let state = &window.state().state;
+        assert_eq!((state.draft.folder.as_ref(), state.setup.train_wanted), (None, false), "{part}");
+        assert_eq!(state.sheet, Some(Sheet::Place { folder: part.to_owned() }), "{part}: the question stays");
+    }
+    assert_eq!(stage.engine.count(is_train), 0);
+    let folder = stage.places.projects.join("other");
+    kit::send(&mut window, UiCommand::PlaceText(format!("\"{}\"", folder.display())));
+    kit::press(&mut window, "Create and train");
+    window.run_steps(3);
+    assert_eq!(window.state().state.draft.folder.as_ref(), Some(&folder));
+    assert!(folder.join("project.toml").is_file());
+}
+
+#[test]
 fn a_run_is_paused_resumed_saved_and_stopped_by_buttons_and_keys() {
     let (_root, stage) = kit::stage();
     let (mut window, folder) = training(&stage);

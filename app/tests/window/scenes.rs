@@ -490,7 +490,7 @@ fn glossary(window: &mut Window, stage: &Stage) {
 
 fn place(window: &mut Window, _stage: &Stage) {
     kit::send(window, UiCommand::Drop(vec![PathBuf::from(kit::MODEL), PathBuf::from(kit::DATA)]));
-    window.state_mut().state.sheet = Some(Sheet::Place { folder: "Documents/Temper/support-tone".to_owned() });
+    window.state_mut().state.sheet = Some(Sheet::Place { folder: "/people/ada/Temper/support-tone".to_owned() });
     window.run();
 }
 

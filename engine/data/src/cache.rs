@@ -11,9 +11,10 @@ use sha2::{Digest as _, Sha256};
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::Path;
+use temper_protocol::whole_file::Unfinished;
 
 /// Changes whenever reading, masking or chunking changes, so that old entries are not used.
-const MAGIC: &[u8; 8] = b"TMPTOK01";
+const MAGIC: &[u8; 8] = b"TMPTOK02";
 
 /// File name of the entry with this key.
 pub(crate) fn entry_name(key: &[u8; 32]) -> String {
@@ -64,17 +65,11 @@ fn write_entry(file: &EncodedFile, out: impl Write) -> std::io::Result<()> {
 pub(crate) fn store(path: &Path, file: &EncodedFile) -> std::io::Result<()> {
     let dir = path.parent().unwrap_or_else(|| Path::new("."));
     std::fs::create_dir_all(dir)?;
-    let temporary = path.with_extension(format!("part-{}", std::process::id()));
-    let written = File::create(&temporary).and_then(|out| {
-        write_entry(file, BufWriter::new(&out))?;
-        out.sync_all()
-    });
-    let renamed = written.and_then(|()| std::fs::rename(&temporary, path));
-    if renamed.is_err() {
-        // Nothing half-written may stay behind; the first error is the one worth telling.
-        let _already_failed = std::fs::remove_file(&temporary);
-    }
-    renamed
+    let (unfinished, out) = Unfinished::beside(path)?;
+    write_entry(file, BufWriter::new(&out))?;
+    out.sync_all()?;
+    drop(out);
+    unfinished.put(path)
 }
 
 /// Reads an entry; `None` when it is absent or damaged.

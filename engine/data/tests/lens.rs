@@ -206,6 +206,41 @@ fn the_first_look_at_a_small_file_is_exact() {
 }
 
 #[test]
+fn first_rows_have_the_numbers_by_which_the_lens_finds_them() {
+    let dir = tempfile::tempdir().expect("folder");
+    let row = |number: usize, good: bool| {
+        format!("{{\"prompt\":\"question {number}\",\"completion\":\"answer {number} of many\",\"label\":{good}}}")
+    };
+    // Two rows that are left out and one that is set aside lie before and between those that are trained.
+    let rows = [
+        row(0, false),
+        row(1, true),
+        "{\"prompt\":\"no answer\",\"label\":true}".to_owned(),
+        row(3, false),
+        row(4, true),
+    ];
+    let json = write(dir.path(), "a.json", &format!("[\n{}\n]\n", rows.join(",\n\n")));
+    let lines = write(dir.path(), "b.jsonl", &format!("{}\n", rows.join("\n\n")));
+    for (paths, numbers) in [
+        (vec![json.clone()], vec![Some(1), Some(4)]),
+        (vec![lines.clone()], vec![Some(2), Some(8)]),
+        (vec![json, lines], vec![Some(1), Some(4), None, None]),
+    ] {
+        let lens = open(&paths, 64);
+        all_known(&lens);
+        let data = Dataset::load(&request(&paths, 64), &codec(), &mut |_| {}, &|| false).expect("loads");
+        for preview in [lens.peek(8, 0.0).expect("looks"), preview_event(&data, 8)] {
+            let Event::Preview { examples, .. } = preview else { panic!("a preview") };
+            assert_eq!(examples.iter().map(|example| example.row).collect::<Vec<_>>(), numbers);
+            for example in examples.iter().filter(|example| example.row.is_some()) {
+                let found = lens.rows(example.row.unwrap_or(0), 1, 64).expect("reads").pop().expect("a row");
+                assert_eq!((found.line, found.problem.as_str()), (example.line, ""), "{example:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn the_first_look_at_a_large_file_reckons_what_it_has_not_read() {
     let dir = tempfile::tempdir().expect("folder");
     // Rows grow along the file: the head alone would reckon far too many.
@@ -264,6 +299,31 @@ fn a_copy_that_is_given_up_or_empty_leaves_nothing_behind() {
     let left: Vec<_> =
         std::fs::read_dir(dir.path()).expect("folder").flatten().map(|entry| entry.file_name()).collect();
     assert_eq!(left, ["a.jsonl"]);
+}
+
+#[test]
+fn copies_that_are_written_at_once_are_both_whole_and_touch_nothing_else() {
+    let dir = tempfile::tempdir().expect("folder");
+    let lens = open(&[write(dir.path(), "a.jsonl", &(chat(0) + &chat(1)))], 64);
+    for own in ["a-cleaned.jsonl.part", "a-cleaned.jsonl.1.part"] {
+        write(dir.path(), own, "a person's own");
+    }
+    let mut meanwhile = None;
+    // While the first is being written, a second one begins and is through.
+    let mut other = |_read: u64| {
+        let half = Cleaning { leave_out: [0].into(), ..Cleaning::default() };
+        meanwhile.get_or_insert_with(|| lens.clean(&half, dir.path(), &mut |_| {}, &|| false).expect("a copy"));
+    };
+    let cleaned = lens.clean(&Cleaning::default(), dir.path(), &mut other, &|| false).expect("a copy");
+    let meanwhile = meanwhile.expect("the other one");
+    assert_ne!(cleaned.path, meanwhile.path);
+    for (copy, text) in [(cleaned, chat(0) + &chat(1)), (meanwhile, chat(1))] {
+        assert_eq!(std::fs::read_to_string(&copy.path).expect("the copy"), text, "{}", copy.path.display());
+    }
+    for own in ["a-cleaned.jsonl.part", "a-cleaned.jsonl.1.part"] {
+        assert_eq!(std::fs::read_to_string(dir.path().join(own)).expect("stays"), "a person's own");
+    }
+    assert_eq!(std::fs::read_dir(dir.path()).expect("folder").count(), 5, "nothing unfinished is left");
 }
 
 fn field(place: &str, text: &str) -> RowField {

@@ -4,11 +4,16 @@
 use crate::error::{ExportError, Result};
 use sha2::{Digest as _, Sha256};
 use std::fs::{self, File};
-use std::io::{BufWriter, Read as _, Write};
+use std::io::{BufWriter, ErrorKind, Read as _, Write};
 use std::path::{Path, PathBuf};
 
 /// Name of the sidecar that marks a folder as an export of ours.
 pub const SIDECAR: &str = "temper.json";
+
+/// Folder in one that is being written, hidden and no part of the export.
+const UNDER_WAY: &str = ".under-way";
+/// The file in it, which is locked meanwhile: what nobody locks was left by a program that was killed.
+const LOCK: &str = "lock";
 
 /// Where the files of an export lie: a folder, or one GGUF file with its sidecar beside it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +75,7 @@ impl Layout {
 pub struct OutputFolder {
     target: PathBuf,
     staging: PathBuf,
+    lock: Option<File>,
     finished: bool,
 }
 
@@ -82,12 +88,8 @@ impl OutputFolder {
         refuse_foreign(target)?;
         let parent = parent_of(target);
         fs::create_dir_all(parent).map_err(ExportError::io(parent))?;
-        let staging = with_suffix(target, ".partial");
-        if staging.exists() {
-            fs::remove_dir_all(&staging).map_err(ExportError::io(&staging))?;
-        }
-        fs::create_dir(&staging).map_err(ExportError::io(&staging))?;
-        Ok(Self { target: target.to_path_buf(), staging, finished: false })
+        let (staging, lock) = stage(target)?;
+        Ok(Self { target: target.to_path_buf(), staging, lock: Some(lock), finished: false })
     }
 
     /// Path of a file while it is being written.
@@ -133,6 +135,9 @@ impl OutputFolder {
         let target = if accepted { self.target.clone() } else { with_suffix(&self.target, ".rejected") };
         refuse_foreign(&target)?;
         let layout = Layout { root: target.clone(), single };
+        drop(self.lock.take());
+        let under_way = self.staging.join(UNDER_WAY);
+        fs::remove_dir_all(&under_way).map_err(ExportError::io(&under_way))?;
         if single {
             for name in [single_name, SIDECAR] {
                 let place = layout.path(name);
@@ -153,12 +158,52 @@ impl OutputFolder {
 
 impl Drop for OutputFolder {
     fn drop(&mut self) {
+        drop(self.lock.take());
         if !self.finished
             && let Err(error) = fs::remove_dir_all(&self.staging)
         {
             tracing::warn!(path = %self.staging.display(), %error, "a partial export could not be removed");
         }
     }
+}
+
+/// Makes a folder beside `target` that nobody else writes into. One that a killed program left is removed; whatever else has
+/// its name stays, and another name is taken.
+fn stage(target: &Path) -> Result<(PathBuf, File)> {
+    let mut number = 1_u32;
+    loop {
+        let staging = match number {
+            1 => with_suffix(target, ".partial"),
+            _ => with_suffix(target, &format!(".{number}.partial")),
+        };
+        match fs::create_dir(&staging) {
+            Ok(()) => {
+                let lock = lock_in(&staging).map_err(ExportError::io(&staging))?;
+                return Ok((staging, lock));
+            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => match left_behind(&staging) {
+                // Held until it is gone, so that nobody else removes what comes in its place.
+                Some(_lock) => fs::remove_dir_all(&staging).map_err(ExportError::io(&staging))?,
+                None => number += 1,
+            },
+            Err(error) => return Err(ExportError::Io { path: staging, error }),
+        }
+    }
+}
+
+fn lock_in(staging: &Path) -> std::io::Result<File> {
+    let place = staging.join(UNDER_WAY);
+    fs::create_dir(&place)?;
+    let file = File::create_new(place.join(LOCK))?;
+    // Where a disk knows no locks, nothing is taken for left behind.
+    let _locked = file.try_lock();
+    Ok(file)
+}
+
+/// The lock of a folder whose writer is gone; nothing when it goes on, or the folder is none of ours.
+fn left_behind(staging: &Path) -> Option<File> {
+    let file = File::open(staging.join(UNDER_WAY).join(LOCK)).ok()?;
+    file.try_lock().is_ok().then_some(file)
 }
 
 /// Empty folders and earlier exports may be replaced, nothing else.
@@ -280,6 +325,34 @@ mod tests {
         output.write("x", b"1").unwrap();
         drop(output);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_has_the_name_of_an_unfinished_export_stays_unless_a_killed_program_left_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (target, partial) = (dir.path().join("out"), dir.path().join("out.partial"));
+        fs::create_dir(&partial).unwrap();
+        fs::write(partial.join("thesis.txt"), b"precious").unwrap();
+        // Two at once, beside a person's folder of that name.
+        let (one, other) = (OutputFolder::begin(&target).unwrap(), OutputFolder::begin(&target).unwrap());
+        for (output, text) in [(one, b"1"), (other, b"2")] {
+            output.write(SIDECAR, b"{}").unwrap();
+            output.write("value", text).unwrap();
+            output.finish(true, "value").unwrap();
+            assert_eq!(fs::read(target.join("value")).unwrap(), text);
+            assert!(!target.join(UNDER_WAY).exists());
+        }
+        assert_eq!(fs::read(partial.join("thesis.txt")).unwrap(), b"precious");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+        // What nobody writes into any more gives its space back.
+        let left = dir.path().join("out.2.partial");
+        fs::create_dir_all(left.join(UNDER_WAY)).unwrap();
+        fs::write(left.join(UNDER_WAY).join(LOCK), b"").unwrap();
+        fs::write(left.join("half.safetensors"), b"half").unwrap();
+        let output = OutputFolder::begin(&target).unwrap();
+        assert!(output.path("x").starts_with(&left) && !left.join("half.safetensors").exists());
+        drop(output);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
     }
 
     #[test]

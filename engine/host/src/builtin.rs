@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use temper_protocol::{Code, Problem};
 
 /// What stands before the name of something bundled.
-pub const PREFIX: &str = "builtin:";
+pub const PREFIX: &str = temper_protocol::named::BUILTIN;
 
 /// The bundled files, written out on first use.
 #[derive(Debug)]

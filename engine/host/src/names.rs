@@ -6,15 +6,13 @@
 use crate::builtin::{Builtins, PREFIX};
 use std::path::{Path, PathBuf};
 use temper_protocol::project::{Source, Validation};
-use temper_protocol::{Code, Problem, Project, RunRef, project_file};
+use temper_protocol::whole_file::first_free;
+use temper_protocol::{Code, Problem, Project, RunRef, named, project_file};
 use temper_store::{Reader, RunRow, StoreError};
 use temper_train::checkpoint::Checkpoints;
 
 /// What stands before the configuration of a new model.
-pub(crate) const RANDOM: &str = "random:";
-
-/// What stands before the number of a run whose result is meant.
-const OF_A_RUN: &str = "run:";
+pub(crate) const RANDOM: &str = named::RANDOM;
 
 /// A path as a person may have written it, relative to `base`.
 pub(crate) fn absolute(path: &Path, base: &Path) -> Result<PathBuf, Problem> {
@@ -98,11 +96,8 @@ pub(crate) fn probe_paths(
         };
         // Series are told apart by the name.
         let taken = |name: &str| sets.iter().any(|(other, _)| other == name);
-        let name = if taken(&short) {
-            (2..).map(|number| format!("{short}-{number}")).find(|name| !taken(name)).unwrap_or(short)
-        } else {
-            short
-        };
+        let numbered = |number| if number == 1 { short.clone() } else { format!("{short}-{number}") };
+        let name = first_free(numbered, |name| !taken(name));
         sets.push((name, path));
     }
     Ok(sets)
@@ -227,7 +222,7 @@ pub(crate) fn frozen_project(found: &FoundRun, project_dir: &Path) -> Result<Pro
 pub(crate) fn find_again(frozen: &mut Project, project_dir: &Path) {
     let gone = |written: &str| {
         let path = written.strip_prefix(RANDOM).unwrap_or(written);
-        !path.starts_with(PREFIX) && !path.starts_with(OF_A_RUN) && !project_dir.join(path).exists()
+        named::is_path(path) && !project_dir.join(path).exists()
     };
     let Ok(now) = project_file::load(&project_dir.join(project_file::FILE_NAME)) else { return };
     let find = |path: &mut String, now: &str| {

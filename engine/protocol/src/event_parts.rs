@@ -59,6 +59,10 @@ pub struct PreviewRow {
     pub tokens: u64,
     /// Tokens trained.
     pub trained: u64,
+    /// Its number among all rows, counted from 0 as the token lens does, also over those that are not trained; only for rows
+    /// of the first file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub row: Option<u64>,
 }
 
 /// What the self-test found.

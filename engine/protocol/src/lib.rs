@@ -3,7 +3,7 @@
 //! Place in the data flow: the window (or the command line) builds a [`Command`], the engine answers
 //! with [`Event`]s, and both agree on [`Project`], the text file that says what will run. This crate
 //! holds plain data only: no tensors, no windows, no threads. The one thing here that only engine crates exchange is
-//! [`GgufTokenizer`], which two of them need and neither owns.
+//! [`GgufTokenizer`], which two of them need and neither owns; what all crates do alike with files is in [`whole_file`].
 //!
 //! `--json` on the command line prints [`Event`] values unchanged, so the serialised form of every
 //! type here is a public contract: fields may be added, never renamed.
@@ -19,6 +19,7 @@ mod front;
 pub mod gguf_tokenizer;
 pub mod housekeeping;
 pub mod method;
+pub mod named;
 pub mod prices;
 pub mod problem;
 pub mod project;
@@ -26,6 +27,7 @@ pub mod project_file;
 pub mod run_folder;
 pub mod setting;
 pub mod storage_type;
+pub mod whole_file;
 
 pub use client::{EngineClient, Envelope, Request};
 pub use command::{Act, Command, GenerateLimits, ModelRef, RunRef};

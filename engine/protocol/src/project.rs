@@ -357,7 +357,7 @@ impl Default for Train {
 impl Default for Keep {
     fn default() -> Self {
         Self {
-            probes: ["prose", "instructions", "code", "arithmetic"].map(|name| format!("builtin:{name}")).to_vec(),
+            probes: crate::named::KEPT.map(str::to_owned).to_vec(),
             budget_nats: 0.05,
             on_exceed: "warn".to_owned(),
             every_steps: 50,

@@ -159,9 +159,7 @@ pub fn save(project: &Project, target: &Path) -> Result<PathBuf, Problem> {
         )
     };
     let text = to_text(project)?;
-    let temporary = file.with_extension("toml.tmp");
-    std::fs::write(&temporary, text).map_err(fail)?;
-    std::fs::rename(&temporary, &file).map_err(fail)?;
+    crate::whole_file::write(&file, text).map_err(fail)?;
     Ok(file)
 }
 

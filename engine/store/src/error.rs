@@ -78,6 +78,28 @@ pub enum StoreError {
         /// The place.
         folder: PathBuf,
     },
+    /// The disk has no room for a project that was to go there.
+    #[error("the disk has no room for the project")]
+    NoRoom {
+        /// Where it was to go.
+        folder: PathBuf,
+        /// Bytes of the project.
+        bytes: u64,
+    },
+    /// The disk takes no file as large as one of the project.
+    #[error("the disk takes no file of this size")]
+    TooLarge {
+        /// The file.
+        file: PathBuf,
+        /// Its size.
+        bytes: u64,
+    },
+    /// A link to a folder, where the disk takes no links.
+    #[error("the disk takes no links, and this one leads to a folder")]
+    LinkToFolder {
+        /// The link.
+        link: PathBuf,
+    },
     /// The disk is full.
     #[error("the disk is full")]
     DiskFull {
@@ -159,6 +181,11 @@ impl StoreError {
     }
 }
 
+/// A size as a person reads it, never less than it is.
+fn mib(bytes: u64) -> String {
+    format!("{} MiB", bytes.div_ceil(1 << 20))
+}
+
 /// What to do about a damaged or lost database.
 fn repair(file: &Path) -> String {
     let project = file.parent().unwrap_or(file).display();
@@ -219,6 +246,27 @@ impl From<StoreError> for Problem {
             StoreError::Within { folder } => {
                 Self::new(Code::Refused, what, at(folder), "choose a place outside the project's folder")
             }
+            StoreError::NoRoom { folder, bytes } => Self::new(
+                Code::Io,
+                what,
+                at(folder),
+                format!(
+                    "it takes {}; make room there or choose another disk. The project is where it was",
+                    mib(*bytes)
+                ),
+            ),
+            StoreError::TooLarge { file, bytes } => Self::new(
+                Code::Io,
+                what,
+                at(file),
+                format!("it has {}; choose another disk, or take the file out of the project first", mib(*bytes)),
+            ),
+            StoreError::LinkToFolder { link } => Self::new(
+                Code::Refused,
+                what,
+                at(link),
+                "choose another disk, or put the folder itself in the place of the link",
+            ),
             StoreError::OutOfMemory { file } => {
                 Self::new(Code::OutOfMemory, what, at(file), "close other programs and try again")
             }

@@ -17,6 +17,7 @@ mod csv_export;
 mod database;
 mod error;
 mod jsonl_export;
+mod links;
 mod lock;
 mod migrate;
 mod pyramid;

@@ -3,19 +3,33 @@
 //! Place in the data flow: the window's thread for files and the command line call this. The project's lock is held
 //! meanwhile, so that no engine writes into what is being copied; nothing is ever written over, and a copy appears under
 //! its name only when it is whole. The database knows its folders relative to the project, so it goes along as it is; of
-//! the project's file, paths that would lead elsewhere from the new place are written anew.
+//! the project's file, paths that would lead elsewhere from the new place are written anew, and so are links in the folder
+//! ([`crate::links`]).
 
 use crate::database::{self, DB_NAME};
 use crate::error::StoreError;
+use crate::links::{self, Links};
 use crate::lock::{LOCK_NAME, PID_NAME, ProjectLock};
 use std::ffi::OsStr;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 use temper_protocol::project::{Source, Validation};
-use temper_protocol::{Problem, Project, project_file};
+use temper_protocol::{Problem, Project, named, project_file};
 
 /// What belongs to runs alone, at the top of a project's folder.
 const OF_RUNS: [&str; 4] = ["runs", "trash", "exports", "compare.json"];
+
+/// What belongs to the runs' database: itself, what was written ahead of it, what is shared about it, a journal.
+const OF_DATABASE: [&str; 3] = ["-wal", "-shm", "-journal"];
+
+/// Copies a file; what it returns is the number of bytes.
+type Put<'a> = &'a dyn Fn(&Path, &Path) -> std::io::Result<u64>;
+
+/// As the system copies a file.
+fn put(from: &Path, to: &Path) -> std::io::Result<u64> {
+    fs::copy(from, to)
+}
 
 /// What the project at the other place is to the one that was there before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +45,8 @@ enum As {
 ///
 /// # Errors
 /// [`StoreError::Busy`] while an engine works on the project, [`StoreError::Exists`], [`StoreError::Within`],
-/// [`StoreError::Missing`] where there is no project, and others of the disk; nothing of the copy is left then.
+/// [`StoreError::NotFound`] where there is no project, [`StoreError::NoRoom`] on a disk that is too small, and others of the
+/// disk; nothing of the copy is left then.
 pub fn duplicate(from: &Path, to: &Path, with_runs: bool) -> Result<PathBuf, Problem> {
     let (from, to) = places(from, to)?;
     // A project on a disk that cannot be written is nobody's to train, and can be copied all the same.
@@ -40,7 +55,7 @@ pub fn duplicate(from: &Path, to: &Path, with_runs: bool) -> Result<PathBuf, Pro
         Err(StoreError::ReadOnly { .. }) => None,
         Err(error) => return Err(error.into()),
     };
-    copy(&from, &to, with_runs, As::Copy)?;
+    copy(&from, &to, with_runs, As::Copy, &put)?;
     Ok(to)
 }
 
@@ -58,16 +73,19 @@ pub fn relocate(from: &Path, to: &Path) -> Result<PathBuf, Problem> {
     }
     let parent = to.parent().unwrap_or(&to);
     fs::create_dir_all(parent).map_err(|error| StoreError::io(parent, error))?;
+    let moved = Links::of(&from)?.all()?;
     match fs::rename(&from, &to) {
         Ok(()) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::CrossesDevices => {
+        Err(error) if error.kind() == ErrorKind::CrossesDevices => {
             carry(&from, &to, lock.take())?;
             return Ok(to);
         }
         Err(error) => return Err(StoreError::io(&from, error).into()),
     }
-    if let Err(problem) = settle(&from, &to, &to, As::Itself) {
-        // Where it was, what its file says means what it did.
+    let settled = links::write_anew(&to, &moved).map_err(Problem::from);
+    if let Err(problem) = settled.and_then(|()| settle(&from, &to, &to, As::Itself)) {
+        // Where it was, what its file and its links say means what it did.
+        links::write_back(&to, &moved);
         if let Err(error) = fs::rename(&to, &from) {
             tracing::error!(path = %to.display(), %error, "the project could not be moved back");
         }
@@ -79,7 +97,7 @@ pub fn relocate(from: &Path, to: &Path) -> Result<PathBuf, Problem> {
 
 /// Moves a project to another disk: the old folder goes only when the new one is whole and on that disk.
 fn carry(from: &Path, to: &Path, lock: Option<ProjectLock>) -> Result<(), Problem> {
-    copy(from, to, true, As::Itself)?;
+    copy(from, to, true, As::Itself, &put)?;
     drop(lock);
     if let Err(error) = fs::remove_dir_all(from) {
         tracing::warn!(path = %from.display(), %error, "the project has moved; of its old folder something stays");
@@ -118,17 +136,17 @@ fn real(path: &Path) -> PathBuf {
 }
 
 /// Copies under another name beside `to` and renames what is whole.
-fn copy(from: &Path, to: &Path, with_runs: bool, is: As) -> Result<(), Problem> {
+fn copy(from: &Path, to: &Path, with_runs: bool, is: As, put: Put<'_>) -> Result<(), Problem> {
     let parent = to.parent().unwrap_or(to);
     fs::create_dir_all(parent).map_err(|error| StoreError::io(parent, error))?;
     let mut name = to.file_name().unwrap_or_default().to_os_string();
     name.push(".partial");
     let staging = to.with_file_name(name);
     fs::create_dir(&staging).map_err(|error| match error.kind() {
-        std::io::ErrorKind::AlreadyExists => StoreError::Exists { folder: staging.clone() },
+        ErrorKind::AlreadyExists => StoreError::Exists { folder: staging.clone() },
         _ => StoreError::io(&staging, error),
     })?;
-    let copied = copy_by(from, &staging, to, with_runs, is);
+    let copied = copy_by(from, &staging, to, with_runs, is, put);
     if copied.is_err()
         && let Err(error) = fs::remove_dir_all(&staging)
     {
@@ -137,11 +155,15 @@ fn copy(from: &Path, to: &Path, with_runs: bool, is: As) -> Result<(), Problem> 
     copied
 }
 
-fn copy_by(from: &Path, staging: &Path, to: &Path, with_runs: bool, is: As) -> Result<(), Problem> {
-    copy_into(from, staging, with_runs)?;
+fn copy_by(from: &Path, staging: &Path, to: &Path, with_runs: bool, is: As, put: Put<'_>) -> Result<(), Problem> {
+    let full = |error| match error {
+        StoreError::DiskFull { .. } => StoreError::NoRoom { folder: to.to_path_buf(), bytes: size_of(from, with_runs) },
+        other => other,
+    };
+    copy_into(from, staging, with_runs, put).map_err(full)?;
     settle(from, to, staging, is)?;
     if is == As::Itself {
-        sync_folder(staging)?;
+        sync_folder(staging).map_err(full)?;
     }
     // Renaming would put it over an empty folder that came there meanwhile.
     if fs::symlink_metadata(to).is_ok() {
@@ -151,14 +173,35 @@ fn copy_by(from: &Path, staging: &Path, to: &Path, with_runs: bool, is: As) -> R
     Ok(())
 }
 
-fn copy_into(from: &Path, staging: &Path, with_runs: bool) -> Result<(), StoreError> {
-    let (write_ahead, shared, journal) =
-        (format!("{DB_NAME}-wal"), format!("{DB_NAME}-shm"), format!("{DB_NAME}-journal"));
-    let own = [LOCK_NAME, PID_NAME, DB_NAME, write_ahead.as_str(), shared.as_str(), journal.as_str()];
-    let left_out = |name: &OsStr| {
-        own.iter().any(|own| name == *own) || (!with_runs && OF_RUNS.iter().any(|of_runs| name == *of_runs))
-    };
-    copy_folder(from, staging, &left_out)?;
+/// Whether something at the top of a project's folder stays behind when its runs do.
+fn is_of_runs(name: &OsStr) -> bool {
+    OF_RUNS.iter().any(|of_runs| name == *of_runs) || is_database(name)
+}
+
+fn is_database(name: &OsStr) -> bool {
+    let rest = name.to_str().and_then(|name| name.strip_prefix(DB_NAME));
+    rest.is_some_and(|rest| rest.is_empty() || OF_DATABASE.contains(&rest))
+}
+
+/// Bytes that a copy takes, about: what cannot be looked at counts as nothing.
+fn size_of(from: &Path, with_runs: bool) -> u64 {
+    fn all(folder: &Path, left_out: &dyn Fn(&OsStr) -> bool) -> u64 {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        let sizes = entries.filter(|entry| !left_out(&entry.file_name())).map(|entry| match entry.metadata() {
+            Ok(meta) if meta.is_dir() => all(&entry.path(), &|_| false),
+            Ok(meta) if meta.is_file() => meta.len(),
+            _ => 0,
+        });
+        sizes.sum()
+    }
+    all(from, &|name| !with_runs && is_of_runs(name))
+}
+
+fn copy_into(from: &Path, staging: &Path, with_runs: bool, put: Put<'_>) -> Result<(), StoreError> {
+    let left_out =
+        |name: &OsStr| name == LOCK_NAME || name == PID_NAME || is_database(name) || (!with_runs && is_of_runs(name));
+    let copier = Copier { links: Links::of(from)?, put };
+    copier.folder(Path::new(""), (from, staging), &left_out)?;
     let database = from.join(DB_NAME);
     if !with_runs || !database.is_file() {
         return Ok(());
@@ -166,10 +209,10 @@ fn copy_into(from: &Path, staging: &Path, with_runs: bool) -> Result<(), StoreEr
     match copy_database(&database, &staging.join(DB_NAME)) {
         // What cannot be read is copied as it lies there: a repair may still get something out of it.
         Err(StoreError::Damaged { .. }) => {
-            for name in [DB_NAME, write_ahead.as_str()] {
-                let (source, target) = (from.join(name), staging.join(name));
+            for name in [DB_NAME.to_owned(), format!("{DB_NAME}-wal")] {
+                let source = from.join(&name);
                 if source.is_file() {
-                    fs::copy(&source, &target).map_err(|error| StoreError::io(&target, error))?;
+                    copier.file(&source, &staging.join(&name))?;
                 }
             }
             Ok(())
@@ -181,9 +224,9 @@ fn copy_into(from: &Path, staging: &Path, with_runs: bool) -> Result<(), StoreEr
 /// The database as it is at one moment, whoever has it open.
 fn copy_database(from: &Path, to: &Path) -> Result<(), StoreError> {
     let reading = database::open_reading(from)?;
-    let name = to.to_str().ok_or_else(|| {
-        StoreError::io(to, std::io::Error::new(std::io::ErrorKind::InvalidInput, "the path is not Unicode"))
-    })?;
+    let name = to
+        .to_str()
+        .ok_or_else(|| StoreError::io(to, std::io::Error::new(ErrorKind::InvalidInput, "the path is not Unicode")))?;
     // A damaged one may have left a part of the copy.
     let copied = reading.connection.execute("VACUUM INTO ?1", [name]).map_err(|error| StoreError::sql(from, error));
     if copied.is_err() && to.exists() {
@@ -192,26 +235,65 @@ fn copy_database(from: &Path, to: &Path) -> Result<(), StoreError> {
     copied.map(|_rows| ())
 }
 
-/// Copies what is in a folder but for names that are left out at its top.
-fn copy_folder(from: &Path, to: &Path, left_out: &dyn Fn(&OsStr) -> bool) -> Result<(), StoreError> {
-    for entry in fs::read_dir(from).map_err(|error| StoreError::io(from, error))? {
-        let entry = entry.map_err(|error| StoreError::io(from, error))?;
-        let (source, name) = (entry.path(), entry.file_name());
-        if left_out(&name) {
-            continue;
+/// Copies folders, files and links.
+struct Copier<'a> {
+    links: Links,
+    put: Put<'a>,
+}
+
+impl Copier<'_> {
+    /// Copies what is in a folder, which lies `within` the project, but for names that are left out at its top.
+    fn folder(
+        &self,
+        within: &Path,
+        (from, to): (&Path, &Path),
+        left_out: &dyn Fn(&OsStr) -> bool,
+    ) -> Result<(), StoreError> {
+        for entry in fs::read_dir(from).map_err(|error| StoreError::io(from, error))? {
+            let entry = entry.map_err(|error| StoreError::io(from, error))?;
+            let (source, name) = (entry.path(), entry.file_name());
+            if left_out(&name) {
+                continue;
+            }
+            let (target, within) = (to.join(&name), within.join(&name));
+            let kind = entry.file_type().map_err(|error| StoreError::io(&source, error))?;
+            if kind.is_dir() {
+                fs::create_dir(&target).map_err(|error| StoreError::io(&target, error))?;
+                self.folder(&within, (&source, &target), &|_| false)?;
+            } else if kind.is_symlink() {
+                self.link(&within, &source, &target)?;
+            } else if kind.is_file() {
+                self.file(&source, &target)?;
+            }
         }
-        let target = to.join(&name);
-        let kind = entry.file_type().map_err(|error| StoreError::io(&source, error))?;
-        if kind.is_dir() {
-            fs::create_dir(&target).map_err(|error| StoreError::io(&target, error))?;
-            copy_folder(&source, &target, &|_| false)?;
-        } else if kind.is_symlink() {
-            copy_link(&source, &target)?;
-        } else if kind.is_file() {
-            fs::copy(&source, &target).map_err(|error| StoreError::io(&target, error))?;
+        Ok(())
+    }
+
+    fn file(&self, from: &Path, to: &Path) -> Result<(), StoreError> {
+        (self.put)(from, to).map(|_bytes| ()).map_err(|error| match error.kind() {
+            ErrorKind::FileTooLarge => {
+                let bytes = fs::metadata(from).map_or(0, |meta| meta.len());
+                StoreError::TooLarge { file: from.to_path_buf(), bytes }
+            }
+            _ => StoreError::io(to, error),
+        })
+    }
+
+    /// Copies a link, so that it leads where it led or to what came along. Where the disk takes no links, the file goes along
+    /// instead; one that leads nowhere is left out there.
+    fn link(&self, within: &Path, from: &Path, to: &Path) -> Result<(), StoreError> {
+        let says = fs::read_link(from).map_err(|error| StoreError::io(from, error))?;
+        let says = self.links.anew(within, &says).unwrap_or(says);
+        match links::make(&says, to) {
+            Ok(()) => Ok(()),
+            Err(error) if !matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::Unsupported) => {
+                Err(StoreError::io(to, error))
+            }
+            Err(_) if from.is_dir() => Err(StoreError::LinkToFolder { link: from.to_path_buf() }),
+            Err(_) if from.is_file() => self.file(from, to),
+            Err(_) => Ok(()),
         }
     }
-    Ok(())
 }
 
 /// Waits until what is in a folder is on its disk: what it was copied from is deleted next, and a disk may be pulled out.
@@ -230,7 +312,6 @@ fn sync_folder(folder: &Path) -> Result<(), StoreError> {
 }
 
 fn sync_file(path: &Path) -> Result<(), StoreError> {
-    use std::io::ErrorKind;
     // Windows wants the right to write for it, which a file that is only to be read does not give; others do not.
     let file = if cfg!(windows) { fs::OpenOptions::new().write(true).open(path) } else { fs::File::open(path) };
     match file.and_then(|file| file.sync_all()) {
@@ -245,23 +326,6 @@ fn sync_file(path: &Path) -> Result<(), StoreError> {
         }
         _ => Ok(()),
     }
-}
-
-/// A link leads where it led.
-#[cfg(unix)]
-fn copy_link(from: &Path, to: &Path) -> Result<(), StoreError> {
-    fs::read_link(from)
-        .and_then(|leads_to| std::os::unix::fs::symlink(leads_to, to))
-        .map_err(|error| StoreError::io(to, error))
-}
-
-/// Where links need rights of their own, the file goes along instead.
-#[cfg(not(unix))]
-fn copy_link(from: &Path, to: &Path) -> Result<(), StoreError> {
-    if from.is_file() {
-        fs::copy(from, to).map_err(|error| StoreError::io(to, error))?;
-    }
-    Ok(())
 }
 
 /// Writes the project's file, which lies in `at` and is read in `to`, anew when it would not mean the same there. One that
@@ -284,11 +348,11 @@ fn settle(from: &Path, to: &Path, at: &Path, is: As) -> Result<(), Problem> {
 /// Paths of a project that is read from `to` instead of `from` lead where they led, or to what came along.
 fn rebase(project: &mut Project, from: &Path, to: &Path) {
     let fix = |path: &mut String| {
-        let (scheme, written) = match path.strip_prefix("random:") {
-            Some(rest) => ("random:", rest),
+        let (scheme, written) = match named::random(path) {
+            Some(rest) => (named::RANDOM, rest),
             None => ("", path.as_str()),
         };
-        if written.is_empty() || written.starts_with("builtin:") || written.starts_with("run:") {
+        if !named::is_path(written) {
             return;
         }
         let written = Path::new(written);
@@ -318,7 +382,7 @@ fn rebase(project: &mut Project, from: &Path, to: &Path) {
 }
 
 /// A path without `.` and `..`, as it is written.
-fn flat(path: &Path) -> PathBuf {
+pub(crate) fn flat(path: &Path) -> PathBuf {
     let mut flat = PathBuf::new();
     for part in path.components() {
         match part {
@@ -366,6 +430,34 @@ mod tests {
             assert!(matches!(refused, Err(StoreError::Within { .. })), "{refused:?}");
         }
         assert!(places(&link, &root.path().join("copy")).is_ok());
+    }
+
+    #[test]
+    fn a_disk_that_fills_leaves_no_half_copy_and_says_what_is_needed() {
+        let root = tempfile::tempdir().expect("folder");
+        let (from, to) = (root.path().join("tone"), root.path().join("copy"));
+        fs::create_dir_all(from.join("runs/0001")).expect("a folder");
+        let project = Project::new("tone", "builtin:starter", &[], "lora");
+        project_file::save(&project, &from.join(project_file::FILE_NAME)).expect("saves");
+        fs::write(from.join("own.jsonl"), vec![b'x'; 3 << 20]).expect("a file");
+        fs::write(from.join("runs/0001/adapter"), vec![b'y'; 4 << 20]).expect("a file of a run");
+        let full = |from: &Path, to: &Path| -> std::io::Result<u64> {
+            // Some of it is there already.
+            fs::write(to, &fs::read(from)?[..16])?;
+            Err(ErrorKind::StorageFull.into())
+        };
+        for (is, with_runs, needed) in
+            [(As::Copy, true, "8 MiB"), (As::Copy, false, "4 MiB"), (As::Itself, true, "8 MiB")]
+        {
+            let problem = copy(&from, &to, with_runs, is, &full).expect_err("it is full");
+            assert!(problem.what.contains("no room") && problem.action.contains(needed), "{problem}");
+            assert_eq!(problem.r#where, to.display().to_string());
+            let left: Vec<_> = fs::read_dir(root.path()).expect("lists").flatten().map(|at| at.file_name()).collect();
+            assert_eq!(left, ["tone"], "no half copy is left");
+        }
+        assert_eq!(fs::metadata(from.join("own.jsonl")).expect("stays").len(), 3 << 20);
+        assert_eq!(fs::metadata(from.join("runs/0001/adapter")).expect("stays").len(), 4 << 20);
+        copy(&from, &to, true, As::Copy, &put).expect("there is room now");
     }
 
     #[test]

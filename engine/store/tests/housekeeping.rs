@@ -170,6 +170,36 @@ fn a_foreign_row_moves_no_folder_but_those_of_runs() {
     assert!(project.join("kept/first/letter.txt").is_file(), "any place inside is fine");
 }
 
+/// A foreign project may also have links in the place of its folders.
+#[test]
+#[cfg(unix)]
+fn a_run_goes_through_no_link_out_of_the_project() {
+    use std::os::unix::fs::symlink;
+    let root = tempfile::tempdir().expect("folder");
+    let (project, outside) = (root.path().join("project"), root.path().join("outside"));
+    fs::create_dir_all(&project).expect("folder");
+    fs::create_dir_all(&outside).expect("folder");
+    let is_untouched = || fs::read_dir(&outside).expect("lists").next().is_none();
+    let store = Store::open(&project).expect("store");
+    let run = trained(&store);
+    symlink(&outside, project.join("trash")).expect("a link");
+    let refused = store.trash(run);
+    assert!(matches!(refused, Err(StoreError::Io { .. })), "{refused:?}");
+    assert!(project.join("runs/0001/checkpoints").is_dir() && is_untouched(), "it stays where it was");
+    fs::remove_file(project.join("trash")).expect("the link goes");
+    store.trash(run).expect("trashes");
+    fs::remove_dir_all(project.join("runs")).expect("free");
+    symlink(&outside, project.join("runs")).expect("a link");
+    symlink(&outside, project.join("linked")).expect("a link");
+    let database = rusqlite::Connection::open(project.join(DB_NAME)).expect("database");
+    database.execute("UPDATE labels SET origin = 'linked/0001'", []).expect("updates");
+    drop(database);
+    store.restore(run).expect("restores");
+    assert!(project.join("run-0001/checkpoints").is_dir() && is_untouched(), "it has a place inside");
+    let row = Reader::open(&project).expect("reader").run(run).expect("reads").expect("the run");
+    assert!(row.folder.ends_with("run-0001") && row.labels.trashed_millis == 0);
+}
+
 #[test]
 fn a_foreign_row_in_the_trash_that_lies_elsewhere_is_listed_again_where_it_is() {
     let root = tempfile::tempdir().expect("folder");

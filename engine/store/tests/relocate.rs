@@ -122,3 +122,87 @@ fn a_damaged_database_goes_along_as_it_is() {
     let bytes = std::fs::read(to.join("temper.db")).expect("came along");
     assert!(bytes.starts_with(b"this is no database"));
 }
+
+/// Links of a project: to its own file, out of it by a relative path, and by whole paths in and out.
+#[cfg(unix)]
+fn link_all(root: &Path, from: &Path) {
+    std::fs::write(root.join("rows.jsonl"), "far").expect("a file");
+    for (name, says) in [
+        ("own", "a.txt".into()),
+        ("out", "../../rows.jsonl".into()),
+        ("whole-out", root.join("rows.jsonl")),
+        ("whole-own", from.join("notes/a.txt")),
+        ("nowhere", "../../gone".into()),
+    ] {
+        std::os::unix::fs::symlink::<std::path::PathBuf, _>(says, from.join("notes").join(name)).expect("a link");
+    }
+}
+
+#[cfg(unix)]
+fn assert_links(at: &Path) {
+    for (name, text) in [("own", "own"), ("out", "far"), ("whole-out", "far"), ("whole-own", "own")] {
+        let path = at.join("notes").join(name);
+        assert!(path.is_symlink(), "{name} is still a link");
+        assert_eq!(std::fs::read_to_string(&path).expect("leads somewhere"), text, "{name}");
+    }
+    assert!(at.join("notes").join("nowhere").is_symlink(), "one that leads nowhere comes along");
+}
+
+#[test]
+#[cfg(unix)]
+fn links_of_a_copy_lead_where_they_led_or_into_the_copy() {
+    let root = tempfile::tempdir().expect("folder");
+    let from = project(root.path());
+    link_all(root.path(), &from);
+    let to = root.path().join("deep").join("er").join("copy");
+    duplicate(&from, &to, true).expect("copies");
+    std::fs::write(to.join("notes/a.txt"), "own").expect("a file of the copy");
+    assert_links(&to);
+    assert_eq!(std::fs::read_to_string(from.join("notes/a.txt")).expect("stays"), "mine", "no link led back");
+}
+
+#[test]
+#[cfg(unix)]
+fn links_of_a_moved_project_lead_where_they_led() {
+    let root = tempfile::tempdir().expect("folder");
+    let from = project(root.path());
+    link_all(root.path(), &from);
+    std::fs::write(from.join("notes/a.txt"), "own").expect("a file");
+    let to = root.path().join("deep").join("er").join("calm");
+    relocate(&from, &to).expect("moves");
+    assert_links(&to);
+    relocate(&to, &from).expect("moves back");
+    assert_links(&from);
+}
+
+#[test]
+#[cfg(unix)]
+fn a_file_that_the_disk_does_not_take_is_named_and_no_half_copy_is_left() {
+    const ROOT: &str = "TEMPER_TEST_LIMITED_ROOT";
+    if let Some(root) = std::env::var_os(ROOT).map(std::path::PathBuf::from) {
+        // This is the process that may write no large file.
+        let problem = duplicate(&root.join("tone"), &root.join("copy"), true).expect_err("larger than it may write");
+        assert!(problem.what.contains("no file of this size") && problem.action.contains("9 MiB"), "{problem}");
+        assert!(problem.r#where.ends_with("large.gguf"), "{problem}");
+        return;
+    }
+    let root = tempfile::tempdir().expect("folder");
+    let from = project(root.path());
+    // Holes take no disk.
+    let large = std::fs::File::create(from.join("large.gguf")).expect("a file");
+    large.set_len(9 << 20).expect("as long as that");
+    drop(large);
+    let child = std::process::Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 4096; exec \"$@\"", "sh"])
+        .arg(std::env::current_exe().expect("this program"))
+        .args(["--exact", "a_file_that_the_disk_does_not_take_is_named_and_no_half_copy_is_left"])
+        .env(ROOT, root.path())
+        .output()
+        .expect("a shell");
+    let said = String::from_utf8_lossy(&child.stdout);
+    assert!(child.status.success() && said.contains("1 passed"), "{said}");
+    let left: Vec<_> =
+        std::fs::read_dir(root.path()).expect("lists").flatten().map(|entry| entry.file_name()).collect();
+    assert_eq!(left, ["tone"]);
+    assert!(from.join("large.gguf").is_file() && from.join("temper.db").is_file());
+}

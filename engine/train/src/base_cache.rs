@@ -14,6 +14,7 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+use temper_protocol::whole_file::Unfinished;
 
 /// Changes when the form of an entry changes.
 const MAGIC: &[u8; 8] = b"TMPBASE1";
@@ -113,20 +114,19 @@ impl BaseCache {
     /// Writes an entry and makes room for it. What goes wrong is told in the log only.
     fn write(&self, key: &str, digest: &[u8; 32], body: impl FnOnce(&mut BufWriter<File>) -> std::io::Result<()>) {
         let (Some(folder), Some(path)) = (&self.folder, self.entry(key)) else { return };
-        let part = path.with_extension(format!("part-{}", std::process::id()));
         let written = std::fs::create_dir_all(folder).and_then(|()| {
-            let mut out = BufWriter::with_capacity(BLOCK, File::create(&part)?);
+            let (unfinished, file) = Unfinished::beside(&path)?;
+            let mut out = BufWriter::with_capacity(BLOCK, file);
             out.write_all(MAGIC)?;
             out.write_all(digest)?;
             body(&mut out)?;
             out.flush()?;
+            drop(out);
             // Not synced: an entry that a power cut leaves half-written is found to be damaged.
-            std::fs::rename(&part, &path)
+            unfinished.put(&path)
         });
         if let Err(error) = written {
             tracing::warn!(path = %path.display(), %error, "what was measured of the base could not be cached");
-            // Nothing half-written may stay behind; the first error is the one worth telling.
-            let _already_failed = std::fs::remove_file(&part);
         } else if let Err(error) = self.make_room(folder, &path) {
             tracing::warn!(folder = %folder.display(), %error, "the cache could not be tidied");
         }

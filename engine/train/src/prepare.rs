@@ -95,7 +95,7 @@ pub fn load_beneath(
 /// # Errors
 /// Everything that can be wrong with a model file.
 pub fn load_base(project: &Project, model_path: &Path, progress: &mut dyn FnMut(&str, u64, u64)) -> Result<Model> {
-    if project.model.path.starts_with("random:") {
+    if temper_protocol::named::random(&project.model.path).is_some() {
         return Ok(Model::random_from_file(model_path, project.train.seed, project.model.base.parse()?)?);
     }
     Ok(Model::load(model_path, project.model.base.parse()?, progress)?)

@@ -86,7 +86,7 @@ impl TrainRequest {
     /// Whether the base is a new model with random weights.
     #[must_use]
     pub fn is_random(&self) -> bool {
-        self.project.model.path.starts_with("random:")
+        temper_protocol::named::random(&self.project.model.path).is_some()
     }
 }
 

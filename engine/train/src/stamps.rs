@@ -70,13 +70,10 @@ impl Stamps {
     /// Writes down what is remembered. What goes wrong is told in the log only.
     pub fn save(&self) {
         let Some(file) = &self.file else { return };
-        let part = file.with_extension(format!("part-{}", std::process::id()));
         let folder = file.parent().unwrap_or_else(|| Path::new("."));
         let known = self.known.lock().clone();
-        let written = std::fs::create_dir_all(folder).and_then(|()| {
-            std::fs::write(&part, serde_json::to_vec(&known)?)?;
-            std::fs::rename(&part, file)
-        });
+        let written = std::fs::create_dir_all(folder)
+            .and_then(|()| temper_protocol::whole_file::write(file, serde_json::to_vec(&known)?));
         if let Err(error) = written {
             tracing::warn!(file = %file.display(), %error, "the hashes of files could not be remembered");
         }

@@ -11,7 +11,6 @@ card-beneath = Adapter darunter
 card-files = Dateien
 card-loss-on = trainiert auf
 card-validation = Validierungszeilen
-card-share = { $share } der Zeilen
 card-data-hash = SHA-256 der Daten
 card-figures = Zahlen
 card-base-loss = Validierungsverlust der Basis, Nats je trainiertem Token

@@ -10,6 +10,7 @@ sheets-text = Text
 sheets-folder = Projektordner
 sheets-place = Wo soll dieses Projekt liegen?
 sheets-place-lead = Im Ordner liegen project.toml, die Läufe mit ihren Checkpoints und alles Exportierte. Modell und Daten bleiben, wo sie sind.
+sheets-place-whole = Den ganzen Pfad eines Ordners angeben.
 sheets-create = Anlegen und trainieren
 sheets-create-tip = Schreibt project.toml dorthin und beginnt
 sheets-not-now = Nicht jetzt

@@ -11,7 +11,6 @@ card-beneath = adapters beneath
 card-files = files
 card-loss-on = trained on
 card-validation = validation rows
-card-share = { $share } of the rows
 card-data-hash = SHA-256 of the data
 card-figures = Figures
 card-base-loss = validation loss of the base, nats per trained token

@@ -10,6 +10,7 @@ sheets-text = Text
 sheets-folder = Project folder
 sheets-place = Where shall this project live?
 sheets-place-lead = Its folder holds project.toml, the runs with their checkpoints, and what you export. Model and data stay where they are.
+sheets-place-whole = Write the whole path of one folder.
 sheets-create = Create and train
 sheets-create-tip = Writes project.toml there and starts
 sheets-not-now = Not now

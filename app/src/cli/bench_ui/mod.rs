@@ -20,7 +20,7 @@ use temper::desktop::Desktop;
 use temper::probe::{Report, Share};
 use temper::state::settings::{MachineReport, Settings};
 use temper_protocol::event::{Figure, Figures};
-use temper_protocol::{Code, Event, Problem};
+use temper_protocol::{Code, Event, Problem, named};
 
 /// Limits of the product: milliseconds a frame, seconds to open many runs and to the first frame, per cent of one
 /// processor when idle, per cent of a training run's speed.
@@ -59,7 +59,7 @@ pub(crate) fn run(json: bool, arguments: &UiArgs) -> Result<bool, Problem> {
     if wants("frames") || wants("idle") || wants("training") {
         bench.note(&format!("writing {} runs of {} steps", arguments.runs, arguments.points));
         let shape = project::Shape { runs: arguments.runs.max(2), points: arguments.points, phases: false };
-        project::write(&bench.project, &shape, "builtin:starter")?;
+        project::write(&bench.project, &shape, named::STARTER)?;
     }
     if wants("start") {
         bench.start(&mut rows)?;
@@ -166,7 +166,7 @@ impl Bench<'_> {
             Problem::new(Code::Io, error.to_string(), folder.display().to_string(), "make room there or set TMPDIR")
         };
         std::fs::create_dir_all(&folder).map_err(failed)?;
-        project::write(&folder, &shape, "builtin:starter")?;
+        project::write(&folder, &shape, named::STARTER)?;
         self.note("opening them");
         let mut window = self.window("open", Some(&folder), Some(runs))?;
         let (_, said) = window.wait(|line| {

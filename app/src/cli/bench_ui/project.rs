@@ -10,7 +10,7 @@ use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use temper_protocol::project::Source;
-use temper_protocol::{Code, Event, Problem, Project, RunStatus, project_file};
+use temper_protocol::{Code, Event, Problem, Project, RunStatus, named, project_file};
 use temper_store::{NewRun, ProjectLock, Store, StoreError};
 
 /// Points that are written in one transaction.
@@ -137,7 +137,7 @@ pub(super) fn write_rows(folder: &Path, rows: u64, model: &str) -> Result<(), Pr
 
 /// The project of the bench: nothing is measured on the way that would disturb a comparison of speeds.
 pub(super) fn project(model: &str) -> Project {
-    let mut project = Project::new("bench-ui", model, &["builtin:starter-data".to_owned()], "lora");
+    let mut project = Project::new("bench-ui", model, &[named::STARTER_DATA.to_owned()], "lora");
     project.train.steps = 1_000_000;
     project.train.eval_steps = 0;
     project.train.checkpoint_steps = 0;

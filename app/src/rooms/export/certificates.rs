@@ -222,7 +222,8 @@ fn verdict(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, certificate: &Certi
         // What was written was good: another target would not mend a file that was changed afterwards.
         let size = if record.bytes > 0 { format!(", {}", format::bytes(record.bytes)) } else { String::new() };
         let label = t!("export-write-again", size = size);
-        let button = Button::new(&label).icon(icons::ARROW_CLOCKWISE).enabled(cx.state.export.working.is_none());
+        let ready = cx.state.export.working.is_none() && !cx.state.rehousing;
+        let button = Button::new(&label).icon(icons::ARROW_CLOCKWISE).enabled(ready);
         let button = button.tooltip(t!("export-write-again-tip"));
         let place = Rect::from_min_size(pos2(x, row.top()), vec2(button.width(ui), 28.0));
         if button.show(ui, cx.theme, place).clicked() {

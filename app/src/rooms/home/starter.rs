@@ -9,7 +9,7 @@ use crate::widgets::panel;
 use crate::widgets::rows::Rows;
 use crate::widgets::text;
 use egui::{Align, Rect, Ui, pos2, vec2};
-use temper_protocol::Event;
+use temper_protocol::{Event, named};
 
 /// One fact of the starter: what it is called and two lines about it.
 struct Fact {
@@ -20,14 +20,14 @@ struct Fact {
 }
 
 fn starter_facts(cx: &PanelCtx<'_>) -> [Fact; 4] {
-    let model = match cx.state.known.get("builtin:starter") {
+    let model = match cx.state.known.get(named::STARTER) {
         Some(Event::Model { parameters, storage, disk_bytes, .. }) => [
             t!("home-starter-parameters", parameters = format::parameters(*parameters)),
             format!("{storage}, {}", format::bytes(*disk_bytes)),
         ],
         _ => [t!("home-starter-model").to_owned(), t!("home-starter-bundled").to_owned()],
     };
-    let data = match cx.state.known.get("builtin:starter-data") {
+    let data = match cx.state.known.get(named::STARTER_DATA) {
         Some(Event::Dataset { rows, schema, .. }) => {
             [t!("home-starter-rows", rows = format::count(*rows)), format::schema_words(schema)]
         }
@@ -105,7 +105,7 @@ pub(super) fn starter_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
 
 /// The last result of the example on this machine, or what will happen in words.
 fn example_result(cx: &PanelCtx<'_>) -> Vec<(&'static str, String)> {
-    let example = cx.state.settings.recents.iter().find(|recent| recent.model == "builtin:starter");
+    let example = cx.state.settings.recents.iter().find(|recent| recent.model == named::STARTER);
     if let Some(result) = example.and_then(|recent| recent.result.as_ref())
         && let (Some(base), Some(best)) = (result.base_loss, result.best_loss)
     {

@@ -8,13 +8,13 @@ use crate::widgets::Button;
 use crate::widgets::button::Weight;
 use crate::widgets::text;
 use egui::{Align, Rect, Ui, pos2, vec2};
+use temper_protocol::{RunRef, named};
 
 /// What a run starts with, in words.
 fn words(from: &str) -> String {
-    let run = from.strip_prefix("run:").and_then(|run| run.split_once('@'));
-    match run.and_then(|(run, step)| Some((run, step.parse().ok()?))) {
-        Some((run, step)) => t!("setup-start-run", run = run, step = format::count(step)),
-        None => t!("setup-start", from = from),
+    match named::run(from) {
+        Some((RunRef::Id(run), Some(step))) => t!("setup-start-run", run = run, step = format::count(step)),
+        _ => t!("setup-start", from = from),
     }
 }
 

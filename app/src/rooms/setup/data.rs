@@ -15,7 +15,7 @@ use crate::widgets::text;
 use crate::widgets::{Button, empty, panel};
 use egui::{Align, Rect, Shape, Stroke, Ui, pos2, vec2};
 use temper_protocol::project::Source;
-use temper_protocol::{Event, event};
+use temper_protocol::{Event, event, named};
 
 const KEY: f32 = 64.0;
 
@@ -58,7 +58,7 @@ fn nothing(cx: &PanelCtx<'_>, ui: &mut Ui, area: Rect) {
     match empty::show(ui, cx.theme, area, icons::TABLE, t!("data-none"), words, &acts) {
         Some(0) => cx.send(UiCommand::ChooseFiles),
         Some(_) => cx.edit("data.train", |project| {
-            project.data.train = vec![Source::Path("builtin:starter-data".to_owned())];
+            project.data.train = vec![Source::Path(named::STARTER_DATA.to_owned())];
         }),
         None => {}
     }
@@ -180,7 +180,7 @@ fn read(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, preview: &Event) {
     columns_ui(cx, ui, lines);
     panel::divider(ui, cx.theme, lines.area, lines.y + 3.0);
     lines.gap(7.0);
-    first_rows(cx, ui, lines, examples, quarantine);
+    first_rows(cx, ui, lines, examples);
     panel::divider(ui, cx.theme, lines.area, lines.y + 3.0);
     lines.gap(7.0);
     let row = lines.next(22.0);
@@ -234,13 +234,7 @@ fn aside(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, quarantine: &[event::
     }
 }
 
-fn first_rows(
-    cx: &PanelCtx<'_>,
-    ui: &mut Ui,
-    lines: &mut Rows,
-    examples: &[event::PreviewRow],
-    aside: &[event::QuarantineRow],
-) {
+fn first_rows(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, examples: &[event::PreviewRow]) {
     let c = cx.c();
     let row = lines.next(22.0);
     section(cx, ui, row, t!("data-first-rows"), "");
@@ -266,12 +260,11 @@ fn first_rows(
         text::line(ui, columns(head)[index], align, name, Type::Caption, c.text2);
     }
     let count = if lines.left() > 230.0 { 4 } else { 3 };
-    for (before, example) in (0..).zip(examples.iter().take(count)) {
+    for example in examples.iter().take(count) {
         let row = lines.next(22.0);
         rows::underline(ui, cx.theme, row);
         let [line, input, output, tokens] = columns(row);
-        let number = lens_row(first_format(cx), example, before, aside);
-        example_ui(cx, ui, row, example, number);
+        example_ui(cx, ui, row, example);
         text::line(ui, line, Align::Max, &example.line.to_string(), Type::Mono, c.text3);
         let flat = |words: &str| words.split_whitespace().collect::<Vec<_>>().join(" ");
         text::data(ui, input, Align::Min, &flat(&example.input), Type::Body, c.text);
@@ -280,27 +273,8 @@ fn first_rows(
     }
 }
 
-/// The form of the first file, whose rows the first ones are; empty while it is not known.
-fn first_format<'a>(cx: &PanelCtx<'a>) -> &'a str {
-    let state = cx.state;
-    let first = state.draft.project.data.train.first();
-    match first.and_then(|source| state.known.get(&state.draft.resolve(source.path()))) {
-        Some(Event::Dataset { format, .. }) => format,
-        _ => "",
-    }
-}
-
-/// The number of an example in the token lens, counted from 0: its line in a file of lines. In other files rows take any
-/// number of lines: those before it are counted, good ones (`before`) and those that were set aside.
-fn lens_row(format: &str, example: &event::PreviewRow, before: u64, aside: &[event::QuarantineRow]) -> u64 {
-    match format {
-        "csv" | "tsv" | "json" => before + aside.iter().filter(|row| row.line < example.line).count() as u64,
-        _ => example.line.saturating_sub(1),
-    }
-}
-
-/// A row of the first rows can be opened in the token lens, where it has the number `number`.
-fn example_ui(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, example: &event::PreviewRow, number: u64) {
+/// A row of the first rows can be opened in the token lens, which begins at the top where its number is not known.
+fn example_ui(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, example: &event::PreviewRow) {
     let response = ui.allocate_rect(row, egui::Sense::click());
     let name = t!("data-row-lens", row = example.line);
     response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, name.as_str()));
@@ -311,7 +285,7 @@ fn example_ui(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, example: &event::Previe
         focus_ring(ui, cx.theme, row.shrink(2.0), 0.0);
     }
     if response.clicked() {
-        cx.send(UiCommand::Lens(LensAct::Open(Some(number))));
+        cx.send(UiCommand::Lens(LensAct::Open(example.row)));
     }
     response.on_hover_text(t!("data-row-lens-tip", trained = example.trained, tokens = example.tokens));
 }
@@ -361,21 +335,4 @@ fn lengths(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, histogram: &[u64], longes
     let words = t!("data-lengths-words", within = format::count(within), beyond = format::count(all - within));
     response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Image, true, t!("data-lengths", words = words)));
     response.on_hover_text(words);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_example_is_opened_by_its_line_or_where_rows_take_many_lines_by_its_place() {
-        let example =
-            |line| event::PreviewRow { line, input: String::new(), output: String::new(), tokens: 1, trained: 1 };
-        let bad = |line| event::QuarantineRow { file: "a.json".into(), line, reason: "no text".to_owned() };
-        let aside = [bad(2), bad(40)];
-        assert_eq!(lens_row("jsonl", &example(7), 3, &aside), 6);
-        assert_eq!(lens_row("parquet", &example(1), 0, &[]), 0);
-        assert_eq!(lens_row("json", &example(22), 3, &aside), 4, "the row that was set aside before it is one too");
-        assert_eq!(lens_row("csv", &example(2), 0, &[]), 0, "a table's first line is its head");
-    }
 }

@@ -16,13 +16,14 @@ use crate::widgets::rows::{self, Rows};
 use crate::widgets::{Button, choice, panel};
 use crate::widgets::{term, text};
 use egui::{Align, Rect, Ui, pos2, vec2};
+use temper_protocol::named;
 
 /// Bundled sets, in the order of the table.
 pub const BUNDLED: [(&str, Text, Text); 4] = [
-    ("builtin:prose", k!("keep-prose"), k!("keep-prose-note")),
-    ("builtin:instructions", k!("keep-instructions"), k!("keep-instructions-note")),
-    ("builtin:code", k!("keep-code"), k!("keep-code-note")),
-    ("builtin:arithmetic", k!("keep-arithmetic"), k!("keep-arithmetic-note")),
+    (named::KEPT[0], k!("keep-prose"), k!("keep-prose-note")),
+    (named::KEPT[1], k!("keep-instructions"), k!("keep-instructions-note")),
+    (named::KEPT[2], k!("keep-code"), k!("keep-code-note")),
+    (named::KEPT[3], k!("keep-arithmetic"), k!("keep-arithmetic-note")),
 ];
 
 const ON_EXCEED: [(&str, Text); 5] = [
@@ -110,7 +111,7 @@ fn sets(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows) {
         let words = place.with_min_x(place.left() + 22.0);
         let pieces = [text::Piece(&name, Type::Body, c.text), text::Piece(&note, Type::Body, c.text3)];
         text::pieces(ui, words, &pieces);
-        let tip = match path.strip_prefix("builtin:") {
+        let tip = match named::builtin(&path) {
             Some(_) => t!("keep-bundled-tip", name = name, note = note),
             None => path.clone(),
         };

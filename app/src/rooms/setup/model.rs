@@ -14,7 +14,7 @@ use crate::widgets::{term, text};
 use egui::{Align, Rect, Ui, pos2, vec2};
 use temper_protocol::event::SiteInfo;
 use temper_protocol::project::BASES;
-use temper_protocol::{Event, SettingType, Value};
+use temper_protocol::{Event, SettingType, Value, named};
 
 const KEY: f32 = 92.0;
 /// Most single layers that a search lists.
@@ -57,7 +57,7 @@ fn nothing(cx: &PanelCtx<'_>, ui: &mut Ui, area: Rect) {
     match empty::show(ui, cx.theme, area, icons::CUBE, t!("model-none"), words, &acts) {
         Some(0) => cx.send(UiCommand::ChooseFiles),
         Some(1) => cx.send(UiCommand::ChooseFolder),
-        Some(_) => cx.edit("model.path", |project| project.model.path = "builtin:starter".to_owned()),
+        Some(_) => cx.edit("model.path", |project| project.model.path = named::STARTER.to_owned()),
         None => {}
     }
 }

@@ -133,6 +133,15 @@ impl Pace {
     }
 }
 
+/// Where a row stands in its file.
+#[derive(Debug, Clone, Copy)]
+struct At {
+    /// Its line, counted from 1.
+    line: u64,
+    /// Its number as the token lens counts, from 0 over good and bad rows; none for a thread, which is many rows.
+    number: Option<u64>,
+}
+
 /// What became of one row.
 enum Outcome {
     Rows { key: u64, sample: Box<(String, String)>, rows: Vec<crate::tokens::Tokens>, repairs: u32 },
@@ -161,12 +170,13 @@ impl Reader<'_> {
         };
         let mut whole: Vec<(u64, Row)> = Vec::new();
         let mut pace = Pace::default();
+        let mut number = 0;
         loop {
             if cancel() {
                 return Err(DataError::Cancelled);
             }
             let read = source.bytes_read();
-            let (rows, more) = self.next_rows(source.as_mut(), &mut out)?;
+            let (rows, more) = self.next_rows(source.as_mut(), &mut number, &mut out)?;
             if out.plan.is_none() && !rows.is_empty() {
                 let first: Vec<Row> = rows.iter().map(|(_, row)| row.clone()).collect();
                 out.columns = column_names(&first);
@@ -175,10 +185,10 @@ impl Reader<'_> {
             }
             if let Some(plan) = out.plan.clone() {
                 if is_threaded(&plan) {
-                    whole.extend(rows);
+                    whole.extend(rows.into_iter().map(|(at, row)| (at.line, row)));
                 } else {
                     let (all, begun) = (pace.wants_all(), Instant::now());
-                    let work = |(line, row)| (line, self.work(row, &plan));
+                    let work = |(at, row)| (at, self.work(row, &plan));
                     let outcomes: Vec<_> = if all {
                         rows.into_par_iter().map(work).collect()
                     } else {
@@ -198,25 +208,33 @@ impl Reader<'_> {
             let samples = threads(whole, &plan);
             let outcomes = samples
                 .into_par_iter()
-                .map(|(line, sample)| (line, sample.map_or_else(Outcome::Bad, |sample| self.encode(&sample))));
+                .map(|(line, sample)| (line, sample.map_or_else(Outcome::Bad, |sample| self.encode(&sample))))
+                .map(|(line, outcome)| (At { line, number: None }, outcome));
             self.collect(outcomes.collect(), &mut out);
         }
         Ok(out)
     }
 
-    /// The next rows; unreadable ones are set aside. Also says whether more may follow.
+    /// The next rows, from the `number`th on; unreadable ones are set aside. Also says whether more may follow.
     fn next_rows(
         &self,
         source: &mut dyn RowSource,
+        number: &mut u64,
         out: &mut EncodedFile,
-    ) -> Result<(Vec<(u64, Row)>, bool), DataError> {
+    ) -> Result<(Vec<(At, Row)>, bool), DataError> {
         let mut rows = Vec::new();
         while rows.len() < BATCH_ROWS {
             match source.next_item()? {
-                Some(Item::Row { line, row }) => rows.push((line, row)),
+                Some(Item::Row { line, row }) => {
+                    // Rows of JSON Lines are found by their lines, also over blank ones.
+                    let by_line = self.container == Container::JsonLines;
+                    let number = if by_line { line.saturating_sub(1) } else { *number };
+                    rows.push((At { line, number: Some(number) }, row));
+                }
                 Some(Item::Bad { line, reason }) => out.set_aside(line, reason),
                 None => return Ok((rows, false)),
             }
+            *number += 1;
         }
         Ok((rows, true))
     }
@@ -241,8 +259,8 @@ impl Reader<'_> {
         }
     }
 
-    fn collect(&self, outcomes: Vec<(u64, Outcome)>, out: &mut EncodedFile) {
-        for (line, outcome) in outcomes {
+    fn collect(&self, outcomes: Vec<(At, Outcome)>, out: &mut EncodedFile) {
+        for (At { line, number }, outcome) in outcomes {
             match outcome {
                 Outcome::Bad(reason) => out.set_aside(line, reason),
                 Outcome::LeftOut => out.left_out += 1,
@@ -253,7 +271,7 @@ impl Reader<'_> {
                         let flags = rows.iter().flat_map(|row| &row.trained);
                         let trained = flags.filter(|flag| **flag).count() as u64;
                         let (input, output) = *sample;
-                        out.previews.push(PreviewRow { line, input, output, tokens, trained });
+                        out.previews.push(PreviewRow { line, input, output, tokens, trained, row: number });
                     }
                     for row in rows {
                         out.rows.push(EncodedRow {

@@ -248,7 +248,7 @@ impl Dataset {
     }
 
     fn describe(&mut self, encoded: &[EncodedFile]) {
-        for (file, path) in encoded.iter().zip(&self.files) {
+        for (index, (file, path)) in encoded.iter().zip(&self.files).enumerate() {
             self.stats.bad_rows += file.bad_rows;
             self.stats.left_out += file.left_out;
             self.stats.repairs += file.repairs;
@@ -260,7 +260,9 @@ impl Dataset {
                 line: *line,
                 reason: reason.clone(),
             }));
-            self.previews.extend(file.previews.iter().cloned());
+            // How many rows lie before those of another file is not counted.
+            let numbered = |row: &PreviewRow| PreviewRow { row: row.row.filter(|_| index == 0), ..row.clone() };
+            self.previews.extend(file.previews.iter().map(numbered));
         }
         let first = encoded.iter().find(|file| !file.rows.is_empty());
         if let Some((file, plan)) = first.and_then(|file| Some((file, file.plan.as_ref()?))) {

@@ -11,9 +11,10 @@ use crate::{DataError, hash};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, BufWriter, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, BufWriter, ErrorKind, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use temper_protocol::data::RowField;
+use temper_protocol::whole_file::Unfinished;
 
 /// Lines between two looks at whether somebody wants it to end.
 const REPORT_EVERY: u64 = 4096;
@@ -60,16 +61,9 @@ struct Source<'a> {
 /// The copy while it is written; gone unless it is finished.
 struct Copy {
     out: BufWriter<File>,
-    partial: PathBuf,
+    partial: Unfinished,
     hash: Sha256,
     cleaned: Cleaned,
-}
-
-impl Drop for Copy {
-    fn drop(&mut self) {
-        // Renamed when all went well; then there is nothing to remove.
-        let _gone = std::fs::remove_file(&self.partial);
-    }
 }
 
 impl Lens {
@@ -95,10 +89,10 @@ impl Lens {
                 action: "clean each file in a project of its own, or take the weights away first".to_owned(),
             });
         }
-        let path = self.free_name(folder);
-        let partial = path.with_extension("jsonl.part");
-        let file = File::create(&partial).map_err(|error| DataError::io("cannot write the copy", &partial, error))?;
-        let cleaned = Cleaned { path, ..Cleaned::default() };
+        let name = |number| self.copy_name(folder, number);
+        let failed = |error| DataError::io("cannot write the copy", &name(1), error);
+        let (partial, file) = Unfinished::beside(&name(1)).map_err(failed)?;
+        let cleaned = Cleaned::default();
         let mut copy = Copy { out: BufWriter::with_capacity(1 << 20, file), partial, hash: Sha256::new(), cleaned };
         let mut seen = BTreeSet::new();
         let (mut row, mut read) = (0, 0);
@@ -110,17 +104,17 @@ impl Lens {
             let what = format!("row {} was edited, but the data has only {row} rows", missing + 1);
             return Err(DataError::data(what, "the cleaned copy", "look at the rows again and edit the one you mean"));
         }
-        copy.finish()
+        copy.finish(&name)
     }
 
-    fn free_name(&self, folder: &Path) -> PathBuf {
+    /// The name of a copy, the first of which is 1.
+    fn copy_name(&self, folder: &Path, number: u32) -> PathBuf {
         let first = self.files.first().and_then(|file| file.file.path.file_stem());
         let stem = first.map_or_else(|| "data".to_owned(), |stem| stem.to_string_lossy().into_owned());
-        let name = |number: u32| match number {
+        match number {
             1 => folder.join(format!("{stem}-cleaned.jsonl")),
             _ => folder.join(format!("{stem}-cleaned-{number}.jsonl")),
-        };
-        (1..u32::MAX).map(name).find(|path| !path.exists()).unwrap_or_else(|| name(u32::MAX))
+        }
     }
 }
 
@@ -200,7 +194,7 @@ impl Copy {
         self.cleaned.edited += u64::from(edited.is_some());
         for part in [line, b"\n"] {
             self.hash.update(part);
-            let partial = &self.partial;
+            let partial = self.partial.path();
             self.out.write_all(part).map_err(|error| DataError::io("cannot write the copy", partial, error))?;
             self.cleaned.bytes += part.len() as u64;
         }
@@ -208,19 +202,26 @@ impl Copy {
         Ok(())
     }
 
-    /// Under its name only when it is complete.
-    fn finish(mut self) -> Result<Cleaned, DataError> {
+    /// Under its name only when it is complete: the first one that nothing has, also when another copy was written meanwhile.
+    fn finish(mut self, name: &dyn Fn(u32) -> PathBuf) -> Result<Cleaned, DataError> {
         if self.cleaned.rows == 0 {
             return Err(DataError::data("no row would be left", "the cleaned copy", "take some rows in again"));
         }
-        let partial = &self.partial;
-        let failed = |error| DataError::io("cannot write the copy", partial, error);
+        let partial = self.partial.path().to_path_buf();
+        let failed = |error| DataError::io("cannot write the copy", &partial, error);
         self.out.flush().map_err(failed)?;
         self.out.get_ref().sync_all().map_err(failed)?;
-        std::fs::rename(partial, &self.cleaned.path).map_err(failed)?;
-        let digest: [u8; 32] = std::mem::take(&mut self.hash).finalize().into();
-        let mut cleaned = std::mem::take(&mut self.cleaned);
-        cleaned.sha256 = hash::hex(&digest);
-        Ok(cleaned)
+        let mut number = 1;
+        self.cleaned.path = loop {
+            let place = name(number);
+            match self.partial.put_new(&place) {
+                Ok(()) => break place,
+                Err(error) if error.kind() == ErrorKind::AlreadyExists && number < u32::MAX => number += 1,
+                Err(error) => return Err(failed(error)),
+            }
+        };
+        let digest: [u8; 32] = self.hash.finalize().into();
+        self.cleaned.sha256 = hash::hex(&digest);
+        Ok(self.cleaned)
     }
 }

@@ -57,8 +57,9 @@ impl Lens {
         let mut sums = Sums::default();
         let mut whole = true;
         let mut seen = 0;
-        for (file, plan) in self.files.iter().zip(&self.plans).take(MOST_FILES) {
-            whole &= self.look_into(file, plan, rows, &mut sums)?;
+        for (index, (file, plan)) in self.files.iter().zip(&self.plans).take(MOST_FILES).enumerate() {
+            let place = Place { file, plan, most: rows, weight: 1.0, numbered: true, first: index == 0 };
+            whole &= self.look_into(place, &mut sums)?;
             seen += file.bytes;
         }
         whole &= self.files.len() <= MOST_FILES;
@@ -102,13 +103,13 @@ impl Lens {
     }
 
     /// Head and places of one file; gives whether that was all of it.
-    fn look_into(&self, file: &LensFile, plan: &Plan, most: usize, sums: &mut Sums) -> Result<bool, DataError> {
+    fn look_into(&self, head: Place<'_>, sums: &mut Sums) -> Result<bool, DataError> {
+        let file = head.file;
         if file.container == Container::Text {
             let Some(row) = crate::sniff::text_head(&file.file.path)? else { return Ok(true) };
             let read = row.get("text").and_then(serde_json::Value::as_str).map_or(0, str::len) as u64;
             let weight = file.bytes as f64 / read.max(1) as f64;
-            let place = Place { file, plan, most, weight: weight.max(1.0), numbered: true };
-            self.take(place, Item::Row { line: 1, row }, sums);
+            self.take(Place { weight: weight.max(1.0), ..head }, 0, Item::Row { line: 1, row }, sums);
             return Ok(read >= file.bytes);
         }
         let (_, mut source) = open(&file.file.path)?;
@@ -119,9 +120,8 @@ impl Lens {
             None => file.bytes as f64 / source.bytes_read().max(1) as f64,
         };
         let by_places = file.container == Container::JsonLines;
-        let head =
-            Place { file, plan, most, weight: if ended || by_places { 1.0 } else { rest.max(1.0) }, numbered: true };
-        items.into_iter().for_each(|item| self.take(head, item, sums));
+        let head = Place { weight: if ended || by_places { 1.0 } else { rest.max(1.0) }, ..head };
+        (0..).zip(items).for_each(|(number, item)| self.take(head, number, item, sums));
         if ended || !by_places {
             return Ok(ended);
         }
@@ -135,14 +135,14 @@ impl Lens {
             let (items, _) = next(source.as_mut(), PLACE_ROWS)?;
             let weight = part / source.bytes_read().max(1) as f64;
             let place = Place { weight, numbered: false, ..head };
-            items.into_iter().for_each(|item| self.take(place, item, sums));
+            items.into_iter().for_each(|item| self.take(place, 0, item, sums));
         }
         Ok(false)
     }
 
-    /// Counts a row. Behind the head its line is not known: it is counted, but not listed.
-    fn take(&self, place: Place<'_>, item: Item, sums: &mut Sums) {
-        let Place { file, plan, most, weight, numbered } = place;
+    /// Counts a row, the `number`th of its file. Behind the head its place is not known: it is counted, but not listed.
+    fn take(&self, place: Place<'_>, number: u64, item: Item, sums: &mut Sums) {
+        let Place { file, plan, most, weight, numbered, first } = place;
         sums.rows += 1;
         let (line, result) = match item {
             Item::Bad { line, reason } => (line, Err(reason)),
@@ -173,7 +173,10 @@ impl Lens {
                 if numbered && sums.examples.len() < most {
                     let tokens = made.iter().map(|made| made.tokens).sum();
                     let trained = made.iter().map(|made| made.trained).sum();
-                    sums.examples.push(PreviewRow { line, input, output, tokens, trained });
+                    // Rows of JSON Lines are found by their lines, also over blank ones.
+                    let number = if file.container == Container::JsonLines { line.saturating_sub(1) } else { number };
+                    let row = (first && !is_threaded(plan)).then_some(number);
+                    sums.examples.push(PreviewRow { line, input, output, tokens, trained, row });
                 }
                 sums.made.extend(made);
             }
@@ -200,6 +203,8 @@ struct Place<'a> {
     weight: f64,
     /// Whether its line is known.
     numbered: bool,
+    /// Whether it is of the first file, whose rows are numbered before all others.
+    first: bool,
 }
 
 /// The next `count` rows, and whether the source has ended before.

@@ -10,14 +10,14 @@ use crate::job::JobContext;
 use crate::names;
 use std::path::Path;
 use temper_protocol::command::{BenchRows, TrainBench};
-use temper_protocol::{Act, Code, Event, Problem, Project, project_file};
+use temper_protocol::{Act, Code, Event, Problem, Project, named, project_file};
 use temper_train::RunControl;
 use temper_train::bench::rows::RowsRequest;
 use temper_train::bench::{BenchRequest, DataBenchRequest};
 
 /// Carries the order out.
 pub(super) fn train(builtins: &Builtins, order: TrainBench, context: &JobContext) -> Result<(), Problem> {
-    let plain = Project::new("bench", &order.model, &["builtin:starter-data".to_owned()], &order.method);
+    let plain = Project::new("bench", &order.model, &[named::STARTER_DATA.to_owned()], &order.method);
     let mut set: Vec<(String, String)> =
         order.set.iter().map(|(key, value)| (format!("method.{key}"), value.clone())).collect();
     // Through the file's own checks, so that a wrong word names the right ones.

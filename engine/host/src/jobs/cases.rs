@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use temper_data::{ProbeSet, TextCodec};
 use temper_export::Cases;
 use temper_models::Model;
-use temper_protocol::{Problem, Project};
+use temper_protocol::{Problem, Project, named};
 
 /// Windows of each set.
 const WINDOWS: usize = 2;
@@ -23,8 +23,6 @@ const PROMPTS: usize = 6;
 const QUESTIONS: [&str; 2] = ["What is the capital of France?", "Is ice cold? Answer with one word."];
 /// Tokens at the beginning of a window that make a prompt.
 const PROMPT_TOKENS: usize = 24;
-/// Sets compared over when a project names none.
-const USUAL: [&str; 4] = ["builtin:prose", "builtin:instructions", "builtin:code", "builtin:arithmetic"];
 
 /// The cases of a result. `project` is the frozen project of its run, with the folder its paths start from.
 pub(super) fn cases(
@@ -43,7 +41,7 @@ pub(super) fn cases(
         prompts.clone_from(&project.samples.prompts);
     }
     if sets.len() < 2 {
-        sets.extend(names::probe_paths(builtins, &USUAL.map(str::to_owned), Path::new(""))?);
+        sets.extend(names::probe_paths(builtins, &named::KEPT.map(str::to_owned), Path::new(""))?);
     }
     let room = model.config.context();
     let width = WIDTH.min(room.saturating_sub(temper_export::GREEDY_TOKENS)).max(2);

@@ -11,7 +11,8 @@ use crate::job::JobContext;
 use crate::names;
 use std::path::{Path, PathBuf};
 use temper_protocol::comparison::{ComparedRow, Comparison, RowKind, RowKinds, RowScores};
-use temper_protocol::{Code, Event, ModelRef, Problem};
+use temper_protocol::whole_file::first_free;
+use temper_protocol::{Code, Event, ModelRef, Problem, named};
 use temper_train::TrainError;
 use temper_train::checkpoint::Checkpoints;
 use temper_train::eval::{AsBase, RowScore, counted_rows, row_scores, spread};
@@ -147,9 +148,8 @@ fn say_rows(rows: &Rows, loaded: &Loaded, context: &JobContext) -> Result<(), Pr
 
 /// The name, told apart from those that are there.
 fn unique(name: &str, measured: &[Measured]) -> String {
-    let taken = |name: &str| measured.iter().any(|one| one.name == name);
-    let further = (2..).map(|number| format!("{name} ({number})"));
-    std::iter::once(name.to_owned()).chain(further).find(|name| !taken(name)).unwrap_or_default()
+    let numbered = |number| if number == 1 { name.to_owned() } else { format!("{name} ({number})") };
+    first_free(numbered, |name| measured.iter().all(|one| one.name != *name))
 }
 
 fn measure(
@@ -185,7 +185,7 @@ fn checkpoints(
     (rows, name): (&Rows, &str),
     context: &JobContext,
 ) -> Result<Option<Vec<Vec<RowScore>>>, Problem> {
-    if !adapter.starts_with("run:") || adapter.contains('@') {
+    if !matches!(named::run(adapter), Some((_, None))) {
         return Ok(None);
     }
     let best = adapter_path(adapter, folder)?.folder;

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use temper_data::TextCodec;
 use temper_models::Model;
-use temper_protocol::{Code, ModelRef, Problem, Project, RunRef, project_file};
+use temper_protocol::{Code, ModelRef, Problem, Project, named, project_file};
 use temper_train::checkpoint::{self, Checkpoints};
 use temper_train::prepare::{load_base, load_codec};
 use temper_train::snapshots;
@@ -114,8 +114,7 @@ pub(super) fn short_name(written: &str) -> String {
 /// `run:ID`, `run:last` with an optional `@step`, a run's or checkpoint's folder, or a PEFT folder. With a step it is what
 /// the run kept last at or before that step, and the name says which step that is.
 pub(super) fn adapter_path(written: &str, base_dir: &Path) -> Result<AdapterPath, Problem> {
-    if let Some(run) = written.strip_prefix("run:") {
-        let (wanted, step) = RunRef::parse(run);
+    if let Some((wanted, step)) = named::run(written) {
         let found = names::find_run(base_dir, &wanted)?;
         let (folder, name) = match step {
             None => (checkpoint_of(&found.folder, None)?, format!("run {}", found.run)),

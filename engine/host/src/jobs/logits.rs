@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use temper_export::{ExportError, LazyTensor, write_safetensors};
 use temper_nn::ForwardContext;
+use temper_protocol::whole_file::Unfinished;
 use temper_protocol::{Code, Event, Problem, StorageType};
 use temper_train::eval::AsBase;
 
@@ -52,24 +53,22 @@ pub(super) fn logits(loaded: &Loaded, tokens: &Path, out: &Path, context: &JobCo
         }
     }
     let total = tensors.len() as u64;
-    let unfinished = out.with_extension("part");
-    let written = write_safetensors(&unfinished, &tensors, &mut |done| {
-        context.progress("computing", done, total, "tensors");
-        !context.is_cancelled()
-    });
-    if let Err(error) = written {
-        // Gives the space back; the first error is the one that matters.
-        std::fs::remove_file(&unfinished).ok();
-        return Err(error.into());
-    }
-    std::fs::rename(&unfinished, out).map_err(|error| {
+    let failed = |error: std::io::Error| {
         Problem::new(
             Code::Io,
-            format!("the file cannot be given its name: {error}"),
+            format!("the file cannot be written: {error}"),
             out.display().to_string(),
             "check that you may write there",
         )
+    };
+    let (unfinished, file) = Unfinished::beside(out).map_err(failed)?;
+    // It is written by its name.
+    drop(file);
+    write_safetensors(unfinished.path(), &tensors, &mut |done| {
+        context.progress("computing", done, total, "tensors");
+        !context.is_cancelled()
     })?;
+    unfinished.put(out).map_err(failed)?;
     let (sha256, bytes) = temper_export::output::hash_file(out)?;
     context.emit(Event::Written { format: "safetensors".to_owned(), path: out.to_path_buf(), bytes, sha256 });
     Ok(())

@@ -10,7 +10,7 @@ use crate::names;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use temper_protocol::project::{Method, Validation};
-use temper_protocol::{Code, Problem, Project, RunRef, project_file};
+use temper_protocol::{Code, Problem, Project, named, project_file};
 use temper_train::{ReadAdapter, StartFrom, TrainRequest};
 
 /// Folder of the token cache inside a project: text that people trained on stays with the project.
@@ -62,7 +62,7 @@ fn train_on(project: &mut Project, project_dir: &Path) -> Result<Option<StartFro
     let Some(name) = project.train.from.clone() else { return Ok(None) };
     let adapter = load::adapter_path(&name, project_dir)?;
     // A person who tries prompts is told which step answers; a run that starts elsewhere than was asked for is not.
-    if let Some(step) = name.strip_prefix("run:").and_then(|run| RunRef::parse(run).1)
+    if let Some(step) = named::run(&name).and_then(|(_, step)| step)
         && !adapter.name.ends_with(&format!(" at step {step}"))
     {
         let what = format!("the run kept nothing of step {step}");

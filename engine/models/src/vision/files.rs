@@ -8,7 +8,6 @@ use crate::{ModelError, Result};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use std::collections::{BTreeMap, HashMap};
-use std::io::Write as _;
 use std::path::Path;
 use temper_nn::{StorageKind, dequantise};
 
@@ -113,10 +112,5 @@ fn merged(model: &VisionModel) -> Result<BTreeMap<String, Vec<f32>>> {
 
 /// Temporary name, sync, rename.
 fn whole_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    let temporary = path.with_extension("unfinished");
-    let written = std::fs::File::create(&temporary).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
-    written.and_then(|()| std::fs::rename(&temporary, path)).map_err(|error| ModelError::io(path, error))
+    temper_protocol::whole_file::write_synced(path, bytes).map_err(|error| ModelError::io(path, error))
 }

@@ -14,6 +14,7 @@ use crate::store::runs::stored_path;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use std::path::{Component, Path, PathBuf};
 use temper_protocol::housekeeping::{LabelChange, RunLabels};
+use temper_protocol::whole_file::first_free;
 
 /// Folder of runs that were put aside, and that of the others.
 const TRASH: &str = "trash";
@@ -48,7 +49,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::GoesOn`] when an engine works on it, [`StoreError::NotFound`] when there is no such run,
-    /// [`StoreError::NotItsOwn`] when its row names a folder that no run was trained in; those of the disk.
+    /// [`StoreError::NotItsOwn`] when its row names a folder that no run was trained in, [`StoreError::Io`] when the trash is
+    /// a link to another place; those of the disk.
     pub fn trash(&self, run: u64) -> Result<(), StoreError> {
         let now = now_millis();
         self.move_run(run, |store, is| {
@@ -59,6 +61,10 @@ impl Store {
                 return Err(StoreError::NotItsOwn { run, folder: is.folder.clone() });
             }
             let target = store.free_in_trash(run, &is.folder);
+            if is.folder.exists() && !store.is_inside(&target) {
+                let out = std::io::Error::new(std::io::ErrorKind::InvalidInput, "a link leads out of the project here");
+                return Err(StoreError::io(&store.project_dir.join(TRASH), out));
+            }
             let origin = stored_path(&store.project_dir, &is.folder);
             Ok(Some((target, RunLabels { trashed_millis: now, ..is.labels.clone() }, origin)))
         })
@@ -156,10 +162,12 @@ impl Store {
         folder.join(RUN_FILE).is_file() && !project.is_some_and(|project| project.join(DB_NAME).exists())
     }
 
-    /// Where a run from the trash goes: to `origin`, if that is inside the project for real, links followed.
+    /// Where a run from the trash goes: to `origin` or its usual place, if that is inside the project for real, links
+    /// followed; else to a folder of its own at the top of the project.
     fn place_of(&self, run: u64, origin: &str) -> PathBuf {
-        let wished = full_path(&self.project_dir, origin);
-        if self.is_inside(&wished) { wished } else { self.project_dir.join(RUNS).join(format!("{run:04}")) }
+        let usual = self.project_dir.join(RUNS).join(format!("{run:04}"));
+        let wished = [full_path(&self.project_dir, origin), usual].into_iter().find(|place| self.is_inside(place));
+        wished.unwrap_or_else(|| self.project_dir.join(format!("run-{run:04}")))
     }
 
     /// Whether a path that may not be there yet is below the project.
@@ -176,11 +184,11 @@ impl Store {
     /// A place in the trash: where a kill left the folder, or one that is free.
     fn free_in_trash(&self, run: u64, folder: &Path) -> PathBuf {
         let trash = self.project_dir.join(TRASH);
-        let first = trash.join(format!("{run:04}"));
-        if !folder.exists() || !first.exists() {
-            return first;
-        }
-        (2..).map(|number| trash.join(format!("{run:04}-{number}"))).find(|path| !path.exists()).unwrap_or(first)
+        let name = |number| match number {
+            1 => trash.join(format!("{run:04}")),
+            _ => trash.join(format!("{run:04}-{number}")),
+        };
+        if folder.exists() { first_free(name, |path| !path.exists()) } else { name(1) }
     }
 
     /// Moves a run's folder to where `plan` says, and tells the database; nothing when it has no plan.

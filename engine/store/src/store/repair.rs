@@ -7,6 +7,7 @@ use crate::error::StoreError;
 use crate::reader::Reader;
 use crate::{database, salvage};
 use std::path::{Path, PathBuf};
+use temper_protocol::whole_file::first_free;
 
 /// The database and its companions.
 const ENDINGS: [&str; 3] = ["-wal", "-shm", ""];
@@ -90,7 +91,7 @@ fn set_aside(project_dir: &Path) -> Result<PathBuf, StoreError> {
     let file = database::file_of(project_dir);
     let name = |number: u32| companion(&file, &format!(".damaged-{number}"));
     let free = |aside: &PathBuf| ENDINGS.iter().all(|ending| !companion(aside, ending).exists());
-    let aside = (1..).map(name).find(free).unwrap_or_else(|| name(0));
+    let aside = first_free(name, free);
     rename(&file, &aside)?;
     Ok(aside)
 }

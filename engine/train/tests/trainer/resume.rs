@@ -438,5 +438,10 @@ fn a_run_that_did_its_steps_is_given_more() {
     let mut other = given_more(&whole, 40);
     other.project.train.lr_peak *= 2.0;
     assert_eq!(refused(&other).code, Code::ProjectInvalid, "more steps and other settings are another run");
+    let rows = fixture.path("rows.jsonl");
+    let text = fs::read_to_string(&rows).expect("data").replace("apple", "orange");
+    fs::write(&rows, text).expect("data that changed since");
+    let other = refused(&given_more(&whole, 40));
+    assert!(other.code == Code::ProjectInvalid && other.what.contains("with other data"), "{other}");
     assert_eq!(temper_protocol::project_file::load(&whole.run_dir).expect("project").train.steps, 30);
 }
