@@ -47,6 +47,11 @@ def body(temper, work):
     check("the runs are ordinary ones", len(runs) == 4 and runs[won[0]["run"]]["steps"] == 8
           and runs[ran[-1]["run"]]["steps"] == 4, runs={run: event["steps"] for run, event in runs.items()})
 
+    record = json.loads((work / "race" / "races" / "0001.json").read_text())
+    check("the race is kept beside the runs", record["steps"] == 8 and record["end"] == {"how": "whole"}
+          and [one["method"] for one in record["racers"]] == ["lora", "vera", "miss", "bitfit"]
+          and [{"event": "race", **one} for one in record["rounds"]] == rounds, record=record)
+
     alone = project_at(work / "alone")
     done = temper_cli.last(temper.run("train", alone, "--method", won[0]["method"]), "finished")
     check("the winner is what it would have been alone", abs(done["final_loss"] - won[0]["loss"]) < 1e-4,

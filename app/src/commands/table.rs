@@ -13,7 +13,9 @@ use super::conditions::{
 use super::keymap::{Keymap, KeysAct};
 use super::keys::{ctrl, ctrl_shift, plain, shift};
 use super::moments::{needs_earlier, needs_later, needs_step_ask, needs_waiting};
-use super::race::{can_start, needs_going, needs_methods, needs_race, needs_rounds, needs_winner, use_winner};
+use super::race::{
+    can_start, needs_going, needs_methods, needs_past_races, needs_race, needs_rounds, needs_winner, use_winner,
+};
 use crate::screen::{Format, Plot};
 use crate::state::card::CardAct;
 use crate::state::compare::CompareAct;
@@ -60,6 +62,7 @@ pub enum Id {
     StartRace,
     StopRace,
     ShowRace,
+    PastRaces,
     UseWinner,
     CopyRace,
     SaveRace,
@@ -245,6 +248,9 @@ pub static TABLE: &[Entry] = entries![
     }),
     (ShowRace, "commands-race-show", "commands-race-show-help", TROPHY, None, needs_race, |_| {
         UiCommand::Race(RaceAct::Show(true))
+    }),
+    (PastRaces, "commands-races", "commands-races-help", CLOCK_COUNTER_CLOCKWISE, None, needs_past_races, |_| {
+        UiCommand::Race(RaceAct::List)
     }),
     (UseWinner, "commands-race-use", "commands-race-use-help", CHECK, None, needs_winner, use_winner),
     (CopyRace, "commands-race-copy", "commands-race-copy-help", COPY, None, needs_rounds, |_| {

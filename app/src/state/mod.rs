@@ -171,6 +171,8 @@ pub enum Sheet {
     Rehouse(Box<rehouse::Rehouse>),
     /// The runs that wait.
     Queue,
+    /// The races that are kept with the project.
+    Races,
     /// The self-test check by check, and the settings of the machine.
     Machine,
     /// The window shall close while a run goes on.
@@ -254,6 +256,8 @@ pub struct State {
     pub watch: watch::Watch,
     /// The race of methods that goes on or was the last one.
     pub race: Option<race::Race>,
+    /// The races beside it: those that are kept, and the one that goes on while another is shown.
+    pub races: race::Races,
     /// The room Compare.
     pub compare: compare::Compare,
     /// The room Export.
@@ -294,6 +298,7 @@ impl State {
             runs: Arc::default(),
             watch: watch::Watch::default(),
             race: None,
+            races: race::Races::default(),
             compare: compare::Compare::default(),
             export: export::Export::default(),
             sheet: None,

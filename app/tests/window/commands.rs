@@ -71,6 +71,7 @@ fn case(id: Id) -> Case {
         Id::StartRace => (ticked, Engine(race_scenes::is_race)),
         Id::StopRace => (racing, Engine(|command| matches!(command, Command::CancelRequest { .. }))),
         Id::ShowRace => (race_left, Is(|state| state.watch.race)),
+        Id::PastRaces => (races_there, Is(|state| state.sheet == Some(Sheet::Races))),
         Id::UseWinner => (race_scenes::race_won, Is(|state| state.draft.project.method.id == "dora")),
         Id::CopyRace => (racing, Copied(is_table)),
         Id::SaveRace => (racing, File("race.csv")),
@@ -283,6 +284,11 @@ fn ticked(window: &mut Window, stage: &Stage) {
 fn racing(window: &mut Window, stage: &Stage) {
     race_scenes::race_rounds(window, stage);
     window.run();
+}
+
+/// Three races are kept with the project.
+fn races_there(window: &mut Window, stage: &Stage) {
+    race_scenes::races_kept(window, stage);
 }
 
 /// A race goes on behind the view of one of its runs.

@@ -11,7 +11,7 @@ use crate::kit;
 use crate::machine_scenes::{machine_checks, machine_failed};
 use crate::preset_scenes::{own_presets, saving_preset};
 use crate::project_scenes::{duplicating, model_card, model_gone, moving, other_model, own_card};
-use crate::race_scenes::{race_begun, race_rounds, race_ticking, race_won};
+use crate::race_scenes::{race_begun, race_kept, race_rounds, race_ticking, race_won, races_listed};
 use crate::rows::{
     help_keys, lens_edit, lens_looking, lens_loss, setup_columns, setup_estimated, setup_unclear, token_lens,
 };
@@ -88,6 +88,8 @@ scenes![
     race_begun,
     race_rounds,
     race_won,
+    races_listed,
+    race_kept,
     table,
     few_others,
     many_others,

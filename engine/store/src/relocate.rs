@@ -15,7 +15,7 @@ use temper_protocol::project::{Source, Validation};
 use temper_protocol::{Problem, Project, project_file};
 
 /// What belongs to runs alone, at the top of a project's folder.
-const OF_RUNS: [&str; 4] = ["runs", "trash", "exports", "compare.json"];
+const OF_RUNS: [&str; 5] = ["runs", "trash", "exports", "compare.json", "races"];
 
 /// What the project at the other place is to the one that was there before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
