@@ -29,6 +29,7 @@ pub mod remembered;
 pub mod settings;
 pub mod setup;
 pub mod step_ask;
+pub mod targets;
 pub mod token_loss;
 pub mod watch;
 

@@ -14,6 +14,7 @@ mod presets;
 pub mod price;
 pub mod race;
 pub mod train;
+mod tree;
 
 use super::PanelCtx;
 use super::frame::part;
