@@ -8,20 +8,23 @@ mod compared;
 mod conditions;
 pub mod keymap;
 mod keys;
+mod line;
 mod moments;
 mod race;
 mod search;
 pub mod table;
 
 pub use keys::pressed;
+pub use line::Entry;
 pub use search::search;
-pub use table::{Entry, Id, TABLE, entry};
+pub use table::{Id, TABLE, entry};
 
 use crate::reader::XAxis;
 use crate::reader::events::EventKind;
 use crate::reader::ranks::Measure;
 use crate::screen::{Format, Plot};
 use crate::state::Room;
+use crate::state::afterwards::After;
 use crate::state::card::CardAct;
 use crate::state::compare::CompareAct;
 use crate::state::export::Certificate;
@@ -138,6 +141,8 @@ pub enum UiCommand {
     ForgetStart,
     /// Shows the runs that wait.
     OpenQueue,
+    /// What happens when the queue is done.
+    After(After),
     /// Moves a run that waits, or takes it out.
     Tell(u64, Act),
     /// Steers the live run.

@@ -10,13 +10,16 @@ use super::conditions::{
     needs_both, needs_damage, needs_folder, needs_kept, needs_live, needs_others, needs_own_keys, needs_project,
     needs_ranks, needs_run, needs_scrub, needs_zoom, reveal_project, turn_battery,
 };
-use super::keymap::{Keymap, KeysAct};
+use super::keymap::KeysAct;
 use super::keys::{ctrl, ctrl_shift, plain, shift};
-use super::moments::{needs_earlier, needs_later, needs_step_ask, needs_waiting};
+use super::line::Entry;
+use super::moments::{needs_after, needs_earlier, needs_later, needs_queue, needs_step_ask};
 use super::race::{
     can_start, needs_going, needs_methods, needs_past_races, needs_race, needs_rounds, needs_winner, use_winner,
 };
 use crate::screen::{Format, Plot};
+use crate::state::Room;
+use crate::state::afterwards::After;
 use crate::state::card::CardAct;
 use crate::state::compare::CompareAct;
 use crate::state::lens::LensAct;
@@ -26,15 +29,12 @@ use crate::state::race::RaceAct;
 use crate::state::rehouse::RehouseAct;
 use crate::state::settings::{LanguageChoice, ThemeChoice};
 use crate::state::step_ask::StepAct;
-use crate::state::{Room, State};
-use crate::texts::Text;
-use crate::theme::Icon;
 use crate::theme::icons;
 use crate::update::{
     ask_hindrance, branch_hindrance, card_hindrance, judge_hindrance, longer_hindrance, preset_hindrance,
     rehouse_hindrance, step_hindrance, to_kept_state,
 };
-use egui::{Key, KeyboardShortcut};
+use egui::Key;
 use temper_protocol::Act;
 
 /// Names a line of [`TABLE`].
@@ -76,6 +76,9 @@ pub enum Id {
     SampleNow,
     Continue,
     Queue,
+    AfterNothing,
+    AfterClose,
+    AfterShutDown,
     Extend,
     Branch,
     Live,
@@ -147,26 +150,6 @@ pub enum Id {
     Help,
     ResetKeys,
     Quit,
-}
-
-/// A line of the table of commands.
-pub struct Entry {
-    /// Its key.
-    pub id: Id,
-    /// Its name in the settings.
-    pub key: &'static str,
-    /// Its name, as buttons, menus and the palette show it.
-    pub name: Text,
-    /// One sentence for tooltips and the help.
-    pub help: Text,
-    /// Its icon.
-    pub icon: Icon,
-    /// Its keys, unless a person has others.
-    pub shortcut: Option<KeyboardShortcut>,
-    /// Why it cannot be done now; nothing when it can.
-    pub hindrance: fn(&State) -> Option<&'static str>,
-    /// What it does.
-    pub make: fn(&State) -> UiCommand,
 }
 
 macro_rules! entries {
@@ -287,7 +270,16 @@ pub static TABLE: &[Entry] = entries![
     (Live, "commands-live", "commands-live-help", ARROW_LINE_RIGHT, plain(Key::End), needs_scrub, |_| {
         UiCommand::Scrub(None)
     }),
-    (Queue, "commands-queue", "commands-queue-help", QUEUE, None, needs_waiting, |_| UiCommand::OpenQueue),
+    (Queue, "commands-queue", "commands-queue-help", QUEUE, None, needs_queue, |_| UiCommand::OpenQueue),
+    (AfterNothing, "commands-after-nothing", "commands-after-nothing-help", QUEUE, None, needs_after, |_| {
+        UiCommand::After(After::Nothing)
+    }),
+    (AfterClose, "commands-after-close", "commands-after-close-help", X, None, needs_queue, |_| {
+        UiCommand::After(After::Close)
+    }),
+    (AfterShutDown, "commands-after-shut-down", "commands-after-shut-down-help", MOON, None, needs_queue, |_| {
+        UiCommand::After(After::ShutDown)
+    }),
     (Extend, "commands-extend", "commands-extend-help", ARROW_LINE_RIGHT, None, longer_hindrance, |_| {
         UiCommand::AskLonger
     }),
@@ -545,23 +537,6 @@ pub static TABLE: &[Entry] = entries![
 pub fn entry(id: Id) -> &'static Entry {
     let found = TABLE.iter().find(|entry| entry.id == id);
     found.unwrap_or(&TABLE[0])
-}
-
-impl Entry {
-    /// Whether it can be done now.
-    #[must_use]
-    pub fn enabled(&self, state: &State) -> bool {
-        (self.hindrance)(state).is_none()
-    }
-
-    /// Its keys in words, for the system at hand.
-    #[must_use]
-    pub fn keys(&self, ctx: &egui::Context) -> Option<String> {
-        let own = Keymap::here(ctx);
-        let shortcut = own.map_or(self.shortcut, |keymap| keymap.shortcut(self))?;
-        // "Ctrl+1", not "Ctrl+Num1": egui's names of keys are good enough otherwise.
-        Some(ctx.format_shortcut(&shortcut))
-    }
 }
 
 #[cfg(test)]

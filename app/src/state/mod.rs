@@ -3,6 +3,7 @@
 //! Place in the data flow: panels read a [`State`] and send [`crate::commands::UiCommand`]s; `update` and
 //! `inbox` change it. No egui types beyond plot points, no files, no threads.
 
+pub mod afterwards;
 pub mod answers;
 pub mod card;
 pub mod columns;
@@ -174,6 +175,8 @@ pub enum Sheet {
     Queue,
     /// The races that are kept with the project.
     Races,
+    /// The queue is done: the window closes, or the machine is shut down, unless somebody says no.
+    Leaving,
     /// The self-test check by check, and the settings of the machine.
     Machine,
     /// The window shall close while a run goes on.
@@ -259,6 +262,8 @@ pub struct State {
     pub race: Option<race::Race>,
     /// The races beside it: those that are kept, and the one that goes on while another is shown.
     pub races: race::Races,
+    /// What happens when the queue is done.
+    pub afterwards: afterwards::Afterwards,
     /// The room Compare.
     pub compare: compare::Compare,
     /// The room Export.
@@ -300,6 +305,7 @@ impl State {
             watch: watch::Watch::default(),
             race: None,
             races: race::Races::default(),
+            afterwards: afterwards::Afterwards::default(),
             compare: compare::Compare::default(),
             export: export::Export::default(),
             sheet: None,

@@ -331,6 +331,16 @@ pub fn is_shown(state: &State) -> bool {
     state.room == super::Room::Watch && state.watch.race && state.race.is_some()
 }
 
+/// Why the race that this window started last could not go on.
+#[must_use]
+pub fn problem(state: &State) -> Option<&Problem> {
+    let own = state.races.aside.as_ref().or(state.race.as_ref()).filter(|race| race.number.is_none())?;
+    match &own.end {
+        Some(End::Failed(problem)) => Some(problem),
+        Some(End::Whole | End::Stopped) | None => None,
+    }
+}
+
 /// Whether a race goes on.
 #[must_use]
 pub fn goes_on(state: &State) -> bool {

@@ -1,5 +1,6 @@
 //! Every state of every room, as a person meets it: for pictures, and for tests over all of them.
 
+use crate::afterwards::leaving;
 use crate::compared::{
     compare_curves, compare_empty, compare_no_verdict, compare_order, compare_rows, compare_settings, compare_tables,
     comparing, many_runs, playground, playground_blind, playground_empty, playground_five,
@@ -132,6 +133,7 @@ scenes![
     place,
     longer,
     queue,
+    leaving,
     machine_checks,
     machine_failed,
     path_entry,

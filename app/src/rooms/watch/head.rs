@@ -129,6 +129,10 @@ fn controls(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) -> f32 {
         let button =
             if cx.compact { Button::icon_only(entry.icon, &label) } else { Button::new(&label).icon(entry.icon) };
         place(ui, button.tooltip(entry.help.get()), Some(Id::Queue));
+    } else if live && !cx.compact {
+        let entry = crate::commands::entry(Id::Queue);
+        let button = Button::icon_only(entry.icon, entry.name.get()).tooltip(entry.help.get());
+        place(ui, button.weight(Weight::Normal), Some(Id::Queue));
     }
     if cx.state.race.is_some() {
         let entry = crate::commands::entry(Id::ShowRace);
