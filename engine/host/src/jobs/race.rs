@@ -10,6 +10,7 @@ use super::child;
 use super::race_kept::Kept;
 use super::request::read_project;
 use crate::job::JobContext;
+use crate::power::is_of_power;
 use std::path::PathBuf;
 use temper_protocol::event::{RaceRound, Standing};
 use temper_protocol::{Code, Event, Kind, Problem, Project};
@@ -133,6 +134,7 @@ fn run_until(
         }
     }
     words.extend(["--max-steps".to_owned(), step.to_string()]);
+    words.extend(context.upkeep_words());
     let (mut rows, mut failed) = (Vec::new(), None);
     let mut before: Option<(u64, f64)> = None;
     let ended = child::run(&words, context, &mut |secs, event| {
@@ -150,6 +152,8 @@ fn run_until(
             Event::RowLosses(found) => {
                 rows = found.losses.iter().copied().zip(found.tokens.iter().map(|tokens| *tokens as f64)).collect();
             }
+            // Why nothing goes on for a while.
+            Event::Warning { code, .. } if is_of_power(code) => context.emit(event.clone()),
             Event::Finished { problem, .. } => failed.clone_from(problem),
             _ => {}
         }
