@@ -54,11 +54,8 @@ fn row_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, record: &RaceRecord) {
     text::icon(ui.painter(), pos2(first.left() + 8.0, first.center().y), icon, 15.0, tint);
     let title = t!("race-name", number = number);
     let when = format::ago(record.started_millis, cx.state.clock.now_millis());
-    let facts = [
-        Piece(&title, Type::Strong, c.text),
-        Piece(&words, Type::Body, c.text),
-        Piece(&when, Type::Body, c.text2),
-    ];
+    let facts =
+        [Piece(&title, Type::Strong, c.text), Piece(&words, Type::Body, c.text), Piece(&when, Type::Body, c.text2)];
     text::pieces(ui, first.with_min_x(first.left() + 24.0), &facts);
     let methods: Vec<&str> = record.racers.iter().map(|racer| title_of(cx.state, &racer.method)).collect();
     let steps = format::count(record.steps);

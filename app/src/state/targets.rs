@@ -228,7 +228,8 @@ mod tests {
 
     fn sites() -> Vec<SiteInfo> {
         let site = |site: String| SiteInfo { site, out_features: 4, in_features: 4, storage: "f32".to_owned() };
-        let blocks = (0..12).flat_map(|block| ["attn.q", "attn.v", "mlp.up"].map(|name| format!("layers.{block}.{name}")));
+        let blocks =
+            (0..12).flat_map(|block| ["attn.q", "attn.v", "mlp.up"].map(|name| format!("layers.{block}.{name}")));
         blocks.chain(["head".to_owned()]).map(site).collect()
     }
 
@@ -286,7 +287,8 @@ mod tests {
     #[test]
     fn ranges_and_exclusions_become_names_and_nothing_is_never_written() {
         let sites = sites();
-        let mut values = settings(&[("targets", &["attn.q"]), ("layers", &["10-"]), ("exclude", &["layers.11.attn.q"])]);
+        let mut values =
+            settings(&[("targets", &["attn.q"]), ("layers", &["10-"]), ("exclude", &["layers.11.attn.q"])]);
         let on = chosen(&values, ALL_LINEAR, &sites).on;
         assert_eq!(names(&on, &sites), ["layers.10.attn.q"]);
         write(&mut values, &on, &sites, true);

@@ -118,10 +118,9 @@ fn cancel_escape_and_any_other_act_say_no() {
 #[test]
 fn a_paused_run_a_full_disk_and_a_lost_engine_keep_the_machine_on() {
     let full = Problem::new(Code::Io, "the disk is full", "", "free some space");
-    for (status, problem, words) in [
-        ("failed", Some(full), "could not be written to the disk"),
-        ("running", None, "a run lost its engine"),
-    ] {
+    for (status, problem, words) in
+        [("failed", Some(full), "could not be written to the disk"), ("running", None, "a run lost its engine")]
+    {
         let (_root, stage) = kit::stage();
         let (mut window, folder) = wished(&stage, After::ShutDown);
         end(&mut window, &stage, &folder, status, problem);

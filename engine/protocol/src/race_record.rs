@@ -115,8 +115,7 @@ impl RaceRecord {
     /// Whether a race could have been so.
     fn is_possible(&self) -> bool {
         let racers = self.racers.len();
-        let fits =
-            |round: &RaceRound| (1..=round.rounds).contains(&round.round) && round.standings.len() <= racers;
+        let fits = |round: &RaceRound| (1..=round.rounds).contains(&round.round) && round.standings.len() <= racers;
         self.schema == SCHEMA
             && (1..=MOST_RACERS).contains(&racers)
             && self.rounds.len() as u64 <= MOST_ROUNDS

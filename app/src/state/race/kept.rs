@@ -139,7 +139,10 @@ mod tests {
         assert!(show_kept(&mut state, 2) && !show_kept(&mut state, 9));
         let of = |state: &State| {
             let lanes = lanes(state);
-            lanes.into_iter().map(|lane| (lane.method, lane.run, lane.removed, lane.steps, lane.fate)).collect::<Vec<_>>()
+            lanes
+                .into_iter()
+                .map(|lane| (lane.method, lane.run, lane.removed, lane.steps, lane.fate))
+                .collect::<Vec<_>>()
         };
         let gone = |method: &str, fate: Fate| (method.to_owned(), None, true, 80, fate);
         assert_eq!(of(&state), [gone("dora", Fate::Won), gone("lora", Fate::Behind(1, 80))]);

@@ -52,8 +52,7 @@ impl<'a> Kept<'a> {
             rounds: Vec::new(),
             end: None,
         };
-        let mut kept =
-            Self { folder: folder.to_path_buf(), record, paces: BTreeMap::new(), context, warned: false };
+        let mut kept = Self { folder: folder.to_path_buf(), record, paces: BTreeMap::new(), context, warned: false };
         kept.write();
         kept
     }
@@ -152,7 +151,8 @@ mod tests {
         race(root.path(), &context, &Ok(()));
         let mut said = Vec::new();
         outbox.drain(&mut said);
-        let warnings = said.iter().filter(|told| matches!(&told.event, Event::Warning { code, .. } if code == NOT_KEPT));
+        let warnings =
+            said.iter().filter(|told| matches!(&told.event, Event::Warning { code, .. } if code == NOT_KEPT));
         assert_eq!(warnings.count(), 1, "{said:?}");
     }
 }
