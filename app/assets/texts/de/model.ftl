@@ -36,9 +36,9 @@ model-sites-count = { $n ->
         [one] { $count } Stelle
        *[other] { $count } Stellen
     }
-model-sites-chosen = { $chosen } von { $count } angepasst
+model-sites-chosen = { $chosen } / { $count }
 model-pattern = Nicht als Häkchen zu zeigen: { $entries }. Ein Häkchen ersetzt es.
-model-last = Nur die letzten Blöcke
+model-last = Letzte Blöcke
 model-last-of = Nur die letzten Schichten von { $name }
 model-last-count = letzte { $count }
 model-some = { $count } von { $all }

@@ -36,9 +36,9 @@ model-sites-count = { $n ->
         [one] { $count } site
        *[other] { $count } sites
     }
-model-sites-chosen = { $chosen } of { $count } adapted
+model-sites-chosen = { $chosen } / { $count }
 model-pattern = Not shown as ticks: { $entries }. A tick takes its place.
-model-last = Only the last blocks
+model-last = Last blocks
 model-last-of = Only the last layers of { $name }
 model-last-count = last { $count }
 model-some = { $count } of { $all }

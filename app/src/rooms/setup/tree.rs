@@ -21,7 +21,7 @@ use temper_protocol::event::SiteInfo;
 /// Most single layers that a search lists.
 const MOST_FOUND: usize = 64;
 /// Width of the list of numbers of blocks.
-const LAST: f32 = 96.0;
+const LAST: f32 = 84.0;
 
 /// A module with the shapes of its sites.
 struct Module<'a> {
@@ -179,7 +179,9 @@ fn all_ui(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, tree: &Tree<'_>) {
     if last && !cx.compact {
         let from = name.left() + text::width(ui, t!("model-layers"), Type::Mono) + 10.0;
         let place = head.with_min_x(from).with_max_x(head.right() - LAST - 8.0);
-        text::data(ui, place, Align::Min, &words, Type::Body, c.text2);
+        if text::width(ui, &words, Type::Body) <= place.width() {
+            text::line(ui, place, Align::Min, &words, Type::Body, c.text2);
+        }
         last_ui(cx, ui, head, tree, (t!("model-last"), None));
         return;
     }
@@ -227,12 +229,10 @@ fn module_ui(cx: &PanelCtx<'_>, ui: &mut Ui, lines: &mut Rows, tree: &Tree<'_>, 
         }
     }
     let words = row_in.with_min_x(row_in.left() + 22.0).with_max_x(row.right() - 90.0);
-    // Some of its layers: the box says no, the figures say how many.
-    if count > 0 && !whole {
-        text::line(ui, words, Align::Max, &t!("model-some", count = count, all = all), Type::MonoCaption, c.text2);
-    }
-    text::data(ui, words.with_max_x(words.right() - 40.0), Align::Min, module.name, Type::Mono, c.text);
-    text::line(ui, row, Align::Max, &module.shape, Type::Mono, c.text2);
+    text::data(ui, words, Align::Min, module.name, Type::Mono, c.text);
+    // Some of its layers: the box says no, and how many they are stands in the place of their shape.
+    let some = (count > 0 && !whole).then(|| t!("model-some", count = count, all = all));
+    text::line(ui, row, Align::Max, some.as_deref().unwrap_or(&module.shape), Type::Mono, c.text2);
     if open {
         if tree.chosen.is_some() && all > 1 {
             helps_ui(cx, ui, lines.next(26.0), tree, module);
@@ -250,7 +250,7 @@ fn helps_ui(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, tree: &Tree<'_>, module: 
         (t!("model-all"), t!("model-all-of", name = module.name), true, count < module.sites.len()),
         (t!("model-none-of"), t!("model-none-of-name", name = module.name), false, count > 0 && spare),
     ];
-    let mut x = row.left() + 44.0;
+    let mut x = row.left() + 22.0;
     for (label, name, on, enabled) in &helps {
         let button = Button::new(label).weight(Weight::Link).name(name).tooltip(name).enabled(*enabled);
         let width = button.width(ui);
