@@ -56,8 +56,8 @@ fn after_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let chosen = After::ALL.iter().position(|one| *one == cx.state.afterwards.wish);
     let place = Rect::from_min_size(pos2(rect.left(), title.bottom() + 4.0), vec2(rect.width(), 28.0));
     let picked = choice::segments(ui, cx.theme, place, t!("after-title"), &names, chosen);
-    if let Some(wish) = picked.and_then(|index| After::ALL.get(index)) {
-        cx.send(UiCommand::After(*wish));
+    if let Some(wish) = picked.and_then(|index| After::ALL.get(index).copied()) {
+        cx.send(UiCommand::After(wish));
     }
 }
 
