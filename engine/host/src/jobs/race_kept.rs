@@ -143,6 +143,22 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_no_race_is_passed_over_and_its_number_is_taken() {
+        let root = tempfile::tempdir().expect("folder");
+        assert_eq!((race_record::next_number(root.path()), race_record::list(root.path()).len()), (1, 0));
+        let (_outbox, context) = context();
+        race(root.path(), &context, &Ok(()));
+        let races = root.path().join(race_record::RACES);
+        std::fs::write(races.join("0011.json"), "half a fi").expect("file");
+        std::fs::write(races.join("notes.json"), "{}").expect("file");
+        race(root.path(), &context, &Ok(()));
+        let numbers: Vec<u64> = race_record::list(root.path()).iter().map(|race| race.number).collect();
+        assert_eq!(numbers, [12, 1], "newest first");
+        let left = std::fs::read_dir(&races).expect("folder").flatten();
+        assert_eq!(left.count(), 4, "nothing half-written stays");
+    }
+
+    #[test]
     fn a_folder_that_cannot_be_written_to_is_said_once_and_ends_nothing() {
         let root = tempfile::tempdir().expect("folder");
         // Where the folder of the races should be lies a file.
