@@ -92,6 +92,9 @@ def cancelled(temper, work):
     standings = {one["method"]: one for one in rounds[0]["standings"]}
     rows = {event["run"]: event for event in temper.run("runs", project) if event["event"] == "run"}
     check("no run is lost", len(rows) == 4 and standings[inside]["stays"], rows=len(rows))
+    record = json.loads((project / "races" / "0001.json").read_text())
+    check("the race is kept as stopped, with the round it came to", record["end"] == {"how": "stopped"}
+          and len(record["rounds"]) == 1 and all(one["run"] for one in record["racers"]), record=record)
     done = final_hash(temper.run("train", project, "--resume", standings[inside]["run"]))
     alone = project_at(work / "cancelled-alone", steps=24)
     usual = [] if inside == "lora" else ["--set", "train.lr_peak=0"]

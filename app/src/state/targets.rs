@@ -1,6 +1,6 @@
 //! Which layers of a model a method's settings choose, and how a choice of single layers is written.
 //!
-//! Place in the data flow: the tree of the card Model shows a [`Chosen`] and writes the settings of [`write`]; the engine
+//! Place in the data flow: the tree of the card Model shows a [`Chosen`] and writes the settings of [`write()`]; the engine
 //! reads them by the same rules (names, ends of names, ranges of blocks, exclusions). Regular expressions are the
 //! engine's alone: here they are said to be unread, never guessed.
 

@@ -1,4 +1,4 @@
-//! The card Model: what the file is, and what in it can be adapted, which is the tree of [`super::tree`].
+//! The card Model: what the file is, and what in it can be adapted, which is the tree beside it.
 
 use super::{card_problem, mark, missing, tree};
 use crate::commands::UiCommand;
