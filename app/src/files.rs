@@ -16,6 +16,7 @@ use crate::state::settings::Settings;
 use crate::texts::{Language, speak};
 use std::path::{Path, PathBuf};
 use temper_protocol::whole_file::{first_free, write as write_whole};
+use temper_protocol::race_record::{self, RaceRecord};
 use temper_protocol::{Code, Problem, Project, project_file};
 
 /// Folders of this user.
@@ -109,6 +110,8 @@ pub enum Job {
         /// What.
         text: String,
     },
+    /// Reads the races that are kept with a project.
+    LoadRaces(PathBuf),
     /// Reads how a project was looked at.
     LoadLayout(PathBuf),
     /// Writes it.
@@ -217,6 +220,13 @@ pub enum Done {
         folder: PathBuf,
         /// What was read.
         remembered: Box<Remembered>,
+    },
+    /// The races that are kept with the project in this folder.
+    Races {
+        /// Project folder.
+        folder: PathBuf,
+        /// What was read, newest first.
+        races: Vec<RaceRecord>,
     },
     /// How the project in this folder was looked at.
     Layout {
@@ -335,6 +345,7 @@ fn perform(places: &Places, job: Job) -> Option<Done> {
             let written = write_whole(&path, &text).err();
             written.map(|error| Done::Failed(io_problem(t!("problem-file"), &path, &error)))
         }
+        Job::LoadRaces(folder) => Some(Done::Races { races: race_record::list(&folder), folder }),
         Job::LoadLayout(folder) => Some(beside::load_layout(folder)),
         Job::SaveLayout { path, text } => {
             // A folder that cannot be written to is told by what is work; where panels stood is not worth a word.

@@ -26,6 +26,7 @@ pub mod reader;
 pub mod report;
 pub mod rooms;
 pub mod screen;
+pub mod shutdown;
 pub mod state;
 pub mod testing;
 pub mod theme;

@@ -8,6 +8,7 @@ use crate::herald::Herald;
 use crate::instance::Door;
 use crate::reader::{RunSource, RunsSnapshot, ViewRequest};
 use crate::screen::{Screen, Shot};
+use crate::shutdown::Machine;
 use crate::state::{Clock, State};
 use crate::update::Services;
 use parking_lot::Mutex;
@@ -180,6 +181,30 @@ impl Herald for FakeHerald {
     }
 }
 
+/// A machine that counts how often it was to be shut down.
+#[derive(Clone, Default)]
+pub struct FakeMachine(pub Arc<Mutex<MachineScript>>);
+
+/// What a [`FakeMachine`] was asked and will say.
+#[derive(Default)]
+pub struct MachineScript {
+    /// How often it was to be shut down.
+    pub asked: usize,
+    /// Why it refuses.
+    pub refuses: Option<String>,
+}
+
+impl Machine for FakeMachine {
+    fn shut_down(&mut self) {
+        self.0.lock().asked += 1;
+    }
+
+    fn refused(&mut self) -> Option<String> {
+        let mut script = self.0.lock();
+        if script.asked > 0 { script.refuses.take() } else { None }
+    }
+}
+
 /// A screen of one colour a row, so that a picture tells which rows of the frame it is from.
 struct FakeScreen;
 
@@ -206,6 +231,8 @@ pub struct Stage {
     pub door: Door,
     /// Notices outside the window.
     pub herald: FakeHerald,
+    /// Who would shut the machine down.
+    pub machine: FakeMachine,
     /// Folders, all below the one given.
     pub places: Places,
 }
@@ -220,6 +247,7 @@ impl Stage {
             picker: FakePicker::default(),
             door: Door::default(),
             herald: FakeHerald::default(),
+            machine: FakeMachine::default(),
             places: Places { config: root.join("config"), data: root.join("data"), projects: root.join("Temper") },
         }
     }
@@ -236,6 +264,7 @@ impl Stage {
             screen: Box::new(FakeScreen),
             door: self.door.clone(),
             herald: Box::new(self.herald.clone()),
+            machine: Box::new(self.machine.clone()),
             wake: Arc::new(|| {}),
             looked: ViewRequest::default(),
             waiting: Vec::new(),

@@ -16,6 +16,7 @@ use crate::probe::{Driven, Probe};
 use crate::reader::thread::{DRAWN_BY_PROCESSOR_INTERVAL, LIVE_INTERVAL};
 use crate::reader::{StoreReader, ViewRequest};
 use crate::screen::SystemScreen;
+use crate::shutdown::SystemMachine;
 use crate::state::{Clock, State};
 use crate::texts::Language;
 use crate::theme;
@@ -203,6 +204,7 @@ fn create(
         screen: Box::new(SystemScreen),
         door,
         herald: Box::new(SystemHerald),
+        machine: Box::new(SystemMachine::new(waker(NEWS_INTERVAL))),
         wake: waker(NEWS_INTERVAL),
         looked: ViewRequest::default(),
         waiting: Vec::new(),

@@ -47,6 +47,11 @@ def body(temper, work):
     check("the runs are ordinary ones", len(runs) == 4 and runs[won[0]["run"]]["steps"] == 8
           and runs[ran[-1]["run"]]["steps"] == 4, runs={run: event["steps"] for run, event in runs.items()})
 
+    record = json.loads((work / "race" / "races" / "0001.json").read_text())
+    check("the race is kept beside the runs", record["steps"] == 8 and record["end"] == {"how": "whole"}
+          and [one["method"] for one in record["racers"]] == ["lora", "vera", "miss", "bitfit"]
+          and [{"event": "race", **one} for one in record["rounds"]] == rounds, record=record)
+
     alone = project_at(work / "alone")
     done = temper_cli.last(temper.run("train", alone, "--method", won[0]["method"]), "finished")
     check("the winner is what it would have been alone", abs(done["final_loss"] - won[0]["loss"]) < 1e-4,
@@ -87,6 +92,9 @@ def cancelled(temper, work):
     standings = {one["method"]: one for one in rounds[0]["standings"]}
     rows = {event["run"]: event for event in temper.run("runs", project) if event["event"] == "run"}
     check("no run is lost", len(rows) == 4 and standings[inside]["stays"], rows=len(rows))
+    record = json.loads((project / "races" / "0001.json").read_text())
+    check("the race is kept as stopped, with the round it came to", record["end"] == {"how": "stopped"}
+          and len(record["rounds"]) == 1 and all(one["run"] for one in record["racers"]), record=record)
     done = final_hash(temper.run("train", project, "--resume", standings[inside]["run"]))
     alone = project_at(work / "cancelled-alone", steps=24)
     usual = [] if inside == "lora" else ["--set", "train.lr_peak=0"]

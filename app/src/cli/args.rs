@@ -442,6 +442,12 @@ pub(crate) struct TrainArgs {
     /// drops out
     #[arg(long, value_name = "IDS", value_delimiter = ',', conflicts_with_all = ["method", "out", "resume", "from", "max_steps"])]
     pub(crate) race: Vec<String>,
+    /// Keep the machine awake while it trains, as the window does
+    #[arg(long)]
+    pub(crate) keep_awake: bool,
+    /// Wait while the machine runs on its battery, as the window does
+    #[arg(long)]
+    pub(crate) pause_on_battery: bool,
     /// Another value for a key of project.toml, such as train.steps=100; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,

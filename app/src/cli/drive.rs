@@ -69,6 +69,22 @@ impl Session {
         Ok(Self { client, json, human: Human::new(), interrupts, interrupts_seen: 0, current_run: None })
     }
 
+    /// Looks after the machine while runs go on, as the engine of the window does: keeps it awake, lets runs wait on its
+    /// battery.
+    ///
+    /// # Errors
+    /// A problem when the system gives no thread.
+    pub(crate) fn look_after(&self, keeps_awake: bool, pauses_on_battery: bool) -> Result<(), Problem> {
+        let host = self.client.host();
+        if keeps_awake {
+            host.keep_awake();
+        }
+        if let Some(power) = pauses_on_battery.then(temper_host::power::of_this_machine).flatten() {
+            host.watch_power(power, temper_host::power::LOOK_EVERY)?;
+        }
+        Ok(())
+    }
+
     /// Sends `command` and prints everything until its last event. Returns whether it succeeded.
     ///
     /// # Errors

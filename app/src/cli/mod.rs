@@ -111,8 +111,14 @@ fn run(cli: Cli) -> Result<bool, Problem> {
         Some(Task::Bench { what: Bench::Ui(arguments) }) => bench_ui::run(cli.json, &arguments),
         Some(Task::Bench { what: Bench::UiWindow(arguments) }) => bench_ui::window::run(arguments),
         Some(task) => {
+            let (awake, pauses) = match &task {
+                Task::Train(arguments) => (arguments.keep_awake, arguments.pause_on_battery),
+                _ => (false, false),
+            };
             let command = translate::command(task)?;
-            drive::Session::open(cli.json)?.carry_out(command)
+            let mut session = drive::Session::open(cli.json)?;
+            session.look_after(awake, pauses)?;
+            session.carry_out(command)
         }
     }
 }

@@ -9,22 +9,23 @@ mod conditions;
 pub mod keymap;
 mod keys;
 mod layers;
-mod lines;
+mod line;
 mod moments;
 mod race;
 mod search;
 pub mod table;
 
 pub use keys::pressed;
-pub use lines::entry;
+pub use line::{Entry, entry};
 pub use search::search;
-pub use table::{Entry, Id, TABLE};
+pub use table::{Id, TABLE};
 
 use crate::reader::XAxis;
 use crate::reader::events::EventKind;
 use crate::reader::ranks::Measure;
 use crate::screen::{Format, Plot};
 use crate::state::Room;
+use crate::state::afterwards::After;
 use crate::state::card::CardAct;
 use crate::state::compare::CompareAct;
 use crate::state::export::Certificate;
@@ -143,6 +144,8 @@ pub enum UiCommand {
     ForgetStart,
     /// Shows the runs that wait.
     OpenQueue,
+    /// What happens when the queue is done.
+    After(After),
     /// Moves a run that waits, or takes it out.
     Tell(u64, Act),
     /// Steers the live run.

@@ -41,6 +41,11 @@ pub(super) fn needs_race(state: &State) -> Option<&'static str> {
     state.race.is_none().then_some(t!("race-none"))
 }
 
+pub(super) fn needs_past_races(state: &State) -> Option<&'static str> {
+    let any = !state.races.kept.is_empty() || state.race.is_some();
+    if any { None } else { Some(t!("race-none")) }
+}
+
 pub(super) fn needs_rounds(state: &State) -> Option<&'static str> {
     let told = state.race.as_ref().is_some_and(|race| !race.rounds.is_empty());
     if told { None } else { Some(t!("race-no-round")) }

@@ -16,9 +16,14 @@ use super::layers::{
     experts_csv, experts_png, experts_svg, history_csv, history_png, history_svg, needs_change, needs_experts,
     needs_history, show_experts, show_history, show_spectrum, spectrum_csv, spectrum_png, spectrum_svg,
 };
-use super::moments::{needs_earlier, needs_later, needs_step_ask, needs_waiting};
-use super::race::{can_start, needs_going, needs_methods, needs_race, needs_rounds, needs_winner, use_winner};
+use super::line::Entry;
+use super::moments::{needs_after, needs_earlier, needs_later, needs_queue, needs_step_ask};
+use super::race::{
+    can_start, needs_going, needs_methods, needs_past_races, needs_race, needs_rounds, needs_winner, use_winner,
+};
 use crate::screen::{Format, Plot};
+use crate::state::Room;
+use crate::state::afterwards::After;
 use crate::state::card::CardAct;
 use crate::state::compare::CompareAct;
 use crate::state::lens::LensAct;
@@ -28,15 +33,12 @@ use crate::state::race::RaceAct;
 use crate::state::rehouse::RehouseAct;
 use crate::state::settings::{LanguageChoice, ThemeChoice};
 use crate::state::step_ask::StepAct;
-use crate::state::{Room, State};
-use crate::texts::Text;
-use crate::theme::Icon;
 use crate::theme::icons;
 use crate::update::{
     ask_hindrance, branch_hindrance, card_hindrance, judge_hindrance, longer_hindrance, preset_hindrance,
     rehouse_hindrance, step_hindrance, support_hindrance, to_kept_state,
 };
-use egui::{Key, KeyboardShortcut};
+use egui::Key;
 use temper_protocol::Act;
 
 /// Names a line of [`TABLE`].
@@ -64,6 +66,7 @@ pub enum Id {
     StartRace,
     StopRace,
     ShowRace,
+    PastRaces,
     UseWinner,
     CopyRace,
     SaveRace,
@@ -77,6 +80,9 @@ pub enum Id {
     SampleNow,
     Continue,
     Queue,
+    AfterNothing,
+    AfterClose,
+    AfterShutDown,
     Extend,
     Branch,
     Live,
@@ -164,26 +170,6 @@ pub enum Id {
     Quit,
 }
 
-/// A line of the table of commands.
-pub struct Entry {
-    /// Its key.
-    pub id: Id,
-    /// Its name in the settings.
-    pub key: &'static str,
-    /// Its name, as buttons, menus and the palette show it.
-    pub name: Text,
-    /// One sentence for tooltips and the help.
-    pub help: Text,
-    /// Its icon.
-    pub icon: Icon,
-    /// Its keys, unless a person has others.
-    pub shortcut: Option<KeyboardShortcut>,
-    /// Why it cannot be done now; nothing when it can.
-    pub hindrance: fn(&State) -> Option<&'static str>,
-    /// What it does.
-    pub make: fn(&State) -> UiCommand,
-}
-
 macro_rules! entries {
     ($(($id:ident, $name:literal, $help:literal, $icon:ident, $shortcut:expr, $hindrance:expr, $make:expr)),* $(,)?) => {
         &[$(Entry {
@@ -264,6 +250,9 @@ pub static TABLE: &[Entry] = entries![
     (ShowRace, "commands-race-show", "commands-race-show-help", TROPHY, None, needs_race, |_| {
         UiCommand::Race(RaceAct::Show(true))
     }),
+    (PastRaces, "commands-races", "commands-races-help", CLOCK_COUNTER_CLOCKWISE, None, needs_past_races, |_| {
+        UiCommand::Race(RaceAct::List)
+    }),
     (UseWinner, "commands-race-use", "commands-race-use-help", CHECK, None, needs_winner, use_winner),
     (CopyRace, "commands-race-copy", "commands-race-copy-help", COPY, None, needs_rounds, |_| {
         UiCommand::CopyTable(Plot::Race)
@@ -299,7 +288,16 @@ pub static TABLE: &[Entry] = entries![
     (Live, "commands-live", "commands-live-help", ARROW_LINE_RIGHT, plain(Key::End), needs_scrub, |_| {
         UiCommand::Scrub(None)
     }),
-    (Queue, "commands-queue", "commands-queue-help", QUEUE, None, needs_waiting, |_| UiCommand::OpenQueue),
+    (Queue, "commands-queue", "commands-queue-help", QUEUE, None, needs_queue, |_| UiCommand::OpenQueue),
+    (AfterNothing, "commands-after-nothing", "commands-after-nothing-help", QUEUE, None, needs_after, |_| {
+        UiCommand::After(After::Nothing)
+    }),
+    (AfterClose, "commands-after-close", "commands-after-close-help", X, None, needs_queue, |_| {
+        UiCommand::After(After::Close)
+    }),
+    (AfterShutDown, "commands-after-shut-down", "commands-after-shut-down-help", MOON, None, needs_queue, |_| {
+        UiCommand::After(After::ShutDown)
+    }),
     (Extend, "commands-extend", "commands-extend-help", ARROW_LINE_RIGHT, None, longer_hindrance, |_| {
         UiCommand::AskLonger
     }),

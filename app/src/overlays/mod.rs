@@ -4,6 +4,7 @@ pub mod card;
 pub mod drop;
 pub mod glossary;
 pub mod help;
+pub mod leaving;
 pub mod lens;
 pub mod longer;
 pub mod machine;
@@ -11,6 +12,7 @@ pub mod mismatch;
 pub mod palette;
 pub mod preset;
 pub mod queue;
+pub mod races;
 pub mod rehouse;
 pub mod sheets;
 pub mod support;
@@ -41,6 +43,8 @@ pub fn sheet_ui(cx: &PanelCtx<'_>, ui: &mut Ui) {
         Some(Sheet::Mismatch { found, differences }) => mismatch::mismatch_ui(cx, ui, found, differences),
         Some(Sheet::Rehouse(asked)) => rehouse::rehouse_ui(cx, ui, asked),
         Some(Sheet::Queue) => queue::queue_ui(cx, ui),
+        Some(Sheet::Leaving) => leaving::leaving_ui(cx, ui),
+        Some(Sheet::Races) => races::races_ui(cx, ui),
         Some(Sheet::Closing { waiting }) => sheets::closing_ui(cx, ui, *waiting),
     }
 }

@@ -5,26 +5,31 @@ use super::sheets::head;
 use crate::commands::UiCommand;
 use crate::format;
 use crate::rooms::{PanelCtx, scrolled};
+use crate::state::afterwards::After;
 use crate::theme::{Icon, Type, icons};
-use crate::widgets::Button;
 use crate::widgets::text::{self, Piece};
+use crate::widgets::{Button, choice};
 use egui::{Align, Rect, Sense, Stroke, Ui, pos2, vec2};
 use temper_protocol::Act;
 use temper_store::RunRow;
 
 /// Height of a row.
 const ROW: f32 = 32.0;
+/// Height of the choice of what follows.
+const AFTER: f32 = 60.0;
 
 /// Shows the list.
 pub fn queue_ui(cx: &PanelCtx<'_>, ui: &mut Ui) {
     let rows = cx.state.waiting_rows();
-    let height = (136.0 + ROW * rows.len() as f32).clamp(180.0, 520.0);
+    let height = (144.0 + AFTER + ROW * rows.len() as f32).clamp(180.0 + AFTER, 520.0);
     over(cx, ui, t!("sheets-queue"), vec2(640.0, height), None, |ui, rect| {
         let c = cx.c();
         let body = head(cx, ui, rect, t!("sheets-queue"));
         let words = if rows.is_empty() { t!("sheets-queue-empty") } else { t!("sheets-queue-lead") };
         let lead = text::block(ui, body.min, body.width(), words, Type::Body, c.text2);
-        let list = body.with_min_y(body.top() + lead + 10.0);
+        let after = body.with_min_y(body.bottom() - AFTER);
+        after_ui(cx, ui, after);
+        let list = body.with_min_y(body.top() + lead + 10.0).with_max_y(after.top() - 8.0);
         scrolled(ui, list, "waiting", |ui, area| {
             let whole = Rect::from_min_size(area.min, vec2(area.width(), ROW * rows.len() as f32));
             ui.allocate_rect(whole, Sense::hover());
@@ -35,6 +40,25 @@ pub fn queue_ui(cx: &PanelCtx<'_>, ui: &mut Ui) {
             }
         });
     });
+}
+
+/// What happens when nothing is left to train.
+fn after_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
+    let c = cx.c();
+    ui.painter().hline(rect.x_range(), rect.top() + 0.5, Stroke::new(1.0, c.line));
+    let title = Rect::from_min_size(rect.min + vec2(0.0, 6.0), vec2(rect.width(), 20.0));
+    text::pieces(
+        ui,
+        title,
+        &[Piece(t!("after-title"), Type::Strong, c.text), Piece(t!("after-note"), Type::Body, c.text2)],
+    );
+    let names = After::ALL.map(After::name);
+    let chosen = After::ALL.iter().position(|one| *one == cx.state.afterwards.wish);
+    let place = Rect::from_min_size(pos2(rect.left(), title.bottom() + 4.0), vec2(rect.width(), 28.0));
+    let picked = choice::segments(ui, cx.theme, place, t!("after-title"), &names, chosen);
+    if let Some(wish) = picked.and_then(|index| After::ALL.get(index).copied()) {
+        cx.send(UiCommand::After(wish));
+    }
 }
 
 fn row_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, (place, count): (usize, usize), row: &RunRow) {

@@ -3,6 +3,7 @@
 //! Place in the data flow: panels read a [`State`] and send [`crate::commands::UiCommand`]s; `update` and
 //! `inbox` change it. No egui types beyond plot points, no files, no threads.
 
+pub mod afterwards;
 pub mod answers;
 pub mod card;
 pub mod columns;
@@ -29,6 +30,7 @@ pub mod remembered;
 pub mod settings;
 pub mod setup;
 pub mod step_ask;
+pub mod targets;
 pub mod token_loss;
 pub mod watch;
 
@@ -173,6 +175,10 @@ pub enum Sheet {
     Rehouse(Box<rehouse::Rehouse>),
     /// The runs that wait.
     Queue,
+    /// The races that are kept with the project.
+    Races,
+    /// The queue is done: the window closes, or the machine is shut down, unless somebody says no.
+    Leaving,
     /// The self-test check by check, and the settings of the machine.
     Machine,
     /// The window shall close while a run goes on.
@@ -256,6 +262,10 @@ pub struct State {
     pub watch: watch::Watch,
     /// The race of methods that goes on or was the last one.
     pub race: Option<race::Race>,
+    /// The races beside it: those that are kept, and the one that goes on while another is shown.
+    pub races: race::Races,
+    /// What happens when the queue is done.
+    pub afterwards: afterwards::Afterwards,
     /// The room Compare.
     pub compare: compare::Compare,
     /// The room Export.
@@ -296,6 +306,8 @@ impl State {
             runs: Arc::default(),
             watch: watch::Watch::default(),
             race: None,
+            races: race::Races::default(),
+            afterwards: afterwards::Afterwards::default(),
             compare: compare::Compare::default(),
             export: export::Export::default(),
             sheet: None,

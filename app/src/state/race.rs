@@ -5,6 +5,10 @@
 //! a race (rounds, halving, paired differences) are the engine's; what is repeated here says beforehand what it would
 //! refuse.
 
+mod kept;
+
+pub use kept::{Races, going, own_mut, show_kept, show_own};
+
 use super::{Ask, State};
 use std::collections::BTreeMap;
 use temper_protocol::event::{RaceRound, Standing};
@@ -32,6 +36,10 @@ pub enum RaceAct {
     Zoom(Option<(f64, f64)>),
     /// Puts a method into the form.
     Use(String),
+    /// Lists the races of the project that are kept.
+    List,
+    /// Watch shows the kept race of this number.
+    Open(u64),
 }
 
 /// How a race ended.
@@ -69,6 +77,10 @@ pub struct Race {
     pub as_table: bool,
     /// Visible steps; all when none.
     pub zoom: Option<(f64, f64)>,
+    /// Its number when it was opened from what is kept; nothing for the one that this window started.
+    pub number: Option<u64>,
+    /// Runs by method, as they are kept.
+    runs: BTreeMap<String, u64>,
     /// The method that was heard of last, its step, and when, seconds of the window's clock.
     heard: Option<(String, u64, f64)>,
     paces: BTreeMap<String, Pace>,
@@ -102,8 +114,10 @@ pub struct Lane {
     pub method: String,
     /// Its place among the methods of the race, which gives it its colour.
     pub series: usize,
-    /// Its run, once there is one.
+    /// Its run, once there is one and as long as it is there.
     pub run: Option<u64>,
+    /// There was a run, and it has been removed since.
+    pub removed: bool,
     /// Loss after its last round; not a number before one.
     pub loss: f64,
     /// Loss less that of the leader of that round.
@@ -155,6 +169,8 @@ impl Race {
             end: None,
             as_table: false,
             zoom: None,
+            number: None,
+            runs: BTreeMap::new(),
             heard: None,
             paces: BTreeMap::new(),
         }
@@ -273,20 +289,26 @@ pub fn lanes(state: &State) -> Vec<Lane> {
     let Some(race) = &state.race else { return Vec::new() };
     let lane = |method: &str| {
         let standing = race.standing(method).map(|(_, standing)| standing);
-        let own = |row: &&temper_store::RunRow| row.method == method && row.run > race.after_run;
-        let found = || state.runs.runs.iter().filter(own).map(|row| row.run).min();
-        let run = standing.and_then(|one| one.run).or_else(found);
-        let row = run.and_then(|run| state.runs.runs.iter().find(|row| row.run == run));
+        let rows = || state.runs.runs.iter().filter(move |row| row.method == method);
+        let live = race.number.is_none();
+        // What came after a race that is kept is none of its runs.
+        let found = || rows().filter(|row| live && row.run > race.after_run).map(|row| row.run).min();
+        let kept = race.runs.get(method).copied();
+        let run = standing.and_then(|one| one.run).or(kept).or_else(found);
+        let row = run.and_then(|run| rows().find(|row| row.run == run));
+        let removed = run.is_some() && row.is_none() && !live;
+        let told = race.standing(method).filter(|(_, one)| removed && one.refused.is_none());
         let heard = race.running().filter(|(now, _)| *now == method).map_or(0, |(_, step)| step);
         let [loss, difference, band] = standing.map_or([f64::NAN; 3], |one| [one.loss, one.difference, one.band]);
         Lane {
             method: method.to_owned(),
             series: race.methods.iter().position(|one| one == method).unwrap_or(race.methods.len()),
-            run,
+            run: run.filter(|_| !removed),
+            removed,
             loss,
             difference,
             band,
-            steps: row.map_or(0, |row| row.steps).max(heard),
+            steps: row.map_or_else(|| told.map_or(0, |(round, _)| round.step), |row| row.steps).max(heard),
             step_secs: race.step_secs(method),
             fate: race.fate(method),
         }
@@ -307,6 +329,16 @@ pub fn watched_runs(state: &State) -> Vec<u64> {
 #[must_use]
 pub fn is_shown(state: &State) -> bool {
     state.room == super::Room::Watch && state.watch.race && state.race.is_some()
+}
+
+/// Why the race that this window started last could not go on.
+#[must_use]
+pub fn problem(state: &State) -> Option<&Problem> {
+    let own = state.races.aside.as_ref().or(state.race.as_ref()).filter(|race| race.number.is_none())?;
+    match &own.end {
+        Some(End::Failed(problem)) => Some(problem),
+        Some(End::Whole | End::Stopped) | None => None,
+    }
 }
 
 /// Whether a race goes on.

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 const LONGEST_FILE: usize = 600;
 
 /// Parts of the sources that speak to terminals, logs, developers and other programs, which is English.
-const NOT_THE_WINDOW: [&str; 13] = [
+const NOT_THE_WINDOW: [&str; 14] = [
     "cli",
     "probe",
     "texts",
@@ -21,6 +21,7 @@ const NOT_THE_WINDOW: [&str; 13] = [
     "instance",
     "desktop.rs",
     "herald.rs",
+    "shutdown.rs",
     "testing.rs",
     "main.rs",
     "window.rs",

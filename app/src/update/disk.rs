@@ -83,6 +83,7 @@ impl App {
             Done::Layout { folder, layout, unreadable } => {
                 self.take_layout(&folder, layout.map(|layout| *layout), unreadable);
             }
+            Done::Races { folder, races } => self.take_races(&folder, races),
             Done::Rehoused { from, to, moved } => self.rehoused(&from, to, moved),
             Done::NotRehoused(problem) => self.not_rehoused(problem),
             Done::Failed(problem) => self.state.engine.problem = Some(problem),
@@ -107,7 +108,9 @@ impl App {
             self.state.compare = crate::state::compare::Compare::default();
             self.state.export = crate::state::export::Export::default();
             self.state.race = None;
+            self.state.races = crate::state::race::Races::default();
             self.services.files.send(Job::LoadCompare(folder.clone()));
+            self.load_races();
             self.load_layout(&folder);
         }
         self.asked.paths.clear();

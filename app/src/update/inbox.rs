@@ -347,7 +347,7 @@ impl App {
                 }
                 Ask::Train { run: None } => self.state.room = Room::Setup,
                 Ask::Race => {
-                    if let Some(race) = &mut self.state.race {
+                    if let Some(race) = crate::state::race::own_mut(&mut self.state) {
                         let problem =
                             Problem::new(Code::Internal, t!("race-engine-gone"), "", t!("race-engine-action"));
                         race.end = Some(crate::state::race::End::Failed(problem));

@@ -4,6 +4,7 @@
 //! before every frame, drains what has arrived within a budget, saves edits after a moment of quiet and
 //! asks for what the cards still need. Nothing here waits.
 
+mod afterwards;
 mod bare;
 mod card;
 mod compare;
@@ -54,6 +55,7 @@ use crate::instance::Door;
 use crate::reader::snapshot::PLOT_PX;
 use crate::reader::{RunSource, ViewRequest};
 use crate::screen::Screen;
+use crate::shutdown::Machine;
 use crate::state::drop::Target;
 use crate::state::settings::{ThemeChoice, ZOOM_RANGE};
 use crate::state::{Ask, Notice, Sheet, State};
@@ -92,6 +94,8 @@ pub struct Services {
     pub door: Door,
     /// Notices outside the window.
     pub herald: Box<dyn Herald>,
+    /// Shuts the machine down.
+    pub machine: Box<dyn Machine>,
     /// Wakes the window.
     pub wake: Wake,
     /// What the store was last asked for.
@@ -343,6 +347,7 @@ impl App {
         self.ask_for_prices();
         self.ask_for_rows();
         self.start_wanted_run();
+        self.follow_queue(ctx);
         self.follow_scrub(ctx);
         self.keep_layout(ctx);
         self.look();

@@ -13,6 +13,7 @@ impl App {
     pub(super) fn perform_queue(&mut self, command: UiCommand) -> Option<UiCommand> {
         match command {
             UiCommand::OpenQueue => self.state.sheet = Some(Sheet::Queue),
+            UiCommand::After(wish) => self.choose_after(wish),
             UiCommand::Tell(run, act) => self.steer_run(run, act),
             other => return Some(other),
         }

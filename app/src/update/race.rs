@@ -5,11 +5,13 @@
 
 use crate::app::App;
 use crate::commands::{Id, UiCommand, entry};
+use crate::files::Job;
 use crate::state::draft::switch_method;
 use crate::state::race::{self, End, RACERS, Race, RaceAct};
 use crate::state::{Ask, Room, Sheet};
 use egui::{Context, UserAttentionType};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use temper_protocol::race_record::RaceRecord;
 use temper_protocol::{Code, Command, Event, Problem};
 
 impl App {
@@ -37,8 +39,23 @@ impl App {
             }
             RaceAct::Stop => self.stop_race(),
             RaceAct::Show(on) => {
+                if on {
+                    race::show_own(&mut self.state);
+                }
                 self.state.watch.race = on;
                 self.state.room = Room::Watch;
+            }
+            RaceAct::List => {
+                // Another program may have raced since.
+                self.load_races();
+                self.state.sheet = Some(Sheet::Races);
+            }
+            RaceAct::Open(number) => {
+                if race::show_kept(&mut self.state, number) {
+                    self.state.watch.race = true;
+                    self.state.room = Room::Watch;
+                    self.state.sheet = None;
+                }
             }
             RaceAct::Table(on) => {
                 if let Some(race) = &mut self.state.race {
@@ -77,11 +94,30 @@ impl App {
         let command = Command::Race { project, methods: methods.clone(), set: Vec::new() };
         if self.ask(command, Ask::Race).is_some() {
             self.state.race = Some(Race::new(methods, steps, after_run));
+            self.state.races.aside = None;
             self.state.setup.racing = false;
             self.state.watch.race = true;
             self.state.room = Room::Watch;
             self.services.runs.nudge();
         }
+    }
+
+    /// Has the kept races of the project read anew.
+    pub(super) fn load_races(&mut self) {
+        if let Some(folder) = self.state.draft.folder.clone() {
+            self.services.files.send(Job::LoadRaces(folder));
+        }
+    }
+
+    /// The races that are kept with the project in `folder`, newest first. Until one is started the newest is at hand.
+    pub(super) fn take_races(&mut self, folder: &Path, kept: Vec<RaceRecord>) {
+        if self.state.draft.folder.as_deref() != Some(folder) {
+            return;
+        }
+        if self.state.race.is_none() && !race::goes_on(&self.state) {
+            self.state.race = kept.first().map(Race::of_record);
+        }
+        self.state.races.kept = kept;
     }
 
     /// Stops the race, if one goes on.
@@ -108,7 +144,9 @@ impl App {
         let now = self.state.now_secs;
         if matches!(event, Event::Done {}) {
             self.end_race(ctx, End::Whole);
-        } else if let Some(race) = &mut self.state.race {
+        } else if let Event::Warning { text, .. } = event {
+            self.notice(text);
+        } else if let Some(race) = race::own_mut(&mut self.state) {
             match event {
                 Event::Progress { stage, done, .. } => race.hear(&stage, done, now),
                 Event::Race(round) => race.take(round),
@@ -131,7 +169,8 @@ impl App {
             ctx.send_viewport_cmd(egui::ViewportCommand::Close);
         }
         self.services.runs.nudge();
-        let Some(race) = &mut self.state.race else { return };
+        self.load_races();
+        let Some(race) = race::own_mut(&mut self.state) else { return };
         let failed = match &end {
             End::Failed(problem) => Some(t!("race-failed-because", why = problem.what)),
             // Whoever stopped it is there.

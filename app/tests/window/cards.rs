@@ -215,6 +215,58 @@ fn a_module_unfolds_into_its_layers_and_a_search_finds_single_ones() {
 }
 
 #[test]
+fn single_layers_are_ticked_and_taken_back() {
+    let (_root, stage) = kit::stage();
+    let mut window = kit::window(&stage, kit::SIZES[0], true);
+    kit::open(&mut window, &stage);
+    let targets = |window: &kit::Window| window.state().state.draft.project.method.settings.list("targets");
+    window.get_by_label("210 / 210");
+    kit::send(&mut window, UiCommand::SiteQuery("17.attn.v".to_owned()));
+    window.get_by_label("Adapt layers.17.attn.v").click();
+    window.run();
+    let written = targets(&window);
+    assert_eq!(written.len(), 6 + 29, "six whole modules, and the other layers of the seventh");
+    assert!(!written.contains(&"layers.17.attn.v".to_owned()) && written.contains(&"layers.16.attn.v".to_owned()));
+    window.get_by_label("209 / 210");
+    kit::send(&mut window, UiCommand::SiteQuery(String::new()));
+    window.get_by_label("29 of 30");
+    kit::send(&mut window, UiCommand::Undo);
+    window.get_by_label("210 / 210");
+}
+
+#[test]
+fn all_none_and_the_last_layers_of_a_module_are_a_click_each() {
+    let (_root, stage) = kit::stage();
+    let mut window = kit::window(&stage, kit::SIZES[0], true);
+    kit::open(&mut window, &stage);
+    let mut project = window.state().state.draft.project.clone();
+    project.method.settings.0.insert("targets".to_owned(), Value::Text("attn.q".to_owned()));
+    project.method.settings.0.insert("layers".to_owned(), Value::List(vec!["28-".to_owned()]));
+    kit::send(&mut window, UiCommand::Edit(String::new(), Box::new(project)));
+    window.get_by_label("2 / 210");
+    kit::send(&mut window, UiCommand::OpenModule(Some("attn.v".to_owned())));
+    window.get_by_label("Adapt all layers of attn.v").click_accesskit();
+    window.run();
+    let settings = |window: &kit::Window| window.state().state.draft.project.method.settings.clone();
+    assert_eq!(settings(&window).list("targets"), ["layers.28.attn.q", "attn.v", "layers.29.attn.q"]);
+    assert!(!settings(&window).0.contains_key("layers"), "what is ticked is what is adapted");
+    window.get_by_label("Adapt no layer of attn.v").click_accesskit();
+    window.run();
+    assert_eq!(settings(&window).list("targets"), ["layers.28.attn.q", "layers.29.attn.q"]);
+}
+
+#[test]
+fn a_pattern_is_said_and_not_guessed() {
+    let (_root, stage) = kit::stage();
+    let mut window = kit::window(&stage, kit::SIZES[0], true);
+    kit::open(&mut window, &stage);
+    let mut project = window.state().state.draft.project.clone();
+    project.method.settings.0.insert("targets".to_owned(), Value::Text("re:.*[qv]".to_owned()));
+    kit::send(&mut window, UiCommand::Edit(String::new(), Box::new(project)));
+    assert!(window.query_all_by_label_contains("Not shown as ticks: re:.*[qv]").next().is_some());
+}
+
+#[test]
 fn what_an_earlier_run_learnt_is_offered_to_be_kept() {
     let (_root, stage) = kit::stage();
     let mut window = kit::window(&stage, kit::SIZES[0], true);

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use temper::commands::{Entry, Id, TABLE, UiCommand, entry};
 use temper::dialogs::Pick;
+use temper::state::afterwards::After;
 use temper::state::compare::Part;
 use temper::state::race::RaceAct;
 use temper::state::settings::{LanguageChoice, ThemeChoice};
@@ -71,6 +72,7 @@ fn case(id: Id) -> Case {
         Id::StartRace => (ticked, Engine(race_scenes::is_race)),
         Id::StopRace => (racing, Engine(|command| matches!(command, Command::CancelRequest { .. }))),
         Id::ShowRace => (race_left, Is(|state| state.watch.race)),
+        Id::PastRaces => (races_there, Is(|state| state.sheet == Some(Sheet::Races))),
         Id::UseWinner => (race_scenes::race_won, Is(|state| state.draft.project.method.id == "dora")),
         Id::CopyRace => (racing, Copied(is_table)),
         Id::SaveRace => (racing, File("race.csv")),
@@ -84,6 +86,9 @@ fn case(id: Id) -> Case {
         Id::SampleNow => (running, Store(|command| tells(command, Act::SampleNow))),
         Id::Continue => (stopped, Engine(|command| goes_on_with(command, 7))),
         Id::Queue => (waiting, Is(|state| state.sheet == Some(Sheet::Queue))),
+        Id::AfterNothing => (after_chosen, Is(|state| state.afterwards.wish == After::Nothing)),
+        Id::AfterClose => (waiting, Is(|state| state.afterwards.wish == After::Close)),
+        Id::AfterShutDown => (waiting, Is(|state| state.afterwards.wish == After::ShutDown)),
         Id::Extend => (finished, Is(|state| matches!(state.sheet, Some(Sheet::Longer { run: 7, .. })))),
         Id::Branch => (scrubbed, Is(|state| state.draft.project.train.from.as_deref() == Some("run:7@250"))),
         Id::Live => (scrubbed, Is(|state| state.watch.scrub.is_none())),
@@ -316,6 +321,17 @@ fn ticked(window: &mut Window, stage: &Stage) {
 fn racing(window: &mut Window, stage: &Stage) {
     race_scenes::race_rounds(window, stage);
     window.run();
+}
+
+/// Something is to follow the queue.
+fn after_chosen(window: &mut Window, stage: &Stage) {
+    waiting(window, stage);
+    kit::send(window, UiCommand::After(After::Close));
+}
+
+/// Three races are kept with the project.
+fn races_there(window: &mut Window, stage: &Stage) {
+    race_scenes::races_kept(window, stage);
 }
 
 /// A race goes on behind the view of one of its runs.

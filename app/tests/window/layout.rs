@@ -54,6 +54,8 @@ fn has_sheet(name: &str) -> bool {
         "longer",
         "saving_preset",
         "queue",
+        "leaving",
+        "races_listed",
         "model_card",
         "export_support",
         "own_card",

@@ -1,6 +1,7 @@
 //! The window over a scripted engine: drop, train, pause, stop, export, errors in place, keyboard reach,
 //! names for screen readers, words that fit their places at both sizes, and pictures of the rooms.
 
+mod afterwards;
 mod bare;
 mod beside;
 mod card;

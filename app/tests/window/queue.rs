@@ -94,7 +94,7 @@ fn a_run_alone_prepares_and_one_behind_another_is_queued() {
 fn runs_that_wait_are_moved_and_taken_out() {
     let (_root, stage) = kit::stage();
     let (mut window, folder) = training(&stage);
-    assert!(!entry(Id::Queue).enabled(&window.state().state));
+    assert!(entry(Id::Queue).enabled(&window.state().state), "what follows the queue is chosen there");
     stage.runs.publish(with_waiting(&folder, &[9, 8, 10]));
     window.run();
     kit::press(&mut window, "3 runs wait");

@@ -155,3 +155,65 @@ fn a_run_that_ends_with_a_round_is_no_news_and_the_end_of_the_race_is() {
     say_rounds(&mut window, &stage, true);
     assert_eq!(notice(&window).as_deref(), Some("The race is over: LoRA won"));
 }
+
+#[test]
+fn past_races_are_listed_and_one_is_opened_though_a_run_of_it_is_gone() {
+    let (_root, stage) = kit::stage();
+    let mut window = kit::window(&stage, kit::SIZES[0], true);
+    race_scenes::races_listed(&mut window, &stage);
+    for words in ["won with 1.401 nats", "Race 2 stopped", "Race 3 ended early", "LoRA, Full training, DoRA, IA3"] {
+        assert!(window.query_all_by_label_contains(words).next().is_some(), "{words}");
+    }
+    race_scenes::race_kept(&mut window, &stage);
+    let state = &window.state().state;
+    assert_eq!((state.room, state.watch.race, state.sheet.is_none()), (Room::Watch, true, true));
+    let lanes = lanes(state);
+    let seen: Vec<_> = lanes.iter().map(|lane| (lane.method.as_str(), lane.run, lane.removed, &lane.fate)).collect();
+    let refused = Fate::Refused("no layer matches".to_owned());
+    let expected = [
+        ("dora", Some(10), false, &Fate::Won),
+        ("lora", Some(8), false, &Fate::Behind(2, 1200)),
+        ("full", None, true, &Fate::Behind(1, 600)),
+        ("ia3", None, false, &refused),
+    ];
+    assert_eq!(seen, expected);
+    assert_eq!(stage.runs.0.lock().request.compare.runs, [10, 8], "what is gone is not asked for");
+    for words in ["Race 1", "DoRA won with 1.401 nats at step", "removed"] {
+        assert!(window.query_all_by_label_contains(words).next().is_some(), "{words}");
+    }
+    kit::press(&mut window, "Use the winner");
+    assert_eq!(window.state().state.draft.project.method.id, "dora");
+}
+
+#[test]
+fn a_past_race_is_looked_at_while_one_goes_on_which_loses_nothing() {
+    let (_root, stage) = kit::stage();
+    let mut window = kit::window(&stage, kit::SIZES[0], true);
+    race_scenes::race_begun(&mut window, &stage);
+    let folder = window.state().state.draft.folder.clone().expect("a folder");
+    race_scenes::keep_races(&folder);
+    kit::send(&mut window, UiCommand::Race(RaceAct::List));
+    window.run();
+    // The newest one without an end is the one that goes on.
+    assert!(window.query_all_by_label_contains("Race 3 goes on").next().is_some());
+    kit::press(&mut window, "Open race 2");
+    let shown = |window: &Window| window.state().state.race.as_ref().and_then(|race| race.number);
+    assert_eq!(shown(&window), Some(2));
+    say_rounds(&mut window, &stage, false);
+    assert_eq!(shown(&window), Some(2), "what is looked at stays");
+    kit::send(&mut window, UiCommand::Race(RaceAct::Show(true)));
+    let race = window.state().state.race.clone().expect("a race");
+    assert_eq!((race.number, race.rounds.len()), (None, 1), "the round was heard");
+}
+
+#[test]
+fn the_newest_race_is_at_hand_when_its_project_is_opened_again() {
+    let (_root, stage) = kit::stage();
+    let mut window = kit::window(&stage, kit::SIZES[0], true);
+    race_scenes::races_kept(&mut window, &stage);
+    let state = &window.state().state;
+    assert!(entry(Id::ShowRace).enabled(state) && !state.watch.race);
+    let race = state.race.as_ref().expect("a race");
+    assert_eq!(race.number, Some(3));
+    assert!(matches!(race.end, Some(End::Failed(_))), "its end is not on record");
+}

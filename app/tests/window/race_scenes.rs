@@ -7,8 +7,9 @@ use temper::commands::UiCommand;
 use temper::reader::ComparedRun;
 use temper::reader::snapshot::RunsSnapshot;
 use temper::state::race::RaceAct;
-use temper::testing::Stage;
+use temper::testing::{NOW_MILLIS, Stage};
 use temper_protocol::event::{RaceRound, Standing};
+use temper_protocol::race_record::{RaceEnd, RaceRecord, Racer, SCHEMA};
 use temper_protocol::{Command, Event};
 use temper_store::RunRow;
 
@@ -140,5 +141,67 @@ pub(crate) fn race_won(window: &mut Window, stage: &Stage) {
     let standings = vec![standing("dora", (1.401, 0.0, 0.0), true), standing("lora", (1.419, 0.018, 0.007), false)];
     let last = Event::Race(RaceRound { round: 2, rounds: 2, step: 1200, standings });
     stage.engine.say(is_race, vec![first_round(), last, Event::Done {}]);
+    window.run();
+}
+
+/// A kept race of the scenes' methods; of two rounds when it is `whole`.
+fn record(number: u64, end: Option<RaceEnd>, whole: bool) -> RaceRecord {
+    let Event::Race(first) = first_round() else { return kept_of(number, Vec::new(), end) };
+    let standings = vec![standing("dora", (1.401, 0.0, 0.0), true), standing("lora", (1.419, 0.018, 0.007), false)];
+    let last = RaceRound { round: 2, rounds: 2, step: 1200, standings };
+    kept_of(number, if whole { vec![first, last] } else { vec![first] }, end)
+}
+
+fn kept_of(number: u64, rounds: Vec<RaceRound>, end: Option<RaceEnd>) -> RaceRecord {
+    let racer = |(place, method): (u64, &str)| Racer {
+        method: method.to_owned(),
+        run: (method != "ia3").then_some(8 + place),
+        step_secs: Some(2.1),
+    };
+    let number_of_hours = i64::try_from(number).unwrap_or(0);
+    RaceRecord {
+        schema: SCHEMA,
+        number,
+        started_millis: NOW_MILLIS - 86_400_000 + number_of_hours * 3_600_000,
+        steps: 1200,
+        set: Vec::new(),
+        settings_toml: String::new(),
+        racers: (0..).zip(RACERS).map(racer).collect(),
+        rounds,
+        end,
+    }
+}
+
+/// Three races are kept: one was won, one was stopped after a round, one was broken off before.
+pub(crate) fn keep_races(folder: &Path) {
+    let broken = kept_of(3, Vec::new(), None);
+    for kept in [record(1, Some(RaceEnd::Whole), true), record(2, Some(RaceEnd::Stopped), false), broken] {
+        kept.write(folder).expect("the record of a race");
+    }
+}
+
+/// A project with kept races.
+pub(crate) fn races_kept(window: &mut Window, stage: &Stage) -> PathBuf {
+    with_methods(window, stage);
+    keep_races(&stage.places.projects.join("customer-tone"));
+    kit::open(window, stage)
+}
+
+pub(crate) fn races_listed(window: &mut Window, stage: &Stage) {
+    races_kept(window, stage);
+    kit::send(window, UiCommand::Race(RaceAct::List));
+    window.run();
+}
+
+/// The race that was won, of whose runs one is gone.
+pub(crate) fn race_kept(window: &mut Window, stage: &Stage) {
+    let folder = races_kept(window, stage);
+    let mut snapshot = RunsSnapshot { project: Some(folder), ..RunsSnapshot::default() };
+    for (method, run, steps) in [("lora", 8, 1200), ("dora", 10, 1200)] {
+        snapshot.runs.insert(0, row(method, run, "stopped", steps));
+        snapshot.compared.push(curves(run, steps, 0.03 * (run - 8) as f64));
+    }
+    stage.runs.publish(snapshot);
+    kit::send(window, UiCommand::Race(RaceAct::Open(1)));
     window.run();
 }

@@ -1,5 +1,6 @@
 //! Every state of every room, as a person meets it: for pictures, and for tests over all of them.
 
+use crate::afterwards::leaving;
 use crate::compared::{
     compare_curves, compare_empty, compare_no_verdict, compare_order, compare_rows, compare_settings, compare_tables,
     comparing, many_runs, playground, playground_blind, playground_empty, playground_five,
@@ -12,7 +13,7 @@ use crate::kit;
 use crate::machine_scenes::{machine_checks, machine_failed};
 use crate::preset_scenes::{own_presets, saving_preset};
 use crate::project_scenes::{duplicating, model_card, model_gone, moving, other_model, own_card};
-use crate::race_scenes::{race_begun, race_rounds, race_ticking, race_won};
+use crate::race_scenes::{race_begun, race_kept, race_rounds, race_ticking, race_won, races_listed};
 use crate::rows::{
     help_keys, lens_edit, lens_looking, lens_loss, setup_columns, setup_estimated, setup_unclear, token_lens,
 };
@@ -95,6 +96,8 @@ scenes![
     race_begun,
     race_rounds,
     race_won,
+    races_listed,
+    race_kept,
     experts,
     table,
     few_others,
@@ -142,6 +145,7 @@ scenes![
     place,
     longer,
     queue,
+    leaving,
     machine_checks,
     machine_failed,
     path_entry,

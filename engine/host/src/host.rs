@@ -13,7 +13,7 @@
 //! No thread waits for a listener; a panic in a job ends that job and nothing else.
 
 use crate::awake::Wakeful;
-use crate::job::{Job, JobContext, PlannedRun, RunAgain, RunPlace, Work, Workshop, cancelled, guarded};
+use crate::job::{Job, JobContext, PlannedRun, RunAgain, RunPlace, Upkeep, Work, Workshop, cancelled, guarded};
 use crate::memory;
 use crate::outbox::{Outbox, Waker};
 use crate::power::{Ground, Power, PowerRule, PowerWatch};
@@ -66,6 +66,8 @@ struct Shared {
     wakeful: Wakeful,
     /// Whether runs wait for mains power.
     power: PowerRule,
+    /// Both of these, for runs in processes of their own.
+    upkeep: Arc<Upkeep>,
     /// Whether the thread that waits for a shortage of memory is to end.
     closed: AtomicBool,
     times: Times,
@@ -111,6 +113,7 @@ impl Host {
             shutdown: AtomicBool::new(false),
             wakeful: Wakeful::default(),
             power: PowerRule::default(),
+            upkeep: Arc::default(),
             closed: AtomicBool::new(false),
             times,
         });
@@ -193,6 +196,7 @@ impl Host {
     /// Keeps the machine awake while runs go on, from the next one on.
     pub fn keep_awake(&self) {
         self.shared.wakeful.want();
+        self.shared.upkeep.keep_awake();
     }
 
     /// Lets runs wait while the machine is on its battery: `power` is asked now and every so often.
@@ -205,6 +209,7 @@ impl Host {
         let watch = PowerWatch::start(every, look).map_err(|error| no_thread(&error, "power"))?;
         let before = self.power.lock().replace(watch);
         before.into_iter().for_each(PowerWatch::close);
+        self.shared.upkeep.watch_power();
         Ok(())
     }
 
@@ -329,6 +334,7 @@ impl Shared {
             }
             Command::PauseOnBattery { on } => {
                 self.power.wanted(on, &self.ground());
+                self.upkeep.pause_on_battery(on);
                 self.end(req, Ok(()));
                 Ok(())
             }
@@ -409,7 +415,7 @@ impl Shared {
     fn take_in(&self) {
         while let Some(Request { req, command }) = self.intake.pop() {
             let flag = self.open.lock().get(&req).cloned().unwrap_or_default();
-            let context = JobContext::new(req, Arc::clone(&self.outbox), flag);
+            let context = JobContext::new(req, Arc::clone(&self.outbox), flag).with_upkeep(Arc::clone(&self.upkeep));
             if context.is_cancelled() {
                 self.end(req, Err(cancelled()));
                 continue;

@@ -116,16 +116,62 @@ pub struct RunPlace {
     pub store: Arc<Store>,
 }
 
+/// How the host looks after the machine while runs go on. Jobs that train in processes of their own hand it on.
+#[derive(Debug, Default)]
+pub(crate) struct Upkeep {
+    keeps_awake: AtomicBool,
+    watches_power: AtomicBool,
+    /// A person said that runs shall not wait on the battery.
+    trains_anyway: AtomicBool,
+}
+
+impl Upkeep {
+    /// The machine is kept awake while runs go on.
+    pub(crate) fn keep_awake(&self) {
+        self.keeps_awake.store(true, Ordering::Release);
+    }
+
+    /// The power is watched.
+    pub(crate) fn watch_power(&self) {
+        self.watches_power.store(true, Ordering::Release);
+    }
+
+    /// A person says whether runs wait on the battery.
+    pub(crate) fn pause_on_battery(&self, waits: bool) {
+        self.trains_anyway.store(!waits, Ordering::Release);
+    }
+
+    /// The same for `temper train` in a process of its own.
+    fn words(&self) -> Vec<String> {
+        let awake = self.keeps_awake.load(Ordering::Acquire);
+        let waits = self.watches_power.load(Ordering::Acquire) && !self.trains_anyway.load(Ordering::Acquire);
+        let words = [(awake, "--keep-awake"), (waits, "--pause-on-battery")];
+        words.into_iter().filter(|(wanted, _)| *wanted).map(|(_, word)| word.to_owned()).collect()
+    }
+}
+
 /// What a job sees of the engine: where its events go, and whether it should end.
 pub struct JobContext {
     req: u64,
     outbox: Arc<Outbox>,
     cancelled: Arc<AtomicBool>,
+    upkeep: Arc<Upkeep>,
 }
 
 impl JobContext {
     pub(crate) fn new(req: u64, outbox: Arc<Outbox>, cancelled: Arc<AtomicBool>) -> Self {
-        Self { req, outbox, cancelled }
+        Self { req, outbox, cancelled, upkeep: Arc::default() }
+    }
+
+    /// The same on a machine that the host looks after like this.
+    pub(crate) fn with_upkeep(self, upkeep: Arc<Upkeep>) -> Self {
+        Self { upkeep, ..self }
+    }
+
+    /// What `temper train` is told in a process of its own, so that its run waits on a battery and keeps the machine awake
+    /// as runs of this engine do.
+    pub(crate) fn upkeep_words(&self) -> Vec<String> {
+        self.upkeep.words()
     }
 
     /// Says something about the request. How it ended is said by the host: `done`, `error` and `finished`
@@ -199,6 +245,18 @@ pub(crate) fn guarded<T>(work: impl FnOnce() -> Result<T, Problem>) -> Result<T,
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_of_its_own_is_looked_after_as_runs_of_the_engine_are() {
+        let upkeep = Upkeep::default();
+        upkeep.pause_on_battery(true);
+        assert_eq!(upkeep.words(), [""; 0], "nobody watches the power");
+        upkeep.watch_power();
+        upkeep.keep_awake();
+        assert_eq!(upkeep.words(), ["--keep-awake", "--pause-on-battery"]);
+        upkeep.pause_on_battery(false);
+        assert_eq!(upkeep.words(), ["--keep-awake"]);
+    }
 
     #[test]
     fn a_refused_thread_is_no_fault_of_the_program() {

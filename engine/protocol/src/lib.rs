@@ -24,6 +24,7 @@ pub mod prices;
 pub mod problem;
 pub mod project;
 pub mod project_file;
+pub mod race_record;
 pub mod run_folder;
 pub mod setting;
 pub mod storage_type;

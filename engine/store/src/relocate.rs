@@ -18,7 +18,7 @@ use temper_protocol::project::{Source, Validation};
 use temper_protocol::{Problem, Project, named, project_file};
 
 /// What belongs to runs alone, at the top of a project's folder.
-const OF_RUNS: [&str; 4] = ["runs", "trash", "exports", "compare.json"];
+const OF_RUNS: [&str; 5] = ["runs", "trash", "exports", "compare.json", "races"];
 
 /// What belongs to the runs' database: itself, what was written ahead of it, what is shared about it, a journal.
 const OF_DATABASE: [&str; 3] = ["-wal", "-shm", "-journal"];

@@ -36,6 +36,16 @@ model-sites-count = { $n ->
         [one] { $count } Stelle
        *[other] { $count } Stellen
     }
+model-sites-chosen = { $chosen } / { $count }
+model-pattern = Nicht als Häkchen zu zeigen: { $entries }. Ein Häkchen ersetzt es.
+model-last = Letzte Blöcke
+model-last-of = Nur die letzten Schichten von { $name }
+model-last-count = letzte { $count }
+model-some = { $count } von { $all }
+model-all = Alle
+model-all-of = Alle Schichten von { $name } anpassen
+model-none-of = Keine
+model-none-of-name = Keine Schicht von { $name } anpassen
 model-search = Module suchen
 model-adapt-all = Alle linearen Schichten anpassen
 model-adapt-all-tip = Passt alle linearen Schichten bis auf den Ausgabekopf an

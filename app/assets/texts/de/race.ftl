@@ -72,3 +72,17 @@ race-no-curves-lead = Der Verlust jeder Methode erscheint hier, sobald er gemess
 race-plot = Verluste der Methoden im Rennen
 race-bars = Balken: 95-%-Band des Abstands zur führenden Methode der Runde
 race-round-head = Runde
+race-past = Frühere Rennen
+race-past-empty = Noch ist kein Rennen aufgehoben.
+race-past-lead = Jedes Rennen dieses Projekts, wie es entschieden wurde. Kurven gibt es, solange es die Läufe gibt.
+race-past-facts = { $methods }, { $n ->
+        [one] { $steps } Schritt
+       *[other] { $steps } Schritte
+    }
+race-past-won = { $method } gewann mit { $loss } Nats
+race-goes-on = läuft
+race-name = Rennen { $number }
+race-open-named = Rennen { $number } öffnen
+race-open-tip = Zeigt dieses Rennen im Verlauf
+race-run-removed = entfernt
+race-broken-off = es brach ab, oder läuft in einem anderen Fenster

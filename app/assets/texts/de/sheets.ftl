@@ -63,3 +63,27 @@ sheets-table-note = { $shown } von { $all } Zeilen; die CSV hat alle mit jeder Z
 sheets-longer-curve = Lernrate: { $now } bei Schritt { $done }, { $next } mit dem ersten neuen Schritt, dann nach Plan bis Schritt { $steps }
 sheets-longer-curve-old = Lernrate: { $now } bei Schritt { $done }
 sheets-queue-time = etwa { $time }
+after-title = Wenn die Schlange leer ist
+after-note = nur in dieser Sitzung
+after-nothing = nichts tun
+after-close = Fenster schließen
+after-shut-down = ausschalten
+after-title-close = Das Fenster schließt sich
+after-title-shut-down = Der Rechner schaltet sich aus
+after-closes = Alles ist trainiert. Das Fenster schließt sich in { $n ->
+        [one] { $secs } Sekunde
+       *[other] { $secs } Sekunden
+    }, wie gewünscht.
+after-shuts-down = Alles ist trainiert. Der Rechner schaltet sich in { $n ->
+        [one] { $secs } Sekunde
+       *[other] { $secs } Sekunden
+    } aus, wie gewünscht.
+after-left = Verbleibende Zeit
+after-cancel-tip = Das Fenster bleibt offen, der Rechner an
+after-cancelled = Abgebrochen: Fenster und Rechner bleiben an
+after-shutting-down = Das System wurde gebeten, auszuschalten
+after-refused = Der Rechner wurde nicht ausgeschaltet: { $why }
+after-no-way = wie dieses System ausgeschaltet wird, ist nicht bekannt
+after-held-disk = Auf die Schlange folgt nichts: etwas ließ sich nicht auf die Platte schreiben
+after-held-loss = Auf die Schlange folgt nichts: ein Lauf verlor seine Engine
+after-elsewhere = Auf die Schlange folgt nichts mehr: ein anderes Projekt ist offen

@@ -36,6 +36,16 @@ model-sites-count = { $n ->
         [one] { $count } site
        *[other] { $count } sites
     }
+model-sites-chosen = { $chosen } / { $count }
+model-pattern = Not shown as ticks: { $entries }. A tick takes its place.
+model-last = Last blocks
+model-last-of = Only the last layers of { $name }
+model-last-count = last { $count }
+model-some = { $count } of { $all }
+model-all = All
+model-all-of = Adapt all layers of { $name }
+model-none-of = None
+model-none-of-name = Adapt no layer of { $name }
 model-search = Search modules
 model-adapt-all = Adapt every linear layer
 model-adapt-all-tip = Adapts every linear layer but the output head

@@ -72,3 +72,17 @@ race-no-curves-lead = The loss of each method is drawn here as soon as it was me
 race-plot = Losses of methods that race
 race-bars = Bars: 95 % band of the difference to the leader of the round
 race-round-head = round
+race-past = Past races
+race-past-empty = No race is kept yet.
+race-past-lead = Each race of this project, as it was decided. Curves are there as long as the runs are.
+race-past-facts = { $methods }, { $n ->
+        [one] { $steps } step
+       *[other] { $steps } steps
+    }
+race-past-won = { $method } won with { $loss } nats
+race-goes-on = goes on
+race-name = Race { $number }
+race-open-named = Open race { $number }
+race-open-tip = Shows this race in Watch
+race-run-removed = removed
+race-broken-off = it was broken off, or goes on in another window

@@ -63,3 +63,27 @@ sheets-table-note = { $shown } of { $all } rows; the CSV has all of them with ev
 sheets-longer-curve = Learning rate: { $now } at step { $done }, { $next } with the first new step, then by its schedule to step { $steps }
 sheets-longer-curve-old = Learning rate: { $now } at step { $done }
 sheets-queue-time = about { $time }
+after-title = When the queue is done
+after-note = for this session only
+after-nothing = do nothing
+after-close = close the window
+after-shut-down = shut down
+after-title-close = The window closes
+after-title-shut-down = The computer shuts down
+after-closes = Everything is trained. The window closes in { $n ->
+        [one] { $secs } second
+       *[other] { $secs } seconds
+    }, as was asked for.
+after-shuts-down = Everything is trained. The computer shuts down in { $n ->
+        [one] { $secs } second
+       *[other] { $secs } seconds
+    }, as was asked for.
+after-left = Time left
+after-cancel-tip = The window stays open and the machine on
+after-cancelled = Cancelled: the window stays open and the machine on
+after-shutting-down = The system was asked to shut down
+after-refused = The computer was not shut down: { $why }
+after-no-way = no way to shut this system down is known
+after-held-disk = Nothing follows the queue: something could not be written to the disk
+after-held-loss = Nothing follows the queue: a run lost its engine
+after-elsewhere = Nothing follows the queue any more: another project is open

@@ -15,6 +15,7 @@ pub mod price;
 pub mod race;
 pub mod remedies;
 pub mod train;
+mod tree;
 
 use super::PanelCtx;
 use super::frame::part;

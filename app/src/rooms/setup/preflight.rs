@@ -265,7 +265,16 @@ fn gauges(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
 fn acts_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let c = cx.c();
     let train = cx.button(ui, Id::Train).weight(Weight::Primary);
-    cx.press(ui, Id::Train, train, rect.with_max_y(rect.top() + 36.0));
+    let mut first = rect.with_max_y(rect.top() + 36.0);
+    let queue = crate::commands::entry(Id::Queue);
+    if queue.enabled(cx.state) {
+        // Beside what goes on Train lets a run wait; here is where it stands.
+        let place = first.with_min_x(first.right() - 36.0);
+        let button = Button::icon_only(queue.icon, queue.name.get()).tooltip(queue.help.get()).weight(Weight::Normal);
+        cx.press(ui, Id::Queue, button, place);
+        first.set_right(place.left() - 6.0);
+    }
+    cx.press(ui, Id::Train, train, first);
     let half = (rect.width() - 6.0) / 2.0;
     let row = Rect::from_min_size(rect.min + vec2(0.0, 42.0), vec2(half, 28.0));
     cx.press(ui, Id::ShowCommand, cx.button(ui, Id::ShowCommand), row);

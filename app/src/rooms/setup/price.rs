@@ -1,10 +1,9 @@
 //! What a choice costs: parameters, as the engine counted them, and the memory of training them. Until the engine has
 //! answered, they follow from the sites of the model where a method is simple enough.
 
-use super::model::is_target;
-use crate::reader::ranks::split_site;
 use crate::state::State;
 use crate::state::prices::key;
+use crate::state::targets::{ALL_LINEAR, chosen};
 use temper_protocol::event::SiteInfo;
 use temper_protocol::{Event, MethodCard, Project, Values};
 
@@ -62,24 +61,24 @@ fn trained_parameters(method: &MethodCard, model: &Event, project: &Project) -> 
         Some(_) if own => u64::try_from(project.method.settings.integer("rank")).unwrap_or(0),
         _ => setting.default.parse().ok()?,
     };
-    let mut targets = project.method.settings.list("targets");
-    if targets.is_empty() || !own {
-        targets = vec!["all-linear".to_owned()];
-    }
-    Some(low_rank_parameters(sites, &targets, rank))
+    let usual = Values::default();
+    low_rank_parameters(sites, if own { &project.method.settings } else { &usual }, rank)
 }
 
-/// Parameters of two thin matrices of `rank` beside every targeted site.
+/// Parameters of two thin matrices of `rank` beside every site that `settings` choose; nothing where only the engine knows
+/// which those are.
 #[must_use]
-pub fn low_rank_parameters(sites: &[SiteInfo], targets: &[String], rank: u64) -> u64 {
-    let adapted =
-        sites.iter().filter(|site| split_site(&site.site).is_some_and(|(_, module)| is_target(targets, module)));
-    adapted.map(|site| rank * (site.in_features + site.out_features)).sum()
+pub fn low_rank_parameters(sites: &[SiteInfo], settings: &Values, rank: u64) -> Option<u64> {
+    let chosen = chosen(settings, ALL_LINEAR, sites);
+    let adapted = sites.iter().zip(&chosen.on).filter(|(_, on)| **on);
+    let count = adapted.map(|(site, _)| rank * (site.in_features + site.out_features)).sum();
+    chosen.unread.is_empty().then_some(count)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use temper_protocol::Value;
 
     #[test]
     fn seven_sites_of_thirty_layers_at_rank_16_are_4_9_million() {
@@ -95,9 +94,10 @@ mod tests {
                 })
             })
             .collect();
-        let all = vec!["all-linear".to_owned()];
-        assert_eq!(low_rank_parameters(&sites, &all, 16), 4_884_480);
-        let query = vec!["attn.q".to_owned()];
-        assert_eq!(low_rank_parameters(&sites, &query, 16), 30 * 16 * 1152);
+        let targets = |entry: &str| Values([("targets".to_owned(), Value::Text(entry.to_owned()))].into());
+        assert_eq!(low_rank_parameters(&sites, &Values::default(), 16), Some(4_884_480));
+        assert_eq!(low_rank_parameters(&sites, &targets("attn.q"), 16), Some(30 * 16 * 1152));
+        assert_eq!(low_rank_parameters(&sites, &targets("layers.3.attn.q"), 16), Some(16 * 1152));
+        assert_eq!(low_rank_parameters(&sites, &targets("re:.*q"), 16), None, "the engine is asked");
     }
 }

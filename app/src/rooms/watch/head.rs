@@ -13,6 +13,9 @@ use egui::{Color32, Rect, Ui, pos2, vec2};
 use temper_protocol::Act;
 use temper_store::RunRow;
 
+/// From this width of the room there is a place for what is in the palette otherwise.
+const ROOMY: f32 = 1280.0;
+
 /// State of a run: icon, word, colour and area.
 #[must_use]
 pub fn state_of(cx: &PanelCtx<'_>, view: &RunView) -> (Option<Icon>, String, Color32, Color32) {
@@ -129,6 +132,10 @@ fn controls(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) -> f32 {
         let button =
             if cx.compact { Button::icon_only(entry.icon, &label) } else { Button::new(&label).icon(entry.icon) };
         place(ui, button.tooltip(entry.help.get()), Some(Id::Queue));
+    } else if live && rect.width() > ROOMY {
+        let entry = crate::commands::entry(Id::Queue);
+        let button = Button::icon_only(entry.icon, entry.name.get()).tooltip(entry.help.get());
+        place(ui, button.weight(Weight::Normal), Some(Id::Queue));
     }
     if cx.state.race.is_some() {
         let entry = crate::commands::entry(Id::ShowRace);

@@ -5,7 +5,7 @@
 
 use super::GAP;
 use super::race_plot::plot_panel;
-use crate::commands::{Id, UiCommand};
+use crate::commands::{Id, UiCommand, entry};
 use crate::format;
 use crate::plots::chart::{self, Marker};
 use crate::rooms::frame::part;
@@ -46,7 +46,7 @@ pub(super) fn race_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
 }
 
 /// Title of a method for a person.
-pub(super) fn title_of<'a>(state: &'a State, method: &'a str) -> &'a str {
+pub(crate) fn title_of<'a>(state: &'a State, method: &'a str) -> &'a str {
     let card = state.methods.iter().find(|card| card.id == method);
     card.map_or(method, |card| card.title.as_str())
 }
@@ -81,6 +81,13 @@ fn head(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, race: &Race) {
         cx.press(ui, *id, button, place);
         right = place.left() - 6.0;
     }
+    let past = entry(Id::PastRaces);
+    if !cx.state.races.kept.is_empty() {
+        let button = Button::icon_only(past.icon, past.name.get()).tooltip(past.help.get()).weight(Weight::Normal);
+        let place = Rect::from_min_size(pos2(right - 28.0, rect.top()), vec2(28.0, 28.0));
+        cx.press(ui, Id::PastRaces, button, place);
+        right = place.left() - 6.0;
+    }
     if cx.state.runs.view.is_some() {
         let button = Button::new(t!("race-to-run")).icon(icons::CHART_LINE).tooltip(t!("race-to-run-tip"));
         let width = button.width(ui);
@@ -91,7 +98,9 @@ fn head(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, race: &Race) {
         right = place.left() - 6.0;
     }
     let title = Rect::from_min_max(pos2(rect.left() + 4.0, rect.top()), pos2(right, rect.bottom()));
-    let x = text::pieces(ui, title, &[Piece(t!("race-title"), Type::Room, c.text)]) + 12.0;
+    // One of several is told apart by its number.
+    let name = race.number.map_or_else(|| t!("race-title").to_owned(), |number| t!("race-name", number = number));
+    let x = text::pieces(ui, title, &[Piece(&name, Type::Room, c.text)]) + 12.0;
     let (icon, word, colour, area) = state_of(cx, race);
     let x = x + bar::chip(ui, pos2(x, rect.center().y), Some(icon), &word, colour, area) + 12.0;
     let words = Rect::from_min_max(pos2(x, rect.top()), pos2(right - 12.0, rect.bottom()));
@@ -212,6 +221,9 @@ fn lane_ui(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, race: &Race, lane: &Lane) 
         if button.show(ui, cx.theme, at).clicked() {
             cx.send(UiCommand::Watch(run));
         }
+    }
+    if lane.removed {
+        text::data(ui, place(1), Align::Min, t!("race-run-removed"), Type::Body, c.text2);
     }
     let figures = [format::nats(lane.loss), behind(lane), format::count(lane.steps), pace(lane.step_secs)];
     for (index, figure) in figures.iter().enumerate() {

@@ -267,6 +267,7 @@ mod tests {
             method: "a".to_owned(),
             series: 0,
             run: None,
+            removed: false,
             loss: 1.4,
             difference: 0.1,
             band: f64::NAN,

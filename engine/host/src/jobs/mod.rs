@@ -28,6 +28,7 @@ mod pareto;
 mod preview;
 mod prices;
 mod race;
+mod race_kept;
 mod repair;
 mod request;
 mod selftest;

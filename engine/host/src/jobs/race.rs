@@ -7,8 +7,10 @@
 //! Hyperparameter Optimization"), judged by paired differences of the validation rows.
 
 use super::child;
+use super::race_kept::Kept;
 use super::request::read_project;
 use crate::job::JobContext;
+use crate::power::is_of_power;
 use std::path::PathBuf;
 use temper_protocol::event::{RaceRound, Standing};
 use temper_protocol::{Code, Event, Kind, Problem, Project};
@@ -36,8 +38,16 @@ struct Racer {
 
 /// Carries the order out.
 pub(super) fn race(order: &Order, context: &JobContext) -> Result<(), Problem> {
-    let (project, _) = read_project(&order.project, &order.set)?;
+    let (project, folder) = read_project(&order.project, &order.set)?;
     check(order, &project)?;
+    let mut kept = Kept::begin(&folder, &project, (&order.methods, &order.set), context);
+    let ended = run_rounds(order, project.train.steps, &mut kept, context);
+    kept.end(&ended);
+    ended
+}
+
+/// Runs all rounds of a race whose whole training has `steps`.
+fn run_rounds(order: &Order, steps: u64, kept: &mut Kept<'_>, context: &JobContext) -> Result<(), Problem> {
     let mut racers: Vec<Racer> = order
         .methods
         .iter()
@@ -45,10 +55,10 @@ pub(super) fn race(order: &Order, context: &JobContext) -> Result<(), Problem> {
         .collect();
     let rounds = rounds(racers.len());
     for round in 1..=rounds {
-        let step = project.train.steps >> (rounds - round);
+        let step = steps >> (rounds - round);
         for racer in &mut racers {
             context.check_cancelled()?;
-            if let Err(problem) = run_until(racer, step, order, context) {
+            if let Err(problem) = run_until(racer, step, (order, &mut *kept), context) {
                 context.check_cancelled()?;
                 // Files that cannot be written are no fault of a method: who drops out must not depend on a disk.
                 if problem.code == Code::Io && problem.r#where != child::PLACE {
@@ -59,7 +69,10 @@ pub(super) fn race(order: &Order, context: &JobContext) -> Result<(), Problem> {
         }
         let keep = racers.iter().filter(|racer| racer.refused.is_none()).count().div_ceil(2);
         let standings = standings(&racers, if round == rounds { 1 } else { keep });
-        context.emit(Event::Race(RaceRound { round, rounds, step, standings: standings.clone() }));
+        let said = RaceRound { round, rounds, step, standings: standings.clone() };
+        // On record first: whoever hears of it finds it there.
+        kept.round(said.clone());
+        context.emit(Event::Race(said));
         let stays = |racer: &Racer| standings.iter().any(|one| one.stays && one.method == racer.method);
         racers.retain(stays);
         if racers.is_empty() {
@@ -105,7 +118,12 @@ fn check(order: &Order, project: &Project) -> Result<(), Problem> {
 }
 
 /// Trains a method up to `step` and keeps the losses of its validation rows.
-fn run_until(racer: &mut Racer, step: u64, order: &Order, context: &JobContext) -> Result<(), Problem> {
+fn run_until(
+    racer: &mut Racer,
+    step: u64,
+    (order, kept): (&Order, &mut Kept<'_>),
+    context: &JobContext,
+) -> Result<(), Problem> {
     let mut words = vec!["train".to_owned(), order.project.display().to_string()];
     match racer.run {
         Some(run) => words.extend(["--resume".to_owned(), run.to_string()]),
@@ -116,14 +134,26 @@ fn run_until(racer: &mut Racer, step: u64, order: &Order, context: &JobContext) 
         }
     }
     words.extend(["--max-steps".to_owned(), step.to_string()]);
+    words.extend(context.upkeep_words());
     let (mut rows, mut failed) = (Vec::new(), None);
-    let ended = child::run(&words, context, &mut |_, event| {
+    let mut before: Option<(u64, f64)> = None;
+    let ended = child::run(&words, context, &mut |secs, event| {
         match event {
-            Event::Started { run, .. } => racer.run = Some(*run),
-            Event::Step { step: done, .. } => context.progress(&racer.method, *done, step, "steps"),
+            Event::Started { run, .. } => {
+                racer.run = Some(*run);
+                kept.started(&racer.method, *run);
+            }
+            Event::Step { step: done, .. } => {
+                if let Some((from, at)) = before.replace((*done, secs)) {
+                    kept.went(&racer.method, done.saturating_sub(from), secs - at);
+                }
+                context.progress(&racer.method, *done, step, "steps");
+            }
             Event::RowLosses(found) => {
                 rows = found.losses.iter().copied().zip(found.tokens.iter().map(|tokens| *tokens as f64)).collect();
             }
+            // Why nothing goes on for a while.
+            Event::Warning { code, .. } if is_of_power(code) => context.emit(event.clone()),
             Event::Finished { problem, .. } => failed.clone_from(problem),
             _ => {}
         }

@@ -9,7 +9,7 @@ mod rule;
 mod watch;
 
 pub use folder::SupplyFolder;
-pub(crate) use rule::{Ground, PowerRule};
+pub(crate) use rule::{Ground, PowerRule, is_of_power};
 pub(crate) use watch::PowerWatch;
 
 use std::time::Duration;

@@ -22,6 +22,11 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const ON_BATTERY: &str = "on_battery";
 const OFF_BATTERY: &str = "off_battery";
 
+/// Whether a warning of this code says that a run waits on a battery, or goes on.
+pub(crate) fn is_of_power(code: &str) -> bool {
+    matches!(code, ON_BATTERY | OFF_BATTERY)
+}
+
 /// What the rule needs of the host.
 pub(crate) struct Ground<'a> {
     pub(crate) projects: &'a Projects,

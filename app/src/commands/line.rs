@@ -1,16 +1,33 @@
-//! A line of the table of commands: found by its key, asked whether it can be carried out and by which keys.
+//! A line of the table of commands: its names, its keys, when it can be done, and what it does.
 //!
-//! Place in the data flow: buttons, menus and help ask [`entry`] for what [`TABLE`] says.
+//! Place in the data flow: [`super::table`] is made of these; palette, menus, shortcuts and help read them.
 
+use super::UiCommand;
 use super::keymap::Keymap;
-use super::table::{Entry, Id, TABLE};
+use super::table::{Id, TABLE};
 use crate::state::State;
+use crate::texts::Text;
+use crate::theme::Icon;
+use egui::KeyboardShortcut;
 
-/// A line of the table.
-#[must_use]
-pub fn entry(id: Id) -> &'static Entry {
-    let found = TABLE.iter().find(|entry| entry.id == id);
-    found.unwrap_or(&TABLE[0])
+/// A line of the table of commands.
+pub struct Entry {
+    /// Its key.
+    pub id: Id,
+    /// Its name in the settings.
+    pub key: &'static str,
+    /// Its name, as buttons, menus and the palette show it.
+    pub name: Text,
+    /// One sentence for tooltips and the help.
+    pub help: Text,
+    /// Its icon.
+    pub icon: Icon,
+    /// Its keys, unless a person has others.
+    pub shortcut: Option<KeyboardShortcut>,
+    /// Why it cannot be done now; nothing when it can.
+    pub hindrance: fn(&State) -> Option<&'static str>,
+    /// What it does.
+    pub make: fn(&State) -> UiCommand,
 }
 
 impl Entry {
@@ -28,6 +45,13 @@ impl Entry {
         // "Ctrl+1", not "Ctrl+Num1": egui's names of keys are good enough otherwise.
         Some(ctx.format_shortcut(&shortcut))
     }
+}
+
+/// The line of the table that `id` names.
+#[must_use]
+pub fn entry(id: Id) -> &'static Entry {
+    let found = TABLE.iter().find(|entry| entry.id == id);
+    found.unwrap_or(&TABLE[0])
 }
 
 #[cfg(test)]
