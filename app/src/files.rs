@@ -15,8 +15,8 @@ use crate::state::remembered::Remembered;
 use crate::state::settings::Settings;
 use crate::texts::{Language, speak};
 use std::path::{Path, PathBuf};
-use temper_protocol::whole_file::{first_free, write as write_whole};
 use temper_protocol::race_record::{self, RaceRecord};
+use temper_protocol::whole_file::{first_free, write as write_whole};
 use temper_protocol::{Code, Problem, Project, project_file};
 
 /// Folders of this user.

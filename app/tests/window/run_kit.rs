@@ -212,8 +212,11 @@ fn events(steps: u64, best: u64) -> Vec<EventLine> {
         let worst = lost_at(FORGOTTEN, step);
         let kept = format!("Kept sets measured, worst instructions {worst:+.3} of +0.050 nats");
         lines.push(line(step, EventKind::Kept, &kept));
-        let (kind, words) =
-            if step > best { (EventKind::Validation, "Validation") } else { (EventKind::Best, "Best so far, validation") };
+        let (kind, words) = if step > best {
+            (EventKind::Validation, "Validation")
+        } else {
+            (EventKind::Best, "Best so far, validation")
+        };
         lines.push(line(step, kind, &format!("{words} {:.3} nats", validation_at(step, best))));
         lines.push(line(step, EventKind::File, "Checkpoint written, 28.1 MiB"));
     }

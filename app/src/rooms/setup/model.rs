@@ -10,8 +10,8 @@ use crate::widgets::rows::{self, Rows};
 use crate::widgets::{choice, empty, panel};
 use crate::widgets::{term, text};
 use egui::{Align, Rect, Ui, pos2, vec2};
-use temper_protocol::{Event, named};
 use temper_protocol::project::BASES;
+use temper_protocol::{Event, named};
 
 const KEY: f32 = 92.0;
 

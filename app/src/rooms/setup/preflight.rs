@@ -301,9 +301,7 @@ fn verdict(cx: &PanelCtx<'_>) -> String {
     }
     let answer = cx.state.setup.preflight.as_ref().filter(|_| is_fresh(cx)).map(|answer| &answer.event);
     match answer {
-        Some(Event::Preflight { fits: false, remedies, .. }) if !remedies.is_empty() => {
-            t!("preflight-pick").to_owned()
-        }
+        Some(Event::Preflight { fits: false, remedies, .. }) if !remedies.is_empty() => t!("preflight-pick").to_owned(),
         Some(Event::Preflight { fits: false, warnings, .. }) => {
             warnings.first().cloned().unwrap_or_else(|| t!("preflight-no-fit").to_owned())
         }
