@@ -110,20 +110,18 @@ pub fn export_bytes(state: &State, index: usize) -> Option<u64> {
     }
     let target = TARGETS.get(index)?;
     let Some(Event::Adapter { parameters: trained, .. }) = super::bare_facts(state) else { return None };
-    let base = match super::export_base(state) {
-        Some(Event::Model { parameters, disk_bytes, .. }) => Some((*parameters, *disk_bytes)),
-        _ => None,
-    };
+    let base = super::export_base(state);
     match target.format {
         ExportFormat::Hf | ExportFormat::Gguf => {
-            let (model, disk_bytes) = base?;
-            let of_base = target.format == ExportFormat::Gguf && target.dtype.is_none();
-            let held = Held { model, peft: 0, gguf_lora: 0, trained: 0 };
-            Some(if of_base { disk_bytes } else { target.bytes(&held) })
+            let Some(Event::Model { parameters, .. }) = base else { return None };
+            let held = Held { model: *parameters, peft: 0, gguf_lora: 0, trained: 0 };
+            Some(estimated(base, &held, target))
         }
-        ExportFormat::Peft | ExportFormat::GgufLora | ExportFormat::Native => {
+        ExportFormat::Peft | ExportFormat::GgufLora | ExportFormat::Mlx | ExportFormat::Native => {
             Some(target.bytes(&Held { model: 0, peft: *trained, gguf_lora: *trained, trained: *trained }))
         }
+        // It describes a run, and there is none.
+        ExportFormat::Capsule => None,
     }
 }
 
