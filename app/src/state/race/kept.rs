@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kept_race_is_drawn_without_its_runs_and_a_number_that_is_anothers_is_not_taken_for_one() {
+    fn a_kept_race_is_drawn_without_its_runs_and_another_races_number_is_not_taken_for_one() {
         let mut state = state();
         state.races.kept = vec![record(2, Some(RaceEnd::Whole))];
         assert!(show_kept(&mut state, 2) && !show_kept(&mut state, 9));
