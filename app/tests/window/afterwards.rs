@@ -2,7 +2,7 @@
 
 use crate::kit::{self, Window};
 use crate::scenes;
-use crate::step_scenes::with_waiting;
+use crate::step_scenes::{end, with_waiting};
 use egui_kittest::kittest::Queryable as _;
 use std::path::PathBuf;
 use temper::commands::{Id, UiCommand, entry};
@@ -17,20 +17,6 @@ fn wished(stage: &Stage, wish: After) -> (Window, PathBuf) {
     let folder = scenes::run(&mut window, stage, "running", 412);
     kit::send(&mut window, UiCommand::After(wish));
     (window, folder)
-}
-
-fn end(window: &mut Window, stage: &Stage, folder: &std::path::Path, status: &str, problem: Option<Problem>) {
-    let mut view = kit::view(7, status, 1200);
-    view.row.problem = problem;
-    stage.runs.publish(kit::snapshot(folder, view, false));
-    window.run();
-}
-
-/// The card that counts down.
-pub(crate) fn leaving(window: &mut Window, stage: &Stage) {
-    let folder = scenes::run(window, stage, "running", 412);
-    kit::send(window, UiCommand::After(After::ShutDown));
-    end(window, stage, &folder, "finished", None);
 }
 
 fn at_secs(window: &mut Window, secs: i64) {

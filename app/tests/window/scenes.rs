@@ -1,6 +1,5 @@
 //! Every state of every room, as a person meets it: for pictures, and for tests over all of them.
 
-use crate::afterwards::leaving;
 use crate::compared::{
     compare_curves, compare_empty, compare_no_verdict, compare_order, compare_rows, compare_settings, compare_tables,
     comparing, many_runs, playground, playground_blind, playground_empty, playground_five,
@@ -18,7 +17,7 @@ use crate::rows::{
     help_keys, lens_edit, lens_looking, lens_loss, setup_columns, setup_estimated, setup_unclear, token_lens,
 };
 use crate::step_scenes::{
-    branched, longer, queue, step_answered, step_ask_busy, step_ask_empty, step_failed, step_loading, waiting,
+    branched, leaving, longer, queue, step_answered, step_ask_busy, step_ask_empty, step_failed, step_loading, waiting,
 };
 use crate::way_scenes::{not_finite, setup_tight};
 use egui_kittest::Harness;

@@ -5,6 +5,7 @@ use crate::scenes;
 use std::path::Path;
 use temper::commands::UiCommand;
 use temper::reader::snapshot::RunsSnapshot;
+use temper::state::afterwards::After;
 use temper::state::step_ask::StepAct;
 use temper::testing::Stage;
 use temper_protocol::{Code, Command, Event, Problem};
@@ -117,4 +118,19 @@ pub(crate) fn queue(window: &mut Window, stage: &Stage) {
 pub(crate) fn waiting(window: &mut Window, stage: &Stage) {
     queue(window, stage);
     kit::send(window, UiCommand::CloseSheet);
+}
+
+/// The watched run ends.
+pub(crate) fn end(window: &mut Window, stage: &Stage, folder: &Path, status: &str, problem: Option<Problem>) {
+    let mut view = kit::view(7, status, 1200);
+    view.row.problem = problem;
+    stage.runs.publish(kit::snapshot(folder, view, false));
+    window.run();
+}
+
+/// The card that counts down to what follows the queue.
+pub(crate) fn leaving(window: &mut Window, stage: &Stage) {
+    let folder = scenes::run(window, stage, "running", 412);
+    kit::send(window, UiCommand::After(After::ShutDown));
+    end(window, stage, &folder, "finished", None);
 }

@@ -191,14 +191,12 @@ fn data_files(sources: &[(String, PathBuf)], has_validation: bool) -> Result<Vec
     Ok(train)
 }
 
+/// How the files behind sources are found.
+type Files<'a> = dyn Fn(&[(String, PathBuf)]) -> Result<Vec<PathBuf>, Problem> + 'a;
+
 /// The files behind `sources`, which have to be those of the run; an empty list where some are not there any more: their
 /// hash as a whole is known all the same.
-fn listed(
-    what: &str,
-    sources: Sources,
-    wanted: &str,
-    files: &dyn Fn(&[(String, PathBuf)]) -> Result<Vec<PathBuf>, Problem>,
-) -> Result<Vec<Item>, Problem> {
+fn listed(what: &str, sources: Sources, wanted: &str, files: &Files<'_>) -> Result<Vec<Item>, Problem> {
     let Some(sources) = sources else { return Ok(Vec::new()) };
     let paths = files(&sources)?;
     let items = content::items(&sources, hashes::list(&paths)?, &paths);
