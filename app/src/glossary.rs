@@ -142,7 +142,13 @@ pub static TERMS: &[Term] = terms![
     ),
     ("patience", "glossary-patience", "glossary-patience-words", ["train-patience"], []),
     ("spike", "glossary-spike", "glossary-spike-words", ["train-spike", "train-spike-factor"], []),
-    ("checkpoint", "glossary-checkpoint", "glossary-checkpoint-words", ["common-checkpoints", "train-keep"], []),
+    (
+        "checkpoint",
+        "glossary-checkpoint",
+        "glossary-checkpoint-words",
+        ["common-checkpoints", "train-keep", "train-best-by"],
+        []
+    ),
     ("snapshot", "glossary-snapshot", "glossary-snapshot-words", ["train-snapshots"], []),
     (
         "recompute",

@@ -138,6 +138,8 @@ fn what_is_no_adapter_is_refused_in_the_room_and_goes_into_no_card() {
     let before = window.state().state.draft.project.clone();
     stage.picker.0.lock().answer = Some(Picked::Paths(vec![PathBuf::from(kit::DATA)]));
     kit::send(&mut window, UiCommand::ChooseAdapter);
+    window.run_steps(4);
+    window.run();
     let state = &window.state().state;
     assert_eq!((state.room, &state.draft.project), (Room::Export, &before));
     assert_eq!(state.export.adapter, Some(BareAdapter::default()), "the room waits for a folder");

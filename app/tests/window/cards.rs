@@ -248,7 +248,7 @@ fn all_none_and_the_last_layers_of_a_module_are_a_click_each() {
     window.get_by_label("Adapt all layers of attn.v").click_accesskit();
     window.run();
     let settings = |window: &kit::Window| window.state().state.draft.project.method.settings.clone();
-    assert_eq!(settings(&window).list("targets"), ["layers.28.attn.q", "attn.v", "layers.29.attn.q"]);
+    assert_eq!(settings(&window).list("targets"), ["attn.v", "layers.28.attn.q", "layers.29.attn.q"]);
     assert!(!settings(&window).0.contains_key("layers"), "what is ticked is what is adapted");
     window.get_by_label("Adapt no layer of attn.v").click_accesskit();
     window.run();

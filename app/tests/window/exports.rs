@@ -243,7 +243,7 @@ fn a_tokenizer_without_a_name_in_gguf_greys_the_merged_targets_and_says_why() {
         events
     });
     let (mut window, _folder) = ready(&stage);
-    assert_eq!(window.query_all_by_label("not possible").count(), 4, "four merged GGUF targets");
+    assert_eq!(window.query_all_by_label("not possible").count(), 7, "seven merged GGUF targets");
     assert!(window.query_all_by_label_contains(why).next().is_some(), "the reason stands in the room");
     window.get_by_label("Target merged GGUF, f16").click();
     window.run();

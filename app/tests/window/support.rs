@@ -191,7 +191,7 @@ fn the_table_and_the_room_export_give_the_same_reasons() {
 fn the_tiles_of_the_gallery_say_how_a_method_leaves() {
     let (_root, stage) = kit::stage();
     let window = setup(&stage, "lora");
-    for (tile, forms) in [("Method LoRA", "peft, gguf-lora, hf, gguf"), ("Method Full training", "hf, gguf")] {
+    for (tile, forms) in [("Method LoRA", "peft, gguf-lora, mlx, hf, gguf"), ("Method Full training", "hf, gguf")] {
         let node = window.get_by_label(tile);
         let tip = node.accesskit_node().data().description().unwrap_or_default().to_owned();
         assert!(tip.contains(&format!("Leaves as: {forms}")), "{tile}: {tip}");

@@ -1,5 +1,5 @@
-//! Export: what can be written with size and result, what exactly is written, how it is checked; at the
-//! right the certificates, newest first. Refusals are said as calmly as successes, in the same table.
+//! Export: what can be written with size and result, and what exactly is written; at the right the certificates, newest
+//! first, and how they are made. Refusals are said as calmly as successes, in the same table.
 //! What is written comes from a run, or from an adapter folder that belongs to none.
 
 mod bare;
@@ -24,11 +24,11 @@ use temper_protocol::{Event, ExportFormat};
 
 const GAP: f32 = 8.0;
 /// Height of what is said while there is no run, above the table of what one could leave as.
-const EMPTY: f32 = 186.0;
-/// Least height of how it is checked.
-const LEAST_HOW: f32 = 128.0;
-/// Height of what is written, down to the place and a fact, for which the rows of the table make room.
-const LEAST_WHAT: f32 = 92.0;
+const EMPTY: f32 = 152.0;
+/// Height of how a certificate is made, below those that there are.
+const HOW: f32 = 132.0;
+/// Height of what is written: its place and four facts, for which the rows of the table make room.
+const WHAT: f32 = 156.0;
 
 /// Shows the room.
 pub fn export_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
@@ -48,7 +48,6 @@ pub fn export_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let left_width = if cx.compact { 470.0 } else { (area.width() * 0.466).round() };
     let whole = area.with_max_x(area.left() + left_width);
     let right = area.with_min_x(whole.right() + GAP);
-    // The folder and its base stand in the place of how a certificate is made.
     let left = match bare {
         Some(bare) => {
             let source = whole.with_max_y(whole.top() + bare::HEIGHT);
@@ -57,21 +56,14 @@ pub fn export_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
         }
         None => whole,
     };
-    let below = if bare.is_some() { LEAST_WHAT + GAP } else { LEAST_HOW + LEAST_WHAT + 2.0 * GAP };
-    let (row, table_height) = targets::heights(cx, ui, left_width, left.height() - below);
+    let (row, table_height) = targets::heights(cx, ui, left_width, left.height() - WHAT - GAP);
     let table = left.with_max_y(left.top() + table_height);
-    let how_height = ((left.height() - table_height - 2.0 * GAP) * 0.5).max(LEAST_HOW).round();
-    let how = left.with_min_y(left.bottom() - how_height);
-    let what_end = if bare.is_some() { left.bottom() } else { how.top() - GAP };
-    let what = Rect::from_min_max(pos2(left.left(), table.bottom() + GAP), pos2(left.right(), what_end));
+    let what = left.with_min_y(table.bottom() + GAP);
     part(ui, "targets", table, |ui, rect| targets::targets_ui(cx, ui, rect, row));
-    if what.height() > 60.0 {
-        part(ui, "what", what, |ui, rect| what_ui(cx, ui, rect));
-    }
-    if bare.is_none() {
-        part(ui, "how", how, |ui, rect| how_ui(cx, ui, rect));
-    }
-    part(ui, "certificates", right, |ui, rect| certificates::certificates_ui(cx, ui, rect));
+    part(ui, "what", what, |ui, rect| what_ui(cx, ui, rect));
+    let how = right.with_min_y(right.bottom() - HOW);
+    part(ui, "certificates", right.with_max_y(how.top() - GAP), |ui, rect| certificates::certificates_ui(cx, ui, rect));
+    part(ui, "how", how, |ui, rect| how_ui(cx, ui, rect));
 }
 
 fn head(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
@@ -120,7 +112,7 @@ fn run_words(cx: &PanelCtx<'_>, run: u64) -> String {
 
 fn nothing(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     panel::surface(ui, cx.theme, rect);
-    let area = Rect::from_min_size(rect.min + vec2(24.0, 24.0), vec2(rect.width().min(620.0) - 48.0, 160.0));
+    let area = Rect::from_min_size(rect.min + vec2(24.0, 16.0), vec2(rect.width().min(620.0) - 48.0, 128.0));
     let acts = [
         empty::Act { label: t!("commands-go-setup"), icon: icons::SLIDERS_HORIZONTAL, tooltip: t!("export-setup-tip") },
         empty::Act { label: t!("commands-go-watch"), icon: icons::CHART_LINE, tooltip: t!("export-watch-tip") },

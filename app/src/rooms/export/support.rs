@@ -11,13 +11,13 @@ use egui::{Align, Rect, Sense, Ui, pos2, vec2};
 
 /// Height of the table's head, and of a row whose words need one line.
 const HEAD: f32 = 22.0;
-const ROW: f32 = 28.0;
+const ROW: f32 = 23.0;
 /// Space between two columns.
 const GAP: f32 = 18.0;
 /// Width of the mark before the words of a verdict.
 const MARK: f32 = 22.0;
 /// Space above and below the words of a verdict.
-const PAD: f32 = 5.0;
+const PAD: f32 = 2.5;
 
 /// The table as a panel.
 pub fn panel_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {

@@ -174,6 +174,9 @@ fn history_ui(cx: &PanelCtx<'_>, ui: &mut Ui, plot: Rect, rank: &RankView, view:
         response.widget_info(|| WidgetInfo::labeled(Role::Image, true, &words));
         response.on_hover_text(words);
     }
+    if let [only] = points.as_slice() {
+        ui.painter().circle_filled(*only, 2.5, cx.theme.series[0]);
+    }
     ui.painter().line(points, Stroke::new(1.5, cx.theme.series[0]));
     let (values, decimals) = ticks::two_or_more(low, high, 2);
     for value in values {
