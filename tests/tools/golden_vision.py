@@ -198,7 +198,12 @@ def check(out):
         stored = safetensors.torch.load_file(out / name / "golden.safetensors")
         again = evaluate(out / name, stored["images"], stored["labels"])
         assert stored.keys() == again.keys(), name
+        largest = max(value.abs().max().item() for key, value in stored.items() if key.startswith("grad_norm."))
         for key, value in stored.items():
+            if key.startswith("grad_norm.") and key.endswith(".key.bias"):
+                # it moves every score of a query alike: its gradient is zero but for rounding, which no two processors share
+                assert max(value.item(), again[key].item()) < 1e-6 * largest, f"{name} {key}: {again[key].item():e}"
+                continue
             scale = max(value.abs().max().item(), 1e-6)
             difference = (value - again[key]).abs().max().item() / scale
             assert difference < 1e-4, f"{name} {key}: {difference:e}"
