@@ -11,9 +11,9 @@
 
 use crate::event_parts::RaceRound;
 use crate::problem::Problem;
+use crate::whole_file;
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 /// Folder of the races inside a project.
@@ -103,12 +103,7 @@ impl RaceRecord {
         let path = path_of(project_dir, self.number);
         let text = serde_json::to_string_pretty(self).map_err(std::io::Error::other)?;
         std::fs::create_dir_all(project_dir.join(RACES))?;
-        let temporary = path.with_extension("json.partial");
-        let mut file = std::fs::File::create(&temporary)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        drop(file);
-        std::fs::rename(&temporary, &path)?;
+        whole_file::write_synced(&path, text)?;
         Ok(path)
     }
 
