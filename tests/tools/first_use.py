@@ -126,7 +126,7 @@ def train(stage, opened):
 
 def watch(stage, opened):
     """What a finished run shows: the layers, an earlier step that answers, the loss as a table."""
-    opened.click("Rank by module and layer", "image", 0.6, 0.4)
+    opened.click("Rank by module and layer at.*", "image", 0.6, 0.4)
     stage.shot(opened, "16-watch-cell-dark")
     step = walk.ask_step(opened, PROMPT, 1)
     check("an earlier step has answered", step < stage.arguments.steps, step=step)

@@ -455,7 +455,7 @@ def showcase(stage):
         opened.press("Train", "push button")
         until("most steps are done", lambda: any(step >= 106 for _, _, step in runs_of(project)), 400)
         opened.press("Watch", "page tab")
-        opened.click("Rank by module and layer", "image", 0.6, 0.4)
+        opened.click("Rank by module and layer at.*", "image", 0.6, 0.4)
         stage.shot(opened, "watch-dark")
         opened.press("Stop and keep", "push button")
         opened.wait("stopped at step [0-9,]+, kept", "label", 120)
