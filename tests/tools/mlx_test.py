@@ -18,7 +18,7 @@ TRAIN = {"steps": 8, "batch": 2, "lr_peak": 3e-3, "warmup_steps": 1, "checkpoint
 # Some layers of some blocks; ranks that differ between layers; what starts away from nothing; no plain LoRA at all.
 METHODS = {
     "part": {"id": "lora", "rank": 4, "alpha": 8, "targets": ["q_proj", "down_proj"], "layers": ["2-4"]},
-    "ranks": {"id": "lamda_pp"},
+    "ranks": {"id": "lamda++"},
     "pissa": {"id": "pissa"},
     "loha": {"id": "loha"},
 }
@@ -39,7 +39,7 @@ def body(temper, work):
         check(f"mlx-lm agrees about {name}", done.returncode == 0, error=done.stderr[-500:] if done.returncode else "")
     problem = temper_cli.last(temper.run("export", "last", "--project", whole(temper, work), "--format", "mlx", "--out",
                                          work / "whole-mlx", ok=False), "error")
-    check("whole weights are refused with what to do instead", problem and "low-rank" in problem["what"]
+    check("whole weights are refused with what to do instead", problem and "low rank" in problem["what"]
           and "--format hf" in problem["action"], problem=problem)
 
 
