@@ -17,7 +17,7 @@ pub mod rehouse;
 pub mod sheets;
 pub mod support;
 
-use crate::rooms::PanelCtx;
+use crate::rooms::{PanelCtx, frame};
 use crate::state::Sheet;
 use crate::theme::Theme;
 use crate::widgets::panel;
@@ -31,6 +31,8 @@ pub fn sheet_ui(cx: &PanelCtx<'_>, ui: &mut Ui) {
         Some(Sheet::Palette { query, chosen }) => palette::palette_ui(cx, ui, query, *chosen),
         Some(Sheet::Help) => help::help_ui(cx, ui),
         Some(Sheet::Glossary { query, term }) => glossary::glossary_ui(cx, ui, query, *term),
+        // Where the room would be, what is dropped is judged.
+        Some(Sheet::Lens) if cx.state.drop.hovering => {}
         Some(Sheet::Lens) => lens::lens_ui(cx, ui),
         Some(Sheet::Text { title, note, text }) => sheets::text_ui(cx, ui, title, note, text),
         Some(Sheet::Place { folder }) => sheets::place_ui(cx, ui, folder),
@@ -102,6 +104,21 @@ pub(crate) fn over(
 ) {
     let window = ui.max_rect();
     let size = size.min(window.size() - vec2(32.0, 32.0));
+    let mut min = Rect::from_center_size(window.center(), size).min;
+    if let Some(top) = top {
+        min.y = window.top() + top;
+    }
+    over_at(cx, ui, name, Rect::from_min_size(min.round(), size), content);
+}
+
+/// A card in the place of the room, which is not drawn meanwhile ([`Sheet::covers_room`]).
+pub(crate) fn over_room(cx: &PanelCtx<'_>, ui: &mut Ui, name: &str, content: impl FnOnce(&mut Ui, Rect)) {
+    let rect = frame::room_rect(ui.max_rect(), cx.compact);
+    over_at(cx, ui, name, rect, content);
+}
+
+fn over_at(cx: &PanelCtx<'_>, ui: &mut Ui, name: &str, card: Rect, content: impl FnOnce(&mut Ui, Rect)) {
+    let window = ui.max_rect();
     let c = cx.c();
     let id = Id::unique(("sheet", name));
     let area = Area::new(id)
@@ -114,22 +131,12 @@ pub(crate) fn over(
         // Not a stop for the keyboard: Escape does the same.
         let scrim = ui.allocate_rect(window, Sense::CLICK);
         ui.painter().rect_filled(window, 0.0, Theme::fade(c.window, cx.theme.shares.scrim));
-        let mut rect = Rect::from_center_size(window.center(), size);
-        if let Some(top) = top {
-            rect = Rect::from_min_size(egui::pos2(rect.left(), window.top() + top), size);
-        }
-        let rect = Rect::from_min_size(rect.min.round(), size);
-        panel::bordered(ui, rect, c.card, c.line2);
-        content(ui, rect);
+        panel::bordered(ui, card, c.card, c.line2);
+        content(ui, card);
         scrim
     });
     ui.memory_mut(|memory| memory.set_modal_layer(response.response.layer_id));
-    let beside = response.inner.clicked()
-        && response.inner.interact_pointer_pos().is_some_and(|at| {
-            let card = Rect::from_center_size(window.center(), size);
-            let card = top.map_or(card, |top| Rect::from_min_size(egui::pos2(card.left(), window.top() + top), size));
-            !card.contains(at)
-        });
+    let beside = response.inner.clicked() && response.inner.interact_pointer_pos().is_some_and(|at| !card.contains(at));
     if beside || ui.input_mut(|input| input.consume_key(egui::Modifiers::NONE, egui::Key::Escape)) {
         cx.send(crate::commands::UiCommand::CloseSheet);
     }

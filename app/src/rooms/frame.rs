@@ -42,7 +42,7 @@ pub fn window_ui(cx: &PanelCtx<'_>, ui: &mut Ui) {
     let mut room = room_rect(rect, cx.compact);
     if cx.state.drop.hovering {
         part(ui, "room", room, |ui, rect| crate::overlays::drop::drop_ui(cx, ui, rect));
-    } else {
+    } else if !cx.state.sheet.as_ref().is_some_and(Sheet::covers_room) {
         let of_engine = cx.state.engine.problem.as_ref().filter(|_| !watch::trouble::tells_of_engine(cx.state));
         if let Some(problem) = of_engine.or(cx.state.runs.problem.as_ref()) {
             let height = problem::wide_height(ui, room.width(), problem, "", ways_out(cx).len());

@@ -188,6 +188,15 @@ pub enum Sheet {
     },
 }
 
+impl Sheet {
+    /// Whether it stands in the room's place, so that nothing of the room would be seen. The lens scrolls: a room beneath
+    /// it would take half of each frame.
+    #[must_use]
+    pub fn covers_room(&self) -> bool {
+        matches!(self, Self::Lens)
+    }
+}
+
 /// A command that waits for its new keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rekey {

@@ -71,6 +71,7 @@ where
     let mut tick = tokio::time::interval(times.poll.min(times.idle / 4).max(Duration::from_millis(1)));
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut input_open = true;
+    let mut heard = true;
     let mut idle_since = Instant::now();
     loop {
         tokio::select! {
@@ -80,7 +81,11 @@ where
             },
             _ = tick.tick() => {}
         }
-        let listener = input_open && listening.load(Ordering::Acquire);
+        let hears = listening.load(Ordering::Acquire);
+        if !hears && std::mem::replace(&mut heard, false) {
+            host.nobody_listens();
+        }
+        let listener = input_open && hears;
         if !host.is_idle() || (listener && !host.wants_shutdown()) {
             idle_since = Instant::now();
         } else if host.wants_shutdown() || idle_since.elapsed() >= times.idle {

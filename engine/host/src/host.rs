@@ -15,6 +15,7 @@
 use crate::awake::Wakeful;
 use crate::job::{Job, JobContext, PlannedRun, RunAgain, RunPlace, Upkeep, Work, Workshop, cancelled, guarded};
 use crate::memory;
+use crate::open::OpenRequests;
 use crate::outbox::{Outbox, Waker};
 use crate::power::{Ground, Power, PowerRule, PowerWatch};
 use crate::projects::{LiveRun, Projects, Times};
@@ -22,7 +23,7 @@ use crate::queue::Queue;
 use crate::refusals::{busy, no_such_run, no_thread};
 use crate::run::{Figures, RunItem};
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -57,8 +58,8 @@ struct Shared {
     heavy: Queue<HeavyItem>,
     light: Queue<JobItem>,
     looks: Queue<JobItem>,
-    /// Cancel flags of the requests that are not over.
-    open: Mutex<BTreeMap<u64, Arc<AtomicBool>>>,
+    /// Requests that are not over.
+    open: OpenRequests,
     /// Heavy work that waits or goes on.
     heavy_work: AtomicUsize,
     shutdown: AtomicBool,
@@ -108,7 +109,7 @@ impl Host {
             heavy: Queue::new(QUEUE_LIMIT),
             light: Queue::new(QUEUE_LIMIT),
             looks: Queue::new(QUEUE_LIMIT),
-            open: Mutex::new(BTreeMap::new()),
+            open: OpenRequests::default(),
             heavy_work: AtomicUsize::new(0),
             shutdown: AtomicBool::new(false),
             wakeful: Wakeful::default(),
@@ -176,13 +177,19 @@ impl Host {
     /// Whether every request has been answered.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.shared.open.lock().is_empty()
+        self.shared.open.is_empty()
     }
 
     /// Whether somebody asked the engine to end when it is idle.
     #[must_use]
     pub fn wants_shutdown(&self) -> bool {
         self.shared.shutdown.load(Ordering::Acquire)
+    }
+
+    /// Nobody listens any more: what was only asked is cancelled, what leaves something goes on.
+    pub(crate) fn nobody_listens(&self) {
+        self.shared.open.cancel_questions();
+        self.shared.end_withdrawn();
     }
 
     /// Stops every run (the results are kept) and asks for the end of the engine, as the system does when
@@ -230,9 +237,7 @@ impl Drop for Host {
         self.power.get_mut().take().into_iter().for_each(PowerWatch::close);
         self.shared.intake.close();
         self.shared.projects.steer_all(Act::Stop);
-        for flag in self.shared.open.lock().values() {
-            flag.store(true, Ordering::Release);
-        }
+        self.shared.open.cancel_all();
         // Runs accepted until the intake thread has ended are stopped by the second call.
         let mut threads = std::mem::take(&mut self.threads).into_iter();
         let intake = threads.next();
@@ -245,9 +250,7 @@ impl Drop for Host {
             join(intake);
         }
         self.shared.projects.steer_all(Act::Stop);
-        for flag in self.shared.open.lock().values() {
-            flag.store(true, Ordering::Release);
-        }
+        self.shared.open.cancel_all();
         self.shared.heavy.close();
         self.shared.light.close();
         self.shared.looks.close();
@@ -283,13 +286,15 @@ impl Shared {
             }
             self.say(live.req, finished);
         }
-        let Some(mut open) = self.open.try_lock_for(LOCK_PATIENCE) else { return };
-        for req in open.keys().filter(|req| !of_runs.contains(req)) {
-            let action = "close other programs, or use a smaller model or shorter texts, and try again";
-            self.say(*req, Event::Error(memory::problem(bytes, "working on a request", "engine", action)));
+        let closed = self.open.close_all_within(LOCK_PATIENCE, |req| {
+            if !of_runs.contains(&req) {
+                let action = "close other programs, or use a smaller model or shorter texts, and try again";
+                self.say(req, Event::Error(memory::problem(bytes, "working on a request", "engine", action)));
+            }
+        });
+        if !closed {
+            return;
         }
-        open.clear();
-        drop(open);
         self.shutdown.store(true, Ordering::Release);
         memory::said();
     }
@@ -309,7 +314,7 @@ impl Shared {
             Err(problem) => self.say(req, Event::Error(problem)),
         }
         // Last, so that an idle engine has said everything.
-        self.open.lock().remove(&req);
+        self.open.close(req);
     }
 
     fn submit(&self, request: Request) -> Result<(), Problem> {
@@ -322,7 +327,7 @@ impl Shared {
                 Ok(())
             }
             Command::CancelRequest { target } => {
-                let flag = self.open.lock().get(&target).cloned();
+                let flag = self.open.flag(target);
                 if let Some(flag) = flag {
                     flag.store(true, Ordering::Release);
                     self.projects.steer_request(target, Act::Cancel);
@@ -344,9 +349,9 @@ impl Shared {
                 Ok(())
             }
             command => {
-                self.open.lock().insert(req, Arc::new(AtomicBool::new(false)));
+                self.open.open(req, &command);
                 self.intake.push(Request { req, command }).map_err(|_request| {
-                    self.open.lock().remove(&req);
+                    self.open.close(req);
                     busy()
                 })
             }
@@ -405,7 +410,7 @@ impl Shared {
                 HeavyItem::Run(item) => {
                     let req = item.req;
                     item.withdraw(&self.outbox, &self.projects);
-                    self.open.lock().remove(&req);
+                    self.open.close(req);
                 }
             }
         }
@@ -414,7 +419,7 @@ impl Shared {
     /// The intake thread.
     fn take_in(&self) {
         while let Some(Request { req, command }) = self.intake.pop() {
-            let flag = self.open.lock().get(&req).cloned().unwrap_or_default();
+            let flag = self.open.flag(req).unwrap_or_default();
             let context = JobContext::new(req, Arc::clone(&self.outbox), flag).with_upkeep(Arc::clone(&self.upkeep));
             if context.is_cancelled() {
                 self.end(req, Err(cancelled()));
@@ -473,7 +478,7 @@ impl Shared {
                 HeavyItem::Job(_) => self.end(req, Err(busy())),
                 HeavyItem::Run(item) => {
                     item.withdraw(&self.outbox, &self.projects);
-                    self.open.lock().remove(&req);
+                    self.open.close(req);
                 }
             }
             return;
@@ -553,7 +558,7 @@ impl Shared {
                     self.wakeful.begin();
                     item.carry_out(&self.outbox, &self.projects);
                     self.wakeful.end();
-                    self.open.lock().remove(&req);
+                    self.open.close(req);
                 }
             }
             self.heavy_work.fetch_sub(1, Ordering::AcqRel);

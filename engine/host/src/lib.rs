@@ -19,6 +19,7 @@ pub mod jobs;
 mod local;
 pub mod memory;
 mod names;
+mod open;
 mod outbox;
 pub mod power;
 mod projects;

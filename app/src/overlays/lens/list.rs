@@ -1,6 +1,7 @@
 //! The list of the lens: as many rows as the data has, drawn as many as fit.
 
-use super::marks;
+use super::areas;
+use super::marks::{self, Widths};
 use crate::commands::UiCommand;
 use crate::format;
 use crate::rooms::PanelCtx;
@@ -83,6 +84,7 @@ pub(super) fn list_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     response.on_hover_text(t!("lens-rows-tip"));
     let mut clipped = ui.new_child(egui::UiBuilder::new().max_rect(body));
     clipped.set_clip_rect(body.intersect(ui.clip_rect()));
+    let widths = Widths::of(clipped.painter());
     for place in 0..=room {
         let row = lens.top + place;
         if row >= lens.known {
@@ -90,7 +92,7 @@ pub(super) fn list_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
         }
         let top = body.top() + place as f32 * ROW - lens.part;
         let line = Rect::from_min_size(pos2(body.left(), top.round()), vec2(body.width(), ROW));
-        line_ui(cx, &clipped, line, row);
+        line_ui(cx, &clipped, &widths, line, row);
     }
     place_ui(cx, ui, bar, room);
 }
@@ -114,7 +116,7 @@ fn said(row: &LensRow) -> String {
     }
 }
 
-fn line_ui(cx: &PanelCtx<'_>, ui: &Ui, line: Rect, row: u64) {
+fn line_ui(cx: &PanelCtx<'_>, ui: &Ui, widths: &Widths<'_>, line: Rect, row: u64) {
     let c = cx.c();
     let lens = &cx.state.lens;
     if row == lens.chosen {
@@ -143,12 +145,15 @@ fn line_ui(cx: &PanelCtx<'_>, ui: &Ui, line: Rect, row: u64) {
         text::paint(painter, trained, Align::Max, &format::count(found.trained), Type::Mono, c.text);
         text::paint(painter, tokens, Align::Max, &format::count(found.tokens), Type::Mono, c.text2);
     }
-    let mut job = marks::line(cx.theme, found, lens.left_out.contains(&row));
     let max_width = words.width();
+    let most = widths.reach(found, max_width);
+    let (mut job, lead) = marks::line(cx.theme, found, lens.left_out.contains(&row), most);
     job.wrap = TextWrapping { max_width, max_rows: 1, break_anywhere: true, overflow_character: Some('…') };
     let galley = painter.layout_job(job);
     let top = (words.center().y - galley.size().y / 2.0).round();
-    painter.galley(pos2(words.left(), top), galley, c.text);
+    let at = pos2(words.left(), top);
+    areas::paint(painter, cx.theme, at, &galley, found, lead, None);
+    painter.galley(at, galley, c.text);
 }
 
 /// Keys of the list while it has the keyboard.

@@ -4,12 +4,13 @@
 //! `update` asks the engine for them. The list has as many rows as the data, of which only those in view are laid out:
 //! a million scroll like twenty. Its place is a row's number and not a distance, which would run out of digits.
 
+mod areas;
 mod edit;
 mod list;
 mod marks;
 mod row;
 
-use super::over;
+use super::over_room;
 use crate::commands::UiCommand;
 use crate::format;
 use crate::rooms::PanelCtx;
@@ -23,7 +24,7 @@ use egui::{Rect, Ui, pos2, vec2};
 
 /// Shows the lens.
 pub fn lens_ui(cx: &PanelCtx<'_>, ui: &mut Ui) {
-    over(cx, ui, t!("commands-token-lens"), vec2(1240.0, 760.0), None, |ui, rect| {
+    over_room(cx, ui, t!("commands-token-lens"), |ui, rect| {
         let c = cx.c();
         let head = Rect::from_min_size(rect.min + vec2(16.0, 8.0), vec2(rect.width() - 32.0, 32.0));
         let close = Rect::from_min_size(pos2(head.right() - 24.0, head.top() + 2.0), vec2(28.0, 28.0));

@@ -1,6 +1,6 @@
 //! The chosen row in full: where it comes from, what is counted, and every token under the pointer.
 
-use super::{edit, marks};
+use super::{areas, edit, marks};
 use crate::app::App;
 use crate::commands::UiCommand;
 use crate::format;
@@ -138,10 +138,11 @@ fn acts_ui(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect) -> f32 {
 /// The tokens as wrapped text; gives its height.
 fn tokens_ui(cx: &PanelCtx<'_>, ui: &mut Ui, area: Rect, row: &LensRow, losses: Option<&[f64]>) -> f32 {
     let c = cx.c();
-    let mut job = marks::whole(cx.theme, row, losses);
+    let mut job = marks::whole(cx.theme, row);
     job.wrap.max_width = area.width();
     let galley = ui.painter().layout_job(job);
     let size = galley.size();
+    areas::paint(ui.painter(), cx.theme, area.min, &galley, row, 0, losses);
     ui.painter().galley(area.min, Arc::clone(&galley), c.text);
     let place = Rect::from_min_size(area.min, vec2(size.x.max(1.0), size.y.max(1.0)));
     let response = ui.allocate_rect(place, Sense::hover());
@@ -229,20 +230,8 @@ mod tests {
 
     #[test]
     fn letters_belong_to_their_token() {
-        let row = LensRow {
-            row: 0,
-            file: "a.jsonl".into(),
-            line: 1,
-            tokens: 4,
-            trained: 0,
-            cut: 0,
-            ids: vec![1, 2, 3, 4],
-            pieces: vec!["ab".to_owned(), String::new(), "ü".to_owned(), " c".to_owned()],
-            marks: "cccc".to_owned(),
-            borders: vec![3],
-            problem: String::new(),
-            losses: Vec::new(),
-        };
+        let pieces = ["ab", "", "ü", " c"].map(str::to_owned).to_vec();
+        let row = LensRow { borders: vec![3], ..marks::example(pieces, "c") };
         let tokens: Vec<Option<usize>> = (0..7).map(|letter| token_at(&row, letter)).collect();
         // The border stands before the last token and is a letter of its own.
         assert_eq!(tokens, [Some(0), Some(0), Some(2), Some(3), Some(3), Some(3), None]);
@@ -250,20 +239,7 @@ mod tests {
 
     #[test]
     fn a_token_says_what_it_costs_and_the_first_one_nothing() {
-        let row = LensRow {
-            row: 0,
-            file: "a.jsonl".into(),
-            line: 1,
-            tokens: 2,
-            trained: 1,
-            cut: 0,
-            ids: vec![1, 2],
-            pieces: vec!["a".to_owned(), " b".to_owned()],
-            marks: "ct".to_owned(),
-            borders: Vec::new(),
-            problem: String::new(),
-            losses: Vec::new(),
-        };
+        let row = marks::example(["a", " b"].map(str::to_owned).to_vec(), "ct");
         let losses = [f64::NAN, std::f64::consts::LN_2];
         assert!(token_words(&row, 1, Some(&losses)).contains("0.69"));
         assert!(token_words(&row, 1, Some(&losses)).contains("50"), "a chance of one half");

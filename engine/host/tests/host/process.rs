@@ -189,6 +189,45 @@ fn a_run_goes_on_when_its_listener_is_gone() {
 }
 
 #[test]
+fn what_was_only_asked_ends_with_its_listener_and_what_leaves_something_does_not() {
+    let (say_ended, ended) = crate::kit::channel();
+    let (go_on, wait) = crate::kit::channel();
+    let (say_kept, kept) = sync_channel(1);
+    let ends = parking_lot::Mutex::new(Some((say_ended, wait, say_kept)));
+    let mut engine = Process::start(Box::new(move |command| match command {
+        Command::Preview { .. } => {
+            let say_ended = ends.lock().as_ref().expect("asked first").0.clone();
+            Ok(Work::Light(job(move |context| {
+                while context.check_cancelled().is_ok() {
+                    context.progress("rows", 1, 2, "rows");
+                    std::thread::yield_now();
+                }
+                say_ended.send(()).expect("the test waits");
+                context.check_cancelled()
+            })))
+        }
+        _ => {
+            let (_, wait, say_kept) = ends.lock().take().expect("one repair");
+            Ok(Work::Heavy(job(move |context| {
+                wait.recv_timeout(crate::kit::PATIENCE).expect("the test goes on");
+                say_kept.send(context.is_cancelled()).expect("the test waits");
+                Ok(())
+            })))
+        }
+    }));
+    let project = std::path::PathBuf::from("nowhere");
+    engine.send(1, Command::Preview { project: project.clone(), rows: 1 });
+    engine.send(2, Command::Repair { project });
+    engine.until(|envelope| matches!(envelope, Envelope { req: 1, event: Event::Progress { .. } }));
+    engine.input = None;
+    engine.output = None;
+    ended.recv_timeout(crate::kit::PATIENCE).expect("the preview is not carried on for nobody");
+    go_on.send(()).expect("the repair waits");
+    assert!(!kept.recv_timeout(crate::kit::PATIENCE).expect("the repair goes on"), "nobody withdrew it");
+    engine.thread.join().expect("no panic").expect("a good end");
+}
+
+#[test]
 fn requests_are_obeyed_in_the_middle_of_a_run() {
     let project = tempfile::tempdir().expect("folder");
     let mut engine = Process::start(Box::new(|command| Ok(planned(&project_of(&command), None, endless))));
