@@ -64,7 +64,12 @@ fn places(galley: &Galley, spans: impl Iterator<Item = Span>) -> Vec<(Rect, Colo
             if colour != Color32::TRANSPARENT {
                 // Letters of a language that is read from the right stand in falling order.
                 let from = here.iter().map(|glyph| glyph.pos.x).fold(f32::INFINITY, f32::min);
-                let to = here.iter().map(|glyph| glyph.pos.x + glyph.advance_width).fold(f32::NEG_INFINITY, f32::max);
+                let mut to =
+                    here.iter().map(|glyph| glyph.pos.x + glyph.advance_width).fold(f32::NEG_INFINITY, f32::max);
+                // Letters stand on whole pixels, which their widths do not know.
+                if let Some(next) = rest.first().filter(|next| (next.pos.x - to).abs() < 1.0) {
+                    to = next.pos.x;
+                }
                 let min = pos2(line.pos.x + from, line.pos.y);
                 places.push((Rect::from_min_max(min, pos2(line.pos.x + to, line.pos.y + line.size.y)), colour));
             }

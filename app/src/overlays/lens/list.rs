@@ -10,13 +10,17 @@ use crate::theme::{Type, icons};
 use crate::widgets::button::focus_ring;
 use crate::widgets::{rows, text};
 use egui::text::TextWrapping;
-use egui::{Align, EventFilter, Key, Modifiers, Rect, Role, Sense, Stroke, Ui, WidgetInfo, pos2, vec2};
+use egui::{Align, EventFilter, Id, Key, Modifiers, Rect, Role, Sense, Stroke, Ui, WidgetInfo, pos2, vec2};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use temper_protocol::event::LensRow;
 
 /// Height of a row.
 const ROW: f32 = 22.0;
 /// Height of the head.
 const HEAD: f32 = 20.0;
+/// Lines whose words are laid out anew in one frame at most.
+const MOST_NEW: usize = 8;
 /// Width of the bar that goes to any place.
 const BAR: f32 = 12.0;
 
@@ -84,17 +88,35 @@ pub(super) fn list_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     response.on_hover_text(t!("lens-rows-tip"));
     let mut clipped = ui.new_child(egui::UiBuilder::new().max_rect(body));
     clipped.set_clip_rect(body.intersect(ui.clip_rect()));
-    let widths = Widths::of(clipped.painter());
-    for place in 0..=room {
-        let row = lens.top + place;
-        if row >= lens.known {
-            break;
-        }
-        let top = body.top() + place as f32 * ROW - lens.part;
-        let line = Rect::from_min_size(pos2(body.left(), top.round()), vec2(body.width(), ROW));
-        line_ui(cx, &clipped, &widths, line, row);
-    }
+    lines_ui(cx, &clipped, body, room);
     place_ui(cx, ui, bar, room);
+}
+
+/// The lines in view. Shaping a text costs far more than drawing it again, so a frame takes up a few new ones: after a
+/// leap the others follow in the next frames.
+fn lines_ui(cx: &PanelCtx<'_>, ui: &Ui, body: Rect, room: u64) {
+    let lens = &cx.state.lens;
+    let widths = Widths::of(ui.painter());
+    let key = Id::unique("lens rows that are laid out");
+    let before: Arc<BTreeSet<u64>> = ui.data(|data| data.get_temp(key)).unwrap_or_default();
+    let mut laid_out = BTreeSet::new();
+    let mut new_ones = 0;
+    for row in (lens.top..=lens.top + room).take_while(|row| *row < lens.known) {
+        let top = body.top() + (row - lens.top) as f32 * ROW - lens.part;
+        let line = Rect::from_min_size(pos2(body.left(), top.round()), vec2(body.width(), ROW));
+        let words = line_ui(cx, ui, line, row);
+        let Some(found) = lens.row(row) else { continue };
+        if !before.contains(&row) {
+            new_ones += 1;
+            if new_ones > MOST_NEW {
+                ui.ctx().request_repaint();
+                continue;
+            }
+        }
+        laid_out.insert(row);
+        words_ui(cx, ui, &widths, words, found);
+    }
+    ui.data_mut(|data| data.insert_temp(key, Arc::new(laid_out)));
 }
 
 /// What is said where there are no tokens.
@@ -116,7 +138,8 @@ fn said(row: &LensRow) -> String {
     }
 }
 
-fn line_ui(cx: &PanelCtx<'_>, ui: &Ui, widths: &Widths<'_>, line: Rect, row: u64) {
+/// A line but for its words, whose place it gives.
+fn line_ui(cx: &PanelCtx<'_>, ui: &Ui, line: Rect, row: u64) -> Rect {
     let c = cx.c();
     let lens = &cx.state.lens;
     if row == lens.chosen {
@@ -139,21 +162,28 @@ fn line_ui(cx: &PanelCtx<'_>, ui: &Ui, widths: &Widths<'_>, line: Rect, row: u64
     }
     let Some(found) = lens.row(row) else {
         text::paint(painter, words, Align::Min, missing(cx, row), Type::Body, c.text3);
-        return;
+        return words;
     };
     if found.tokens > 0 {
         text::paint(painter, trained, Align::Max, &format::count(found.trained), Type::Mono, c.text);
         text::paint(painter, tokens, Align::Max, &format::count(found.tokens), Type::Mono, c.text2);
     }
+    words
+}
+
+/// The words of a line: its tokens, as far as they can be seen.
+fn words_ui(cx: &PanelCtx<'_>, ui: &Ui, widths: &Widths<'_>, words: Rect, found: &LensRow) {
+    let left_out = cx.state.lens.left_out.contains(&found.row);
+    let painter = ui.painter();
     let max_width = words.width();
     let most = widths.reach(found, max_width);
-    let (mut job, lead) = marks::line(cx.theme, found, lens.left_out.contains(&row), most);
+    let (mut job, lead) = marks::line(cx.theme, found, left_out, most);
     job.wrap = TextWrapping { max_width, max_rows: 1, break_anywhere: true, overflow_character: Some('…') };
     let galley = painter.layout_job(job);
     let top = (words.center().y - galley.size().y / 2.0).round();
     let at = pos2(words.left(), top);
     areas::paint(painter, cx.theme, at, &galley, found, lead, None);
-    painter.galley(at, galley, c.text);
+    painter.galley(at, galley, cx.c().text);
 }
 
 /// Keys of the list while it has the keyboard.

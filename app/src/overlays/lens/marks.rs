@@ -104,10 +104,15 @@ impl<'a> Widths<'a> {
             if left < 0.0 {
                 return index;
             }
-            left -= piece.chars().map(|letter| self.of_letter(letter)).sum::<f32>();
+            left -= piece.chars().map(|letter| self.of_letter(in_line(letter))).sum::<f32>();
         }
         row.pieces.len()
     }
+}
+
+/// A letter as it stands in a line: there are no breaks and no tabs.
+fn in_line(letter: char) -> char {
+    if letter.is_control() { ' ' } else { letter }
 }
 
 /// A row as a line: whether it is left out, why it is not trained, and its first `most` tokens without line breaks; and
@@ -159,7 +164,7 @@ fn append(job: &mut LayoutJob, theme: &Theme, row: &LensRow, flat: Option<usize>
             job.append(BORDER, 0.0, format);
         }
         if flat.is_some() {
-            run.extend(piece.chars().map(|letter| if letter.is_control() { ' ' } else { letter }));
+            run.extend(piece.chars().map(in_line));
         } else {
             run.push_str(piece);
         }
