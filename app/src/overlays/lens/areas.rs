@@ -120,9 +120,9 @@ mod tests {
         let pieces = ["It", " leaves", "", "\n", "to", "day, thank you"].map(str::to_owned).to_vec();
         let row = LensRow { borders: vec![4], ..marks::example(pieces, "tttttt") };
         let mut galley = None;
-        let _ = ctx.run_ui(RawInput::default(), |ui| {
+        drop(ctx.run_ui(RawInput::default(), |ui| {
             galley = Some(ui.painter().layout_job(marks::whole(theme, &row)));
-        });
+        }));
         let galley: Arc<Galley> = galley.expect("a layout");
         let letters: String = galley.rows.iter().flat_map(|line| line.glyphs.iter().map(|glyph| glyph.chr)).collect();
         assert_eq!(letters, "It leaves│today, thank you");

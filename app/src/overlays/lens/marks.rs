@@ -266,7 +266,7 @@ mod tests {
             ["ill ", "WAVE AV To ", "naïve façade ", "\u{e9}e\u{301}", "漢字", "\n\t x", "👩\u{200d}🔬", "", "سلام "];
         let mut cut = 0;
         for pass in 0..3 {
-            let _ = ctx.run_ui(RawInput::default(), |ui| {
+            drop(ctx.run_ui(RawInput::default(), |ui| {
                 for text in texts {
                     for count in [0, 1, 7, 400] {
                         for max_width in [40.0, 333.0, 900.0] {
@@ -285,7 +285,7 @@ mod tests {
                         }
                     }
                 }
-            });
+            }));
         }
         assert!(cut > 60, "{cut} lines were laid out in part");
     }
