@@ -248,7 +248,8 @@ fn place_ui(cx: &PanelCtx<'_>, ui: &mut Ui, bar: Rect, room: u64) {
         response.on_hover_text(t!("lens-place-tip"));
         return;
     }
-    let knob = (bar.height() * room as f32 / lens.known.max(1) as f32).clamp(24.0, bar.height());
+    // A window that is scaled up can leave less than the smallest knob.
+    let knob = (bar.height() * room as f32 / lens.known.max(1) as f32).max(24.0).min(bar.height());
     let way = (bar.height() - knob).max(1.0);
     let share = (lens.top as f64 / last as f64).clamp(0.0, 1.0) as f32;
     if (response.dragged() || response.clicked())
