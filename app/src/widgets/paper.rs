@@ -32,7 +32,7 @@ pub fn show(ui: &mut Ui, theme: &Theme, top_left: Pos2, width: f32, paper: Paper
     let mut buffer = typed.unwrap_or_else(|| paper.value.to_owned());
     let room = width - 16.0;
     let job = move |text: &str| LayoutJob::simple(text.to_owned(), Type::Body.font(), c.text, room);
-    let line = text::galley(ui.painter(), "0", Type::Body, c.text).size().y;
+    let line = text::galley(ui.painter(), "0", Type::Body).size().y;
     let inner_height = ui.painter().layout_job(job(&buffer)).size().y.max(line);
     let height = inner_height + 8.0;
     let rect = Rect::from_min_size(top_left, vec2(width, height));

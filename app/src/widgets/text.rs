@@ -13,16 +13,17 @@ use std::sync::Arc;
 /// Gap between a value and the note behind it.
 pub const PIECE_GAP: f32 = 6.0;
 
-/// A line that is not broken.
+/// A line that is not broken. It has no colour of its own, so that what is measured, painted, and painted in another colour
+/// is laid out once: whoever paints it says in which.
 #[must_use]
-pub fn galley(painter: &Painter, text: &str, kind: Type, colour: Color32) -> Arc<Galley> {
-    painter.layout_no_wrap(text.to_owned(), kind.font(), colour)
+pub fn galley(painter: &Painter, text: &str, kind: Type) -> Arc<Galley> {
+    painter.layout_no_wrap(text.to_owned(), kind.font(), Color32::PLACEHOLDER)
 }
 
 /// Width of a line.
 #[must_use]
 pub fn width(ui: &Ui, text: &str, kind: Type) -> f32 {
-    galley(ui.painter(), text, kind, Color32::PLACEHOLDER).size().x
+    galley(ui.painter(), text, kind).size().x
 }
 
 fn job(text: &str, kind: Type, colour: Color32, max_width: f32, max_rows: usize) -> LayoutJob {
@@ -62,7 +63,7 @@ fn announce(ui: &mut Ui, rect: Rect, text: &str) -> Response {
 
 /// Paints a line without a word for screen readers; gives its rectangle.
 pub fn paint(painter: &Painter, rect: Rect, align: Align, text: &str, kind: Type, colour: Color32) -> Rect {
-    let galley = galley(painter, text, kind, colour);
+    let galley = galley(painter, text, kind);
     let pos = place(rect, &galley, kind, align);
     let size = galley.size();
     painter.galley(pos, galley, colour);
@@ -202,7 +203,7 @@ pub fn pieces(ui: &mut Ui, rect: Rect, pieces: &[Piece<'_>]) -> f32 {
         let galley = if index + 1 == shown.len() {
             ui.painter().layout_job(job(text, *kind, *colour, room.width(), 1))
         } else {
-            galley(ui.painter(), text, *kind, *colour)
+            galley(ui.painter(), text, *kind)
         };
         elided |= galley.elided;
         let pos = place(room, &galley, *kind, Align::Min);
