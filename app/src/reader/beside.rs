@@ -53,7 +53,7 @@ impl Beside {
         let wanted = |row: &&RunRow| row.run != open && request.beside.contains(&row.run);
         let rows: Vec<&RunRow> = runs.iter().filter(wanted).collect();
         self.keep_only(|run| request.beside.contains(&run));
-        let limit = if rows.len() > FINE_LINES { request.plot_px / 2 } else { request.plot_px } as usize;
+        let limit = if rows.len() > FINE_LINES { request.plot_px / 3 } else { request.plot_px } as usize;
         let mut lines = Vec::with_capacity(rows.len());
         for row in rows {
             let Some(map) = axis(reader, row, request.x)? else { continue };
