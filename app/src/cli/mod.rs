@@ -156,6 +156,12 @@ fn window(project: Option<PathBuf>, drops: Vec<PathBuf>, autostart: bool, host: 
     let door = host.as_ref().map(Host::door).unwrap_or_default();
     let options = WindowOptions { project, drops, autostart, engine, door, probe: None };
     // `host` lives until the window has closed.
+    open_window(options)
+}
+
+/// Opens a window and returns when it is closed. Where the processor draws it, what one frame frees is kept for the next.
+pub(crate) fn open_window(options: WindowOptions) -> Result<bool, Problem> {
+    temper_host::memory::keep_frames();
     temper::window::run(options).map(|()| true)
 }
 

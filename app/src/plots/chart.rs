@@ -89,6 +89,8 @@ impl Shown {
     }
 }
 
+/// By how much the bounds of the lines behind differ from those of the others, in points: less than can be seen.
+const APART: f32 = 0.01;
 /// Space left of a plot for y labels.
 pub const GUTTER: f32 = 52.0;
 
@@ -98,7 +100,10 @@ pub fn show(ui: &mut Ui, theme: &Theme, rect: Rect, chart: &Chart<'_>) -> Shown 
     ui.painter().rect_filled(rect, 0.0, c.plot);
     let grid = ui.painter().add(Shape::Noop);
     let inside = ui.painter().with_clip_rect(rect.intersect(ui.clip_rect()));
-    let behind = inside.add(Shape::Noop);
+    // Thousands of triangles: within bounds of their own they are one mesh, which nothing is added to. The meshes around
+    // them would be copied whenever they grow.
+    let apart = ui.painter().with_clip_rect(inside.clip_rect().shrink(APART));
+    let behind = apart.add(Shape::Noop);
     let id = Id::unique(("chart", ui.scope_id(), chart.name));
     let mut child = ui.new_child(UiBuilder::new().id_salt(chart.name).max_rect(rect));
     let inner = Plot::new(chart.name)
@@ -134,7 +139,7 @@ pub fn show(ui: &mut Ui, theme: &Theme, rect: Rect, chart: &Chart<'_>) -> Shown 
     response.widget_info(|| WidgetInfo::labeled(Role::Image, true, &name));
     let mut shown = Shown { rect, transform: inner.transform, hover: None, zoomed: None, clicked: None, response };
     if !chart.behind.is_empty() {
-        inside.set(behind, threads::shape(ui, chart.behind, &shown.transform, 1.0));
+        apart.set(behind, threads::shape(ui, chart.behind, &shown.transform, 1.0));
     }
     let shapes = axes(ui, theme, chart, &shown);
     ui.painter().set(grid, Shape::Vec(shapes));

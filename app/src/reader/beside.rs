@@ -12,7 +12,7 @@ use temper_store::{Point, Reader, RunRow, StoreError};
 
 /// Most points kept of each run: 32 Ki points are more than a plot across three screens shows.
 const KEPT_POINTS: usize = 32_768;
-/// Up to this many lines each has a point a pixel; more lines have half of that, to stay readable and quick.
+/// Up to this many lines each has a point a pixel; more lines have a quarter of that, to stay readable and quick.
 const FINE_LINES: usize = 8;
 
 /// Another run's loss.
@@ -53,7 +53,7 @@ impl Beside {
         let wanted = |row: &&RunRow| row.run != open && request.beside.contains(&row.run);
         let rows: Vec<&RunRow> = runs.iter().filter(wanted).collect();
         self.keep_only(|run| request.beside.contains(&run));
-        let limit = if rows.len() > FINE_LINES { request.plot_px / 3 } else { request.plot_px } as usize;
+        let limit = if rows.len() > FINE_LINES { request.plot_px / 4 } else { request.plot_px } as usize;
         let mut lines = Vec::with_capacity(rows.len());
         for row in rows {
             let Some(map) = axis(reader, row, request.x)? else { continue };

@@ -46,6 +46,11 @@ pub fn one_heap() {
     temper_nn::kernels::memory::one_heap();
 }
 
+/// To be called by a process that opens a window; see [`temper_nn::kernels::memory::keep_frames`].
+pub fn keep_frames() {
+    temper_nn::kernels::memory::keep_frames();
+}
+
 /// Blocks from this size on are tensors and buffers of files. They stay with the system's allocator, which the trainer
 /// tells to keep what is freed: a step then asks the system for no page. Smaller ones come by the million from every
 /// thread at once (tokenising, JSON), where that allocator's single heap lets one thread through at a time.

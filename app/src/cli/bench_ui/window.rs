@@ -41,5 +41,5 @@ pub(crate) fn run(arguments: UiWindowArgs) -> Result<bool, Problem> {
         door: Door::default(),
         probe: Some(probe),
     };
-    temper::window::run(options).map(|()| true)
+    super::super::open_window(options)
 }

@@ -47,6 +47,13 @@ pub fn one_heap() {
     allocator::one_heap();
 }
 
+/// The process keeps up to 32 MiB of what it frees for good: to be called once, by one that gives back and asks for the same
+/// buffers at every frame, as a window drawn by the processor does. Each of its frames would else begin with pages the
+/// system has to clear.
+pub fn keep_frames() {
+    allocator::keep_frames();
+}
+
 /// While one of these lives, freed memory is kept for the next step; the last one gives it back.
 #[derive(Debug)]
 pub struct KeepFreed(());
@@ -137,6 +144,8 @@ mod allocator {
     const USUAL_TOP_PAD: c_int = 128 << 10;
     /// The same while a run lasts.
     const TOP_PAD: c_int = 16 << 20;
+    /// What a window keeps of its frames; the most the allocator takes as a limit for buffers of their own.
+    const FRAMES: c_int = 32 << 20;
 
     fn set(options: &[(c_int, c_int)]) {
         for (option, value) in options {
@@ -151,6 +160,10 @@ mod allocator {
 
     pub(super) fn one_heap() {
         set(&[(libc::M_ARENA_MAX, 1)]);
+    }
+
+    pub(super) fn keep_frames() {
+        set(&[(libc::M_MMAP_THRESHOLD, FRAMES), (libc::M_TRIM_THRESHOLD, FRAMES), (libc::M_TOP_PAD, FRAMES)]);
     }
 
     pub(super) fn keep() {
@@ -178,6 +191,8 @@ mod allocator {
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 mod allocator {
     pub(super) fn one_heap() {}
+
+    pub(super) fn keep_frames() {}
 
     pub(super) fn keep() {}
 
