@@ -139,7 +139,7 @@ pub fn show(ui: &mut Ui, theme: &Theme, rect: Rect, chart: &Chart<'_>) -> Shown 
     response.widget_info(|| WidgetInfo::labeled(Role::Image, true, &name));
     let mut shown = Shown { rect, transform: inner.transform, hover: None, zoomed: None, clicked: None, response };
     if !chart.behind.is_empty() {
-        apart.set(behind, threads::shape(ui, chart.behind, &shown.transform, 1.0));
+        apart.set(behind, threads::kept_shape(ui, id.with("behind"), chart.behind, &shown.transform, 1.0));
     }
     let shapes = axes(ui, theme, chart, &shown);
     ui.painter().set(grid, Shape::Vec(shapes));

@@ -1,17 +1,19 @@
-//! Many thin lines behind a plot's own curves, as one mesh: what fifty lines cost is a few triangles a point.
+//! Many thin lines behind a plot's own curves, as one mesh: what fifty lines cost is a few triangles a point, made anew
+//! only when the lines or their place have changed.
 //!
 //! Place in the data flow: [`super::chart`] gives the lines and the place of the plot; egui gets one shape.
 
 use super::svg;
 use egui::epaint::{Mesh, Vertex, WHITE_UV};
-use egui::{Color32, Pos2, Shape, Stroke, Ui, Vec2, pos2};
-use egui_plot::{PlotPoint, PlotTransform};
+use egui::{Color32, Id, Pos2, Rect, Shape, Stroke, Ui, Vec2, pos2};
+use egui_plot::{PlotBounds, PlotPoint, PlotTransform};
+use std::sync::Arc;
 
 /// A thin line.
 #[derive(Debug, Clone, Copy)]
 pub struct Thread<'a> {
     /// Points with increasing x.
-    pub points: &'a [PlotPoint],
+    pub points: &'a Arc<[PlotPoint]>,
     /// Colour.
     pub colour: Color32,
 }
@@ -65,6 +67,55 @@ pub fn mesh(threads: &[Thread<'_>], transform: &PlotTransform, pixel: f32, width
         line(&mut mesh, &places, thread.colour, pixel * (0.5 + width / 2.0));
     }
     mesh
+}
+
+/// A mesh of the last frame and all that it depends on.
+#[derive(Clone)]
+struct Drawn {
+    lines: Vec<(Arc<[PlotPoint]>, Color32)>,
+    frame: Rect,
+    bounds: PlotBounds,
+    pixel: f32,
+    width: f32,
+    mesh: Arc<Mesh>,
+}
+
+impl Drawn {
+    fn new(threads: &[Thread<'_>], transform: &PlotTransform, pixel: f32, width: f32) -> Self {
+        Self {
+            lines: threads.iter().map(|thread| (Arc::clone(thread.points), thread.colour)).collect(),
+            frame: *transform.frame(),
+            bounds: *transform.bounds(),
+            pixel,
+            width,
+            mesh: Arc::new(mesh(threads, transform, pixel, width)),
+        }
+    }
+
+    /// Whether this is what would be drawn now. It holds the points, so that the same place in memory is the same line.
+    fn shows(&self, threads: &[Thread<'_>], transform: &PlotTransform, pixel: f32, width: f32) -> bool {
+        let same = |(points, colour): &(Arc<[PlotPoint]>, Color32), thread: &Thread<'_>| {
+            Arc::ptr_eq(points, thread.points) && *colour == thread.colour
+        };
+        (self.frame, self.bounds, self.pixel, self.width) == (*transform.frame(), *transform.bounds(), pixel, width)
+            && self.lines.len() == threads.len()
+            && self.lines.iter().zip(threads).all(|(line, thread)| same(line, thread))
+    }
+}
+
+/// As [`shape`], kept under `id` from frame to frame.
+pub fn kept_shape(ui: &Ui, id: Id, threads: &[Thread<'_>], transform: &PlotTransform, width: f32) -> Shape {
+    if svg::is_wanted(ui.ctx()) {
+        return shape(ui, threads, transform, width);
+    }
+    let pixel = 1.0 / ui.pixels_per_point();
+    let known: Option<Arc<Drawn>> = ui.data(|data| data.get_temp(id));
+    if let Some(drawn) = known.filter(|drawn| drawn.shows(threads, transform, pixel, width)) {
+        return Shape::Mesh(Arc::clone(&drawn.mesh));
+    }
+    let drawn = Arc::new(Drawn::new(threads, transform, pixel, width));
+    ui.data_mut(|data| data.insert_temp(id, Arc::clone(&drawn)));
+    Shape::Mesh(Arc::clone(&drawn.mesh))
 }
 
 /// The lines as one shape, `width` pixels wide; as lines when the frame becomes an SVG.
@@ -128,15 +179,13 @@ pub fn nearest(threads: &[Thread<'_>], transform: &PlotTransform, pointer: Pos2,
 mod tests {
     use super::*;
     use crate::theme::Theme;
-    use egui::Rect;
-    use egui_plot::PlotBounds;
 
     fn transform() -> PlotTransform {
         let frame = Rect::from_min_max(pos2(100.0, 50.0), pos2(300.0, 150.0));
         PlotTransform::new(frame, PlotBounds::from_min_max([0.0, 0.0], [10.0, 1.0]), egui::Vec2b::FALSE)
     }
 
-    fn level(y: f64) -> Vec<PlotPoint> {
+    fn level(y: f64) -> Arc<[PlotPoint]> {
         (0..=100).map(|x| PlotPoint::new(f64::from(x), y)).collect()
     }
 
@@ -151,6 +200,30 @@ mod tests {
         assert!((bounds.left() - 100.0).abs() < 0.01);
         assert!(bounds.right() <= 320.01, "points far outside are left out: {bounds:?}");
         assert_eq!(mesh.vertices.len(), 3 * 12, "eleven points inside and one beyond the edge");
+    }
+
+    #[test]
+    fn a_mesh_is_kept_only_for_the_same_lines_in_the_same_place() {
+        let colours = &Theme::bundled(true).colours;
+        let (points, place) = (level(0.25), transform());
+        let thread = Thread { points: &points, colour: colours.text };
+        let drawn = Drawn::new(&[thread], &place, 1.0, 1.0);
+        assert!(drawn.shows(&[thread], &place, 1.0, 1.0));
+        let other = level(0.25);
+        assert!(
+            !drawn.shows(&[Thread { points: &other, ..thread }], &place, 1.0, 1.0),
+            "another line of the same form"
+        );
+        assert!(!drawn.shows(&[Thread { colour: colours.text2, ..thread }], &place, 1.0, 1.0));
+        assert!(!drawn.shows(&[thread, thread], &place, 1.0, 1.0));
+        assert!(!drawn.shows(&[], &place, 1.0, 1.0));
+        assert!(!drawn.shows(&[thread], &place, 0.5, 1.0) && !drawn.shows(&[thread], &place, 1.0, 2.0));
+        let zoomed = PlotBounds::from_min_max([0.0, 0.0], [5.0, 1.0]);
+        let moved = place.frame().translate(egui::vec2(1.0, 0.0));
+        for (frame, bounds) in [(*place.frame(), zoomed), (moved, *place.bounds())] {
+            let changed = PlotTransform::new(frame, bounds, egui::Vec2b::FALSE);
+            assert!(!drawn.shows(&[thread], &changed, 1.0, 1.0), "{changed:?}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::snapshot::{StepMap, ViewRequest, XAxis};
 use super::tracks::{Follower, Smooth};
 use egui_plot::PlotPoint;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use temper_store::{Point, Reader, RunRow, StoreError};
 
 /// Most points kept of each run: 32 Ki points are more than a plot across three screens shows.
@@ -16,12 +17,38 @@ const KEPT_POINTS: usize = 32_768;
 const FINE_LINES: usize = 8;
 
 /// Another run's loss.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct BesideRun {
     /// Its number.
     pub run: u64,
-    /// Smoothed train loss by place on the axis of the open run's view.
-    pub points: Vec<PlotPoint>,
+    /// Smoothed train loss by place on the axis of the open run's view. As long as neither changes, views share it.
+    pub points: Arc<[PlotPoint]>,
+    /// Smallest and largest loss of all points.
+    extent: Option<(f64, f64)>,
+}
+
+impl BesideRun {
+    /// The line of run `run`, with increasing x and finite y.
+    #[must_use]
+    pub fn new(run: u64, points: impl Into<Arc<[PlotPoint]>>) -> Self {
+        let points = points.into();
+        Self { run, extent: extent_of(&points), points }
+    }
+
+    /// Smallest and largest loss of the points whose x is in `range`; nothing when none is.
+    #[must_use]
+    pub fn extent(&self, range: (f64, f64)) -> Option<(f64, f64)> {
+        let [first, .., last] = &self.points[..] else { return extent_of(curves::inside(&self.points, range)) };
+        if range.0 <= first.x && last.x <= range.1 {
+            return self.extent;
+        }
+        extent_of(curves::inside(&self.points, range))
+    }
+}
+
+fn extent_of(points: &[PlotPoint]) -> Option<(f64, f64)> {
+    let values = points.iter().map(|point| (point.y, point.y));
+    values.reduce(|(low, high), (value, _)| (low.min(value), high.max(value)))
 }
 
 /// Lines of other runs.
@@ -36,6 +63,17 @@ struct Line {
     curve: Smooth,
     /// The step at which it was over, once it was.
     over: Option<u64>,
+    /// What was last drawn of it, and for what; only of a run that is over.
+    drawn: Option<(Wish, BesideRun)>,
+}
+
+/// What decides which points of a run that is over are drawn, and where.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Wish {
+    x: XAxis,
+    log_y: bool,
+    steps: (u64, u64),
+    limit: usize,
 }
 
 impl Beside {
@@ -54,11 +92,21 @@ impl Beside {
         let rows: Vec<&RunRow> = runs.iter().filter(wanted).collect();
         self.keep_only(|run| request.beside.contains(&run));
         let limit = if rows.len() > FINE_LINES { request.plot_px / 4 } else { request.plot_px } as usize;
+        let steps = request.steps.unwrap_or((0, u64::MAX));
+        let wish = Wish { x: request.x, log_y: request.log_y, steps, limit };
         let mut lines = Vec::with_capacity(rows.len());
         for row in rows {
+            self.follow(reader, row)?;
+            let Some(line) = self.runs.get_mut(&row.run) else { continue };
+            if let Some((_, known)) = line.drawn.as_ref().filter(|(of, _)| *of == wish) {
+                lines.push(known.clone());
+                continue;
+            }
             let Some(map) = axis(reader, row, request.x)? else { continue };
-            let points = self.window(reader, row, request.steps.unwrap_or((0, u64::MAX)), limit)?;
-            lines.push(BesideRun { run: row.run, points: curves::place(&points, &map, request.log_y) });
+            let points = line.curve.points.window(steps.0, steps.1, limit);
+            let run = BesideRun::new(row.run, curves::place(&points, &map, request.log_y));
+            line.drawn = line.over.is_some().then(|| (wish, run.clone()));
+            lines.push(run);
         }
         Ok(lines)
     }
@@ -85,6 +133,7 @@ impl Beside {
             follower: Follower::default(),
             curve: Smooth::new(KEPT_POINTS),
             over: None,
+            drawn: None,
         });
         // A run that ended changes only by going on, and then it has more steps.
         let over = (!row.is_active()).then_some(row.steps);
@@ -95,6 +144,7 @@ impl Beside {
         let meta = series.iter().find(|meta| meta.name == "train_loss");
         line.curve.take(&line.follower.news(reader, row.run, "train_loss", meta)?);
         line.over = over;
+        line.drawn = None;
         Ok(())
     }
 }
@@ -114,4 +164,97 @@ pub(super) fn axis(reader: &Reader, row: &RunRow, x: XAxis) -> Result<Option<Ste
             known.then(|| StepMap { pairs: vec![(0.0, 0.0), (row.steps as f64, row.wall_secs)] })
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use temper_protocol::{Event, RunStatus};
+    use temper_store::{NewRun, Store};
+
+    fn step(step: u64) -> Event {
+        Event::Step {
+            step,
+            max_steps: 400,
+            train_loss: 3.0 - step as f64 / 400.0,
+            lr: 1e-4,
+            grad_norm: 1.0,
+            tokens_per_sec: 900.0,
+            trained_tokens: 10 * step,
+            rss_mib: 1.0,
+        }
+    }
+
+    fn finished(run: u64) -> Event {
+        Event::Finished {
+            run,
+            status: RunStatus::Finished,
+            steps: 300,
+            best_step: 300,
+            base_loss: 3.0,
+            final_loss: 2.2,
+            best_loss: 2.2,
+            forgetting: 0.0,
+            tokens_per_sec: 900.0,
+            cpu_secs_per_step: 0.5,
+            peak_rss_mib: 1.0,
+            wall_secs: 150.0,
+            adapter: None,
+            problem: None,
+        }
+    }
+
+    #[test]
+    fn views_share_the_line_of_a_run_that_is_over_and_only_of_one() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let store = Store::open(folder.path()).expect("a store");
+        for over in [true, false] {
+            let run = store.create_run(&NewRun::default()).expect("a run");
+            (1..=300).for_each(|at| store.push_event(run, &step(at)).expect("pushed"));
+            if over {
+                store.push_event(run, &finished(run)).expect("pushed");
+            }
+        }
+        store.flush().expect("written");
+        let reader = Reader::open(folder.path()).expect("readable");
+        let mut lines = Beside::default();
+        let mut look = |request: &ViewRequest| {
+            let runs = reader.runs().expect("runs");
+            let mut found = lines.build(&reader, &runs, 3, request).expect("lines");
+            found.sort_by_key(|line| line.run);
+            let [over, going] = <[BesideRun; 2]>::try_from(found).expect("both runs");
+            (over, going)
+        };
+        let request = ViewRequest { x: XAxis::Step, beside: [1, 2].into(), plot_px: 200, ..ViewRequest::default() };
+        let (over, going) = look(&request);
+        store.push_event(2, &step(301)).expect("pushed");
+        store.flush().expect("written");
+        let later = look(&request);
+        assert!(Arc::ptr_eq(&over.points, &later.0.points), "nothing of it can have changed");
+        assert_eq!(later.1.points.last().map(|point| point.x), Some(301.0), "what goes on is read on");
+        assert_eq!(going.points.last().map(|point| point.x), Some(300.0));
+        for other in [
+            ViewRequest { log_y: true, ..request.clone() },
+            ViewRequest { x: XAxis::Tokens, ..request.clone() },
+            ViewRequest { steps: Some((10, 50)), ..request.clone() },
+            ViewRequest { plot_px: 60, ..request.clone() },
+        ] {
+            assert_ne!(look(&other).0.points, over.points, "{other:?}");
+        }
+        assert_eq!(look(&request).0.points, over.points);
+    }
+
+    #[test]
+    fn the_extent_is_that_of_the_points_in_the_range() {
+        let points: Vec<PlotPoint> =
+            [4.0, 1.0, 3.0, 2.0].into_iter().zip(1..).map(|(y, x)| PlotPoint::new(x, y)).collect();
+        let line = BesideRun::new(1, points);
+        assert_eq!(line.extent((0.0, 9.0)), Some((1.0, 4.0)));
+        assert_eq!(line.extent((1.0, 4.0)), Some((1.0, 4.0)));
+        assert_eq!(line.extent((2.5, 9.0)), Some((2.0, 3.0)));
+        assert_eq!(line.extent((7.0, 9.0)), None);
+        let one = BesideRun::new(1, vec![PlotPoint::new(2.0, 5.0)]);
+        assert_eq!((one.extent((0.0, 3.0)), one.extent((3.0, 4.0))), (Some((5.0, 5.0)), None));
+        assert_eq!(BesideRun::new(1, Vec::new()).extent((0.0, 3.0)), None);
+    }
 }

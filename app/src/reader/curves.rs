@@ -79,6 +79,14 @@ pub fn place(points: &[Point], map: &StepMap, log_y: bool) -> Vec<PlotPoint> {
     placed
 }
 
+/// The points whose x is in `range`, both ends included.
+#[must_use]
+pub fn inside(points: &[PlotPoint], range: (f64, f64)) -> &[PlotPoint] {
+    let from = points.partition_point(|point| point.x < range.0);
+    let to = points.partition_point(|point| point.x <= range.1);
+    points.get(from..to).unwrap_or_default()
+}
+
 /// Learning rate at `step` (from 1) of `steps` as the project plans it: what the trainer will use.
 #[must_use]
 pub fn planned_rate(train: &Train, steps: u64, step: u64) -> f64 {

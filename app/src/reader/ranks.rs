@@ -201,10 +201,9 @@ impl RankView {
     pub fn domain(&self, measure: Measure) -> (f64, f64) {
         let values = self.rows().filter_map(|row| self.value(measure, row));
         let mut values: Vec<f64> = values.filter(|value| value.is_finite()).collect();
-        values.sort_by(f64::total_cmp);
-        let low = values.get(values.len() / 20).copied().unwrap_or(0.0);
-        let high = values.last().copied().unwrap_or(1.0);
-        (low, high)
+        let Some(high) = values.iter().copied().max_by(f64::total_cmp) else { return (0.0, 1.0) };
+        let least = values.len() / 20;
+        (*values.select_nth_unstable_by(least, f64::total_cmp).1, high)
     }
 
     /// Mean over the grid.

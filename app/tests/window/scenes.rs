@@ -540,16 +540,13 @@ fn damaged(window: &mut Window, stage: &Stage) {
 
 /// `view` with lines of `count` other runs behind its loss.
 pub(crate) fn with_others(mut view: RunView, count: u64) -> RunView {
-    let line = |run: u64| BesideRun {
-        run,
-        points: (1..=240)
-            .map(|part| 5 * part)
-            .map(|step| {
-                let drift =
-                    0.02 * kit::noise(run * 31) + 0.008 * run as f64 + 0.015 * (step as f64 / 90.0 + run as f64).sin();
-                PlotPoint::new(step as f64, kit::loss_at(step as f64 * (1.0 + 0.2 * kit::noise(run))) + drift)
-            })
-            .collect(),
+    let line = |run: u64| {
+        let point = |step: u64| {
+            let drift =
+                0.02 * kit::noise(run * 31) + 0.008 * run as f64 + 0.015 * (step as f64 / 90.0 + run as f64).sin();
+            PlotPoint::new(step as f64, kit::loss_at(step as f64 * (1.0 + 0.2 * kit::noise(run))) + drift)
+        };
+        BesideRun::new(run, (1..=240).map(|part| point(5 * part)).collect::<Vec<_>>())
     };
     view.beside = (1..=count).rev().map(line).collect();
     view

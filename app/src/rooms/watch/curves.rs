@@ -6,6 +6,7 @@ use crate::format;
 use crate::plots::chart::{self, Chart, Curve, Marker};
 use crate::plots::labels::{self, Obstacles};
 use crate::plots::ticks;
+use crate::reader::curves::inside;
 use crate::reader::snapshot::value_at;
 use crate::reader::{RunView, XAxis};
 use crate::rooms::{PanelCtx, scrolled};
@@ -131,13 +132,6 @@ pub(super) fn visible(points: &[PlotPoint], range: (f64, f64)) -> impl Iterator<
     inside(points, range).iter().map(|point| point.y)
 }
 
-/// The points in the visible range.
-pub(super) fn inside(points: &[PlotPoint], range: (f64, f64)) -> &[PlotPoint] {
-    let from = points.partition_point(|point| point.x < range.0);
-    let to = points.partition_point(|point| point.x <= range.1);
-    points.get(from..to).unwrap_or_default()
-}
-
 /// Every how many-th of `count` marks is drawn so that they do not touch.
 pub(super) fn mark_stride(count: usize, width: f32) -> usize {
     count.div_ceil(((width / 9.0) as usize).max(1)).max(1)
@@ -149,7 +143,7 @@ fn plot_loss(cx: &PanelCtx<'_>, ui: &mut Ui, plot: Rect, view: &RunView, axis: &
     let log = view.request.log_y;
     let values = visible(&view.train_raw, axis.range).chain(visible(&view.validation, axis.range));
     let threads = beside::threads(theme, view);
-    let behind = threads.iter().flat_map(|thread| visible(thread.points, axis.range));
+    let behind = view.beside.iter().filter_map(|other| other.extent(axis.range)).flat_map(<[f64; 2]>::from);
     let y = ticks::range(values.chain(behind)).unwrap_or((0.0, 1.0));
     let y = (y.0 - (y.1 - y.0) * 0.08, y.1);
     let curves = [

@@ -1,11 +1,12 @@
 //! The forgetting meter: loss on kept material minus that of the base, per set, with the budget.
 
-use super::curves::{Swatch, inside, mark_stride, readout_row};
+use super::curves::{Swatch, mark_stride, readout_row};
 use super::{Axis, plot_menu, plot_places, x_label};
 use crate::commands::Id;
 use crate::format;
 use crate::plots::chart::{self, Chart, Curve, Marker};
 use crate::plots::labels::{self, Obstacles};
+use crate::reader::curves::inside;
 use crate::reader::snapshot::{KeptSet, value_at};
 use crate::reader::{Measured, RunView, Verdict};
 use crate::rooms::PanelCtx;

@@ -74,9 +74,9 @@ fn norm_ui(cx: &PanelCtx<'_>, ui: &mut Ui, plot: Rect, view: &RunView, axis: &Ax
     let theme = cx.theme;
     let clip = clip_norm(view);
     let mut norms: Vec<f64> = visible(&view.grad_norm, axis.range).filter(|norm| norm.is_finite()).collect();
-    norms.sort_by(f64::total_cmp);
     // A single spike must not flatten the rest: it leaves the plot at the top.
-    let usual = norms.get(norms.len() * 98 / 100).copied().unwrap_or(1.0);
+    let most = norms.len() * 98 / 100;
+    let usual = if norms.is_empty() { 1.0 } else { *norms.select_nth_unstable_by(most, f64::total_cmp).1 };
     let top = (usual * 1.4).max(clip * 1.3).max(1e-6);
     let curves =
         [Curve { name: t!("watch-norm"), points: &view.grad_norm, colour: theme.series[3], width: 1.0, dashed: false }];
