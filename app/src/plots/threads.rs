@@ -70,7 +70,6 @@ pub fn mesh(threads: &[Thread<'_>], transform: &PlotTransform, pixel: f32, width
 }
 
 /// A mesh of the last frame and all that it depends on.
-#[derive(Clone)]
 struct Drawn {
     lines: Vec<(Arc<[PlotPoint]>, Color32)>,
     frame: Rect,

@@ -13,8 +13,10 @@ use temper_store::{Point, Reader, RunRow, StoreError};
 
 /// Most points kept of each run: 32 Ki points are more than a plot across three screens shows.
 const KEPT_POINTS: usize = 32_768;
-/// Up to this many lines each has a point a pixel; more lines have a quarter of that, to stay readable and quick.
+/// Up to this many lines each has a point a pixel; more lines share as many points, to stay readable and quick.
 const FINE_LINES: usize = 8;
+/// No line has fewer than a point in this many pixels.
+const COARSEST: usize = 4;
 
 /// Another run's loss.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,12 +40,17 @@ impl BesideRun {
     /// Smallest and largest loss of the points whose x is in `range`; nothing when none is.
     #[must_use]
     pub fn extent(&self, range: (f64, f64)) -> Option<(f64, f64)> {
-        let [first, .., last] = &self.points[..] else { return extent_of(curves::inside(&self.points, range)) };
-        if range.0 <= first.x && last.x <= range.1 {
+        let ends = self.points.first().zip(self.points.last());
+        if ends.is_some_and(|(first, last)| range.0 <= first.x && last.x <= range.1) {
             return self.extent;
         }
         extent_of(curves::inside(&self.points, range))
     }
+}
+
+/// How many points each of `lines` lines has on a plot of `plot_px` pixels.
+fn points_each(plot_px: usize, lines: usize) -> usize {
+    (plot_px * FINE_LINES / lines.max(1)).clamp(plot_px / COARSEST, plot_px)
 }
 
 fn extent_of(points: &[PlotPoint]) -> Option<(f64, f64)> {
@@ -91,7 +98,7 @@ impl Beside {
         let wanted = |row: &&RunRow| row.run != open && request.beside.contains(&row.run);
         let rows: Vec<&RunRow> = runs.iter().filter(wanted).collect();
         self.keep_only(|run| request.beside.contains(&run));
-        let limit = if rows.len() > FINE_LINES { request.plot_px / 4 } else { request.plot_px } as usize;
+        let limit = points_each(request.plot_px as usize, rows.len());
         let steps = request.steps.unwrap_or((0, u64::MAX));
         let wish = Wish { x: request.x, log_y: request.log_y, steps, limit };
         let mut lines = Vec::with_capacity(rows.len());
@@ -242,6 +249,13 @@ mod tests {
             assert_ne!(look(&other).0.points, over.points, "{other:?}");
         }
         assert_eq!(look(&request).0.points, over.points);
+    }
+
+    #[test]
+    fn more_lines_share_the_points_of_a_few_and_none_becomes_a_stump() {
+        let each = [0, 1, 8, 9, 16, 32, 49, 1000].map(|lines| points_each(800, lines));
+        assert_eq!(each, [800, 800, 800, 711, 400, 200, 200, 200]);
+        assert_eq!(points_each(0, 20), 0, "a plot that has not said its width");
     }
 
     #[test]

@@ -315,3 +315,24 @@ fn the_clip_norm_says_how_many_steps_were_longer() {
         assert!(window.query_all_by_label(words).next().is_some(), "{words}");
     }
 }
+
+#[test]
+fn steps_of_a_long_run_are_whole_beside_their_events() {
+    let (_root, stage) = kit::stage();
+    let mut view = kit::view(7, "running", 412);
+    std::sync::Arc::make_mut(&mut view.events).iter_mut().for_each(|line| line.step += 12_345_000);
+    let newest = temper::format::count(view.events.iter().map(|line| line.step).max().expect("an event"));
+    let window = watching(&stage, view);
+    let mut seen = 0;
+    for clipped in &window.output().shapes {
+        if let Shape::Text(text) = &clipped.shape
+            && text.galley.text() == newest
+            && text.pos.x > 700.0
+        {
+            let place = text.galley.rect.translate(text.pos.to_vec2());
+            assert!(place.left() >= clipped.clip_rect.left(), "{place:?} within {:?}", clipped.clip_rect);
+            seen += 1;
+        }
+    }
+    assert!(seen > 0, "{newest} is among the events");
+}

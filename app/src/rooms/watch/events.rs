@@ -10,6 +10,8 @@ use crate::widgets::text;
 use crate::widgets::{choice, empty, panel};
 use egui::{Align, Color32, Rect, ScrollArea, Ui, UiBuilder, pos2, vec2};
 
+/// Least width of the steps.
+const STEPS: f32 = 38.0;
 const ROW: f32 = 18.0;
 const FILTERS: [EventKind; 7] = [
     EventKind::Run,
@@ -59,6 +61,8 @@ pub fn events_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
         nothing(cx, ui, inside, filter, all);
         return;
     }
+    let last = view.events.iter().map(|line| line.step).max().unwrap_or(0);
+    let steps = text::width(ui, &format::count(last), Type::Mono).ceil().max(STEPS);
     // Whole rows only: half a line at the edge reads as a fault.
     let inside = inside.with_max_y(inside.top() + (inside.height() / ROW).floor() * ROW);
     let mut child = ui.new_child(UiBuilder::new().id_salt("event list").max_rect(inside));
@@ -66,19 +70,20 @@ pub fn events_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
     ScrollArea::vertical().auto_shrink(false).show_rows(&mut child, ROW, shown.len(), |ui, range| {
         for line in shown.get(range).unwrap_or_default() {
             let (row, _) = ui.allocate_exact_size(vec2(inside.width(), ROW), egui::Sense::hover());
-            row_ui(cx, ui, row, line);
+            row_ui(cx, ui, row, steps, line);
         }
     });
     ui.advance_cursor_after_rect(inside);
 }
 
-fn row_ui(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, line: &EventLine) {
+/// A row whose steps take `steps` points.
+fn row_ui(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, steps: f32, line: &EventLine) {
     let c = cx.c();
     let (icon, colour) = look(line.kind, c);
-    let step = row.with_max_x(row.left() + 38.0);
+    let step = row.with_max_x(row.left() + steps);
     text::paint(ui.painter(), step, Align::Max, &format::count(line.step), Type::Mono, c.text3);
-    text::icon(ui.painter(), pos2(row.left() + 56.0, row.center().y), icon, 15.0, colour);
-    let words = row.with_min_x(row.left() + 74.0);
+    text::icon(ui.painter(), pos2(step.right() + 18.0, row.center().y), icon, 15.0, colour);
+    let words = row.with_min_x(step.right() + 36.0);
     text::data(ui, words, Align::Min, &crate::reader::words::sentence(&line.text), Type::Body, c.text);
 }
 

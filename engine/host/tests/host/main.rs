@@ -8,6 +8,7 @@ mod housekeep;
 mod kit;
 mod lens;
 mod longer;
+mod memory;
 mod power;
 mod process;
 mod runs;
