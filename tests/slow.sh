@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Longer proofs on a real model, about an hour on two cores; tests/run.sh comes first.
+# Longer proofs on a real model, one to two and a half hours on two cores; tests/run.sh comes first.
+# Not two at once: window scripts beside each other have missed a window in the accessibility tree.
 #   bash tests/slow.sh [NAME...]     only stages whose name contains one of the words
 set -uo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/tools/lib.sh"
