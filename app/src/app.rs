@@ -9,6 +9,7 @@ use crate::overlays;
 use crate::plots::svg;
 use crate::rooms::{PanelCtx, follow_focus, frame, note_focus};
 use crate::screen::{Format, Pictures, Wanted};
+use crate::state::draft::Fingerprints;
 use crate::state::{Sheet, State};
 use crate::theme::Theme;
 use crate::update::{LayoutKeeper, Services};
@@ -20,6 +21,8 @@ use temper_protocol::{Command, Event};
 /// What was asked already, so that nothing is asked twice.
 #[derive(Debug, Default)]
 pub(crate) struct Asked {
+    /// Those of the draft as it is.
+    pub(crate) fingerprints: Fingerprints,
     /// Fingerprint of the last preview.
     pub(crate) preview: String,
     /// Fingerprint of the last pre-flight.

@@ -1,14 +1,17 @@
-//! Curves in a plot of exact size: egui_plot draws the lines, this draws grid, axes and marks around them.
+//! Curves in a plot of exact size: egui_plot draws the lines ([`lines`]), this draws grid, axes and marks around them.
 //!
 //! The visible range is part of the window's state, so plots that share an axis always agree. Dragging
 //! zooms along x, a double click shows everything again, Ctrl and the wheel zoom around the pointer.
 
 use super::threads::{self, Thread};
-use super::ticks;
+use super::{lines, retained, ticks};
 use crate::theme::{Theme, Type};
 use crate::widgets::text;
+use egui::epaint::CircleShape;
 use egui::{Align2, Color32, Id, Pos2, Rect, Response, Role, Sense, Shape, Stroke, Ui, UiBuilder, WidgetInfo, pos2};
-use egui_plot::{Line, LineStyle, Plot, PlotPoint, PlotPoints, PlotTransform};
+use egui_plot::{Plot, PlotPoint, PlotTransform};
+use std::fmt::Debug;
+use std::hash::Hash;
 
 /// A curve.
 #[derive(Debug, Clone, Copy)]
@@ -89,8 +92,6 @@ impl Shown {
     }
 }
 
-/// By how much the bounds of the lines behind differ from those of the others, in points: less than can be seen.
-const APART: f32 = 0.01;
 /// Space left of a plot for y labels.
 pub const GUTTER: f32 = 52.0;
 
@@ -100,10 +101,9 @@ pub fn show(ui: &mut Ui, theme: &Theme, rect: Rect, chart: &Chart<'_>) -> Shown 
     ui.painter().rect_filled(rect, 0.0, c.plot);
     let grid = ui.painter().add(Shape::Noop);
     let inside = ui.painter().with_clip_rect(rect.intersect(ui.clip_rect()));
-    // Thousands of triangles: within bounds of their own they are one mesh, which nothing is added to. The meshes around
-    // them would be copied whenever they grow.
-    let apart = ui.painter().with_clip_rect(inside.clip_rect().shrink(APART));
-    let behind = apart.add(Shape::Noop);
+    // Thousands of triangles: within bounds of their own they are meshes that nothing is added to.
+    let (apart, above) = (retained::apart(&inside, 0), retained::apart(&inside, 1));
+    let (behind, own) = (apart.add(Shape::Noop), above.add(Shape::Noop));
     let id = Id::unique(("chart", ui.scope_id(), chart.name));
     let mut child = ui.new_child(UiBuilder::new().id_salt(chart.name).max_rect(rect));
     let inner = Plot::new(chart.name)
@@ -115,6 +115,9 @@ pub fn show(ui: &mut Ui, theme: &Theme, rect: Rect, chart: &Chart<'_>) -> Shown 
         .show_grid(false)
         .show_x(false)
         .show_y(false)
+        // The grid is drawn here; egui_plot works out its own even when it does not show it.
+        .x_grid_spacer(|_| Vec::new())
+        .y_grid_spacer(|_| Vec::new())
         .allow_drag(false)
         .allow_zoom(false)
         .allow_scroll(false)
@@ -125,12 +128,6 @@ pub fn show(ui: &mut Ui, theme: &Theme, rect: Rect, chart: &Chart<'_>) -> Shown 
         .show(&mut child, |plot| {
             plot.set_plot_bounds_x(chart.x.0..=chart.x.1);
             plot.set_plot_bounds_y(chart.y.0..=chart.y.1);
-            for curve in chart.curves {
-                let style = if curve.dashed { LineStyle::Dashed { length: 4.0 } } else { LineStyle::Solid };
-                let points = threads::visible(curve.points, chart.x.0, chart.x.1);
-                let line = Line::new(curve.name, PlotPoints::Borrowed(points)).color(curve.colour);
-                plot.line(line.width(curve.width).style(style).allow_hover(false));
-            }
         });
     ui.advance_cursor_after_rect(rect);
     let response = inner.response;
@@ -140,6 +137,10 @@ pub fn show(ui: &mut Ui, theme: &Theme, rect: Rect, chart: &Chart<'_>) -> Shown 
     let mut shown = Shown { rect, transform: inner.transform, hover: None, zoomed: None, clicked: None, response };
     if !chart.behind.is_empty() {
         apart.set(behind, threads::kept_shape(ui, id.with("behind"), chart.behind, &shown.transform, 1.0));
+    }
+    if !chart.curves.is_empty() {
+        child.set_clip_rect(inside.clip_rect());
+        above.set(own, lines::shape(&child, id.with("own"), chart.curves, &shown.transform));
     }
     let shapes = axes(ui, theme, chart, &shown);
     ui.painter().set(grid, Shape::Vec(shapes));
@@ -280,34 +281,39 @@ impl Marker {
     }
 }
 
+/// A marker of about 7 points around `centre`.
+fn marker_shapes(centre: Pos2, marker: Marker, colour: Color32, ground: Color32) -> Vec<Shape> {
+    let r = 3.5;
+    let polygon = |points: &[(f32, f32)]| {
+        let points = points.iter().map(|(x, y)| centre + egui::vec2(*x, *y)).collect();
+        vec![Shape::convex_polygon(points, colour, Stroke::NONE)]
+    };
+    match marker {
+        Marker::None => Vec::new(),
+        Marker::Ring => {
+            let stroke = Stroke::new(1.5, colour);
+            vec![CircleShape { center: centre, radius: r, fill: ground, stroke }.into()]
+        }
+        Marker::Circle => vec![Shape::circle_filled(centre, r - 0.5, colour)],
+        Marker::Square => vec![Shape::rect_filled(Rect::from_center_size(centre, egui::vec2(6.0, 6.0)), 0.0, colour)],
+        Marker::Triangle => polygon(&[(0.0, -r), (r, r), (-r, r)]),
+        Marker::Cross => {
+            let line = |x: f32| [centre + egui::vec2(-x, -r), centre + egui::vec2(x, r)];
+            [r, -r].map(|x| Shape::line_segment(line(x), Stroke::new(1.5, colour))).to_vec()
+        }
+        Marker::Diamond => polygon(&[(0.0, -r - 0.5), (r + 0.5, 0.0), (0.0, r + 0.5), (-r - 0.5, 0.0)]),
+    }
+}
+
 /// Paints a marker of about 7 points.
 pub fn marker(ui: &Ui, centre: Pos2, marker: Marker, colour: Color32, ground: Color32) {
-    let painter = ui.painter();
-    let r = 3.5;
-    match marker {
-        Marker::None => {}
-        Marker::Ring => {
-            painter.circle(centre, r, ground, Stroke::new(1.5, colour));
-        }
-        Marker::Circle => {
-            painter.circle_filled(centre, r - 0.5, colour);
-        }
-        Marker::Square => {
-            painter.rect_filled(Rect::from_center_size(centre, egui::vec2(6.0, 6.0)), 0.0, colour);
-        }
-        Marker::Triangle => {
-            let points = vec![centre + egui::vec2(0.0, -r), centre + egui::vec2(r, r), centre + egui::vec2(-r, r)];
-            painter.add(Shape::convex_polygon(points, colour, Stroke::NONE));
-        }
-        Marker::Cross => {
-            let stroke = Stroke::new(1.5, colour);
-            painter.line_segment([centre + egui::vec2(-r, -r), centre + egui::vec2(r, r)], stroke);
-            painter.line_segment([centre + egui::vec2(-r, r), centre + egui::vec2(r, -r)], stroke);
-        }
-        Marker::Diamond => {
-            let points = [(0.0, -r - 0.5), (r + 0.5, 0.0), (0.0, r + 0.5), (-r - 0.5, 0.0)];
-            let points = points.map(|(x, y)| centre + egui::vec2(x, y)).to_vec();
-            painter.add(Shape::convex_polygon(points, colour, Stroke::NONE));
-        }
-    }
+    ui.painter().extend(marker_shapes(centre, marker, colour, ground));
+}
+
+/// Paints a curve's markers, which are kept under `name` from frame to frame.
+pub fn markers(ui: &Ui, name: impl Hash + Debug, centres: Vec<Pos2>, marker: Marker, colour: Color32, ground: Color32) {
+    let shapes = |(centres, ..): &(Vec<Pos2>, _, _, _)| {
+        centres.iter().flat_map(|centre| marker_shapes(*centre, marker, colour, ground)).collect()
+    };
+    retained::paint(ui, name, (centres, marker, colour, ground), shapes);
 }

@@ -42,6 +42,8 @@ pub fn show(ui: &mut Ui, theme: &Theme, rect: Rect, heat: &Heat<'_>) -> Option<(
         Rect::from_min_max(pos2(left, top), pos2((right - 1.0).max(left + 1.0), (bottom - 1.0).max(top + 1.0)))
     };
     let mut mesh = Mesh::default();
+    mesh.reserve_vertices(4 * lines * columns);
+    mesh.reserve_triangles(2 * lines * columns);
     let mut missing = Vec::new();
     for line in 0..lines {
         for column in 0..columns {

@@ -19,12 +19,15 @@ impl Obstacles<'_> {
     /// How many pieces of curves go through `label`.
     #[must_use]
     pub fn crossings(&self, label: Rect) -> usize {
-        // Only the points over the label's width: a plot asks this for dozens of places in every frame.
-        let value = |x: f32| self.shown.transform.value_from_position(pos2(x, label.center().y)).x;
-        let (low, high) = (value(label.left()), value(label.right()));
-        let pieces = self.curves.iter().flat_map(|points| threads::visible(points, low, high).windows(2));
+        // Only the points over the label's width, and of them only pieces that are not all above or all below it: a plot
+        // asks this for dozens of places in every frame.
+        let value = |corner: Pos2| self.shown.transform.value_from_position(corner);
+        let (low, high) = (value(label.left_bottom()), value(label.right_top()));
+        let pieces = self.curves.iter().flat_map(|points| threads::visible(points, low.x, high.x).windows(2));
         let places = pieces.filter_map(|pair| match pair {
-            [from, to] => Some((self.shown.at(from.x, from.y), self.shown.at(to.x, to.y))),
+            [from, to] if from.y.max(to.y) >= low.y && from.y.min(to.y) <= high.y => {
+                Some((self.shown.at(from.x, from.y), self.shown.at(to.x, to.y)))
+            }
             _ => None,
         });
         places.filter(|(from, to)| touches(label, *from, *to)).count()

@@ -3,6 +3,8 @@
 pub mod chart;
 pub mod heat;
 pub mod labels;
+mod lines;
+pub mod retained;
 pub mod svg;
 pub mod threads;
 pub mod ticks;

@@ -3,7 +3,7 @@
 //!
 //! Place in the data flow: [`super::chart`] gives the lines and the place of the plot; egui gets one shape.
 
-use super::svg;
+use super::{retained, svg};
 use egui::epaint::{Mesh, Vertex, WHITE_UV};
 use egui::{Color32, Id, Pos2, Rect, Shape, Stroke, Ui, Vec2, pos2};
 use egui_plot::{PlotBounds, PlotPoint, PlotTransform};
@@ -69,14 +69,13 @@ pub fn mesh(threads: &[Thread<'_>], transform: &PlotTransform, pixel: f32, width
     mesh
 }
 
-/// A mesh of the last frame and all that it depends on.
+/// What the mesh of all lines follows from.
 struct Drawn {
     lines: Vec<(Arc<[PlotPoint]>, Color32)>,
     frame: Rect,
     bounds: PlotBounds,
     pixel: f32,
     width: f32,
-    mesh: Arc<Mesh>,
 }
 
 impl Drawn {
@@ -87,7 +86,6 @@ impl Drawn {
             bounds: *transform.bounds(),
             pixel,
             width,
-            mesh: Arc::new(mesh(threads, transform, pixel, width)),
         }
     }
 
@@ -108,13 +106,10 @@ pub fn kept_shape(ui: &Ui, id: Id, threads: &[Thread<'_>], transform: &PlotTrans
         return shape(ui, threads, transform, width);
     }
     let pixel = 1.0 / ui.pixels_per_point();
-    let known: Option<Arc<Drawn>> = ui.data(|data| data.get_temp(id));
-    if let Some(drawn) = known.filter(|drawn| drawn.shows(threads, transform, pixel, width)) {
-        return Shape::Mesh(Arc::clone(&drawn.mesh));
-    }
-    let drawn = Arc::new(Drawn::new(threads, transform, pixel, width));
-    ui.data_mut(|data| data.insert_temp(id, Arc::clone(&drawn)));
-    Shape::Mesh(Arc::clone(&drawn.mesh))
+    let same = |known: &Drawn| known.shows(threads, transform, pixel, width);
+    retained::mesh(ui, id, same, || {
+        (Drawn::new(threads, transform, pixel, width), mesh(threads, transform, pixel, width))
+    })
 }
 
 /// The lines as one shape, `width` pixels wide; as lines when the frame becomes an SVG.
@@ -142,12 +137,16 @@ fn line(mesh: &mut Mesh, places: &[Pos2], colour: Color32, half: f32) {
         else {
             return;
         };
-        let way = (*after - *before).normalized();
-        let side = if way == Vec2::ZERO { Vec2::new(0.0, half) } else { way.rot90() * half };
+        let way = *after - *before;
+        let length = way.length_sq().sqrt();
+        let side = if length > 0.0 { way.rot90() * (half / length) } else { Vec2::new(0.0, half) };
         let first = mesh.vertices.len() as u32;
-        mesh.vertices.push(vertex(*place - side, Color32::TRANSPARENT));
-        mesh.vertices.push(vertex(*place, colour));
-        mesh.vertices.push(vertex(*place + side, Color32::TRANSPARENT));
+        let soft = Color32::TRANSPARENT;
+        mesh.vertices.extend_from_slice(&[
+            vertex(*place - side, soft),
+            vertex(*place, colour),
+            vertex(*place + side, soft),
+        ]);
         if index < last {
             let [a, b, c] = [first, first + 1, first + 2];
             let [d, e, f] = [first + 3, first + 4, first + 5];

@@ -16,7 +16,7 @@ const KEPT_POINTS: usize = 32_768;
 /// Up to this many lines each has a point a pixel; more lines share as many points, to stay readable and quick.
 const FINE_LINES: usize = 8;
 /// No line has fewer than a point in this many pixels.
-const COARSEST: usize = 4;
+const COARSEST: usize = 6;
 
 /// Another run's loss.
 #[derive(Debug, Clone, PartialEq)]

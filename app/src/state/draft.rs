@@ -172,6 +172,26 @@ impl Draft {
     }
 }
 
+/// The fingerprints of a draft as every frame asks for them: written again only when the draft has changed.
+#[derive(Debug, Default)]
+pub struct Fingerprints {
+    of: Option<(Project, Option<PathBuf>)>,
+    data: String,
+    run: String,
+}
+
+impl Fingerprints {
+    /// What data preview and pre-flight of `draft` depend on.
+    pub fn of(&mut self, draft: &Draft) -> (&str, &str) {
+        let same = |(project, folder): &(Project, _)| *project == draft.project && *folder == draft.folder;
+        if !self.of.as_ref().is_some_and(same) {
+            self.of = Some((draft.project.clone(), draft.folder.clone()));
+            (self.data, self.run) = (draft.data_fingerprint(), draft.run_fingerprint());
+        }
+        (&self.data, &self.run)
+    }
+}
+
 /// Another method in the project: settings that both know stay, and a learning rate that was the old one's usual becomes
 /// the new one's.
 pub fn switch_method(project: &mut Project, old: Option<&MethodCard>, new: &MethodCard) {

@@ -261,8 +261,9 @@ impl App {
             return;
         }
         let project = draft.engine_folder(&self.state.places.draft());
-        let data = draft.data_fingerprint();
+        let (data, run) = self.asked.fingerprints.of(draft);
         if self.asked.preview != data {
+            let data = data.to_owned();
             if let Some((request, _)) = self.state.jobs.find(|ask| matches!(ask, Ask::Preview(_))) {
                 self.ask(Command::CancelRequest { target: request }, Ask::Cancel);
             }
@@ -272,7 +273,8 @@ impl App {
                 self.ask(Command::CancelRequest { target: request }, Ask::Cancel);
             }
             self.ask(Command::Peek { project: project.clone(), rows: PREVIEW_ROWS }, Ask::Peek(data.clone()));
-            self.ask(Command::Preview { project: project.clone(), rows: PREVIEW_ROWS }, Ask::Preview(data.clone()));
+            self.ask(Command::Preview { project, rows: PREVIEW_ROWS }, Ask::Preview(data));
+            return;
         }
         // Whether another engine trains here is known with the first look into the store.
         if self.state.draft.folder.is_some() && self.state.runs.project != self.state.draft.folder {
@@ -283,13 +285,13 @@ impl App {
             let read = matches!(answer.event, Event::Preview { estimated: false, .. });
             answer.fingerprint == data && read
         });
-        let run = self.state.draft.run_fingerprint();
         // Only in Setup: elsewhere nobody sees the figures, and a measurement takes all processors.
         let elsewhere = self.state.room != Room::Setup;
         let busy = self.state.is_training() || self.state.setup.train_wanted;
         if !previewed || self.asked.preflight == run || elsewhere || busy {
             return;
         }
+        let run = run.to_owned();
         let quiet = self.state.now_secs - self.state.draft.edited_secs;
         if quiet < MEASURE_AFTER_SECS {
             ctx.request_repaint_after_secs((MEASURE_AFTER_SECS - quiet) as f32 + 0.01);

@@ -32,13 +32,13 @@ pub fn explain(ui: &mut Ui, theme: &Theme, words: Rect, term: &'static Term, tip
     let y = words.bottom() - 0.5;
     let line = [pos2(words.left(), y), pos2(words.right(), y)];
     ui.painter().extend(Shape::dotted_line(&line, colour, DOTS.0, DOTS.1));
-    let mut said = String::new();
-    if !tip.is_empty() {
-        said.push_str(tip);
-        said.push('\n');
-    }
-    said.push_str(&format!("{}: {}\n{}", term.word.get(), term.meaning.get(), t!("glossary-more")));
-    if response.on_hover_cursor(CursorIcon::Help).on_hover_text(said).clicked() {
+    let said = |ui: &mut Ui| {
+        // As wide as other tooltips, whatever was shown there before.
+        ui.set_max_width(ui.spacing().tooltip_width);
+        let about = if tip.is_empty() { String::new() } else { format!("{tip}\n") };
+        ui.label(format!("{about}{}: {}\n{}", term.word.get(), term.meaning.get(), t!("glossary-more")));
+    };
+    if response.on_hover_cursor(CursorIcon::Help).on_hover_ui(said).clicked() {
         let ctx = ui.ctx();
         ctx.data_mut(|data| data.insert_temp(wish(), term.key));
         ctx.request_repaint();

@@ -200,10 +200,11 @@ pub fn pieces(ui: &mut Ui, rect: Rect, pieces: &[Piece<'_>]) -> f32 {
             elided = true;
             break;
         }
-        let galley = if index + 1 == shown.len() {
+        let whole = galley(ui.painter(), text, *kind);
+        let galley = if index + 1 == shown.len() && whole.size().x > room.width() {
             ui.painter().layout_job(job(text, *kind, *colour, room.width(), 1))
         } else {
-            galley(ui.painter(), text, *kind)
+            whole
         };
         elided |= galley.elided;
         let pos = place(room, &galley, *kind, Align::Min);

@@ -5,7 +5,7 @@ use crate::commands::{Id, UiCommand};
 use crate::format;
 use crate::plots::chart::{self, Chart, Curve, Marker};
 use crate::plots::labels::{self, Obstacles};
-use crate::plots::ticks;
+use crate::plots::{retained, ticks};
 use crate::reader::curves::inside;
 use crate::reader::snapshot::value_at;
 use crate::reader::{RunView, XAxis};
@@ -193,17 +193,18 @@ fn plot_loss(cx: &PanelCtx<'_>, ui: &mut Ui, plot: Rect, view: &RunView, axis: &
     taken.push(marks);
     let mut obstacles = Obstacles { shown: &shown, curves: &drawn, taken };
     let measured = inside(&view.validation, axis.range);
-    for point in measured.iter().rev().step_by(mark_stride(measured.len(), plot.width())) {
-        chart::marker(ui, shown.at(point.x, point.y), Marker::Ring, theme.series[1], c.plot);
-    }
-    for mark in &view.checkpoints {
-        let x = shown.x(view.map.place(mark.step as f64));
-        if (plot.left()..=plot.right()).contains(&x) {
-            // Before the first validation the best step is 0, where a checkpoint lies: it is not the best of anything.
-            let best = mark.step > 0 && mark.step == view.row.best_step;
-            triangle(ui, pos2(x, plot.bottom()), if best { c.ok } else { c.text3 });
-        }
-    }
+    let rings = measured.iter().rev().step_by(mark_stride(measured.len(), plot.width()));
+    let rings = rings.map(|point| shown.at(point.x, point.y)).collect();
+    chart::markers(ui, "validations", rings, Marker::Ring, theme.series[1], c.plot);
+    let checkpoints = view.checkpoints.iter().map(|mark| {
+        // Before the first validation the best step is 0, where a checkpoint lies: it is not the best of anything.
+        let best = mark.step > 0 && mark.step == view.row.best_step;
+        (pos2(shown.x(view.map.place(mark.step as f64)), plot.bottom()), if best { c.ok } else { c.text3 })
+    });
+    let checkpoints = checkpoints.filter(|(at, _)| (plot.left()..=plot.right()).contains(&at.x));
+    retained::paint(ui, "checkpoints", checkpoints.collect::<Vec<_>>(), |marks| {
+        marks.iter().map(|(bottom, colour)| triangle(*bottom, *colour)).collect()
+    });
     best_mark(cx, ui, view, &mut obstacles, scaled);
     if view.row.base_loss.is_finite() {
         let words = t!("watch-base-line", loss = format::nats(view.row.base_loss));
@@ -229,16 +230,16 @@ fn reference(ui: &mut Ui, theme: &Theme, obstacles: &mut Obstacles<'_>, y: f64, 
         return;
     }
     let line = [pos2(rect.left(), place), pos2(rect.right(), place)];
-    ui.painter().extend(Shape::dashed_line(&line, Stroke::new(1.0, c.text3), 2.0, 3.0));
+    retained::dashed(ui, "reference", line, Stroke::new(1.0, c.text3), (2.0, 3.0));
     let size = vec2(text::width(ui, words, Type::Caption).ceil(), 14.0);
     if let Some(label) = obstacles.place(labels::along(rect, place, size)) {
         text::line(ui, label, Align::Min, words, Type::Caption, c.text2);
     }
 }
 
-fn triangle(ui: &Ui, bottom: egui::Pos2, colour: Color32) {
+fn triangle(bottom: egui::Pos2, colour: Color32) -> Shape {
     let points = vec![bottom + vec2(-4.0, 0.0), bottom + vec2(4.0, 0.0), bottom + vec2(0.0, -7.0)];
-    ui.painter().add(Shape::convex_polygon(points, colour, Stroke::NONE));
+    Shape::convex_polygon(points, colour, Stroke::NONE)
 }
 
 /// The ring at the best validation, and its label where no curve goes, with a line between the two.
@@ -278,7 +279,9 @@ pub fn readout_row(ui: &mut Ui, theme: &Theme, row: Rect, swatch: Swatch, name: 
             ui.painter().hline(left..=left + 14.0, y, Stroke::new(2.0, colour));
             chart::marker(ui, pos2(left + 7.0, y), marker, colour, c.card);
         }
-        Swatch::Triangle(colour) => triangle(ui, pos2(left + 7.0, y + 4.0), colour),
+        Swatch::Triangle(colour) => {
+            ui.painter().add(triangle(pos2(left + 7.0, y + 4.0), colour));
+        }
         Swatch::Nothing => {}
     }
     let value_width = text::width(ui, value, Type::Mono);

@@ -6,6 +6,7 @@ use crate::commands::Id;
 use crate::format;
 use crate::plots::chart::{self, Chart, Curve, Marker};
 use crate::plots::labels::{self, Obstacles};
+use crate::plots::retained;
 use crate::reader::curves::inside;
 use crate::reader::snapshot::{KeptSet, value_at};
 use crate::reader::{Measured, RunView, Verdict};
@@ -15,7 +16,7 @@ use crate::theme::{Theme, Type, icons};
 use crate::widgets::rows::Rows;
 use crate::widgets::text;
 use crate::widgets::{bar, empty, panel};
-use egui::{Align, Rect, Shape, Stroke, Ui, pos2, vec2};
+use egui::{Align, Rect, Stroke, Ui, pos2, vec2};
 
 /// Series colour of kept set `index`: green, purple, yellow, blue, then the rest.
 #[must_use]
@@ -170,10 +171,10 @@ fn plot_kept(cx: &PanelCtx<'_>, ui: &mut Ui, plot: Rect, view: &RunView, axis: &
     for (index, set) in view.kept.iter().enumerate() {
         let series = series_of(index);
         let measured = inside(&set.delta, axis.range);
-        for point in measured.iter().rev().step_by(mark_stride(measured.len(), plot.width())) {
-            let at = shown.at(point.x, point.y);
-            chart::marker(ui, at, Marker::of_series(series), theme.series(series), c.plot);
-        }
+        let marked = measured.iter().rev().step_by(mark_stride(measured.len(), plot.width()));
+        let places = marked.map(|point| shown.at(point.x, point.y)).collect();
+        let marker = Marker::of_series(series);
+        chart::markers(ui, ("kept set", index), places, marker, theme.series(series), c.plot);
     }
     axis.lines(ui, theme, &shown, view.row.is_active());
     axis.take(cx, ui, view, &shown);
@@ -188,7 +189,7 @@ fn budget_line(cx: &PanelCtx<'_>, ui: &mut Ui, shown: &chart::Shown, view: &RunV
     let zone = Rect::from_min_max(plot.min, pos2(plot.right(), y.max(plot.top())));
     ui.painter().rect_filled(zone, 0.0, Theme::fade(c.err, theme.shares.over_budget));
     let line = [pos2(plot.left(), y), pos2(plot.right(), y)];
-    ui.painter().extend(Shape::dashed_line(&line, Stroke::new(1.5, c.err), 5.0, 3.0));
+    retained::dashed(ui, "budget", line, Stroke::new(1.5, c.err), (5.0, 3.0));
     let words = t!("watch-budget-line", budget = format::signed_nats(budget));
     let size = vec2(text::width(ui, &words, Type::Caption).ceil(), 14.0);
     let curves: Vec<&[egui_plot::PlotPoint]> = view.kept.iter().map(|set| set.delta.as_slice()).collect();

@@ -5,13 +5,13 @@ use super::{Axis, plot_menu, plot_places, x_label};
 use crate::commands::Id;
 use crate::format;
 use crate::plots::chart::{self, Chart, Curve, Marker};
-use crate::plots::ticks;
+use crate::plots::{retained, ticks};
 use crate::reader::RunView;
 use crate::reader::snapshot::value_at;
 use crate::rooms::PanelCtx;
 use crate::theme::Type;
 use crate::widgets::{panel, text};
-use egui::{Align, Rect, Shape, Stroke, Ui, pos2, vec2};
+use egui::{Align, Rect, Stroke, Ui, pos2, vec2};
 
 /// Shows learning rate and gradient norm.
 pub fn rates_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView, axis: &Axis) {
@@ -98,7 +98,7 @@ fn norm_ui(cx: &PanelCtx<'_>, ui: &mut Ui, plot: Rect, view: &RunView, axis: &Ax
     if clip > 0.0 && clip < top {
         let y = shown.y(clip).round() + 0.5;
         let line = [pos2(plot.left(), y), pos2(plot.right(), y)];
-        ui.painter().extend(Shape::dashed_line(&line, Stroke::new(1.0, theme.colours.text3), 3.0, 3.0));
+        retained::dashed(ui, "clip", line, Stroke::new(1.0, theme.colours.text3), (3.0, 3.0));
     }
     axis.lines(ui, theme, &shown, view.row.is_active());
     axis.take(cx, ui, view, &shown);

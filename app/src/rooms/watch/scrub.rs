@@ -4,11 +4,12 @@ use super::Axis;
 use crate::commands::{Id, UiCommand};
 use crate::format;
 use crate::plots::chart::GUTTER;
+use crate::plots::retained;
 use crate::reader::RunView;
 use crate::rooms::PanelCtx;
 use crate::theme::{Type, icons};
 use crate::widgets::{Button, panel, text};
-use egui::{Align, EventFilter, Key, Rect, Sense, Stroke, Ui, WidgetInfo, pos2, vec2};
+use egui::{Align, Color32, EventFilter, Key, Pos2, Rect, Sense, Shape, Stroke, Ui, WidgetInfo, pos2, vec2};
 
 /// Shows the panel.
 pub fn scrub_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView, axis: &Axis) {
@@ -48,18 +49,16 @@ pub fn scrub_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView, axis
     ui.painter().rect_filled(bar, 3.0, c.raised);
     let live = x_of(axis.live).clamp(track.left(), track.right());
     ui.painter().rect_filled(bar.with_max_x(live), 3.0, c.line2);
-    for step in &view.kept_states {
-        let x = x_of(view.map.place(*step as f64)).round() + 0.5;
-        if (track.left()..=track.right()).contains(&x) {
-            ui.painter().vline(x, y - 5.0..=y + 5.0, Stroke::new(1.0, c.line2));
-        }
-    }
-    for mark in &view.checkpoints {
-        let x = x_of(view.map.place(mark.step as f64)).round() + 0.5;
-        if (track.left()..=track.right()).contains(&x) {
-            ui.painter().vline(x, y - 8.0..=y + 8.0, Stroke::new(1.0, c.text3));
-        }
-    }
+    let place = |step: u64| pos2(x_of(view.map.place(step as f64)).round() + 0.5, y);
+    let states = view.kept_states.iter().map(|step| (place(*step), 5.0, c.line2));
+    let marks = states.chain(view.checkpoints.iter().map(|mark| (place(mark.step), 8.0, c.text3)));
+    let marks = marks.filter(|(at, ..)| (track.left()..=track.right()).contains(&at.x));
+    retained::paint(ui, "kept steps", marks.collect::<Vec<_>>(), |marks| {
+        let line = |(at, half, colour): &(Pos2, f32, Color32)| {
+            Shape::vline(at.x, at.y - half..=at.y + half, Stroke::new(1.0, *colour))
+        };
+        marks.iter().map(line).collect()
+    });
     ui.painter().vline(live.round() + 0.5, track.y_range(), Stroke::new(2.0, c.accent));
     if let Some(scrub) = axis.scrub {
         let x = x_of(scrub).clamp(track.left(), track.right()).round();
