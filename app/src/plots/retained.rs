@@ -123,12 +123,12 @@ mod tests {
 
     #[test]
     fn a_dashed_line_follows_its_place_and_its_stroke() {
-        let c = Theme::bundled(true).colours;
+        let c = &Theme::bundled(true).colours;
         let bounds = |shapes: &[egui::epaint::ClippedShape]| {
             shapes.iter().map(|shape| shape.shape.visual_bounding_rect()).fold(Rect::NOTHING, Rect::union)
         };
         let ctx = Context::default();
-        let mut drawn = |y: f32, width: f32| {
+        let drawn = |y: f32, width: f32| {
             let line = [pos2(10.0, y), pos2(90.0, y)];
             let frame = ctx.run_ui(RawInput::default(), |ui| {
                 dashed(ui, "line", line, Stroke::new(width, c.err), (3.0, 3.0));

@@ -44,6 +44,14 @@ pub fn decimals(value: f64, decimals: usize) -> String {
     format!("{value:.decimals$}")
 }
 
+/// Where an axis ends that goes to `least` at least: each doubling has 32 ends. An axis that followed every step of a run
+/// would move all that stands on it by less than a point, once a second.
+#[must_use]
+pub fn far_end(least: f64) -> f64 {
+    let step = 2f64.powf(least.log2().floor()) / 32.0;
+    (least / step).ceil() * step
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,5 +85,20 @@ mod tests {
         let (low, high) = range([1.0, f64::NAN, 3.0].into_iter()).expect("a range");
         assert!(low < 1.0 && high > 3.0);
         assert_eq!(range([f64::NAN].into_iter()), None);
+    }
+
+    #[test]
+    fn an_axis_ends_a_little_further_and_stays_there_for_a_while() {
+        let mut ends = Vec::new();
+        for steps in 1..=100_000_u32 {
+            let least = f64::from(steps);
+            let end = far_end(least);
+            assert!((least..=least * (1.0 + 1.0 / 32.0)).contains(&end), "{least} ends at {end}");
+            if ends.last() != Some(&end) {
+                ends.push(end);
+            }
+        }
+        assert!(ends.is_sorted() && ends.len() < 17 * 32, "{} ends", ends.len());
+        assert!(far_end(1e-6) >= 1e-6 && far_end(1e-6) < 1.1e-6);
     }
 }

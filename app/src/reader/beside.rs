@@ -254,7 +254,7 @@ mod tests {
     #[test]
     fn more_lines_share_the_points_of_a_few_and_none_becomes_a_stump() {
         let each = [0, 1, 8, 9, 16, 32, 49, 1000].map(|lines| points_each(800, lines));
-        assert_eq!(each, [800, 800, 800, 711, 400, 200, 200, 200]);
+        assert_eq!(each, [800, 800, 800, 711, 400, 200, 133, 133]);
         assert_eq!(points_each(0, 20), 0, "a plot that has not said its width");
     }
 

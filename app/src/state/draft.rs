@@ -245,4 +245,25 @@ mod tests {
         assert_eq!(draft.resolve("builtin:starter"), "builtin:starter");
         assert_eq!(draft.resolve("/abs/m.gguf"), "/abs/m.gguf");
     }
+
+    #[test]
+    fn fingerprints_follow_the_draft() {
+        let mut draft = Draft::opened(PathBuf::from("/p/tone"), Project::new("tone", "m.gguf", &[], "lora"));
+        let mut kept = Fingerprints::default();
+        let mut seen = |draft: &Draft| {
+            let (data, run) = kept.of(draft);
+            assert_eq!((data, run), (draft.data_fingerprint().as_str(), draft.run_fingerprint().as_str()));
+            (data.to_owned(), run.to_owned())
+        };
+        let first = seen(&draft);
+        assert_eq!(seen(&draft), first);
+        draft.edit("train.steps", with_steps(&draft, 9), 0.0);
+        let longer = seen(&draft);
+        assert!(longer.0 == first.0 && longer.1 != first.1, "more steps: the same data, another run");
+        draft.project.data.max_tokens += 1;
+        let cut = seen(&draft);
+        assert!(cut.0 != first.0 && cut.1 != longer.1, "other rows, without an edit being told");
+        draft.folder = Some(PathBuf::from("/p/other"));
+        assert_ne!(seen(&draft).0, cut.0, "relative places are others there");
+    }
 }

@@ -262,6 +262,9 @@ fn labels_in_plots_stand_where_no_curve_goes() {
             window.run();
             kit::send(&mut window, UiCommand::Go(Room::Watch));
             kit::send(&mut window, UiCommand::Scrub(scrub));
+            // As lines, not as triangles: a vector picture asks for the same.
+            temper::plots::svg::want(&window.ctx, true);
+            window.run();
             let (mut words, mut pieces) = (Vec::new(), Vec::new());
             let accent = temper::theme::Theme::bundled(true).colours.accent;
             let shapes = &window.output().shapes;

@@ -174,7 +174,7 @@ fn plot_kept(cx: &PanelCtx<'_>, ui: &mut Ui, plot: Rect, view: &RunView, axis: &
         let marked = measured.iter().rev().step_by(mark_stride(measured.len(), plot.width()));
         let places = marked.map(|point| shown.at(point.x, point.y)).collect();
         let marker = Marker::of_series(series);
-        chart::markers(ui, ("kept set", index), places, marker, theme.series(series), c.plot);
+        chart::markers(ui, ("kept", index), places, marker, theme.series(series), c.plot);
     }
     axis.lines(ui, theme, &shown, view.row.is_active());
     axis.take(cx, ui, view, &shown);

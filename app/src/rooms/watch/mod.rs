@@ -23,7 +23,7 @@ use super::PanelCtx;
 use super::frame::part;
 use crate::commands::{Id, UiCommand};
 use crate::format;
-use crate::plots::Shown;
+use crate::plots::{Shown, ticks};
 use crate::reader::{RunView, XAxis};
 use crate::screen::Plot;
 use crate::state::watch::SideTab;
@@ -172,13 +172,6 @@ fn tabs(cx: &PanelCtx<'_>, ui: &mut Ui, right: Rect, view: &RunView) {
     }
 }
 
-/// The first of the steps of an axis that is not below `least`, of which each doubling has 32: an axis that followed
-/// every step of a run would move all that stands on it by less than a point, once a second.
-fn far_end(least: f64) -> f64 {
-    let step = 2f64.powf(least.log2().floor()) / 32.0;
-    (least / step).ceil() * step
-}
-
 /// The horizontal axis that all plots share, and the lines that go through all of them.
 pub struct Axis {
     /// Visible range.
@@ -197,7 +190,7 @@ impl Axis {
         let live = view.map.place(view.row.steps as f64);
         let range = match cx.state.watch.steps {
             Some((first, last)) => (view.map.place(first as f64), view.map.place(last as f64)),
-            None => (0.0, far_end((live * 1.03).max(view.map.place(10.0)).max(1e-6))),
+            None => (0.0, ticks::far_end((live * 1.03).max(view.map.place(10.0)).max(1e-6))),
         };
         let scrub = cx.state.watch.scrub.map(|step| view.map.place(step as f64));
         let hover_id = EguiId::unique("watch hover");

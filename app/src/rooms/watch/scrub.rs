@@ -53,7 +53,7 @@ pub fn scrub_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView, axis
     let states = view.kept_states.iter().map(|step| (place(*step), 5.0, c.line2));
     let marks = states.chain(view.checkpoints.iter().map(|mark| (place(mark.step), 8.0, c.text3)));
     let marks = marks.filter(|(at, ..)| (track.left()..=track.right()).contains(&at.x));
-    retained::paint(ui, "kept steps", marks.collect::<Vec<_>>(), |marks| {
+    retained::paint(ui, "states", marks.collect::<Vec<_>>(), |marks| {
         let line = |(at, half, colour): &(Pos2, f32, Color32)| {
             Shape::vline(at.x, at.y - half..=at.y + half, Stroke::new(1.0, *colour))
         };
