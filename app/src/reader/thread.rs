@@ -16,8 +16,8 @@ use temper_store::{DB_NAME, ProjectLock, Reader, push_command};
 
 /// While something runs.
 pub const LIVE_INTERVAL: Duration = Duration::from_millis(500);
-/// The same where the processor that trains also draws: every look costs a frame of some 30 ms.
-pub const DRAWN_BY_PROCESSOR_INTERVAL: Duration = Duration::from_secs(1);
+/// The same where the processor that trains also draws: every look costs a frame of some 70 ms, most of it the renderer.
+pub const DRAWN_BY_PROCESSOR_INTERVAL: Duration = Duration::from_secs(2);
 /// While nothing does: a run that another program starts is noticed after this long.
 const IDLE_INTERVAL: Duration = Duration::from_secs(2);
 
