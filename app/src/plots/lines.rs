@@ -1,5 +1,5 @@
 //! A plot's own curves: as egui_plot draws them, turned into triangles once and kept while neither they nor their place
-//! change. What has more points than pixels is drawn here, as a band: the same as triangles costs a tenth so.
+//! change. What has more points than pixels is drawn here, as a band: less than half the work of the library's own.
 //!
 //! Place in the data flow: [`super::chart`] gives the curves and the place of the plot; egui gets one shape.
 

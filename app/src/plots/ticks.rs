@@ -45,7 +45,7 @@ pub fn decimals(value: f64, decimals: usize) -> String {
 }
 
 /// Where an axis ends that goes to `least` at least: each doubling has 32 ends. An axis that followed every step of a run
-/// would move all that stands on it by less than a point, once a second.
+/// would move all that stands on it by less than a point with every news.
 #[must_use]
 pub fn far_end(least: f64) -> f64 {
     let step = 2f64.powf(least.log2().floor()) / 32.0;
