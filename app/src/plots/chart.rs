@@ -1,4 +1,4 @@
-//! Curves in a plot of exact size: egui_plot draws the lines ([`lines`]), this draws grid, axes and marks around them.
+//! Curves in a plot of exact size: egui_plot draws the lines (`lines`), this draws grid, axes and marks around them.
 //!
 //! The visible range is part of the window's state, so plots that share an axis always agree. Dragging
 //! zooms along x, a double click shows everything again, Ctrl and the wheel zoom around the pointer.
