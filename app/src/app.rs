@@ -16,7 +16,7 @@ use crate::update::{LayoutKeeper, Services};
 use egui::{Context, Ui};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use temper_protocol::{Command, Event};
+use temper_protocol::{Command, Event, Project};
 
 /// What was asked already, so that nothing is asked twice.
 #[derive(Debug, Default)]
@@ -47,6 +47,8 @@ pub struct App {
     /// A project was opened whose runs were not seen yet.
     pub(crate) just_opened: bool,
     pub(crate) asked: Asked,
+    /// What was set up, had no folder and gave way to a project that was opened.
+    pub(crate) shelved: Option<Project>,
     /// The layout file of the open project.
     pub(crate) layout: LayoutKeeper,
     /// Answers that are only useful together, by request.
@@ -72,6 +74,7 @@ impl App {
             close_allowed: false,
             just_opened: false,
             asked: Asked::default(),
+            shelved: None,
             layout: LayoutKeeper::default(),
             collected: BTreeMap::new(),
             waiting_drops: drops,
@@ -93,6 +96,7 @@ impl App {
             self.hover(&hovered);
         }
         if close {
+            self.flush_edits();
             self.flush_layout();
         }
         if close && self.state.is_training() && !self.close_allowed {

@@ -1,4 +1,4 @@
-//! File dialogs of the system, opened without ever blocking a frame.
+//! File dialogs of the system and its file manager, opened without ever blocking a frame.
 //!
 //! Place in the data flow: the window asks a [`Picker`] from the UI thread (macOS demands it), the answer
 //! comes back through a bounded channel and the window is woken. On a Linux machine without a desktop
@@ -6,7 +6,7 @@
 
 use crate::client::Wake;
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -32,12 +32,16 @@ pub enum Picked {
     Paths(Vec<PathBuf>),
     /// This system offers no dialog.
     Unavailable,
+    /// No file manager shows this folder.
+    NotShown(PathBuf),
 }
 
-/// Opens dialogs.
+/// Opens dialogs, and folders in the file manager.
 pub trait Picker {
     /// Opens a dialog; call from the UI thread.
     fn pick(&mut self, what: Pick, title: &str);
+    /// Shows a folder in the file manager; there is an answer only when none does.
+    fn show_folder(&mut self, folder: &Path);
     /// The answer, once it is there.
     fn poll(&mut self) -> Option<Picked>;
 }
@@ -94,6 +98,22 @@ impl Picker for SystemPicker {
                 let folder = dialog.pick_folder();
                 self.answer(async move { Some(vec![folder.await?.path().to_path_buf()]) });
             }
+        }
+    }
+
+    fn show_folder(&mut self, folder: &Path) {
+        let (sender, wake, folder) = (self.sender.clone(), Arc::clone(&self.wake), folder.to_path_buf());
+        // Finding a program that shows it takes a while.
+        let shown = std::thread::Builder::new().name("show-folder".to_owned()).spawn(move || {
+            if let Err(error) = open::that_detached(&folder) {
+                tracing::warn!("no file manager shows {}: {error}", folder.display());
+                if sender.try_send(Picked::NotShown(folder)).is_ok() {
+                    wake();
+                }
+            }
+        });
+        if let Err(error) = shown {
+            tracing::warn!("no thread to show a folder: {error}");
         }
     }
 

@@ -81,6 +81,8 @@ pub enum Job {
         project: Box<Project>,
         /// Number of the edit that is written.
         revision: u64,
+        /// The folder was just chosen: a project that lies there already stays as it is.
+        is_new: bool,
     },
     /// Looks for the copied example, or for a free folder to copy it to.
     PlaceExample {
@@ -150,8 +152,8 @@ pub enum Job {
 /// What became of a [`Job`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum Done {
-    /// The settings; defaults when there are none yet.
-    Settings(Box<Settings>),
+    /// The settings; defaults when there are none yet, or when they could not be read, which is told.
+    Settings(Box<Settings>, Option<Problem>),
     /// A project was read.
     Loaded {
         /// Its folder.
@@ -290,10 +292,7 @@ fn perform(places: &Places, job: Job) -> Option<Done> {
             speak(language);
             None
         }
-        Job::LoadSettings => {
-            let text = std::fs::read_to_string(places.settings()).unwrap_or_default();
-            Some(Done::Settings(Box::new(Settings::read(&text))))
-        }
+        Job::LoadSettings => Some(beside::load_settings(&places.settings())),
         Job::SaveSettings(settings) => {
             let path = places.settings();
             let text = settings.text();
@@ -308,7 +307,16 @@ fn perform(places: &Places, job: Job) -> Option<Done> {
             }
             Err(problem) => Done::NotLoaded { path, problem },
         }),
-        Job::Save { folder, project, revision } => {
+        Job::Save { folder, revision, is_new: true, .. } if folder.join(project_file::FILE_NAME).exists() => {
+            let problem = Problem::new(
+                Code::Refused,
+                t!("problem-project-there"),
+                folder.display().to_string(),
+                t!("problem-project-there-action"),
+            );
+            Some(Done::NotSaved { folder, revision, problem })
+        }
+        Job::Save { folder, project, revision, .. } => {
             let saved = std::fs::create_dir_all(&folder)
                 .map_err(|error| io_problem(t!("problem-folder"), &folder, &error))
                 .and_then(|()| project_file::save(&project, &folder.join(project_file::FILE_NAME)));
@@ -404,9 +412,31 @@ mod tests {
         let mut backstage = Inline::new(places(root.path()));
         let project = Box::new(Project::new("tone", "builtin:starter", &["d.jsonl".to_owned()], "lora"));
         let folder = root.path().join("tone");
-        let saved = one(&mut backstage, Job::Save { folder: folder.clone(), project: project.clone(), revision: 3 });
+        let saved = one(
+            &mut backstage,
+            Job::Save { folder: folder.clone(), project: project.clone(), revision: 3, is_new: true },
+        );
         assert_eq!(saved, Done::Saved { folder: folder.clone(), revision: 3 });
         assert_eq!(one(&mut backstage, Job::Load(folder.clone())), Done::Loaded { folder, project });
+    }
+
+    #[test]
+    fn a_new_project_does_not_take_the_place_of_one_that_lies_there() {
+        let root = tempfile::tempdir().expect("temporary folder");
+        let mut backstage = Inline::new(places(root.path()));
+        let folder = root.path().join("tone");
+        let save = |name: &str, is_new: bool| Job::Save {
+            folder: folder.clone(),
+            project: Box::new(Project::new(name, "builtin:starter", &["d.jsonl".to_owned()], "lora")),
+            revision: 1,
+            is_new,
+        };
+        assert!(matches!(one(&mut backstage, save("first", true)), Done::Saved { .. }));
+        assert!(matches!(one(&mut backstage, save("other", true)), Done::NotSaved { .. }));
+        let name = |done: Done| if let Done::Loaded { project, .. } = done { project.name } else { String::new() };
+        assert_eq!(name(one(&mut backstage, Job::Load(folder.clone()))), "first");
+        assert!(matches!(one(&mut backstage, save("first, edited", false)), Done::Saved { .. }));
+        assert_eq!(name(one(&mut backstage, Job::Load(folder.clone()))), "first, edited");
     }
 
     #[test]

@@ -223,6 +223,45 @@ pub fn setting(key: &str, text: &str) -> String {
     }
 }
 
+/// The whole number that somebody typed, with or without separators of thousands: `412345`, `412,345`, `412.345`
+#[must_use]
+pub fn whole_number(typed: &str) -> Option<u64> {
+    let is_separator = |letter: &char| matches!(letter, ',' | '.' | ' ' | '\u{202f}');
+    typed.chars().filter(|letter| !is_separator(letter)).collect::<String>().parse().ok()
+}
+
+/// The decimal number that somebody typed: `2e-4`, `0.05`, with a comma instead of the point `0,05`, or with separators of
+/// thousands as [`count`] writes them `1,200.5`. What could be read in two ways is thousands where it begins with another
+/// digit than zero (`1,200`); what fits neither form is no number.
+#[must_use]
+pub fn decimal_number(typed: &str) -> Option<f64> {
+    let typed = typed.trim();
+    let Some((whole, behind)) = typed.split_once(',') else { return typed.parse().ok() };
+    let are_digits = |text: &str| text.bytes().all(|letter| letter.is_ascii_digit());
+    let is_group = |text: &str| text.len() == 3 && are_digits(text);
+    let whole = whole.strip_prefix(['+', '-']).unwrap_or(whole);
+    let fraction = behind.split(['e', 'E']).next().unwrap_or(behind);
+    if !typed.contains('.') && !behind.contains(',') && (whole == "0" || !is_group(fraction)) {
+        return typed.replace(',', ".").parse().ok();
+    }
+    let (groups, fraction) = behind.split_once('.').unwrap_or((behind, ""));
+    let begins = (1..=3).contains(&whole.len()) && are_digits(whole) && !whole.starts_with('0');
+    let is_grouped = begins && groups.split(',').all(is_group) && are_digits(fraction);
+    if is_grouped { typed.replace(',', "").parse().ok() } else { None }
+}
+
+/// How likely chance alone is, behind its letter: `= 0.014`; one that three decimals would call none is `< 0.001`.
+#[must_use]
+pub fn p_value(p: f64) -> String {
+    if !p.is_finite() {
+        format!("= {UNKNOWN}")
+    } else if p < 0.001 {
+        "< 0.001".to_owned()
+    } else {
+        format!("= {p:.3}")
+    }
+}
+
 /// A share: `0.4 %`, `61 %`, `99.8 %`, `100 %`
 #[must_use]
 pub fn percent(share: f64) -> String {
@@ -460,6 +499,61 @@ mod tests {
         }
         assert_eq!(device_kind("metal"), "Metal");
         assert_eq!(device_kind("cpu"), "CPU");
+    }
+
+    #[test]
+    fn whole_numbers_are_read_as_they_are_written_and_as_people_type_them() {
+        for number in [0, 7, 999, 1_000, 412_345, u64::MAX] {
+            assert_eq!(whole_number(&count(number)), Some(number));
+        }
+        for typed in ["412345", "412,345", "412.345", " 412 345", "412\u{202f}345"] {
+            assert_eq!(whole_number(typed), Some(412_345), "{typed}");
+        }
+        for typed in ["", " ", "last", "-1", "4e3", "18446744073709551616"] {
+            assert_eq!(whole_number(typed), None, "{typed}");
+        }
+    }
+
+    #[test]
+    fn decimal_numbers_are_read_with_point_with_comma_and_with_thousands() {
+        for whole in [0, 1, 12, 999, 1_000, 412_345, 12_345_678] {
+            for fraction in ["", "5", "25", "125", "0002", "00015"] {
+                let behind = |sign: &str| if fraction.is_empty() { String::new() } else { format!("{sign}{fraction}") };
+                let value: f64 = format!("{whole}{}", behind(".")).parse().expect("a number");
+                // Three digits behind a comma are thousands, unless nothing but zero stands before them.
+                let as_comma = match (whole, fraction) {
+                    (0, _) => Some(value),
+                    (1..=999, "125") => Some(whole as f64 * 1000.0 + 125.0),
+                    (_, "125") => None,
+                    _ => Some(value),
+                };
+                for (typed, read) in [
+                    (format!("{whole}{}", behind(".")), Some(value)),
+                    (format!("{}{}", count(whole), behind(".")), Some(value)),
+                    (format!("{whole}{}", behind(",")), as_comma),
+                ] {
+                    assert_eq!(decimal_number(&typed), read, "{typed}");
+                    assert_eq!(decimal_number(&format!(" -{typed}")), read.map(|value| -value), "-{typed}");
+                }
+            }
+        }
+        for (typed, value) in [("2e-4", 2e-4), ("2,5e-4", 2.5e-4), ("+1,5", 1.5), (",5", 0.5), ("0,125e1", 1.25)] {
+            assert_eq!(decimal_number(typed), Some(value), "{typed}");
+        }
+        let neither =
+            ["", ",", "1,5,0", "1.200,5", "1,20.5", "1,200e2", "0,200,000", "1,,200", "--1,5", "1,5 %", "many"];
+        for typed in neither {
+            assert_eq!(decimal_number(typed), None, "{typed}");
+        }
+        for value in [2e-4, 1.7e-4, 0.05, 0.125, 1.5, 1234.5, 1e-9, 3e8] {
+            assert_eq!(decimal_number(&rate(value)), Some(value), "as fields show it");
+        }
+    }
+
+    #[test]
+    fn a_small_p_is_not_called_zero() {
+        let shown = [0.392, 0.0136, 0.001, 0.000_999, 1e-6, 0.0, f64::NAN].map(p_value);
+        assert_eq!(shown, ["= 0.392", "= 0.014", "= 0.001", "< 0.001", "< 0.001", "< 0.001", "= \u{2013}"]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::state::{Clock, State};
 use crate::update::Services;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use temper_protocol::{Command, EngineClient, Envelope, Event, Problem};
 
@@ -156,6 +156,8 @@ pub struct FakePicker(pub Arc<Mutex<PickerScript>>);
 pub struct PickerScript {
     /// Dialogs that were opened.
     pub asked: Vec<Pick>,
+    /// Folders that were shown.
+    pub shown: Vec<PathBuf>,
     /// The next answer.
     pub answer: Option<Picked>,
 }
@@ -165,9 +167,13 @@ impl Picker for FakePicker {
         self.0.lock().asked.push(what);
     }
 
+    fn show_folder(&mut self, folder: &Path) {
+        self.0.lock().shown.push(folder.to_path_buf());
+    }
+
     fn poll(&mut self) -> Option<Picked> {
         let mut script = self.0.lock();
-        if script.asked.is_empty() { None } else { script.answer.take() }
+        if script.asked.is_empty() && script.shown.is_empty() { None } else { script.answer.take() }
     }
 }
 

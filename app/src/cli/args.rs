@@ -102,7 +102,7 @@ pub(crate) enum Task {
     Compare {
         #[command(flatten)]
         model: ModelArgs,
-        /// Data file or bundled probe set
+        /// Data file, bundled probe set, or project:held-out: the rows that the runs kept from their training
         #[arg(long)]
         data: String,
         /// Most rows, spread evenly over the data; 0 for all

@@ -212,7 +212,7 @@ impl Session {
                 if !self.json {
                     print_error(if count == 1 { "stopping after this step; the result is kept" } else { "cancelling" });
                 }
-                self.client.send(Command::Control { run, act })?;
+                self.client.send(Command::Control { project: None, run, act })?;
             }
             _ => {
                 self.client.send(Command::CancelRequest { target: req })?;

@@ -106,7 +106,7 @@ pub(super) fn can_export(state: &State) -> Option<&'static str> {
         Some(hindrance)
     } else if state.export.adapter.is_none() && crate::update::export_run(state).is_none() {
         Some(t!("commands-no-result"))
-    } else if state.export.working.is_some() {
+    } else if state.exporting().is_some() {
         Some(t!("commands-exporting"))
     } else if state.rehousing {
         // What it writes would make a folder at the old place again.

@@ -1,12 +1,14 @@
-//! What the window keeps beside a project file: how the project was looked at, and what the room Compare remembers.
+//! What the window keeps beside a project file: how the project was looked at, and what the room Compare remembers; and
+//! its own settings.
 //!
-//! Place in the data flow: called on the files thread for [`super::Job`]s. Both files may come from another machine or a
-//! later version, so neither is trusted: a layout that cannot be used is passed over, an unreadable `compare.json`, which
-//! holds votes, is set aside.
+//! Place in the data flow: called on the files thread for [`super::Job`]s. The files may come from another machine or a
+//! later version, so none is trusted: a layout that cannot be used is passed over; an unreadable `compare.json`, which
+//! holds votes, and unreadable settings, which hold presets, are set aside.
 
 use super::{Done, io_problem};
 use crate::state::layout::{self, Layout};
 use crate::state::remembered::{self, Remembered};
+use crate::state::settings::{self, Settings};
 use std::path::{Path, PathBuf};
 use temper_protocol::whole_file::first_free;
 use temper_protocol::{Code, Problem};
@@ -45,21 +47,33 @@ pub(super) fn load_compare(folder: PathBuf) -> Option<Done> {
         Small::Read(remembered) => return Some(Done::Compare { folder, remembered: Box::new(remembered) }),
         Small::Unusable => {}
     }
-    // Beside those that were set aside before.
+    Some(Done::Failed(set_aside(&path, t!("problem-compare"), t!("problem-compare-aside"))))
+}
+
+/// What the window remembers; the usual settings when there is no file. One that cannot be read is set aside: it would be
+/// written over.
+pub(super) fn load_settings(path: &Path) -> Done {
+    match read(path, settings::MOST_BYTES, Settings::understand) {
+        Small::Missing => Done::Settings(Box::default(), None),
+        Small::Read(settings) => Done::Settings(Box::new(settings), None),
+        Small::Unusable => {
+            let problem = set_aside(path, t!("problem-settings-unread"), t!("problem-settings-aside"));
+            Done::Settings(Box::default(), Some(problem))
+        }
+    }
+}
+
+/// Gives a file another name, beside those that were set aside before; what is told of it.
+fn set_aside(path: &Path, what: &str, action: &str) -> Problem {
     let name = |number: u32| match number {
         1 => path.with_extension("unreadable.json"),
         _ => path.with_extension(format!("unreadable-{number}.json")),
     };
     let aside = first_free(name, |aside| !aside.exists());
-    let moved = std::fs::rename(&path, &aside);
-    let problem = match moved {
-        Ok(()) => {
-            let place = aside.display().to_string();
-            Problem::new(Code::DataInvalid, t!("problem-compare"), place, t!("problem-compare-aside"))
-        }
-        Err(error) => io_problem(t!("problem-compare"), &path, &error),
-    };
-    Some(Done::Failed(problem))
+    match std::fs::rename(path, &aside) {
+        Ok(()) => Problem::new(Code::DataInvalid, what, aside.display().to_string(), action),
+        Err(error) => io_problem(what, path, &error),
+    }
 }
 
 #[cfg(test)]
@@ -112,6 +126,29 @@ mod tests {
         refused("compare.unreadable-3.json");
         std::fs::write(&path, [0xff, 0xfe, 0x00]).expect("file");
         refused("compare.unreadable-4.json");
+    }
+
+    #[test]
+    fn settings_that_cannot_be_read_are_set_aside_and_told() {
+        let root = tempfile::tempdir().expect("temporary folder");
+        let mut backstage = Inline::new(places(root.path()));
+        let path = root.path().join("config").join("window.json");
+        let usual = || Box::<Settings>::default();
+        assert_eq!(one(&mut backstage, Job::LoadSettings), Done::Settings(usual(), None), "the first start");
+        let zoomed = Box::new(Settings { zoom: 1.5, ..Settings::default() });
+        backstage.send(Job::SaveSettings(zoomed.clone()));
+        assert_eq!(one(&mut backstage, Job::LoadSettings), Done::Settings(zoomed, None));
+        for aside in ["window.unreadable.json", "window.unreadable-2.json"] {
+            std::fs::write(&path, "half a fi").expect("file");
+            match one(&mut backstage, Job::LoadSettings) {
+                Done::Settings(settings, Some(problem)) => {
+                    assert_eq!(settings, usual());
+                    assert!(problem.r#where.ends_with(aside), "{problem}");
+                }
+                other => panic!("expected a problem, got {other:?}"),
+            }
+            assert!(path.with_file_name(aside).is_file() && !path.exists());
+        }
     }
 
     #[test]

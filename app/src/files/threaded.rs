@@ -8,14 +8,21 @@ use crate::client::Wake;
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::{Duration, Instant};
 use temper_protocol::{Code, Problem};
 
 /// Jobs that wait at most, and answers.
 const QUEUE: usize = 64;
 
+/// How long the end of the program waits for the disk.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Distance of two looks for room in the queue meanwhile.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
+
 /// Does jobs on a thread.
 pub struct Threaded {
-    jobs: SyncSender<Job>,
+    /// Nothing once it is to end.
+    jobs: Option<SyncSender<Job>>,
     done: Receiver<Done>,
     /// What is to be saved and found no room.
     kept: VecDeque<Job>,
@@ -23,7 +30,7 @@ pub struct Threaded {
 }
 
 impl Threaded {
-    /// Starts the thread; it ends when this is dropped.
+    /// Starts the thread; it ends when this is dropped, and everything that was sent was done.
     ///
     /// # Errors
     /// A [`Problem`] when the system gives no thread.
@@ -44,7 +51,7 @@ impl Threaded {
                 }
             })
             .map_err(|error| Problem::internal(t!("problem-files-thread", error = error.to_string())))?;
-        Ok(Self { jobs, done, kept: VecDeque::new(), refused: Vec::new() })
+        Ok(Self { jobs: Some(jobs), done, kept: VecDeque::new(), refused: Vec::new() })
     }
 
     /// Hands over what was kept, as far as there is room: before anything that was asked for later.
@@ -58,7 +65,11 @@ impl Threaded {
 
     /// Hands a job over; `false` when it is kept until there is room.
     fn try_send(&mut self, job: Job) -> bool {
-        match self.jobs.try_send(job) {
+        let sent = match &self.jobs {
+            Some(jobs) => jobs.try_send(job),
+            None => Err(TrySendError::Disconnected(job)),
+        };
+        match sent {
             Ok(()) => true,
             Err(TrySendError::Full(job)) if saves(&job).is_some() => {
                 self.kept.push_front(job);
@@ -103,6 +114,22 @@ impl Backstage for Threaded {
     }
 }
 
+impl Drop for Threaded {
+    /// What is to be saved is on disk before the program ends, unless the disk takes longer than anybody waits.
+    fn drop(&mut self) {
+        let begin = Instant::now();
+        let left = || PATIENCE.saturating_sub(begin.elapsed());
+        self.send_kept();
+        while !self.kept.is_empty() && !left().is_zero() {
+            // Room comes with the next answer, or without one.
+            drop(self.done.recv_timeout(left().min(BETWEEN_LOOKS)));
+            self.send_kept();
+        }
+        self.jobs = None;
+        while self.done.recv_timeout(left()).is_ok() {}
+    }
+}
+
 /// What a job writes that a later one of its kind writes anew; nothing for other jobs.
 fn saves(job: &Job) -> Option<&Path> {
     match job {
@@ -130,7 +157,7 @@ mod tests {
 
     fn save(folder: &str, revision: u64) -> Job {
         let project = Box::new(Project::new("tone", "builtin:starter", &[], "lora"));
-        Job::Save { folder: PathBuf::from(folder), project, revision }
+        Job::Save { folder: PathBuf::from(folder), project, revision, is_new: false }
     }
 
     fn rehouse() -> Job {
@@ -142,7 +169,7 @@ mod tests {
         let (jobs, gone) = sync_channel(1);
         let (_answers, done) = sync_channel(1);
         drop(gone);
-        let mut files = Threaded { jobs, done, kept: VecDeque::new(), refused: Vec::new() };
+        let mut files = Threaded { jobs: Some(jobs), done, kept: VecDeque::new(), refused: Vec::new() };
         files.send(rehouse());
         files.send(save("tone", 3));
         files.send(Job::LoadLayout(PathBuf::from("tone")));
@@ -158,7 +185,7 @@ mod tests {
     fn what_is_to_be_saved_is_kept_while_the_queue_is_full_and_the_latest_goes_first() {
         let (jobs, waiting) = sync_channel(1);
         let (_answers, done) = sync_channel(1);
-        let mut files = Threaded { jobs, done, kept: VecDeque::new(), refused: Vec::new() };
+        let mut files = Threaded { jobs: Some(jobs), done, kept: VecDeque::new(), refused: Vec::new() };
         let layout = Job::SaveLayout { path: PathBuf::from("tone/layout.json"), text: "{}".to_owned() };
         for job in [save("tone", 1), save("tone", 2), layout.clone(), save("calm", 1), save("tone", 3), rehouse()] {
             files.send(job);
@@ -175,5 +202,20 @@ mod tests {
         assert_eq!(told.len(), 1, "nothing that was kept is said to have failed");
         files.send(rehouse());
         assert_eq!(waiting.try_recv(), Ok(rehouse()), "there is room again");
+    }
+
+    #[test]
+    fn what_was_sent_is_on_disk_when_the_program_ends() {
+        let root = tempfile::tempdir().expect("temporary folder");
+        let wake: Wake = std::sync::Arc::new(|| {});
+        let mut files = Threaded::start(super::super::tests::places(root.path()), wake).expect("a thread");
+        let path = |index: usize| root.path().join(format!("{index}.txt"));
+        for index in 0..20 {
+            files.send(Job::WriteText { path: path(index), text: "whole".to_owned() });
+        }
+        let folder = root.path().join("tone");
+        files.send(save(&folder.display().to_string(), 1));
+        drop(files);
+        assert!((0..20).all(|index| path(index).is_file()) && folder.join("project.toml").is_file());
     }
 }

@@ -24,7 +24,7 @@ pub struct Curve<'a> {
     pub colour: Color32,
     /// Width.
     pub width: f32,
-    /// Dashed: planned, not measured.
+    /// Dashed: planned and not measured, or one of two runs of a colour.
     pub dashed: bool,
 }
 

@@ -81,7 +81,9 @@ fn triangles(ui: &Ui, curves: &[Curve<'_>], transform: &PlotTransform) -> Mesh {
         let is_dense = points.len() as f32 * pixel > DENSE * transform.frame().width();
         if is_dense && !curve.dashed {
             let places = points.iter().map(|point| transform.position_from_point(point));
-            band(&mut mesh, &columns(places, pixel), curve.colour, curve.width / 2.0, pixel);
+            let mut columns = columns(places, pixel);
+            columns.chunk_by_mut(|one, next| next.0 - one.0 < 1.5 * pixel).for_each(close);
+            band(&mut mesh, &columns, curve.colour, curve.width / 2.0, pixel);
         } else {
             mesh.append(retained::triangles(ui, shapes(ui, curve, transform)));
         }
@@ -90,16 +92,22 @@ fn triangles(ui: &Ui, curves: &[Curve<'_>], transform: &PlotTransform) -> Mesh {
 }
 
 /// From where to where a curve goes in each column of pixels: its x, the upper and the lower end. A column begins where
-/// the one before it ended, so that a jump between two of them leaves no gap; over columns without a point goes a line.
+/// the one before it ended, so that a jump between two of them leaves no gap; one without a point lies between its two
+/// neighbours, and over more of them goes a line.
 /// What is no number is left out.
 fn columns(places: impl Iterator<Item = Pos2>, pixel: f32) -> Vec<(f32, Rangef)> {
     let mut columns: Vec<(f32, Rangef)> = Vec::new();
+    let reach = |one: f32, other: f32| Rangef::new(one.min(other), one.max(other));
     let mut before = f32::NAN;
     for Pos2 { x, y } in places.filter(|place| place.x.is_finite() && place.y.is_finite()) {
         let x = ((x / pixel).floor() + 0.5) * pixel;
         match columns.last_mut() {
             Some((last, range)) if *last >= x => *range = Rangef::new(range.min.min(y), range.max.max(y)),
-            Some((last, _)) if x - *last < 1.5 * pixel => columns.push((x, Rangef::new(before.min(y), before.max(y)))),
+            Some((last, _)) if x - *last < 1.5 * pixel => columns.push((x, reach(before, y))),
+            Some((last, _)) if x - *last < 2.5 * pixel => {
+                let (between, half) = (*last + pixel, f32::midpoint(before, y));
+                columns.extend([(between, reach(before, half)), (x, reach(half, y))]);
+            }
             Some((last, _)) => {
                 let next = *last + pixel;
                 columns.extend([(next, Rangef::point(before)), (x, Rangef::point(y))]);
@@ -109,6 +117,19 @@ fn columns(places: impl Iterator<Item = Pos2>, pixel: f32) -> Vec<(f32, Rangef)>
         before = y;
     }
     columns
+}
+
+/// Covers notches of one or two columns between higher or deeper ones, as a line's own width does: a column may hold
+/// only one of a curve's two extremes. Slopes and peaks stay (a morphological closing of both edges, reach one).
+fn close(columns: &mut [(f32, Rangef)]) {
+    let around = |index: usize| {
+        let near = &columns[index.saturating_sub(1)..columns.len().min(index + 2)];
+        near.iter().map(|(_, range)| *range).reduce(Rangef::union).unwrap_or(Rangef::NOTHING)
+    };
+    let wide: Vec<Rangef> = (0..columns.len()).map(around).collect();
+    for (column, near) in columns.iter_mut().skip(1).zip(wide.windows(3)) {
+        column.1 = near[0].intersection(near[1]).intersection(near[2]);
+    }
 }
 
 /// A band along `columns`, solid within `half` of them and fading to nothing within a pixel more.
@@ -208,6 +229,8 @@ mod tests {
         assert!(columns(std::iter::empty(), 1.0).is_empty());
         let gap = columns([column(1.5, &[4.0, 8.0]), column(9.5, &[2.0])].concat().into_iter(), 1.0);
         assert_eq!(gap, [(1.5, range(4.0, 8.0)), (2.5, range(8.0, 8.0)), (9.5, range(2.0, 2.0))], "a line over a gap");
+        let skipped = columns([pos2(1.5, 4.0), pos2(3.5, 8.0)].into_iter(), 1.0);
+        assert_eq!(skipped, [(1.5, range(4.0, 4.0)), (2.5, range(4.0, 6.0)), (3.5, range(6.0, 8.0))], "half the way");
         let mut mesh = Mesh::default();
         band(&mut mesh, &seen, Theme::bundled(true).colours.text, 0.5, 1.0);
         assert!(mesh.is_valid());
@@ -218,6 +241,28 @@ mod tests {
         );
         let jump = mesh.vertices[4].pos.y..=mesh.vertices[7].pos.y;
         assert!(jump.contains(&7.0) && jump.contains(&20.0), "the second column begins where the first ended");
+    }
+
+    #[test]
+    fn a_notch_is_covered_and_slopes_and_peaks_stay() {
+        let closed = |ranges: &[(f32, f32)]| {
+            let column = |(x, (low, high)): (usize, &(f32, f32))| (x as f32, Rangef::new(*low, *high));
+            let mut columns: Vec<_> = ranges.iter().enumerate().map(column).collect();
+            close(&mut columns);
+            columns.iter().map(|(_, range)| (range.min, range.max)).collect::<Vec<_>>()
+        };
+        let [band, low, high] = [(2.0, 8.0), (2.0, 3.0), (7.0, 8.0)];
+        assert_eq!(closed(&[band, low, band, high, low, band]), [band; 6], "one column and two");
+        let wide = [band, low, low, low, band];
+        assert_eq!(closed(&wide), wide, "three columns are no notch");
+        let slope = [(0.0, 1.0), (1.0, 3.0), (3.0, 4.0), (4.0, 9.0)];
+        assert_eq!(closed(&slope), slope);
+        let peak = [low, low, (0.0, 9.0), low, low];
+        assert_eq!(closed(&peak), peak);
+        let short: [&[_]; 3] = [&[], &[band], &[low, high]];
+        for ranges in short {
+            assert_eq!(closed(ranges), ranges, "nothing between");
+        }
     }
 
     #[test]

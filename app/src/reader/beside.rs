@@ -9,7 +9,7 @@ use super::tracks::{Follower, Smooth};
 use egui_plot::PlotPoint;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use temper_store::{Point, Reader, RunRow, StoreError};
+use temper_store::{INTERRUPTED, Point, Reader, RunRow, StoreError};
 
 /// Most points kept of each run: 32 Ki points are more than a plot across three screens shows.
 const KEPT_POINTS: usize = 32_768;
@@ -68,8 +68,8 @@ pub struct Beside {
 struct Line {
     follower: Follower,
     curve: Smooth,
-    /// The step at which it was over, once it was.
-    over: Option<u64>,
+    /// The step at which it was over and the seconds it took until then, once it was.
+    over: Option<(u64, f64)>,
     /// What was last drawn of it, and for what; only of a run that is over.
     drawn: Option<(Wish, BesideRun)>,
 }
@@ -79,7 +79,7 @@ struct Line {
 struct Wish {
     x: XAxis,
     log_y: bool,
-    steps: (u64, u64),
+    steps: Option<(u64, u64)>,
     limit: usize,
 }
 
@@ -99,8 +99,7 @@ impl Beside {
         let rows: Vec<&RunRow> = runs.iter().filter(wanted).collect();
         self.keep_only(|run| request.beside.contains(&run));
         let limit = points_each(request.plot_px as usize, rows.len());
-        let steps = request.steps.unwrap_or((0, u64::MAX));
-        let wish = Wish { x: request.x, log_y: request.log_y, steps, limit };
+        let wish = Wish { x: request.x, log_y: request.log_y, steps: request.steps, limit };
         let mut lines = Vec::with_capacity(rows.len());
         for row in rows {
             self.follow(reader, row)?;
@@ -110,7 +109,8 @@ impl Beside {
                 continue;
             }
             let Some(map) = axis(reader, row, request.x)? else { continue };
-            let points = line.curve.points.window(steps.0, steps.1, limit);
+            let (low, high, count) = request.reach(row.steps, limit);
+            let points = line.curve.points.window(low, high, count);
             let run = BesideRun::new(row.run, curves::place(&points, &map, request.log_y));
             line.drawn = line.over.is_some().then(|| (wish, run.clone()));
             lines.push(run);
@@ -142,8 +142,8 @@ impl Beside {
             over: None,
             drawn: None,
         });
-        // A run that ended changes only by going on, and then it has more steps.
-        let over = (!row.is_active()).then_some(row.steps);
+        // A run that ended changes only by going on: then it has more steps, or, from a checkpoint, took longer for them.
+        let over = (!row.is_active()).then_some((row.steps, row.wall_secs));
         if over.is_some() && line.over == over {
             return Ok(());
         }
@@ -167,10 +167,15 @@ pub(super) fn axis(reader: &Reader, row: &RunRow, x: XAxis) -> Result<Option<Ste
         }
         // Only its whole time is known without reading all its phases.
         XAxis::Time => {
-            let known = row.wall_secs > 0.0 && row.steps > 0;
-            known.then(|| StepMap { pairs: vec![(0.0, 0.0), (row.steps as f64, row.wall_secs)] })
+            time_is_known(row).then(|| StepMap { pairs: vec![(0.0, 0.0), (row.steps as f64, row.wall_secs)] })
         }
     })
+}
+
+/// Whether the wall time of a run is that of all its steps. It is told at the end: one that goes on again, or lost its
+/// engine, has that of its earlier stretches.
+pub(super) fn time_is_known(row: &RunRow) -> bool {
+    !row.is_active() && row.status != INTERRUPTED && row.wall_secs > 0.0 && row.steps > 0
 }
 
 #[cfg(test)]
@@ -249,6 +254,50 @@ mod tests {
             assert_ne!(look(&other).0.points, over.points, "{other:?}");
         }
         assert_eq!(look(&request).0.points, over.points);
+    }
+
+    #[test]
+    fn a_run_that_went_back_and_ended_where_it_had_is_read_again() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let store = Store::open(folder.path()).expect("a store");
+        let runs = [0; 2].map(|_| store.create_run(&NewRun::default()).expect("a run"));
+        let mut lines = Beside::default();
+        let mut end_at = |loss: f64, wall_secs: f64| {
+            store.truncate_after(runs[0], 100).expect("back at its checkpoint");
+            for at in 101..=300 {
+                let mut event = step(at);
+                if let Event::Step { train_loss, .. } = &mut event {
+                    *train_loss = loss;
+                }
+                store.push_event(runs[0], &event).expect("pushed");
+            }
+            let mut event = finished(runs[0]);
+            if let Event::Finished { wall_secs: known, .. } = &mut event {
+                *known = wall_secs;
+            }
+            store.push_event(runs[0], &event).expect("pushed");
+            store.flush().expect("written");
+            let reader = Reader::open(folder.path()).expect("readable");
+            let request = ViewRequest { beside: [runs[0]].into(), plot_px: 200, ..ViewRequest::default() };
+            let found = lines.build(&reader, &reader.runs().expect("runs"), runs[1], &request).expect("lines");
+            found[0].points.last().map(|point| point.y)
+        };
+        let near = |found: Option<f64>, loss: f64| found.is_some_and(|found| (found - loss).abs() < 1e-3);
+        let [first, second] = [end_at(2.0, 150.0), end_at(1.0, 240.0)];
+        assert!(near(first, 2.0) && near(second, 1.0), "{first:?}, {second:?}");
+    }
+
+    #[test]
+    fn a_run_that_goes_on_again_has_no_place_by_time_until_it_ends() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let _store = Store::open(folder.path()).expect("a store");
+        let reader = Reader::open(folder.path()).expect("readable");
+        // 100 s are those of its first 100 steps.
+        let middle = |status: &str| {
+            let row = RunRow { status: status.to_owned(), steps: 150, wall_secs: 100.0, ..RunRow::default() };
+            axis(&reader, &row, XAxis::Time).expect("an axis").map(|map| map.place(75.0))
+        };
+        assert_eq!(["running", "paused", INTERRUPTED, "finished"].map(middle), [None, None, None, Some(50.0)]);
     }
 
     #[test]

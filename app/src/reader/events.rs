@@ -78,10 +78,13 @@ pub struct EventLog {
     pub exports: Vec<ExportRecord>,
     /// Positions measured by kept set.
     pub positions: Vec<(String, u64)>,
+    /// Steps that the run went on from.
+    pub starts: Vec<u64>,
     /// Step of the newest measurement of the kept sets.
     kept_step: Option<u64>,
     budget_nats: f64,
-    worst: Option<(u64, String, f64)>,
+    /// The step of the newest measurement of the kept sets and what each set lost by then, nats.
+    newest: (u64, Vec<(String, f64)>),
 }
 
 impl EventLog {
@@ -124,6 +127,9 @@ impl EventLog {
                     Arc::make_mut(&mut self.lines).retain(|line| line.step <= *resumed_from);
                     self.checkpoints.retain(|mark| mark.step <= *resumed_from);
                     self.kept_step = self.kept_steps_up_to(*resumed_from);
+                    self.newest.1.clear();
+                    self.starts.retain(|start| start < resumed_from);
+                    self.starts.push(*resumed_from);
                     for sample in &mut self.samples {
                         sample.answers.retain(|(step, _)| step <= resumed_from);
                     }
@@ -198,12 +204,19 @@ impl EventLog {
 
     /// One line per step: the worst of its kept sets.
     fn kept(&mut self, stored: &StoredEvent, step: u64, set: &str, delta: f64) {
-        let worst = match self.worst.take() {
-            Some((known, name, value)) if known == step && value >= delta => (step, name, value),
-            _ => (step, set.to_owned(), delta),
-        };
-        let text = words::kept_line(step, &worst.1, worst.2, self.budget_nats);
-        self.worst = Some(worst);
+        if self.newest.0 != step {
+            self.newest = (step, Vec::new());
+        }
+        let sets = &mut self.newest.1;
+        match sets.iter_mut().find(|(name, _)| name == set) {
+            // A run that went back measures a step once more.
+            Some(known) => known.1 = delta,
+            None => sets.push((set.to_owned(), delta)),
+        }
+        // One that is no number is worse than any other.
+        let worst = sets.iter().reduce(|one, other| if one.1.is_nan() || one.1 >= other.1 { one } else { other });
+        let (worst, lost) = worst.map_or((set, delta), |(name, lost)| (name.as_str(), *lost));
+        let text = words::kept_line(step, worst, lost, self.budget_nats);
         let lines = Arc::make_mut(&mut self.lines);
         match lines.last_mut() {
             Some(line) if line.kind == EventKind::Kept && line.step == step => line.text = text,
@@ -248,11 +261,31 @@ mod tests {
     }
 
     #[test]
-    fn a_resumed_run_forgets_what_came_after_its_checkpoint() {
+    fn a_kept_set_that_is_no_number_is_the_worst() {
+        for sets in [[("prose", 0.01), ("code", f64::NAN)], [("code", f64::NAN), ("prose", 0.01)]] {
+            let mut log = EventLog::new(0.05);
+            log.extend(&sets.map(|(set, lost)| stored(1, 50, probe(50, set, lost))));
+            assert!(log.lines[0].text.contains("code"), "{}", log.lines[0].text);
+        }
+    }
+
+    #[test]
+    fn a_step_that_is_measured_again_has_the_worst_of_the_new_measurement() {
         let mut log = EventLog::new(0.05);
-        let checkpoint = |step| Event::Checkpoint { step, path: "c".into(), bytes: 1 };
-        log.extend(&[stored(1, 50, checkpoint(50)), stored(2, 100, checkpoint(100))]);
-        let started = Event::Started {
+        log.extend(&[stored(1, 50, probe(50, "prose", 0.09)), stored(2, 50, probe(50, "code", 0.02))]);
+        log.extend(&[stored(3, 40, started(40))]);
+        log.extend(&[stored(4, 50, probe(50, "prose", 0.01))]);
+        let text = &log.lines.last().expect("a line").text;
+        assert!(text.contains("prose +0.010"), "{text}");
+        // Without a start between, as after the budget made it go back.
+        log.extend(&[stored(5, 50, probe(50, "code", 0.03)), stored(6, 50, probe(50, "code", 0.005))]);
+        let text = &log.lines.last().expect("a line").text;
+        assert!(text.contains("prose +0.010"), "{text}");
+        assert_eq!(log.starts, [40]);
+    }
+
+    fn started(resumed_from: u64) -> Event {
+        Event::Started {
             run: 1,
             project: "p".into(),
             method: "lora".to_owned(),
@@ -262,9 +295,16 @@ mod tests {
             threads: 1,
             device: "cpu".to_owned(),
             max_steps: 200,
-            resumed_from: 50,
-        };
-        log.extend(&[stored(3, 50, started)]);
+            resumed_from,
+        }
+    }
+
+    #[test]
+    fn a_resumed_run_forgets_what_came_after_its_checkpoint() {
+        let mut log = EventLog::new(0.05);
+        let checkpoint = |step| Event::Checkpoint { step, path: "c".into(), bytes: 1 };
+        log.extend(&[stored(1, 50, checkpoint(50)), stored(2, 100, checkpoint(100))]);
+        log.extend(&[stored(3, 50, started(50))]);
         assert_eq!(log.checkpoints.len(), 1);
         assert!(log.lines.iter().all(|line| line.step <= 50));
     }

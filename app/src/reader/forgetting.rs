@@ -4,6 +4,15 @@
 //! it was measured, and nothing measured long ago is taken for the present.
 
 use super::RunView;
+use super::snapshot::KeptSet;
+use std::collections::BTreeMap;
+use temper_store::{Reader, RunRow, StoreError};
+
+/// The worst of several losses minus that of the base; not a number when one is none, nothing when there are none.
+fn worst(nats: impl Iterator<Item = f64>) -> Option<f64> {
+    // f64::max would pass over what is no number.
+    nats.reduce(|one, other| if one.is_nan() || one > other { one } else { other })
+}
 
 /// When the kept sets of a run were measured last.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -44,10 +53,8 @@ impl Measured {
             None => Self::Never,
             Some(0) => Self::OnBase,
             Some(step) => {
-                let newest = view.kept.iter().filter_map(|set| set.delta.last().map(|point| point.y));
-                // A set that is no number makes the worst no number: f64::max would pass over it.
-                let worst = newest.reduce(|one, other| if one.is_nan() || one > other { one } else { other });
-                Self::After { step, worst_nats: worst.unwrap_or(f64::NAN) }
+                let newest = worst(view.kept.iter().filter_map(KeptSet::newest_delta));
+                Self::After { step, worst_nats: newest.unwrap_or(f64::NAN) }
             }
         }
     }
@@ -71,11 +78,54 @@ impl Measured {
     }
 }
 
+/// What the best checkpoints had forgotten: they are what is exported, whatever was forgotten after them. A run that is
+/// over is read once.
+#[derive(Debug, Default)]
+pub struct AtBest {
+    over: BTreeMap<u64, (Mark, Option<f64>)>,
+}
+
+/// Best step, steps and seconds of a run: one that is over gets others when it goes on, or goes back and ends where it had.
+type Mark = (u64, u64, f64);
+
+impl AtBest {
+    /// The worst kept set minus base by run, nats, at the newest measurement up to the best validation; not a number where
+    /// a loss was none. Runs without a best validation are missing, and those of which only the base was measured by then.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub fn read(&mut self, reader: &Reader, runs: &[RunRow]) -> Result<BTreeMap<u64, f64>, StoreError> {
+        self.over.retain(|run, _| runs.iter().any(|row| row.run == *run));
+        let mut found = BTreeMap::new();
+        for row in runs.iter().filter(|row| row.best_step > 0) {
+            let (over, mark) = (!row.is_active(), (row.best_step, row.steps, row.wall_secs));
+            let nats = match self.over.get(&row.run).filter(|(of, _)| over && *of == mark) {
+                Some((_, nats)) => *nats,
+                None => at_best(reader, row)?,
+            };
+            if over {
+                self.over.insert(row.run, (mark, nats));
+            }
+            found.extend(nats.map(|nats| (row.run, nats)));
+        }
+        Ok(found)
+    }
+}
+
+fn at_best(reader: &Reader, row: &RunRow) -> Result<Option<f64>, StoreError> {
+    let mut deltas = reader.latest_points(row.run, "probe/", row.best_step)?;
+    deltas.retain(|(name, _)| name.ends_with("/loss_delta"));
+    // The base alone says nothing about what is forgotten.
+    let step = deltas.iter().map(|(_, point)| point.step).max().filter(|step| *step > 0);
+    Ok(worst(deltas.iter().filter(|(_, point)| Some(point.step) == step).map(|(_, point)| point.value)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reader::snapshot::KeptSet;
     use egui_plot::PlotPoint;
+    use temper_protocol::{Event, RunStatus};
+    use temper_store::{NewRun, Store};
 
     fn view(kept_step: Option<u64>, deltas: &[f64]) -> RunView {
         let set = |delta: &f64| KeptSet { delta: vec![PlotPoint::new(0.0, *delta)], ..KeptSet::default() };
@@ -101,6 +151,91 @@ mod tests {
         for deltas in [[0.01, f64::NAN], [f64::NAN, 0.01]] {
             assert_eq!(Measured::of(&view(Some(50), &deltas)).verdict(0.05, 50, true), Verdict::NoNumber);
         }
+    }
+
+    #[test]
+    fn a_newest_measurement_that_is_no_number_is_not_passed_over_for_the_one_before() {
+        // Curves have no point where there is no number.
+        let set = |newest| KeptSet { delta: vec![PlotPoint::new(0.0, 0.0)], newest, ..KeptSet::default() };
+        let kept = vec![set(Some((50, 0.01))), set(Some((50, f64::NAN)))];
+        let mut view = RunView { kept_step: Some(50), kept, ..RunView::default() };
+        assert_eq!(Measured::of(&view).verdict(0.05, 50, true), Verdict::NoNumber);
+        view.kept[1].newest = Some((50, 0.02));
+        assert_eq!(Measured::of(&view), Measured::After { step: 50, worst_nats: 0.02 });
+        view.kept[1].newest = None;
+        assert!((Measured::of(&view).worst_nats() - 0.01).abs() < 1e-12, "then it is the end of the curve");
+    }
+
+    fn probe(step: u64, set: &str, loss_delta: f64) -> Event {
+        Event::Probe {
+            step,
+            set: set.to_owned(),
+            loss: 2.0 + loss_delta,
+            loss_delta,
+            kl: 0.0,
+            top1_agreement: 1.0,
+            perplexity_ratio: 1.0,
+            negative_flips: 0.0,
+            positions: 160,
+        }
+    }
+
+    fn finished(run: u64, best_step: u64, wall_secs: f64) -> Event {
+        Event::Finished {
+            run,
+            status: RunStatus::Finished,
+            steps: 300,
+            best_step,
+            base_loss: 3.0,
+            final_loss: 2.4,
+            best_loss: 2.2,
+            forgetting: 0.3,
+            tokens_per_sec: 900.0,
+            cpu_secs_per_step: 0.5,
+            peak_rss_mib: 1.0,
+            wall_secs,
+            adapter: None,
+            problem: None,
+        }
+    }
+
+    #[test]
+    fn the_best_checkpoint_forgot_what_was_measured_up_to_it() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let store = Store::open(folder.path()).expect("a store");
+        let run = |best_step: u64, measured: &[(u64, f64, f64)]| {
+            let run = store.create_run(&NewRun::default()).expect("a run");
+            for (step, prose, code) in measured {
+                for event in [probe(*step, "prose", *prose), probe(*step, "code", *code)] {
+                    store.push_event(run, &event).expect("pushed");
+                }
+            }
+            store.push_event(run, &finished(run, best_step, 10.0)).expect("pushed");
+            run
+        };
+        let measured = [(0, 0.0, 0.0), (100, 0.02, 0.01), (200, 0.05, f64::NAN), (300, 0.3, 0.2)];
+        let between = run(150, &measured);
+        let broken = run(200, &measured);
+        let last = run(300, &measured);
+        let (early, none) = (run(50, &measured), run(0, &measured));
+        store.flush().expect("written");
+        let reader = Reader::open(folder.path()).expect("readable");
+        let mut at_best = AtBest::default();
+        let mut look = || at_best.read(&reader, &reader.runs().expect("runs")).expect("read");
+        let found = look();
+        assert_eq!((found.get(&between), found.get(&last)), (Some(&0.02), Some(&0.3)));
+        assert!(found[&broken].is_nan(), "what is no number is no forgetting of zero");
+        assert_eq!(found.get(&early), None, "only the base was measured");
+        assert_eq!(found.get(&none), None, "there is no best");
+
+        let bytes = reader.blob_bytes_read();
+        assert_eq!(look().len(), found.len());
+        assert_eq!(reader.blob_bytes_read(), bytes, "runs that are over are not read again");
+        store.truncate_after(between, 100).expect("back at its checkpoint");
+        store.push_event(between, &probe(150, "prose", 0.04)).expect("pushed");
+        store.push_event(between, &finished(between, 150, 5.0)).expect("pushed");
+        store.flush().expect("written");
+        assert_eq!(look().get(&between), Some(&0.04), "it went back and ended where it had");
     }
 
     #[test]

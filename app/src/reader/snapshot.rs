@@ -2,6 +2,7 @@
 
 use super::beside::BesideRun;
 use super::compared::{CompareRequest, ComparedRun, RunSettings};
+use super::curves::inside;
 use super::events::EventLine;
 use super::experts::ExpertView;
 use super::ranks::RankView;
@@ -56,6 +57,19 @@ pub struct ViewRequest {
     pub language: Language,
 }
 
+impl ViewRequest {
+    /// First and last step to read of a run that is at step `end`, and in how many points, so that those in view have
+    /// `most`: half as many more on either side, for a plot that is moved or zoomed out before the next answer.
+    #[must_use]
+    pub fn reach(&self, end: u64, most: usize) -> (u64, u64, usize) {
+        let Some((first, last)) = self.steps else { return (0, u64::MAX, most) };
+        let span = last.saturating_sub(first).max(1);
+        let low = first.saturating_sub(span / 2);
+        let high = last.saturating_add(span / 2).min(end.max(last));
+        (low, high, (most as f64 * high.saturating_sub(low) as f64 / span as f64).round() as usize)
+    }
+}
+
 impl Default for ViewRequest {
     fn default() -> Self {
         Self {
@@ -95,6 +109,9 @@ pub struct RunsSnapshot {
     pub settings: BTreeMap<u64, RunSettings>,
     /// Settings that two of them have with different values, those that people ask about first in front.
     pub differing: Vec<String>,
+    /// What the best checkpoints had forgotten by run, nats; see [`super::forgetting::AtBest`]. Runs of which that was not
+    /// measured are missing.
+    pub kept_at_best: BTreeMap<u64, f64>,
     /// Why the store cannot be read.
     pub problem: Option<Problem>,
 }
@@ -124,14 +141,24 @@ pub struct KeptSet {
     pub name: String,
     /// Loss of the base, nats.
     pub base_loss: f64,
-    /// Loss minus base by place on the axis.
+    /// Loss minus base by place on the axis, without what is no number.
     pub delta: Vec<PlotPoint>,
+    /// Step and loss minus base of the newest measurement, which may be no number; absent, it is the last of `delta`.
+    pub newest: Option<(u64, f64)>,
     /// KL to the base by place on the axis.
     pub kl: Vec<PlotPoint>,
     /// Share newly wrong by place on the axis.
     pub flips: Vec<PlotPoint>,
     /// Positions measured.
     pub positions: u64,
+}
+
+impl KeptSet {
+    /// Loss minus base as it was measured last, nats, or no number; nothing when it never was.
+    #[must_use]
+    pub fn newest_delta(&self) -> Option<f64> {
+        self.newest.map(|(_, value)| value).or_else(|| self.delta.last().map(|point| point.y))
+    }
 }
 
 /// Answers to one prompt.
@@ -194,6 +221,8 @@ pub struct RunView {
     pub train_raw: Vec<PlotPoint>,
     /// Smoothed train loss.
     pub train_smooth: Vec<PlotPoint>,
+    /// The same at the newest step, nats on either axis, whatever is in view.
+    pub train_newest: Option<f64>,
     /// Validation loss at measured steps.
     pub validation: Vec<PlotPoint>,
     /// Learning rate.
@@ -244,6 +273,15 @@ pub struct RunView {
     pub exports: Vec<ExportRecord>,
 }
 
+impl RunView {
+    /// The points of a curve of this view that are seen: curves reach beyond a plot that is zoomed.
+    #[must_use]
+    pub fn seen<'a>(&self, points: &'a [PlotPoint]) -> &'a [PlotPoint] {
+        let Some((first, last)) = self.request.steps else { return points };
+        inside(points, (self.map.place(first as f64), self.map.place(last as f64)))
+    }
+}
+
 impl StepMap {
     /// Place of `step` on the axis, interpolated.
     #[must_use]
@@ -287,6 +325,33 @@ mod tests {
         assert!((map.step(2000.0) - 15.0).abs() < 1e-9);
         assert!((map.place(30.0) - 5000.0).abs() < 1e-9, "the slope goes on beyond the end");
         assert!((StepMap::default().place(7.0) - 7.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_zoomed_view_reads_half_as_much_on_either_side_and_as_finely() {
+        let reach = |steps, end| ViewRequest { steps, ..ViewRequest::default() }.reach(end, 1000);
+        assert_eq!(reach(None, 90), (0, u64::MAX, 1000), "all");
+        assert_eq!(reach(Some((400, 600)), 5000), (300, 700, 2000));
+        assert_eq!(reach(Some((0, 600)), 600), (0, 600, 1000), "a run has nothing beyond its ends");
+        assert_eq!(reach(Some((50, 250)), 260), (0, 260, 1300));
+        assert_eq!(
+            reach(Some((900, 1100)), 1000),
+            (800, 1100, 1500),
+            "what is in view counts where the run ends in it"
+        );
+        assert_eq!(reach(Some((7, 7)), 90), (7, 7, 0), "a single step; a curve has six points at least");
+        let (low, high, _) = reach(Some((0, u64::MAX)), 10);
+        assert_eq!((low, high), (0, u64::MAX));
+    }
+
+    #[test]
+    fn what_is_seen_of_a_curve_ends_where_the_plot_does() {
+        let points: Vec<PlotPoint> = (0..10).map(|x| PlotPoint::new(f64::from(x), 0.0)).collect();
+        let view = |steps| RunView { request: ViewRequest { steps, ..ViewRequest::default() }, ..RunView::default() };
+        let ends = |view: &RunView| view.seen(&points).first().zip(view.seen(&points).last()).map(|(a, b)| (a.x, b.x));
+        assert_eq!(ends(&view(Some((3, 6)))), Some((3.0, 6.0)));
+        assert_eq!(ends(&view(None)), Some((0.0, 9.0)));
+        assert_eq!(ends(&view(Some((60, 70)))), None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Builds the view of one run from the store.
 
-use super::beside::Beside;
+use super::beside::{Beside, time_is_known};
 use super::curves;
 use super::events::EventLog;
 use super::experts;
@@ -185,6 +185,7 @@ impl RunCache {
                 name: name.to_owned(),
                 base_loss: losses.first().filter(|point| point.step == 0).map_or(f64::NAN, |point| point.value),
                 delta: curves::place(&series("loss_delta")?, &view.map, false),
+                newest: source.meta(&format!("probe/{name}/loss_delta")).map(|meta| (meta.last_step, meta.last)),
                 kl: curves::place(&series("kl")?, &view.map, false),
                 flips: curves::place(&series("negative_flips")?, &view.map, false),
                 positions: self.log.positions.iter().find(|(set, _)| set == name).map_or(0, |(_, count)| *count),
@@ -199,7 +200,7 @@ impl RunCache {
         view.phases = phases.iter().map(|(phase, work)| (phase.clone(), work.total())).collect();
         view.phases.sort_by(|a, b| b.1.total_cmp(&a.1));
         view.joules = source.meta(ENERGY).map(|_| self.long.energy.total());
-        view.step_secs = recent_step_secs(view, source, phases.values().map(Work::total).sum());
+        view.step_secs = step_secs(&view.row, phases, &self.log.starts);
         let pairs: Vec<(f64, f64)> = match view.request.x {
             XAxis::Step => Vec::new(),
             XAxis::Tokens => {
@@ -230,8 +231,10 @@ impl RunCache {
         let from = gaps.partition_point(|step| *step < first);
         let seen = gaps.get(from..gaps.partition_point(|step| *step <= last).max(from)).unwrap_or_default();
         view.non_finite = seen.iter().step_by(seen.len().div_ceil(MARKED_GAPS).max(1)).copied().collect();
-        let raw = self.long.train.points.window(first, last, most);
-        let smoothed = self.long.smooth.points.window(first, last, most);
+        let (low, high, count) = view.request.reach(view.row.steps, most);
+        let raw = self.long.train.points.window(low, high, count);
+        let smoothed = self.long.smooth.points.window(low, high, count);
+        view.train_newest = self.long.smooth.points.last().map(|point| point.value);
         let validation: Vec<Point> = source.points("loss/validation", READ_POINTS)?;
         let ends = self.long.smooth.points.ends(first, last).map(|(first, last)| [first, last]);
         view.sentence = curves::sentence(ends.as_ref().map_or(&[] as &[Point], |ends| ends), &validation, &view.row);
@@ -244,8 +247,9 @@ impl RunCache {
     fn fill_rates(&self, view: &mut RunView) {
         let most = 2 * view.request.plot_px as usize;
         let (first, last) = view.request.steps.unwrap_or((0, u64::MAX));
-        view.lr = curves::place(&self.long.lr.points.window(first, last, most / 2), &view.map, false);
-        view.grad_norm = curves::place(&self.long.norm.points.window(first, last, most), &view.map, false);
+        let (low, high, count) = view.request.reach(view.row.steps, most);
+        view.lr = curves::place(&self.long.lr.points.window(low, high, count / 2), &view.map, false);
+        view.grad_norm = curves::place(&self.long.norm.points.window(low, high, count), &view.map, false);
         // Of all steps, not only of those that are drawn.
         let clip = view.settings.as_ref().map_or(0.0, |settings| settings.train.clip_norm);
         view.clipped_steps = if clip > 0.0 { self.long.norm.points.above(clip, first, last) } else { 0 };
@@ -269,20 +273,31 @@ pub fn kept_step(series: &[SeriesMeta]) -> Option<u64> {
     series.iter().filter(is_kept).map(|meta| meta.last_step).max()
 }
 
-/// Seconds a step: tokens of a step over tokens per second where known, else work over steps.
-fn recent_step_secs(view: &RunView, source: &Source<'_>, total_secs: f64) -> f64 {
-    let steps = view.row.steps;
-    if view.row.wall_secs > 0.0 && steps > 0 {
-        return view.row.wall_secs / steps as f64;
+/// Seconds a step: work by phase over the steps that it was measured over, else the whole time over all steps.
+fn step_secs(row: &RunRow, phases: &BTreeMap<String, Work>, starts: &[u64]) -> f64 {
+    let secs: f64 = phases.values().map(Work::total).sum();
+    // The phase measured most often was measured each time.
+    let measured = phases.values().map(Work::steps).max_by_key(|steps| steps.len()).unwrap_or_default();
+    let covered = covered_steps(measured, starts);
+    if secs > 0.0 && covered > 0 {
+        secs / covered as f64
+    } else if time_is_known(row) {
+        row.wall_secs / row.steps as f64
+    } else {
+        f64::NAN
     }
-    if total_secs > 0.0 {
-        let measured = source.series.iter().filter(|series| series.name.starts_with("phase/"));
-        let last = measured.map(|series| series.last_step).max().unwrap_or(0);
-        if last > 0 {
-            return total_secs / last as f64;
-        }
+}
+
+/// Steps that the work measured at the steps `measured` is of. Each measurement reaches back to the one before, or to
+/// where the run went on since then, one of `starts`: what was done before that was not measured.
+fn covered_steps(measured: &[u64], starts: &[u64]) -> u64 {
+    let (mut before, mut covered) = (0, 0);
+    for step in measured {
+        let from = starts.iter().filter(|start| *start < step).copied().fold(before, u64::max);
+        covered += step.saturating_sub(from);
+        before = *step;
     }
-    f64::NAN
+    covered
 }
 
 fn fill_ranks(view: &mut RunView, reader: &Reader, request: &ViewRequest) -> Result<(), StoreError> {

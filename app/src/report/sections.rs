@@ -204,7 +204,7 @@ impl Source<'_> {
         }
         let last = |points: &[egui_plot::PlotPoint]| points.last().map_or(f64::NAN, |point| point.y);
         let rows = view.kept.iter().map(|set| {
-            let delta = last(&set.delta);
+            let delta = set.newest_delta().unwrap_or(f64::NAN);
             vec![
                 set.name.clone(),
                 format::nats(set.base_loss),

@@ -3,6 +3,7 @@
 use super::PanelCtx;
 use crate::commands::{self, Id};
 use crate::format;
+use crate::reader::events::{EventKind, EventLine};
 use crate::reader::{Measured, Verdict, words};
 use crate::state::Ask;
 use crate::theme::{Type, icons};
@@ -103,10 +104,7 @@ fn preparing_words(cx: &PanelCtx<'_>, row: &RunRow) -> String {
 
 fn items(cx: &PanelCtx<'_>, row: &RunRow) -> Vec<Item> {
     let view = cx.state.runs.view.as_ref().filter(|view| view.row.run == row.run);
-    let loss = view.and_then(|view| {
-        let last = view.train_smooth.last()?.y;
-        Some(if view.request.log_y { 10f64.powf(last) } else { last })
-    });
+    let loss = view.and_then(|view| view.train_newest);
     let budget = view.and_then(|view| view.settings.as_ref()).map(|settings| settings.keep.budget_nats);
     let measured = view.map_or(Measured::Never, |view| Measured::of(view));
     let step_secs = view.map_or(f64::NAN, |view| view.step_secs);
@@ -319,7 +317,11 @@ fn last_words(cx: &PanelCtx<'_>) -> String {
     if state.is_interrupted(row) {
         return t!("frame-run-interrupted", run = row.run, step = format::count(row.steps));
     }
-    let end = row.created_millis + (row.wall_secs * 1000.0) as i64;
+    // Its end is on record; where it is not at hand, it is guessed that the run was begun at once and never waited.
+    let view = state.runs.view.as_ref().filter(|view| view.row.run == row.run);
+    let is_end = |line: &&EventLine| matches!(line.kind, EventKind::Run | EventKind::Problem);
+    let told = view.and_then(|view| view.events.iter().rev().find(is_end)).map(|line| line.at_millis);
+    let end = told.unwrap_or(row.created_millis + (row.wall_secs * 1000.0) as i64);
     let ago = format::ago(end, state.clock.now_millis());
     match row.status.as_str() {
         "finished" => t!("frame-run-finished", run = row.run, ago = ago),

@@ -105,7 +105,7 @@ pub struct Answers {
     pub working: Option<usize>,
     /// Names are hidden until a vote.
     pub blind: bool,
-    /// The names of these answers are hidden.
+    /// These answers were asked blind and not voted about yet; see [`Self::hides_names`].
     pub hidden: bool,
     /// All votes.
     pub votes: Vec<Vote>,
@@ -138,6 +138,20 @@ impl Answers {
     pub fn can_vote(&self) -> bool {
         let done = |answer: &Answer| !answer.stop_reason.is_empty();
         self.hidden && self.working.is_none() && self.columns.len() > 1 && self.columns.iter().all(done)
+    }
+
+    /// Whether names are hidden: until the vote, and only as long as there can be one. Where an answer failed or was stopped
+    /// there is none.
+    #[must_use]
+    pub fn hides_names(&self) -> bool {
+        let coming = self.working.is_some() && self.columns.iter().all(|answer| answer.problem.is_none());
+        self.hidden && (coming || self.can_vote())
+    }
+
+    /// Hides the names of the next answers, or not; those that are hidden now are shown with that.
+    pub fn set_blind(&mut self, on: bool) {
+        self.blind = on;
+        self.hidden &= on;
     }
 
     /// The answer at `place` is the best, or none is; the names are shown from then on.
@@ -324,6 +338,34 @@ mod tests {
         let mut none = answered();
         none.vote(None);
         assert!(none.tallies().is_empty() && none.votes.len() == 1 && !none.hidden);
+    }
+
+    #[test]
+    fn names_are_hidden_only_as_long_as_there_can_be_a_vote() {
+        let begun = || {
+            let mut answers = Answers { blind: true, ..Answers::default() };
+            answers.begin("Hello".to_owned(), "/m".to_owned(), vec![None, Some(7)]);
+            answers.working = Some(0);
+            answers.take(0, "text".to_owned(), 1, "stop".to_owned(), 1.0);
+            answers.working = Some(1);
+            assert!(answers.hides_names(), "the second one comes");
+            answers
+        };
+        let mut whole = begun();
+        whole.take(1, "text".to_owned(), 1, "stop".to_owned(), 1.0);
+        whole.working = None;
+        assert!(whole.hides_names() && whole.can_vote());
+        let mut stopped = begun();
+        stopped.take(1, "te".to_owned(), 1, String::new(), 1.0);
+        stopped.working = None;
+        assert!(!stopped.hides_names() && !stopped.can_vote());
+        let mut failed = begun();
+        failed.columns[1].problem = Some("no memory".to_owned());
+        assert!(!failed.hides_names());
+        whole.set_blind(false);
+        assert!(!whole.hides_names() && !whole.can_vote());
+        whole.set_blind(true);
+        assert!(!whole.hides_names(), "who was seen is known");
     }
 
     #[test]

@@ -65,22 +65,23 @@ impl Column {
         matches!(self, Self::Run | Self::Method | Self::Status)
     }
 
-    fn value(self, row: &RunRow) -> f64 {
+    fn value(self, state: &State, row: &RunRow) -> f64 {
         match self {
             Self::Run | Self::Method | Self::Status => row.run as f64,
             Self::Best => row.best_loss,
-            Self::Forgetting => row.forgetting,
+            // As the table shows it.
+            Self::Forgetting => super::compared::forgetting_of(state, row),
             Self::Size => row.trained_parameters as f64,
             Self::Speed => row.tokens_per_sec,
             Self::Time => row.wall_secs,
         }
     }
 
-    fn order(self, a: &RunRow, b: &RunRow) -> Ordering {
+    fn order(self, state: &State, a: &RunRow, b: &RunRow) -> Ordering {
         match self {
             Self::Method => a.method.cmp(&b.method),
             Self::Status => a.status.cmp(&b.status),
-            _ => self.value(a).total_cmp(&self.value(b)),
+            _ => self.value(state, a).total_cmp(&self.value(state, b)),
         }
     }
 }
@@ -340,8 +341,8 @@ impl State {
         let (column, descending) = (self.compare.sort, self.compare.descending);
         rows.sort_by(|a, b| {
             // What is not known stands last in either order.
-            let unknown = |row: &RunRow| column.value(row).is_nan();
-            let order = if descending { column.order(b, a) } else { column.order(a, b) };
+            let unknown = |row: &RunRow| column.value(self, row).is_nan();
+            let order = if descending { column.order(self, b, a) } else { column.order(self, a, b) };
             unknown(a).cmp(&unknown(b)).then(order).then(b.run.cmp(&a.run))
         });
         rows
@@ -410,17 +411,19 @@ impl State {
         settings.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
     }
 
+    /// The model that a run was trained from, as the engine is asked about it; the project's where that is not on record.
+    #[must_use]
+    pub fn model_of(&self, run: u64) -> String {
+        self.draft.resolve(self.run_setting(run, "model.path").unwrap_or(&self.draft.project.model.path))
+    }
+
     /// The model that the chosen runs were trained from; why they cannot be compared when it is not one.
     ///
     /// # Errors
     /// A sentence for a person.
     pub fn compared_base(&self) -> Result<String, &'static str> {
         let rows = self.compared_adapters();
-        let mut bases: Vec<String> = rows
-            .iter()
-            .map(|row| self.run_setting(row.run, "model.path").unwrap_or(&self.draft.project.model.path))
-            .map(|path| self.draft.resolve(path))
-            .collect();
+        let mut bases: Vec<String> = rows.iter().map(|row| self.model_of(row.run)).collect();
         bases.dedup();
         match bases.as_slice() {
             [] => Err(t!("compare-no-adapter")),
@@ -471,6 +474,19 @@ mod tests {
         assert_eq!(numbers(&state.compare_table()), [1, 4, 2, 3]);
         state.compare.filter = "LORA run".to_owned();
         assert_eq!(numbers(&state.compare_table()), [2, 3]);
+    }
+
+    #[test]
+    fn runs_are_sorted_by_the_forgetting_that_the_table_shows() {
+        let mut state = state();
+        let mut snapshot = (*state.runs).clone();
+        for (row, forgetting) in snapshot.runs.iter_mut().zip([0.01, 0.02, 0.03, f64::NAN]) {
+            row.forgetting = forgetting;
+        }
+        snapshot.kept_at_best = [(4, 0.05), (1, 0.025)].into();
+        state.runs = Arc::new(snapshot);
+        (state.compare.sort, state.compare.descending) = (Column::Forgetting, false);
+        assert_eq!(numbers(&state.compare_table()), [3, 1, 2, 4]);
     }
 
     #[test]

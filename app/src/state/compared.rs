@@ -10,7 +10,7 @@ use temper_store::RunRow;
 /// A run and the curve of it that is shown.
 pub type Line<'a> = (u64, &'a [PlotPoint]);
 
-/// A run by what it learned and forgot.
+/// A run by what it learned and forgot, both of its best checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Place {
     /// Its number.
@@ -40,14 +40,24 @@ pub fn lowest(points: &[PlotPoint]) -> Option<PlotPoint> {
     points.iter().filter(|point| point.y.is_finite()).min_by(|a, b| a.y.total_cmp(&b.y)).copied()
 }
 
+/// What a run forgot as Compare says it everywhere: worst kept set minus base, nats, of its best checkpoint, which is what
+/// is exported. Where nothing was measured up to that, what was measured last stands for it.
+#[must_use]
+pub fn forgetting_of(state: &State, row: &RunRow) -> f64 {
+    state.runs.kept_at_best.get(&row.run).copied().unwrap_or(row.forgetting)
+}
+
 /// The runs of the table that have both a loss and a forgetting, in the table's order.
 #[must_use]
 pub fn places(state: &State) -> Vec<Place> {
-    let rows = state.compare_table();
-    let known = rows.iter().filter(|row| row.best_loss.is_finite() && row.forgetting.is_finite());
-    known
-        .map(|row| Place { run: row.run, forgetting: row.forgetting, loss: row.best_loss, mib: size_mib(row) })
-        .collect()
+    let place = |row: &RunRow| Place {
+        run: row.run,
+        forgetting: forgetting_of(state, row),
+        loss: row.best_loss,
+        mib: size_mib(row),
+    };
+    let rows = state.compare_table().into_iter();
+    rows.map(place).filter(|place| place.loss.is_finite() && place.forgetting.is_finite()).collect()
 }
 
 /// Runs that no other run is better than in both, by forgetting.
@@ -72,6 +82,25 @@ pub fn budget_of(state: &State, run: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::files::Places;
+    use crate::reader::RunsSnapshot;
+    use crate::state::Clock;
+    use std::collections::BTreeMap;
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    #[test]
+    fn a_place_is_that_of_the_best_checkpoint_in_both() {
+        let folders = Places { config: PathBuf::new(), data: PathBuf::new(), projects: PathBuf::new() };
+        let mut state = State::new(folders, Clock::Fixed(0));
+        let row = |run: u64, forgetting: f64| RunRow { run, best_loss: 1.5, forgetting, ..RunRow::default() };
+        let runs = vec![row(4, 0.3), row(3, f64::NAN), row(2, 0.3), row(1, 0.04)];
+        // Run 2 lost its numbers at its best; nothing is known of the best of run 1.
+        let kept_at_best = BTreeMap::from([(4, 0.02), (3, 0.01), (2, f64::NAN)]);
+        state.runs = Arc::new(RunsSnapshot { runs, kept_at_best, ..RunsSnapshot::default() });
+        let found: Vec<(u64, f64)> = places(&state).iter().map(|place| (place.run, place.forgetting)).collect();
+        assert_eq!(found, [(4, 0.02), (3, 0.01), (1, 0.04)]);
+    }
 
     #[test]
     fn the_front_has_those_that_nobody_beats_in_both() {

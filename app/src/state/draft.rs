@@ -1,9 +1,14 @@
 //! The project being edited, with its history.
 
 use std::path::{Path, PathBuf};
+use temper_protocol::project::Data;
 use temper_protocol::{MethodCard, Project};
 
 const HISTORY_LIMIT: usize = 200;
+/// Quiet that ends an edit: what changes the same field later is another one for undo.
+const JOIN_SECS: f64 = 2.0;
+/// At the end of a key: each edit is an act of its own, such as a click in a tree.
+pub const ALONE: char = '!';
 
 /// A project being edited.
 #[derive(Debug, Clone, PartialEq)]
@@ -12,6 +17,8 @@ pub struct Draft {
     pub project: Project,
     /// Its folder; none before the first training of a new project.
     pub folder: Option<PathBuf>,
+    /// Its folder was just chosen and has nothing of it yet: no other project may lie there.
+    pub is_new: bool,
     /// Whether there is anything: a project was opened or something was dropped.
     pub open: bool,
     /// Number of the last edit.
@@ -38,6 +45,7 @@ impl Default for Draft {
         Self {
             project,
             folder: None,
+            is_new: false,
             open: false,
             revision: 0,
             saved_revision: 0,
@@ -58,12 +66,14 @@ impl Draft {
         Self { project, folder: Some(folder), open: true, ..Self::default() }
     }
 
-    /// Replaces the project. Edits of the same `key` in a row count as one for undo; an empty key never does.
-    pub fn edit(&mut self, key: &str, project: Project, now_secs: f64) {
+    /// Replaces the project. Edits of the same `key` that follow each other without a pause count as one for undo; those of
+    /// an empty key, or of one with [`ALONE`] at its end, never do. Gives the number of the edit, if it changes anything.
+    pub fn edit(&mut self, key: &str, project: Project, now_secs: f64) -> Option<u64> {
         if project == self.project {
-            return;
+            return None;
         }
-        let goes_on = !key.is_empty() && key == self.last_key && !self.past.is_empty();
+        let follows = key == self.last_key && now_secs - self.edited_secs <= JOIN_SECS;
+        let goes_on = follows && !key.is_empty() && !key.ends_with(ALONE) && !self.past.is_empty();
         if !goes_on {
             self.past.push(self.project.clone());
             if self.past.len() > HISTORY_LIMIT {
@@ -73,6 +83,7 @@ impl Draft {
         self.future.clear();
         key.clone_into(&mut self.last_key);
         self.changed(project, now_secs);
+        Some(self.revision)
     }
 
     fn changed(&mut self, project: Project, now_secs: f64) {
@@ -164,6 +175,14 @@ impl Draft {
         format!("{:?} {:?} {:?}", self.project.model.path, self.project.data, self.folder)
     }
 
+    /// What gives the rows of the data their numbers and texts, however the model sees them.
+    #[must_use]
+    pub fn rows_fingerprint(&self) -> String {
+        let Data { train, schema, columns, .. } = &self.project.data;
+        let paths: Vec<String> = train.iter().map(|source| self.resolve(source.path())).collect();
+        format!("{paths:?} {schema:?} {columns:?}")
+    }
+
     /// What the pre-flight depends on.
     #[must_use]
     pub fn run_fingerprint(&self) -> String {
@@ -231,9 +250,30 @@ mod tests {
     }
 
     #[test]
+    fn a_pause_ends_an_edit_and_some_are_never_joined() {
+        let mut draft = Draft::default();
+        // As a slider is dragged: longer than a pause in all, without one.
+        for steps in 1..=30 {
+            draft.edit("train.steps", with_steps(&draft, steps), steps as f64 * 0.2);
+        }
+        draft.edit("train.steps", with_steps(&draft, 40), 3600.0);
+        draft.undo(3601.0);
+        assert_eq!(draft.project.train.steps, 30, "what was done an hour ago is another edit");
+        draft.undo(3602.0);
+        assert!(!draft.can_undo());
+        for key in ["", "method.targets!"] {
+            let mut draft = Draft::default();
+            draft.edit(key, with_steps(&draft, 1), 0.0);
+            draft.edit(key, with_steps(&draft, 2), 0.1);
+            draft.undo(0.2);
+            assert_eq!(draft.project.train.steps, 1, "\"{key}\"");
+        }
+    }
+
+    #[test]
     fn an_edit_that_changes_nothing_is_none() {
         let mut draft = Draft::default();
-        draft.edit("name", draft.project.clone(), 0.0);
+        assert_eq!(draft.edit("name", draft.project.clone(), 0.0), None);
         assert!(draft.is_saved());
         assert!(!draft.can_undo());
     }
@@ -244,6 +284,31 @@ mod tests {
         assert_eq!(draft.resolve("m.gguf"), "/p/tone/m.gguf");
         assert_eq!(draft.resolve("builtin:starter"), "builtin:starter");
         assert_eq!(draft.resolve("/abs/m.gguf"), "/abs/m.gguf");
+    }
+
+    #[test]
+    fn rows_are_the_same_while_their_files_and_columns_are() {
+        let data = ["/data/a.jsonl".to_owned(), "builtin:starter-data".to_owned()];
+        let mut draft = Draft { project: Project::new("tone", "m.gguf", &data, "lora"), ..Draft::default() };
+        let first = draft.rows_fingerprint();
+        draft.project.data.max_tokens += 1;
+        draft.project.data.validation = temper_protocol::project::Validation::Share(0.3);
+        draft.project.model.path = "other.gguf".to_owned();
+        draft.folder = Some(PathBuf::from("/p/tone"));
+        assert_eq!(draft.rows_fingerprint(), first, "the model sees them otherwise, and they are the same");
+        let mut other = draft.clone();
+        other.project.data.schema = "text".to_owned();
+        assert_ne!(other.rows_fingerprint(), first);
+        other.clone_from(&draft);
+        other.project.data.columns.insert("text".to_owned(), "reply".to_owned());
+        assert_ne!(other.rows_fingerprint(), first);
+        other.clone_from(&draft);
+        other.project.data.train.reverse();
+        assert_ne!(other.rows_fingerprint(), first, "row 1 is another one");
+        draft.project.data.train = vec![temper_protocol::project::Source::Path("a.jsonl".to_owned())];
+        let here = draft.rows_fingerprint();
+        draft.folder = Some(PathBuf::from("/p/other"));
+        assert_ne!(draft.rows_fingerprint(), here, "relative places are others there");
     }
 
     #[test]

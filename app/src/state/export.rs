@@ -1,6 +1,7 @@
 //! The room Export: what can be written, what is chosen, what came out.
 
 use crate::reader::snapshot::ExportRecord;
+use crate::state::{Ask, State};
 use crate::texts::Text;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -179,6 +180,38 @@ pub struct BareAdapter {
     pub model: Option<String>,
 }
 
+/// What an export was asked for: all of it may be chosen anew before the engine begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exporting {
+    /// The project it is of.
+    pub project: Option<PathBuf>,
+    /// Place of the target in [`TARGETS`].
+    pub target: usize,
+    /// The run, where it is of one.
+    pub run: Option<u64>,
+    /// The adapter folder, where it is of one and of no run.
+    pub adapter: Option<BareAdapter>,
+}
+
+impl Exporting {
+    /// Its format in words.
+    #[must_use]
+    pub fn words(&self) -> &'static str {
+        TARGETS.get(self.target).map_or_else(|| t!("export-the-export"), |target| format_words(target.format))
+    }
+}
+
+impl State {
+    /// The export of the open project that waits or is being written, and its request.
+    #[must_use]
+    pub fn exporting(&self) -> Option<(u64, &Exporting)> {
+        self.jobs.iter().find_map(|(request, running)| match &running.ask {
+            Ask::Export(asked) if asked.project == self.draft.folder => Some((request, asked)),
+            _ => None,
+        })
+    }
+}
+
 /// An export of this session, with the target it was made for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Certificate {
@@ -198,19 +231,29 @@ impl Certificate {
     /// The target that it was written as: the one asked for, else the one of this format whose name ends the file's.
     #[must_use]
     pub fn target_index(&self) -> Option<usize> {
-        let name = self.place().file_name()?.to_string_lossy().into_owned();
-        let stem = name.strip_suffix(".gguf").unwrap_or(&name).to_owned();
-        let of_format = |(_, target): &(usize, &TargetKind)| target.format.name() == self.record.format;
-        let named = TARGETS.iter().enumerate().filter(of_format).find(|(_, target)| stem.ends_with(&target.suffix()));
-        self.target.or_else(|| Some(named.or_else(|| TARGETS.iter().enumerate().find(of_format))?.0))
+        self.target.or_else(|| target_of(&self.record))
     }
 
     /// Where it lies, or would lie had it passed.
     #[must_use]
     pub fn place(&self) -> PathBuf {
-        let path = self.record.path.display().to_string();
-        path.strip_suffix(".rejected").map_or_else(|| self.record.path.clone(), PathBuf::from)
+        place_of(&self.record)
     }
+}
+
+fn place_of(record: &ExportRecord) -> PathBuf {
+    let path = record.path.display().to_string();
+    path.strip_suffix(".rejected").map_or_else(|| record.path.clone(), PathBuf::from)
+}
+
+/// The target that an export on record looks like: the one of its format whose name ends the file's.
+#[must_use]
+pub fn target_of(record: &ExportRecord) -> Option<usize> {
+    let name = place_of(record).file_name()?.to_string_lossy().into_owned();
+    let stem = name.strip_suffix(".gguf").unwrap_or(&name).to_owned();
+    let of_format = |(_, target): &(usize, &TargetKind)| target.format.name() == record.format;
+    let named = TARGETS.iter().enumerate().filter(of_format).find(|(_, target)| stem.ends_with(&target.suffix()));
+    Some(named.or_else(|| TARGETS.iter().enumerate().find(of_format))?.0)
 }
 
 /// The room Export.
@@ -226,8 +269,6 @@ pub struct Export {
     pub out: Option<String>,
     /// The run whose model card somebody wrote, and its text; filled from the run when absent.
     pub card: Option<(u64, String)>,
-    /// Target of the request that is being worked on.
-    pub working: Option<usize>,
     /// Why a merged GGUF cannot be written, by model path as the engine is asked about it.
     pub no_gguf: BTreeMap<String, String>,
     /// Results of this session, newest first.

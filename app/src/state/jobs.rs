@@ -1,10 +1,10 @@
 //! Requests to the engine that are not done, and how far they are.
 
+use super::export::Exporting;
 use super::lens_edit::Texts;
 use super::step_ask::Side;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use temper_protocol::ExportFormat;
+use std::path::{Path, PathBuf};
 
 /// What a request was sent for.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,6 +43,8 @@ pub enum Ask {
     Doctor,
     /// A run; its number once it is known.
     Train {
+        /// The project's folder.
+        project: PathBuf,
         /// The run.
         run: Option<u64>,
     },
@@ -56,7 +58,7 @@ pub enum Ask {
         train: bool,
     },
     /// An export.
-    Export(ExportFormat),
+    Export(Exporting),
     /// A certificate again.
     Verify(PathBuf),
     /// Runs are compared on the same rows.
@@ -81,6 +83,12 @@ pub enum Ask {
 }
 
 impl Ask {
+    /// Whether it is about training, in whichever project.
+    #[must_use]
+    pub fn trains(&self) -> bool {
+        matches!(self, Self::Train { .. } | Self::Race)
+    }
+
     /// The wait in words, for the list of what is going on; nothing for what takes no time.
     #[must_use]
     pub fn words(&self) -> Option<String> {
@@ -94,7 +102,7 @@ impl Ask {
             Self::Repair => Some(t!("notice-job-repair").to_owned()),
             Self::Doctor => Some(t!("common-selftest").to_owned()),
             Self::Example { .. } => Some(t!("notice-job-example").to_owned()),
-            Self::Export(format) => Some(t!("notice-job-export", what = super::export::format_words(*format))),
+            Self::Export(asked) => Some(t!("notice-job-export", what = asked.words())),
             Self::Judge => Some(t!("notice-job-judge").to_owned()),
             Self::Answer(_) | Self::Step { .. } => Some(t!("notice-job-answer").to_owned()),
             Self::Verify(_) => Some(t!("notice-job-verify").to_owned()),
@@ -109,8 +117,12 @@ impl Ask {
 pub struct Running {
     /// What for.
     pub ask: Ask,
-    /// Since when, seconds of the window's clock.
+    /// Since when it is asked for, seconds of the window's clock.
     pub since_secs: f64,
+    /// Since when it is worked on, and no longer waits for what was asked before.
+    pub worked_secs: Option<f64>,
+    /// Since when `stage` is being done.
+    pub stage_secs: f64,
     /// What is being done.
     pub stage: String,
     /// Done so far.
@@ -128,11 +140,31 @@ impl Running {
         (self.total > 0).then(|| (self.done as f32 / self.total as f32).clamp(0.0, 1.0))
     }
 
-    /// Seconds left, guessed from what is done.
+    /// Seconds left of the stage, guessed from what is done of it.
     #[must_use]
     pub fn left_secs(&self, now_secs: f64) -> Option<f64> {
         let share = f64::from(self.share()?);
-        (share > 0.02).then(|| (now_secs - self.since_secs) * (1.0 - share) / share)
+        (share > 0.02).then(|| (now_secs - self.stage_secs) * (1.0 - share) / share)
+    }
+
+    /// Seconds of work so far, without the wait for its turn.
+    #[must_use]
+    pub fn took_secs(&self, now_secs: f64) -> f64 {
+        now_secs - self.worked_secs.unwrap_or(self.since_secs)
+    }
+
+    /// What the engine said about how far it is.
+    pub fn progress(&mut self, stage: &str, (done, total): (u64, u64), unit: &str, now_secs: f64) {
+        if self.stage != stage {
+            stage.clone_into(&mut self.stage);
+            self.stage_secs = now_secs;
+        }
+        // What waits has nothing to count.
+        if total > 0 && self.worked_secs.is_none() {
+            self.worked_secs = Some(now_secs);
+        }
+        (self.done, self.total) = (done, total);
+        unit.clone_into(&mut self.unit);
     }
 }
 
@@ -145,8 +177,16 @@ pub struct Jobs {
 impl Jobs {
     /// Remembers a request.
     pub fn add(&mut self, request: u64, ask: Ask, now_secs: f64) {
-        let running =
-            Running { ask, since_secs: now_secs, stage: String::new(), done: 0, total: 0, unit: String::new() };
+        let running = Running {
+            ask,
+            since_secs: now_secs,
+            worked_secs: None,
+            stage_secs: now_secs,
+            stage: String::new(),
+            done: 0,
+            total: 0,
+            unit: String::new(),
+        };
         self.running.insert(request, running);
     }
 
@@ -176,10 +216,14 @@ impl Jobs {
         self.running.iter().find(|(_, running)| wanted(&running.ask)).map(|(request, running)| (*request, running))
     }
 
-    /// Whether our engine trains `run`.
+    /// Whether our engine trains `run` of the project in `folder`, or will.
     #[must_use]
-    pub fn trains(&self, run: u64) -> bool {
-        self.find(|ask| matches!(ask, Ask::Train { run: Some(known) } if *known == run)).is_some()
+    pub fn trains(&self, folder: Option<&Path>, run: u64) -> bool {
+        let is_it = |ask: &Ask| {
+            let Ask::Train { project, run: Some(known) } = ask else { return false };
+            *known == run && Some(project.as_path()) == folder
+        };
+        self.find(is_it).is_some()
     }
 
     /// All requests, oldest first.
@@ -191,5 +235,36 @@ impl Jobs {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.running.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wait_for_ones_turn_is_no_work_and_time_left_is_that_of_the_stage() {
+        let mut jobs = Jobs::default();
+        jobs.add(1, Ask::Doctor, 10.0);
+        let Some(job) = jobs.get_mut(1) else { unreachable!("it was added") };
+        job.progress("waiting", (0, 0), "requests", 10.0);
+        assert_eq!((job.left_secs(7000.0), job.took_secs(7000.0)), (None, 6990.0));
+        job.progress("merging", (0, 100), "tensors", 7210.0);
+        job.progress("merging", (50, 100), "tensors", 7230.0);
+        assert_eq!((job.left_secs(7230.0), job.took_secs(7230.0)), (Some(20.0), 20.0));
+        job.progress("comparing", (10, 100), "tokens", 7250.0);
+        job.progress("comparing", (20, 100), "tokens", 7251.0);
+        assert!(job.left_secs(7252.0).is_some_and(|left| (left - 8.0).abs() < 1e-3), "not a share of the wait");
+        assert!((job.took_secs(7252.0) - 42.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_run_is_known_by_its_project_and_its_number() {
+        let mut jobs = Jobs::default();
+        jobs.add(1, Ask::Train { project: PathBuf::from("tone"), run: Some(1) }, 0.0);
+        jobs.add(2, Ask::Train { project: PathBuf::from("calm"), run: None }, 0.0);
+        let trains = |folder: &str, run| jobs.trains(Some(Path::new(folder)), run);
+        assert!(trains("tone", 1) && !trains("tone", 2) && !trains("calm", 1));
+        assert!(!jobs.trains(None, 1));
     }
 }

@@ -1,6 +1,6 @@
 //! The token lens: rows of the data as the model sees them. What is shown, and the rows that arrived.
 
-use super::lens_edit::Editor;
+use super::lens_edit::{Editor, Texts};
 use super::token_loss::TokenLosses;
 use std::collections::{BTreeMap, BTreeSet};
 use temper_protocol::Problem;
@@ -49,6 +49,8 @@ pub enum LensAct {
 pub struct Lens {
     /// What the rows belong to.
     pub fingerprint: String,
+    /// What gives them their numbers: those of rows that are left out or edited hold as long as it is the same.
+    pub identity: String,
     /// What the engine said last of the files: it changes when they do.
     pub stamp: String,
     /// The same, of when rows were first left out or edited: their numbers mean those rows.
@@ -84,9 +86,18 @@ pub struct Lens {
 }
 
 impl Lens {
-    /// Forgets everything: the data is another.
-    pub fn begin(&mut self, fingerprint: String) {
-        *self = Self { fingerprint, room: self.room, ..Self::default() };
+    /// Forgets what was shown: the engine would say it otherwise now. What was done to rows stays while a number means the
+    /// same row. Gives the texts that the engine has to look at again.
+    pub fn begin(&mut self, fingerprint: String, identity: String) -> Vec<(u64, Texts)> {
+        let before = std::mem::take(self);
+        let same = before.identity == identity;
+        *self = Self { fingerprint, identity, room: before.room, ..Self::default() };
+        if !same {
+            return Vec::new();
+        }
+        (self.left_out, self.deduplicate) = (before.left_out, before.deduplicate);
+        (self.chosen_stamp, self.editor) = (before.chosen_stamp, before.editor);
+        self.editor.look_again()
     }
 
     /// A row, once it arrived.
@@ -159,8 +170,7 @@ impl Lens {
 /// The row meant by what was typed: a number counted from 1, with or without separators.
 #[must_use]
 pub fn row_of(text: &str) -> Option<u64> {
-    let digits: String = text.chars().filter(|letter| !matches!(letter, ',' | '.' | ' ' | '\u{202f}')).collect();
-    digits.parse::<u64>().ok()?.checked_sub(1)
+    crate::format::whole_number(text)?.checked_sub(1)
 }
 
 #[cfg(test)]
@@ -207,6 +217,32 @@ mod tests {
         lens.deduplicate = true;
         lens.keep_stamp();
         assert_eq!(lens.chosen_stamp, "b", "no row is named");
+    }
+
+    #[test]
+    fn what_was_done_to_rows_stays_while_their_numbers_mean_the_same() {
+        let mut lens = Lens { stamp: "a".to_owned(), ..lens() };
+        assert!(lens.begin("512 tokens".to_owned(), "tone.jsonl".to_owned()).is_empty());
+        (lens.known, lens.stamp) = (9, "a".to_owned());
+        lens.keep_stamp();
+        lens.left_out.insert(3);
+        lens.deduplicate = true;
+        lens.editor.edits.insert(4, Texts::from([("/a".to_owned(), "uno".to_owned())]));
+        lens.take(0, Vec::new());
+        lens.begin("256 tokens".to_owned(), "tone.jsonl".to_owned());
+        assert!(lens.left_out.contains(&3) && lens.deduplicate && lens.editor.edits.contains_key(&4));
+        assert_eq!(lens.chosen_stamp, "a", "the files as they were when row 3 was named");
+        assert_eq!((lens.known, lens.has(0)), (0, false), "rows are asked for anew");
+        lens.begin("256 tokens".to_owned(), "other.jsonl".to_owned());
+        assert_eq!(
+            lens,
+            Lens {
+                fingerprint: "256 tokens".to_owned(),
+                identity: "other.jsonl".to_owned(),
+                room: 20,
+                ..Lens::default()
+            }
+        );
     }
 
     #[test]

@@ -123,6 +123,16 @@ impl Editor {
         }
     }
 
+    /// Forgets what the engine told, which it would say otherwise now; gives the texts that it has to look at again.
+    pub fn look_again(&mut self) -> Vec<(u64, Texts)> {
+        (self.told, self.failed) = (None, None);
+        let again = |(row, trial): (&u64, &mut Trial)| {
+            trial.refused = None;
+            (*row, trial.texts.clone())
+        };
+        self.trials.iter_mut().map(again).collect()
+    }
+
     /// A row is again as it stands in the file.
     pub fn take_back(&mut self, row: u64) {
         self.edits.remove(&row);
@@ -241,6 +251,21 @@ mod tests {
         editor.accept(&good, told(5));
         assert!(editor.trial(3).is_some_and(|trial| trial.refused.is_some()) && editor.trial(5).is_none());
         assert_eq!(editor.text(3, &field("/b", "two")), " ");
+    }
+
+    #[test]
+    fn under_other_settings_what_was_not_accepted_is_looked_at_again() {
+        let mut editor = Editor { open: true, ..Editor::default() };
+        editor.accept(&Texts::new(), told(3));
+        let good = left(&mut editor, "/a", "uno").expect("looked at");
+        editor.accept(&good, told(3));
+        let both = left(&mut editor, "/b", " ").expect("looked at");
+        editor.refuse(3, &both, Problem::new(Code::DataInvalid, "empty", "", "write"));
+        assert_eq!(editor.look_again(), [(3, both.clone())]);
+        assert!(editor.told(3).is_none() && editor.trial(3).is_some_and(|trial| trial.refused.is_none()));
+        assert_eq!(editor.all().len(), 1, "what was accepted holds");
+        editor.accept(&both, told(3));
+        assert_eq!(editor.all(), [RowEdit { row: 3, fields: vec![field("/a", "uno"), field("/b", " ")] }]);
     }
 
     #[test]

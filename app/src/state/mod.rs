@@ -381,20 +381,26 @@ impl State {
     /// Whether a run that is started now waits for its turn: our engine trains another one.
     #[must_use]
     pub fn can_queue(&self) -> bool {
-        let starting = self.jobs.find(|ask| matches!(ask, Ask::Train { run: None } | Ask::Race)).is_some();
-        !starting && self.live_run().is_none_or(|row| self.jobs.trains(row.run))
+        let starting = self.jobs.find(|ask| matches!(ask, Ask::Train { run: None, .. } | Ask::Race)).is_some();
+        !starting && self.live_run().is_none_or(|row| self.trains(row.run))
+    }
+
+    /// Whether our engine trains `run` of the open project, or will.
+    #[must_use]
+    pub fn trains(&self, run: u64) -> bool {
+        self.jobs.trains(self.draft.folder.as_deref(), run)
     }
 
     /// Whether an engine is at work on `run`: ours, or one that holds the project.
     #[must_use]
     pub fn is_held(&self, run: u64) -> bool {
-        self.jobs.trains(run) || (self.runs.holder.is_some() && self.engine.lost_run != Some(run))
+        self.trains(run) || (self.runs.holder.is_some() && self.engine.lost_run != Some(run))
     }
 
     /// Whether anything is being trained, or is about to be.
     #[must_use]
     pub fn is_training(&self) -> bool {
-        self.live_run().is_some() || self.jobs.find(|ask| matches!(ask, Ask::Train { .. } | Ask::Race)).is_some()
+        self.live_run().is_some() || self.jobs.find(Ask::trains).is_some()
     }
 
     /// The run that the room Watch shows.

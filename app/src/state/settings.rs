@@ -3,6 +3,7 @@
 use super::presets::{self, OwnPreset};
 use crate::texts::Language;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use temper_protocol::Event;
@@ -114,6 +115,8 @@ pub struct Settings {
     pub presets: Vec<OwnPreset>,
 }
 
+/// Largest file that is read: far more than a person's own presets take.
+pub const MOST_BYTES: u64 = 8 << 20;
 /// Smallest and largest scale.
 pub const ZOOM_RANGE: (f32, f32) = (0.75, 2.0);
 const RECENT_LIMIT: usize = 12;
@@ -134,15 +137,27 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Reads settings; what cannot be read is forgotten, since nothing here is precious.
+    /// Reads settings; a text that is none gives the usual ones.
     #[must_use]
     pub fn read(text: &str) -> Self {
-        let mut settings: Self = serde_json::from_str(text).unwrap_or_default();
+        Self::understand(text).unwrap_or_default()
+    }
+
+    /// Reads settings one by one: what cannot be read, such as a theme of another version, is as usual and takes no other
+    /// setting with it. Nothing when the text is no settings at all.
+    #[must_use]
+    pub fn understand(text: &str) -> Option<Self> {
+        let mut fields: Map<String, Value> = serde_json::from_str(text).ok()?;
+        fields.retain(|key, value| {
+            let alone = Map::from_iter([(key.clone(), value.clone())]);
+            serde_json::from_value::<Self>(Value::Object(alone)).is_ok()
+        });
+        let mut settings: Self = serde_json::from_value(Value::Object(fields)).ok()?;
         if !settings.zoom.is_finite() {
             settings.zoom = 1.0;
         }
         settings.zoom = settings.zoom.clamp(ZOOM_RANGE.0, ZOOM_RANGE.1);
-        settings
+        Some(settings)
     }
 
     /// The text to write.
@@ -187,6 +202,51 @@ mod tests {
         assert_eq!(Settings::read("{"), Settings::default());
         assert!(Settings::read("{\"zoom\": 1.5}").pause_on_battery, "settings of before runs waited");
         assert!((Settings::read("{\"zoom\": 90.0}").zoom - ZOOM_RANGE.1).abs() < f32::EPSILON);
+    }
+
+    /// Settings of which none is the usual one.
+    fn all_chosen() -> Settings {
+        let preset =
+            OwnPreset { name: "small".to_owned(), method: "lora".to_owned(), settings: BTreeMap::new(), lr_peak: 2e-4 };
+        Settings {
+            theme: ThemeChoice::Light,
+            language: LanguageChoice::German,
+            zoom: 1.25,
+            keys: BTreeMap::from([("train".to_owned(), "F9".to_owned())]),
+            recents: vec![recent("a", Some(1))],
+            machine: Some(MachineReport { at_millis: 7, ..MachineReport::default() }),
+            pause_on_battery: false,
+            presets: vec![preset],
+        }
+    }
+
+    #[test]
+    fn a_setting_that_cannot_be_read_takes_no_other_with_it() {
+        let value = |settings: Settings| serde_json::to_value(settings).expect("a value");
+        let (chosen, usual) = (value(all_chosen()), value(Settings::default()));
+        assert_eq!(Settings::read(&chosen.to_string()), all_chosen());
+        let keys: Vec<&String> = chosen.as_object().expect("settings").keys().collect();
+        for key in keys {
+            assert_ne!(chosen[key], usual[key], "{key} is chosen");
+            for wrong in [serde_json::json!([true]), serde_json::json!({"nobody": []})] {
+                let (mut damaged, mut expected) = (chosen.clone(), chosen.clone());
+                damaged[key] = wrong;
+                expected[key] = usual[key].clone();
+                let expected: Settings = serde_json::from_value(expected).expect("settings");
+                assert_eq!(Settings::read(&damaged.to_string()), expected, "{damaged}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_another_version_wrote_is_passed_over() {
+        let text = "{\"theme\": \"sepia\", \"zoom\": 1.5, \"of_tomorrow\": [1], \
+                    \"machine\": {\"at_millis\": 7, \"devices\": [{\"event\": \"of_tomorrow\"}], \"selftest\": null}}";
+        let expected = Settings { zoom: 1.5, ..Settings::default() };
+        assert_eq!(Settings::understand(text), Some(expected));
+        for text in ["", "half a fi", "[]", "7", "{\"zoom\": 1.5"] {
+            assert_eq!(Settings::understand(text), None, "\"{text}\" is no settings");
+        }
     }
 
     #[test]

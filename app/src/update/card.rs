@@ -4,7 +4,7 @@ use crate::app::App;
 use crate::commands::UiCommand;
 use crate::report::card::{self, Facts};
 use crate::state::card::CardAct;
-use crate::state::export::{TARGETS, TargetKind};
+use crate::state::export::{TARGETS, TargetKind, target_of};
 use crate::state::{Sheet, State};
 use std::path::Path;
 use temper_protocol::{Event, project_file};
@@ -41,13 +41,14 @@ fn card_of_run(state: &State) -> Option<String> {
     let settings = project_file::parse(&row.settings_toml, Path::new("run")).ok();
     let model = settings.as_ref().and_then(|settings| state.known.get(&state.draft.resolve(&settings.model.path)));
     let licence = if let Some(Event::Model { licence, .. }) = model { licence.as_str() } else { "" };
-    let passed = |record: &&crate::reader::snapshot::ExportRecord| {
-        record.pass == Some(true) && record.format == target.format.name()
-    };
-    let here = state.export.certificates.iter().filter(|known| known.run == Some(row.run)).map(|known| &known.record);
+    // One of another storage type measured another model.
+    let is_it = |place: Option<usize>| place == Some(state.export.target);
+    let here = state.export.certificates.iter().filter(|known| known.run == Some(row.run));
+    let here = here.filter(|known| is_it(known.target_index())).map(|known| &known.record);
     let view = state.runs.view.as_ref().filter(|view| view.row.run == row.run);
     let stored = view.into_iter().flat_map(|view| view.exports.iter().rev());
-    let certificate = here.chain(stored).find(passed);
+    let stored = stored.filter(|record| is_it(target_of(record)));
+    let certificate = here.chain(stored).find(|record| record.pass == Some(true));
     let method = state.method_title(&row.method);
     Some(card::text(&Facts { row, format: target.format, method, licence, certificate }))
 }

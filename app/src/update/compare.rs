@@ -17,8 +17,8 @@ use temper_protocol::housekeeping::Housekeeping;
 use temper_protocol::project::Validation;
 use temper_protocol::{Code, Command, Event, ModelRef, Problem, named};
 
-/// The data that the chosen runs are compared on: as typed, else the project's validation file, its first kept set, or
-/// its training data.
+/// The data that the chosen runs are compared on: as typed, else the project's validation file, the rows that the runs
+/// kept from their training, its first kept set, or its training data.
 #[must_use]
 pub fn compare_data(state: &State) -> String {
     if let Some(data) = &state.compare.judged.data {
@@ -28,8 +28,24 @@ pub fn compare_data(state: &State) -> String {
     if let Validation::Path(path) = &project.data.validation {
         return path.clone();
     }
+    if has_held_out(state) {
+        return named::HELD_OUT.to_owned();
+    }
     let first = project.keep.probes.first().map(String::as_str);
     first.or_else(|| project.data.train.first().map(|source| source.path())).unwrap_or_default().to_owned()
+}
+
+/// Whether the chosen runs kept the same rows from their training: they split the same data alike.
+fn has_held_out(state: &State) -> bool {
+    let splits = |(key, _): &&(String, String)| {
+        let of_data = key.strip_prefix("data.");
+        key == "train.seed" || of_data.is_some_and(|name| !matches!(name, "max_tokens" | "packing" | "loss_on"))
+    };
+    let rows = state.compared_adapters();
+    let share = |run: u64| state.run_setting(run, "data.validation")?.parse::<f64>().ok();
+    let of = |run: u64| state.runs.settings.get(&run).map(|flat| flat.iter().filter(splits).collect::<Vec<_>>());
+    let Some(first) = rows.first().map(|row| row.run) else { return false };
+    share(first).is_some_and(|share| share > 0.0) && rows.iter().all(|row| of(row.run) == of(first))
 }
 
 /// The prompt of the playground: as typed, else the project's first sample prompt.
@@ -182,7 +198,7 @@ impl App {
             CompareAct::SaveRows => self.save_rows(),
             CompareAct::Prompt(text) => compare.answers.prompt = Some(text),
             CompareAct::Chat(on) => compare.answers.plain = !on,
-            CompareAct::Blind(on) => compare.answers.blind = on,
+            CompareAct::Blind(on) => compare.answers.set_blind(on),
             CompareAct::Vote(place) => compare.answers.vote(place),
             CompareAct::ForgetVotes => compare.answers.votes.clear(),
             CompareAct::Judge => self.judge(),

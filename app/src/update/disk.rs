@@ -21,8 +21,11 @@ impl App {
 
     fn take_done(&mut self, ctx: &Context, done: Done) {
         match done {
-            Done::Settings(settings) => {
+            Done::Settings(settings, problem) => {
                 self.state.settings = *settings;
+                if problem.is_some() {
+                    self.state.engine.problem = problem;
+                }
                 self.state.settings_loaded = true;
                 self.speak();
                 self.apply_look(ctx);
@@ -41,6 +44,7 @@ impl App {
             Done::Saved { folder, revision } => {
                 let draft = &mut self.state.draft;
                 if folder == draft.engine_folder(&self.state.places.draft()) {
+                    draft.is_new = false;
                     let fresh = draft.saved_revision < revision;
                     draft.saved_revision = draft.saved_revision.max(revision);
                     if draft.refused.take().is_some() {
@@ -59,6 +63,11 @@ impl App {
                 let draft = &mut self.state.draft;
                 if folder == draft.engine_folder(&self.state.places.draft()) {
                     draft.refuse(revision, self.state.now_secs);
+                    if std::mem::take(&mut draft.is_new) {
+                        // It has no place yet: the next one that is chosen is asked for anew.
+                        draft.folder = None;
+                        draft.revision += 1;
+                    }
                     self.state.setup.train_wanted = false;
                     self.state.setup.problems.insert(Card::Preflight, problem);
                 } else {
@@ -100,15 +109,15 @@ impl App {
     /// Makes a project that was read the open one.
     fn open(&mut self, folder: PathBuf, project: Project) {
         let again = self.state.draft.folder.as_ref() == Some(&folder);
-        self.state.draft = Draft::opened(folder.clone(), project);
-        self.state.setup = Setup::default();
-        if !again {
-            self.state.runs = std::sync::Arc::default();
-            self.state.watch = crate::state::watch::Watch::default();
-            self.state.compare = crate::state::compare::Compare::default();
-            self.state.export = crate::state::export::Export::default();
-            self.state.race = None;
-            self.state.races = crate::state::race::Races::default();
+        if again && !self.state.draft.is_saved() {
+            // Edited since it was read, or the disk does not take it: what is shown is newer.
+            self.state.setup = Setup::default();
+        } else if again {
+            self.state.draft = Draft::opened(folder.clone(), project);
+            self.state.setup = Setup::default();
+        } else {
+            self.leave_project();
+            self.state.draft = Draft::opened(folder.clone(), project);
             self.services.files.send(Job::LoadCompare(folder.clone()));
             self.load_races();
             self.load_layout(&folder);

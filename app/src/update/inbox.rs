@@ -13,6 +13,7 @@ use crate::state::settings::MachineReport;
 use crate::state::setup::{Card, card_of};
 use crate::state::{Ask, Room, Sheet, names_repair};
 use egui::Context;
+use std::path::Path;
 use temper_protocol::{Code, Envelope, Event, Problem, named};
 
 impl App {
@@ -28,9 +29,7 @@ impl App {
             return;
         };
         if let Event::Progress { done, total, unit, stage } = &event {
-            (running.done, running.total) = (*done, *total);
-            unit.clone_into(&mut running.unit);
-            stage.clone_into(&mut running.stage);
+            running.progress(stage, (*done, *total), unit, self.state.now_secs);
         }
         let ask = running.ask.clone();
         let last = event.is_last() || matches!(event, Event::Finished { .. });
@@ -127,7 +126,7 @@ impl App {
                 self.state.setup.preflight = Some(self.answer(event, fingerprint));
             }
             (Ask::Race, event) => self.take_race_event(ctx, event),
-            (Ask::Train { .. }, event) => self.take_run_event(ctx, req, &event),
+            (Ask::Train { project, .. }, event) => self.take_run_event(ctx, req, project, &event),
             (Ask::Example { train }, Event::Project { path, .. }) => {
                 self.autostart = *train;
                 self.perform(ctx, UiCommand::OpenProject(path));
@@ -154,7 +153,7 @@ impl App {
     }
 
     /// What a run says that cannot wait for the store: that it exists, and that it ended.
-    fn take_run_event(&mut self, ctx: &Context, req: u64, event: &Event) {
+    fn take_run_event(&mut self, ctx: &Context, req: u64, project: &Path, event: &Event) {
         let run = match event {
             Event::Queued { run }
             | Event::Preparing { run, .. }
@@ -164,17 +163,19 @@ impl App {
             | Event::Finished { run, .. } => Some(*run),
             _ => None,
         };
+        // A run of a project that was left goes on beside the one that is open, and shows nothing there.
+        let is_open = self.state.draft.folder.as_deref() == Some(project);
         // Another run that goes on, when this one only waits or was taken out.
-        let ahead = self.state.live_run().map(|row| row.run).filter(|ahead| Some(*ahead) != run);
+        let ahead = self.state.live_run().map(|row| row.run).filter(|ahead| !is_open || Some(*ahead) != run);
         match event {
-            Event::Paused { .. } | Event::Resumed { .. } => self.state.watch.wish = None,
+            Event::Paused { .. } | Event::Resumed { .. } if is_open => self.state.watch.wish = None,
             // In whatever room: nobody asked for this pause.
             Event::Warning { code, .. } if code == "on_battery" => self.notice(t!("notice-on-battery")),
             Event::Finished { .. } if ahead.is_none() => {
                 self.state.watch.wish = None;
-                if self.state.sheet == Some(Sheet::Closing { waiting: true }) {
-                    self.close_allowed = true;
-                    ctx.send_viewport_cmd(egui::ViewportCommand::Close);
+                let others = self.state.jobs.iter().any(|(other, running)| other != req && running.ask.trains());
+                if !others {
+                    self.close_if_stopped(ctx);
                 }
             }
             _ => {}
@@ -183,19 +184,20 @@ impl App {
         if let Some(run) = run
             && let Some(running) = self.state.jobs.get_mut(req)
         {
-            if running.ask != (Ask::Train { run: Some(run) }) {
-                running.ask = Ask::Train { run: Some(run) };
+            let known = Ask::Train { project: project.to_path_buf(), run: Some(run) };
+            if running.ask != known {
+                running.ask = known;
                 match ahead.filter(|_| waits) {
                     // What is looked at stays.
                     Some(ahead) => self.notice(t!("notice-waits", run = run, ahead = ahead)),
-                    None => self.state.watch.run = Some(run),
+                    None if is_open => self.state.watch.run = Some(run),
+                    None => {}
                 }
             }
+            let now = self.state.now_secs;
             let Some(running) = self.state.jobs.get_mut(req) else { return };
             if let Event::Preparing { stage, done, total, unit, .. } = event {
-                (running.done, running.total) = (*done, *total);
-                stage.clone_into(&mut running.stage);
-                unit.clone_into(&mut running.unit);
+                running.progress(stage, (*done, *total), unit, now);
             } else {
                 running.stage.clear();
             }
@@ -204,16 +206,22 @@ impl App {
     }
 
     fn take_export_event(&mut self, req: u64, ask: &Ask, event: Event) {
-        let secs = self.state.jobs.get(req).map_or(0.0, |running| self.state.now_secs - running.since_secs);
+        let secs = self.state.jobs.get(req).map_or(0.0, |running| running.took_secs(self.state.now_secs));
         let at_millis = self.state.clock.now_millis();
-        let run = super::export_run(&self.state).map(|row| row.run);
-        let adapter = self.state.export.adapter.clone();
+        let (project, target, run, adapter) = match ask {
+            Ask::Export(asked) => (&asked.project, Some(asked.target), asked.run, asked.adapter.clone()),
+            _ => (&self.state.draft.folder, None, super::export_run(&self.state).map(|row| row.run), None),
+        };
+        if *project != self.state.draft.folder {
+            // That project was left; its store has what was written, for when it is opened again.
+            return;
+        }
         let export = &mut self.state.export;
         match event {
             Event::Written { format, path, bytes, sha256 } => {
                 export.certificates.retain(|known| known.record.path != path);
                 let record = ExportRecord { format, path, bytes, sha256, at_millis, ..ExportRecord::default() };
-                export.certificates.insert(0, Certificate { target: export.working, run, adapter, record, secs });
+                export.certificates.insert(0, Certificate { target, run, adapter, record, secs });
             }
             Event::Certificate { pass, format, reasons, checks, path, .. } => {
                 let index = match ask {
@@ -223,7 +231,7 @@ impl App {
                 let index = index.unwrap_or_else(|| {
                     let place = if let Ask::Verify(asked) = ask { asked.clone() } else { path.clone() };
                     let record = ExportRecord { format, path: place, at_millis, ..ExportRecord::default() };
-                    export.certificates.insert(0, Certificate { target: export.working, run, adapter, record, secs });
+                    export.certificates.insert(0, Certificate { target, run, adapter, record, secs });
                     0
                 });
                 let mut known = export.certificates.remove(index);
@@ -238,7 +246,6 @@ impl App {
                 known.secs = secs;
                 export.certificates.insert(0, known);
             }
-            Event::Done {} => export.working = None,
             _ => {}
         }
     }
@@ -309,7 +316,10 @@ impl App {
                 };
                 self.state.setup.problems.insert(card, problem);
             }
-            Ask::Train { run } => {
+            Ask::Train { project, .. } if self.state.draft.folder.as_ref() != Some(project) => {
+                self.state.engine.problem = Some(problem);
+            }
+            Ask::Train { run, .. } => {
                 if run.is_none() {
                     // It never started: the cards say why.
                     self.state.setup.problems.insert(card_of(&problem), problem);
@@ -323,10 +333,10 @@ impl App {
                 }
                 self.services.runs.nudge();
             }
-            Ask::Export(_) | Ask::Verify(_) => {
-                self.state.export.working = None;
-                self.state.export.problem = Some(problem);
+            Ask::Export(asked) if asked.project != self.state.draft.folder => {
+                self.state.engine.problem = Some(problem);
             }
+            Ask::Export(_) | Ask::Verify(_) => self.state.export.problem = Some(problem),
             Ask::Methods | Ask::Doctor | Ask::Control | Ask::Repair | Ask::Tidy | Ask::Example { .. } => {
                 self.state.engine.problem = Some(problem);
             }
@@ -342,10 +352,11 @@ impl App {
         let going = self.state.live_run().map(|row| row.run);
         for running in self.state.jobs.take_all() {
             match running.ask {
-                Ask::Train { run: Some(run) } if going.is_none_or(|going| going == run) => {
+                Ask::Train { project, .. } if self.state.draft.folder.as_ref() != Some(&project) => {}
+                Ask::Train { run: Some(run), .. } if going.is_none_or(|going| going == run) => {
                     self.state.engine.lost_run = Some(run);
                 }
-                Ask::Train { run: None } => self.state.room = Room::Setup,
+                Ask::Train { run: None, .. } => self.state.room = Room::Setup,
                 Ask::Race => {
                     if let Some(race) = crate::state::race::own_mut(&mut self.state) {
                         let problem =
@@ -353,7 +364,6 @@ impl App {
                         race.end = Some(crate::state::race::End::Failed(problem));
                     }
                 }
-                Ask::Export(_) => self.state.export.working = None,
                 Ask::Answer(_) => self.state.compare.answers.working = None,
                 Ask::Prices(key) => self.state.prices.take(&key, Vec::new()),
                 Ask::Step { .. } => self.state.watch.ask.working = None,

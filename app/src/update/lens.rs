@@ -80,21 +80,24 @@ impl App {
         let project = self.state.draft.engine_folder(&self.state.places.draft());
         if self.state.lens.fingerprint != data {
             let (chosen, known) = (self.state.lens.chosen, self.state.lens.known);
-            self.state.lens.begin(data);
+            let again = self.state.lens.begin(data, self.state.draft.rows_fingerprint());
             if chosen > 0 {
                 // A row was asked for before anything was known.
                 self.state.lens.known = known;
                 self.state.lens.choose(chosen);
             }
-            self.forget_rows_asked(is_about_rows);
+            self.forget_asked(is_about_rows);
             self.ask(Command::IndexRows { project: project.clone() }, Ask::Index);
+            for (row, texts) in again {
+                self.ask_texts(row, texts);
+            }
         }
         if self.state.lens.problem.is_some() {
             return;
         }
         let shown = self.state.lens.shown();
         // Rows that were scrolled past before they arrived are not waited for.
-        self.forget_rows_asked(|ask| matches!(ask, Ask::Rows(page) if !shown.contains(page)));
+        self.forget_asked(|ask| matches!(ask, Ask::Rows(page) if !shown.contains(page)));
         let chosen = self.state.lens.chosen;
         let has_whole = self.state.lens.whole.as_ref().is_some_and(|(row, _)| *row == chosen);
         if !has_whole && self.state.jobs.find(|ask| matches!(ask, Ask::WholeRow(_))).is_none() {
@@ -118,16 +121,6 @@ impl App {
             let project = project.clone();
             let first = page * PAGE;
             self.ask(Command::Rows { project, first, count: PAGE as usize, most_tokens: LIST_TOKENS }, Ask::Rows(page));
-        }
-    }
-
-    /// Forgets requests that nobody waits for any more: what still comes of them is not taken in.
-    fn forget_rows_asked(&mut self, whose: impl Fn(&Ask) -> bool) {
-        let asked = self.state.jobs.iter().filter(|(_, running)| whose(&running.ask));
-        let asked: Vec<u64> = asked.map(|(request, _)| request).collect();
-        for request in asked {
-            self.state.jobs.remove(request);
-            self.ask(Command::CancelRequest { target: request }, Ask::Cancel);
         }
     }
 

@@ -58,8 +58,7 @@ fn suggested(steps: u64) -> u64 {
 #[must_use]
 pub fn longer_steps(state: &State, run: u64, typed: &str) -> Option<u64> {
     let row = state.runs.runs.iter().find(|row| row.run == run)?;
-    let figures: String = typed.chars().filter(|letter| !matches!(letter, ',' | '.' | ' ' | '\u{202f}')).collect();
-    figures.parse().ok().filter(|steps| *steps > had(row))
+    format::whole_number(typed).filter(|steps| *steps > had(row))
 }
 
 impl App {
@@ -101,6 +100,7 @@ impl App {
             return;
         };
         self.state.sheet = None;
+        let ask = Ask::Train { project: project.clone(), run: Some(run) };
         let command = Command::Train {
             project,
             set: vec![("train.steps".to_owned(), steps.to_string())],
@@ -109,7 +109,7 @@ impl App {
             resume: Some(RunRef::Id(run)),
             max_steps: None,
         };
-        self.train_as(command, Ask::Train { run: Some(run) });
+        self.train_as(command, ask);
         self.state.watch.run = Some(run);
     }
 

@@ -27,6 +27,7 @@ mod relink;
 mod run;
 mod step_ask;
 mod support;
+mod switch;
 mod tabled;
 mod tables;
 mod write;
@@ -114,6 +115,11 @@ impl Services {
             Some(client) => client,
             none => {
                 let client = none.insert(self.launcher.launch(self.wake.clone())?);
+                // The one before this ended before it could say.
+                if state.methods.is_empty() && ask != Ask::Methods {
+                    let asked = client.send(Command::Methods {})?;
+                    state.jobs.add(asked, Ask::Methods, state.now_secs);
+                }
                 // Runs wait on a battery unless an engine hears otherwise.
                 if !state.settings.pause_on_battery {
                     let told = client.send(Command::PauseOnBattery { on: false })?;
@@ -254,9 +260,7 @@ impl App {
                 ctx.copy_text(text);
                 self.notice(t!("notice-copied", what = what));
             }
-            UiCommand::Reveal(path) => {
-                ctx.open_url(egui::OpenUrl::new_tab(format!("file://{}", path.display())));
-            }
+            UiCommand::Reveal(path) => self.services.picker.show_folder(&path),
             UiCommand::Quit => ctx.send_viewport_cmd(egui::ViewportCommand::Close),
             other => self.perform_work(ctx, other),
         }
@@ -338,6 +342,9 @@ impl App {
             Some(Picked::Unavailable) => {
                 self.enter_path(t!("notice-no-dialog"));
             }
+            Some(Picked::NotShown(folder)) => {
+                self.notice(t!("notice-no-manager", path = folder.display().to_string()));
+            }
             _ => {}
         }
         self.take_handed(ctx);
@@ -351,6 +358,9 @@ impl App {
         self.follow_scrub(ctx);
         self.keep_layout(ctx);
         self.look();
+        if !self.state.is_training() {
+            self.close_if_stopped(ctx);
+        }
         let now = self.state.now_secs;
         if let Some(notice) = &self.state.notice {
             if notice.until_secs <= now {

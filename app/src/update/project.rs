@@ -5,9 +5,10 @@ use crate::app::App;
 use crate::commands::UiCommand;
 use crate::files::Job;
 use crate::format;
+use crate::state::draft::switch_method;
 use crate::state::drop::{Dropped, Target, path_of, targets};
-use crate::state::setup::{Card, Setup};
-use crate::state::{Ask, Draft, Room, Sheet};
+use crate::state::setup::Card;
+use crate::state::{Ask, Room, Sheet};
 use egui::Context;
 use std::path::PathBuf;
 use temper_protocol::project::Source;
@@ -39,25 +40,12 @@ impl App {
             UiCommand::OpenExample { train } => {
                 self.services.files.send(Job::PlaceExample { name: "quickstart".to_owned(), train });
             }
-            UiCommand::OpenProject(path) => self.services.files.send(Job::Load(path)),
+            UiCommand::OpenProject(path) => self.load(path),
             UiCommand::ForgetRecent(path) => {
                 self.state.settings.recents.retain(|recent| recent.path != path);
                 self.save_settings();
             }
-            UiCommand::NewProject => {
-                if self.state.draft.folder.is_some() {
-                    self.state.draft = Draft::default();
-                    self.state.draft.open = true;
-                } else {
-                    // Nothing is lost: the draft without a folder comes back by undo.
-                    let now = self.state.now_secs;
-                    self.state.draft.edit("", Draft::default().project, now);
-                    self.state.draft.open = true;
-                }
-                self.state.setup = Setup::default();
-                self.state.room = Room::Setup;
-                self.state.sheet = None;
-            }
+            UiCommand::NewProject => self.new_project(),
             UiCommand::Edit(key, project) => {
                 let now = self.state.now_secs;
                 self.state.setup.problems.remove(&card_of_key(&key));
@@ -108,6 +96,7 @@ impl App {
     /// Puts dropped things where they belong.
     pub(super) fn apply_drop(&mut self, things: &[Event]) {
         let mut project = self.state.draft.project.clone();
+        let replaced = project.data.train.clone();
         let mut placed: Vec<Dropped> = Vec::new();
         let mut data_seen = false;
         let meant_for = self.state.drop.meant_for.take();
@@ -126,11 +115,15 @@ impl App {
                 continue;
             };
             if target == Target::Project {
-                self.services.files.send(Job::Load(path.clone()));
+                self.load(path.clone());
                 return;
             }
             if self.is_other(thing, target) {
                 return;
+            }
+            if let Some(problem) = self.no_method_of(thing).filter(|_| target == Target::Method) {
+                self.state.setup.problems.insert(Card::Method, problem);
+                continue;
             }
             if target == Target::Data && data_seen {
                 project.data.train.push(Source::Path(text.clone()));
@@ -138,7 +131,9 @@ impl App {
                 self.place(&mut project, thing, target);
             }
             data_seen |= target == Target::Data;
-            placed.push(Dropped { text: said(target, &text), path: text, target, other });
+            let said = said(target, &text);
+            let replaced = replaced.clone();
+            placed.push(Dropped { text: said, path: text, target, other, edit: None, alone: true, replaced });
         }
         self.state.room = Room::Setup;
         let Some(last) = placed.pop() else { return };
@@ -146,9 +141,9 @@ impl App {
             project.name = name_from(&project);
         }
         let now = self.state.now_secs;
-        self.state.draft.edit("", project, now);
+        let edit = self.state.draft.edit("", project, now);
         self.state.draft.open = true;
-        self.state.setup.dropped = Some(last);
+        self.state.setup.dropped = Some(Dropped { edit, alone: placed.is_empty(), ..last });
     }
 
     pub(super) fn place(&mut self, project: &mut Project, thing: &Event, target: Target) {
@@ -171,8 +166,11 @@ impl App {
                 self.state.setup.problems.remove(&Card::Keep);
             }
             (Target::Method, Event::Adapter { method, rank, .. }) => {
-                project.method.id.clone_from(method);
-                if *rank > 0 {
+                let card = |id: &str| self.state.methods.iter().find(|card| card.id == id);
+                let Some(new) = card(method) else { return };
+                let old = card(&project.method.id);
+                switch_method(project, old, new);
+                if *rank > 0 && new.settings.iter().any(|setting| setting.key == "rank") {
                     let rank = i64::try_from(*rank).unwrap_or(i64::MAX);
                     project.method.settings.0.insert("rank".to_owned(), Value::Integer(rank));
                 }
@@ -181,6 +179,24 @@ impl App {
             _ => {}
         }
         self.state.setup.problems.remove(&Card::Preflight);
+    }
+
+    /// Why a project cannot take the method of an adapter; nothing when it can. Some folders are read that no method here
+    /// has the structure of, and a project with the name of none cannot be trained.
+    fn no_method_of(&self, thing: &Event) -> Option<Problem> {
+        let Event::Adapter { path, method, .. } = thing else { return None };
+        let methods = &self.state.methods;
+        if methods.iter().any(|card| card.id == *method) {
+            return None;
+        }
+        let path = path.display().to_string();
+        // The engine says them when it starts.
+        let (what, action) = if methods.is_empty() {
+            (t!("method-asking").to_owned(), t!("problem-wait"))
+        } else {
+            (t!("problem-no-method", method = method), t!("problem-no-method-action"))
+        };
+        Some(Problem::new(Code::Refused, what, path, action))
     }
 
     /// A thing that cannot be used is a problem of the card it was most likely meant for.
@@ -202,21 +218,23 @@ impl App {
         let Some(dropped) = self.state.setup.dropped.take() else { return };
         let Some(other) = dropped.other else { return };
         let Some(thing) = self.state.known.get(&dropped.path).cloned() else { return };
-        // Undo first: what was there before the drop comes back.
         let now = self.state.now_secs;
-        self.state.draft.undo(now);
+        let mut project = dropped.take_back(&mut self.state.draft, now);
         if other == Target::Export {
             self.export_adapter(dropped.path);
             return;
         }
-        let mut project = self.state.draft.project.clone();
+        let replaced = project.data.train.clone();
         self.place(&mut project, &thing, other);
-        self.state.draft.edit("", project, now);
+        let edit = self.state.draft.edit("", project, now);
         self.state.setup.dropped = Some(Dropped {
             text: said(other, &dropped.path),
             target: other,
             other: Some(dropped.target),
             path: dropped.path,
+            edit,
+            alone: true,
+            replaced,
         });
     }
 
@@ -240,14 +258,7 @@ impl App {
             ctx.request_repaint_after_secs(wait as f32 + 0.01);
             return;
         }
-        draft.saving_revision = draft.revision;
-        let folder = draft.engine_folder(&self.state.places.draft());
-        let mut project = draft.project.clone();
-        if draft.folder.is_none() {
-            make_absolute(&mut project);
-        }
-        let revision = draft.revision;
-        self.services.files.send(Job::Save { folder, project: Box::new(project), revision });
+        self.save_now();
     }
 
     /// Asks for what the cards do not know yet.
@@ -328,7 +339,7 @@ impl App {
 }
 
 /// The draft's file lies elsewhere than the project will, so its paths must not be relative.
-fn make_absolute(project: &mut Project) {
+pub(super) fn make_absolute(project: &mut Project) {
     let fix = |path: &mut String| {
         if named::is_path(path)
             && let Ok(absolute) = std::path::absolute(&*path)

@@ -20,7 +20,7 @@ pub fn rehouse_hindrance(state: &State) -> Option<&'static str> {
         Some(t!("commands-no-folder"))
     } else if state.is_training() {
         Some(t!("commands-run-going"))
-    } else if state.jobs.find(|ask| matches!(ask, Ask::Export(_))).is_some() {
+    } else if state.exporting().is_some() {
         // What it writes would make a folder at the old place again.
         Some(t!("commands-exporting"))
     } else {
@@ -84,18 +84,10 @@ impl App {
             return;
         }
         if !self.state.draft.is_saved() {
-            self.save_now(from.clone());
+            self.save_now();
         }
         self.state.rehousing = true;
         self.services.files.send(Job::Rehouse { from, to, moves, with_runs });
-    }
-
-    /// Saves the draft, whose folder this is, without waiting for a moment of quiet.
-    fn save_now(&mut self, folder: PathBuf) {
-        let draft = &mut self.state.draft;
-        draft.saving_revision = draft.revision;
-        let (project, revision) = (Box::new(draft.project.clone()), draft.revision);
-        self.services.files.send(Job::Save { folder, project, revision });
     }
 
     /// The project is at `to` now; what moved is no longer where it was.
@@ -110,7 +102,7 @@ impl App {
             // Saved, it would make a folder at the old place again, and its paths are those from there.
             draft.saving_revision = draft.revision;
         } else if edited {
-            self.save_now(from.to_path_buf());
+            self.save_now();
         }
         if moved {
             self.state.settings.recents.retain(|recent| recent.path != from);

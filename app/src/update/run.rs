@@ -5,6 +5,7 @@ use crate::commands::UiCommand;
 use crate::files::Job;
 use crate::reader::RunsSnapshot;
 use crate::screen::Plot;
+use crate::state::jobs::Running;
 use crate::state::settings::{Recent, RecentResult};
 use crate::state::watch::Watch;
 use crate::state::{Ask, Room, Sheet, State};
@@ -163,6 +164,7 @@ impl App {
                 self.withdraw_waiting();
                 self.stop_race();
                 self.steer(Act::Stop);
+                self.stop_elsewhere();
                 self.state.sheet = Some(Sheet::Closing { waiting: true });
             }
             other => return Some(other),
@@ -201,6 +203,7 @@ impl App {
             draft.project.name = name.to_string_lossy().into_owned();
         }
         draft.folder = Some(folder);
+        draft.is_new = true;
         // The new folder has nothing yet, whatever the draft's folder has.
         draft.revision += 1;
         self.state.setup.train_wanted = true;
@@ -227,17 +230,19 @@ impl App {
             self.begin_race(project);
             return;
         }
-        self.train(Command::Train { project, set: Vec::new(), method: None, out: None, resume: None, max_steps: None });
+        self.train(project, None);
     }
 
-    fn train(&mut self, command: Command) {
+    fn train(&mut self, project: PathBuf, resume: Option<RunRef>) {
+        let ask = Ask::Train { project: project.clone(), run: None };
+        let command = Command::Train { project, set: Vec::new(), method: None, out: None, resume, max_steps: None };
         if self.state.is_training() {
             // It waits for its turn; what is looked at stays.
-            self.ask(command, Ask::Train { run: None });
+            self.ask(command, ask);
             self.services.runs.nudge();
             return;
         }
-        self.train_as(command, Ask::Train { run: None });
+        self.train_as(command, ask);
     }
 
     /// Trains; the number of the run may be known.
@@ -253,14 +258,7 @@ impl App {
 
     fn resume(&mut self, run: u64) {
         let Some(project) = self.state.draft.folder.clone() else { return };
-        self.train(Command::Train {
-            project,
-            set: Vec::new(),
-            method: None,
-            out: None,
-            resume: Some(RunRef::Id(run)),
-            max_steps: None,
-        });
+        self.train(project, Some(RunRef::Id(run)));
         self.state.watch.run = Some(run);
     }
 
@@ -274,13 +272,32 @@ impl App {
 
     /// Tells a run something: through our engine, or through the store when another one has it.
     pub(super) fn steer_run(&mut self, run: u64, act: Act) {
-        let command = Command::Control { run, act };
-        if self.state.jobs.trains(run) {
-            self.ask(command, Ask::Control);
+        if self.state.trains(run) {
+            let project = self.state.draft.folder.clone();
+            self.ask(Command::Control { project, run, act }, Ask::Control);
         } else {
-            self.services.runs.steer(command);
+            // The store is the project's own.
+            self.services.runs.steer(Command::Control { project: None, run, act });
         }
         self.services.runs.nudge();
+    }
+
+    /// Stops what our engine trains of other projects than the open one; what is not known by its number yet is taken back.
+    fn stop_elsewhere(&mut self) {
+        let of_others = |(request, running): (u64, &Running)| match &running.ask {
+            Ask::Train { project, run } if self.state.draft.folder.as_ref() != Some(project) => {
+                Some(run.map_or(Command::CancelRequest { target: request }, |run| Command::Control {
+                    project: Some(project.clone()),
+                    run,
+                    act: Act::Stop,
+                }))
+            }
+            _ => None,
+        };
+        let commands: Vec<Command> = self.state.jobs.iter().filter_map(of_others).collect();
+        for command in commands {
+            self.ask(command, Ask::Control);
+        }
     }
 
     /// Takes a new snapshot in, and remembers the newest result of the project.

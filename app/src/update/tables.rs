@@ -174,7 +174,8 @@ pub(super) fn curves_csv(state: &State) -> Option<String> {
     let exact = |points: &[egui_plot::PlotPoint], x: f64| {
         points.iter().find(|point| (point.x - x).abs() < 1e-9).map(|point| point.y)
     };
-    let mut places: Vec<f64> = view.train_raw.iter().chain(&view.validation).map(|point| point.x).collect();
+    let seen = view.seen(&view.train_raw).iter().chain(view.seen(&view.validation));
+    let mut places: Vec<f64> = seen.map(|point| point.x).collect();
     places.sort_by(f64::total_cmp);
     places.dedup();
     for x in places {

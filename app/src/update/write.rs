@@ -6,7 +6,7 @@ use crate::commands::UiCommand;
 use crate::format;
 use crate::reader::compared::flatten;
 use crate::reader::words::sentence_case;
-use crate::state::export::{TARGETS, TargetKind};
+use crate::state::export::{Exporting, TARGETS, TargetKind};
 use crate::state::{Ask, Sheet, State};
 use std::path::PathBuf;
 use temper_protocol::command::ExportSource;
@@ -70,8 +70,14 @@ impl App {
         let Some(source) = export_source(&self.state) else { return };
         let Some(target) = TARGETS.get(self.state.export.target) else { return };
         let out = export_out(&self.state);
-        let command = Command::Export {
+        let asked = Exporting {
             project: self.state.draft.folder.clone(),
+            target: self.state.export.target,
+            run: super::export_run(&self.state).map(|row| row.run),
+            adapter: self.state.export.adapter.clone(),
+        };
+        let command = Command::Export {
+            project: asked.project.clone(),
             source,
             format: target.format,
             dtype: target.dtype,
@@ -79,9 +85,7 @@ impl App {
             card: super::card_text(&self.state),
         };
         self.state.export.problem = None;
-        if self.ask(command, Ask::Export(target.format)).is_some() {
-            self.state.export.working = Some(self.state.export.target);
-        }
+        self.ask(command, Ask::Export(asked));
     }
 }
 
@@ -101,10 +105,7 @@ fn method_and_model(state: &State) -> Option<(&str, String)> {
         return Some((method.as_str(), super::bare_base(state).unwrap_or_default()));
     }
     let row = super::export_run(state)?;
-    // The run's own model, where its settings are known.
-    let view = state.runs.view.as_ref().filter(|view| view.row.run == row.run);
-    let settings = view.and_then(|view| view.settings.as_ref()).unwrap_or(&state.draft.project);
-    Some((row.method.as_str(), state.draft.resolve(&settings.model.path)))
+    Some((row.method.as_str(), state.model_of(row.run)))
 }
 
 /// Why `target` cannot be written from what is exported; nothing when it can.

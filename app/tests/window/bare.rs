@@ -128,7 +128,7 @@ fn a_wrong_base_is_said_by_the_engine_in_the_room() {
     window.run();
     window.get_by_label(&format!("Not written: {what}"));
     window.get_by_label("Choose the base that it was trained on");
-    assert_eq!(window.state().state.export.working, None);
+    assert!(window.state().state.exporting().is_none());
 }
 
 #[test]

@@ -189,7 +189,7 @@ fn microscope(id: Id) -> (fn(&mut Window, &Stage), Proof) {
 }
 
 fn tells(command: &Command, wanted: Act) -> bool {
-    matches!(command, Command::Control { run: 7, act } if *act == wanted)
+    matches!(command, Command::Control { run: 7, act, .. } if *act == wanted)
 }
 
 fn goes_on_with(command: &Command, run: u64) -> bool {
@@ -377,7 +377,6 @@ fn own_keys(window: &mut Window, stage: &Stage) {
 #[derive(Default)]
 struct Asked {
     copied: Vec<String>,
-    shown: usize,
     closes: usize,
 }
 
@@ -386,10 +385,8 @@ impl Asked {
         window.step();
         let output = window.output();
         for command in &output.platform_output.commands {
-            match command {
-                OutputCommand::CopyText(text) => self.copied.push(text.clone()),
-                OutputCommand::OpenUrl(_) => self.shown += 1,
-                _ => {}
+            if let OutputCommand::CopyText(text) = command {
+                self.copied.push(text.clone());
             }
         }
         let commands = output.viewport_output.values().flat_map(|viewport| &viewport.commands);
@@ -437,7 +434,7 @@ fn count(proof: &Proof, window: &Window, stage: &Stage, asked: &Asked) -> usize 
         }
         Proof::Copied(fits) => asked.copied.iter().filter(|text| fits(text)).count(),
         Proof::Dialog(wanted) => stage.picker.0.lock().asked.iter().filter(|pick| *pick == wanted).count(),
-        Proof::Shown => asked.shown,
+        Proof::Shown => stage.picker.0.lock().shown.len(),
         Proof::Closes => asked.closes,
     }
 }

@@ -113,7 +113,7 @@ fn the_store_is_asked_for_the_chosen_runs_only_while_somebody_looks() {
 fn curves_and_trade_off_are_plots_sentences_and_tables() {
     let (_root, stage) = kit::stage();
     let mut window = ready(&stage);
-    assert!(says(&window, "Run 7 is lowest: 1.427 nats at step 350."));
+    assert!(says(&window, "Run 7 is lowest: 1.427 nats at step 1,150."));
     assert!(says(&window, "Runs 3, 6, 7: no other run is better in both."));
     window.get_by_role_and_label(Role::RadioButton, "Loss: train").click();
     window.run();
@@ -279,6 +279,44 @@ fn blind_answers_hide_their_names_until_a_vote_is_counted() {
 }
 
 #[test]
+fn names_are_shown_where_there_can_be_no_vote() {
+    let (_root, stage) = kit::stage();
+    stage.engine.reply_with(answer_prompts);
+    let mut window = ready(&stage);
+    act(&mut window, CompareAct::Blind(true));
+    let ask = |window: &mut kit::Window| {
+        act(window, CompareAct::AskAll);
+        window.run_steps(8);
+    };
+    ask(&mut window);
+    act(&mut window, CompareAct::Vote(Some(1)));
+    let named =
+        |window: &kit::Window| window.query_by_label("base model").is_some() && says(window, "1 vote in this project");
+    assert!(named(&window));
+    let problem = |code| Event::Error(Problem::new(code, "no answer", "", "ask again"));
+    stage.engine.reply_with(move |command| match command {
+        Command::Generate { model, .. } if model.adapters == ["run:5"] => vec![problem(Code::OutOfMemory)],
+        other => answer_prompts(other),
+    });
+    ask(&mut window);
+    assert!(named(&window), "one answer failed");
+    stage.engine.reply_with(|command| if is_prompt(command) { Vec::new() } else { kit::answer(command) });
+    ask(&mut window);
+    assert!(!named(&window), "answers come");
+    stage.engine.say(is_prompt, vec![problem(Code::Cancelled)]);
+    window.run();
+    assert!(named(&window), "they were stopped");
+    stage.engine.reply_with(answer_prompts);
+    ask(&mut window);
+    assert!(!named(&window), "the vote is waited for");
+    window.get_by_role_and_label(Role::CheckBox, "Blind, with votes").click();
+    window.run();
+    assert!(named(&window), "nobody is blind any more");
+    kit::press(&mut window, "Forget votes");
+    assert!(window.state().state.compare.answers.votes.is_empty());
+}
+
+#[test]
 fn without_an_adapter_the_engine_is_not_asked_and_the_reason_is_said() {
     let (_root, stage) = kit::stage();
     let mut window = ready(&stage);
@@ -327,7 +365,7 @@ fn a_logarithmic_axis_keeps_its_values_in_words() {
     window.get_by_role_and_label(Role::RadioButton, "Vertical axis: log").click();
     window.run();
     assert!(window.state().state.compare.log_y);
-    assert!(says(&window, "Run 7 is lowest: 1.427 nats at step 350."), "nats, not their logarithm");
+    assert!(says(&window, "Run 7 is lowest: 1.427 nats at step 1,150."), "nats, not their logarithm");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use temper::commands::UiCommand;
 use temper::dialogs::{Pick, Picked};
 use temper::state::setup::Card;
 use temper::state::{Room, Sheet};
-use temper_protocol::Command;
+use temper_protocol::{Command, Event, Value};
 
 #[derive(Debug)]
 struct Dropped(PathBuf);
@@ -90,6 +90,63 @@ fn data_can_be_kept_instead_with_one_click_and_undone() {
     assert!(kit::train_paths(&window.state().state.draft.project).is_empty());
 }
 
+/// Steps of training, as the form would change them.
+fn set_steps(window: &mut kit::Window, steps: u64) {
+    let mut project = window.state().state.draft.project.clone();
+    project.train.steps = steps;
+    kit::send(window, UiCommand::Edit("train.steps".to_owned(), Box::new(project)));
+}
+
+fn is_kept(window: &kit::Window) -> bool {
+    window.state().state.draft.project.keep.probes.iter().any(|probe| probe == kit::DATA)
+}
+
+fn undos(window: &kit::Window) -> usize {
+    window.query_all_by_role_and_label(egui::accesskit::Role::Button, "Undo").count()
+}
+
+#[test]
+fn the_second_choice_takes_no_later_edit_back() {
+    let (_root, stage) = kit::stage();
+    let mut window = kit::window(&stage, kit::SIZES[0], true);
+    release(&mut window, &[kit::DATA]);
+    assert_eq!(undos(&window), 2, "that of the room, and that of the note");
+    set_steps(&mut window, 77);
+    assert_eq!(undos(&window), 1, "what it would take back is another edit now");
+    kit::press(&mut window, "Keep it instead");
+    let project = &window.state().state.draft.project;
+    assert_eq!((kit::train_paths(project).len(), project.train.steps), (0, 77));
+    assert!(is_kept(&window));
+}
+
+#[test]
+fn what_is_there_already_goes_elsewhere_without_taking_an_edit_back() {
+    let (_root, stage) = kit::stage();
+    let mut window = kit::window(&stage, kit::SIZES[0], true);
+    kit::open(&mut window, &stage);
+    set_steps(&mut window, 77);
+    release(&mut window, &[kit::DATA]);
+    assert_eq!(undos(&window), 1, "the drop changed nothing");
+    kit::press(&mut window, "Keep it instead");
+    let project = &window.state().state.draft.project;
+    assert_eq!((kit::train_paths(project).len(), project.train.steps), (0, 77));
+    assert!(is_kept(&window));
+    kit::send(&mut window, UiCommand::Undo);
+    let project = &window.state().state.draft.project;
+    assert_eq!((kit::train_paths(project), project.train.steps), (vec![kit::DATA], 77));
+}
+
+#[test]
+fn what_was_dropped_together_with_it_stays_where_it_is() {
+    let (_root, stage) = kit::stage();
+    let mut window = kit::window(&stage, kit::SIZES[0], true);
+    release(&mut window, &[kit::MODEL, kit::DATA]);
+    kit::press(&mut window, "Keep it instead");
+    let project = &window.state().state.draft.project;
+    assert_eq!((project.model.path.as_str(), kit::train_paths(project).len()), (kit::MODEL, 0));
+    assert!(is_kept(&window));
+}
+
 #[test]
 fn a_model_and_two_files_dropped_together_find_their_places() {
     let (_root, stage) = kit::stage();
@@ -109,6 +166,51 @@ fn an_adapter_gives_method_and_rank() {
     let method = &window.state().state.draft.project.method;
     assert_eq!(method.id, "lora");
     assert_eq!(method.settings.integer("rank"), 32);
+}
+
+/// The window over an engine that finds adapters of this method.
+fn with_adapters_of(stage: &temper::testing::Stage, method: &'static str) -> kit::Window {
+    stage.engine.reply_with(move |command| {
+        let mut events = kit::answer(command);
+        for event in &mut events {
+            if let Event::Adapter { method: own, .. } = event {
+                method.clone_into(own);
+            }
+        }
+        events
+    });
+    kit::window(stage, kit::SIZES[0], true)
+}
+
+#[test]
+fn an_adapter_leaves_nothing_of_another_method_behind() {
+    let (_root, stage) = kit::stage();
+    let mut window = with_adapters_of(&stage, "lora");
+    kit::open(&mut window, &stage);
+    let mut project = window.state().state.draft.project.clone();
+    project.method.id = "full".to_owned();
+    project.method.settings.0.insert("train_norms".to_owned(), Value::Flag(false));
+    project.train.lr_peak = 2e-5;
+    kit::send(&mut window, UiCommand::Edit(String::new(), Box::new(project)));
+    release(&mut window, &["/adapters/tone-adapter"]);
+    let project = &window.state().state.draft.project;
+    assert_eq!(project.method.id, "lora");
+    assert_eq!(project.method.settings.0.keys().collect::<Vec<_>>(), ["rank"]);
+    assert!(project.train.lr_peak.abs() < f64::EPSILON, "what the new method usually takes");
+}
+
+#[test]
+fn an_adapter_of_no_method_here_is_refused_in_its_card_and_changes_nothing() {
+    let (_root, stage) = kit::stage();
+    let mut window = with_adapters_of(&stage, "oft");
+    kit::open(&mut window, &stage);
+    let before = window.state().state.draft.project.clone();
+    release(&mut window, &["/adapters/tone-adapter"]);
+    let state = &window.state().state;
+    assert_eq!(state.draft.project, before);
+    let problem = state.setup.problems.get(&Card::Method).expect("a problem of the card Method");
+    assert!(problem.what.contains("oft") && problem.action.contains("Export"), "{problem}");
+    assert_eq!(state.setup.dropped, None, "nothing is said to have its place");
 }
 
 #[test]
@@ -172,14 +274,14 @@ fn a_dropped_project_opens() {
     let shown = folder.clone();
     stage.engine.reply_with(move |command| match command {
         Command::Inspect { paths } if paths.contains(&shown) => vec![
-            temper_protocol::Event::Project {
+            Event::Project {
                 path: shown.clone(),
                 name: "tone".to_owned(),
                 model: kit::MODEL.to_owned(),
                 method: "lora".to_owned(),
                 runs: 0,
             },
-            temper_protocol::Event::Done {},
+            Event::Done {},
         ],
         other => kit::answer(other),
     });

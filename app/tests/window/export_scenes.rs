@@ -112,7 +112,8 @@ pub(crate) fn passed() -> Certificate {
                 check("same greedy answers", "24 of 24", "≥ 23 of 24", "32 tokens each", true),
             ],
             reasons: Vec::new(),
-            at_millis: NOW_MILLIS - 20_000,
+            // Not before the newest event of the run: nothing was trained since.
+            at_millis: NOW_MILLIS,
         },
         secs: 11.5,
     }

@@ -73,7 +73,7 @@ fn a_target_is_written_where_it_says_and_its_certificate_passes() {
     window.run();
     window.get_by_label("Passed: merged GGUF, f16");
     window.get_by_label("passed");
-    assert_eq!(window.state().state.export.working, None);
+    assert!(window.state().state.exporting().is_none());
 }
 
 #[test]
@@ -119,6 +119,59 @@ fn a_refusal_says_why_and_offers_ways_out() {
     assert!(window.query_all_by_label_contains("rounding erases it").next().is_some(), "the reason is said");
     kit::press(&mut window, "Choose GGUF LoRA, 19 MiB");
     assert_eq!(window.state().state.export.target, 1);
+    kit::press(&mut window, "Choose merged GGUF, f16, 257 MiB");
+    assert_eq!(window.state().state.export.target, 5, "wider numbers of the same format");
+}
+
+#[test]
+fn a_refused_k_quant_is_led_to_wider_numbers_and_not_to_what_its_method_cannot_leave_as() {
+    let (_root, stage) = kit::stage();
+    let (mut window, folder) = ready(&stage);
+    let mut view = kit::view(7, "finished", 1200);
+    view.row.method = "full".to_owned();
+    stage.runs.publish(kit::snapshot(&folder, view, false));
+    let mut refused = export_scenes::refused();
+    refused.target = Some(10);
+    refused.record.path = PathBuf::from("/exports/customer-tone-run7-gguf-q4_k.gguf.rejected");
+    window.state_mut().state.export.certificates = vec![refused];
+    window.run();
+    for offered in ["Choose merged GGUF, Q8_0", "Choose merged GGUF, f16"] {
+        assert_eq!(window.query_all_by_label_contains(offered).count(), 1, "{offered}");
+    }
+    for not in ["Choose PEFT", "Choose GGUF LoRA", "Choose merged GGUF, Q4"] {
+        assert!(window.query_all_by_label_contains(not).next().is_none(), "{not}");
+    }
+    window.get_by_label_contains("Choose merged GGUF, Q8_0").click();
+    window.run();
+    assert_eq!(window.state().state.export.target, 7);
+}
+
+#[test]
+fn what_the_store_has_of_a_run_stands_in_the_table_and_beside_it_for_that_run_alone() {
+    let (_root, stage) = kit::stage();
+    let (mut window, folder) = ready(&stage);
+    let mut view = kit::view(7, "finished", 1200);
+    view.exports = vec![export_scenes::passed().record];
+    stage.runs.publish(kit::snapshot(&folder, view.clone(), false));
+    window.run();
+    window.get_by_label("Passed: merged GGUF");
+    window.get_by_label("passed");
+    kit::send(&mut window, UiCommand::ExportRun(6));
+    assert!(window.query_by_label("passed").is_none(), "the watched run's");
+    assert!(window.query_by_label("Passed: merged GGUF").is_none());
+    let mut of_six = export_scenes::passed();
+    (of_six.run, of_six.record.path) = (Some(6), PathBuf::from("/exports/customer-tone-run6-gguf-f16.gguf"));
+    window.state_mut().state.export.certificates = vec![of_six];
+    window.run();
+    window.get_by_label("Passed: merged GGUF, f16");
+    kit::send(&mut window, UiCommand::ExportRun(7));
+    assert!(window.query_by_label("Passed: merged GGUF, f16").is_none(), "it is of run 6");
+    window.get_by_label("Passed: merged GGUF");
+    view.exports[0].at_millis -= 60_000;
+    stage.runs.publish(kit::snapshot(&folder, view, false));
+    window.run();
+    assert!(window.query_by_label("passed").is_none(), "the run came to a better state since");
+    window.get_by_label("older state");
 }
 
 #[test]

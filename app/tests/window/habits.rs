@@ -4,6 +4,7 @@ use crate::kit;
 use egui::accesskit::Role;
 use egui::{Key, Modifiers};
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
+use temper::commands::UiCommand;
 
 fn focus(window: &mut kit::Window, name: &str) {
     window.get_by_role_and_label(Role::TextInput, name).focus();
@@ -11,7 +12,7 @@ fn focus(window: &mut kit::Window, name: &str) {
 }
 
 /// Writes into a field and leaves it with `key`; without one the focus stays.
-fn write(window: &mut kit::Window, name: &str, text: &str, key: Option<Key>) {
+pub(crate) fn write(window: &mut kit::Window, name: &str, text: &str, key: Option<Key>) {
     focus(window, name);
     window.key_press_modifiers(Modifiers::COMMAND, Key::A);
     window.get_by_role_and_label(Role::TextInput, name).type_text(text);
@@ -32,7 +33,8 @@ fn values(window: &kit::Window) -> (i64, u64, usize) {
     (project.method.settings.integer("rank"), project.train.steps, project.train.batch)
 }
 
-fn shown(window: &kit::Window, name: &str) -> String {
+/// What stands in a field.
+pub(crate) fn shown(window: &kit::Window, name: &str) -> String {
     window.get_by_role_and_label(Role::TextInput, name).accesskit_node().value().unwrap_or_default()
 }
 
@@ -59,6 +61,32 @@ fn edits_of_several_fields_are_taken_back_one_by_one_and_made_again() {
     write(&mut window, "Batch", "8", Some(Key::Enter));
     press(&mut window, redo, Key::Z);
     assert_eq!(values(&window), (32, 600, 8), "a new edit ends what could be made again");
+}
+
+#[test]
+fn clicks_in_the_tree_of_layers_and_edits_after_a_pause_are_taken_back_one_by_one() {
+    let (_root, stage) = kit::stage();
+    let mut window = kit::window(&stage, kit::SIZES[0], true);
+    kit::open(&mut window, &stage);
+    for module in ["Adapt mlp.down", "Adapt mlp.up"] {
+        window.get_by_label(module).click();
+        window.run();
+    }
+    let adapted = |window: &kit::Window| window.state().state.draft.project.method.settings.list("targets").len();
+    assert_eq!(adapted(&window), 5);
+    press(&mut window, Modifiers::COMMAND, Key::Z);
+    assert_eq!(adapted(&window), 6, "one module is left out");
+    press(&mut window, Modifiers::COMMAND, Key::Z);
+    window.get_by_label("210 / 210");
+    let (_, steps, _) = values(&window);
+    write(&mut window, "Steps", "600", Some(Key::Enter));
+    // Three seconds.
+    window.run_steps(12);
+    write(&mut window, "Steps", "700", Some(Key::Enter));
+    for expected in [600, steps] {
+        press(&mut window, Modifiers::COMMAND, Key::Z);
+        assert_eq!(values(&window).1, expected);
+    }
 }
 
 #[test]
@@ -94,6 +122,46 @@ fn a_field_that_has_the_focus_follows_an_undo_and_is_not_written_back() {
     assert_eq!(shown(&window, "Rank"), before);
     focus(&mut window, "Steps");
     assert_eq!(values(&window).0, rank, "leaving the field changes nothing");
+}
+
+/// Whether a field says what to give instead.
+fn is_refused(window: &kit::Window) -> bool {
+    window.query_all_by_label("give 0 to 1024").next().is_some()
+}
+
+#[test]
+fn a_refused_text_stays_only_as_long_as_the_value_that_it_was_to_replace() {
+    let (_root, stage) = kit::stage();
+    let mut window = kit::window(&stage, kit::SIZES[0], true);
+    kit::open(&mut window, &stage);
+    let before = shown(&window, "Rank");
+    write(&mut window, "Rank", "32", Some(Key::Enter));
+    write(&mut window, "Rank", "5000", Some(Key::Enter));
+    assert_eq!((shown(&window, "Rank").as_str(), is_refused(&window)), ("5000", true));
+    write(&mut window, "Steps", "600", Some(Key::Enter));
+    assert_eq!((shown(&window, "Rank").as_str(), is_refused(&window)), ("5000", true), "another field changed");
+    kit::send(&mut window, UiCommand::Undo);
+    kit::send(&mut window, UiCommand::Undo);
+    assert_eq!((shown(&window, "Rank"), is_refused(&window)), (before, false), "the project's value");
+    kit::send(&mut window, UiCommand::Redo);
+    assert_eq!((shown(&window, "Rank").as_str(), is_refused(&window)), ("32", false), "it does not come back");
+}
+
+#[test]
+fn a_refused_text_does_not_go_with_its_field_into_another_project() {
+    let (_root, stage) = kit::stage();
+    let mut window = kit::window(&stage, kit::SIZES[0], true);
+    kit::open(&mut window, &stage);
+    let before = shown(&window, "Rank");
+    write(&mut window, "Rank", "5000", Some(Key::Enter));
+    assert!(is_refused(&window));
+    let other = stage.places.projects.join("other");
+    std::fs::create_dir_all(&other).expect("project folder");
+    temper_protocol::project_file::save(&kit::project(), &other.join("project.toml")).expect("project file");
+    kit::send(&mut window, UiCommand::OpenProject(other.clone()));
+    window.run_steps(4);
+    assert_eq!(window.state().state.draft.folder.as_deref(), Some(other.as_path()));
+    assert_eq!((shown(&window, "Rank"), is_refused(&window)), (before, false), "of the same value");
 }
 
 #[test]

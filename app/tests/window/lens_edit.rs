@@ -4,9 +4,14 @@ use crate::{kit, lens, rows};
 use egui::accesskit::Role;
 use egui::{Key, Modifiers};
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use temper::app::App;
-use temper_protocol::Command;
+use temper::commands::UiCommand;
+use temper::state::lens::LensAct;
 use temper_protocol::data::{RowEdit, RowField};
+use temper_protocol::project::Source;
+use temper_protocol::{Command, Project};
 
 /// The lens with the texts of its first row.
 fn opened() -> (tempfile::TempDir, temper::testing::Stage, kit::Window) {
@@ -99,6 +104,105 @@ fn a_text_belongs_to_its_row_whatever_is_chosen_next() {
     window.key_press(Key::Escape);
     window.run();
     assert_eq!(edits(&window), [edit(0, "It comes today."), edit(1, "Keep it.")]);
+}
+
+/// Leaves row 2 out, edits row 1 and gives row 3 a text that is refused.
+fn work(window: &mut kit::Window) {
+    let text = |row: u64, text: &str| LensAct::Text(row, rows::ANSWER.to_owned(), text.to_owned());
+    for act in [
+        LensAct::Open(None),
+        LensAct::LeaveOut(1),
+        LensAct::Edit(true),
+        text(0, "It comes today."),
+        LensAct::Choose(2),
+        text(2, " "),
+    ] {
+        kit::send(window, UiCommand::Lens(act));
+        window.run();
+    }
+    assert!(is_there(window), "the work is done");
+}
+
+fn is_there(window: &kit::Window) -> bool {
+    let lens = &window.state().state.lens;
+    let refused = lens.editor.trial(2).is_some_and(|trial| trial.refused.is_some());
+    lens.left_out == BTreeSet::from([1]) && edits(window) == [edit(0, "It comes today.")] && refused
+}
+
+/// Closes the lens, changes the project, waits until it is saved and opens the lens again.
+fn change(window: &mut kit::Window, change: impl FnOnce(&mut Project)) {
+    kit::send(window, UiCommand::CloseSheet);
+    let mut project = window.state().state.draft.project.clone();
+    change(&mut project);
+    kit::send(window, UiCommand::Edit(String::new(), Box::new(project)));
+    window.run_steps(6);
+    kit::send(window, UiCommand::Lens(LensAct::Open(None)));
+    window.run();
+}
+
+fn looks(stage: &temper::testing::Stage) -> (usize, usize) {
+    let index = stage.engine.count(|command| matches!(command, Command::IndexRows { .. }));
+    let is_tried =
+        |command: &Command| matches!(command, Command::RowTexts { row: 2, fields, .. } if !fields.is_empty());
+    (index, stage.engine.count(is_tried))
+}
+
+#[test]
+fn what_was_done_to_rows_stays_under_other_settings_and_goes_with_the_rows() {
+    let (_root, stage) = kit::stage();
+    let mut window = kit::window(&stage, kit::SIZES[0], true);
+    kit::open(&mut window, &stage);
+    work(&mut window);
+    assert_eq!(looks(&stage), (1, 1));
+    change(&mut window, |project| project.data.max_tokens = 64);
+    assert_eq!(looks(&stage), (2, 2), "the rows are shown anew, and what was refused is looked at again");
+    assert!(is_there(&window));
+    change(&mut window, |project| project.model.path = "/models/other.gguf".to_owned());
+    assert!(is_there(&window));
+    change(&mut window, |project| project.data.train = vec![Source::Path("/data/other.jsonl".to_owned())]);
+    let lens = &window.state().state.lens;
+    assert!(lens.left_out.is_empty() && lens.editor.trials.is_empty() && edits(&window).is_empty());
+    assert!(lens.row(0).is_some(), "those of the other file");
+}
+
+#[test]
+fn what_was_done_before_the_project_has_a_folder_can_be_saved_once_it_has() {
+    let (_root, stage) = kit::stage();
+    let mut window = kit::window(&stage, kit::SIZES[0], true);
+    kit::send(&mut window, UiCommand::Drop(vec![PathBuf::from(kit::MODEL), PathBuf::from(kit::DATA)]));
+    window.run_steps(6);
+    work(&mut window);
+    kit::send(&mut window, UiCommand::Lens(LensAct::TakeBack(2)));
+    assert!(App::copy_hindrance(&window.state().state).is_some(), "there is no place for a copy yet");
+    kit::send(&mut window, UiCommand::CloseSheet);
+    kit::send(&mut window, UiCommand::Train);
+    kit::press(&mut window, "Create and train");
+    window.run_steps(3);
+    assert!(window.state().state.draft.folder.is_some());
+    kit::send(&mut window, UiCommand::Lens(LensAct::Open(None)));
+    window.run();
+    assert_eq!(App::copy_hindrance(&window.state().state), None);
+    kit::send(&mut window, UiCommand::Lens(LensAct::SaveCopy));
+    let asked = stage.engine.newest(|command| matches!(command, Command::CleanRows { .. }));
+    let Some(Command::CleanRows { leave_out, edits, stamp, .. }) = asked else { panic!("{asked:?}") };
+    assert_eq!((leave_out, edits, stamp.as_str()), (vec![1], vec![edit(0, "It comes today.")], rows::STAMP));
+}
+
+#[test]
+fn what_was_done_to_rows_of_one_project_is_not_done_in_another() {
+    let (_root, stage) = kit::stage();
+    let mut window = kit::window(&stage, kit::SIZES[0], true);
+    let folder = kit::open(&mut window, &stage);
+    work(&mut window);
+    let other = folder.with_file_name("another");
+    std::fs::create_dir(&other).expect("a folder");
+    temper_protocol::project_file::save(&kit::project(), &other.join("project.toml")).expect("saves");
+    kit::send(&mut window, UiCommand::OpenProject(other));
+    window.run_steps(6);
+    kit::send(&mut window, UiCommand::Lens(LensAct::Open(None)));
+    window.run();
+    let lens = &window.state().state.lens;
+    assert!(lens.left_out.is_empty() && lens.editor.trials.is_empty() && edits(&window).is_empty());
 }
 
 #[test]

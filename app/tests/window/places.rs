@@ -92,7 +92,7 @@ fn nothing_is_exported_or_cleaned_from_a_project_on_its_way() {
         app.send(&ctx, command);
     }
     assert_eq!(stage.engine.count(|command| matches!(command, Command::Export { .. })), 0);
-    assert_eq!(app.state.export.working, None);
+    assert!(app.state.exporting().is_none());
 }
 
 #[test]

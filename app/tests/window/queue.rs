@@ -38,7 +38,8 @@ fn training(stage: &Stage) -> (Window, PathBuf) {
 
 fn told(stage: &Stage) -> Vec<(u64, Act)> {
     let script = stage.engine.0.lock();
-    let act = |command: &Command| if let Command::Control { run, act } = command { Some((*run, *act)) } else { None };
+    let act =
+        |command: &Command| if let Command::Control { run, act, .. } = command { Some((*run, *act)) } else { None };
     script.sent.iter().filter_map(|(_, command)| act(command)).collect()
 }
 
@@ -113,7 +114,7 @@ fn runs_that_wait_are_moved_and_taken_out() {
     kit::press(&mut window, "Take run 10 out");
     // Asked for by another window's engine, as far as this one knows.
     let steered = stage.runs.0.lock().steered.clone();
-    let control = |run, act| Command::Control { run, act };
+    let control = |run, act| Command::Control { project: None, run, act };
     assert_eq!(steered, [control(8, Act::Sooner), control(9, Act::Later), control(10, Act::Cancel)]);
     stage.runs.publish(with_waiting(&folder, &[]));
     window.run();
@@ -131,7 +132,7 @@ fn who_stops_and_closes_takes_out_what_waits() {
     window.run();
     kit::send(&mut window, UiCommand::CloseStop);
     let steered = stage.runs.0.lock().steered.clone();
-    let cancel = |run| Command::Control { run, act: Act::Cancel };
+    let cancel = |run| Command::Control { project: None, run, act: Act::Cancel };
     assert_eq!(steered, [cancel(8), cancel(9)]);
     assert_eq!(told(&stage), [(7, Act::Stop)]);
 }

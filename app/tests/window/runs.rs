@@ -140,7 +140,7 @@ fn a_run_of_another_process_is_steered_through_the_store() {
     kit::send(&mut window, UiCommand::Go(Room::Watch));
     kit::press(&mut window, "Pause");
     assert!(controls(&stage).is_empty(), "our engine does not train it");
-    assert_eq!(stage.runs.0.lock().steered, [Command::Control { run: 7, act: Act::Pause }]);
+    assert_eq!(stage.runs.0.lock().steered, [Command::Control { project: None, run: 7, act: Act::Pause }]);
 }
 
 #[test]

@@ -2,15 +2,20 @@
 //! steered through the store.
 
 use crate::kit;
-use std::path::Path;
+use egui_plot::PlotPoint;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 use temper::reader::events::EventKind;
-use temper::reader::{CompareRequest, RunSource as _, RunsSnapshot, StoreReader, ViewRequest, XAxis};
+use temper::reader::{
+    CompareRequest, Measured, RunSource as _, RunsSnapshot, StoreReader, Verdict, ViewRequest, XAxis,
+};
 use temper::texts::Language;
 use temper_protocol::housekeeping::LabelChange;
-use temper_protocol::{Act, Command, Event, project_file};
+use temper_protocol::{Act, Command, Event, RunStatus, project_file};
 use temper_store::{NewRun, ProjectLock, RunRow, Store};
 
 /// The reader and its wake-ups.
@@ -141,8 +146,11 @@ fn wishes_about_axis_and_range_are_answered() {
     assert!((last.y - 2.0_f64.log10()).abs() < 1e-9, "a logarithmic axis shows logarithms");
     watcher.reader.look(ViewRequest { steps: Some((60, 80)), ..request(folder.path()) });
     let zoomed = watcher.wait(|snapshot| snapshot.view.as_ref().is_some_and(|view| view.request.steps.is_some()));
-    let points = &zoomed.view.as_ref().expect("a view").lr;
-    assert!(points.first().is_some_and(|point| point.x >= 59.0) && points.last().is_some_and(|point| point.x <= 81.0));
+    let view = zoomed.view.as_ref().expect("a view");
+    let ends = |points: &[PlotPoint]| points.first().zip(points.last()).map(|(first, last)| (first.x, last.x));
+    assert_eq!(ends(view.seen(&view.lr)), Some((60.0, 80.0)));
+    let (low, high) = ends(&view.lr).expect("points");
+    assert!((49.0..=50.0).contains(&low) && (90.0..=91.0).contains(&high), "half as far again on either side");
 }
 
 #[test]
@@ -208,7 +216,7 @@ fn a_run_of_another_process_is_told_through_the_store() {
     let mut watcher = Watcher::new();
     watcher.reader.look(request(folder.path()));
     watcher.wait(|snapshot| snapshot.view.is_some());
-    let command = Command::Control { run, act: Act::Pause };
+    let command = Command::Control { project: None, run, act: Act::Pause };
     watcher.reader.steer(command.clone());
     // The next answer comes after the command was written: one thread does both in turn.
     watcher.reader.look(ViewRequest { log_y: true, ..request(folder.path()) });
@@ -259,4 +267,135 @@ fn the_order_of_runs_that_wait_and_the_steps_that_can_be_asked_are_read() {
     watcher.reader.nudge();
     let left = watcher.wait(|snapshot| snapshot.holder.is_none());
     assert!(left.waiting.is_empty(), "without an engine they wait for nothing");
+}
+
+#[test]
+fn what_is_said_while_the_reader_is_busy_is_not_lost() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let store = Store::open(folder.path()).expect("a store");
+    let run = new_run(&store);
+    train(&store, run, 1..=2);
+    let (woken, wakes) = sync_channel(64);
+    let (open, closed) = sync_channel::<()>(0);
+    let gate = Mutex::new(closed);
+    let wake = move || {
+        let _full = woken.try_send(());
+        // Stands here with its first snapshot until the other end is dropped.
+        let _opened = gate.lock().recv();
+    };
+    let mut reader = StoreReader::start(Arc::new(wake)).expect("a thread");
+    reader.look(request(folder.path()));
+    wakes.recv_timeout(Duration::from_secs(30)).expect("a first snapshot");
+    let commands: Vec<Command> =
+        (1..=100).map(|run| Command::Control { project: None, run, act: Act::Pause }).collect();
+    for (command, last) in commands.iter().zip(1..) {
+        reader.look(ViewRequest { steps: Some((0, last)), ..request(folder.path()) });
+        reader.steer(command.clone());
+    }
+    drop(open);
+    let mut watcher = Watcher { reader, wakes };
+    let newest = |snapshot: &RunsSnapshot| snapshot.view.as_ref().is_some_and(|v| v.request.steps == Some((0, 100)));
+    watcher.wait(newest);
+    let told: Vec<Command> = store.take_commands().expect("commands").into_iter().map(|(_, command)| command).collect();
+    assert_eq!(told, commands);
+}
+
+fn probe(step: u64, set: &str, loss_delta: f64) -> Event {
+    Event::Probe {
+        step,
+        set: set.to_owned(),
+        loss: 2.0 + loss_delta,
+        loss_delta,
+        kl: 0.01,
+        top1_agreement: 0.9,
+        perplexity_ratio: 1.0,
+        negative_flips: 0.01,
+        positions: 512,
+    }
+}
+
+fn finished(run: u64, steps: u64, best_step: u64, wall_secs: f64) -> Event {
+    Event::Finished {
+        run,
+        status: RunStatus::Finished,
+        steps,
+        best_step,
+        base_loss: 3.1,
+        final_loss: 2.5,
+        best_loss: 2.4,
+        forgetting: f64::NAN,
+        tokens_per_sec: 400.0,
+        cpu_secs_per_step: 0.5,
+        peak_rss_mib: 1400.0,
+        wall_secs,
+        adapter: None,
+        problem: None,
+    }
+}
+
+#[test]
+fn a_kept_set_without_a_number_is_not_called_within_the_budget() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let store = Store::open(folder.path()).expect("a store");
+    let run = new_run(&store);
+    train(&store, run, 1..=100);
+    for (step, prose) in [(0, 0.0), (50, 0.01), (100, f64::NAN)] {
+        for event in [probe(step, "prose", prose), probe(step, "code", 0.0)] {
+            store.push_event(run, &event).expect("written");
+        }
+    }
+    store.push_event(run, &finished(run, 100, 50, 100.0)).expect("written");
+    store.flush().expect("flushed");
+    let mut watcher = Watcher::new();
+    watcher.reader.look(request(folder.path()));
+    let snapshot = watcher.wait(|snapshot| snapshot.view.is_some());
+    let view = snapshot.view.as_ref().expect("a view");
+    assert_eq!(Measured::of(view).verdict(0.05, 100, true), Verdict::NoNumber);
+    assert!(snapshot.runs[0].forgetting.is_nan(), "the list of runs does not show the other set's");
+    assert_eq!(snapshot.kept_at_best.get(&run), Some(&0.01), "what its best checkpoint had forgotten is known");
+}
+
+#[test]
+fn a_step_of_a_run_that_went_on_takes_as_long_as_it_takes() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let _lock = ProjectLock::acquire(folder.path()).expect("the project is free");
+    let store = Store::open(folder.path()).expect("a store");
+    let run = new_run(&store);
+    // A second a step; stopped at step 100, whose last 36 steps no phase was told of.
+    let phases = |step: u64, secs: f64| {
+        let secs = BTreeMap::from([("forward".to_owned(), 0.4 * secs), ("backward".to_owned(), 0.6 * secs)]);
+        store.push_event(run, &Event::Phases { step, secs }).expect("written");
+    };
+    train(&store, run, 1..=100);
+    phases(64, 64.0);
+    store.push_event(run, &finished(run, 100, 0, 101.0)).expect("written");
+    store.truncate_after(run, 100).expect("goes on");
+    let started = Event::Started {
+        run,
+        project: PathBuf::new(),
+        method: "lora".to_owned(),
+        model_parameters: 1,
+        trained_parameters: 1,
+        seed: 42,
+        threads: 1,
+        device: "cpu".to_owned(),
+        max_steps: 1200,
+        resumed_from: 100,
+    };
+    store.push_event(run, &started).expect("written");
+    train(&store, run, 101..=150);
+    let mut watcher = Watcher::new();
+    let step_secs = |watcher: &mut Watcher, steps: u64| {
+        watcher.reader.look(ViewRequest { steps: Some((0, steps)), ..request(folder.path()) });
+        let asked =
+            |snapshot: &RunsSnapshot| snapshot.view.as_ref().is_some_and(|v| v.request.steps == Some((0, steps)));
+        let snapshot = watcher.wait(asked);
+        snapshot.view.as_ref().expect("a view").step_secs
+    };
+    let before = step_secs(&mut watcher, 150);
+    assert!((before - 1.0).abs() < 1e-9, "{before} s a step, of the first 64");
+    phases(150, 50.0);
+    store.flush().expect("flushed");
+    let after = step_secs(&mut watcher, 151);
+    assert!((after - 1.0).abs() < 1e-9, "{after} s a step, of the first 64 and the last 50");
 }

@@ -12,6 +12,7 @@ use temper::reader::RunView;
 use temper::reader::events::{EventKind, EventLine};
 use temper::screen::{Format, Plot};
 use temper::state::Room;
+use temper::state::settings::LanguageChoice;
 use temper::testing::{NOW_MILLIS, Stage};
 
 /// The room with this run in it.
@@ -57,6 +58,24 @@ fn a_verdict_names_the_step_it_is_from() {
     let window = watching(&stage, kit::view(7, "stopped", 412));
     assert!(shows(&window, "not measured since step 400"), "it ended at 412");
     assert!(!shows(&window, "within budget"));
+}
+
+#[test]
+fn a_plot_that_is_zoomed_is_read_at_its_end_and_the_status_bar_at_the_newest_step() {
+    let (_root, stage) = kit::stage();
+    let whole = kit::view(7, "running", 412);
+    let mut zoomed = whole.clone();
+    zoomed.request.steps = Some((10, 200));
+    zoomed.train_smooth.retain(|point| point.x <= 295.0);
+    zoomed.train_newest = Some(1.234);
+    let mut window = watching(&stage, zoomed);
+    kit::send(&mut window, UiCommand::Zoomed(Some((10, 200))));
+    assert!(shows(&window, "at step 200"), "not step 412: the curve is not known there");
+    let at_its_end = temper::reader::snapshot::value_at(&whole.train_smooth, 200.0).expect("a point");
+    assert!(shows(&window, &temper::format::nats(at_its_end)));
+    assert!(shows(&window, "1.234"), "what is trained now, in the bar below");
+    kit::send(&mut window, UiCommand::Scrub(Some(300)));
+    assert!(shows(&window, "at step 200"), "the scrub line is out of view as well");
 }
 
 #[test]
@@ -121,6 +140,30 @@ fn a_cell_of_the_heat_map_is_reached_and_moved_by_keyboard() {
         let (layer, module) = rest.split_once('.').expect("a layer");
         let name = focused_cell(&window).expect("the focus stays in the map");
         assert!(name.starts_with(&format!("{module}, layer {layer}: ")), "{name}");
+    }
+}
+
+#[test]
+fn no_gauge_loses_its_unit_in_a_small_window() {
+    for (language, speed) in [(LanguageChoice::English, "tok/s"), (LanguageChoice::German, "Tok/s")] {
+        for per_sec in [2583.0, 99_900.0] {
+            let (_root, stage) = kit::stage();
+            let mut view = kit::view(7, "running", 412);
+            view.row.tokens_per_sec = per_sec;
+            // More than an hour is left.
+            view.step_secs = 40.0;
+            let mut window = kit::window_in(&stage, kit::SIZES[1], true, language);
+            let folder = kit::open(&mut window, &stage);
+            stage.runs.publish(kit::snapshot(&folder, view, true));
+            window.run();
+            kit::send(&mut window, UiCommand::Go(Room::Watch));
+            let gauge = format!("{} {speed}", temper::format::speed(per_sec));
+            assert!(shows(&window, &gauge), "{gauge}");
+            let cut = crate::layout::cut_lines(&window.output().shapes);
+            let left = temper::format::duration(788.0 * 40.0);
+            assert!(shows(&window, &left) && left.contains(" h "), "{left}");
+            assert!(!cut.iter().any(|line| *line == speed || *line == left), "{gauge}: {cut:?}");
+        }
     }
 }
 

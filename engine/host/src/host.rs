@@ -320,8 +320,8 @@ impl Shared {
     fn submit(&self, request: Request) -> Result<(), Problem> {
         let req = request.req;
         match request.command {
-            Command::Control { run, act } => {
-                let found = self.projects.steer(run, act);
+            Command::Control { project, run, act } => {
+                let found = self.projects.steer(project.as_deref(), run, act);
                 let result = found.map(|live| self.after_steering(&live, act)).ok_or_else(|| no_such_run(run));
                 self.end(req, result);
                 Ok(())

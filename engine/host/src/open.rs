@@ -23,7 +23,7 @@ pub(crate) struct OpenRequests(Mutex<BTreeMap<u64, Open>>);
 impl OpenRequests {
     /// Opens a request.
     pub(crate) fn open(&self, req: u64, command: &Command) {
-        self.0.lock().insert(req, Open { cancelled: Arc::default(), is_question: is_question(command) });
+        self.0.lock().insert(req, Open { cancelled: Arc::default(), is_question: command.is_question() });
     }
 
     /// It is over.
@@ -64,23 +64,4 @@ impl OpenRequests {
             open.cancelled.store(true, Ordering::Release);
         }
     }
-}
-
-/// Whether the answer is all that a command gives: it writes nothing, and nothing waits for it.
-fn is_question(command: &Command) -> bool {
-    matches!(
-        command,
-        Command::Inspect { .. }
-            | Command::Preview { .. }
-            | Command::Peek { .. }
-            | Command::IndexRows { .. }
-            | Command::Rows { .. }
-            | Command::RowTexts { .. }
-            | Command::RowLosses { .. }
-            | Command::Preflight { .. }
-            | Command::Prices { .. }
-            | Command::Methods {}
-            | Command::Generate { .. }
-            | Command::Doctor {}
-    )
 }

@@ -168,10 +168,12 @@ impl Projects {
         self.book.lock().runs.iter().any(|live| live.run == run && live.project == key)
     }
 
-    /// Steers run `run`: the one that was accepted first, should two projects have one of that number.
-    /// Returns it.
-    pub(crate) fn steer(&self, run: u64, act: Act) -> Option<Arc<LiveRun>> {
-        let found = self.book.lock().runs.iter().find(|live| live.run == run).cloned();
+    /// Steers run `run` of `project_dir`; where that is not said, the one that was accepted first, should two projects have
+    /// one of that number. Returns it.
+    pub(crate) fn steer(&self, project_dir: Option<&Path>, run: u64, act: Act) -> Option<Arc<LiveRun>> {
+        let key = project_dir.map(key);
+        let meant = |live: &&Arc<LiveRun>| live.run == run && key.as_ref().is_none_or(|key| live.project == *key);
+        let found = self.book.lock().runs.iter().find(meant).cloned();
         found.inspect(|live| live.control.request(act))
     }
 
@@ -298,13 +300,15 @@ fn obey(key: &Path, store: &Store, runs: &[Arc<LiveRun>], acts: &mut Vec<(Arc<Li
     };
     for (id, command) in commands {
         match command {
-            Command::Control { run, act } => match runs.iter().find(|live| live.run == run && live.project == key) {
-                Some(live) => {
-                    live.control.request(act);
-                    acts.push((Arc::clone(live), act));
+            Command::Control { run, act, .. } => {
+                match runs.iter().find(|live| live.run == run && live.project == key) {
+                    Some(live) => {
+                        live.control.request(act);
+                        acts.push((Arc::clone(live), act));
+                    }
+                    None => tracing::warn!(id, run, "a command for a run that is not live"),
                 }
-                None => tracing::warn!(id, run, "a command for a run that is not live"),
-            },
+            }
             other => tracing::warn!(id, ?other, "only runs can be steered through the database"),
         }
     }

@@ -184,8 +184,11 @@ impl Figures {
                 }
             }
             Event::Probe { step, loss_delta, .. } => {
-                self.forgetting =
-                    if *step == self.forgetting_step { self.forgetting.max(*loss_delta) } else { *loss_delta };
+                // The worst of the sets of a step; no number is worse than any.
+                let is_worse = *step != self.forgetting_step || loss_delta.is_nan() || *loss_delta > self.forgetting;
+                if is_worse {
+                    self.forgetting = *loss_delta;
+                }
                 self.forgetting_step = *step;
             }
             _ => {}

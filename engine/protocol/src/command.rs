@@ -375,6 +375,10 @@ pub enum Command {
     },
     /// Steers a run.
     Control {
+        /// The project folder it is of: an engine may have runs of several, each with its own number 1. Without it the run
+        /// of that number that was accepted first is meant.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        project: Option<PathBuf>,
         /// The run.
         run: u64,
         /// What to do.
@@ -415,7 +419,7 @@ pub enum Command {
         project: Option<PathBuf>,
         /// The base; its `adapters` are models of their own here, one each.
         model: ModelRef,
-        /// Data file or builtin probe set.
+        /// Data file, builtin probe set, or [`crate::named::HELD_OUT`].
         data: String,
         /// Most rows, spread evenly over the data; 0 for all.
         #[serde(default)]
@@ -477,6 +481,50 @@ pub enum Command {
     },
     /// Ends the engine when nothing runs.
     Shutdown {},
+}
+
+impl Command {
+    /// Whether the answer is all that it gives: nothing is written, and nobody needs it who does not hear it. Every command
+    /// is named, so that a new one has to say.
+    #[must_use]
+    pub fn is_question(&self) -> bool {
+        match self {
+            Self::Inspect { .. }
+            | Self::Preview { .. }
+            | Self::Peek { .. }
+            | Self::IndexRows { .. }
+            | Self::Rows { .. }
+            | Self::RowTexts { .. }
+            | Self::RowLosses { .. }
+            | Self::Preflight { .. }
+            | Self::Prices { .. }
+            | Self::Methods {}
+            | Self::Generate { .. }
+            | Self::Doctor {} => true,
+            Self::NewProject { .. }
+            | Self::CopyExample { .. }
+            | Self::CleanRows { .. }
+            | Self::BenchTrain(_)
+            | Self::BenchData { .. }
+            | Self::BenchLoad { .. }
+            | Self::BenchScale { .. }
+            | Self::BenchMethods(_)
+            | Self::BenchOps { .. }
+            | Self::Repair { .. }
+            | Self::Housekeep { .. }
+            | Self::Train { .. }
+            | Self::Race { .. }
+            | Self::Control { .. }
+            | Self::Evaluate { .. }
+            | Self::Compare { .. }
+            | Self::Export { .. }
+            | Self::Verify { .. }
+            | Self::Logits { .. }
+            | Self::PauseOnBattery { .. }
+            | Self::CancelRequest { .. }
+            | Self::Shutdown {} => false,
+        }
+    }
 }
 
 /// What an export starts from.

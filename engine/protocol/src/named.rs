@@ -19,6 +19,11 @@ pub const STARTER_DATA: &str = "builtin:starter-data";
 /// The bundled sets by which is measured what a model forgets: prose, instructions, code, arithmetic.
 pub const KEPT: [&str; 4] = ["builtin:prose", "builtin:instructions", "builtin:code", "builtin:arithmetic"];
 
+/// What stands before a part of the project itself.
+const OF_THE_PROJECT: &str = "project:";
+/// The rows that runs kept from their training, to be validated on: the same for all that split the same data alike.
+pub const HELD_OUT: &str = "project:held-out";
+
 /// The word by which something bundled is named.
 #[must_use]
 pub fn builtin(text: &str) -> Option<&str> {
@@ -49,7 +54,7 @@ pub fn of_run(run: u64, step: Option<u64>) -> String {
 /// Whether a text is the path of a file or a folder, and nothing that is named here.
 #[must_use]
 pub fn is_path(text: &str) -> bool {
-    !text.is_empty() && [BUILTIN, RANDOM, OF_A_RUN].iter().all(|scheme| !text.starts_with(scheme))
+    !text.is_empty() && [BUILTIN, RANDOM, OF_A_RUN, OF_THE_PROJECT].iter().all(|scheme| !text.starts_with(scheme))
 }
 
 #[cfg(test)]
@@ -78,6 +83,8 @@ mod tests {
             ("", false),
             (STARTER, false),
             ("run:7@3", false),
+            (HELD_OUT, false),
+            ("project.jsonl", true),
             ("random:c.json", false),
         ] {
             assert_eq!(is_path(text), path, "{text}");

@@ -19,8 +19,6 @@ pub(crate) struct Routed {
     pub(crate) listed: bool,
     /// Columns of the run that follow from it.
     pub(crate) update: RunUpdate,
-    /// Loss minus the base's of one kept set; the run shows the worst of its newest step.
-    pub(crate) forgetting: Option<f64>,
 }
 
 /// Unit of a series by its name.
@@ -129,7 +127,6 @@ pub(crate) fn route(event: &Event) -> Routed {
                 step: Some(*step),
                 listed: true,
                 update,
-                ..Routed::default()
             }
         }
         Event::Probe { step, set, loss, loss_delta, kl, top1_agreement, negative_flips, .. } => {
@@ -144,7 +141,6 @@ pub(crate) fn route(event: &Event) -> Routed {
                 ],
                 step: Some(*step),
                 listed: true,
-                forgetting: Some(*loss_delta),
                 ..Routed::default()
             }
         }

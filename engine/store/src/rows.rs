@@ -58,7 +58,7 @@ pub struct RunUpdate {
     pub tokens_per_sec: Option<f64>,
     /// Highest resident memory, MiB.
     pub peak_rss_mib: Option<f64>,
-    /// Wall time, seconds.
+    /// Wall time of a stretch of work, seconds; it is added to that of the stretches before.
     pub wall_secs: Option<f64>,
     /// Parameters trained.
     pub trained_parameters: Option<u64>,
@@ -112,7 +112,8 @@ pub struct RunRow {
     pub tokens_per_sec: f64,
     /// Highest resident memory, MiB.
     pub peak_rss_mib: f64,
-    /// Wall time, seconds.
+    /// Wall time of its steps, seconds, over all stretches of work that have ended: a run that goes on again has that of
+    /// the steps it went on from.
     pub wall_secs: f64,
     /// Parameters trained.
     pub trained_parameters: u64,
@@ -292,6 +293,10 @@ impl RunUpdate {
             (Some(a), Some(b)) => Some(a.max(b)),
             (a, b) => a.or(b),
         };
+        self.wall_secs = match (self.wall_secs, later.wall_secs) {
+            (Some(a), Some(b)) => Some(a + b),
+            (a, b) => a.or(b),
+        };
         put(&mut self.status, later.status);
         put(&mut self.max_steps, later.max_steps);
         put(&mut self.steps, later.steps);
@@ -301,7 +306,6 @@ impl RunUpdate {
         put(&mut self.best_loss, later.best_loss);
         put(&mut self.forgetting, later.forgetting);
         put(&mut self.tokens_per_sec, later.tokens_per_sec);
-        put(&mut self.wall_secs, later.wall_secs);
         put(&mut self.trained_parameters, later.trained_parameters);
         put(&mut self.model_parameters, later.model_parameters);
         put(&mut self.adapter, later.adapter);

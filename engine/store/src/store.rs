@@ -23,6 +23,11 @@ use temper_protocol::{Command, Event, Problem};
 /// left out, everything else is still kept.
 const PENDING_LIMIT: usize = 500_000;
 
+/// The worst of the `probe` events of a step, nats above the base. One that is no number, which is NULL here, makes it
+/// none: SQLite's maximum would pass over it.
+const WORST_SET: &str = "CASE WHEN count(*) = count(json_extract(json, '$.loss_delta'))
+                              THEN max(json_extract(json, '$.loss_delta')) END";
+
 /// The engine's writing end of a project's database. Share it in an `Arc`.
 #[derive(Debug)]
 pub struct Store {
@@ -197,11 +202,11 @@ impl Store {
             if let Event::Rank { .. } = event {
                 self.write_rank(&transaction, *run, event)?;
             }
-            if let Some(forgetting) = routed.forgetting {
-                self.write_forgetting(&transaction, *run, step, forgetting)?;
-            }
             if routed.listed {
                 self.write_event(&transaction, *run, *at_millis, step, event)?;
+            }
+            if let Event::Probe { .. } = event {
+                self.write_forgetting(&transaction, *run, step)?;
             }
             updates.entry(*run).or_default().merge(routed.update);
         }
@@ -290,23 +295,16 @@ impl Store {
             .map_err(|error| self.sql(error))
     }
 
-    /// Keeps the worst set of the newest measured step.
-    fn write_forgetting(
-        &self,
-        connection: &Connection,
-        run: u64,
-        step: u64,
-        forgetting: f64,
-    ) -> Result<(), StoreError> {
+    /// Keeps the worst set of the newest measured step, as the list of events has it: there a set that is measured
+    /// again, after the run went back, has replaced what it was.
+    fn write_forgetting(&self, connection: &Connection, run: u64, step: u64) -> Result<(), StoreError> {
         connection
-            .prepare_cached(
-                "UPDATE runs SET
-                    forgetting = CASE WHEN forgetting_step = ?2 THEN max(coalesce(forgetting, ?3), coalesce(?3, forgetting))
-                                      ELSE ?3 END,
-                    forgetting_step = ?2
-                 WHERE run = ?1",
-            )
-            .and_then(|mut statement| statement.execute(params![signed(run), signed(step), forgetting]))
+            .prepare_cached(&format!(
+                "UPDATE runs SET forgetting_step = ?2, forgetting = (
+                     SELECT {WORST_SET} FROM events WHERE run = ?1 AND kind = 'probe' AND step = ?2)
+                 WHERE run = ?1"
+            ))
+            .and_then(|mut statement| statement.execute(params![signed(run), signed(step)]))
             .map(|_rows| ())
             .map_err(|error| self.sql(error))
     }

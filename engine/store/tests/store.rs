@@ -463,11 +463,11 @@ fn a_refused_flush_loses_nothing() {
 #[test]
 fn commands_are_taken_once_and_in_order() {
     let folder = tempfile::tempdir().expect("folder");
-    let pause = Command::Control { run: 1, act: Act::Pause };
+    let pause = Command::Control { project: None, run: 1, act: Act::Pause };
     assert!(matches!(push_command(folder.path(), &pause), Err(StoreError::Missing { .. })));
     let store = Store::open(folder.path()).expect("store");
     assert!(store.take_commands().expect("takes").is_empty());
-    let stop = Command::Control { run: 1, act: Act::Stop };
+    let stop = Command::Control { project: None, run: 1, act: Act::Stop };
     push_command(folder.path(), &pause).expect("pushes");
     push_command(folder.path(), &stop).expect("pushes");
     let taken: Vec<Command> = store.take_commands().expect("takes").into_iter().map(|(_, command)| command).collect();

@@ -10,7 +10,7 @@ compare-ask = Spielwiese
 compare-claim-tip = Zeigt Zeilen, Intervall und Test dahinter
 compare-show-rows = Zeilen zeigen
 compare-strip-points = { $value } Punkte, 95-%-Intervall { $low } bis { $high }
-compare-strip-flips = { $right } Zeilen neu richtig, { $wrong } neu falsch, McNemar p = { $p }
+compare-strip-flips = { $right } Zeilen neu richtig, { $wrong } neu falsch, McNemar p { $p }
 compare-empty = Noch nichts zu vergleichen
 compare-empty-lead = Nach zwei Läufen mit verschiedenen Einstellungen zeigt sich hier, welcher mehr gelernt und welcher weniger vergessen hat, in welchen Zeilen sie sich unterscheiden und was jeder antwortet.
 compare-empty-running = Ein Lauf ist im Gang. Er steht hier, sobald er begonnen hat; mit einem zweiten lässt er sich vergleichen.
@@ -52,6 +52,7 @@ compare-sort = Sortieren nach { $column }
 compare-sorted-down = Sortiert nach { $column }, Größtes zuerst
 compare-sorted-up = Sortiert nach { $column }, Kleinstes zuerst
 compare-sort-tip = Sortiert die Tabelle; noch einmal kehrt die Ordnung um
+compare-forgetting-tip = Schlechtestes Prüfset minus Basis am besten Checkpoint; wo bis dahin nichts gemessen wurde, bei der letzten Messung. Ein Klick sortiert danach; noch einmal kehrt die Ordnung um
 compare-col-run = Lauf
 compare-col-method = Methode
 compare-col-status = Stand
@@ -81,7 +82,7 @@ compare-at-step = Schritt { $place }
 compare-at-tokens = { $place } Token
 compare-at-time = nach { $place }
 compare-lowest = Lauf { $run } liegt am tiefsten: { $loss } Nats bei { $place }.
-compare-ring = Ring: tiefste Stelle
+compare-ring = Großer Ring: tiefste Stelle
 compare-first = erster
 compare-lowest-loss = tiefster
 compare-lowest-at = am tiefsten bei
@@ -119,7 +120,7 @@ compare-verdict = Urteil
 compare-verdict-note = gleiche Zeilen für alle
 compare-data = Zeilen für den Vergleich
 compare-data-hint = Datei oder builtin:prose
-compare-data-tip = Eine Datei mit Antworten oder Text, oder ein mitgeliefertes Prüfset wie builtin:prose
+compare-data-tip = Eine Datei mit Antworten oder Text, ein mitgeliefertes Prüfset wie builtin:prose, oder project:held-out, die Zeilen, die die Läufe vom Training zurückbehielten
 compare-most-rows = Höchstens so viele Zeilen
 compare-all-rows = alle Zeilen
 compare-row-count = { $count } Zeilen
@@ -143,7 +144,7 @@ compare-even = { $a } und { $b }: { $n ->
     } nicht, was besser ist
 compare-loss-by = Verlust von { $b } minus { $a }: { $value } Nats je Token, 95-%-Intervall { $low } bis { $high }.
 compare-points-by = Token richtig: { $value } Punkte, 95-%-Intervall { $low } bis { $high } (gepaarter Bootstrap).
-compare-flips = { $b } statt { $a }: { $right } Zeilen neu richtig, { $wrong } neu falsch (McNemar p = { $p }).
+compare-flips = { $b } statt { $a }: { $right } Zeilen neu richtig, { $wrong } neu falsch (McNemar p { $p }).
 
 compare-row-losses = Zeilen
 compare-no-rows = Noch keine Zeilen
@@ -213,7 +214,7 @@ compare-votes = { $n ->
     } in diesem Projekt
 compare-forget-votes = Stimmen vergessen
 compare-forget-votes-tip = Zählt neu, auch auf der Platte
-compare-tally = { $b } vor { $a } { $forb } zu { $fora } (Vorzeichentest p = { $p })
+compare-tally = { $b } vor { $a } { $forb } zu { $fora } (Vorzeichentest p { $p })
 
 compare-order = Notizen und Platz
 compare-nothing-chosen = Kein Lauf ist gewählt

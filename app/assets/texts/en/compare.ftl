@@ -10,7 +10,7 @@ compare-ask = Playground
 compare-claim-tip = Shows the rows, the interval and the test behind this
 compare-show-rows = Show the rows
 compare-strip-points = { $value } points, 95 % interval { $low } to { $high }
-compare-strip-flips = { $right } rows newly right, { $wrong } newly wrong, McNemar p = { $p }
+compare-strip-flips = { $right } rows newly right, { $wrong } newly wrong, McNemar p { $p }
 compare-empty = Nothing to compare yet
 compare-empty-lead = Train two runs with different settings. Here you then see which one learned more, which one forgot less, on which rows they differ, and what each of them answers.
 compare-empty-running = A run is going on. It stands here as soon as it has begun; with a second one you can compare.
@@ -52,6 +52,7 @@ compare-sort = Sort by { $column }
 compare-sorted-down = Sorted by { $column }, largest first
 compare-sorted-up = Sorted by { $column }, smallest first
 compare-sort-tip = Sorts the table; once more turns the order round
+compare-forgetting-tip = Worst kept set minus base at the best checkpoint; where nothing was measured up to it, at the last measurement. A click sorts by it; once more turns the order round
 compare-col-run = run
 compare-col-method = method
 compare-col-status = status
@@ -81,7 +82,7 @@ compare-at-step = step { $place }
 compare-at-tokens = { $place } tokens
 compare-at-time = after { $place }
 compare-lowest = Run { $run } is lowest: { $loss } nats at { $place }.
-compare-ring = Ring: lowest place
+compare-ring = Large ring: lowest place
 compare-first = first
 compare-lowest-loss = lowest
 compare-lowest-at = lowest at
@@ -119,7 +120,7 @@ compare-verdict = Verdict
 compare-verdict-note = same rows for all
 compare-data = Rows to compare on
 compare-data-hint = data file or builtin:prose
-compare-data-tip = A data file with answers or text, or a bundled probe set such as builtin:prose
+compare-data-tip = A data file with answers or text, a bundled probe set such as builtin:prose, or project:held-out, the rows that the runs kept from their training
 compare-most-rows = Most rows
 compare-all-rows = all rows
 compare-row-count = { $count } rows
@@ -143,7 +144,7 @@ compare-even = { $a } and { $b }: { $n ->
     } not tell which is better
 compare-loss-by = Loss of { $b } less that of { $a }: { $value } nats a token, 95 % interval { $low } to { $high }.
 compare-points-by = Tokens right: { $value } points, 95 % interval { $low } to { $high } (paired bootstrap).
-compare-flips = { $b } instead of { $a }: { $right } rows newly right, { $wrong } newly wrong (McNemar p = { $p }).
+compare-flips = { $b } instead of { $a }: { $right } rows newly right, { $wrong } newly wrong (McNemar p { $p }).
 
 compare-row-losses = Rows
 compare-no-rows = No rows yet
@@ -216,7 +217,7 @@ compare-votes = { $n ->
     } in this project
 compare-forget-votes = Forget votes
 compare-forget-votes-tip = Begins counting anew, also on disk
-compare-tally = { $b } over { $a } { $forb } to { $fora } (sign test p = { $p })
+compare-tally = { $b } over { $a } { $forb } to { $fora } (sign test p { $p })
 
 compare-order = Notes and disk
 compare-nothing-chosen = No run is chosen

@@ -71,8 +71,8 @@ fn field_ui(cx: &PanelCtx<'_>, ui: &mut Ui, area: Rect, row: u64, field: &RowFie
     let name = t!("lens-text", place = place, row = format::count(row + 1));
     let wrong = value != field.text && editor.trial(row).is_some_and(|trial| trial.refused.is_some());
     let paper = Paper { name: &name, value, tooltip: t!("lens-text-tip"), wrong };
-    let top = pos2(area.left() + 2.0, label.bottom() + 2.0);
-    let (height, left) = paper::show(ui, cx.theme, top, area.width() - 8.0, paper);
+    let top = pos2(area.left(), label.bottom() + 2.0);
+    let (height, left) = paper::show(ui, cx.theme, top, area.width() - 6.0, paper);
     if let Some(text) = left {
         cx.send(UiCommand::Lens(LensAct::Text(row, field.place.clone(), text)));
     }

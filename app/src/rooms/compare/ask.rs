@@ -4,9 +4,10 @@
 use super::{colour_of, explain};
 use crate::commands::{Id, UiCommand};
 use crate::format;
+use crate::rooms::setup::form;
 use crate::rooms::{PanelCtx, scrolled};
 use crate::state::Ask;
-use crate::state::answers::{Answer, MOST_ANSWERS, Tally, Who};
+use crate::state::answers::{Answer, HOTTEST, MOST_ANSWERS, Tally, Who};
 use crate::state::compare::CompareAct;
 use crate::theme::{Type, icons};
 use crate::update::{ask_hindrance, playground_prompt};
@@ -43,7 +44,7 @@ pub fn ask_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let left = sampling(cx, ui, row);
     who(cx, ui, left);
     let body = inside.with_min_y(row.bottom() + 6.0);
-    let voting = answers.hidden || !answers.votes.is_empty();
+    let voting = answers.hides_names() || !answers.votes.is_empty();
     let columns = if voting { body.with_max_y(body.bottom() - VOTES) } else { body };
     if answers.columns.is_empty() {
         explain(cx, ui, columns, icons::CHAT_TEXT, t!("compare-no-answers"), t!("compare-no-answers-lead"));
@@ -80,7 +81,7 @@ fn wanted_height(cx: &PanelCtx<'_>, ui: &Ui, width: f32) -> f32 {
     let text = |answer: &Answer| text::block_height(ui, column - 24.0, &answer.text, Type::Body);
     let longest = answers.columns.iter().map(text).fold(0.0, f32::max);
     let vote = if answers.can_vote() { VOTE } else { 0.0 };
-    let votes = if answers.hidden || !answers.votes.is_empty() { VOTES } else { 0.0 };
+    let votes = if answers.hides_names() || !answers.votes.is_empty() { VOTES } else { 0.0 };
     panel::HEAD + AROUND + (COLUMN + longest + vote).max(LEAST_COLUMN) + votes
 }
 
@@ -111,14 +112,15 @@ fn sampling(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect) -> Rect {
     let field =
         Field { figure: true, tooltip: t!("compare-temperature-tip"), ..Field::new(t!("compare-temperature"), &value) };
     let rect = place(ui, t!("compare-temperature"), 52.0);
-    let typed = field::show(ui, cx.theme, rect, field).committed.and_then(|text| text.trim().parse().ok());
+    // There is no room for a sentence: the border says that a text was refused, and the tooltip why.
+    let (typed, _) = form::checked(cx, ui, rect, field, form::number(0.0, HOTTEST));
     if let Some(temperature) = typed {
         cx.send(UiCommand::Compare(CompareAct::Temperature(temperature)));
     }
     let value = sampling.seed.to_string();
     let field = Field { figure: true, tooltip: t!("compare-seed-tip"), ..Field::new(t!("compare-seed"), &value) };
     let rect = place(ui, t!("compare-seed"), 64.0);
-    let typed = field::show(ui, cx.theme, rect, field).committed.and_then(|text| text.trim().parse().ok());
+    let (typed, _) = form::checked(cx, ui, rect, field, form::integer(0, u64::MAX));
     if let Some(seed) = typed {
         cx.send(UiCommand::Compare(CompareAct::Seed(seed)));
     }
@@ -222,18 +224,18 @@ fn column_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, place: usize, answer: &
     let answers = &cx.state.compare.answers;
     ui.painter().rect_filled(rect, 4.0, c.raised);
     let colour = match answer.who {
-        Some(run) if !answers.hidden => colour_of(cx.theme, run),
+        Some(run) if !answers.hides_names() => colour_of(cx.theme, run),
         _ => c.ctl,
     };
     ui.painter().rect_filled(rect.with_max_x(rect.left() + 3.0), 0.0, colour);
     let inside = Rect::from_min_max(rect.min + vec2(12.0, 4.0), rect.max - vec2(12.0, 6.0));
     let mut lines = Rows::new(inside);
-    let name = if answers.hidden { letter(place) } else { name_of(answer.who) };
+    let name = if answers.hides_names() { letter(place) } else { name_of(answer.who) };
     text::data(ui, lines.next(22.0), Align::Min, &name, Type::Strong, c.text);
     let working = answers.working == Some(place);
     let state = match &answer.problem {
         Some(problem) => t!("compare-no-answer", why = problem),
-        None if answer.tokens > 0 || !answer.stop_reason.is_empty() => facts(answer, answers.hidden),
+        None if answer.tokens > 0 || !answer.stop_reason.is_empty() => facts(answer, answers.hides_names()),
         None if working => t!("compare-answer-coming").to_owned(),
         None if answers.working.is_some() => t!("compare-answer-waits").to_owned(),
         None => t!("compare-answer-stopped").to_owned(),
@@ -253,7 +255,7 @@ fn column_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, place: usize, answer: &
     if answer.text.is_empty() {
         return;
     }
-    let mark = if answer.who.is_some() && !answers.hidden { colour } else { c.text2 };
+    let mark = if answer.who.is_some() && !answers.hides_names() { colour } else { c.text2 };
     scrolled(ui, area, &format!("answer {place}"), |ui, area| {
         let height = text::marked_block(ui, area.min, area.width(), &answer.text, &answer.marks, (c.text, mark));
         ui.allocate_rect(Rect::from_min_size(area.min, vec2(area.width(), height)), Sense::hover());
@@ -263,7 +265,7 @@ fn column_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, place: usize, answer: &
 /// One pair in a sentence.
 fn tally_words(tally: &Tally) -> String {
     let (a, b) = (name_of(tally.a), name_of(tally.b));
-    let p = format!("{:.3}", tally.p);
+    let p = format::p_value(tally.p);
     t!("compare-tally", b = b, a = a, forb = tally.for_b, fora = tally.for_a, p = p)
 }
 
@@ -274,21 +276,22 @@ fn votes(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let row = rect.with_max_y(rect.top() + 20.0);
     let label = if answers.can_vote() { t!("compare-none-best") } else { t!("compare-forget-votes") };
     let tip = if answers.can_vote() { t!("compare-none-best-tip") } else { t!("compare-forget-votes-tip") };
-    let button = Button::new(label).weight(Weight::Link).tooltip(tip).enabled(answers.can_vote() || !answers.hidden);
+    let button =
+        Button::new(label).weight(Weight::Link).tooltip(tip).enabled(answers.can_vote() || !answers.hides_names());
     let width = button.width(ui);
     if button.show(ui, cx.theme, row.with_min_x(row.right() - width)).clicked() {
         let act = if answers.can_vote() { CompareAct::Vote(None) } else { CompareAct::ForgetVotes };
         cx.send(UiCommand::Compare(act));
     }
     let count = answers.votes.len();
-    let words = if answers.hidden {
+    let words = if answers.hides_names() {
         t!("compare-vote-lead").to_owned()
     } else {
         t!("compare-votes", n = count as u64, count = count)
     };
     text::data(ui, row.with_max_x(row.right() - width - 12.0), Align::Min, &words, Type::Body, c.text2);
     // While names are hidden, the count would tell who is who.
-    if !answers.hidden {
+    if !answers.hides_names() {
         let pairs: Vec<String> = answers.tallies().iter().map(tally_words).collect();
         let second = Rect::from_min_size(pos2(rect.left(), row.bottom()), vec2(rect.width(), 18.0));
         text::data(ui, second, Align::Min, &pairs.join("; "), Type::Body, c.text);
@@ -303,6 +306,8 @@ mod tests {
     fn a_tally_says_how_often_and_how_sure() {
         let tally = Tally { a: None, b: Some(7), for_a: 1, for_b: 7, p: 0.070_312_5 };
         assert_eq!(tally_words(&tally), "Run 7 over base model 7 to 1 (sign test p = 0.070)");
+        let sure = Tally { for_a: 0, for_b: 14, p: 0.000_122, ..tally };
+        assert!(tally_words(&sure).ends_with("14 to 0 (sign test p < 0.001)"), "a sure one is not p = 0.000");
         assert_eq!(letter(1), "Answer B");
     }
 

@@ -1,6 +1,6 @@
 //! Losses of the chosen runs over each other, on steps, tokens or time; the same as a table and in a sentence.
 
-use super::{colour_of, explain, figure, marker_of};
+use super::{colour_of, explain, figure, is_dashed, marker_of};
 use crate::commands::{Id, UiCommand};
 use crate::format;
 use crate::plots::chart::{self, Chart, Curve};
@@ -16,8 +16,13 @@ use crate::texts::Text;
 use crate::theme::{Type, icons};
 use crate::widgets::rows::{self, Rows};
 use crate::widgets::{Button, choice, panel, text};
-use egui::{Align, Rect, Sense, Ui, pos2, vec2};
+use egui::{Align, Pos2, Rect, Sense, Ui, pos2, vec2};
 use egui_plot::PlotPoint;
+
+/// Least distance of a curve's markers, in points.
+const MARKS_APART: f32 = 60.0;
+/// Most markers of a curve.
+const MOST_MARKS: u8 = 12;
 
 const X_AXES: [(XAxis, Text); 3] =
     [(XAxis::Step, k!("common-step")), (XAxis::Tokens, k!("common-tokens")), (XAxis::Time, k!("watch-x-time"))];
@@ -125,6 +130,19 @@ fn sentence(axis: XAxis, lines: &[Line<'_>]) -> String {
     }
 }
 
+/// Where a curve has its markers, of the `places` of its points from left to right in a plot of this `width`: so that one
+/// is found on each stretch, and they do not hide the line.
+fn marks(places: impl Iterator<Item = Pos2>, width: f32) -> Vec<Pos2> {
+    let apart = MARKS_APART.max(width / f32::from(MOST_MARKS - 1));
+    let mut marks: Vec<Pos2> = Vec::new();
+    for place in places.filter(|place| place.is_finite()) {
+        if marks.last().is_none_or(|last| place.x - last.x >= apart) {
+            marks.push(place);
+        }
+    }
+    marks
+}
+
 fn plot_ui(cx: &PanelCtx<'_>, ui: &mut Ui, (plot, column): (Rect, Rect), lines: &[Line<'_>], sentence: &str) {
     let c = cx.c();
     let compare = &cx.state.compare;
@@ -149,7 +167,7 @@ fn plot_ui(cx: &PanelCtx<'_>, ui: &mut Ui, (plot, column): (Rect, Rect), lines: 
             points,
             colour: colour_of(cx.theme, *run),
             width: 2.0,
-            dashed: false,
+            dashed: is_dashed(*run),
         })
         .collect();
     let chart = Chart {
@@ -168,10 +186,14 @@ fn plot_ui(cx: &PanelCtx<'_>, ui: &mut Ui, (plot, column): (Rect, Rect), lines: 
     };
     let shown = chart::show(ui, cx.theme, plot, &chart);
     for ((run, _), points) in lines.iter().zip(drawn.iter().copied()) {
+        let seen = points.iter().filter(visible).map(|point| shown.at(point.x, point.y));
+        let (places, colour) = (marks(seen, plot.width()), colour_of(cx.theme, *run));
+        chart::markers(ui, ("compared", *run), places, marker_of(*run), colour, c.plot);
         if let Some(point) = lowest(points).filter(|point| visible(&point)) {
-            // A ring around the marker says that this is the lowest place.
+            // A ring around the marker says that this is the lowest place; it is larger than the rings that are markers.
             let centre = shown.at(point.x, point.y);
-            ui.painter().circle(centre, 4.5, c.plot, egui::Stroke::new(1.5, colour_of(cx.theme, *run)));
+            ui.painter().circle(centre, 7.0, c.plot, egui::Stroke::new(1.5, colour));
+            chart::marker(ui, centre, marker_of(*run), colour, c.plot);
         }
     }
     if let Some(range) = shown.zoomed {
@@ -186,8 +208,9 @@ fn plot_ui(cx: &PanelCtx<'_>, ui: &mut Ui, (plot, column): (Rect, Rect), lines: 
     text::data(ui, readout.next(20.0), Align::Min, &at(compare.x, reading), Type::Body, c.text2);
     for ((run, points), name) in lines.iter().zip(&names) {
         let value = value_at(points, reading).map_or_else(|| format::UNKNOWN.to_owned(), format::nats);
-        let swatch = Swatch::Line(colour_of(cx.theme, *run), marker_of(*run));
-        readout_row(ui, cx.theme, readout.next(20.0), swatch, name, &value);
+        let row = readout.next(20.0);
+        super::swatch(ui, cx.theme, pos2(row.left(), row.center().y), *run);
+        readout_row(ui, cx.theme, row.with_min_x(row.left() + 20.0), Swatch::Nothing, name, &value);
     }
     readout.gap(4.0);
     text::block(ui, pos2(column.left(), readout.y), column.width(), t!("compare-ring"), Type::Caption, c.text2);
@@ -240,6 +263,15 @@ mod tests {
         let lines: [Line<'_>; 1] = [(5, points.as_slice())];
         let drawn: Vec<(f64, f64)> = scaled(&lines)[0].iter().map(|point| (point.x, point.y)).collect();
         assert_eq!(drawn, [(1.0, 2.0), (3.0, -1.0)]);
+    }
+
+    #[test]
+    fn a_curve_has_markers_apart_from_each_other_and_not_too_many() {
+        let dense = |width: u16| marks((0..=width).map(|x| pos2(f32::from(x), 8.0)), f32::from(width));
+        assert_eq!(dense(150), [pos2(0.0, 8.0), pos2(60.0, 8.0), pos2(120.0, 8.0)]);
+        assert_eq!(dense(5500).len(), usize::from(MOST_MARKS), "at most, however wide the plot");
+        let sparse = [pos2(10.0, 1.0), pos2(210.0, f32::NAN), pos2(310.0, 3.0)];
+        assert_eq!(marks(sparse.into_iter(), 400.0), [sparse[0], sparse[2]], "on measured points alone");
     }
 
     #[test]

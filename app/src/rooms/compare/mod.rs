@@ -21,7 +21,7 @@ use crate::state::{Room, judged};
 use crate::theme::{Theme, Type, icons};
 use crate::widgets::button::Weight;
 use crate::widgets::{Button, choice, empty, panel, term, text};
-use egui::{Align, Color32, Rect, ScrollArea, Sense, Ui, UiBuilder, pos2, vec2};
+use egui::{Align, Color32, Rect, ScrollArea, Sense, Shape, Stroke, Ui, UiBuilder, pos2, vec2};
 use temper_protocol::comparison::Verdict;
 
 const GAP: f32 = 8.0;
@@ -133,7 +133,7 @@ fn strip(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, verdict: &Verdict) {
         [verdict.points.value, verdict.points.low, verdict.points.high].map(|of| format!("{of:+.1}"));
     let points = t!("compare-strip-points", value = value, low = low, high = high);
     let (right, wrong) = (format::count(verdict.only_b), format::count(verdict.only_a));
-    let p = format!("{:.3}", verdict.p_flips);
+    let p = format::p_value(verdict.p_flips);
     let flips = if cx.compact { String::new() } else { t!("compare-strip-flips", right = right, wrong = wrong, p = p) };
     let words = Rect::from_min_max(pos2(rect.left() + 40.0, rect.top()), pos2(link.left() - 12.0, rect.bottom()));
     let pieces = [
@@ -206,14 +206,28 @@ fn marker_of(run: u64) -> Marker {
 }
 
 fn series_of(run: u64) -> usize {
-    (run.saturating_sub(1) % 8) as usize
+    (run.saturating_sub(1) % SERIES) as usize
+}
+
+/// Colours that runs have in turn.
+const SERIES: u64 = 8;
+
+/// Whether its line is dashed: every second eight runs are, which have the colours and markers of the eight before.
+fn is_dashed(run: u64) -> bool {
+    (run.saturating_sub(1) / SERIES) % 2 == 1
 }
 
 /// A run's line and marker, 14 points wide, as in the legend of a plot.
 fn swatch(ui: &Ui, theme: &Theme, left_centre: egui::Pos2, run: u64) {
     let colour = colour_of(theme, run);
     let (x, y) = (left_centre.x, left_centre.y.round());
-    ui.painter().hline(x..=x + 14.0, y, egui::Stroke::new(2.0, colour));
+    let stroke = Stroke::new(2.0, colour);
+    if is_dashed(run) {
+        // So short that pieces are seen on both sides of the marker.
+        ui.painter().extend(Shape::dashed_line(&[pos2(x, y), pos2(x + 14.0, y)], stroke, 2.0, 2.0));
+    } else {
+        ui.painter().hline(x..=x + 14.0, y, stroke);
+    }
     crate::plots::chart::marker(ui, pos2(x + 7.0, y), marker_of(run), colour, theme.colours.card);
 }
 
@@ -252,4 +266,17 @@ fn column_head(cx: &PanelCtx<'_>, ui: &mut Ui, place: Rect, words: &str, right: 
     let align = if right { Align::Max } else { Align::Min };
     let head = text::data(ui, place.with_max_x(place.right() - 6.0), align, words, Type::Caption, cx.c().text2);
     term::label(ui, cx.theme, head.rect, words, "");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_runs_of_one_colour_and_marker_differ_in_their_line() {
+        for run in 1..=SERIES {
+            assert_eq!((series_of(run), marker_of(run)), (series_of(run + SERIES), marker_of(run + SERIES)));
+            assert_eq!((is_dashed(run), is_dashed(run + SERIES)), (false, true), "runs {run} and {}", run + SERIES);
+        }
+    }
 }

@@ -7,7 +7,7 @@ use crate::reader::words::head_case;
 use crate::rooms::PanelCtx;
 use crate::rooms::watch::head::word_of;
 use crate::state::compare::{Column, CompareAct, Grouping, MOST, TableRow};
-use crate::state::compared::{budget_of, size_mib};
+use crate::state::compared::{budget_of, forgetting_of, size_mib};
 use crate::theme::{Type, icons};
 use crate::widgets::button::{Weight, focus_ring};
 use crate::widgets::field::{self, Field};
@@ -89,7 +89,8 @@ pub fn table_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let (head, inside) = panel::titled(ui, cx.theme, rect, t!("compare-runs"), &note);
     let copy = Rect::from_min_size(pos2(head.right() - 20.0, head.top() + 4.0), vec2(20.0, 20.0));
     if Button::icon_only(icons::COPY, t!("compare-copy")).show(ui, cx.theme, copy).clicked() {
-        cx.send(UiCommand::Copy(csv(&cx.state.compare_table()), t!("compare-runs")));
+        let text = csv(&cx.state.compare_table(), |row| forgetting_of(cx.state, row));
+        cx.send(UiCommand::Copy(text, t!("compare-runs")));
     }
     let left = grouping(cx, ui, head.with_max_x(copy.left() - 8.0));
     filter(cx, ui, left);
@@ -139,12 +140,12 @@ fn grouping(cx: &PanelCtx<'_>, ui: &mut Ui, head: Rect) -> Rect {
     head.with_max_x(place.left() - 8.0)
 }
 
-/// The table as comma-separated values, sorted and filtered as it is shown.
-fn csv(rows: &[&RunRow]) -> String {
+/// The table as comma-separated values, sorted and filtered as it is shown, with what `forgetting` says of a run.
+fn csv(rows: &[&RunRow], forgetting: impl Fn(&RunRow) -> f64) -> String {
     let mut text = String::from("run,method,status,best_loss,forgetting,adapter_mib,tokens_per_sec,wall_secs\n");
     for row in rows {
-        let RunRow { run, method, status, best_loss, forgetting, tokens_per_sec, wall_secs, .. } = row;
-        let mib = size_mib(row);
+        let RunRow { run, method, status, best_loss, tokens_per_sec, wall_secs, .. } = row;
+        let (forgetting, mib) = (forgetting(row), size_mib(row));
         text.push_str(&format!(
             "{run},{method},{status},{best_loss},{forgetting},{mib},{tokens_per_sec},{wall_secs}\n"
         ));
@@ -207,7 +208,8 @@ fn sort_head(cx: &PanelCtx<'_>, ui: &mut Ui, place: Rect, column: Column) {
         focus_ring(ui, cx.theme, place.shrink(2.0), 3.0);
     }
     term::label_on_focus(ui, place, words);
-    if response.on_hover_text(t!("compare-sort-tip")).clicked() {
+    let tip = if column == Column::Forgetting { t!("compare-forgetting-tip") } else { t!("compare-sort-tip") };
+    if response.on_hover_text(tip).clicked() {
         cx.send(UiCommand::Compare(CompareAct::Sort(column)));
     }
 }
@@ -245,11 +247,12 @@ fn run_row(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, run: &RunRow, on: bool) {
     let status = cell(row, 2);
     text::data(ui, status.with_max_x(status.right() - 6.0), Align::Min, word_of(cx.state, run), Type::Body, c.text2);
     super::figure(ui, cell(row, 3), &format::nats(run.best_loss), c.text);
-    let over = run.forgetting > budget_of(cx.state, run.run);
-    let forgetting = cell(row, 4);
-    super::figure(ui, forgetting, &format::signed_nats(run.forgetting), if over { c.err } else { c.text });
+    let forgetting = forgetting_of(cx.state, run);
+    let over = forgetting > budget_of(cx.state, run.run);
+    let place = cell(row, 4);
+    super::figure(ui, place, &format::signed_nats(forgetting), if over { c.err } else { c.text });
     if over {
-        let centre = pos2(forgetting.right() - 6.0 - 58.0, row.center().y);
+        let centre = pos2(place.right() - 6.0 - 58.0, row.center().y);
         text::icon(ui.painter(), centre, icons::WARNING, 14.0, c.err);
         let place = Rect::from_center_size(centre, vec2(16.0, 16.0));
         let response = ui.allocate_rect(place, Sense::hover());
@@ -306,8 +309,8 @@ mod tests {
             trained_parameters: 262_144,
             ..RunRow::default()
         };
-        let text = csv(&[&row]);
-        assert_eq!(text.lines().nth(1), Some("7,lora,finished,1.5,0.25,1,0,0"));
+        let text = csv(&[&row], |_| 0.125);
+        assert_eq!(text.lines().nth(1), Some("7,lora,finished,1.5,0.125,1,0,0"), "the figure that the table shows");
         assert_eq!(text.lines().count(), 2);
     }
 }

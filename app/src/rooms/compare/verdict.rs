@@ -140,7 +140,7 @@ fn details(verdict: &Verdict) -> [String; 3] {
     let (value, low, high) = interval(&verdict.points, 1);
     let points = t!("compare-points-by", value = value, low = low, high = high);
     let (only_a, only_b) = (format::count(verdict.only_a), format::count(verdict.only_b));
-    let p = format!("{:.3}", verdict.p_flips);
+    let p = format::p_value(verdict.p_flips);
     [loss, points, t!("compare-flips", right = only_b, wrong = only_a, a = a, b = b, p = p)]
 }
 
@@ -191,6 +191,8 @@ mod tests {
         assert_eq!(loss, "Loss of Run 7 less that of Run 5: -0.200 nats a token, 95 % interval -0.300 to -0.100.");
         assert!(points.contains("+3.1 points, 95 % interval +0.8 to +5.4"), "{points}");
         assert!(flips.contains("24 rows newly right, 9 newly wrong") && flips.contains("p = 0.014"), "{flips}");
+        let [_, _, flips] = details(&Verdict { p_flips: 1e-6, ..verdict });
+        assert!(flips.contains("p < 0.001"), "{flips}");
         assert_eq!(model_name("base"), "base model");
     }
 }

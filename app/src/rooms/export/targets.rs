@@ -1,10 +1,11 @@
 //! The table of targets: format, who opens it, size, result.
 
+use super::certificates::{is_older, of_chosen};
 use crate::commands::UiCommand;
 use crate::rooms::PanelCtx;
-use crate::state::export::{Certificate, TARGETS};
+use crate::state::export::{Certificate, Exporting, TARGETS};
 use crate::theme::{Icon, Type, icons};
-use crate::update::{export_bytes, offered_targets, target_hindrance};
+use crate::update::{export_bytes, export_run, offered_targets, target_hindrance};
 use crate::widgets::button::focus_ring;
 use crate::widgets::rows::{self, Rows};
 use crate::widgets::text;
@@ -35,22 +36,55 @@ fn reason(cx: &PanelCtx<'_>) -> Option<String> {
     Some(t!("export-no-merged", why = why.trim_end_matches('.')))
 }
 
-/// Result of a target: icon, word, colour.
-fn result(cx: &PanelCtx<'_>, index: usize, hindrance: Option<&str>) -> (Option<Icon>, &'static str, Color32) {
-    let c = cx.c();
-    let export = &cx.state.export;
-    if export.working == Some(index) {
-        return (Some(icons::DOTS_THREE), t!("export-is-writing"), c.info);
+/// Result of a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// It is being written.
+    Writing,
+    /// It cannot be written.
+    Impossible,
+    /// Its newest certificate passed.
+    Passed,
+    /// So it did, but the run has come to another state since.
+    Older,
+    /// Its newest certificate was refused.
+    Refused,
+    /// Nothing was written.
+    Ready,
+}
+
+impl Outcome {
+    /// Of the target at `index`, of which the chosen run or adapter has the certificates `known`.
+    fn of(cx: &PanelCtx<'_>, index: usize, is_possible: bool, known: &[Certificate]) -> Self {
+        let run = export_run(cx.state).map(|row| row.run);
+        let adapter = &cx.state.export.adapter;
+        let is_it = |asked: &Exporting| asked.target == index && asked.run == run && asked.adapter == *adapter;
+        if cx.state.exporting().is_some_and(|(_, asked)| is_it(asked)) {
+            return Self::Writing;
+        }
+        if !is_possible {
+            return Self::Impossible;
+        }
+        let Some(newest) = known.iter().find(|known| known.target_index() == Some(index)) else { return Self::Ready };
+        match newest.record.pass {
+            Some(true) if is_older(cx.state, newest) => Self::Older,
+            Some(true) => Self::Passed,
+            Some(false) => Self::Refused,
+            None => Self::Ready,
+        }
     }
-    if hindrance.is_some() {
-        return (Some(icons::PROHIBIT), t!("export-impossible"), c.text3);
-    }
-    let is_it = |known: &&Certificate| known.target == Some(index) && known.adapter == export.adapter;
-    let done = export.certificates.iter().find(is_it).and_then(|known| known.record.pass);
-    match done {
-        Some(true) => (Some(icons::CHECK_CIRCLE), t!("export-is-passed"), c.ok),
-        Some(false) => (Some(icons::X_CIRCLE), t!("export-is-refused"), c.err),
-        None => (None, t!("export-is-ready"), c.text2),
+
+    /// Icon, word, colour.
+    fn look(self, cx: &PanelCtx<'_>) -> (Option<Icon>, &'static str, Color32) {
+        let c = cx.c();
+        match self {
+            Self::Writing => (Some(icons::DOTS_THREE), t!("export-is-writing"), c.info),
+            Self::Impossible => (Some(icons::PROHIBIT), t!("export-impossible"), c.text3),
+            Self::Passed => (Some(icons::CHECK_CIRCLE), t!("export-is-passed"), c.ok),
+            Self::Older => (Some(icons::CLOCK_COUNTER_CLOCKWISE), t!("export-is-older"), c.warn),
+            Self::Refused => (Some(icons::X_CIRCLE), t!("export-is-refused"), c.err),
+            Self::Ready => (None, t!("export-is-ready"), c.text2),
+        }
     }
 }
 
@@ -86,6 +120,7 @@ pub fn targets_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, row_height: f32) {
     if let Some(words) = reason(cx) {
         text::block(ui, pos2(inside.left(), all_rows + 5.0), inside.width(), &words, Type::Body, c.text2);
     }
+    let known = of_chosen(cx.state);
     for index in offered {
         let Some(target) = TARGETS.get(index) else { continue };
         let row = lines.next(row_height);
@@ -104,8 +139,9 @@ pub fn targets_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, row_height: f32) {
         choice::radio_mark(ui, cx.theme, pos2(row.left() + 7.0, row.center().y), chosen);
         let [name, opens, size, result_place] = columns(row);
         let hindrance = target_hindrance(cx.state, target);
-        let (icon, word, colour) = result(cx, index, hindrance.as_deref());
         let usable = hindrance.is_none();
+        let outcome = Outcome::of(cx, index, usable, &known);
+        let (icon, word, colour) = outcome.look(cx);
         let name_colour = if usable { c.text } else { c.text3 };
         text::data(
             ui,
@@ -128,6 +164,7 @@ pub fn targets_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, row_height: f32) {
             text::icon(ui.painter(), pos2(result_place.right() - width - 13.0, row.center().y), icon, 16.0, colour);
         }
         let tip = match &hindrance {
+            None if outcome == Outcome::Older => t!("export-is-older-tip").to_owned(),
             None => t!("export-opens-in", name = target.name.get(), programs = target.opens_in),
             Some(reason) => t!("export-impossible-because", reason = reason),
         };

@@ -77,6 +77,9 @@ fn kinds(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     }
 }
 
+/// Width of the button that takes a project off the list, and the space before it.
+const FORGET: f32 = 28.0;
+
 /// Shows the recent projects.
 pub(super) fn recent_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
     let c = cx.c();
@@ -104,6 +107,7 @@ pub(super) fn recent_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
         (0.88, 1.0, Align::Max, t!("home-column-opened")),
     ];
     for (from, to, align, name) in columns {
+        let head = head.with_max_x(head.right() - FORGET);
         text::line(ui, rows::column(head, from, to), align, name, Type::Caption, c.text2);
     }
     for recent in recents {
@@ -117,7 +121,14 @@ pub(super) fn recent_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect) {
 
 fn recent_row(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, recent: &Recent) {
     let c = cx.c();
-    let response = ui.allocate_rect(row.expand2(vec2(8.0, 0.0)), Sense::click());
+    let forget = Rect::from_center_size(pos2(row.right() - 10.0, row.center().y), vec2(22.0, 22.0));
+    let name = t!("home-forget", name = recent.name);
+    let tip = t!("home-forget-tip");
+    if Button::icon_only(icons::X, &name).tooltip(tip).show(ui, cx.theme, forget).clicked() {
+        cx.send(UiCommand::ForgetRecent(recent.path.clone()));
+    }
+    let row = row.with_max_x(row.right() - FORGET);
+    let response = ui.allocate_rect(row.with_min_x(row.left() - 8.0), Sense::click());
     response.widget_info(|| WidgetInfo::labeled(Role::Button, true, t!("home-open", name = recent.name)));
     if response.hovered() {
         ui.painter().rect_filled(response.rect, 4.0, c.hover);

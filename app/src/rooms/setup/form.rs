@@ -9,6 +9,7 @@ use crate::widgets::field::{self, Field};
 use crate::widgets::rows::Rows;
 use crate::widgets::{term, text};
 use egui::{Align, Id, Rect, Ui, pos2, vec2};
+use std::path::PathBuf;
 use temper_protocol::method::SettingCard;
 use temper_protocol::{SettingType, Value};
 
@@ -28,6 +29,19 @@ pub struct Label<'a> {
     pub note: &'a str,
     /// The term of the glossary that the row is about.
     pub term: Option<&'static Term>,
+}
+
+/// A text that a field refused. It stays in the field only as long as the project holds the value that it was meant to
+/// replace: after an undo, a preset or in another project it would hide the value of now.
+#[derive(Debug, Clone, Default)]
+struct Refused {
+    text: String,
+    /// What is wrong with it.
+    wrong: String,
+    /// The value that stays.
+    value: String,
+    /// Folder of the project that it was typed for.
+    project: Option<PathBuf>,
 }
 
 /// Places of name, field and note. A name too long for its column gets two lines.
@@ -111,27 +125,49 @@ fn typed<T>(
     read: impl Fn(&str) -> Result<T, String>,
 ) -> Option<T> {
     let (place, _) = places(ui, cx, lines, label, width);
-    let id = Id::unique(("bad value", ui.scope_id(), label.name));
-    let bad: Option<(String, String)> = ui.data(|data| data.get_temp(id));
-    let shown = bad.as_ref().map_or(value, |(text, _)| text);
-    let wrong = bad.as_ref().map(|(_, wrong)| wrong.as_str());
-    let field = Field { figure, wrong, tooltip: label.help, ..Field::new(label.name, shown) };
-    let typed = field::show(ui, cx.theme, place, field);
+    let field = Field { figure, tooltip: label.help, ..Field::new(label.name, value) };
+    let (change, wrong) = checked(cx, ui, place, field, read);
     if let Some(wrong) = wrong {
         let top = pos2(lines.area.left() + LABEL, lines.y);
-        lines.y += text::block(ui, top, lines.area.width() - LABEL, wrong, Type::Caption, cx.c().err) + 4.0;
+        lines.y += text::block(ui, top, lines.area.width() - LABEL, &wrong, Type::Caption, cx.c().err) + 4.0;
     }
-    let text = typed.committed?;
-    match read(text.trim()) {
+    change
+}
+
+/// A field whose text is read when it is left. Gives the change, and what is wrong with a text that was refused and stays
+/// in the field.
+pub fn checked<T>(
+    cx: &PanelCtx<'_>,
+    ui: &mut Ui,
+    place: Rect,
+    field: Field<'_>,
+    read: impl Fn(&str) -> Result<T, String>,
+) -> (Option<T>, Option<String>) {
+    let (name, value) = (field.name, field.value);
+    let id = Id::unique(("bad value", ui.scope_id(), name));
+    let bad: Option<Refused> = ui.data(|data| data.get_temp(id));
+    let is_of_now = |bad: &Refused| bad.value == value && bad.project == cx.state.draft.folder;
+    if bad.as_ref().is_some_and(|bad| !is_of_now(bad)) {
+        ui.data_mut(|data| data.remove_temp::<Refused>(id));
+    }
+    let bad = bad.filter(is_of_now);
+    let field = match &bad {
+        Some(bad) => Field { value: &bad.text, wrong: Some(&bad.wrong), ..field },
+        None => field,
+    };
+    let typed = field::show(ui, cx.theme, place, field);
+    let change = typed.committed.and_then(|text| match read(text.trim()) {
         Ok(change) => {
-            ui.data_mut(|data| data.remove_temp::<(String, String)>(id));
+            ui.data_mut(|data| data.remove_temp::<Refused>(id));
             Some(change)
         }
         Err(wrong) => {
-            ui.data_mut(|data| data.insert_temp(id, (text, wrong)));
+            let bad = Refused { text, wrong, value: value.to_owned(), project: cx.state.draft.folder.clone() };
+            ui.data_mut(|data| data.insert_temp(id, bad));
             None
         }
-    }
+    });
+    (change, bad.map(|bad| bad.wrong))
 }
 
 /// A row of segments, or a list where they do not fit; gives the choice.
@@ -183,10 +219,10 @@ pub fn integer(low: u64, high: u64) -> impl Fn(&str) -> Result<u64, String> {
 
 /// A number from `low` to `high`.
 pub fn number(low: f64, high: f64) -> impl Fn(&str) -> Result<f64, String> {
-    move |text| match text.replace(',', "").parse::<f64>() {
-        Ok(value) if (low..=high).contains(&value) => Ok(value),
-        Ok(_) => Err(t!("method-give-range", low = format::rate(low), high = format::rate(high))),
-        Err(_) => Err(t!("method-give-rate").to_owned()),
+    move |text| match format::decimal_number(text) {
+        Some(value) if (low..=high).contains(&value) => Ok(value),
+        Some(_) => Err(t!("method-give-range", low = format::rate(low), high = format::rate(high))),
+        None => Err(t!("method-give-rate").to_owned()),
     }
 }
 
@@ -209,10 +245,10 @@ pub fn read_setting(card: &SettingCard, text: &str) -> Result<Value, String> {
             Ok(_) => Err(range()),
             Err(_) => Err(t!("method-give-whole").to_owned()),
         },
-        SettingType::Number => match text.parse::<f64>() {
-            Ok(value) if in_range(value) => Ok(Value::Number(value)),
-            Ok(_) => Err(range()),
-            Err(_) => Err(t!("method-give-decimal").to_owned()),
+        SettingType::Number => match format::decimal_number(text) {
+            Some(value) if in_range(value) => Ok(Value::Number(value)),
+            Some(_) => Err(range()),
+            None => Err(t!("method-give-decimal").to_owned()),
         },
         SettingType::Flag => Ok(Value::Flag(text == "true")),
         SettingType::Choice | SettingType::Text => Ok(Value::Text(text.to_owned())),
@@ -312,5 +348,16 @@ mod tests {
         assert!(integer(1, 10)("11").is_err());
         assert!((number(0.0, 1.0)("2e-4").expect("a rate") - 2e-4).abs() < 1e-12);
         assert!(number(0.0, 1.0)("-1").is_err());
+    }
+
+    #[test]
+    fn a_comma_is_a_decimal_comma_in_every_field() {
+        let train = number(0.0, 2000.0);
+        let method = |text: &str| read_setting(&SettingCard { min: None, ..card(SettingType::Number) }, text);
+        for (typed, value) in [("0,0002", 0.0002), ("1,5", 1.5), ("0,125", 0.125), ("1,000", 1000.0)] {
+            assert_eq!(train(typed), Ok(value), "{typed}");
+            assert_eq!(method(typed), Ok(Value::Number(value)), "{typed}");
+        }
+        assert!(train("1,5,0").is_err() && method("1,5,0").is_err(), "not guessed");
     }
 }

@@ -103,7 +103,10 @@ fn dropped_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, dropped: &crate::state
         }
         _ => {}
     }
-    acts.push((t!("commands-undo"), t!("setup-undo-tip"), UiCommand::Undo));
+    // Of a drop that changed nothing, or was edited on, it would take another edit back.
+    if dropped.is_last_edit(&cx.state.draft) {
+        acts.push((t!("commands-undo"), t!("setup-undo-tip"), UiCommand::Undo));
+    }
     let width: f32 =
         acts.iter().map(|(label, ..)| Button::new(label).weight(Weight::Link).width(ui) + 14.0).sum::<f32>() + 26.0;
     let words = Rect::from_min_max(pos2(rect.left() + 22.0, rect.top()), pos2(rect.right() - width, rect.bottom()));
@@ -129,7 +132,9 @@ fn head_note(cx: &PanelCtx<'_>) -> String {
         let words = if state.drops_work { t!("setup-lead") } else { t!("setup-lead-choose") };
         return words.to_owned();
     }
-    let next = state.runs.runs.first().map_or(1, |row| row.run + 1);
+    // The engine never gives a number twice, also not that of a run in the trash.
+    let numbers = state.runs.runs.iter().chain(&state.runs.trashed).map(|row| row.run);
+    let next = numbers.max().map_or(1, |newest| newest + 1);
     let saved = match &state.draft.folder {
         _ if !state.draft.is_saved() => t!("setup-saving"),
         Some(_) => t!("setup-saved"),

@@ -8,6 +8,7 @@ use crate::commands::UiCommand;
 use crate::format;
 use crate::reader::ranks::split_site;
 use crate::rooms::PanelCtx;
+use crate::state::draft::ALONE;
 use crate::state::targets::{self, Chosen};
 use crate::theme::{Type, icons};
 use crate::widgets::button::Weight;
@@ -94,7 +95,9 @@ impl<'a> Tree<'a> {
         }
         let setting = cx.state.method().and_then(|card| card.settings.iter().find(|setting| setting.key == "targets"));
         let is_list = setting.is_some_and(|setting| setting.kind == SettingType::List);
-        cx.edit("method.targets", |project| targets::write(&mut project.method.settings, on, self.sites, is_list));
+        // Each click is taken back by itself.
+        let key = format!("method.targets{ALONE}");
+        cx.edit(&key, |project| targets::write(&mut project.method.settings, on, self.sites, is_list));
     }
 }
 

@@ -21,6 +21,9 @@ use egui_plot::PlotPoint;
 const X_AXES: [(XAxis, Text); 3] =
     [(XAxis::Step, k!("common-step")), (XAxis::Tokens, k!("common-tokens")), (XAxis::Time, k!("watch-x-time"))];
 
+/// Most rows of the table beside those of the validations.
+const TABLE_ROWS: usize = 200;
+
 /// A wait with its name, how far it is, and a bar.
 pub fn wait(cx: &PanelCtx<'_>, ui: &mut Ui, area: Rect, stage: &str, done: u64, total: u64, unit: &str) {
     let c = cx.c();
@@ -368,6 +371,23 @@ fn readout(cx: &PanelCtx<'_>, ui: &mut Ui, column: Rect, view: &RunView, axis: &
     }
 }
 
+/// Places of the rows of the table, the newest first, and what was validated there. The points of the loss are thinned to
+/// about [`TABLE_ROWS`]; validations are few and all of them have a row.
+fn table_rows(train: &[PlotPoint], validation: &[PlotPoint]) -> Vec<(f64, Option<f64>)> {
+    let stride = train.len().div_ceil(TABLE_ROWS).max(1);
+    let is_validated = |x: f64| validation.iter().any(|point| is_same(point.x, x));
+    let thinned = train.iter().rev().step_by(stride).map(|point| point.x);
+    let mut rows: Vec<(f64, Option<f64>)> = thinned.filter(|x| !is_validated(*x)).map(|x| (x, None)).collect();
+    rows.extend(validation.iter().map(|point| (point.x, Some(point.y))));
+    rows.sort_by(|one, other| other.0.total_cmp(&one.0));
+    rows
+}
+
+/// Whether two places are of one step.
+fn is_same(x: f64, other: f64) -> bool {
+    (x - other).abs() < 1e-9
+}
+
 /// The curves as numbers: the same data as a table.
 fn table(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
     let c = cx.c();
@@ -392,24 +412,21 @@ fn table(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
         term::label(ui, cx.theme, words.rect, name, "");
     }
     let unlog = |value: f64| if view.request.log_y { 10f64.powf(value) } else { value };
-    let exact =
-        |points: &[PlotPoint], x: f64| points.iter().find(|point| (point.x - x).abs() < 1e-9).map(|point| point.y);
     scrolled(ui, rect.with_min_y(head.bottom()), "loss table", |ui, area| {
-        let stride = view.train_smooth.len().div_ceil(200).max(1);
         let mut lines = Rows::new(area);
-        let newest_first = view.train_smooth.iter().rev().step_by(stride);
-        for point in newest_first {
+        for (x, validation) in table_rows(view.seen(&view.train_smooth), view.seen(&view.validation)) {
             let row = lines.next(22.0);
             rows::underline(ui, cx.theme, row);
-            let validation =
-                exact(&view.validation, point.x).map_or_else(String::new, |loss| format::nats(unlog(loss)));
-            let value = |points: &[PlotPoint]| value_at(points, point.x).unwrap_or(f64::NAN);
+            let value = |points: &[PlotPoint]| value_at(points, x).unwrap_or(f64::NAN);
+            let norm = value(&view.grad_norm);
+            // The base was validated before the first step.
+            let norm = if norm.is_finite() { format!("{norm:.2}") } else { format::UNKNOWN.to_owned() };
             let cells = [
-                format::count(view.map.step(point.x).round().max(0.0) as u64),
-                format::nats(unlog(point.y)),
-                validation,
+                format::count(view.map.step(x).round().max(0.0) as u64),
+                format::nats(unlog(value(&view.train_smooth))),
+                validation.map_or_else(String::new, |loss| format::nats(unlog(loss))),
                 format::rate_wide(value(&view.lr)),
-                format!("{:.2}", value(&view.grad_norm)),
+                norm,
             ];
             for ((from, to, _), cell) in columns.iter().zip(&cells) {
                 let place = rows::column(row, *from, *to);
@@ -418,4 +435,27 @@ fn table(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
         }
         ui.allocate_rect(Rect::from_min_max(area.min, pos2(area.right(), lines.y)), egui::Sense::hover());
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_has_every_validation_and_a_few_hundred_points_of_the_loss() {
+        let train: Vec<PlotPoint> = (1..=4999).map(|step| PlotPoint::new(f64::from(step), 1.0)).collect();
+        let validation: Vec<PlotPoint> =
+            (0..=16).map(|index| PlotPoint::new(f64::from(index) * 300.0, f64::from(index))).collect();
+        let rows = table_rows(&train, &validation);
+        let validated: Vec<f64> = rows.iter().rev().filter_map(|(_, loss)| *loss).collect();
+        assert_eq!(validated, validation.iter().map(|point| point.y).collect::<Vec<_>>(), "none is thinned away");
+        assert!(rows.is_sorted_by(|one, other| one.0 > other.0), "the newest first, each step once");
+        assert!((200..=217).contains(&rows.len()), "{}", rows.len());
+        assert_eq!(rows.first(), Some(&(4999.0, None)), "the newest step of all");
+        assert_eq!(rows.last(), Some(&(0.0, Some(0.0))), "the base, which was not trained yet");
+        assert_eq!(table_rows(&train[..3], &[]), [(3.0, None), (2.0, None), (1.0, None)]);
+        let one = [PlotPoint::new(2.0, 7.0)];
+        assert_eq!(table_rows(&train[..3], &one), [(3.0, None), (2.0, Some(7.0)), (1.0, None)]);
+        assert!(table_rows(&[], &[]).is_empty());
+    }
 }

@@ -209,7 +209,7 @@ fn readout(cx: &PanelCtx<'_>, ui: &mut Ui, column: Rect, view: &RunView, axis: &
             return;
         }
         let series = series_of(index);
-        let value = value_at(&set.delta, at).map_or_else(|| format::UNKNOWN.to_owned(), format::signed_nats);
+        let value = delta_at(view, set, at).map_or_else(|| format::UNKNOWN.to_owned(), format::signed_nats);
         let swatch = Swatch::Line(theme.series(series), Marker::of_series(series));
         let name = words_of(&set.name);
         let row = lines.next(20.0);
@@ -222,9 +222,10 @@ fn readout(cx: &PanelCtx<'_>, ui: &mut Ui, column: Rect, view: &RunView, axis: &
     ui.painter().hline(column.x_range(), lines.y, Stroke::new(1.0, cx.c().line));
     lines.gap(3.0);
     let Some(worst) = worst_set(view, at) else { return };
-    let kl = value_at(&worst.kl, at).map_or_else(|| format::UNKNOWN.to_owned(), format::nats);
+    let known = delta_at(view, worst, at).is_some();
+    let kl = value_at(&worst.kl, at).filter(|_| known).map_or_else(|| format::UNKNOWN.to_owned(), format::nats);
     readout_row(ui, theme, lines.next(18.0), Swatch::Nothing, t!("watch-kl"), &kl);
-    let flips = value_at(&worst.flips, at).unwrap_or(f64::NAN);
+    let flips = value_at(&worst.flips, at).filter(|_| known).unwrap_or(f64::NAN);
     let row = lines.next(18.0);
     readout_row(ui, theme, row, Swatch::Nothing, t!("watch-flips"), &format::percent(flips));
     if worst.positions > 0 && flips.is_finite() {
@@ -239,19 +240,36 @@ fn readout(cx: &PanelCtx<'_>, ui: &mut Ui, column: Rect, view: &RunView, axis: &
 }
 
 /// What the best checkpoint had forgotten: the worst set at the last measurement up to the best step. That is what leaves
-/// the house, whatever was forgotten later.
+/// the house, whatever was forgotten later. Nothing where only the base was measured by then, or a set has no number.
 fn at_best(view: &RunView) -> Option<(u64, f64)> {
     let step = Some(view.row.best_step).filter(|step| *step > 0)?;
     let place = view.map.place(step as f64);
     let worst = worst_set(view, place)?;
+    let trained = inside(&worst.delta, (view.map.place(0.0), place)).last()?.x > view.map.place(0.0);
+    if !trained || view.kept.iter().any(|set| no_number(view, set, place)) {
+        return None;
+    }
     value_at(&worst.delta, place).filter(|nats| nats.is_finite()).map(|nats| (step, nats))
+}
+
+/// Whether a set's newest measurement was made up to `at` and gave no number: the curve ends before it.
+fn no_number(view: &RunView, set: &KeptSet, at: f64) -> bool {
+    set.newest.is_some_and(|(step, value)| !value.is_finite() && view.map.place(step as f64) <= at + 1e-9)
+}
+
+/// Loss minus base of a set as it was measured last at `at`; nothing before the first measurement, or when it gave no
+/// number.
+fn delta_at(view: &RunView, set: &KeptSet, at: f64) -> Option<f64> {
+    if no_number(view, set, at) { None } else { value_at(&set.delta, at) }
 }
 
 /// "at step 350": the step of the measurement that the values are from, which is not always the step looked at.
 fn measured_head(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, view: &RunView, at: f64) {
     let c = cx.c();
-    let newest = view.kept.iter().filter_map(|set| set.delta.iter().rev().find(|point| point.x <= at + 1e-9));
-    let place = newest.map(|point| point.x).fold(f64::NAN, f64::max);
+    let drawn = view.kept.iter().filter_map(|set| set.delta.iter().rev().find(|point| point.x <= at + 1e-9));
+    let newest = view.kept.iter().filter_map(|set| set.newest).map(|(step, _)| view.map.place(step as f64));
+    let known = drawn.map(|point| point.x).chain(newest.filter(|place| *place <= at + 1e-9));
+    let place = known.fold(f64::NAN, f64::max);
     text::line(ui, row, Align::Max, t!("common-nats"), Type::Caption, c.text2);
     if !place.is_finite() {
         return;
@@ -269,7 +287,7 @@ fn measured_head(cx: &PanelCtx<'_>, ui: &mut Ui, row: Rect, view: &RunView, at: 
 
 /// The set that forgot most at `at`.
 fn worst_set(view: &RunView, at: f64) -> Option<&KeptSet> {
-    let value = |set: &&KeptSet| value_at(&set.delta, at).unwrap_or(f64::NEG_INFINITY);
+    let value = |set: &&KeptSet| delta_at(view, set, at).unwrap_or(f64::NEG_INFINITY);
     view.kept.iter().max_by(|a, b| value(a).total_cmp(&value(b)))
 }
 
@@ -291,6 +309,13 @@ mod tests {
         assert_eq!(at_best(&view), Some((50, 0.03)));
         view.row.best_step = 60;
         assert_eq!(at_best(&view), Some((60, 0.09)));
+        view.row.best_step = 30;
+        assert_eq!(at_best(&view), None, "the base alone says nothing about what is forgotten");
+        view.row.best_step = 80;
+        view.kept[1].newest = Some((80, f64::NAN));
+        assert_eq!(at_best(&view), None, "a set that is no number hides nothing");
+        assert_eq!(delta_at(&view, &view.kept[1], 79.0), Some(0.01));
+        assert_eq!(delta_at(&view, &view.kept[1], 80.0), None);
         view.kept.clear();
         assert_eq!(at_best(&view), None);
     }

@@ -201,10 +201,11 @@ impl Axis {
         Self { range, live, scrub, hover, hover_id }
     }
 
-    /// Where values are read: under the pointer, at the scrub line, or at the newest step.
+    /// Where values are read: under the pointer, at the scrub line, or at the newest step; where that is out of view, at
+    /// the end of the view that is nearest to it, since the curves are known no farther.
     #[must_use]
     pub fn reading(&self) -> f64 {
-        self.hover.or(self.scrub).unwrap_or(self.live)
+        self.hover.or(self.scrub).unwrap_or(self.live).min(self.range.1).max(self.range.0)
     }
 
     /// Places of the scrub line and the live line in a plot: labels keep clear of them.

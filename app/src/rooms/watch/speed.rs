@@ -12,6 +12,11 @@ use egui::{Align, Rect, Role, Sense, Stroke, Ui, WidgetInfo, pos2, vec2};
 
 /// Place of the trained tokens among the gauges.
 const TRAINED: usize = 2;
+/// Types of figure and unit of a gauge, the largest first.
+const TYPES: [(Type, Type); 3] =
+    [(Type::Figure, Type::Body), (Type::MonoMedium, Type::Body), (Type::MonoMedium, Type::Caption)];
+/// Types where none of these fit.
+const LEAST_TYPES: (Type, Type) = (Type::MonoCaption, Type::Caption);
 
 /// Colour of each phase by name, so that it stays when the order changes.
 fn series_of(phase: &str) -> usize {
@@ -59,7 +64,11 @@ pub fn speed_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
             t!("watch-speed"),
             format::speed(row.tokens_per_sec),
             t!("frame-speed-unit"),
-            t!("preflight-a-step", step = format::duration(view.step_secs)),
+            if view.step_secs.is_finite() {
+                t!("preflight-a-step", step = format::duration(view.step_secs))
+            } else {
+                t!("frame-not-measured").to_owned()
+            },
         ),
         (
             t!("watch-memory"),
@@ -98,8 +107,7 @@ pub fn speed_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
         let left = inner.left() + index as f32 * width;
         let mut lines = Rows::new(Rect::from_min_size(pos2(left, inner.top()), vec2(width - 12.0, 52.0)));
         text::line(ui, lines.next(16.0), Align::Min, name, Type::Caption, c.text2);
-        let pieces = [Piece(figure, Type::Figure, c.text), Piece(unit, Type::Body, c.text2)];
-        text::pieces(ui, lines.next(20.0), &pieces);
+        figure_ui(cx, ui, lines.next(20.0), figure, unit);
         text::data(ui, lines.next(16.0), Align::Min, note, Type::Caption, c.text2);
         if index > 0 {
             let x = (left - 9.0).round() + 0.5;
@@ -107,6 +115,17 @@ pub fn speed_ui(cx: &PanelCtx<'_>, ui: &mut Ui, rect: Rect, view: &RunView) {
         }
     }
     phases(cx, ui, Rect::from_min_max(pos2(inner.left(), inner.top() + 55.0), inner.max), view);
+}
+
+/// Figure and unit of a gauge. In a narrow column both are smaller rather than cut off: a speed is nothing without its
+/// unit, nor are hours without their minutes.
+fn figure_ui(cx: &PanelCtx<'_>, ui: &mut Ui, place: Rect, figure: &str, unit: &str) {
+    let c = cx.c();
+    let pieces = |(large, small): (Type, Type)| [Piece(figure, large, c.text), Piece(unit, small, c.text2)];
+    // Pieces begin at whole points.
+    let room = place.width() + text::PIECE_GAP - 1.0;
+    let types = TYPES.into_iter().find(|types| text::pieces_width(ui, &pieces(*types)) <= room);
+    text::pieces(ui, place, &pieces(types.unwrap_or(LEAST_TYPES)));
 }
 
 /// The name of a part of the machine in the window's language.

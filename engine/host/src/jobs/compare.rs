@@ -4,7 +4,7 @@
 //! row (`comparison` events); of a run its other kept checkpoints too, because what was learned and lost again shows in them
 //! alone. The statistics are [`temper_train::verdict`]'s.
 
-use super::evaluate::{Rows, read_rows};
+use super::evaluate::{Rows, held_out, read_rows, split_alike};
 use super::load::{Kept, Loaded, adapter_path};
 use crate::builtin::Builtins;
 use crate::job::JobContext;
@@ -12,7 +12,7 @@ use crate::names;
 use std::path::{Path, PathBuf};
 use temper_protocol::comparison::{ComparedRow, Comparison, RowKind, RowKinds, RowScores};
 use temper_protocol::whole_file::first_free;
-use temper_protocol::{Code, Event, ModelRef, Problem, named};
+use temper_protocol::{Code, Event, ModelRef, Problem, Project, named};
 use temper_train::TrainError;
 use temper_train::checkpoint::Checkpoints;
 use temper_train::eval::{AsBase, RowScore, counted_rows, row_scores, spread};
@@ -45,8 +45,11 @@ struct Measured {
 pub(super) fn compare(builtins: &Builtins, kept: &Kept, order: &Order, context: &JobContext) -> Result<(), Problem> {
     check(order)?;
     let folder = names::project_dir_of(order.project.as_deref())?;
-    let data = names::data_path(builtins, &order.data, &folder)?;
+    let is_held_out = order.data == named::HELD_OUT;
+    let data = if is_held_out { PathBuf::new() } else { names::data_path(builtins, &order.data, &folder)? };
     let mut rows: Option<Rows> = None;
+    // That of the run whose rows these are.
+    let mut split: Option<Project> = None;
     let mut measured: Vec<Measured> = Vec::new();
     let mut kinds = Vec::new();
     for adapter in &order.model.adapters {
@@ -54,12 +57,26 @@ pub(super) fn compare(builtins: &Builtins, kept: &Kept, order: &Order, context: 
         let rows = match &mut rows {
             Some(rows) => rows,
             None => {
-                let found = chosen(read_rows(&loaded, &data, context)?, order)?;
+                let found = if is_held_out {
+                    split.clone_from(&loaded.project);
+                    held_out(builtins, &loaded, &folder, context)?
+                } else {
+                    read_rows(&loaded, &data, context)?
+                };
+                let found = chosen(found, order)?;
                 say_rows(&found, &loaded, context)?;
                 rows.insert(found)
             }
         };
         fits(rows, &loaded)?;
+        if is_held_out && !split_alike(split.as_ref(), loaded.project.as_ref()) {
+            return Err(Problem::new(
+                Code::Usage,
+                format!("{} was trained on rows that another run kept from its training", loaded.adapter_name),
+                named::HELD_OUT,
+                "compare runs of the same data, validation and seed, or name a data file",
+            ));
+        }
         if measured.is_empty() {
             let scores = {
                 let _as_base = AsBase::of(&loaded.model);

@@ -1,10 +1,13 @@
 //! `eval`: a model measured on data.
 
 use super::load::{Loaded, short_name};
+use crate::builtin::Builtins;
 use crate::job::JobContext;
+use crate::names;
 use std::path::Path;
-use temper_data::{DataError, Dataset, LoadRequest, LossOn, ValidationSource};
-use temper_protocol::{Code, Event, Problem};
+use temper_data::{DataError, Dataset, LoadRequest, LossOn, TextCodec, ValidationSource};
+use temper_protocol::project::{Data, Validation};
+use temper_protocol::{Code, Event, Problem, Project, named};
 use temper_train::TrainError;
 use temper_train::eval::{Layout, METRICS, measure};
 
@@ -55,15 +58,60 @@ pub(super) fn read_rows(loaded: &Loaded, data: &Path, context: &JobContext) -> R
         seed: 0,
         cache_dir: None,
     };
+    read(&request, codec, context)
+}
+
+/// The rows that the model's run kept from its training, split as it split them; `folder` is that of the project.
+///
+/// # Errors
+/// A problem when the model is no run's, or the run kept none.
+pub(super) fn held_out(
+    builtins: &Builtins,
+    loaded: &Loaded,
+    folder: &Path,
+    context: &JobContext,
+) -> Result<Rows, Problem> {
+    let none = |what: &str| {
+        let action = "name a data file or a bundled probe set, such as builtin:prose";
+        Problem::new(Code::DataInvalid, what, named::HELD_OUT, action)
+    };
+    let Some(project) = &loaded.project else { return Err(none("only a run has rows that it kept from its training")) };
+    let path = |name: &str| names::data_path(builtins, name, folder);
+    let sources = project.data.train.iter().map(|source| Ok((path(source.path())?, source.weight())));
+    let validation = match &project.data.validation {
+        Validation::Share(share) => ValidationSource::Share(*share),
+        Validation::Path(file) => ValidationSource::Path(path(file)?),
+    };
+    let sources = sources.collect::<Result<_, Problem>>()?;
+    let mut request = LoadRequest::from_project(&project.data, sources, validation, project.train.seed, None)?;
+    request.max_tokens = request.max_tokens.min(loaded.model.config.context());
+    let mut rows = read(&request, &loaded.codec, context)?;
+    rows.dataset.train = std::mem::take(&mut rows.dataset.validation);
+    if rows.dataset.train.is_empty() { Err(none("the run kept no rows from its training")) } else { Ok(rows) }
+}
+
+/// Whether the rows that one run kept from its training are those that another one kept: where they are not, the other was
+/// trained on some of them.
+pub(super) fn split_alike(one: Option<&Project>, other: Option<&Project>) -> bool {
+    let (Some(one), Some(other)) = (one, other) else { return false };
+    let of = |project: &Project| {
+        let Data { train, validation, schema, columns, .. } = project.data.clone();
+        (train, validation, schema, columns, project.train.seed)
+    };
+    of(one) == of(other)
+}
+
+fn read(request: &LoadRequest, codec: &TextCodec, context: &JobContext) -> Result<Rows, Problem> {
     let mut progress = |now: temper_data::Progress| context.progress(now.stage, now.done, now.total, now.unit);
-    let mut dataset = match Dataset::load(&request, codec, &mut progress, &|| context.is_cancelled()) {
+    let mut dataset = match Dataset::load(request, codec, &mut progress, &|| context.is_cancelled()) {
         Err(DataError::Cancelled) => return Err(crate::job::cancelled()),
         other => other?,
     };
     for text in dataset.warnings.drain(..) {
         context.emit(Event::Warning { code: "data".to_owned(), text, step: 0 });
     }
-    Ok(Rows { dataset, layout: Layout { batch: BATCH, max_tokens, packing: false, pad_id: codec.pad_id() } })
+    let layout = Layout { batch: BATCH, max_tokens: request.max_tokens, packing: false, pad_id: codec.pad_id() };
+    Ok(Rows { dataset, layout })
 }
 
 /// Measures every row of the data.

@@ -144,10 +144,14 @@ fn images(path: &Path, found: &Looked) -> Event {
 fn adapter(path: &Path) -> Result<Option<Event>, Problem> {
     if temper_export::is_adapter(path) {
         let summary = temper_export::read_peft::describe(path)?;
+        // Where a method here has its structure, its id is said: PEFT's type has another name for some, and one for several.
+        // A folder that none has the structure of can still be read, and is called what it calls itself.
+        let method = temper_export::train_on::method_of(path)
+            .map_or_else(|_| summary.peft_type.to_lowercase(), |(method, _)| method);
         return Ok(Some(Event::Adapter {
             path: path.to_path_buf(),
             format: if temper_export::insertions::is_native(path) { "native" } else { "peft" }.to_owned(),
-            method: summary.peft_type.to_lowercase(),
+            method,
             base: summary.base,
             rank: summary.rank,
             sites: summary.sites,
@@ -222,4 +226,35 @@ fn native(path: &Path) -> Result<Event, Problem> {
         sites: sites.len() as u64,
         parameters,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+
+    #[test]
+    fn an_adapter_folder_is_called_by_the_method_that_has_its_structure() {
+        let cpu = candle_core::Device::Cpu;
+        let tensor = candle_core::Tensor::zeros((2, 4), candle_core::DType::F32, &cpu).expect("tensor");
+        let name = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight".to_owned();
+        let tensors = HashMap::from([(name, tensor)]);
+        for (config, expected) in [
+            (r#"{"peft_type": "LORA", "r": 2}"#, "lora"),
+            (r#"{"peft_type": "LORA", "r": 2, "use_dora": true}"#, "dora"),
+            (r#"{"peft_type": "PREFIX_TUNING", "num_virtual_tokens": 5}"#, "prefix"),
+            (r#"{"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 5}"#, "prompt"),
+            (r#"{"peft_type": "OFT"}"#, "oft"),
+        ] {
+            let folder = tempfile::tempdir().expect("folder");
+            std::fs::write(folder.path().join("adapter_config.json"), config).expect("config");
+            candle_core::safetensors::save(&tensors, folder.path().join("adapter_model.safetensors")).expect("tensors");
+            match adapter(folder.path()).expect("reads") {
+                Some(Event::Adapter { method, format, .. }) => {
+                    assert_eq!((method.as_str(), format.as_str()), (expected, "peft"), "{config}");
+                }
+                other => panic!("{config}: {other:?}"),
+            }
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use crate::commands::{Bench, train};
 use std::path::{Path, PathBuf};
 use temper_protocol::comparison::{Comparison, RowScores, Verdict};
-use temper_protocol::{Code, Command, Event, ModelRef, project_file};
+use temper_protocol::{Code, Command, Event, ModelRef, named, project_file};
 
 fn compare(bench: &Bench, project: &Path, adapters: &[&str], rows: usize) -> Command {
     let adapters = adapters.iter().map(|name| (*name).to_owned()).collect();
@@ -87,6 +87,40 @@ fn a_comparison_that_cannot_be_made_says_why() {
     assert!(bench.refused(command).what.contains("twice"));
     let command = compare(&bench, &project, &["run:1"], 0);
     assert_eq!(bench.refused(command).code, Code::NotFound, "there is no run");
+}
+
+#[test]
+fn runs_are_compared_on_the_rows_that_they_kept_from_their_training() {
+    let mut bench = Bench::new();
+    let project = two_runs(&mut bench);
+    let held_out = |adapters: &[&str]| {
+        let Command::Compare { project, model, rows, .. } = compare(&bench, &project, adapters, 0) else {
+            unreachable!("it compares");
+        };
+        Command::Compare { project, model, data: named::HELD_OUT.to_owned(), rows }
+    };
+    let (both, base_only) = (held_out(&["run:1", "run:2"]), held_out(&["run:1"]));
+    let events = bench.ask(both.clone()).expect("compares");
+    let rows = |events: &[Event]| {
+        let rows = events.iter().find_map(|event| match event {
+            Event::Comparison(Comparison::Rows { rows }) => Some(rows.len()),
+            _ => None,
+        });
+        rows.expect("rows")
+    };
+    let whole = bench.ask(compare(&bench, &project, &["run:1"], 0)).expect("compares");
+    let kept = rows(&events);
+    assert!(kept > 0 && kept < rows(&whole) / 2, "{kept} of {} rows", rows(&whole));
+    let verdicts = events.iter().filter(|event| matches!(event, Event::Comparison(Comparison::Verdict(_)))).count();
+    assert_eq!(verdicts, 3);
+    // Another seed splits otherwise: that run was trained on some of the rows.
+    let frozen = project.join("runs").join("0002").join(project_file::FILE_NAME);
+    let mut other = project_file::load(&frozen).expect("reads");
+    other.train.seed += 1;
+    project_file::save(&other, &frozen).expect("writes");
+    let refused = bench.refused(both);
+    assert!(refused.code == Code::Usage && refused.what.contains("run 2"), "{refused}");
+    assert_eq!(rows(&bench.ask(base_only).expect("compares")), kept, "alone it is compared with its base");
 }
 
 #[test]

@@ -88,7 +88,7 @@ impl Client {
     }
 
     pub(crate) fn control(&mut self, run: u64, act: Act) -> Event {
-        let req = self.send(Command::Control { run, act });
+        let req = self.send(Command::Control { project: None, run, act });
         self.end_of(req)
     }
 }

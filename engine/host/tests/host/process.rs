@@ -233,12 +233,12 @@ fn requests_are_obeyed_in_the_middle_of_a_run() {
     let mut engine = Process::start(Box::new(|command| Ok(planned(&project_of(&command), None, endless))));
     engine.send(1, train(project.path()));
     engine.until(|envelope| matches!(envelope.event, Event::Step { step: 5, .. }));
-    engine.send(2, Command::Control { run: 1, act: Act::Pause });
+    engine.send(2, Command::Control { project: None, run: 1, act: Act::Pause });
     engine.until(|envelope| matches!(envelope.event, Event::Paused { .. }));
     engine.send(3, Command::Shutdown {});
     engine.until(|envelope| *envelope == Envelope { req: 3, event: Event::Done {} });
     assert!(!engine.thread.is_finished(), "a run is not ended by shutdown");
-    engine.send(4, Command::Control { run: 1, act: Act::Stop });
+    engine.send(4, Command::Control { project: None, run: 1, act: Act::Stop });
     engine.until(|envelope| {
         matches!(envelope, Envelope { req: 1, event: Event::Finished { status: RunStatus::Stopped, .. } })
     });

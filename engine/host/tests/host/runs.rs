@@ -99,7 +99,7 @@ fn a_run_is_paused_resumed_saved_and_stopped_for_good() {
     let files = Reader::open(project.path()).expect("reader").files(1).expect("files");
     assert_eq!((files.len(), files[0].bytes), (1, 5));
     client.control(1, Act::Stop);
-    let late = client.send(Command::Control { run: 1, act: Act::Resume });
+    let late = client.send(Command::Control { project: None, run: 1, act: Act::Resume });
     let finished = client.end_of(req);
     assert_eq!(status_of(&finished), RunStatus::Stopped);
     client.end_of(late);
@@ -178,9 +178,9 @@ fn runs_that_wait_change_places_and_are_withdrawn_also_from_another_window() {
         until_waiting(project.path(), &order);
     }
     // A window without a pipe to this engine does the same through the database.
-    push_command(project.path(), &Command::Control { run: 2, act: Act::Sooner }).expect("left");
+    push_command(project.path(), &Command::Control { project: None, run: 2, act: Act::Sooner }).expect("left");
     until_waiting(project.path(), &[2, 4, 3]);
-    push_command(project.path(), &Command::Control { run: 3, act: Act::Cancel }).expect("left");
+    push_command(project.path(), &Command::Control { project: None, run: 3, act: Act::Cancel }).expect("left");
     assert_eq!(status_of(&client.end_of(waiting[1])), RunStatus::Cancelled, "at once, not when its turn comes");
     until_waiting(project.path(), &[2, 4]);
     assert_eq!(row(project.path(), 1).status, "running", "the first was not disturbed");
@@ -194,6 +194,31 @@ fn runs_that_wait_change_places_and_are_withdrawn_also_from_another_window() {
     client.control(4, Act::Stop);
     client.end_of(waiting[2]);
     assert_eq!(ProjectLock::holder(project.path()), None, "the project is free again");
+}
+
+#[test]
+fn of_two_projects_with_a_run_of_one_number_the_named_one_is_steered() {
+    let projects = [folder(), folder()];
+    let mut client = Client::new(Box::new(|command| Ok(planned(&project_of(&command), None, endless))));
+    let going = client.send(train(projects[0].path()));
+    client.until(going, is_started);
+    let waiting = client.send(train(projects[1].path()));
+    client.until(waiting, |event| matches!(event, Event::Queued { .. }));
+    until_waiting(projects[1].path(), &[1]);
+    let withdraw = |project: &tempfile::TempDir| Command::Control {
+        project: Some(project.path().to_path_buf()),
+        run: 1,
+        act: Act::Cancel,
+    };
+    let req = client.send(withdraw(&projects[1]));
+    assert_eq!(client.end_of(req), Event::Done {});
+    assert_eq!(status_of(&client.end_of(waiting)), RunStatus::Cancelled);
+    assert_eq!(row(projects[0].path(), 1).status, "running", "the other run 1 goes on");
+    let elsewhere = folder();
+    let req = client.send(withdraw(&elsewhere));
+    assert!(matches!(client.end_of(req), Event::Error(_)), "no run of that number is there");
+    client.control(1, Act::Stop);
+    assert_eq!(status_of(&client.end_of(going)), RunStatus::Stopped);
 }
 
 #[test]
@@ -221,14 +246,14 @@ fn a_window_without_a_pipe_steers_through_the_database() {
     let mut client = Client::new(Box::new(|command| Ok(planned(&project_of(&command), None, endless))));
     let req = client.send(train(project.path()));
     client.until(req, is_started);
-    push_command(project.path(), &Command::Control { run: 1, act: Act::Pause }).expect("pushes");
+    push_command(project.path(), &Command::Control { project: None, run: 1, act: Act::Pause }).expect("pushes");
     client.until(req, |event| matches!(event, Event::Paused { .. }));
     let row = row(project.path(), 1);
     assert_eq!(row.pid, std::process::id());
     assert!(row.heartbeat_millis > 0);
-    push_command(project.path(), &Command::Control { run: 99, act: Act::Cancel }).expect("pushes");
+    push_command(project.path(), &Command::Control { project: None, run: 99, act: Act::Cancel }).expect("pushes");
     push_command(project.path(), &Command::Shutdown {}).expect("pushes");
-    push_command(project.path(), &Command::Control { run: 1, act: Act::Stop }).expect("pushes");
+    push_command(project.path(), &Command::Control { project: None, run: 1, act: Act::Stop }).expect("pushes");
     assert_eq!(status_of(&client.end_of(req)), RunStatus::Stopped);
 }
 

@@ -3,9 +3,10 @@
 //! Place in the data flow: the host creates a run before it starts and cuts it back before it resumes;
 //! columns that follow from events are written by the flush in [`super`].
 
-use super::{Inner, Store, immediate, now_millis};
+use super::{Inner, Store, WORST_SET, immediate, now_millis};
+use crate::block::Item as _;
 use crate::error::StoreError;
-use crate::rows::{ACTIVE_STATUSES, INTERRUPTED, MEMORY_LOW, NewRun, RunUpdate};
+use crate::rows::{ACTIVE_STATUSES, INTERRUPTED, MEMORY_LOW, NewRun, Point, RunUpdate};
 use crate::series::{SeriesCache, signed, unsigned};
 use rusqlite::{Connection, Transaction, params, params_from_iter};
 use std::collections::BTreeMap;
@@ -102,14 +103,17 @@ impl Store {
         update: &RunUpdate,
     ) -> Result<usize, StoreError> {
         let problem = update.problem.as_ref().map(|problem| serde_json::to_string(problem).unwrap_or_default());
+        // A measured forgetting that is NULL was no number: whoever ends the run may have passed over the set.
         connection
             .prepare_cached(
                 "UPDATE runs SET
                     status = coalesce(?2, status), max_steps = coalesce(?3, max_steps), steps = coalesce(?4, steps),
                     best_step = coalesce(?5, best_step), base_loss = coalesce(?6, base_loss),
                     final_loss = coalesce(?7, final_loss), best_loss = coalesce(?8, best_loss),
-                    forgetting = coalesce(?9, forgetting), tokens_per_sec = coalesce(?10, tokens_per_sec),
-                    peak_rss_mib = max(peak_rss_mib, coalesce(?11, 0)), wall_secs = coalesce(?12, wall_secs),
+                    forgetting = CASE WHEN forgetting IS NULL AND forgetting_step > 0 THEN NULL
+                                      ELSE coalesce(?9, forgetting) END,
+                    tokens_per_sec = coalesce(?10, tokens_per_sec),
+                    peak_rss_mib = max(peak_rss_mib, coalesce(?11, 0)), wall_secs = wall_secs + coalesce(?12, 0),
                     trained_parameters = coalesce(?13, trained_parameters),
                     model_parameters = coalesce(?14, model_parameters), adapter = coalesce(?15, adapter),
                     colour = coalesce(?16, colour), problem = coalesce(?17, problem),
@@ -143,7 +147,7 @@ impl Store {
             .map_err(|error| self.sql(error))
     }
 
-    /// Cuts a run back to `step`, because it resumes from a checkpoint there: points, events, ranks and
+    /// Cuts a run back to `step`, because it resumes from a checkpoint there: points, events, ranks, time and
     /// results after it go, and it counts as preparing again. What waits is flushed first.
     ///
     /// # Errors
@@ -170,7 +174,8 @@ impl Store {
         let changed = transaction
             .execute(
                 "UPDATE runs SET status = 'preparing', steps = min(steps, ?2), final_loss = NULL, problem = NULL,
-                                 adapter = NULL
+                                 adapter = NULL,
+                                 wall_secs = CASE WHEN steps > ?2 THEN wall_secs * ?2 / steps ELSE wall_secs END
                  WHERE run = ?1",
                 params![signed(run), signed(step)],
             )
@@ -179,6 +184,17 @@ impl Store {
             return Err(StoreError::NotFound { what: format!("run {run}") });
         }
         cache.truncate_after(transaction, &self.file, run, step)?;
+        // An engine that was killed has not said how long it took, but how long each part of the work did.
+        let worked = worked_secs(transaction, &self.file, run)?;
+        transaction
+            .execute("UPDATE runs SET wall_secs = max(wall_secs, ?2) WHERE run = ?1", params![signed(run), worked])
+            .map_err(|error| self.sql(error))?;
+        let forgetting = format!(
+            "UPDATE runs SET (forgetting_step, forgetting) = (
+                 SELECT step, {WORST_SET} FROM events
+                 WHERE run = ?1 AND kind = 'probe' AND step <= ?2 GROUP BY step ORDER BY step DESC LIMIT 1)
+             WHERE run = ?1 AND EXISTS (SELECT 1 FROM events WHERE run = ?1 AND kind = 'probe' AND step <= ?2)"
+        );
         for statement in [
             "DELETE FROM ranks WHERE run = ?1 AND step > ?2",
             // The end of an earlier stretch is no end of this run any more.
@@ -192,10 +208,7 @@ impl Store {
                  SELECT 1 FROM events
                  WHERE run = ?1 AND step <= ?2 AND kind = 'eval' AND json_extract(json, '$.split') = 'validation'
                    AND json_extract(json, '$.best'))",
-            "UPDATE runs SET (forgetting_step, forgetting) = (
-                 SELECT step, max(json_extract(json, '$.loss_delta')) FROM events
-                 WHERE run = ?1 AND kind = 'probe' AND step <= ?2 GROUP BY step ORDER BY step DESC LIMIT 1)
-             WHERE run = ?1 AND EXISTS (SELECT 1 FROM events WHERE run = ?1 AND kind = 'probe' AND step <= ?2)",
+            forgetting.as_str(),
         ] {
             transaction.execute(statement, params![signed(run), signed(step)]).map_err(|error| self.sql(error))?;
         }
@@ -279,6 +292,25 @@ impl Store {
     fn stored_path(&self, path: &Path) -> String {
         stored_path(&self.project_dir, path)
     }
+}
+
+/// Seconds of work that a run has told, over all its phases.
+fn worked_secs(transaction: &Transaction<'_>, file: &Path, run: u64) -> Result<f64, StoreError> {
+    let sql = |error| StoreError::sql(file, error);
+    let mut statement = transaction
+        .prepare_cached(
+            "SELECT blocks.data FROM series JOIN blocks ON blocks.series = series.series AND blocks.level = 0
+             WHERE series.run = ?1 AND substr(series.name, 1, 6) = 'phase/'",
+        )
+        .map_err(sql)?;
+    let mut rows = statement.query([signed(run)]).map_err(sql)?;
+    let mut worked = 0.0;
+    while let Some(row) = rows.next().map_err(sql)? {
+        let blob: Vec<u8> = row.get(0).map_err(sql)?;
+        let told = Point::decode(&blob, file)?;
+        worked += told.iter().map(|point| point.value).filter(|secs| secs.is_finite()).sum::<f64>();
+    }
+    Ok(worked)
 }
 
 /// Why a run is over that nobody ended, as far as its last words tell.
